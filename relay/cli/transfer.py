@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing, Namesake
@@ -130,12 +130,12 @@ def import_(
         typer.Option(
             "--map",
             metavar="THERE=HERE",
-            help="The id here of a person in the export (may be given again).",
+            help="The id here of a person or group in the export (may be given again).",
             show_default=False,
         ),
     ] = None,
     same: Annotated[
-        bool, typer.Option("--same", help="Take people in the export for the users here with the same ids.")
+        bool, typer.Option("--same", help="Take people and groups in the export for those here with the same ids.")
     ] = False,
     data: Data = None,
     json: Json = False,
@@ -146,8 +146,8 @@ def import_(
     already keeps its members. An import that was interrupted continues when it is run again, and imports nothing
     twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
-    A person in the export with the id of a user here may be somebody else. Say so with --map: anna=anna if they are
-    the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
+    A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
+    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
 
     Example: relay import slack-export.zip
     """
@@ -190,7 +190,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     if importing.admins:
         say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
     for one in namesakes:
-        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same person")
+        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same")
     if namesakes and not same:
         say("to import, say so: --same for all of them, --map THERE=HERE for each")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
@@ -218,8 +218,8 @@ def _ask_about(namesakes: list[Namesake]) -> str:
     more = len(namesakes) - SHOWN_NAMESAKES
     first = namesakes[0].id
     return (
-        f"people of the export have ids of users here: {shown}{f' and {more} more' if more > 0 else ''}. The same"
-        f" people? --same. Somebody else? --map {first}=NEW (--map {first}={first} for one who is the same)."
+        f"the export has ids of users or groups here: {shown}{f' and {more} more' if more > 0 else ''}. Are they the"
+        f" same? --same. Others? --map {first}=NEW (--map {first}={first} for one that is the same)."
         " Nothing was changed"
     )
 
@@ -230,9 +230,11 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 @contextlib.asynccontextmanager
 async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
-    """Reach the relay, or make a store. A dry run without a store asks an empty one instead."""
+    """Reach the relay, or make one. Where there is none a dry run asks an empty one that is removed afterwards."""
     if dry and not _exists(data):
-        yield _ask_nobody
+        with tempfile.TemporaryDirectory(prefix="relay-import-") as empty:
+            async with conversation(Path(empty), make=True) as ask_one:
+                yield ask_one
         return
     async with conversation(data, make=not dry) as ask_one:
         yield ask_one
@@ -241,18 +243,6 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 def _exists(data: Path) -> bool:
     """Return whether there is a data directory that is not empty, or something else of its name."""
     return data.exists() and (not data.is_dir() or any(data.iterdir()))
-
-
-async def _ask_nobody(name: str, payload: Any) -> Any:
-    """Answer as an empty relay would."""
-    match name:
-        case "import.file":
-            return control.FileImportResult()
-        case "import.messages":
-            return [control.MessageImportResult(added=True) for _ in payload.messages]
-    if name == "import.chat" and payload.owner is None and not payload.able:
-        raise RequestRefused("forbidden", "nobody who is in it can sign in, so nobody could run it")
-    return control.ImportResult(added=True)
 
 
 def _free(directory: Path) -> int:

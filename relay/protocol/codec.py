@@ -75,7 +75,7 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     return RelayError.bad_field(path or "frame", text)
 
 
-def _replace_lone_surrogates(frame: bytes) -> bytes:
+def replace_lone_surrogates(frame: bytes) -> bytes:
     """Replace each lone surrogate by U+FFFD. JavaScript sends them when it cuts a text, and JSON allows them.
 
     How to treat them is up to the receiver (RFC 8259, section 8.2).
@@ -97,7 +97,7 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
-        repaired = _replace_lone_surrogates(frame)
+        repaired = replace_lone_surrogates(frame)
         if repaired != frame:
             return decode_client_frame(repaired)
         raise explain(error) from None

@@ -19,7 +19,7 @@ from relay.core.admin.imports import Import
 from relay.core.relay import open_relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.protocol import requests
+from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from tests.support.command_line import Running, done, run, running
@@ -303,7 +303,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return await flush(self)
 
-    monkeypatch.setattr(importing, "BATCH", 1)
+    monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
     monkeypatch.setattr(transfer.Importing, "_flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
@@ -370,7 +370,9 @@ def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_i
     done("export", tmp_path / "out.jsonl", data=office)
     there = tmp_path / "there"
 
-    async def stop(*_: object) -> object:
+    async def stop(_import: Import, record: control.ChatImport) -> object:
+        if record.dry:
+            return control.ImportResult(added=True)
         raise RelayError("unavailable", "stopped here")
 
     with monkeypatch.context() as patched:

@@ -256,11 +256,11 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (103, 42)])
-def test_what_a_relay_exports_comes_back_identical(seed: int, steps: int) -> None:
+def test_a_relays_export_is_imported_identically(seed: int, steps: int) -> None:
     there_and_back(seed, steps)
 
 
-def test_what_any_relay_exports_comes_back_identical(examples: int) -> None:
+def test_any_relays_export_is_imported_identically(examples: int) -> None:
     @settings(
         max_examples=examples,
         suppress_health_check=list(HealthCheck),

@@ -18,7 +18,6 @@ from relay.cli.importers.dates import moment
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.cli.output import when
-from relay.cli.transfer import _ask_nobody
 from relay.client import connect
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE
@@ -134,7 +133,7 @@ def test_a_folder_named_in_an_old_encoding_of_windows_is_found(channel: str, enc
     assert texts(tmp_path / "data") == ["one", "two"]
 
 
-def test_what_a_mac_adds_to_an_archive_is_no_part_of_it(tmp_path: Path) -> None:
+def test_files_that_macos_adds_to_an_archive_are_ignored(tmp_path: Path) -> None:
     entries = {f"Slack/{name}": content for name, content in workspace().items()}
     junk = {f"__MACOSX/Slack/._{name}": b"\0\5\x16\7" for name in ("users.json", "channels.json")}
     odd = {"Slack/.DS_Store": b"\0", f"__MACOSX/Slack/general/._{DAY}": b"\0", f"Slack/general/._{DAY}": b"\0"}
@@ -142,14 +141,14 @@ def test_what_a_mac_adds_to_an_archive_is_no_part_of_it(tmp_path: Path) -> None:
     assert (came["added"]["messages"], came["left"]) == (2, {})
 
 
-def test_a_folder_that_belongs_to_no_channel_is_named_as_left_behind(tmp_path: Path) -> None:
+def test_a_folder_of_no_channel_is_reported_as_left_behind(tmp_path: Path) -> None:
     source = folder(tmp_path / "slack", workspace(**{f"gone-channel/{DAY}": [message("U1", "lost")]}))
     came = brought(source, tmp_path / "data")
     assert came["left"] == {"days of a folder that belongs to no channel: gone-channel": 1}
 
 
 @pytest.mark.parametrize("missing", ["users.json", "channels.json"])
-def test_a_list_that_is_missing_is_named(missing: str, tmp_path: Path) -> None:
+def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
     # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing had come in.
     entries = workspace()
     del entries[missing]
@@ -191,7 +190,7 @@ def test_files_in_any_encoding_are_read(encode: Callable[[str], bytes | str], tm
     assert texts(tmp_path / "three") == ["für alle"]
 
 
-def test_a_slack_day_that_is_empty_or_holds_nothing_breaks_nothing(tmp_path: Path) -> None:
+def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
     # grundleborg/slack-advanced-exporter#8, zulip/zulip#9217, mattermost/mattermost#13879.
     odd = [None, message(None, "by nobody"), message("U1", "fine", files=[None], attachments=[None], reactions=None)]
     entries = workspace(**{f"general/{DAY}": odd, "general/2023-11-15.json": [], "dms.json": []})
@@ -217,13 +216,13 @@ def test_a_slack_day_that_is_empty_or_holds_nothing_breaks_nothing(tmp_path: Pat
         *((none, None) for none in (-1, 0, "", "noon", None, True, float("nan"), float("inf"), "-5", [], 1e300, 2**73)),
     ],
 )
-def test_a_date_is_understood_or_is_none(said: Any, is_: int | None) -> None:
+def test_a_date_is_read_or_is_none(said: Any, is_: int | None) -> None:
     assert moment(said) == is_
 
 
 @pytest.mark.parametrize("odd", [-1, 0, "noon", None, ""])
 def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path: Path) -> None:
-    # Of rules.md: `create_at` -1 ended the import with a line about a whole number. vmiklos/plees-tracker#579.
+    # A `create_at` of -1 once ended the import (see also vmiklos/plees-tracker#579).
     file = lines(tmp_path, bulk(post("first"), {**post("second"), "create_at": odd}))
     came = brought(file, tmp_path / "data")
     assert [(one["text"], one["at"]) for one in records(tmp_path / "data", "message")] == [
@@ -233,7 +232,7 @@ def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path:
     assert came["left"] == {"dates that are none: these messages have the date of the one before them": 1}
 
 
-def test_a_date_that_nobody_can_write_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_date_after_the_year_9999_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = 2**53 - 1
     said = [{"type": "message", "chat": "g", "sender": "anna", "clientMessageId": text, "text": text, "at": at}
             for text, at in (("first", T0), ("far", far))]  # fmt: skip
@@ -257,7 +256,7 @@ def test_a_date_that_nobody_can_write_is_none(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("kind", [control.UserImport, control.ChatImport, control.MessageImport])
-def test_no_import_brings_a_date_that_nobody_can_write(kind: Any) -> None:
+def test_no_import_stores_a_date_after_the_year_9999(kind: Any) -> None:
     said = {"id": "a", "name": "A", "sender": "a", "participants": ["a"], "clientMessageId": "1"}
     msgspec.convert({**said, "at": LATEST_DATE, "createdAt": LATEST_DATE}, kind)
     for one in ({"at": LATEST_DATE + 1}, {"at": 1, "createdAt": LATEST_DATE + 1}):
@@ -267,7 +266,7 @@ def test_no_import_brings_a_date_that_nobody_can_write(kind: Any) -> None:
             msgspec.convert({**said, **one}, kind)
 
 
-def test_a_date_that_is_still_to_come_is_shown_and_leads_no_clock(tmp_path: Path) -> None:
+def test_a_future_date_is_shown_and_does_not_move_the_clock(tmp_path: Path) -> None:
     # mattermost/mattermost#902 (all posts had the time of the import) and its opposite.
     file = lines(tmp_path, bulk(post("soon", at=4_000_000_000_000), post("then")))
     done("import", file, data=tmp_path / "data")
@@ -286,7 +285,7 @@ def test_after_an_import_time_goes_on_from_today(tmp_path: Path) -> None:
     assert records(tmp_path / "data", "message")[-1]["at"] > (T0 + 86_400) * 1_000
 
 
-def test_a_reply_that_is_older_than_what_it_answers_comes_after_it(tmp_path: Path) -> None:
+def test_a_reply_dated_before_its_post_follows_it(tmp_path: Path) -> None:
     # mattermost/mattermost#20292, #14442, #14959.
     replies = [{"user": "ben", "message": "reply", "create_at": T0 * 1_000 - 9}]
     done("import", lines(tmp_path, bulk({**post("root"), "replies": replies})), data=tmp_path / "data")
@@ -364,7 +363,7 @@ def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(
     }
 
 
-def test_people_in_no_list_keep_what_they_said_and_sign_in_never(tmp_path: Path) -> None:
+def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
     guest = {"real_name": "Gus Guest", "name": "gus"}
     day = [message("U8", "from elsewhere", user_profile=guest), message("U9", "who was deleted", 1)]
@@ -374,7 +373,7 @@ def test_people_in_no_list_keep_what_they_said_and_sign_in_never(tmp_path: Path)
     assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
 
 
-def test_a_dialog_with_somebody_unknown_becomes_nobodys_notes(tmp_path: Path) -> None:
+def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
     entries = workspace(**{"dms.json": [{"id": "D1", "members": ["U1", "U7"]}], f"D1/{DAY}": [message("U1", "psst")]})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["left"] == {
@@ -397,7 +396,7 @@ def test_a_bots_message_in_a_dialog_stays_in_that_dialog(tmp_path: Path) -> None
 # Again, and into a relay that is in use.
 
 
-def test_the_same_import_again_puts_nobody_back(tmp_path: Path) -> None:
+def test_a_repeated_import_restores_no_member(tmp_path: Path) -> None:
     # mattermost/mattermost#9821 and #8348, RocketChat/Rocket.Chat#8435 and #3123.
     source, data = folder(tmp_path / "slack", workspace()), tmp_path / "data"
     brought(source, data)
@@ -453,7 +452,7 @@ def seen(data: Path, user: str, chat: str) -> dict[str, tuple[int | None, str]]:
     return {one.message: (one.created_at // 1_000 if one.created_at < 1.75e12 else None, one.status) for one in found}
 
 
-def test_dates_are_as_said_wherever_they_are_shown(tmp_path: Path) -> None:
+def test_imported_dates_are_shown_everywhere(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", data=data)
     done("send", "--as", "anna", "anna", "in use", data=data)
@@ -478,8 +477,8 @@ def test_dates_are_as_said_wherever_they_are_shown(tmp_path: Path) -> None:
     assert chat.missed is None
 
 
-def test_who_was_thrown_out_or_left_stays_out_and_keeps_what_they_said(tmp_path: Path) -> None:
-    # The relay's own export, of rules.md: bob could read what was said after he was thrown out.
+def test_former_members_stay_out_and_keep_their_messages(tmp_path: Path) -> None:
+    # In a relay's own export: bob once could read messages from after his removal.
     data, there = tmp_path / "data", tmp_path / "there"
     for user in ("alice", "bob", "carol"):
         done("user", "add", user, data=data)
@@ -494,7 +493,7 @@ def test_who_was_thrown_out_or_left_stays_out_and_keeps_what_they_said(tmp_path:
     assert [one["sender"] for one in records(there, "message")] == ["bob", "carol", "alice"]
 
 
-def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -> None:
+def test_the_order_of_joining_survives_an_import(tmp_path: Path) -> None:
     data, there = tmp_path / "data", tmp_path / "there"
     for user in ("alice", "bob", "carol"):
         done("user", "add", user, data=data)
@@ -508,7 +507,7 @@ def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -
         assert group(where)["owner"] == "carol"
 
 
-def test_what_retention_removed_lately_is_known_when_it_comes_again(tmp_path: Path) -> None:
+def test_messages_that_retention_removed_lately_are_not_imported_again(tmp_path: Path) -> None:
     found, data = two_people_talk(tmp_path, "relay", "anna", "ben"), tmp_path / "data"
     brought(found, data)
     done("prune", "--max-bytes", "1", "--yes", data=data)
@@ -538,7 +537,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("posted", "said"), [*PROGRAMS, *BLOCKS])
-def test_what_a_program_posted_comes_in_with_all_its_words(posted: Entries, said: str, tmp_path: Path) -> None:
+def test_a_programs_message_is_imported_with_its_whole_text(posted: Entries, said: str, tmp_path: Path) -> None:
     posted = {**message(None, "", 9), "subtype": "bot_message", "bot_id": "B1", "username": "CI", **posted}
     entries = workspace(**{"general/2023-11-15.json": [posted]})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
@@ -547,14 +546,14 @@ def test_what_a_program_posted_comes_in_with_all_its_words(posted: Entries, said
 
 
 @pytest.mark.parametrize(("posted", "said"), PROGRAMS)
-def test_what_a_program_posted_to_mattermost_comes_in(posted: Entries, said: str, tmp_path: Path) -> None:
+def test_a_programs_message_in_mattermost_is_imported(posted: Entries, said: str, tmp_path: Path) -> None:
     for text, whole in (("", said), ("see", f"see\n{said}")):
         found = bulk(post(text, "ben", props={"from_webhook": "true", **posted}))
         came = brought(lines(tmp_path, found), tmp_path / f"data{text}")
         assert (texts(tmp_path / f"data{text}"), came["left"]) == ([whole], {})
 
 
-def test_what_a_person_wrote_does_not_come_twice(tmp_path: Path) -> None:
+def test_the_blocks_of_a_persons_message_do_not_repeat_it(tmp_path: Path) -> None:
     words = [{"type": "text", "text": "bold", "style": {"bold": True}}]
     blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": words}]}]
     page = [{"from_url": "https://x.org", "title": "X", "text": "about x", "footer": "x.org", "image_url": "https://i"}]
@@ -584,7 +583,7 @@ def two_people_talk(tmp_path: Path, kind: str, first: str, second: str) -> Path:
 @pytest.mark.parametrize("kind", ["slack", "mattermost", "relay"])
 @pytest.mark.parametrize("people", [("anna", "ben"), ("ben", "anna")])
 @pytest.mark.parametrize("here", [("anna", "ben"), ("ben", "anna")])
-def test_a_dialog_is_one_in_whichever_order_its_people_came(
+def test_a_dialog_is_the_same_in_any_order_of_its_users(
     kind: str, people: tuple[str, str], here: tuple[str, str], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -598,7 +597,14 @@ def test_a_dialog_is_one_in_whichever_order_its_people_came(
     assert run("check", data=data).code == 0
 
 
-def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
+async def accept(name: str, payload: Any) -> Any:
+    """Answer as a relay that takes everything."""
+    if name == "import.messages":
+        return [control.MessageImportResult(added=True) for _ in payload.messages]
+    return control.ImportResult(added=True)
+
+
+def test_memory_does_not_grow_with_the_number_of_messages(tmp_path: Path) -> None:
     head = [
         {"type": "relay", "at": T0, "format": 2, "version": "0"},
         {"type": "user", "at": T0, "id": "anna", "name": "Anna"},
@@ -614,7 +620,7 @@ def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
         file = tmp_path / f"{count}.jsonl"
         file.write_text("\n".join(json.dumps(one) for one in (*head, *said)))
         tracemalloc.start()
-        importing = Importing(_ask_nobody, open_source(file, room=2**40), T0)
+        importing = Importing(accept, open_source(file, room=2**40), T0)
         trio.run(importing.run)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -649,7 +655,7 @@ def lines(tmp_path: Path, found: list[dict[str, Any]]) -> Path:
     return file
 
 
-def test_authors_of_a_private_channel_who_left_it_are_no_members(tmp_path: Path) -> None:
+def test_former_members_of_a_private_channel_are_not_members(tmp_path: Path) -> None:
     # mattermost/mattermost#9821, #10319.
     found = bulk(post("I was here", "gone"), post("and I am", "ben"), post("deleted user", "nobody-knows"))
     came = brought(lines(tmp_path, found), tmp_path / "data")
@@ -660,8 +666,8 @@ def test_authors_of_a_private_channel_who_left_it_are_no_members(tmp_path: Path)
 
 
 def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.cli.importers.order.PORTION", 7)
-    monkeypatch.setattr("relay.cli.importers.order.MOST", 3)
+    monkeypatch.setattr("relay.cli.importers.order.RUN_ITEMS", 7)
+    monkeypatch.setattr("relay.cli.importers.order.MAX_RUNS", 3)
     posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
     brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
     dates = [one["at"] for one in records(tmp_path / "data", "message")]
@@ -714,7 +720,7 @@ def test_two_groups_whose_names_join_alike_stay_two(tmp_path: Path) -> None:
     assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["chats"] == 3
 
 
-def test_an_export_that_was_made_later_brings_what_is_new_and_nothing_twice(tmp_path: Path) -> None:
+def test_a_later_export_adds_only_new_messages(tmp_path: Path) -> None:
     # mattermost/docs#9154: a trial import, weekly exports, and the one of the last day.
     at = T0 * 1_000
     replies = [{"user": "ben", "message": f"reply {number}", "create_at": at + number} for number in range(1, 4)]
@@ -738,7 +744,7 @@ def test_the_same_words_at_one_moment_in_two_channels_are_two_messages(tmp_path:
     assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["messages"] == 3
 
 
-def test_a_file_larger_than_one_request_comes_whole(tmp_path: Path) -> None:
+def test_a_file_larger_than_one_request_is_imported_whole(tmp_path: Path) -> None:
     content = bytes(range(256)) * 50_000
     folder(tmp_path / "data", {"big.bin": content, "empty.bin": b""})
     found = bulk(post("look", attachments=[{"path": "big.bin"}, {"path": "empty.bin"}, {"path": "missing.bin"}]))
@@ -750,7 +756,7 @@ def test_a_file_larger_than_one_request_comes_whole(tmp_path: Path) -> None:
     assert came["added"]["files"] == 0
 
 
-def test_what_an_export_lists_twice_is_counted_once(tmp_path: Path) -> None:
+def test_a_message_that_is_listed_twice_is_counted_once(tmp_path: Path) -> None:
     entries = workspace(**{"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
     entries["groups.json"] = entries["channels.json"]
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
@@ -760,7 +766,7 @@ def test_what_an_export_lists_twice_is_counted_once(tmp_path: Path) -> None:
 # Our own, of an older relay.
 
 
-def test_an_edit_whose_message_was_deleted_later_is_known_when_it_comes_again(tmp_path: Path) -> None:
+def test_a_repeated_edit_of_a_deleted_message_is_known(tmp_path: Path) -> None:
     place = {"participants": ["anna"], "sender": "anna", "originalSender": "anna", "original": "1"}
     found = [
         {"type": "relay", "at": T0, "format": 2, "version": "0"},
@@ -779,7 +785,7 @@ def test_an_edit_whose_message_was_deleted_later_is_known_when_it_comes_again(tm
     assert run("check", data=tmp_path / "data").code == 0
 
 
-def test_an_export_of_an_older_relay_comes_in_without_those_who_were_thrown_out(tmp_path: Path) -> None:
+def test_former_members_in_an_older_relays_export_stay_out(tmp_path: Path) -> None:
     common = {"chat": "g-1", "type": "message"}
     found = [
         {"type": "relay", "at": T0, "format": 1, "version": "0.1.0"},

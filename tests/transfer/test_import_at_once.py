@@ -64,7 +64,7 @@ async def test_a_file_of_one_import_gets_no_piece_of_another(tmp_path: Path) -> 
         assert "error" not in await other.ask("import.file", dry)
 
 
-async def test_an_import_that_is_killed_leaves_its_turn_and_no_file_behind(tmp_path: Path) -> None:
+async def test_a_killed_import_frees_its_turn_and_its_file(tmp_path: Path) -> None:
     async with serving(tmp_path) as relay:
         one = await importer(tmp_path)
         await one.piece("anna", b"half", first=True, more=True, size=1_000)
@@ -78,7 +78,7 @@ async def test_an_import_that_is_killed_leaves_its_turn_and_no_file_behind(tmp_p
         assert contents(tmp_path) == [b"whole"]
 
 
-async def test_an_import_that_is_killed_leaves_the_log_at_the_time_that_it_is(tmp_path: Path) -> None:
+async def test_a_killed_import_leaves_the_log_at_the_present_time(tmp_path: Path) -> None:
     async with serving(tmp_path) as relay:
         one = await importer(tmp_path)
         chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=1)

@@ -1,5 +1,6 @@
 """People of an export whose ids users here have: nobody is taken for somebody else without being asked."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,58 @@ def test_a_map_that_cannot_be_meant_is_refused(options: tuple[str, ...], said: s
     ran = run("import", *options, source, data=data)
     assert ran.code != 0
     assert said in ran.err
+
+
+# Groups.
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """The export of another relay, with a group that has the id of one here."""
+    where = tmp_path / "other"
+    done("user", "add", "zoe", data=where)
+    done("user", "add", "anna", "--name", "Anna Stein", data=where)
+    done("chat", "create", "Team", "zoe", "anna", "--owner", "zoe", data=where)
+    done("send", "--as", "zoe", "Team", "about the others", data=where)
+    file = tmp_path / "other.jsonl"
+    done("export", file, data=where)
+    (group,) = records(where, "chat")
+    file.write_text(file.read_text().replace(group["id"], "team"))
+    return file
+
+
+@pytest.fixture
+def with_team(data: Path, other: Path, tmp_path: Path) -> Path:
+    """A relay in use that has a group of its own with this id, and its own Anna in it."""
+    changed = other.read_text().replace("Anna Stein", "Anna Berg").replace("about the others", "about us")
+    mine = tmp_path / "mine.jsonl"
+    lines_ = [json.loads(line) for line in changed.splitlines()]
+    for record in lines_:
+        if record["type"] == "chat":
+            record.update(at=record["at"] - 1_000, name="Our team")
+    mine.write_text("".join(json.dumps(record) + "\n" for record in lines_))
+    done("import", "--same", mine, data=data)
+    return data
+
+
+def test_an_import_with_the_id_of_a_group_here_is_refused(other: Path, with_team: Path) -> None:
+    ran = run("import", other, data=with_team)
+    assert ran.code == 1
+    assert "team (Team there, Our team here)" in ran.err
+    assert "about the others" not in done("export", data=with_team).out
+    # That somebody is in a group of the same id is no sign that they are the same.
+    assert [one["id"] for one in namesakes(other, with_team)] == ["anna", "team"]
+
+
+def test_a_group_that_is_another_one_gets_an_id_of_its_own(other: Path, with_team: Path) -> None:
+    done("import", "--map", "team=team-2", "--map", "anna=anna.2", other, data=with_team)
+    groups = {chat["id"]: chat["name"] for chat in records(with_team, "chat") if chat.get("id")}
+    assert groups == {"team": "Our team", "team-2": "Team"}
+    said = {record["text"]: record["chat"] for record in records(with_team, "message")}
+    assert said == {"about us": "team", "about the others": "team-2"}
+
+
+def test_a_group_cannot_get_the_id_of_a_user_of_the_export(other: Path, with_team: Path) -> None:
+    ran = run("import", "--map", "team=zoe", other, data=with_team)
+    assert ran.code != 0
+    assert "zoe and team would both be zoe" in ran.err

@@ -86,7 +86,7 @@ def test_a_link_that_is_put_there_later_is_not_followed(tmp_path, outside):
         opened.open("data/a.txt")
 
 
-def test_members_of_a_tar_file_that_are_no_files_are_not_there(tmp_path, outside):
+def test_links_and_devices_in_a_tar_file_are_ignored(tmp_path, outside):
     (tmp_path / "bulk.jsonl").write_text(bulk("link.txt", "/abs.txt", "../up.txt"))
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(tmp_path / "bulk.jsonl", "bulk.jsonl")
@@ -127,7 +127,7 @@ def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path, monkeypatch):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MEMBERS", 10)
+    monkeypatch.setattr(archive, "MAX_FILES", 10)
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))

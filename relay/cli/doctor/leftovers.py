@@ -10,7 +10,7 @@ from relay.store.files import directory, replacing
 
 
 class Left(NamedTuple):
-    """One thing that is there, or is not; see `doctor.Finding`."""
+    """One finding; see `doctor.Finding`."""
 
     level: Literal["note", "bad"]
     what: str
@@ -18,7 +18,7 @@ class Left(NamedTuple):
 
 
 def examine(data: Path) -> Iterator[Left]:
-    """Look at a data directory; nothing is changed."""
+    """Examine a data directory. Changes nothing."""
     try:
         directory.check_links(data)
     except directory.DanglingLink as error:

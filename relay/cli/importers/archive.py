@@ -1,7 +1,7 @@
-"""The files of an export, however they are packed.
+"""The files of an export: a folder, a zip file, a tar file or a single file.
 
-An export is somebody else's: nothing outside of it is read, and nothing in it is unpacked beyond what it says it holds
-and what memory has room for.
+An export is not trusted: nothing outside of it is read, and nothing in it is unpacked beyond its stated size and what
+fits in memory.
 """
 
 import codecs
@@ -17,59 +17,59 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from relay.cli.importers.base import NotUnderstood, SourceFile
-from relay.cli.importers.names import as_utf8, shown_name, zip_name
+from relay.cli.importers.names import as_utf8, decode_json, shown_name, zip_name
 
 T = TypeVar("T")
 
-MEMBERS = 500_000
-"""The most files of an archive."""
+MAX_FILES = 500_000
+"""Files that an archive may hold."""
 LIST_BYTES = 128 * 2**20
-"""The most bytes of a file that is one JSON list, which is read at once."""
+"""Bytes of a file that is one JSON list: it is read at once."""
 LINE_BYTES = 32 * 2**20
-"""The most bytes of a line in a file that is read line by line."""
-PIECE = 2**20
-"""Bytes unpacked at a time."""
-LISTS = ("users.json", "channels.json", "groups.json", "mpims.json", "dms.json")
-"""Files at the top of a Slack export."""
-BESIDE = ("data", "files")
-"""Folders beside an export in one file that contain its files. Anything else there is not part of the export."""
+"""Bytes of a line in a file that is read line by line."""
+PIECE_BYTES = 2**20
+"""Bytes that are unpacked at a time."""
+SLACK_LISTS = ("users.json", "channels.json", "groups.json", "mpims.json", "dms.json")
+"""The lists at the top of a Slack export."""
+FILE_FOLDERS = ("data", "files")
+"""Folders beside an export of a single file that hold its files; nothing else beside it is part of it."""
 
 
 class Archive:
-    """A directory, a zip file, a tar file or a single file, with one interface for all.
+    """A folder, a zip file, a tar file or a single file, all read in the same way.
 
-    Names are as people see them: composed (NFC), with `/` between folders, without the folders that a Mac or Windows
-    adds, and without those that everything lies in.
+    Names are as people see them: composed (NFC), with `/` between folders, without the folders that macOS or Windows
+    add, and without the folders around the whole export.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open an archive and list its files.
+        """List the files.
 
         Raises:
-            NotUnderstood: it cannot be read, is compressed where it must not be, or holds too much.
+            NotUnderstood: it cannot be read, is compressed where it must not be, or holds too many files.
         """
         self._path = path
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
-        self._places: dict[str, _Place] = {}
-        """The place of each file in a tar file, which has no index and would be read through for each."""
+        self._places: dict[str, _TarPlace] = {}
+        """Where the content of each file is in a tar file, which has no list and would be read through each time."""
         self.unpacked = 0
-        """The bytes of all files together, as the archive declares them."""
+        """The stated size of all files in an archive together, in bytes."""
         self.recoded: list[str] = []
-        """Files that are not in UTF-8 and were read in an encoding of Windows."""
+        """Files that are not in UTF-8 and were read as cp1252."""
         try:
             with _readable(path):
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > MEMBERS:
-            raise NotUnderstood(f"{path} holds more than {MEMBERS:,} files")
+        if len(sizes) > MAX_FILES:
+            raise NotUnderstood(f"{path} holds more than {MAX_FILES:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
         self._actual = {shown.removeprefix(within): name for shown, name in seen.items() if shown.startswith(within)}
-        """The name of each file in the archive, by the name that readers use."""
+        """By the name of a file, its name in the archive or folder."""
         self._sizes = {shown: sizes[name] for shown, name in self._actual.items()}
         self.names = sorted(self._actual)
 
@@ -97,13 +97,13 @@ class Archive:
             with tarfile.open(path, "r:") as tar:
                 opened = True
                 for member in tar:
-                    # A link points to another file, which is listed itself.
+                    # A link names another file, which is a member itself.
                     if member.isfile():
                         sizes[member.name] = member.size
-                        self._places[member.name] = _Place(member.offset_data, member.size, member.sparse)
-                    # Otherwise tarfile would keep every member in memory.
+                        self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
+                    # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > MEMBERS:
+                    if len(sizes) > MAX_FILES:
                         break
         except tarfile.ReadError as error:
             if opened:
@@ -112,18 +112,18 @@ class Archive:
         return sizes
 
     def has(self, name: str) -> bool:
-        """Return whether there is a file of this name."""
+        """Tell whether there is a file of this name."""
         return name in self._sizes
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a file that is there.
+        """Open a file.
 
         Raises:
-            NotUnderstood: it is none, or leads outside.
+            NotUnderstood: it is no file any more, or leads outside.
         """
         actual = self._actual.get(name, name)
         if self._tar is not None:
-            return _Unpacked(self._tar, self._places[actual])
+            return _TarFile(self._tar, self._places[actual])
         if self._zip is not None:
             with _readable(name):
                 return self._zip.open(self._members[actual])
@@ -133,7 +133,11 @@ class Archive:
         return file.open("rb")
 
     def records(self, name: str, kind: type[T]) -> list[T]:
-        """Read a JSON file that is a list; return an empty list if there is no such file.
+        """Read a JSON list; it is empty where there is no such file.
+
+        Args:
+            name: the file.
+            kind: the type of its items.
 
         Raises:
             NotUnderstood: it is something else, or too large.
@@ -144,7 +148,8 @@ class Archive:
         if recoded and name not in self.recoded:
             self.recoded.append(name)
         try:
-            found: list[T | None] = msgspec.json.decode(content, type=list[kind | None], strict=False)  # type: ignore[valid-type]
+            decoder = msgspec.json.Decoder(list[kind | None], strict=False)  # type: ignore[valid-type]
+            found: list[T | None] = decode_json(decoder.decode, content)
         except ValueError as error:
             raise NotUnderstood(f"{name}: {error}") from None
         return [one for one in found if one is not None]
@@ -156,7 +161,7 @@ class Archive:
             if name in self._sizes:
                 size = self._sizes[name]
                 return SourceFile(Path(name).name, size, lambda name=name, size=size: self._pieces(name, size), name)  # type: ignore[misc]
-            if self.names or PurePosixPath(name).parts[:1] not in [(folder,) for folder in BESIDE]:
+            if self.names or PurePosixPath(name).parts[:1] not in [(folder,) for folder in FILE_FOLDERS]:
                 continue
             beside = _inside(self._path.parent, name)
             if beside is not None:
@@ -164,11 +169,11 @@ class Archive:
         return None
 
     def _pieces(self, name: str, most: int) -> Iterator[bytes]:
-        """Read a file: no more bytes than it declares, or than the limit."""
+        """Read a file in pieces, up to `most` bytes in all."""
         size = 0
         with self.open(name) as file, _readable(name):
-            # In pieces: zipfile unpacks as much as is asked for, whatever size the entry declares.
-            while piece := file.read(PIECE):
+            # A zip file unpacks as much at once as is asked for, whatever its stated size.
+            while piece := file.read(PIECE_BYTES):
                 size += len(piece)
                 if size > most:
                     raise NotUnderstood(f"{name} is larger than {most:,} bytes")
@@ -183,7 +188,7 @@ class Archive:
         return bytes(content)
 
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
-        """Return a function that reads the lines of the first file of a kind from the beginning."""
+        """Find the first file with this ending, and give a function that reads its lines from the beginning."""
         if not self.names and self._path.is_file():
             return lambda: _lines(self._path.open("rb"), str(self._path))
         for name in sorted(self.names, key=lambda name: (name.count("/"), name)):
@@ -193,12 +198,12 @@ class Archive:
 
 
 def _root(names: Iterable[str]) -> str:
-    """Find the folder, with its `/`, of the export's own files: it may have been packed with other folders around."""
+    """Find the folder, with its `/`, that holds the export itself: it may have been packed with folders around it."""
     folders: dict[str, set[str]] = {}
     lines: list[str] = []
     for name in names:
         folder, slash, file = name.rpartition("/")
-        if file in LISTS:
+        if file in SLACK_LISTS:
             folders.setdefault(folder + slash, set()).add(file)
         elif file.endswith(".jsonl"):
             lines.append(folder + slash)
@@ -208,23 +213,23 @@ def _root(names: Iterable[str]) -> str:
 
 def _read(file: Path) -> Iterator[bytes]:
     with file.open("rb") as content:
-        while piece := content.read(PIECE):
+        while piece := content.read(PIECE_BYTES):
             yield piece
 
 
-class _Place(NamedTuple):
-    """The place of a file in a tar file."""
+class _TarPlace(NamedTuple):
+    """Where the content of a file is in a tar file."""
 
     offset: int
     size: int
     sparse: Any
-    """The parts that are stored, if the file is sparse, as in `tarfile`."""
+    """The parts of a sparse file that have content, as `tarfile` has them."""
 
 
-class _Unpacked(io.BufferedReader):
-    """An open file in a tar file; closing it closes the tar file."""
+class _TarFile(io.BufferedReader):
+    """A file in a tar file; closing it closes the tar file."""
 
-    def __init__(self, path: Path, place: _Place) -> None:
+    def __init__(self, path: Path, place: _TarPlace) -> None:
         self._tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed with this one
         member = tarfile.TarInfo()
         member.offset_data, member.size, member.sparse = place
@@ -237,9 +242,10 @@ class _Unpacked(io.BufferedReader):
 
 
 def _inside(folder: Path, name: str) -> Path | None:
-    """Find a file below a folder by the name that the export gives it.
+    """Find a file below a folder by the name that an export gives it.
 
-    None where there is none, where the name begins elsewhere or climbs out, and where a link leads outside.
+    Returns:
+        None where there is no such file, where the name is absolute or climbs out, and where a link leads outside.
     """
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
@@ -253,7 +259,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 @contextmanager
 def _readable(what: object) -> Iterator[None]:
-    """Turn errors of an archive into `NotUnderstood`.
+    """Turn the errors of a damaged archive into `NotUnderstood`.
 
     Raises:
         NotUnderstood: it is damaged, or packed in a way that cannot be read.
@@ -261,14 +267,14 @@ def _readable(what: object) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # An encrypted archive; NotImplementedError is a RuntimeError too.
+        # An encrypted archive; NotImplementedError is a RuntimeError, too.
         raise NotUnderstood(f"{what} cannot be unpacked: {error}") from None
     except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError) as error:
         raise NotUnderstood(f"{what} is damaged: {error}") from None
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """Yield the lines of a file, in UTF-8; some may be empty."""
+    """Read the lines of a file, in UTF-8; some may be empty."""
     with file, _readable(name):
         start = file.read(3)
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -279,16 +285,16 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
             head = b""
             if len(line) > LINE_BYTES:
                 raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
-            # The first piece may hold two short lines.
+            # The first read may have taken the end of a short line.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
 
 def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
-    """Yield the lines of a UTF-16 file, as some editors of Windows save it."""
+    """Read lines of UTF-16, which some editors on Windows write."""
     decode = codecs.getincrementaldecoder("utf-16")().decode
     text = decode(start)
     while True:
-        piece = file.read(PIECE)
+        piece = file.read(PIECE_BYTES)
         text += decode(piece, final=not piece)
         *whole, text = text.split("\n")
         if not piece:

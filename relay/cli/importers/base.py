@@ -1,6 +1,6 @@
-"""What every source of an import yields: users, chats and messages in the relay's terms, messages in order of sending.
+"""What every source gives: users, chats and messages in the relay's terms, the messages in the order they were sent.
 
-A source counts what it leaves behind. Touches no files and no relay.
+A source counts what it has to leave behind. Knows neither the file system nor a relay.
 """
 
 import re
@@ -12,37 +12,39 @@ from typing import Literal, NamedTuple, Protocol
 from relay.protocol.base import BLANK, INVISIBLE
 from relay.protocol.objects import Attachment, ChatType
 
-LONGEST_KEY = 128
-"""Characters of a message's client id (`protocol.base.ClientMessageId`)."""
-TEXT = 65_536
-"""Characters of a message (`protocol.base.Text`)."""
+KEY_CHARACTERS = 128
+"""Characters that a message's client id may have (`protocol.base.ClientMessageId`)."""
+TEXT_CHARACTERS = 65_536
+"""Characters that a message may have (`protocol.base.Text`)."""
+NAME_CHARACTERS = 128
+"""Characters that the name of a user or a chat may have (`protocol.base.Name`)."""
 
 
 class NotUnderstood(Exception):
-    """The source cannot be imported; the text says why."""
+    """A source that cannot be imported; its text says why."""
 
 
 class SourceFile(NamedTuple):
-    """A file of a message, or a picture of a user or chat."""
+    """A file that a message holds, or the picture of a user or a chat."""
 
     name: str
     size: int
     pieces: Callable[[], Iterator[bytes]]
-    """Yields the content from the beginning; raises `NotUnderstood` if it is damaged."""
+    """Reads its content from the beginning; raises `NotUnderstood` where that is damaged."""
     key: str = ""
-    """Its id in the source, if several messages may share it."""
+    """Identifies it in the source, where several messages may hold it."""
     sender: str = ""
-    """Who uploaded it, if not the sender of the message."""
+    """The id of who uploaded it, where that is not the author of the message."""
     known: Attachment | None = None
-    """The attachment as the message has it, in a relay's export."""
+    """The attachment as the message has it, in a relay's own export."""
 
     def read(self) -> bytes:
-        """Read all of the content."""
+        """Read all of its content."""
         return b"".join(self.pieces())
 
 
 class SourceUser(NamedTuple):
-    """A user to import."""
+    """A user that the source describes."""
 
     id: str
     name: str
@@ -51,80 +53,81 @@ class SourceUser(NamedTuple):
     disabled: bool = False
     removed: bool = False
     at: int | None = None
-    """When the user was made, Unix milliseconds; None if the source does not say."""
+    """When the account was made, Unix milliseconds; None where the source does not say."""
     picture: SourceFile | None = None
 
 
 class SourceChat(NamedTuple):
-    """A chat to import."""
+    """A chat that the source describes."""
 
     key: str
-    """The name by which messages of the source refer to it."""
+    """Identifies it in the source: its messages name it so."""
     id: str
-    """The id of a group or channel here; empty for a dialog, which its two people identify."""
+    """The id that a group or channel gets here; empty for a dialog, which is identified by its participants."""
     name: str
     kind: ChatType
     owner: str | None
-    """The owner, if the source says so."""
+    """The user who owns it, where the source says so."""
     founder: str | None
-    """Who made it, if the source names no owner."""
+    """The user who made it, where the source does not say who owns it."""
     admins: list[str]
     participants: list[str]
     at: int | None = None
     picture: SourceFile | None = None
 
 
-Named = tuple[str, str]
-"""A message by its author and its key."""
+Reference = tuple[str, str]
+"""A message by its author and its client id."""
 
 
 class SourceMessage(NamedTuple):
-    """A message to import, or its edit, deletion or clearing."""
+    """A message, or an edit, a deletion or a clearing."""
 
     at: int
     """Unix milliseconds."""
     key: str
-    """Its client id, which is the same in every import."""
+    """Its client id: the same each time it is imported."""
     sender: str
-    room: str
-    """Its chat's key."""
+    chat: str
+    """The key of its chat."""
     text: str
-    answers: Named | None = None
+    reply_to: Reference | None = None
+    """The message that it answers."""
     files: tuple[SourceFile, ...] = ()
     kind: Literal["new", "edit", "delete", "clear"] = "new"
-    original: Named | None = None
+    original: Reference | None = None
     """The message that an edit or a deletion changes."""
     deleted: bool = False
-    """Whether the message was deleted and has no content."""
+    """Whether it has no content because it was deleted."""
 
 
 class Source(Protocol):
-    """A source that can be imported."""
+    """Something that can be imported."""
 
     left: Counter[str]
-    """Counts of what was left behind, by its description."""
+    """By description, how much stays behind."""
     start: int
-    """When the oldest event of the source happened, Unix milliseconds."""
+    """The date of the oldest record, Unix milliseconds; 0 where there is none."""
 
-    def people(self) -> Iterator[SourceUser]:
-        """Yield all users."""
+    def users(self) -> Iterator[SourceUser]:
+        """Give all users."""
 
-    def rooms(self) -> Iterator[SourceChat]:
-        """Yield all chats that can be imported. The others are counted in `left`, with their messages."""
+    def chats(self) -> Iterator[SourceChat]:
+        """Give all chats that can be imported; others are counted in `left`, with their messages."""
 
     def messages(self) -> Iterator[SourceMessage]:
-        """Yield all messages, in the order they were sent."""
+        """Give all messages in the order they were sent."""
 
 
 def fit_name(name: str) -> str:
-    """Make a valid name: one line, not too long. Return an empty text if nothing visible is left."""
+    """Turn a name into a valid one: in one line, and not too long. Empty where nothing visible is left."""
     in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
-    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:128]
+    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:NAME_CHARACTERS]
     return fitting if re.search(f"[^{BLANK}]", fitting) else ""
 
 
 def fit_id(name: str, taken: set[str]) -> str:
-    """Make a user id from a name: the nearest valid one, with a number if it is taken."""
+    """Make a valid user id from a name, with a number where it is taken; add it to `taken`."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"
     user_id, number = plain, 1
     while user_id in taken:
@@ -135,12 +138,12 @@ def fit_id(name: str, taken: set[str]) -> str:
 
 
 def fit_key(key: str) -> str:
-    """Make a client id from the source's id of a message. A long one keeps its beginning and a hash of all of it."""
-    if len(key) <= LONGEST_KEY:
+    """Make a valid client id from a key of the source: a long one becomes its beginning and a hash of the whole."""
+    if len(key) <= KEY_CHARACTERS:
         return key
-    return f"{key[: LONGEST_KEY - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
+    return f"{key[: KEY_CHARACTERS - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def dialog_kind(people: Sequence[str]) -> ChatType:
-    """Return the kind of a conversation of two people, or of one."""
-    return "dialog" if len(people) == 2 else "favorites"
+def dialog_kind(participants: Sequence[str]) -> ChatType:
+    """Tell the type of a conversation of two people, or of one with themselves."""
+    return "dialog" if len(participants) == 2 else "favorites"

@@ -1,4 +1,4 @@
-"""Dates as exports have them: seconds, milliseconds or finer, as numbers or texts. Plain functions."""
+"""Dates in exports: seconds, milliseconds or finer units, as numbers or texts. Pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from relay.protocol.base import LATEST_DATE
 
 _UNITS: Sequence[tuple[float, float]] = ((1e11, 1e3), (1e14, 1), (1e17, 1e-3), (math.inf, 1e-6))
-"""Upper bounds of numbers that are dates since 1970, each with its unit in milliseconds; 1e11 s is the year 5138."""
+"""Below each number, a date is in the unit of so many milliseconds: 1e11 seconds would be the year 5138."""
 
 
 def moment(value: object) -> int | None:
-    """Read a date as Unix milliseconds; None for -1, 0, a word, or a date after 9999."""
+    """Read a date, in Unix milliseconds; None where it is no date: -1, 0, a word, or after the year 9999."""
     if isinstance(value, str):
         number = _number(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -21,13 +21,13 @@ def moment(value: object) -> int | None:
     if number is None or not math.isfinite(number) or number <= 0:
         return None
     factor = next(factor for below, factor in _UNITS if number < below)
-    # Whole milliseconds are exact and are not multiplied as floats.
+    # A number of whole milliseconds stays exact.
     found = value if isinstance(value, int) and factor == 1 else int(number * factor)
     return found if 0 < found <= LATEST_DATE else None
 
 
 def _number(text: str) -> float | None:
-    """Read a number in any unit, or an ISO 8601 date as seconds; UTC if it has no zone."""
+    """Read a number, or an ISO 8601 date as Unix seconds; UTC where it names no zone."""
     try:
         return float(text)
     except ValueError:

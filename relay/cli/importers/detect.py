@@ -1,30 +1,30 @@
-"""Detects the kind of an export and opens its reader."""
+"""Detects what an export is, and chooses the source that reads it."""
 
 import json
 from pathlib import Path
 
-from relay.cli.importers.archive import LISTS, Archive
+from relay.cli.importers.archive import SLACK_LISTS, Archive
 from relay.cli.importers.base import NotUnderstood, Source
 from relay.cli.importers.mattermost import Mattermost
 from relay.cli.importers.relay_export import FORMATS, RelayExport
 from relay.cli.importers.slack import Slack
 
-BACKED_UP = "relay.db"
-"""Names in a relay's backup."""
+BACKUP_STORE = "relay.db"
+"""The file by which a backup is recognized."""
 
 
 def open_source(path: Path, *, room: int) -> Source:
-    """Detect the kind of an export and open it.
+    """Detect what an export is, and open it.
 
     Args:
         path: a file or a folder.
-        room: bytes that are free where it goes.
+        room: bytes that are free where it is imported to.
 
     Raises:
-        NotUnderstood: nothing that is known here, or more than there is room for.
+        NotUnderstood: it is no export of a known kind, or there is no room for it.
     """
-    files = _looked_into(path, room)
-    lists = [name for name in LISTS if files.has(name)]
+    files = _open_archive(path, room)
+    lists = [name for name in SLACK_LISTS if files.has(name)]
     if "users.json" in lists and len(lists) > 1:
         return Slack(files)
     if lists and files.first_with(".jsonl") is None:
@@ -48,13 +48,13 @@ def open_source(path: Path, *, room: int) -> Source:
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
 
 
-def _looked_into(path: Path, room: int) -> Archive:
-    """Find the reader of an archive; refuse files that are no export."""
+def _open_archive(path: Path, room: int) -> Archive:
+    """Open an archive; refuse a backup, and an archive for which there is no room."""
     files = Archive(path)
     if files.unpacked > room:
         raise NotUnderstood(
             f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
         )
-    if files.has(BACKED_UP):
+    if files.has(BACKUP_STORE):
         raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
     return files

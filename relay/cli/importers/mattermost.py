@@ -1,4 +1,4 @@
-"""Reads a Mattermost server's bulk export: a JSON object a line, its `type` naming the field that has the rest."""
+"""Reads the bulk export of a Mattermost server: one JSON object per line; its `type` names the field with the data."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,17 +9,27 @@ from typing import Any
 import msgspec
 
 from relay.cli.importers.archive import Archive
-from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
+from relay.cli.importers.base import (
+    NotUnderstood,
+    Reference,
+    SourceChat,
+    SourceMessage,
+    SourceUser,
+    dialog_kind,
+    fit_id,
+    fit_key,
+)
 from relay.cli.importers.dates import moment
+from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
-LONGEST_NAMES = 50
-"""Characters of member names that fit into a group's id."""
+GROUP_NAMES_CHARACTERS = 50
+"""Characters of its members' names that a group's id has room for."""
 
 
 class _Membership(msgspec.Struct):
-    """A user's membership of a channel."""
+    """A user's membership in a channel."""
 
     name: str
     roles: str | None = None
@@ -41,7 +51,7 @@ class _User(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        """Return the name that others see."""
+        """The name that others see."""
         return self.nickname or f"{self.first_name or ''} {self.last_name or ''}".strip() or self.username
 
 
@@ -72,8 +82,8 @@ class _File(msgspec.Struct):
     path: str = ""
 
 
-class _Said(msgspec.Struct):
-    """A post, or a reply to one."""
+class _Reply(msgspec.Struct):
+    """A reply to a post; a post has these fields, too."""
 
     user: str = ""
     create_at: int | float | str | None = None
@@ -82,17 +92,17 @@ class _Said(msgspec.Struct):
     reactions: list[msgspec.Raw] | None = None
     attachments: list[_File | None] | None = None
     props: Any = None
-    """Content of programs that stands beside or in place of the text."""
+    """Holds what a program posts beside the text, or in place of it."""
 
 
-class _Post(_Said):
+class _Post(_Reply):
     team: str = ""
     channel: str = ""
-    replies: list[_Said] | None = None
+    replies: list[_Reply] | None = None
 
 
-class _DirectPost(_Said):
-    replies: list[_Said] | None = None
+class _DirectPost(_Reply):
+    replies: list[_Reply] | None = None
     channel_members: list[str] | None = None
     members: list[str] | None = None
     participants: list[str | _Participant] | None = None
@@ -111,15 +121,15 @@ class _Record(msgspec.Struct):
 
 
 class _SpooledMessage(msgspec.Struct, array_like=True):
-    """A message on disk, while all messages are sorted by their time of sending."""
+    """A message while all are sorted by date, on disk."""
 
     at: int
     number: int
     key: str
     sender: str
-    room: str
+    chat: str
     text: str
-    answers: tuple[str, str] | None
+    reply_to: Reference | None
     paths: list[str]
 
 
@@ -127,7 +137,7 @@ UNDATED = "dates that are none: these messages have the date of the one before t
 
 
 class Mattermost:
-    """A server's bulk export: a JSONL file, or the zip file that it is in. Read twice, and sorted on disk."""
+    """A server's bulk export: a JSONL file, or the zip file that holds it. It is read twice, and sorted on disk."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         """Read users, chats and what is needed to yield the messages.
@@ -151,26 +161,26 @@ class Mattermost:
         self._taken: set[str] = set()
         self._authors: dict[str, None] = {}
         self._ids: dict[str, str] = {}
-        """The id here of each channel and group."""
+        """By the source's key of a channel or group, the id that it gets here."""
         self.start = 0
         for record in self._records():
             self._look(record)
         for author in self._authors:
             if author and author not in self._people:
-                # Deleted users are in no list, but their messages are theirs.
+                # Deleted users are in no list, and what they wrote is still theirs.
                 self._people[author] = SourceUser(fit_id(author, self._taken), author, disabled=True)
-        self._name_rooms()
+        self._assign_ids()
 
-    def _name_rooms(self) -> None:
-        """Give every channel and group an id of its own, although names are cut and joined by characters of names."""
+    def _assign_ids(self) -> None:
+        """Give each channel and group an id of its own, also where ids made from shortened names are equal."""
         wanted = {_place(one.team, one.name): fit_id(f"mm-{one.team}-{one.name}", set()) for one in self._channels}
         wanted |= {key: _group_id(sorted(set(members))) for key, members in self._groups.items()}
         wishes = Counter(wanted.values())
-        # Change all that share an id, since a later export may have any of them.
-        self._ids = {key: one if wishes[one] == 1 else _told_apart(one, key) for key, one in wanted.items()}
+        # All that share one get a hash: a later export may lack any of them, and each must keep its id.
+        self._ids = {key: one if wishes[one] == 1 else _with_hash(one, key) for key, one in wanted.items()}
 
     def _look(self, record: _Record) -> None:
-        """Read users and chats; of messages only their authors and times."""
+        """Note the users, channels and groups of a record; of a post only its author and date."""
         if record.user is not None:
             self._user(record.user)
         elif record.bot is not None:
@@ -180,13 +190,13 @@ class Mattermost:
         elif record.channel is not None:
             self._channels.append(record.channel)
         elif record.direct_channel is not None:
-            self._conversation(_people_of(record.direct_channel), said=False)
+            self._conversation(_participants(record.direct_channel), used=False)
         elif (post := record.post or record.direct_post) is not None:
             if record.direct_post is not None:
-                self._conversation(_people_of(record.direct_post), said=True)
-            for said in (post, *(post.replies or ())):
-                self._authors[said.user] = None
-                at = moment(said.create_at)
+                self._conversation(_participants(record.direct_post), used=True)
+            for reply in (post, *(post.replies or ())):
+                self._authors[reply.user] = None
+                at = moment(reply.create_at)
                 self.start = min(self.start or at, at) if at is not None else self.start
         elif record.type not in ("version", "team"):
             self.left[f"records of the kind {record.type}"] += 1
@@ -197,7 +207,7 @@ class Mattermost:
             if not line.strip():
                 continue
             try:
-                yield decode(line)
+                yield decode_json(decode, line)
             except ValueError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
 
@@ -215,21 +225,21 @@ class Mattermost:
                 if "channel_admin" in (channel.roles or "").split():
                     self._admins.setdefault(place, []).append(person.id)
 
-    def _conversation(self, members: list[str], *, said: bool) -> str:
-        """Name the conversation of a few people; more than two are a group."""
+    def _conversation(self, members: list[str], *, used: bool) -> str:
+        """Note a conversation and give its key; with more than two people it is a group."""
         people = sorted(set(members))
         key = "~".join(people)
         if len(people) > 2:
             self._groups.setdefault(key, members)
-        elif said:
+        elif used:
             self._dialogs.setdefault(key, people)
         return key
 
-    def people(self) -> Iterator[SourceUser]:
+    def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
         yield from self._people.values()
 
-    def rooms(self) -> Iterator[SourceChat]:
+    def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
             place = (channel.team, channel.name)
@@ -238,8 +248,8 @@ class Mattermost:
                 self.left["channels without people"] += 1
                 continue
             name = channel.display_name or channel.name
-            room = _place(*place)
-            yield SourceChat(room, self._ids[room], name, "group", None, None, self._admins.get(place, []), members)
+            chat = _place(*place)
+            yield SourceChat(chat, self._ids[chat], name, "group", None, None, self._admins.get(place, []), members)
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
@@ -253,49 +263,49 @@ class Mattermost:
 
     def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
-        for one in in_order(self._kept(), _SpooledMessage, lambda kept: (kept.at, kept.number)):
+        for one in in_order(self._unordered(), _SpooledMessage, lambda spooled: (spooled.at, spooled.number)):
             enclosed = []
             for path in one.paths:
                 found = self._files.enclosed(path, f"data/{path}")
                 if found is not None:
                     enclosed.append(found)
-            yield SourceMessage(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
+            yield SourceMessage(one.at, one.key, one.sender, one.chat, one.text, one.reply_to, tuple(enclosed))
 
-    def _kept(self) -> Iterator[_SpooledMessage]:
-        """Yield all messages, in the order of the file."""
+    def _unordered(self) -> Iterator[_SpooledMessage]:
+        """Give all messages in the order of the file."""
         before = self.start
         number = 0
         for line, record in enumerate(self._records()):
             for one in self._thread(record, line, before):
                 number += 1
-                before = one.at if one.answers is None else before
+                before = one.at if one.reply_to is None else before
                 yield msgspec.structs.replace(one, number=number)
 
     def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
-        """Yield a post and its replies."""
+        """Give a post and the replies to it."""
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
-            room = _place(post.team, post.channel)
+            chat = _place(post.team, post.channel)
         elif record.direct_post is not None:
             post = record.direct_post
-            room = self._conversation(_people_of(post), said=True)
+            chat = self._conversation(_participants(post), used=True)
         else:
             return
-        key = _key(post, room, f"{line}")
-        first = self._said(post, key, room, None, before)
+        key = _key(post, chat, f"{line}")
+        first = self._message(post, key, chat, None, before)
         if first is not None:
             yield first
             before = first.at
         for index, reply in enumerate(post.replies or ()):
-            answers = (first.sender, key) if first is not None else None
-            # A reply follows its post, even if its date is earlier.
-            answer = self._said(reply, _key(reply, room, f"{line}-{index}"), room, answers, before)
+            original = (first.sender, key) if first is not None else None
+            # A reply that is dated before its post still comes after it.
+            answer = self._message(reply, _key(reply, chat, f"{line}-{index}"), chat, original, before)
             if answer is not None:
                 yield msgspec.structs.replace(answer, at=max(answer.at, before))
 
-    def _said(
-        self, post: _Said, key: str, room: str, answers: tuple[str, str] | None, before: int
+    def _message(
+        self, post: _Reply, key: str, chat: str, reply_to: Reference | None, before: int
     ) -> _SpooledMessage | None:
         sender = self._people.get(post.user)
         if sender is None:
@@ -324,39 +334,39 @@ class Mattermost:
         at = moment(post.create_at)
         if at is None:
             self.left[UNDATED] += 1
-        return _SpooledMessage(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
+        return _SpooledMessage(at if at is not None else before, 0, key, sender.id, chat, text.strip(), reply_to, paths)
 
 
 def _place(team: str, channel: str) -> str:
-    """Return the key of a channel among all chats of an export."""
+    """Give the key of a channel among all chats of an export."""
     return f"{team}\0{channel}"
 
 
 def _group_id(people: list[str]) -> str:
     found = fit_id("mm-" + "-".join(people), set())
-    if len("-".join(people)) > LONGEST_NAMES:
-        # Names are cut: two groups with the same beginning must stay two.
-        return _told_apart(found, " ".join(people))
+    if len("-".join(people)) > GROUP_NAMES_CHARACTERS:
+        # The names are cut: two groups that begin alike must not become one.
+        return _with_hash(found, " ".join(people))
     return found
 
 
-def _told_apart(id_: str, key: str) -> str:
+def _with_hash(id_: str, key: str) -> str:
     return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
 
 
-def _key(post: _Said, room: str, line: str) -> str:
-    """Make an id of a post that a later export gives it, too: from its author, time, chat and text.
+def _key(post: _Reply, chat: str, line: str) -> str:
+    """Make the client id of a post from its author, time, chat and text, so that a later export has the same one.
 
-    One without a date is known by its line: the same words may have been said twice.
+    For a post without a date the line takes the place of chat and text: the same words may have been posted twice.
     """
     if moment(post.create_at) is None:
         return fit_key(f"mm-{post.create_at}-{post.user}-{line}")
     content = post.message or [[file.path for file in post.attachments or () if file], post.props]
-    digest = blake2b(msgspec.json.encode([room, content]), digest_size=8).hexdigest()
+    digest = blake2b(msgspec.json.encode([chat, content]), digest_size=8).hexdigest()
     return fit_key(f"mm-{post.create_at}-{post.user}-{digest}")
 
 
-def _people_of(conversation: _Direct | _DirectPost) -> list[str]:
-    """Return the user names of a conversation, in whichever field this version has them."""
+def _participants(conversation: _Direct | _DirectPost) -> list[str]:
+    """Give the user names of a conversation's people, from the field that this version of Mattermost has."""
     found = conversation.channel_members or conversation.members or conversation.participants or ()
     return [one if isinstance(one, str) else one.username for one in found]

@@ -1,22 +1,29 @@
-"""Names and texts in archives that people packed again, on any system. Plain functions."""
+"""Names and texts in archives, which may have been packed again on any system. Pure functions."""
 
 import codecs
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import msgspec
+
+from relay.protocol.codec import replace_lone_surrogates
+
+T = TypeVar("T")
 
 _UTF8_FLAG = 0x800
-"""Flag of a zip entry whose name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
+"""The flag of a zip file's entry whose name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _UNICODE_PATH = 0x7075
-"""Extra field of a zip entry with the name in UTF-8 (APPNOTE 4.6.9)."""
+"""The extra field that holds the name in UTF-8 (APPNOTE 4.6.9)."""
 _JUNK_FOLDERS = frozenset({"__MACOSX", ".Spotlight-V100", ".Trashes", "$RECYCLE.BIN"})
 _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", "cp1253", "cp932", "cp936", "cp949")
-"""Encodings in which zip programs of Windows wrote names, by region."""
+"""The encodings in which zip programs on Windows wrote names, by language."""
 
 
 def shown_name(name: str) -> str:
-    """Normalize a file's name: composed, folders with `/`. Return an empty one for files that macOS or Windows adds."""
+    """Normalize a file's name: composed, with `/` between folders; empty for files that macOS or Windows add."""
     parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
     junk = not parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
     if junk or not _JUNK_FOLDERS.isdisjoint(parts[:-1]):
@@ -25,7 +32,7 @@ def shown_name(name: str) -> str:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """Decode the name of a zip entry. Many programs write UTF-8 without the flag."""
+    """Give the name of a zip file's entry: many programs write UTF-8 without the flag."""
     if entry.flag_bits & _UTF8_FLAG:
         return entry.filename
     raw = entry.orig_filename.encode("cp437", errors="replace")
@@ -45,7 +52,7 @@ def _unicode_path(extra: bytes) -> str | None:
 
 
 def guess_name(name: str, wanted: Collection[str]) -> str | None:
-    """Find the expected name that was written in another encoding and read as cp437, the default of zip."""
+    """Find the wanted name that was written in another encoding and read as cp437, the old default of zip files."""
     try:
         raw = name.encode("cp437")
     except UnicodeEncodeError:
@@ -61,11 +68,7 @@ def guess_name(name: str, wanted: Collection[str]) -> str | None:
 
 
 def as_utf8(content: bytes) -> tuple[bytes, bool]:
-    """Convert a text to UTF-8 without a byte order mark.
-
-    Returns:
-        The text, and whether its encoding had to be guessed.
-    """
+    """Convert a text to UTF-8 without a byte order mark; also tell whether its encoding had to be guessed."""
     if content.startswith(codecs.BOM_UTF8):
         return content[3:], False
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -73,5 +76,29 @@ def as_utf8(content: bytes) -> tuple[bytes, bool]:
     try:
         content.decode()
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace").encode(), True
+        return _half_characters_replaced(content) or (content.decode("cp1252", errors="replace").encode(), True)
     return content, False
+
+
+def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
+    """Convert UTF-8 that has surrogates encoded like characters; None where it is something else."""
+    try:
+        text = content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode(), False
+
+
+def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
+    """Decode a JSON text; half a surrogate pair in it becomes U+FFFD.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON, or is not of the decoder's type.
+    """
+    try:
+        return decode(content)
+    except msgspec.DecodeError:
+        mended = replace_lone_surrogates(content)
+        if mended == content:
+            raise
+        return decode(mended)

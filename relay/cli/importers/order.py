@@ -1,4 +1,4 @@
-"""Sorts more structs than fit in memory: sorted portions on disk, merged as they are read."""
+"""Sorts more than fits in memory: sorted runs on disk are merged as they are read."""
 
 import heapq
 import tempfile
@@ -9,38 +9,38 @@ import msgspec
 
 T = TypeVar("T")
 
-PORTION = 20_000
-"""Structs sorted in memory at a time."""
-MOST = 64
-"""Portions merged at a time; each is an open file."""
+RUN_ITEMS = 20_000
+"""Items that are sorted in memory at a time."""
+MAX_RUNS = 64
+"""Runs that are merged at a time: each is an open file."""
 
 
 def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ...]]) -> Iterator[T]:
-    """Yield structs in order. The sort is stable.
+    """Sort structs; equal ones keep their order.
 
     Args:
-        items: the structs, as many as there are.
-        kind: their type.
-        key: returns what a struct is sorted by.
+        items: the structs.
+        kind: their type, by which they are read back.
+        key: gives what they are sorted by.
     """
-    portions: list[_Portion[T]] = []
+    runs: list[_Run[T]] = []
     held: list[T] = []
     for item in items:
         held.append(item)
-        if len(held) >= PORTION:
-            portions.append(_Portion(sorted(held, key=key), kind))
+        if len(held) >= RUN_ITEMS:
+            runs.append(_Run(sorted(held, key=key), kind))
             held = []
-            if len(portions) >= MOST:
-                portions = [_Portion(heapq.merge(*portions, key=key), kind)]
-    yield from heapq.merge(*portions, sorted(held, key=key), key=key)
+            if len(runs) >= MAX_RUNS:
+                runs = [_Run(heapq.merge(*runs, key=key), kind)]
+    yield from heapq.merge(*runs, sorted(held, key=key), key=key)
 
 
-class _Portion(Generic[T]):
-    """Structs in a file without a name, which disappears with this object."""
+class _Run(Generic[T]):
+    """A sorted run in a file without a name, which is removed when it is closed."""
 
     def __init__(self, items: Iterable[T], kind: type[T]) -> None:
         self._read = msgspec.json.Decoder(kind).decode
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - read once, and closed then
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it has been read
         for item in items:
             self._file.write(msgspec.json.encode(item) + b"\n")
         self._file.seek(0)

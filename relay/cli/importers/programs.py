@@ -1,4 +1,4 @@
-"""Messages of programs: an export has them as they were posted, so they are read as a hook reads them."""
+"""The text of programs' messages: an export holds them as they were posted, so they are read as a hook reads them."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from relay.net.http.response import HttpError
 from relay.net.webhooks.text import attachments_text, blocks_text
 
 _UNFURLED = ("from_url", "original_url")
-"""Fields that mark the preview of a linked page, which the server adds itself."""
+"""Fields of attachments that the server itself adds for a page that a message links to."""
 _MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
 
 
@@ -19,9 +19,9 @@ NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 def all_words(
     text: str, blocks: Any, attachments: Any, people: Mapping[str, SourceUser], *, program: bool
 ) -> str | None:
-    """Return the whole text of a message, with that of its blocks and attachments; None if it has none.
+    """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
 
-    A person's blocks repeat their text; a program's text is mostly what a notification shows of its blocks.
+    The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
 
     Args:
         text: the text of the message.
@@ -39,7 +39,7 @@ def all_words(
 
 
 def _without_pages(attachments: Any) -> Any:
-    """Keep the text of a preview and drop its address, which the message has already."""
+    """Keep only the text of linked pages: their addresses are in the message already."""
     if not isinstance(attachments, list):
         return attachments
     return [

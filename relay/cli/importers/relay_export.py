@@ -1,4 +1,4 @@
-"""Reads a relay's own export: of this version, or of an older one (format 1)."""
+"""Reads a relay's own export, of this version or of an older one (format 1)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -6,16 +6,25 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from relay.cli.importers.archive import Archive
-from relay.cli.importers.base import Named, NotUnderstood, SourceChat, SourceFile, SourceMessage, SourceUser
+from relay.cli.importers.base import (
+    NotUnderstood,
+    Reference,
+    SourceChat,
+    SourceFile,
+    SourceMessage,
+    SourceUser,
+    fit_key,
+)
+from relay.cli.importers.names import decode_json
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE
 
 FORMATS = (1, 2)
-"""Formats that can be read."""
+"""The formats that can be read."""
 
 
 class RelayExport:
-    """A relay's own export, which is read several times and never kept in memory."""
+    """A relay's own export. It is read several times and never held in memory."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         """Read users, chats and what is needed to yield the messages.
@@ -33,9 +42,13 @@ class RelayExport:
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str]] = {}
-        """The names and uploaders of files that are pictures."""
+        """Of each file that is a picture, its name and who uploaded it."""
         self._old = False
         self._answered: set[tuple[str, str]] = set()
+        """In format 1, the answered messages by chat and client id: it does not say who wrote them."""
+        self._mentioned: dict[str, None] = {}
+        """Ids of authors and members."""
+        described: set[str] = set()
         start = None
         for record in self._records():
             if record.type == "relay":
@@ -48,6 +61,12 @@ class RelayExport:
                 self._known[record.id or ""] = (record.name or "file", record.sender or "")
             if self._old and record.reply_to:
                 self._answered.add((_place(record), record.reply_to))
+            if record.type == "user":
+                described.add(record.id or "")
+            else:
+                self._mentioned.update(dict.fromkeys([record.sender or "", *(record.participants or ())]))
+        for user_id in ("", *described):
+            self._mentioned.pop(user_id, None)
         self.start = start or 0
 
     def _records(self) -> Iterator[control.Record]:
@@ -56,7 +75,7 @@ class RelayExport:
             if not line.strip():
                 continue
             try:
-                record = self._decode(line)
+                record = decode_json(self._decode, line)
             except msgspec.DecodeError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
             if record.at > LATEST_DATE:
@@ -64,7 +83,7 @@ class RelayExport:
             before = record.at
             yield record
 
-    def people(self) -> Iterator[SourceUser]:
+    def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
         for record in self._records():
             if record.type == "user":
@@ -78,8 +97,11 @@ class RelayExport:
                     at=record.at,
                     picture=self._picture(record),
                 )
+        for user_id in self._mentioned:
+            # No record describes them, and what they wrote is still theirs.
+            yield SourceUser(user_id, user_id, disabled=True)
 
-    def rooms(self) -> Iterator[SourceChat]:
+    def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for record in self._records():
             if record.type == "chat":
@@ -112,7 +134,7 @@ class RelayExport:
         uploaders: dict[str, str] = {}
         for record in self._records():
             if record.type == "file":
-                # The record of a file comes before its message.
+                # A file's record comes before its message's.
                 uploaders = {**uploaders, record.id or "": record.sender or ""}
             elif record.type in ("edit", "delete", "clear"):
                 yield self._change(record)
@@ -123,10 +145,10 @@ class RelayExport:
                 if self._old and record.edited_at:
                     self.left["dates of edits, which this older export has without the edits"] += 1
                 answers = record.reply_sender or senders.get((place, record.reply_to or ""), "")
-                yield self._message(record, (answers, record.reply_to) if record.reply_to else None, uploaders)
+                yield self._message(record, _named(answers, record.reply_to), uploaders)
                 uploaders = {}
 
-    def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> SourceMessage:
+    def _message(self, record: control.Record, answers: Reference | None, uploaders: dict[str, str]) -> SourceMessage:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
@@ -139,7 +161,7 @@ class RelayExport:
                 enclosed.append(found._replace(key=file.id, name=file.filename, sender=sender, known=file))
         return SourceMessage(
             record.at,
-            record.client_message_id or "",
+            fit_key(record.client_message_id or ""),
             record.sender or "",
             _place(record),
             text,
@@ -154,17 +176,21 @@ class RelayExport:
         assert kind in ("edit", "delete", "clear")
         return SourceMessage(
             record.at,
-            record.client_message_id or "-",
+            fit_key(record.client_message_id or "-"),
             record.sender or "",
             _place(record),
             "",
             kind=kind,
-            original=(record.original_sender or "", record.original or "") if record.original else None,
+            original=_named(record.original_sender, record.original),
         )
 
 
+def _named(sender: str | None, client_id: str | None) -> Reference | None:
+    return (sender or "", fit_key(client_id)) if client_id else None
+
+
 def _place(record: control.Record) -> str:
-    """Return the key of a chat in an export: the id of a group, the two people of a dialog."""
+    """Give what identifies a chat in an export: the id of a group, the people of a dialog."""
     if record.type == "chat":
         return record.id or "~".join(sorted(record.participants or ()))
     return record.chat or "~".join(sorted(record.participants or ()))

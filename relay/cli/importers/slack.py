@@ -1,4 +1,4 @@
-"""Reads a Slack workspace's export: lists of users and channels, and for each channel one file of messages a day."""
+"""Reads the export of a Slack workspace: lists of users and channels, and for each channel one file per day."""
 
 import heapq
 import re
@@ -32,13 +32,13 @@ class _User(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        """Return the name that others see."""
+        """The name that others see."""
         profile = self.profile or _Profile()
         return profile.display_name or profile.real_name or self.real_name or self.name or self.id
 
 
 class _Channel(msgspec.Struct):
-    """A channel, public or private, a group's conversation or a dialog."""
+    """A public or private channel, a group conversation or a dialog."""
 
     id: str
     name: str | None = None
@@ -61,7 +61,7 @@ class _Reaction(msgspec.Struct):
 
 
 class _Author(msgspec.Struct):
-    """The sender as a message describes them; for people of other workspaces there is nothing else."""
+    """The author as a message describes them: people of other workspaces are in no list."""
 
     display_name: str | None = None
     real_name: str | None = None
@@ -70,7 +70,7 @@ class _Author(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     ts: str | float | None = None
-    """The time of sending in seconds, which is also the message's id within the channel."""
+    """When it was sent, in seconds; also its id within the channel."""
     type: str | None = None
     subtype: str | None = None
     user: str | None = None
@@ -87,7 +87,7 @@ class _Message(msgspec.Struct):
 
     @property
     def at(self) -> int | None:
-        """Return the time of sending, Unix milliseconds; None if there is none."""
+        """Unix milliseconds; None where it has no date."""
         return moment(self.ts)
 
 
@@ -95,10 +95,10 @@ UNDATED = "dates that are none: these messages have the date of the one before t
 
 
 class Slack:
-    """A workspace's export: a zip file, or the folder that it was unpacked to."""
+    """A workspace's export: a zip file, or the folder that it unpacks to."""
 
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
-    """Subtypes of notices that no person wrote."""
+    """How subtypes begin of messages that nobody wrote."""
 
     def __init__(self, files: Archive) -> None:
         """Read the lists of users and channels, and scan the messages.
@@ -127,24 +127,24 @@ class Slack:
         self._channels = list({one.id: one for one in self._channels}.values())
         self._dialogs = list({one.id: one for one in files.records("dms.json", _Channel)}.values())
         self._renamed: dict[str, str] = {}
-        """The folders whose names had to be guessed."""
+        """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
         self._folders = {one.id: self._folder(one) for one in (*self._channels, *self._dialogs)}
         self._damaged: dict[str, str] = {}
-        """By folder, what is wrong with a file in it: nothing of that chat is imported."""
+        """By folder, what is wrong with a file in it: nothing of its chat is imported then."""
         self._threads: dict[tuple[str, str], str] = {}
-        """The author of the first message of each thread, by channel and `ts`."""
+        """By channel and `ts`, the author of the message that begins a thread."""
         self.start = min((at for one in self._folders.items() if (at := self._look(*one)) is not None), default=0)
         self._count_left()
 
     def _find_days(self) -> dict[str, list[str]]:
-        """The files of each folder."""
+        """Find the daily files of each folder."""
         found: dict[str, list[str]] = {}
         for name in self._files.names:
             folder, _, day = name.rpartition("/")
             if re.fullmatch(r"\d{4}-\d\d-\d\d\.json", day):
                 found.setdefault(folder, []).append(day)
-        # Somebody packed the folders again, with names in another encoding than the list of channels.
+        # A program that packed the folders again may have named them in another encoding than the list of channels.
         wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
         for folder in list(found):
             guessed = guess_name(folder, wanted)
@@ -164,19 +164,19 @@ class Slack:
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
     def _look(self, channel: str, folder: str) -> int | None:
-        """Scan a chat for authors who are in no list, for threads, and for its first date."""
+        """Read a chat through: note authors who are in no list and threads; give the date of its oldest message."""
         dates: list[int] = []
-        roots: set[str] = set()
+        threads: set[str] = set()
         try:
             for message in self._all(folder):
                 if message.at is not None:
                     dates = [min([message.at, *dates])]
                 self._author(message)
                 if message.thread_ts is not None and message.thread_ts != message.ts:
-                    roots.add(str(message.thread_ts))
-            for message in self._all(folder) if roots else ():
+                    threads.add(str(message.thread_ts))
+            for message in self._all(folder) if threads else ():
                 author = self._author(message)
-                if author is not None and str(message.ts) in roots:
+                if author is not None and str(message.ts) in threads:
                     self._threads[channel, str(message.ts)] = author.id
         except NotUnderstood as error:
             self._damaged[folder] = str(error)
@@ -188,7 +188,7 @@ class Slack:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
-        """Find the author of a message. Programs, deleted people and those of other workspaces are in no list."""
+        """Find the author of a message; programs, people of other workspaces and deleted users are in no list."""
         for one in (message.user, message.bot_id):
             if one and one in self._people:
                 return self._people[one]
@@ -200,10 +200,10 @@ class Slack:
             self._people[message.bot_id] = person
             return person
         if message.user:
-            said = message.user_profile or _Author()
-            name = said.display_name or said.real_name or said.name or message.user
+            profile = message.user_profile or _Author()
+            name = profile.display_name or profile.real_name or profile.name or message.user
             bot = message.user == "USLACKBOT"
-            person = SourceUser(fit_id(said.name or message.user, self._taken), name, bot=bot, disabled=not bot)
+            person = SourceUser(fit_id(profile.name or message.user, self._taken), name, bot=bot, disabled=not bot)
             self._people[message.user] = person
             return person
         return None
@@ -221,35 +221,35 @@ class Slack:
         for name in self._files.recoded:
             self.left[f"certainty about the letters of {name}, which is not in UTF-8"] += 1
 
-    def _among(self, channel: _Channel) -> list[str]:
+    def _members(self, channel: _Channel) -> list[str]:
         known = (self._people[one].id for one in channel.members or () if one in self._people)
         return list(dict.fromkeys(known))
 
-    def people(self) -> Iterator[SourceUser]:
+    def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
         yield from self._people.values()
 
-    def rooms(self) -> Iterator[SourceChat]:
+    def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
             if self._folders[channel.id] in self._damaged:
                 continue
-            members = self._among(channel)
+            members = self._members(channel)
             if not members:
                 self.left["channels without people"] += 1
                 continue
-            # The founder may have left: then they are neither member nor owner.
+            # Its creator may have left it, and is no member then.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
-            room, name = f"slack-{channel.id}", channel.name or channel.id
+            chat, name = f"slack-{channel.id}", channel.name or channel.id
             yield SourceChat(
-                room, fit_id(room, set()), name, "group", None, founder, [], members, moment(channel.created)
+                chat, fit_id(chat, set()), name, "group", None, founder, [], members, moment(channel.created)
             )
         for dialog in self._dialogs:
             folder = self._folders[dialog.id]
             if folder in self._damaged or folder not in self._days:
                 continue
-            people = self._among(dialog)
+            people = self._members(dialog)
             if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
@@ -261,20 +261,20 @@ class Slack:
         """See `Source`."""
         streams = [self._channel(f"slack-{channel.id}", channel) for channel in self._channels]
         streams += [self._channel(dialog.id, dialog) for dialog in self._dialogs]
-        yield from heapq.merge(*streams, key=lambda said: said.at)
+        yield from heapq.merge(*streams, key=lambda message: message.at)
 
-    def _channel(self, room: str, channel: _Channel) -> Iterator[SourceMessage]:
+    def _channel(self, chat: str, channel: _Channel) -> Iterator[SourceMessage]:
         folder = self._folders[channel.id]
         if folder in self._damaged:
             return
         before = self.start
         for message in self._all(folder):
-            said = self._message(room, channel.id, message, before)
-            if said is not None:
-                before = said.at
-                yield said
+            found = self._message(chat, channel.id, message, before)
+            if found is not None:
+                before = found.at
+                yield found
 
-    def _message(self, room: str, channel: str, message: _Message, before: int) -> SourceMessage | None:
+    def _message(self, chat: str, channel: str, message: _Message, before: int) -> SourceMessage | None:
         if self._is_note(message):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
@@ -305,19 +305,19 @@ class Slack:
             at if at is not None else before,
             fit_key(key),
             sender.id,
-            room,
+            chat,
             text.strip(),
             (root, fit_key(f"slack-{channel}-{thread}")) if root is not None else None,
         )
 
 
 def _names(channel: _Channel) -> list[str]:
-    """List the possible folders of a channel's days: its name or, for conversations of a few people, its id."""
+    """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]
 
 
 def plain(text: str, people: Mapping[str, SourceUser]) -> str:
-    """Convert Slack's markup to plain text, with people, channels and links by their names."""
+    """Turn Slack's markup into plain text: users, channels and links by their names."""
 
     def name(slack_id: str) -> str | None:
         person = people.get(slack_id)

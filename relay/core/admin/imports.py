@@ -4,31 +4,31 @@ Imported data goes through the log like everything else, as commands in the role
 The log's time never goes backwards and never ahead of the clock; a message keeps its own date beside the log's.
 
 An import that is repeated skips what is here already. It ends in the same state whether or not an earlier attempt was
-cut off: read receipts follow from what is unread (`_ChatProgress`), and the time is kept (`IMPORT_CURSOR`).
+cut off: read receipts follow from what is unread (`ImportReceipts`), and the time is kept (`IMPORT_CURSOR`).
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import trio
 
+from relay.core.admin.import_receipts import ImportReceipts
 from relay.core.clock.clock import RelayClock
 from relay.core.files.uploads import UploadInPieces, Uploads
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
-from relay.core.rules import commands
+from relay.core.rules import commands, imports
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.counting import can_act
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.ids import new_chat_id
-from relay.keys import UserKey
+from relay.keys import NO_CHAT, ChatKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
 from relay.store.log.log import Log
+from relay.store.portion import rest_after
 
 NO_CLIENT = object()
 """The owner of the import while none is running."""
@@ -39,6 +39,10 @@ IMPORT_CURSOR = 0
 
 Imported entries have the dates of their source. An import that is cut off leaves such a date as the log's last time,
 and the next start would not believe a clock that is years ahead of it."""
+CHANGED_BYTES = 65_536
+"""Bytes of text that one batch edits or deletes, or one message."""
+LOOKED_UP_MESSAGES = 16
+"""Changed messages that are looked up at a time: their texts are in memory meanwhile."""
 
 
 class Import:
@@ -51,7 +55,7 @@ class Import:
         self._uploads = uploads
         self._client: object = NO_CLIENT
         self._upload: UploadInPieces | None = None
-        self._progress: dict[int, _ChatProgress] = {}
+        self._receipts = ImportReceipts(state, self._append_resting)
 
     async def begin(self, client: object) -> None:
         """Start an import for a client, or continue it.
@@ -88,7 +92,7 @@ class Import:
 
     # Users and chats.
 
-    async def import_user(self, record: control.UserImport) -> object:
+    async def import_user(self, record: control.UserImport) -> control.ImportResult:
         """Make a user, unless the id is taken."""
         created_at = record.created_at or record.at
         known = self._state.user(record.id)
@@ -113,7 +117,7 @@ class Import:
         await submit(self._log, self._command(record.at, ADMIN, request))
         return control.ImportResult(added=True)
 
-    async def import_chat(self, record: control.ChatImport) -> object:
+    async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
         """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
         state = self._state
         if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
@@ -121,9 +125,12 @@ class Import:
         known = self._find(record.id or "", record.participants)
         if known is not None:
             absent = [one for one in record.participants if not self._is_in(one, known)]
-            return control.ImportResult(added=False, id=known.id, absent=len(absent))
+            # Only what the source states itself can be compared: a chat without a date may be the same.
+            other = known.id is not None and record.created_at not in (None, known.created_at)
+            namesake = (known.name or known.id) if other else None
+            return control.ImportResult(added=False, id=known.id, absent=len(absent), namesake=namesake)
         if record.dry:
-            self._check_owner(record)
+            self._check_chat(record)
             return control.ImportResult(added=True)
         generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
         request = commands.ImportChat(
@@ -143,19 +150,23 @@ class Import:
         user = self._state.user(user_id)
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
-    def _check_owner(self, record: control.ChatImport) -> None:
-        """Refuse a chat that nobody could own, before it is imported.
+    def _check_chat(self, record: control.ChatImport) -> None:
+        """Refuse a chat as the real import would, before anything of it is imported."""
+        state = self._state
+        newcomers = {one.id: one for one in record.newcomers}
 
-        `record.able` names the participants who can sign in according to the source; the state decides about those
-        who are here already.
-        """
-        known = {one: self._state.user(one) for one in record.able}
-        able = [one for one, user in known.items() if user is None or can_act(user)]
-        if record.owner is None and not able:
-            raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
+        def find(user_id: str) -> User | control.Newcomer | None:
+            return state.user(user_id) or newcomers.get(user_id)
 
-    async def import_picture(self, record: control.PictureImport) -> object:
-        """Set a user's picture to a file that was imported before."""
+        people = imports.find_participants(find, record.participants)
+        if record.kind in ("group", "channel"):
+            chat_id = record.id or ""
+            imports.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
+        members = imports.choose_members(record.kind, people)
+        imports.choose_owner(members, record.owner, record.founder, record.admins)
+
+    async def import_picture(self, record: control.PictureImport) -> control.Empty:
+        """Set a user's picture to a file that is imported already."""
         request = control.ChangeUser(id=record.user, photo_url=record.url)
         await submit(self._log, self._command(self._state.at, ADMIN, request))
         return control.Empty()
@@ -173,7 +184,7 @@ class Import:
 
     # Files.
 
-    async def import_file(self, request: control.FileImport) -> object:
+    async def import_file(self, request: control.FileImport) -> control.FileImportResult:
         """Store the next piece of a file that a message or a picture will need; one file at a time."""
         sender = self._state.user(request.sender)
         if request.dry:
@@ -204,7 +215,7 @@ class Import:
 
     # Messages.
 
-    async def import_messages(self, request: control.MessagesImport) -> object:
+    async def import_messages(self, request: control.MessagesImport) -> list[control.MessageImportResult]:
         """Append messages together. Each is answered by its id and whether it is new, or by an error.
 
         Raises:
@@ -219,15 +230,66 @@ class Import:
                 appended.append((index, self._message_command(message)))
             except RelayError as error:
                 answers[index] = error
-        chats = {getattr(command.request, "chat", 0) for _, command in appended}
-        await self._begin_chats(chats)
-        for (index, command), answer in zip(
-            appended, await self._append([command for _, command in appended]), strict=True
-        ):
+        chats: set[ChatKey] = {getattr(command.request, "chat", NO_CHAT) for _, command in appended}
+        await self._receipts.begin(chats)
+        imported: list[object] = []
+        for slice_ in await self._slices([command for _, command in appended]):
+            imported += await self._append_resting(slice_)
+        for (index, command), answer in zip(appended, imported, strict=True):
             answers[index] = answer
-            self._note_repeat(command, answer)
-        self._note_last(chats)
+            self._receipts.note(command, answer)
         return [_result(answer) for answer in answers]
+
+    async def _append_resting(self, batch: Sequence[Command]) -> list[object]:
+        """Append commands together, wait for all answers, and rest where others send meanwhile.
+
+        Nobody is charged for an import: whoever wrote a message did not ask for it to be imported now.
+        """
+        began, commands_before = trio.current_time(), self._log.figures.commands
+        answers = await self._append(batch)
+        if self._log.figures.commands - commands_before > len(batch):
+            await trio.sleep(rest_after(trio.current_time() - began))
+        return answers
+
+    async def _slices(self, batch: Sequence[Command]) -> list[list[Command]]:
+        """Divide commands so that no slice changes more than `CHANGED_BYTES` of text, or more than one message.
+
+        A change removes its message's text from the full-text index and adds it again, which takes time by its size.
+        """
+        changes = [command.request for command in batch if isinstance(command.request, commands.ImportChange)]
+        sizes = await self._sizes(changes)
+        # A message may be changed by the request that imports it.
+        for command in batch:
+            if isinstance(command.request, commands.ImportMessage):
+                request = command.request
+                key = client_key(request.chat, command.user, request.client_id)
+                sizes.setdefault(key, _size(request.text))
+        slices: list[list[Command]] = [[]]
+        held = 0
+        for command in batch:
+            change = command.request
+            size = sizes.get(_original_key(change), 0) if isinstance(change, commands.ImportChange) else 0
+            if size and held + size > CHANGED_BYTES:
+                slices.append([])
+                held = 0
+            held += size
+            slices[-1].append(command)
+        return slices
+
+    async def _sizes(self, changes: Sequence[commands.ImportChange]) -> dict[int, int]:
+        """Look up how large the texts are that changes are about.
+
+        Returns:
+            By client key of the original, the bytes of its text; without originals that are not here.
+        """
+        sizes: dict[int, int] = {}
+        keys = list(dict.fromkeys(map(_original_key, changes)))
+        for start in range(0, len(keys), LOOKED_UP_MESSAGES):
+            facts = await self._log.client_keys(keys[start : start + LOOKED_UP_MESSAGES])
+            for fact, message in facts.items():
+                if message is not None:
+                    sizes[fact.client_key] = _size(message.message)  # type: ignore[union-attr]
+        return sizes
 
     async def _append(self, batch: Sequence[Command]) -> list[object]:
         """Append commands together and wait for all answers."""
@@ -305,87 +367,22 @@ class Import:
             for one in found
         ]
 
-    # Read receipts.
-
-    async def _begin_chats(self, chats: Iterable[int]) -> None:
-        """Note what is unread in chats before messages are imported into them."""
-        for key in chats:
-            chat = self._state.chats.get(key)
-            if chat is None:
-                continue
-            progress = self._progress.get(key)
-            if progress is not None and progress.last != chat.last_message_id:
-                # Somebody else has written since: that message must stay unread.
-                await self._mark_read(key, progress)
-                progress = None
-            if progress is None:
-                self._progress[key] = self._begin_chat(chat)
-
-    def _begin_chat(self, chat: Chat) -> "_ChatProgress":
-        signed_in = {device.user for device in self._state.devices.values()}
-        progress = _ChatProgress(chat.last_message_id)
-        for user, member in self._state.members[chat.key].items():
-            unread = self._state.missed(chat, user)
-            if user in signed_in and unread:
-                progress.behind[user] = (unread, max(member.read_upto, member.joined))
-            else:
-                progress.caught_up.append(user)
-        return progress
-
-    def _note_repeat(self, command: Command, answer: object) -> None:
-        """Note an unread message that an earlier attempt of this import has brought."""
-        if isinstance(answer, Imported) and not answer.added and isinstance(command.request, commands.ImportMessage):
-            progress = self._progress.get(command.request.chat)
-            if progress is not None and progress.behind and answer.counted and answer.message_id <= progress.first:
-                progress.repeated.setdefault(command.user, set()).add(answer.message_id)
-
-    def _note_last(self, chats: Iterable[int]) -> None:
-        for key in chats:
-            if key in self._progress:
-                self._progress[key].last = self._state.chats[key].last_message_id
-
-    async def _mark_read(self, key: int, progress: "_ChatProgress") -> None:
-        members = self._state.members.get(key, {})
-        at = self._state.at
-        users = [user for user in progress.readers() if user in members]
-        if progress.last:
-            mark = commands.MarkRead(key, progress.last)
-            await self._append([self._command(at, user, mark) for user in users])
-
-    async def end_import(self, _request: control.Empty) -> object:
+    async def end_import(self, _request: control.Empty) -> control.Empty:
         """Mark the imported messages as read for everybody who had nothing else unread."""
-        chats, self._progress = self._progress, {}
-        for key, progress in chats.items():
-            await self._mark_read(key, progress)
+        chats = await self._receipts.end()
         if chats:
             # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
-            await self._append([self._command(self._clock(), ADMIN, commands.ReserveSeq(next(iter(chats))))])
+            await self._append([self._command(self._clock(), ADMIN, commands.ReserveSeq(chats[0]))])
         return control.Empty()
 
 
-class _ChatProgress:
-    """A chat that messages are imported into: who has nothing unread but what this import has brought."""
+def _original_key(change: commands.ImportChange) -> int:
+    """Give the client key of the message that a change is about."""
+    return client_key(change.chat, change.original.author, change.original.client_id)
 
-    def __init__(self, last: int) -> None:
-        self.first = self.last = last
-        """The chat's last message id when the import came to it, and after its latest batch."""
-        self.caught_up: list[int] = []
-        """Members who had nothing unread, or have no device."""
-        self.behind: dict[int, tuple[int, int]] = {}
-        """Of each other member how many messages were unread, and after which message id."""
-        self.repeated: dict[int, set[int]] = {}
-        """By author, the ids of messages that an earlier attempt of the import had brought."""
 
-    def readers(self) -> list[int]:
-        """List the members for whom the import may mark its messages as read."""
-        everybody = sorted(message_id for ids in self.repeated.values() for message_id in ids)
-        caught_up = list(self.caught_up)
-        for user, (unread, after) in self.behind.items():
-            own = sum(message_id > after for message_id in self.repeated.get(user, ()))
-            if len(everybody) - bisect_right(everybody, after) - own == unread:
-                # All that was unread came with an earlier attempt of this import.
-                caught_up.append(user)
-        return caught_up
+def _size(text: str | None) -> int:
+    return len((text or "").encode())
 
 
 def _result(answer: object) -> control.MessageImportResult:

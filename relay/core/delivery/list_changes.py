@@ -30,8 +30,10 @@ class ListChanges:
         self._time = time
         self._owed: dict[Subscriber, None] = {}
         self.request_entry: Callable[[int, int], None] = _nothing
-        """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has. Set once
-        there is a log: it appends to the log, which publishes through the hub that this belongs to."""
+        """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has.
+
+        Set once there is a log: it appends to the log, which publishes through the hub that this belongs to.
+        """
 
     @property
     def pending(self) -> bool:

@@ -1,19 +1,21 @@
-"""The rules of imports: users, chats and messages from elsewhere, with the rights that their source states.
+"""The rules of imports: users, chats and messages of another system, with the rights that it states.
 
-The author of a message need not be a member: they may have left since, and do not join by it. A repeat changes nothing,
-whatever has happened to the chat meanwhile.
+The author of an imported message need not be a member of its chat, for they may have left; importing it makes nobody a
+member. A repeated import changes nothing, whatever has happened in the chat since.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.entities import Chat, User
+from relay.core.model.entities import Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.core.rules.counting import can_act
+from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
 from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
@@ -21,20 +23,11 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import (
-    REPLY_PREVIEW,
-    Amendment,
-    ClientKey,
-    Extra,
-    FilesNamed,
-    StoredFile,
-    StoredMessage,
-    author_column,
-)
+from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
-    """The answer to an imported message or change: its id, and whether it is new."""
+    """The answer to an imported message, edit or deletion: its message id, and whether it is new."""
 
     message_id: MessageId
     added: bool
@@ -51,7 +44,7 @@ class ChatImported(msgspec.Struct, frozen=True):
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
-    """Add a user as they are elsewhere."""
+    """Import a user."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
@@ -66,34 +59,32 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     )
     draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
-        # In the same batch as the user: an interrupted import must not leave one who can sign in.
+        # In the same batch as the user, so that an import that is cut off lets nobody sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
 
 
 def _stated(draft: DraftBuilder, at: UnixMs) -> int:
-    """Return a time as a change keeps it: 0 if it is the log's own."""
+    """Give a date as a change holds it: 0 where it is the time of its entry."""
     return at if at != draft.at else 0
 
 
 def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> ChatImported:
-    """Add a chat with the members, roles and date that it has elsewhere."""
+    """Import a chat with its members, roles and date."""
     state = draft.state
-    members = [user for user in map(state.user, dict.fromkeys(request.participants)) if user is not None]
-    if len(members) < len(set(request.participants)):
-        unknown = next(one for one in request.participants if state.user(one) is None)
-        raise RelayError("not_found", f"participants: there is no user {unknown!r} here")
+    people = find_participants(state.user, request.participants)
     if request.type in ("group", "channel"):
-        # A user who was removed here joins no group, whatever the export says.
-        members = [user for user in members if not user.removed]
-        if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
-            raise RelayError.conflict(f"the id {command.generated_id!r} is taken")
+        check_new_id(
+            command.generated_id,
+            taken=command.generated_id in state.group_keys or command.generated_id in state.user_keys,
+        )
+    members = choose_members(request.type, people)
     keys = [user.key for user in members]
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
-    owner = _owner(draft, request, members, admins)
+    owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
     chat = state.next_chat()
-    # Both users of a dialog are in it from its first entry on, by which it is found; their order means nothing.
+    # A dialog is found by both of its members, so they join together; the order of joining means nothing there.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
@@ -112,35 +103,73 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     return ChatImported(chat)
 
 
-def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[UserKey]) -> UserKey:
-    """Choose the owner: as stated; else the founder, an admin or the longest member, the first who can sign in.
+class Participant(Standing, Protocol):
+    """Somebody who is in a chat that is imported: a user here, or one who would be imported before it."""
 
-    This is the order in which the next owner is chosen when one leaves. A rule never makes a bot, or a user who cannot
-    sign in, the owner of a chat.
+    @property
+    def id(self) -> str:
+        """Their user id."""
+
+
+P = TypeVar("P", bound=Participant)
+
+
+def find_participants(find: Callable[[str], P | None], ids: Iterable[str]) -> list[P]:
+    """Find the people of a chat, each once.
+
+    Raises:
+        RelayError: `not_found`, one of them is not here.
     """
-    stated = draft.state.user(request.owner or "")
-    if stated is not None and stated in members:
-        return stated.key
-    able = {user.key: user for user in members if can_act(user)}
-    founder = draft.state.user(request.founder or "")
-    wanted = [founder.key] if founder is not None else []
-    for key in [*wanted, *admins, *able]:
-        if key in able:
-            return key
+    found = []
+    for user_id in dict.fromkeys(ids):
+        participant = find(user_id)
+        if participant is None:
+            raise RelayError("not_found", f"participants: there is no user {user_id!r} here")
+        found.append(participant)
+    return found
+
+
+def check_new_id(chat_id: str, *, taken: bool) -> None:
+    """Refuse a chat whose id a user or another chat has.
+
+    Raises:
+        RelayError: `conflict`.
+    """
+    if taken:
+        raise RelayError.conflict(f"the id {chat_id!r} is taken")
+
+
+def choose_members(kind: str, people: Sequence[P]) -> list[P]:
+    """List who becomes a member of a chat. A removed user is in no group, whatever an export says."""
+    return [one for one in people if kind not in ("group", "channel") or not one.removed]
+
+
+def choose_owner(members: Sequence[Participant], owner: str | None, founder: str | None, admins: Sequence[str]) -> str:
+    """Choose who owns a chat: the owner that the export states, else the first of these who can sign in.
+
+    The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
+    never comes to own a chat by rule, nor does anybody who may not sign in.
+
+    Raises:
+        RelayError: `forbidden`, none of the members can sign in.
+    """
+    if owner is not None and owner in {one.id for one in members}:
+        return owner
+    able = [one.id for one in members if can_act(one)]
+    for candidate in (founder, *admins, *able):
+        if candidate is not None and candidate in able:
+            return candidate
     raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
 
 def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
-    """Split members into groups that join by one entry each, so that the log keeps who was first.
-
-    Members who join by one entry are ordered by their keys.
-    """
+    """Divide members so that the log shows their order of joining: members of one entry are ordered by key."""
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
 def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> Imported:
-    """Add a message that was sent elsewhere, once."""
+    """Import a message once."""
     state = draft.state
     chat = _chat(draft, request.chat)
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -163,7 +192,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
         client_key=hash_,
         client_id=request.client_id,
         message=request.text or None,
-        extra=Extra(attachments=attachments, said_at=said_at).column(),
+        extra=_extra(attachments, said_at),
         attachments=attachments,
         reply_to=_reply(draft, answered) if answered is not None else None,
     )
@@ -173,7 +202,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
 
 
 def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> Imported:
-    """Add an edit or a deletion that was made elsewhere, once; the message has its newest text already."""
+    """Import an edit or a deletion once. The imported message already has its latest text."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -181,12 +210,14 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
     if known is not None:
         return Imported(known.message_id, added=False)
     original = _find(draft, chat, request.original)
-    if original is None or original.kind != kinds.NEW or original.deleted:
-        # The change may have been imported before, and the deletion after it; a deleted message stays deleted.
-        if draft.fact(ClientKey(hash_)) is not None or (request.deleted and original is not None and original.deleted):
+    place = _amendment(draft, original) if original is not None else None
+    # A deletion earlier in this batch counts like one that is in the log.
+    deleted = original is not None and (original.deleted or (place is not None and draft.amendments[place].deleted))
+    if original is None or original.kind != kinds.NEW or deleted:
+        # A repeated edit whose message was deleted since, or a second deletion, changes nothing.
+        if draft.fact(ClientKey(hash_)) is not None or (request.deleted and deleted):
             return Imported(0, added=False)
-        gone = "was deleted here" if original is not None and original.deleted else "is not here"
-        raise RelayError("not_found", f"the message that it changes {gone}")
+        raise RelayError("not_found", f"the message that it changes {'was deleted here' if deleted else 'is not here'}")
     message, extra = original.message, original.extra
     in_batch = draft.client_keys.get(client_key(chat.key, request.original.author, request.original.client_id))
     if in_batch is not None:
@@ -200,7 +231,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         target=original.message_id,
         client_key=hash_,
         client_id=request.client_id,
-        extra=author_column(original.author) if request.deleted else None,
+        extra=str(original.author) if request.deleted else None,
     )
     if request.deleted:
         message = extra = None
@@ -208,21 +239,25 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         entry.message = message
         entry.attachments = msgspec.json.decode(extra, type=Extra).attachments if extra else None
     changed = (chat.key, original.message_id, message_id, request.said_at, message, extra)
-    _amend(draft, Amendment(*changed, deleted=request.deleted))
+    amendment = Amendment(*changed, deleted=request.deleted)
+    if place is None:
+        draft.amendments.append(amendment)
+    else:
+        # One statement writes all amendments of a batch, and can change a message only once: the last change holds.
+        draft.amendments[place] = amendment
     return Imported(message_id, added=True)
 
 
-def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
-    """Change a message's row; of several changes in a batch the last one holds, for a statement changes a row once."""
+def _amendment(draft: DraftBuilder, message: StoredMessage) -> int | None:
+    """Find the place in `draft.amendments` of an earlier change of a message in this batch."""
     for place, earlier in enumerate(draft.amendments):
-        if (earlier.chat, earlier.message_id) == (amendment.chat, amendment.message_id):
-            draft.amendments[place] = amendment
-            return
-    draft.amendments.append(amendment)
+        if (earlier.chat, earlier.message_id) == (message.chat, message.message_id):
+            return place
+    return None
 
 
 def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> requests.Nothing:
-    """Clear a dialog for one of its users, as elsewhere; not if there are later messages, nor a second time."""
+    """Clear a dialog for one of its members, once, and only if no message follows the cleared ones here."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
     upto = _find(draft, chat, request.upto)
@@ -243,14 +278,11 @@ def _chat(draft: DraftBuilder, key: int) -> Chat:
 def _known(
     draft: DraftBuilder, hash_: int, chat: Chat, author: UserKey, client_id: str, kind: int
 ) -> StoredMessage | None:
-    """Find what was imported before under this client id.
-
-    That there is nothing needs no look-up: the insert itself refuses an idempotency key that is known.
-    """
+    """Find what was imported under this client id before; a new id needs no look-up, for the insert would fail."""
     known = draft.repeated(hash_)
     if known is None:
         return None
-    # Of a message that retention removed, only the hash is kept, which is enough to recognise it.
+    # Retention keeps only the hash of a removed message, which is enough to know it by.
     found = (known.chat, known.author, known.client_id or client_id, known.kind)
     if found != (chat.key, author, client_id, kind):
         raise RelayError.conflict("another message has its client id")
@@ -258,7 +290,7 @@ def _known(
 
 
 def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
-    """Find the message that an import names, in this batch or in the log."""
+    """Find the message that an import refers to, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
     found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
@@ -267,10 +299,14 @@ def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMe
 
 
 def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
-    """Quote the message that is answered."""
+    """Quote the answered message."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
-    message = entry.message if entry is not None else answered.message
-    said_at = entry.said_at if entry is not None else answered.details.said_at
+    place = _amendment(draft, answered)
+    if place is not None:
+        message = draft.amendments[place].message
+    else:
+        message = entry.message if entry is not None else answered.message
+    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
@@ -280,8 +316,18 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     )
 
 
+def _said_at(extra: str | None) -> int:
+    return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
+
+
+def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
+    if not attachments and not said_at:
+        return None
+    return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()
+
+
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
-    """Describe the files of a message, which were imported before it; those that are not here are left out."""
+    """Give a message's attachments with what the relay knows of their files, which were imported before it."""
     if not claimed:
         return None
     files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if not one.is_elsewhere}))))

@@ -80,6 +80,15 @@ class UserImport(Wire, frozen=True, kw_only=True):
     dry: bool = False
 
 
+class Newcomer(Wire, frozen=True, kw_only=True):
+    """A user who is not here yet: an import would bring them."""
+
+    id: Id
+    bot: bool = False
+    disabled: bool = False
+    removed: bool = False
+
+
 class ChatImport(Wire, frozen=True, kw_only=True):
     """A chat to import. A repeated import finds a group by its id, and a dialog by its two users.
 
@@ -93,8 +102,8 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     founder: Id | None = None
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
-    able: list[Id] = msgspec.field(default_factory=list)
-    """With `dry`: the participants who could sign in according to the source."""
+    newcomers: list[Newcomer] = msgspec.field(default_factory=list)
+    """With `dry`: those of its people who would have been imported before it, and whoever would have its id."""
     at: Date
     created_at: Date | None = None
     photo_url: Url | None = None
@@ -112,7 +121,7 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     bare: bool = False
     """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
     namesake: str | None = None
-    """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
+    """The name of the user or group with this id here, where it may be another one: it was made at another time."""
     absent: int = 0
     """The number of participants who are not in the existing chat, and are not added to it."""
 

@@ -1,0 +1,108 @@
+"""The requests of an import, made from what a source gives. Pure functions."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from relay.cli.importers.base import Reference, SourceChat, SourceMessage, SourceUser, fit_name
+from relay.protocol import codec, control
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment
+
+_decoder = msgspec.json.Decoder(control.MessageImport)
+
+
+def user_payload(person: SourceUser, start: int, *, dry: bool) -> control.UserImport:
+    """Make the request that imports a user; `start` is the time that it gets in the log, Unix milliseconds."""
+    return control.UserImport(
+        id=person.id,
+        name=fit_name(person.name) or person.id,
+        at=start,
+        created_at=person.at,
+        bot=person.bot,
+        admin=person.admin,
+        disabled=person.disabled,
+        removed=person.removed,
+        dry=dry,
+    )
+
+
+def chat_payload(
+    chat: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool
+) -> control.ChatImport:
+    """Make the request that imports a chat.
+
+    Args:
+        chat: the chat.
+        start: the time that it gets in the log, Unix milliseconds.
+        newcomers: with `dry`, users who would have been imported before it.
+        dry: whether to ask only what would happen.
+    """
+    group = is_group(chat)
+    return control.ChatImport(
+        id=chat.id or None,
+        kind=chat.kind,
+        name=(fit_name(chat.name) or chat.id) if group else None,
+        owner=chat.owner,
+        founder=chat.founder,
+        admins=chat.admins,
+        participants=chat.participants,
+        newcomers=[
+            control.Newcomer(id=one.id, bot=one.bot, disabled=one.disabled, removed=one.removed) for one in newcomers
+        ],
+        at=start,
+        created_at=chat.at,
+        dry=dry,
+    )
+
+
+def message_payload(
+    message: SourceMessage,
+    chat: tuple[str, Sequence[str]],
+    text: str | None = None,
+    attachments: Sequence[Attachment] = (),
+) -> control.MessageImport:
+    """Make the request that imports a message, an edit, a deletion or a clearing.
+
+    Args:
+        message: what the source gives.
+        chat: the chat's id here, or the people of a dialog.
+        text: what it says, as the relay takes it.
+        attachments: its files, which are imported already.
+    """
+    chat_id, participants = chat
+    return control.MessageImport(
+        kind=message.kind,
+        chat=chat_id,
+        participants=list(participants),
+        sender=message.sender,
+        client_message_id=message.key,
+        text=text,
+        attachments=list(attachments) or None,
+        at=message.at,
+        reply_to=_reference(message.reply_to),
+        original=_reference(message.original),
+    )
+
+
+def flaw(payload: control.MessageImport) -> str:
+    """Say what the relay would refuse about the form of a message; nothing where it is sound.
+
+    A request that holds one such message is refused whole, and would be each time.
+    """
+    try:
+        codec.decode_payload(_decoder, msgspec.Raw(codec.encode(payload)))
+    except RelayError as error:
+        return error.error.message.removeprefix("payload.")
+    return ""
+
+
+def is_group(chat: SourceChat) -> bool:
+    """Tell whether a chat has an id of its own, and is not named by its people."""
+    return chat.kind in ("group", "channel")
+
+
+def _reference(message: Reference | None) -> control.MessageReference | None:
+    if message is None or not message[0]:
+        return None
+    return control.MessageReference(sender=message[0], client_message_id=message[1])

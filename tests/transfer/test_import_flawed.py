@@ -1,0 +1,188 @@
+"""Exports with flaws: what is sound in them is imported, and `--dry-run` foretells exactly what stays behind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command_line import done, run
+from tests.transfer.test_import_archives import (
+    DAY,
+    T0,
+    brought,
+    bulk,
+    folder,
+    group,
+    lines,
+    message,
+    post,
+    records,
+    texts,
+    workspace,
+)
+
+
+@pytest.fixture(params=["a new relay", "a relay in use"])
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    where = tmp_path / "data"
+    if request.param == "a relay in use":
+        done("user", "add", "zoe", data=where)
+    return where
+
+
+def user(name: str, **more: Any) -> dict[str, Any]:
+    return {"type": "user", "at": T0, "id": name, "name": name.title(), **more}
+
+
+def chat(*participants: str, owner: str | None = "anna", name: str = "g", **more: Any) -> dict[str, Any]:
+    return {
+        "type": "chat", "at": T0, "id": name, "kind": "group", "name": "Group", "owner": owner,
+        "participants": list(participants), **more,
+    }  # fmt: skip
+
+
+def said(text: str, sender: str = "anna", key: str | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "message", "at": T0 + 1, "chat": "g", "sender": sender, "clientMessageId": key or text, "text": text,
+        **more,
+    }  # fmt: skip
+
+
+def own(tmp_path: Path, *found: dict[str, Any]) -> Path:
+    """A relay's own export of these records."""
+    return lines(tmp_path, [{"type": "relay", "at": T0, "format": 2, "version": "0"}, *found])
+
+
+def disabled(data: Path) -> set[str]:
+    return {one["id"] for one in records(data, "user") if one.get("disabled")}
+
+
+# People whom no record describes.
+
+
+def test_an_author_without_a_record_becomes_a_disabled_user(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), chat("anna"), said("one"), said("two", "ben")), data)
+    assert (came["added"]["messages"], came["left"]) == (2, {})
+    assert disabled(data) == {"ben"}
+    assert group(data)["participants"] == ["anna"]
+
+
+def test_a_member_without_a_record_becomes_a_disabled_user_and_stays_a_member(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), chat("anna", "ben"), said("one")), data)
+    assert came["left"] == {}
+    assert disabled(data) == {"ben"}
+    assert group(data)["participants"] == ["anna", "ben"]
+
+
+def test_an_owner_who_is_no_member_gives_way_to_one_who_is(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), chat("anna", owner="ben"), said("one")), data)
+    assert came["left"] == {}
+    assert group(data)["owner"] == "anna"
+
+
+@pytest.mark.parametrize("state", ["bot", "disabled", "removed"])
+def test_a_chat_in_which_nobody_can_sign_in_stays_behind(state: str, data: Path, tmp_path: Path) -> None:
+    source = own(tmp_path, user("anna", **{state: True}), chat("anna", owner="ben"), said("one"))
+    assert brought(source, data)["left"] == {
+        "chats (nobody who is in it can sign in, so nobody could run it)": 1,
+        "messages of chats that stay behind": 1,
+    }
+
+
+def test_a_chat_with_the_id_of_a_user_stays_behind(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), user("g"), chat("anna"), said("one")), data)
+    assert came["left"] == {"chats (the id 'g' is taken)": 1, "messages of chats that stay behind": 1}
+
+
+def test_a_user_whose_id_nobody_may_have_stays_behind_with_their_messages(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), user("a b"), chat("anna"), said("one"), said("two", "a b")), data)
+    assert came["added"] == {"users": 1, "chats": 1, "messages": 1, "files": 0}
+    assert came["left"]["messages (there is no user 'a b' here)"] == 1
+
+
+def test_a_user_who_is_listed_twice_is_one(data: Path, tmp_path: Path) -> None:
+    came = brought(own(tmp_path, user("anna"), user("anna"), chat("anna")), data)
+    assert (came["added"]["users"], came["here"]["users"]) == (1, 1)
+
+
+def test_two_dialogs_of_slack_with_the_same_people_are_one_chat(data: Path, tmp_path: Path) -> None:
+    notes = [{"id": "D1", "members": ["U1"]}, {"id": "D2", "members": ["U1", "U1"]}]
+    days = {f"D1/{DAY}": [message("U1", "first")], f"D2/{DAY}": [message("U1", "second", 1)]}
+    came = brought(folder(tmp_path / "slack", workspace(**{"dms.json": notes, **days})), data)
+    assert (came["added"]["chats"], came["here"]["chats"], came["added"]["messages"]) == (2, 1, 4)
+
+
+# Messages that cannot be imported.
+
+
+@pytest.mark.parametrize("key", ["k" * 129, "k" * 200])
+def test_a_long_client_id_is_shortened_and_known_when_it_is_imported_again(
+    key: str, data: Path, tmp_path: Path
+) -> None:
+    answer = said("two", replyTo=key, replySender="anna")
+    edit = {"type": "edit", "at": T0 + 2, "chat": "g", "sender": "anna", "clientMessageId": "e" * 200,
+            "original": key, "originalSender": "anna"}  # fmt: skip
+    source = own(tmp_path, user("anna"), chat("anna"), said("one", key=key), answer, edit)
+    assert (brought(source, data)["added"]["messages"], len(records(data, "edit"))) == (2, 1)
+    assert records(data, "message")[1]["replyTo"]
+    assert brought(source, data)["here"]["messages"] == 2
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        pytest.param({"clientMessageId": "a\0b"}, id="NUL in a client id"),
+        pytest.param({"sender": "s" * 65}, id="long sender"),
+        pytest.param({"clientMessageId": ""}, id="no client id"),
+    ],
+)
+def test_one_message_that_cannot_be_imported_stays_behind_alone(
+    flaw: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    came = brought(own(tmp_path, user("anna"), chat("anna"), said("one"), said("two", **flaw), said("three")), data)
+    assert texts(data) == ["one", "three"]
+    assert sum(count for what, count in came["left"].items() if what.startswith("messages (")) == 1
+
+
+# Halves of characters.
+
+HALF = "\\ud83d"
+PAIR = "\\ud83d\\ude00"
+
+
+@pytest.mark.parametrize("half", [HALF, "\\ude00", "\\uD83D\\ud83d"])
+@pytest.mark.parametrize("kind", ["slack", "mattermost", "own"])
+def test_half_a_character_becomes_a_replacement_character(kind: str, half: str, data: Path, tmp_path: Path) -> None:
+    if kind == "slack":
+        source = folder(tmp_path / "slack", workspace(**{f"general/{DAY}": [message("U1", "a HALF b WHOLE")]}))
+        file = source / "general" / DAY
+    else:
+        found = [user("anna"), chat("anna"), said("a HALF b WHOLE")]
+        source = file = lines(tmp_path, bulk(post("a HALF b WHOLE"))) if kind == "mattermost" else own(tmp_path, *found)
+    file.write_text(file.read_text().replace("HALF", half).replace("WHOLE", PAIR))
+    came = brought(source, data)
+    assert came["added"]["messages"] == 1
+    (text,) = texts(data)
+    assert text == "a " + "\ufffd" * (len(half) // 6) + " b 😀"
+
+
+def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Path, tmp_path: Path) -> None:
+    day = json.dumps([message("U1", "grün \ud83d")], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    came = brought(folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day})), data)
+    assert (texts(data), came["left"]) == (["grün \ufffd"], {})
+
+
+def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from relay.core.admin.imports import Import
+    from relay.protocol.errors import RelayError
+
+    async def refuse(_import: Import, request: Any) -> object:
+        raise RelayError("bad_request", "payload: no")
+
+    monkeypatch.setattr(Import, "import_messages", refuse)
+    ran = run("import", own(tmp_path, user("anna"), chat("anna"), said("one")), data=tmp_path / "data")
+    assert ran.code == 1
+    assert "call it again" not in ran.err
