@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from relay.core.relay import open_relay
-from relay.core.rules.commands import Command
+from relay.core.rules.commands import ADMIN, Command, NoteRestore
 from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -197,3 +197,20 @@ async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
         with pytest.raises(RelayError) as refused:
             await find(1, Sought("the", {1: 0}))
         assert refused.value.error.code == "unavailable"
+
+
+async def test_a_common_letter_is_found_across_the_gap_of_a_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_many(_self: search._Search) -> None:
+        return None
+
+    monkeypatch.setattr(search._Search, "_endings", too_many)
+    async with open_relay(tmp_path) as relay:
+        await _with_two_users(relay)
+        await _saying(relay)("1", "q before")
+        await _indexed(relay)
+        restored = NoteRestore(relay.state.seq + 2 * search.SCANNED, end_invites=False)
+        await submit(relay.log, Command(relay.clock(), ADMIN, 0, restored))
+        await _saying(relay)("2", "q after")
+        assert await _find(relay, "q") == ["q after", "q before"]

@@ -109,6 +109,7 @@ def load_cryptography() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
         raise AuthorityError(
-            "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
+            "the Python package cryptography is missing: `apt install python3-cryptography`, or in a virtual"
+            " environment `pip install cryptography`"
         ) from None
     return x509, hashes, serialization, ec

@@ -78,6 +78,7 @@ _MINE = (
 # All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
 # than any other.
 _ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
+_NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
 _ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
@@ -195,18 +196,28 @@ class _Search:
         if endings is not None:
             before = min(self._sought.before, indexed + 1)
             return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
-        if await self._through(max(0, last - SCANNED), indexed):
+        if await self._through(0, indexed, SCANNED):
             return True
         raise TooLong("a text that is too common")
 
-    async def _through(self, after: int, upto: int) -> bool:
-        """Read the log backwards, after one entry and up to another; return whether the page is full."""
+    async def _through(self, after: int, upto: int, at_most: int = END) -> bool:
+        """Read the log backwards, after one entry and up to another; return whether the page is full.
+
+        Args:
+            after: the entry before the first.
+            upto: the last entry.
+            at_most: how many entries are read, about.
+        """
         before = min(self._sought.before, upto + 1)
-        while before > after + 1:
+        while before > after + 1 and at_most > 0:
+            # A restore leaves a gap of a million ids, which count for nothing.
+            ((newest,),) = await self._connection.execute(_NEWEST, (before,))
+            before = min(before, newest + 1)
             begin = max(after, before - 1 - SPAN)
             if await self._step(_THERE, before, self._text, begin):
                 return True
             before = begin + 1
+            at_most -= SPAN
         return False
 
     async def _endings(self) -> list[str] | None:
