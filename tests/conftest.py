@@ -94,11 +94,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(0))
 
 
+def pytest_runtest_teardown() -> None:
+    """Take the processor back that a command yielded which ran here as another user, and could not take it back."""
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let go of what a failed test has left open: found later, it would fail a test that has nothing to do with it."""
+    """Close what a failed test has left open: found later, it would fail an unrelated test."""
     report = yield
     if call.excinfo is not None and not item.config.option.usepdb:
         with warnings.catch_warnings():

@@ -61,7 +61,7 @@ def _plain_faults(data: Path) -> Iterator[None]:
 
 
 def check(data: Data = None, json: Json = False) -> None:
-    """Prove that the store is whole and that everything in it adds up. The relay may run meanwhile.
+    """Verify that the store is intact and consistent. The relay may run meanwhile.
 
     Example: relay check
     """
@@ -207,7 +207,7 @@ def restore(
         )
         return
     for name in prepared.incomplete:
-        say(f"not whole in the backup: {name}")
+        say(f"incomplete in the backup: {name}")
     beside = f"; what was there is kept in {kept} (`relay restore --undo` brings it back)" if kept else ""
     say(f"restored into {where}{beside}. Next: `relay check`, then start the relay")
 
@@ -270,4 +270,4 @@ def prune(
     else:
         say(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
         if pruned.too_large:
-            say("The store is still larger than allowed: what is left is new, or is users and chats and no history.")
+            say("The store is still larger than allowed: what is left is too new, or is users and chats.")

@@ -131,7 +131,7 @@ def warnings(now: control.Status) -> Iterator[str]:
     if now.writing_for > SLOW_WRITE_SECONDS:
         yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and senders wait"
     if now.disk_seconds_left is not None and now.disk_seconds_left < DISK_SECONDS:
-        yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
+        yield f"the disk will be full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
     if now.index_remaking:
         yield index_remaking(now)
     if now.clock_ahead:
@@ -139,13 +139,13 @@ def warnings(now: control.Status) -> Iterator[str]:
     elif now.log_ahead:
         yield log_ahead(now)
     if now.max_connections and now.connections >= now.max_connections:
-        yield "no more connections are let in: raise limits.connections"
+        yield "no more connections are accepted: raise limits.connections"
 
 
 def index_remaking(now: control.Status) -> str:
     """Say that the full-text index is being remade."""
     return (
-        f"the full-text index is made once more from the messages, {now.index_behind:,} entries are left:"
+        f"the full-text index is being rebuilt from the messages, {now.index_behind:,} entries are left:"
         " nothing is lost, searches may be slower until then"
     )
 
@@ -154,14 +154,14 @@ def clock_ahead(now: control.Status) -> str:
     """Say that the relay does not believe the machine's clock."""
     return (
         f"the machine's clock is {duration(now.clock_ahead)} past the log's last time and nothing vouches for it:"
-        " nothing is deleted or ends by time; is it right? `relay clock trust`"
+        " nothing is deleted or expires; is it right? `relay clock trust`"
     )
 
 
 def log_ahead(now: control.Status) -> str:
     """Say that the log's time is ahead of the clock."""
     return (
-        f"the log's last time is {duration(now.log_ahead)} ahead of the clock: new messages are dated so, too;"
+        f"the log's last time is {duration(now.log_ahead)} ahead of the clock: new messages get that time, too;"
         " is the clock right? `relay clock trust`"
     )
 

@@ -188,7 +188,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     if importing.here.total():
         say(f"already here: {_counted(importing.here)}")
     if importing.admins:
-        say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
+        say(f"admins according to the export, who may invite others: {', '.join(importing.admins)}")
     for one in namesakes:
         say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same")
     if namesakes and not same:

@@ -132,7 +132,7 @@ def rename(
 @app.command()
 def password(
     user_id: Known,
-    none: Annotated[bool, typer.Option("--none", help="Take the password away.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="Remove the password.")] = False,
     sign_out: Annotated[bool, typer.Option("--sign-out", help="Sign out all their devices; hooks stay.")] = False,
     data: Data = None,
     json: Json = False,
@@ -150,7 +150,7 @@ def password(
         chosen = sys.stdin.readline().lstrip("\ufeff").rstrip("\r\n")
     if not none and not chosen:
         raise WrongUse(
-            f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
+            f"no password was given, and nothing was changed: type one, or pipe one in. --none removes {user_id}'s;"
             f" `relay device revoke --all {user_id}` signs {user_id} out and leaves it"
         )
     revoked = ask(

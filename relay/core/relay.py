@@ -121,7 +121,7 @@ async def open_relay(
 
     Raises:
         Locked: another process has it open.
-        Emptied: the file is empty or missing, and traces say that it was not always.
+        EmptiedStore: the file is empty or missing, but other files show that there was a store.
         NewerStore: a newer relay wrote the file.
         CannotUpgrade: an older relay wrote it, and it cannot be upgraded.
         sqlite3.Error: the file cannot be opened, or is damaged.

@@ -216,7 +216,7 @@ class Server:
             self._allowed = (wanted, raise_limit(wanted))
             if self._allowed[1] < wanted:
                 logger.warning(
-                    "there can be %d connections and not %d (limits.connections), since this process may have no more"
+                    "only %d connections are possible, not %d (limits.connections), since this process may have no more"
                     " descriptors: raise LimitNOFILE= of the unit, or `ulimit -n`",
                     self._allowed[1],
                     wanted,

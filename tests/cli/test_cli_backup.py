@@ -359,7 +359,7 @@ def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: P
     content.write_bytes(b"not what its name says")
     done("backup", backup, data=data)
     ran = done("restore", backup, "--yes", data=data)
-    assert f"not whole in the backup: files/ab/{'ab' * 32}" in ran.out
+    assert f"incomplete in the backup: files/ab/{'ab' * 32}" in ran.out
     assert not torn.exists()
 
 

@@ -143,7 +143,7 @@ def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
 def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
     done("user", "add", "anna", data=data)
     assert "10 to 1024 characters" in run("user", "password", "anna", data=data, stdin="short\n").err
-    assert "first that are tried" in run("user", "password", "anna", data=data, stdin="password123\n").err
+    assert "first passwords that attackers try" in run("user", "password", "anna", data=data, stdin="password123\n").err
     assert "this password" in done("user", "password", "anna", data=data, stdin="correct horse\n").out
     assert "no password" in done("user", "password", "anna", "--none", data=data).out
 
@@ -155,7 +155,7 @@ def test_no_password_changes_nothing_and_ends_no_session(data: Path) -> None:
     for stdin in ("", "\n"):
         ran = run("user", "password", "anna", "--sign-out", data=data, stdin=stdin)
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.startswith("relay: no password came in, and nothing was changed: type one, or pipe one in.")
+        assert ran.err.startswith("relay: no password was given, and nothing was changed: type one, or pipe one in.")
         assert "device revoke --all anna" in ran.err
     assert len(done("device", "list", "anna", "--json", data=data).json) == 1
 

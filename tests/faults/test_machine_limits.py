@@ -66,7 +66,7 @@ def test_a_low_hard_limit_allows_fewer_connections_and_is_logged(tmp_path: Path)
             line = relay.stderr.readline()
             assert line, f"it ended: {said}"
             said += line
-        assert f"there can be {LIMIT - LIMIT // 4} connections and not 4000" in said
+        assert f"only {LIMIT - LIMIT // 4} connections are possible, not 4000" in said
         status = done("status", "--json", data=data).json
         assert (status["maxConnections"], status["wantedConnections"]) == (LIMIT - LIMIT // 4, 4_000)
         assert "LimitNOFILE" in run("doctor", data=data).out

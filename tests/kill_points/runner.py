@@ -87,7 +87,7 @@ class Trial:
             _shim.points_disarm()
 
         _must(forked(traced))
-        # Whether it does what it should where nobody kills it.
+        # First, that it works when nobody kills it.
         _must(forked(lambda: scenario.proved(place, complete=False)))
         self.root = place
         self.calls = list(power.calls(self.trace))

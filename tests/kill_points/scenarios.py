@@ -201,7 +201,7 @@ class Import(Scenario):
 
 
 async def _live(relay: Relay) -> None:
-    """Do a bit of all that an export tells of."""
+    """Create a little of everything that an export contains."""
     await fill(relay)
 
     async def ask(user: str | None, request: Any, generated_id: str = "") -> Any:

@@ -55,7 +55,7 @@ class World:
         self.url = ""
         self.people: list[Person] = []
         self.quiet = trio.Event()
-        """Set at the end: nobody does anything any more, all devices come and stay."""
+        """Set at the end: people stop acting, and all devices connect and stay connected."""
         self.counts: Counter[str] = Counter()
         self.waits: list[float] = []
         """Seconds until an answer: a sample."""

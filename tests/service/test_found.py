@@ -146,7 +146,7 @@ class _Asker:
 async def test_a_query_of_marks_alone_is_refused_in_words(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["a"]) as relay:
         for query in ("  ", "\u0301", "\u200d\u200b", "\u0640", "\u3000"):
-            with pytest.raises(RelayError, match="what to find is missing"):
+            with pytest.raises(RelayError, match="the query is empty"):
                 await messages.search(relay.service, _Asker(), requests.Search(query=query), print)  # type: ignore[arg-type]
 
 

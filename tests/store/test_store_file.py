@@ -246,7 +246,7 @@ async def test_an_empty_file_beside_traces_of_a_store_is_refused(trace: str, tmp
     (tmp_path / "relay.db").touch()
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
-    with pytest.raises(EmptiedStore, match=f"there was a store: {trace} is of it"):
+    with pytest.raises(EmptiedStore, match=f"there was a store: {trace} belonged to it"):
         async with open_relay(tmp_path):
             pass
     assert (tmp_path / "relay.db").read_bytes() == b""
@@ -259,7 +259,7 @@ async def test_an_empty_file_beside_traces_of_a_store_is_refused(trace: str, tmp
 async def test_a_missing_file_beside_traces_of_a_store_is_refused(trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
-    with pytest.raises(EmptiedStore, match=f"relay.db is missing, but there was a store: {trace} is of it"):
+    with pytest.raises(EmptiedStore, match=f"relay.db is missing, but there was a store: {trace} belonged to it"):
         async with open_relay(tmp_path):
             pass
     assert not (tmp_path / "relay.db").exists()

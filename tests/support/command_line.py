@@ -37,7 +37,7 @@ class Ran(NamedTuple):
 
 
 class Undone(AssertionError):
-    """A command that had to go well and did not."""
+    """A command that had to succeed failed."""
 
     def __init__(self, ran: Ran) -> None:
         super().__init__(ran)

@@ -30,7 +30,7 @@ class Talk:
     """Up to which of an author's messages they heard of a mark: by (author, marker, kind)."""
     joined: dict[str, int] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
-    """Who was away once: nobody promises them the marks of that time."""
+    """Users who were away once: they are not guaranteed the receipts of that time."""
 
     @property
     def last(self) -> int:
@@ -100,7 +100,7 @@ class Talk:
 
 
 class View:
-    """What a device makes of what it is told, as any client would."""
+    """A device's view, built from events as any client would."""
 
     def __init__(self) -> None:
         self.texts: dict[str, dict[int, str | None]] = {}

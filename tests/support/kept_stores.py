@@ -125,7 +125,7 @@ def sign_in(url: str, **how: str) -> str:
 
 
 def fill(relay: Command, data: Path) -> dict[str, Any]:
-    """Live a small office's life on a new data directory; gives its secrets."""
+    """Simulate a small office on a new data directory; return its secrets."""
     words = random.Random(983708)
     text = " ".join(words.choices(VOCABULARY, k=40))
 
@@ -239,7 +239,7 @@ def answers(relay: Command, data: Path, secrets: dict[str, Any]) -> dict[str, An
 
 
 def without_fleeting(value: Any) -> Any:
-    """Leave out what tells of now."""
+    """Leave out the fields that describe the present moment."""
     if isinstance(value, dict):
         return {name: without_fleeting(one) for name, one in value.items() if name not in FLEETING}
     if isinstance(value, list):

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 TALKATIVE = {"RELAY_LOG_LEVEL": "debug"}
-"""Has a relay say all it can say."""
+"""Makes a relay log as much as it can."""
 _TOKEN = re.compile(r"(?<![\w/-])[\w-]{43}(?![\w-])")
 """What 256 random bits look like in a token."""
 _SHORTEST = 6
@@ -15,7 +15,7 @@ _SHORTEST = 6
 
 
 def check(log: str, data: Path) -> None:
-    """Make sure that a log holds nothing of what was said, and nothing to sign in with."""
+    """Make sure that a log contains no message text and no credentials."""
     assert not _TOKEN.search(log), f"a token in the log: {_line(log, _TOKEN.search(log).start())}"
     for text in _texts(data / "relay.db"):
         assert text not in log, f"a message's text in the log: {_line(log, log.index(text))}"

@@ -263,7 +263,7 @@ def code(answer: Any) -> str:
 
 
 def facts_of(state: State) -> Any:
-    """All of a state that must follow from the entries alone; its tails are a memory of what was read lately."""
+    """The part of a state that must follow from the entries alone; its tails are only a cache."""
     return msgspec.to_builtins(
         {
             "seq": state.seq,

@@ -41,7 +41,7 @@ QUIET = 0.1
 
 
 async def go_by(clock: MockClock, seconds: float) -> None:
-    """Let time go by in steps: a jump over more would be a stall of the relay itself."""
+    """Advance time in steps: a larger jump would count as a stall of the relay itself."""
     while seconds > 0:
         clock.jump(min(1.0, seconds))
         seconds -= 1.0
@@ -96,7 +96,7 @@ class Client:
         await self.raw(self._protocol.send(Ping(b"!")))
 
     async def close(self) -> None:
-        """Part in order, if that was not done."""
+        """Close the connection cleanly, unless it is closed already."""
         if self._protocol.state is ConnectionState.OPEN:
             await self.raw(self._protocol.send(CloseConnection(1000)))
 
@@ -277,7 +277,7 @@ class House:
 
 @asynccontextmanager
 async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
-    """Open a relay, run what of its server takes no sockets, and make users."""
+    """Open a relay, run the parts of its server that need no sockets, and make users."""
     settings = Settings(limits=LimitsSection(**{"requests_per_second": 0, **limits}))
     async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
         async with trio.open_nursery() as nursery:

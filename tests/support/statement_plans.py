@@ -26,7 +26,7 @@ IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
 
 
 def all_statements() -> list[Statement]:
-    """All that the relay's modules make, those that are made for a number of rows, and those that stand in the code."""
+    """All statements: those of the modules, those built for a number of rows, and those written inline."""
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

@@ -229,7 +229,7 @@ def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path:
         ("first", T0 * 1_000),
         ("second", T0 * 1_000),
     ]
-    assert came["left"] == {"dates that are none: these messages have the date of the one before them": 1}
+    assert came["left"] == {"invalid dates: these messages get the date of the previous one": 1}
 
 
 def test_a_date_after_the_year_9999_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_threads_stay_together_and_answers_to_nothing_are_counted(tmp_path: Path
     came = brought(folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day})), tmp_path / "data")
     said = records(tmp_path / "data", "message")
     assert [one.get("replyTo") for one in said] == [None, said[0]["clientMessageId"], said[0]["clientMessageId"], None]
-    assert came["left"] == {"answers to messages that are not in the export: they come as messages": 1}
+    assert came["left"] == {"replies to messages that are not in the export: imported as plain messages": 1}
 
 
 # Who is in it, and who owns it.
@@ -357,7 +357,7 @@ def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["added"] == {"users": 2, "chats": 0, "messages": 0, "files": 0}
     assert came["left"] == {
-        "chats (nobody who is in it can sign in, so nobody could run it)": 1,
+        "chats (none of its members can sign in, so it would have no owner)": 1,
         "channels without people": 1,
         "messages of chats that stay behind": 2,
     }
@@ -406,7 +406,7 @@ def test_a_repeated_import_restores_no_member(tmp_path: Path) -> None:
     came = brought(source, data)
     assert came["added"] == {"users": 0, "chats": 0, "messages": 0, "files": 0}
     assert came["here"] == {"users": 2, "chats": 1, "messages": 2}
-    assert came["left"] == {"people of chats that are here already: they stay out of them (`relay chat add`)": 1}
+    assert came["left"] == {"people who were not added to chats that exist here already (`relay chat add`)": 1}
     assert group(data)["participants"] == ["anna"]
     more = workspace(**{"general/2023-11-15.json": [message("U2", "three", 90_000)]})
     came = brought(folder(tmp_path / "more", more), data)

@@ -1043,7 +1043,7 @@ def test_a_link_to_a_chat_that_is_not_there_says_so(person: Any, chat: str) -> N
     person("ben").say("anna", "hello")
     anna = person("anna")
     page = anna.open(f"/#chat={chat}")
-    page.wait_for_selector(".notice:has-text('not there any more')")
+    page.wait_for_selector(".notice:has-text('no longer exists')")
     page.wait_for_selector(".nothing")
     # The list is known now, and the page as it was.
     page.evaluate("(chat) => { location.hash = `chat=${chat}`; }", chat)

@@ -55,7 +55,7 @@ def examine(data: Path) -> Iterator[Finding]:
         settings = Loaded(environment=os.environ, options={})
     except WrongSettings as error:
         settings = None
-        yield Finding("settings", "bad", str(error), "Mend it, then `relay config check`.")
+        yield Finding("settings", "bad", str(error), "Fix it, then run `relay config check`.")
     try:
         status = ask_running(data, "status.show", control.Empty())
         yield service.running(data, status)

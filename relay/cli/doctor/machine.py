@@ -79,7 +79,7 @@ def _machine_clock() -> Iterator[Finding]:
             "clock",
             "note",
             f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is behind",
-            "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
+            "Nothing is lost. For the right time: an RTC module, or `timedatectl set-ntp true` with a server.",
         )
 
 
@@ -95,7 +95,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
     if left is not None:
         text += f", {duration(left)} at the present rate"
     if usage.free < LEAST_FREE_BYTES or (left is not None and left < 7 * 86_400):
-        yield Finding("disk", "bad", text, "Make room, or let old messages go: `relay prune`, retention.days.")
+        yield Finding("disk", "bad", text, "Free some space, or remove old messages: `relay prune`, retention.days.")
     else:
         yield Finding("disk", "good", text)
     if subject.status is not None:
@@ -137,7 +137,7 @@ def limits(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "limits",
             "note",
-            f"there can be {status.max_connections:,} connections and not {status.wanted_connections:,}"
+            f"only {status.max_connections:,} connections are possible, not {status.wanted_connections:,}"
             " (limits.connections), since the relay may have no more descriptors",
             "Raise LimitNOFILE= (`systemctl edit relay`), or `ulimit -n` before `relay serve`.",
         )

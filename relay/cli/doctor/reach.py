@@ -139,4 +139,4 @@ def _healthy(secure: bool, host: str, port: int) -> str | None:
         return str(error)
     finally:
         connection.close()
-    return None if answer.status == http.client.OK else f"it says {answer.status} {answer.reason}"
+    return None if answer.status == http.client.OK else f"it answers {answer.status} {answer.reason}"

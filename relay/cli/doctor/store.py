@@ -32,13 +32,13 @@ def sqlite(subject: Subject) -> Iterator[Finding]:
     try:
         damage = _damage(subject.data / "relay.db")
     except sqlite3.OperationalError as error:
-        yield Finding("store", "bad", what_to_do(error, subject.data), "Nothing says that it is damaged.")
+        yield Finding("store", "bad", what_to_do(error, subject.data), "There is no sign that it is damaged.")
         return
     if damage:
         yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
         return
     yield from upgrade(subject.data / "relay.db")
-    yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
+    yield Finding("store", "good", "the file is intact (a quick check; `relay check` verifies all of it)")
 
 
 def upgrade(path: Path) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def upgrade(path: Path) -> Iterator[Finding]:
             "bad",
             f"an upgrade of the file from version {version} to {newest} did not finish; what was"
             f" before is in {before.name}",
-            "`systemctl restart relay` goes on with it; `journalctl -u relay` says what was in the way.",
+            "`systemctl restart relay` continues it; `journalctl -u relay` says what stopped it.",
         )
     elif version < newest:
         yield Finding(

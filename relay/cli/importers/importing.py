@@ -204,7 +204,7 @@ class Importing:
 
     def _count_absent(self, absent: int) -> None:
         if absent:
-            self.left["people of chats that are here already: they stay out of them (`relay chat add`)"] += absent
+            self.left["people who were not added to chats that exist here already (`relay chat add`)"] += absent
 
     def _note_chat(self, chat: SourceChat, *, new: bool) -> None:
         """Note that a chat is here by now, or would be."""
@@ -315,7 +315,7 @@ class Importing:
             elif not self._dry:
                 text += f"\n(file: {file.name})"
         if len(text) > TEXT_CHARACTERS:
-            self.left["ends of messages that are too long"] += 1
+            self.left["messages that were cut because they are too long"] += 1
         return text[:TEXT_CHARACTERS] or (None if attachments or message.deleted else "(empty)"), attachments
 
 

@@ -91,7 +91,7 @@ class _Message(msgspec.Struct):
         return moment(self.ts)
 
 
-UNDATED = "dates that are none: these messages have the date of the one before them"
+UNDATED = "invalid dates: these messages get the date of the previous one"
 
 
 class Slack:
@@ -219,7 +219,7 @@ class Slack:
         for folder, error in self._damaged.items():
             self.left[f"chats ({folder}: {error})"] += 1
         for name in self._files.recoded:
-            self.left[f"certainty about the letters of {name}, which is not in UTF-8"] += 1
+            self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
     def _members(self, channel: _Channel) -> list[str]:
         known = (self._people[one].id for one in channel.members or () if one in self._people)
@@ -300,7 +300,7 @@ class Slack:
         thread = str(message.thread_ts)
         root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
         if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
-            self.left["answers to messages that are not in the export: they come as messages"] += 1
+            self.left["replies to messages that are not in the export: imported as plain messages"] += 1
         return SourceMessage(
             at if at is not None else before,
             fit_key(key),

@@ -52,15 +52,15 @@ def check_new(password: str, *about: str) -> None:
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise RelayError.bad_field("password", f"a password needs {MIN_LENGTH} to {MAX_LENGTH} characters")
     if "\0" in password:
-        raise RelayError.bad_field("password", "a password has no NUL character in it")
+        raise RelayError.bad_field("password", "a password may not contain a NUL character")
     plain = _plain(password)
     core = plain.strip("0123456789!?.,;:_-+*#$%&@=/ ")
     if len(set(plain)) < 4 or _is_run(plain):
-        raise RelayError.bad_field("password", "this password is a row of characters: several words are better")
+        raise RelayError.bad_field("password", "this password is a sequence of characters: use several words instead")
     if plain in _common() or core in _common():
-        raise RelayError.bad_field("password", "this password is among the first that are tried: pick another one")
+        raise RelayError.bad_field("password", "this is one of the first passwords that attackers try: choose another")
     if _is_own_name(plain, core, about):
-        raise RelayError.bad_field("password", "a password is not one's own name, with or without something behind it")
+        raise RelayError.bad_field("password", "a password must be more than your own name")
 
 
 def _as_typed(password: str) -> str:

@@ -1,4 +1,4 @@
-"""Who comes in, and by what: an invite, a password, or a name where the relay is open. Gives them a token.
+"""Signs users in by an invite, by a password or, on an open relay, by a name: each gets a token.
 
 Of tokens and invites' codes the relay keeps hashes only. How often one may guess is limited here. No sockets.
 """

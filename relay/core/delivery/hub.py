@@ -193,7 +193,7 @@ class Hub:
         """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
         self.announcements.tick(now)
         if not self._publishing:
-            # Else not everybody has the last entry, whose id a list would take.
+            # Otherwise some subscribers do not have the last entry yet, whose id a list would take.
             self.list_changes.tick(now)
         if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()

@@ -126,13 +126,13 @@ class Subscriber:
         self.share = share or Share()
         """What its user holds, over all their connections."""
         self.sent = position
-        """A `seq` that no event sent so far is above."""
+        """No event sent so far has a `seq` above this one."""
         self.owed: dict[int, None] = {}
         """Chats that changed in the list since it was last sent."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
         self.appeared: set[int] = set()
-        """Owed chats that the device does not know of: it hears of them before anything else is sent."""
+        """Owed chats that the device does not know yet: they are sent before anything else."""
         self.gone: set[int] = set()
         """Owed chats that the user is out of and the device still has."""
         self.listed_at = float("-inf")

@@ -156,11 +156,11 @@ class ListChange(NamedTuple):
     """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
 
     newcomers: frozenset[int]
-    """Who is in the chat by this entry and was not before."""
+    """Users whom it makes members of the chat."""
     appears_for: frozenset[int]
-    """Whose list has a chat by it that it did not have before."""
+    """Users to whose list it adds a chat."""
     goes_for: frozenset[int]
-    """From whose list a chat goes by it."""
+    """Users from whose list it removes a chat."""
 
 
 def list_change(entry: Entry) -> ListChange:

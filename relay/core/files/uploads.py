@@ -197,7 +197,7 @@ class Uploads:
         async with self._turns.of(user):
             found = await stored_files.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
-            raise RelayError("not_found", "there is no such file for you here")
+            raise RelayError("not_found", "there is no such file, or you may not read it")
         return found[0]
 
     def while_readable(self, user: int, device: int, file: StoredFile) -> AbstractContextManager[trio.CancelScope]:

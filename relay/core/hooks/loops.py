@@ -69,7 +69,7 @@ class LoopBrake:
             )
         raise RelayError(
             "rate_limited",
-            f"bots answer each other in this chat: one message a second is taken, try again in {wait} ms",
+            f"bots are answering each other in this chat: it accepts one message a second, try again in {wait} ms",
             retry_after=wait,
         )
 

@@ -95,7 +95,7 @@ class Account:
         return self._taken < SLICE_SECONDS or self._round != fairness.round
 
     async def turn(self) -> None:
-        """Wait until more may be done; of several that wait one goes on a round. Who need not wait goes on at once."""
+        """Wait until more may be done: each round lets one waiter proceed. Returns at once if no wait is needed."""
         if self.begin():
             return
         if self._queue is None:

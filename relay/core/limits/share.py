@@ -40,7 +40,7 @@ class Share:
         self.turn = trio.Lock()
         """Held while something is read for this user: one request at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
-        """Held while a request of this user is under way that keeps the writer by itself."""
+        """Held while a request of this user occupies the writer alone."""
         self.listing = trio.Lock()
         """Held while a chat list is made as an event for this user: one at a time, however many devices wait."""
         self.holders: set[Holder] = set()

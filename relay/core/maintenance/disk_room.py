@@ -174,7 +174,7 @@ class DiskRoom:
     def _apply(self) -> None:
         short = self.reserve.short
         if short and not self._log.thrifty:
-            logger.error("the disk is full: people can read, and nothing is taken in but what frees it (`relay prune`)")
+            logger.error("the disk is full: people can read, and only what frees space is allowed (`relay prune`)")
             self._log.spare(_needs_room)
             self._log.wal.held = True
         elif not short and self._log.thrifty:

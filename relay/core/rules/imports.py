@@ -159,7 +159,7 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
     for candidate in (founder, *admins, *able):
         if candidate is not None and candidate in able:
             return candidate
-    raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
+    raise RelayError.forbidden("none of its members can sign in, so it would have no owner")
 
 
 def _joined(keys: list[UserKey]) -> list[list[UserKey]]:

@@ -178,9 +178,9 @@ class Service:
     async def _handle_in_turn(
         self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
     ) -> None:
-        """Handle a request that keeps the writer by itself, once the user's others are over, and have it paid for.
+        """Handle a request that occupies the writer alone, after the user's other ones, and charge the user for it.
 
-        It is appended only now: what waits here is in nobody's way, over however many connections it came.
+        It is appended only now: while it waits here it delays nobody, however many connections the user has.
         """
         waiting = self._handlers[name](self, subscriber, payload, reply)
         if waiting is not None:

@@ -154,7 +154,7 @@ async def search(service: Service, subscriber: Subscriber, request: requests.Sea
     """Answer with a page of the messages that a query finds."""
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:
-        raise RelayError.bad_field("payload.query", "what to find is missing: a letter, a digit or a sign")
+        raise RelayError.bad_field("payload.query", "the query is empty: it needs a letter, a digit or a sign")
     chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
     before = older = search_queries.END
     if isinstance(request.before, str):

@@ -140,7 +140,7 @@ def _strictly(body: bytes) -> str:
     try:
         return body.decode().lstrip("\ufeff")
     except UnicodeDecodeError:
-        raise HttpError(415, "bad_request", "body: these bytes are no text in UTF-8: name their Content-Type") from None
+        raise HttpError(415, "bad_request", "body: this is not UTF-8: state its charset in Content-Type") from None
 
 
 # Forms.

@@ -244,7 +244,7 @@ class Session:
         self._held = 0
         self._decoder.stop()
         logger.info(
-            "closing %s (%d): it holds too much of unfinished messages",
+            "closing %s (%d): it holds too many bytes of unfinished messages",
             self._transport.peer,
             close_codes.TRY_AGAIN_LATER,
         )

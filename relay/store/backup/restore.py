@@ -216,7 +216,7 @@ def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             return {member.name for member in tar if not _unpack(tar, member, target)}
     except (tarfile.TarError, EOFError):
-        # What tarfile says has many lines: all that the file is not either.
+        # tarfile's message has a line for each format that the file does not have.
         raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
 
 

@@ -53,7 +53,7 @@ def refuse(store: Path) -> None:
     if found is not None:
         state = "empty" if there else "missing"
         raise EmptiedStore(
-            f"{store.name} is {state}, but there was a store: {found.relative_to(store.parent)} is of it"
+            f"{store.name} is {state}, but there was a store: {found.relative_to(store.parent)} belonged to it"
         )
 
 

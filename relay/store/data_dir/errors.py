@@ -81,7 +81,7 @@ def _otherwise(data: Path) -> str:
     """Say what helps other than a backup if the store is gone."""
     if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
-    return "move all of it away to begin with an empty one"
+    return "move all of it away to start with an empty store"
 
 
 def what_helps(error: Exception, data: Path) -> str:
@@ -98,9 +98,9 @@ def what_helps(error: Exception, data: Path) -> str:
             return "mount its disk for writing"
         # A command that failed has removed what it wrote, so a little may be free again.
         if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
-            return "its disk is full, and what was set aside is spent: make room there by moving other files away"
+            return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
-        return "see whether its disk is there"
+        return "check that its disk is mounted"
     if not os.access(data, os.W_OK | os.X_OK):
         return may_not_use(data / "relay.db")
     return "see whether its disk is full or read-only, make room there, and try again"

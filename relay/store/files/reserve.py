@@ -83,7 +83,7 @@ class Reserve:
         except OSError as error:
             logger.warning("%s cannot be given up: %s", self._path, error.strerror)
             return
-        logger.warning("the disk is full: %d bytes that were set aside are given up to free it", freed)
+        logger.warning("the disk is full: releasing %d reserved bytes so that it can be freed", freed)
 
     def keep_rest(self) -> None:
         """Reserve what is left of the room after `spend`, so that only work that frees the disk uses it."""
@@ -133,5 +133,5 @@ class Reserve:
         self.short = error.errno in NO_ROOM
         what = error.strerror or str(error)
         if not self.short and what != self._last_error:
-            logger.warning("no room can be set aside in %s: %s", self._path, what)
+            logger.warning("cannot reserve space in %s: %s", self._path, what)
             self._last_error = what

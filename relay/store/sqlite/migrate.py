@@ -89,7 +89,7 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
         logger.info("bringing %s from version %d to %d", store, version, len(MIGRATIONS))
         kept = begun(store, version) or await _copy(connection, store, version)
         before = f"; what was before is in {kept}"
-        logger.info("what was before is in %s", kept)
+        logger.info("a copy of the store before the upgrade is in %s", kept)
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         try:
             await connection.script(

@@ -184,10 +184,10 @@ class Wal:
                 self._file = None
 
     async def keep_length(self, pause: Pause) -> None:
-        """Bring the file to the length that it keeps, after the start and each time that it was cut, for ever.
+        """Extend the file to the length that it keeps, after the start and after each truncation, until cancelled.
 
         Args:
-            pause: has something done while the writer stands still.
+            pause: runs a job while the writer pauses.
         """
         pause_seconds = FIRST_STEP_SECONDS
         while True:
@@ -204,7 +204,7 @@ class Wal:
         longer = False
 
         async def write(_writing: Connection) -> None:
-            # Only while the writer stands still: what it writes at the end of the file must not be written over.
+            # Only while the writer pauses: pages that it appends must not be overwritten.
             nonlocal longer
             with suppress(OSError):
                 size = os.fstat(file).st_size

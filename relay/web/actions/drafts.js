@@ -8,7 +8,7 @@ const TYPING_EVERY = 3_000;
 let typedAt = 0;
 let typedIn = null;
 
-/** Save a changed draft, and tell the other members now and then that the user types. */
+/** Tell the other members now and then that the user types, and once that they have stopped. */
 export function typing(chatId, hasText) {
   const type = state.value.chats.get(chatId)?.type;
   if (!type || type === "favorites" || type === "channel") return;
@@ -23,7 +23,7 @@ export function typing(chatId, hasText) {
   }
 }
 
-/** Clear the draft of a sent message; the relay itself ends the typing. */
+/** Forget that the user types, after a message was sent: the relay itself ends the typing. */
 export function typingDone() {
   typedIn = null;
   typedAt = 0;

@@ -180,12 +180,12 @@ function shown(messages) {
   return messages.filter((message) => !message.type || message.type === "new");
 }
 
-/** The messages that these take away. */
+/** List the ids of the messages that these deletions remove. */
 function deletedBy(messages) {
   return messages.filter((one) => one.type === "delete").map((one) => one.payload?.originalMessageId);
 }
 
-/** Say of a quote that what it quotes was deleted: the relay only leaves the text out, as it does for a picture. */
+/** Mark a quote as deleted: the relay only omits its text, which a quoted picture does not have either. */
 function withQuote(message, deleted) {
   if (!message.replyTo || message.replyTo.status === "deleted" || !deleted.has(message.replyTo.messageId)) return message;
   return { ...message, replyTo: { ...message.replyTo, message: undefined, status: "deleted" } };
@@ -231,7 +231,7 @@ export function addPage(state, chatId, messages, { reachesStart = false, reset =
   return dropDelivered(result, chatId, page);
 }
 
-/** Where a message of the page is the one already held, hold on to that one. */
+/** Keep the loaded object of each message that the page repeats unchanged, so that its view is not rendered again. */
 function keepIdentity(held, page) {
   return page.map((message) => {
     const known = held[indexOf(held, message.messageId)];
@@ -240,7 +240,7 @@ function keepIdentity(held, page) {
   });
 }
 
-/** A message that came back from the relay waits no longer. */
+/** Remove messages from the outbox that the relay has sent back. */
 function dropDelivered(state, chatId, messages) {
   if (state.outbox.length === 0) return state;
   const known = new Set(messages.filter((one) => one.sender === state.me.id).map((one) => one.clientMessageId));
@@ -287,7 +287,7 @@ export function reachesUnread(messages, me, missed) {
   return bounded || count >= missed || messages[0]?.messageId === 1;
 }
 
-/** A message that just came to be: from an event, or one's own from its answer. */
+/** Insert a new message: from an event, or the user's own from its response. */
 function insertMessage(state, chatId, message) {
   const room = state.rooms.get(chatId);
   const topId = state.chats.get(chatId)?.topId ?? 0;
@@ -312,7 +312,7 @@ function insertMessage(state, chatId, message) {
   return dropDelivered(next, chatId, [message]);
 }
 
-/** An edit or a deletion took the next id of the chat. */
+/** Move the latest id of a chat on to that of an edit or a deletion. */
 function advance(state, chatId, messageId) {
   const chat = state.chats.get(chatId);
   const room = state.rooms.get(chatId);
@@ -447,7 +447,7 @@ function markOwn(state, chatId, reader, messageId, kind, timestamp) {
       const marked = group
         ? markInGroup(message, reader, kind, timestamp, members)
         : markInDialog(message, kind);
-      // A mark covers all earlier ones: the first that has it already ends the walk.
+      // A receipt covers all earlier messages: stop at the first that has it already.
       if (marked === message) break;
       messages ??= [...room.messages];
       messages[at] = marked;
@@ -512,7 +512,7 @@ function stopTyping(state, chatId, userId) {
   return { ...state, typing: withEntry(state.typing, chatId, left.size > 0 ? left : undefined) };
 }
 
-/** Forget those whose `stop` got lost. */
+/** Remove typing users whose `stop` was lost. */
 export function expireTyping(state, now) {
   let next = state;
   for (const [chatId, typists] of state.typing) {
@@ -539,13 +539,13 @@ export function applyEvent(state, frame, now) {
   return handler ? handler(state, frame.payload, frame.timestamp ?? now) : state;
 }
 
-/** The connection went: who is online and who types is not known until the relay says it again. */
+/** Clear presence and typing: without a connection they are unknown until the relay sends them again. */
 export function disconnected(state) {
   if (state.online.size === 0 && state.typing.size === 0) return state;
   return { ...state, online: new Set(), typing: new Map() };
 }
 
-/** What one has read oneself, up to `messageId`; `missed` is what is left, when known. */
+/** Mark a chat as read by the user up to `messageId`; `missed` is the number still unread, if known. */
 export function readHere(state, chatId, messageId, missed) {
   const room = state.rooms.get(chatId);
   let next = state;
@@ -571,7 +571,7 @@ export function readHere(state, chatId, messageId, missed) {
 
 // ---------------------------------------------------------------- drafts and the outbox
 
-/** Keep (or with an empty text forget) what is being written. */
+/** Save a draft; an empty text removes it. */
 export function setDraft(state, chatId, text) {
   if ((state.drafts.get(chatId) ?? "") === text) return state;
   return { ...state, drafts: withEntry(state.drafts, chatId, text || undefined) };
@@ -592,7 +592,7 @@ export function patchOutbox(state, clientMessageId, change) {
   return { ...state, outbox };
 }
 
-/** The person gave it up. */
+/** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
 }

@@ -30,10 +30,10 @@ export function safeHref(text) {
   }
 }
 
-/** Whether a file is the relay's own. What lies elsewhere is never loaded by the page itself: its keeper would learn who looks. */
+/** Whether a file is the relay's own. The page never loads others by itself: their host would learn who reads. */
 export const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
 
-/** Where a file elsewhere lies, in words, and the address to open; null where there is none to open. */
+/** The host of a file that is not on the relay, and the address to open; null if there is none to open. */
 export function elsewhere(attachment) {
   const href = /^https?:/i.test(attachment.url ?? "") ? safeHref(attachment.url) : null;
   return href && { href, host: new URL(href).host };
@@ -49,7 +49,7 @@ function surplusOf(text) {
   return surplus;
 }
 
-/** A link as typed, without the sentence's own punctuation at its end; one look at each letter, whatever it is. */
+/** A typed link without the sentence's punctuation at its end; the work is linear in its length. */
 function trimLink(text) {
   const surplus = surplusOf(text);
   let end = text.length;
@@ -117,7 +117,7 @@ export function emojiCount(text) {
 /** Languages in which one character may be a word. */
 const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
 
-/** Whether it is worth asking which messages hold this: one letter is in nearly all of them. */
+/** Whether a query is worth sending to the relay: nearly every message contains any single letter. */
 export function isSearchable(query) {
   const text = query.trim();
   return text.length >= 2 || WORD_OF_ONE.test(text);
@@ -214,7 +214,7 @@ export const fold = (text) => [...text.normalize("NFC")].map(foldOne).join("").n
 const apart = (text) => text.normalize("NFC").replace(/[^\uac00-\ud7a3]+/gu, (part) => part.normalize("NFD"));
 
 /**
- * A text in parts of which every second one was looked for: the first may be empty.
+ * Split a text so that every second part is a match; the first part may be empty.
  *
  * `words` are as they were typed.
  */
@@ -233,7 +233,7 @@ export function partsFound(text, words) {
     if (!wanted) continue;
     for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + 1)) {
       const end = at + wanted.length;
-      // Followed by a mark that counts it is another letter.
+      // With a significant combining mark after it, it is another letter.
       if (end < folded.length && MARK.test(folded[end])) continue;
       const last = end < from.length ? Math.max(from[end], from[end - 1] + 1) : letters.length;
       found.fill(true, from[at], last);
@@ -254,7 +254,7 @@ const LOOKS_LIKE = new Map(
   ),
 );
 
-/** What a name looks like, as the relay has it: two with the same are taken for each other. */
+/** The look-alike key of a name, as on the relay: people confuse names with the same key. */
 export function likeness(name) {
   const folded = [...name.normalize("NFKC").toLowerCase()].map((one) => LOOKS_LIKE.get(one) ?? one);
   return folded.join("").replaceAll(/[\p{Cf}\p{Cc}\u034f\ufe00-\ufe0f]/gu, "").split(/\s+/u).filter(Boolean).join(" ").replaceAll("rn", "m");

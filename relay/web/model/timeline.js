@@ -40,7 +40,7 @@ export function waitingChanges(outbox, chatId) {
   return changes;
 }
 
-/** A message as it will be once what waits for it is done. */
+/** A message with its waiting edits and deletions applied. */
 function withChange(message, row) {
   if (!row) return message;
   const change = { changing: row.state, error: row.error, changeId: row.clientMessageId };

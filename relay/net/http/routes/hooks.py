@@ -91,7 +91,7 @@ class HookPage:
                 (b"Retry-After", b"60"),
             )
         if not may_act(state, device):
-            raise HttpError(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
+            raise HttpError(404, "not_found", "this hook's chat was deleted, or its user is no longer in it")
 
 
 def _no_hook() -> HttpError:
