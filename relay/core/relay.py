@@ -6,6 +6,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -30,6 +31,7 @@ from relay.core.maintenance.statistics import LatencySamples, Statistics
 from relay.core.model.recovery import load_state
 from relay.core.model.state import State
 from relay.core.service.acknowledgements import Acknowledgements
+from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
 from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
@@ -203,7 +205,7 @@ def _service(
         reading=reading,
         limits=limits,
         tokens=Tokens(state, log, clock, settings.auth),
-        signing_in=SignIn(state, log, clock, settings.auth),
+        signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
         acknowledgements=acknowledgements,
         chat_lists=chat_lists,
         catch_up=CatchUp(state, hub, replaying, chat_lists, limits.list_bytes),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
@@ -240,12 +240,6 @@ class FilesNamed(FactBase, frozen=True):
     ids: tuple[str, ...]
 
 
-class LastSeen(FactBase, frozen=True):
-    """Fact: when these devices last acknowledged something (a dict from device to Unix ms; absent for never)."""
-
-    devices: tuple[DeviceKey, ...]
-
-
 class StoredFile(NamedTuple):
     """What the store knows of an uploaded file."""
 
@@ -273,5 +267,5 @@ class FirstReceipt(NamedTuple):
     at: UnixMs
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed | LastSeen
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
 Facts = dict[Fact, Any]

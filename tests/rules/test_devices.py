@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import pytest
+import trio
+
 from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
+from relay.core.rules.commands import DeviceUses
 from relay.core.rules.users import MOST_DEVICES
 from relay.protocol import control
+from relay.protocol.errors import RelayError
+from relay.protocol.requests import Invitation
 from tests.support.memory_log import MemoryLog
+from tests.support.sessions import T0, house
 
 
 def signed_in(log: MemoryLog, user: str = "User1") -> list[int]:
@@ -15,8 +22,18 @@ def signed_in(log: MemoryLog, user: str = "User1") -> list[int]:
     return [one.key for one in log.state.devices.values() if one.user == key and not one.revoked_at and not one.hook]
 
 
-def sign_in(log: MemoryLog, label: str, user: str = "User1", hook: Hook | None = None) -> int:
-    key: int = log.do(None, commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook)).device
+def sign_in(
+    log: MemoryLog,
+    label: str,
+    user: str = "User1",
+    hook: Hook | None = None,
+    *,
+    seen: dict[int, int] | None = None,
+    connected: list[int] | None = None,
+) -> int:
+    uses = DeviceUses(frozenset(connected or ()), seen or {})
+    request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
+    key: int = log.do(None, request).device
     return key
 
 
@@ -27,8 +44,7 @@ def test_a_sign_in_beyond_the_bound_signs_out_the_longest_unused_device() -> Non
     mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
     assert signed_in(log) == mine
     # All were used since but one; the first came before it.
-    log.last_seen = {key: log.now + key for key in mine if key != mine[40]}
-    new = sign_in(log, "new")
+    new = sign_in(log, "new", seen={key: log.now + key for key in mine if key != mine[40]})
     assert signed_in(log) == [*mine[:40], *mine[41:], new]
     assert signed_in(log, "User2") == others
 
@@ -37,10 +53,28 @@ def test_a_device_that_was_never_used_counts_from_its_sign_in() -> None:
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
-    log.last_seen = {mine[0]: log.now + 1}
-    sign_in(log, "new")
+    sign_in(log, "new", seen={mine[0]: log.now + 1})
     assert mine[1] not in signed_in(log)
     assert mine[0] in signed_in(log)
+
+
+def test_a_device_that_is_connected_stays_signed_in_however_long_ago_it_connected() -> None:
+    log = MemoryLog()
+    log.add_users("User1")
+    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    new = sign_in(log, "new", seen={key: log.now + key for key in mine[2:]}, connected=mine[:2])
+    assert signed_in(log) == [*mine[:2], *mine[3:], new]
+
+
+def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected() -> None:
+    log = MemoryLog()
+    log.add_users("User1")
+    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    uses = DeviceUses(frozenset(mine))
+    refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash", uses=uses))
+    assert isinstance(refused, RelayError)
+    assert refused.error.code == "conflict"
+    assert signed_in(log) == mine
 
 
 def test_hooks_neither_count_nor_give_way() -> None:
@@ -69,3 +103,43 @@ async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="new"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["7"]
+
+
+@pytest.mark.parametrize("way", ["password", "invite", "admin"])
+async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_phone_signed_in(
+    tmp_path: Path, way: str
+) -> None:
+    async with house(tmp_path, "anna") as opened:
+        relay = opened.relay
+        signing_in, ask = relay.service.signing_in, relay.admin.handle
+        await signing_in.set_password("anna", "correct horse battery")
+        phone = await opened.open("anna")
+        for _ in range(MOST_DEVICES):
+            await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+        for _ in range(2):
+            if way == "password":
+                await signing_in.by_password("anna", "correct horse battery", "cron", "10.0.0.5")
+            elif way == "invite":
+                invite = await ask("invite", control.Invite(user_id="anna"))
+                assert isinstance(invite, Invitation)
+                await signing_in.by_invite(invite.code, "cron", "10.0.0.5")
+            else:
+                await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+        assert await phone.request("profile"), "it is still signed in"
+        revoked = [device.label for device in relay.state.devices.values() if device.revoked_at]
+        assert revoked == ["cron"] * 3
+
+
+async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, "anna") as opened:
+        relay = opened.relay
+        phone = await opened.open("anna")
+        for _ in range(MOST_DEVICES - 1):
+            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        monkeypatch.setattr(relay.service.acknowledgements, "_clock", lambda: T0 + 60_000)
+        await phone.close()
+        await trio.sleep(0.05)
+        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["cron"]

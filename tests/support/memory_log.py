@@ -27,7 +27,6 @@ from relay.store.entry import (
     FilesNamed,
     FirstMark,
     FirstReceipt,
-    LastSeen,
     MessageAt,
     StoredFile,
     StoredMessage,
@@ -44,7 +43,6 @@ class MemoryLog:
 
     def __init__(self, apply: Callable[[Entry], None] | None = None) -> None:
         self.files: dict[str, StoredFile] = {}
-        self.last_seen: dict[int, int] = {}
         self.state = State()
         self.entries: list[Entry] = []
         self.messages: dict[tuple[int, int], StoredMessage] = {}
@@ -148,8 +146,6 @@ class MemoryLog:
                 return self._first_mark(fact)
             case FilesNamed():
                 return {key: file for key, file in self.files.items() if key in fact.ids}
-            case LastSeen():
-                return {key: self.last_seen[key] for key in fact.devices if key in self.last_seen}
 
     def _said(self, chat: int, user: int, first: int, last: int) -> list[StoredMessage]:
         """What others said in a chat and is not deleted, ascending."""

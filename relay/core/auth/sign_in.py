@@ -23,7 +23,7 @@ from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_USER, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -73,7 +73,23 @@ Address = Callable[[], str]
 class SignIn:
     """The ways in."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection) -> None:
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        clock: Clock,
+        settings: AuthSection,
+        uses: Callable[[UserKey], commands.DeviceUses],
+    ) -> None:
+        """Begin without failures.
+
+        Args:
+            state: the users and their devices, and the invites.
+            log: takes the commands.
+            clock: Unix milliseconds.
+            settings: the ways in that are open.
+            uses: tells how a user's devices are used.
+        """
         self.address: Address = str
         """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
         self.passwords = Passwords()
@@ -81,6 +97,8 @@ class SignIn:
         self._log = log
         self._clock = clock
         self._settings = settings
+        self.uses = uses
+        """Tells how a user's devices are used: a command that signs in one more says it."""
         self.refusals = FailedSignIns()
         self._by_pair = Throttle(PAIR_WAIT_SECONDS)
         self._by_user = Throttle(USER_WAIT_SECONDS)
@@ -116,7 +134,8 @@ class SignIn:
         invite = self._state.invites.get(token_hash(code))
         if invite is None:
             self._wait_first((self._wrong_invites, rate_limit_key(address)), address=address, user_id=None)
-        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
+        uses = self.uses(invite.user if invite is not None else NO_USER)
+        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()), uses)
         generated_id = id_for(invite.name) if invite is not None else ""
         try:
             return await self._enter(request, token, generated_id)
@@ -169,7 +188,7 @@ class SignIn:
             raise RelayError("unauthorized", WRONG)
         self._succeeded(counted)
         token = new_token()
-        request = commands.AddDevice(user.key, label, token_hash(token))
+        request = commands.AddDevice(user.key, label, token_hash(token), uses=self.uses(user.key))
         await submit(self._log, Command(self._clock(), user.key, 0, request))
         return Entered(token, user.id)
 

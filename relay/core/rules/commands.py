@@ -125,12 +125,23 @@ class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: str | None = None
 
 
+class DeviceUses(msgspec.Struct, frozen=True):
+    """How a user's devices were used when a command was made that signs in one more."""
+
+    connected: frozenset[int] = frozenset()
+    """Keys of those that are connected: none of them gives way."""
+    seen: dict[int, UnixMs] = {}
+    """When the others were last connected, by key; absent for never."""
+
+
 class UseInvite(msgspec.Struct, frozen=True):
     """Sign in by an invite; `generated_id` is the id of a new user."""
 
     code_hash: str
     label: str
     token_hash: str
+    uses: DeviceUses = DeviceUses()
+    """Of the user whom the invite is for."""
 
 
 class RevokeInvites(msgspec.Struct, frozen=True):
@@ -189,6 +200,8 @@ class AddDevice(msgspec.Struct, frozen=True):
     label: str
     token_hash: str
     hook: Hook | None = None
+    uses: DeviceUses = DeviceUses()
+    """Of the user; for a hook they do not matter."""
 
 
 class ImportUser(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,14 +17,14 @@ from relay.core.rules.draft import (
     check_photo,
 )
 from relay.core.rules.permissions import Action
-from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UnixMs, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
-from relay.store.entry import LastSeen
 
 MOST_DEVICES = 100
-"""Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one."""
+"""Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
+is not connected."""
 REVOKED_AT_ONCE = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
@@ -118,6 +118,8 @@ def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevic
     user = state.users[request.user]
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+    if request.hook is None:
+        _make_room(draft, command, request.user, request.uses)
     return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
 
 
@@ -169,6 +171,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     if refusal:
         raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
+    _make_room(draft, command, user, request.uses)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
@@ -255,16 +258,18 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
 def _sign_in(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
-    if hook is None:
-        _make_room(draft, command, user)
     key = draft.state.next_device()
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key
 
 
-def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
-    """Sign out the devices that a user has not used for the longest time, if they have as many as allowed."""
+def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: commands.DeviceUses) -> None:
+    """Sign out the devices that a user has not used for the longest time, if they have as many as allowed.
+
+    Those that are connected stay: a script that signs in each time it runs must not sign out the phone in somebody's
+    hand.
+    """
     devices = [
         device
         for device in draft.state.devices.values()
@@ -272,9 +277,11 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
     ]
     if len(devices) < MOST_DEVICES:
         return
-    seen: dict[int, UnixMs] = draft.fact(LastSeen(tuple(device.key for device in devices)))
-    devices.sort(key=lambda device: (seen.get(device.key, device.created_at), device.key))
-    for device in devices[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
+    unused = [device for device in devices if device.key not in uses.connected]
+    if not unused:
+        raise RelayError.conflict(f"{len(devices)} devices are signed in and connected: sign one of them out first")
+    unused.sort(key=lambda device: (uses.seen.get(device.key, device.created_at), device.key))
+    for device in unused[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
         draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 

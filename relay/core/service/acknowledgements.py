@@ -87,12 +87,19 @@ class Acknowledgements:
             first = await self._first_position(user)
             if device not in self._log.cursors:
                 await self._log.first_cursor(device, first, self._clock())
+        self.note_use(device)
         cursor = self._log.cursors[device][0]
         if since is None:
             return cursor
         if since > cursor:
             await self._advance_cursor(user, device, cursor, since)
         return since
+
+    def note_use(self, device: int) -> None:
+        """Note that a device is connected, or was until now; its cursor stays where it is."""
+        cursor = self._log.cursors.get(device)
+        if cursor is not None:
+            self._log.keep_cursor(device, cursor[0], self._clock())
 
     async def _first_position(self, user: int) -> int:
         """Find where a device's first connection starts: before the oldest undelivered message, or at the end."""

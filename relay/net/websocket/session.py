@@ -125,7 +125,7 @@ class Session:
                 await self._finish_close()
             finally:
                 self._keepalive.forget(self)
-                hub.disconnect(subscriber)
+                self._disconnect()
                 hub.flush()
                 self._ended = True
                 self._outbox.end()
@@ -338,9 +338,14 @@ class Session:
             self._replay.stopped = True
         self._subscriber.live = False
         # For others the user goes offline at once, whether the peer closes or not.
-        self._service.hub.disconnect(self._subscriber)
+        self._disconnect()
         self._outbox.flush()
         self._nursery.start_soon(self._cut_off)
+
+    def _disconnect(self) -> None:
+        """Take the connection out of the hub; until now its device was in use."""
+        self._service.hub.disconnect(self._subscriber)
+        self._service.acknowledgements.note_use(self._subscriber.device)
 
     async def _cut_off(self) -> None:
         await trio.sleep(CLOSE_SECONDS)

@@ -14,7 +14,6 @@ from relay.store.entry import (
     FilesNamed,
     FirstMark,
     FirstReceipt,
-    LastSeen,
     MessageAt,
     Prunable,
     StoredMessage,
@@ -61,7 +60,6 @@ _FIRST_MARK = Statement(
     f"SELECT min((SELECT at FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ?1 AND actor = ?2 AND kind = k.value"
     " AND message_id >= ?3 ORDER BY message_id LIMIT 1)) FROM json_each(?4) AS k"
 )
-_LAST_SEEN = Statement("SELECT device, seen FROM cursor WHERE device IN (SELECT value FROM json_each(?))")
 
 
 async def look_up(connection: Connection, facts: Iterable[Fact], recent: IdempotencyKeys) -> Facts:
@@ -89,8 +87,6 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
                 found[fact] = {file.id: file for file in await files(connection, fact.ids)}
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
-            case LastSeen():
-                found[fact] = dict(await connection.execute(_LAST_SEEN, (as_json(fact.devices),)))
     return found
 
 

@@ -1,0 +1,27 @@
+"""How a user's devices are used: which are connected, and when the others last were. Reads memory only."""
+
+from relay.core.delivery.presence import Presence
+from relay.core.model.state import State
+from relay.core.rules.commands import DeviceUses
+from relay.keys import UserKey
+from relay.store.log.log import Log
+
+
+def device_uses(state: State, log: Log, presence: Presence, user: UserKey) -> DeviceUses:
+    """Tell how a user's devices are used, for a command that signs in one more.
+
+    Args:
+        state: the state.
+        log: has every device's cursor, on disk or not yet.
+        presence: all connections.
+        user: the user's key; nobody's for a user who is not there yet.
+    """
+    cursors = log.cursors
+    return DeviceUses(
+        frozenset(one.device for one in presence.subscribers.get(user, ())),
+        {
+            device.key: cursors[device.key][1]
+            for device in state.devices.values()
+            if device.user == user and not device.revoked_at and device.key in cursors
+        },
+    )
