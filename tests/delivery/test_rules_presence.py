@@ -525,6 +525,30 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
     assert made < 30 * 29, "a frame is made for many"
 
 
+@pytest.mark.parametrize("way", ["disconnect", "background"])
+@pytest.mark.parametrize("shares_again", [False, True])
+def test_a_user_who_leaves_while_pairs_of_a_deleted_chat_wait_is_offline_for_all_its_members(
+    house: House, monkeypatch: pytest.MonkeyPatch, way: str, shares_again: bool
+) -> None:
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    house.log.group("User1", *people, id_="g-many")
+    devices = [house.arrive(user) for user in people]
+    house.later()
+    for _, ear in devices:
+        ear.take()
+    house.log.do("User1", commands.DeleteChat("g-many"))
+    leaver, _ = devices[-1]
+    getattr(house.hub, way)(leaver)
+    if shares_again:
+        house.log.group("User1", *people[-3:], id_="g-few")
+    while house.hub.announcements.pending:
+        house.later(0.2)
+    last_heard = [[event for event, user in ear.take() if user == "Guest29"][-1:] for _, ear in devices[:-1]]
+    assert last_heard == [["offline"]] * 29
+
+
 def test_typing_in_a_dialog_is_not_sent_to_a_user_who_cleared_it(house: House) -> None:
     _, one = house.arrive("User1")
     chat, user = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]

@@ -134,7 +134,11 @@ class Announcements:
         return True
 
     def _tell_pairs(self) -> None:
-        """Announce some of the waiting pairs as they are now: online, or offline for those who share no chat."""
+        """Announce some of the waiting pairs as they are now.
+
+        Somebody is online for the other if they are shown so and the two share a chat. Else they are offline, which is
+        sent also if they went away while the pair waited: only those who shared a chat with them then heard of it.
+        """
         frames: dict[tuple[int, bool], bytes] = {}
         left = SLICE_PAIRS
         while self._pairs and left > 0:
@@ -144,12 +148,12 @@ class Announcements:
             for other in order[place + 1 :]:
                 share = self._state.share_chat(user, other)
                 for listener, subject in ((user, other), (other, user)):
-                    if self._presence.shown(subject):
-                        frame = frames.get((subject, share))
-                        if frame is None:
-                            frame = self._online(subject) if share else self._offline(subject)
-                            frames[subject, share] = frame
-                        self._send(listener, frame)
+                    is_online = share and self._presence.shown(subject)
+                    frame = frames.get((subject, is_online))
+                    if frame is None:
+                        frame = self._online(subject) if is_online else self._offline(subject)
+                        frames[subject, is_online] = frame
+                    self._send(listener, frame)
 
     def _send_presence(self, user: int, *, is_online: bool) -> None:
         frame = self._online(user) if is_online else self._offline(user)
