@@ -101,3 +101,18 @@ def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None
     subscriber.event(b"two", Receipt(9, 1, 0))
     assert (sink.frames, sink.behinds) == ([b"one"], 1)
     assert (subscriber.live, subscriber.position) == (False, 8)
+
+
+def test_a_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None:
+    """A prune is ahead of what is still replayed: awaited first, it made the cursor pass all of that."""
+    subscriber = _subscriber(Sink(), position=10)
+    subscriber.live = False
+    subscriber.owe_count(300, chat=1)
+    subscriber.replayed(b"", Receipt(11, 1, 1))
+    subscriber.replayed(b"", Receipt(12, 1, 2))
+    subscriber.acknowledge(11)
+    assert subscriber.cursor == 11
+    subscriber.owe_list(13, 2, appears=False, goes=False)
+    subscriber.acknowledge(12)
+    assert subscriber.cursor == 12, "the changed list is not sent yet"
+    assert subscriber.owed_since == 13
