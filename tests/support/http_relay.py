@@ -1,7 +1,7 @@
 """A whole relay on a real loopback socket for tests of HTTP, and a client of somebody else's make for it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,13 @@ class HttpRelay:
     async def user(self, user_id: str, **what: Any) -> str:
         """Make a user with a device, and give its token."""
         await self.ask("user.add", control.AddUser(id=user_id, **what))
-        return (await self.ask("device.add", control.AddDevice(user_id=user_id))).token
+        return str((await self.ask("device.add", control.AddDevice(user_id=user_id))).token)
 
     async def invite(self, user_id: str, **what: Any) -> str:
         """Make an invite, and give its code."""
-        return (await self.ask("invite", control.Invite(user_id=user_id, **what))).code
+        return str((await self.ask("invite", control.Invite(user_id=user_id, **what))).code)
 
-    def socket(self, token: str) -> Any:
+    def socket(self, token: str) -> AbstractAsyncContextManager[Client]:
         """Connect a client of the WebSocket."""
         return connect(f"ws://{self.host}/ws", token)
 
