@@ -93,11 +93,15 @@ UPGRADE = (
 
 async def upgrade(relay: HttpRelay, *headers: tuple[str, str]) -> trio.SocketStream:
     """Ask for a WebSocket with these headers; what comes is for the caller to read."""
+    return await relay.raw(upgrade_request(relay, *headers))
+
+
+def upgrade_request(relay: HttpRelay, *headers: tuple[str, str]) -> bytes:
     lines = [f"{name}: {value}\r\n" for name, value in (("Host", relay.host), *UPGRADE, *headers)]
-    return await relay.raw(f"GET /ws HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+    return f"GET /ws HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
 
 
-async def close_code(stream: trio.SocketStream) -> int:
+async def close_code(stream: trio.abc.ReceiveStream) -> int:
     """Read a WebSocket until the relay closes it, and give the code that it closes with."""
     data = b""
     with trio.fail_after(5):
