@@ -1,7 +1,5 @@
 """What one connection has acknowledged: a cursor that never passes what is missing, in bounded memory."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,27 +54,6 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
         acknowledged.add(event_id)
         missing = [one for one in ids if one not in acknowledged]
         assert subscriber.cursor == (missing[0] - 1 if missing else ids[-1])
-
-
-def test_an_acknowledgement_costs_the_same_however_many_are_awaited() -> None:
-    looks = 0
-
-    class Watched(Receipt, frozen=True, gc=False):
-        """A receipt that counts how often it is looked at."""
-
-        def __getattribute__(self, name: str) -> Any:
-            nonlocal looks
-            looks += name == "seq"
-            return object.__getattribute__(self, name)
-
-    subscriber = _subscriber(Sink())
-    for event_id in range(1, 1_001):
-        subscriber.replayed(b"", Watched(event_id, 1, 0))
-    for event_id in (9_999, 900, 500, 500, 1):
-        looks = 0
-        subscriber.acknowledge(event_id)
-        assert looks <= 2
-    assert subscriber.cursor == 1
 
 
 def test_a_reader_that_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
