@@ -59,7 +59,7 @@ async def more(relay: Relay, chance: random.Random) -> None:
         case 1 if group:
             await answers(relay, command(relay, None, commands.AddParticipants(group, ["User1", "User2", "User3"])))
         case 2:
-            await answers(relay, command(relay, None, commands.SetPassword(relay.state.user_keys[user], "x")))
+            await answers(relay, command(relay, None, commands.SetPassword(user, "x")))
         case 3:
             await answers(relay, command(relay, None, control.ChangeUser(id=user, name=f"n{relay.state.seq}")))
         case 4:
