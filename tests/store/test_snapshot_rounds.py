@@ -135,7 +135,9 @@ async def test_a_requested_snapshot_has_everything_from_before_the_request(tmp_p
             assert rows(tmp_path, "SELECT seq FROM snapshot")[0][0] >= seq
 
 
-async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(tmp_path: Path) -> None:
+async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counts, since a shared machine's clock says little: no commit writes more rows than a portion has, and a chat."""
     async with open_relay(tmp_path) as relay:
         small(relay, 50)
@@ -155,7 +157,7 @@ async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(tmp_pat
             most = max(most, rows(tmp_path, "SELECT count(*) FROM member")[0][0] - before)
             return done
 
-        relay.log._writing.execute = execute  # type: ignore[method-assign]
+        monkeypatch.setattr(relay.log._writing, "execute", execute)
         await relay.log.keep_snapshot()
         assert rows(tmp_path, "SELECT count(*) FROM member") == [(1_200,)]
         assert 30 <= most <= 110, "no more than a portion, and a chat that begins in it"
