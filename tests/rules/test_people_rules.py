@@ -184,7 +184,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
             return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
 
         async with relay.socket(phone) as socket:
-            first = await socket.request("password", requests.Password(new="correct horse"))
+            first: requests.PasswordChanged = await socket.request("password", requests.Password(new="correct horse"))
             kept = await status(laptop)
             for old in (None, "", "wrong horse"):
                 with pytest.raises(RelayError) as refused:
@@ -192,7 +192,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
                 assert refused.value.error.code == "unauthorized"
             with pytest.raises(RelayError) as weak:
                 await socket.request("password", requests.Password(old="correct horse", new="password12"))
-            changed = await socket.request(
+            changed: requests.PasswordChanged = await socket.request(
                 "password", requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
             )
             assert (await status(phone), await status(laptop)) == (200, 401)
