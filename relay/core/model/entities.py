@@ -6,6 +6,10 @@ from relay.core.model import changes
 from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import ChatType
 
+SHARED_TYPES = ("group", "channel")
+"""The types of chats that have an id, a name, admins, and members who come and go."""
+PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
+"""By type, how many people a chat has that is found by its people."""
 BLOCK = 4_096
 """The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
 
