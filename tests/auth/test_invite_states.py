@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command, UseInvite
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 
@@ -93,3 +95,28 @@ async def test_used_and_expired_invites_are_neither_listed_nor_revoked(tmp_path:
             with pytest.raises(RelayError) as refused:
                 await revoke(relay, user_id=user)
             assert refused.value.error.code == "not_found"
+
+
+async def test_an_invite_that_was_used_just_before_is_not_called_revoked(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await invite_by_ben(relay)
+        (code_hash,) = relay.state.invites
+        answers: list[object] = []
+        use = Command(relay.clock(), UserKey(0), NO_DEVICE, UseInvite(code_hash, "phone", "token"))
+        # The use waits in the queue while the revocation looks the invite up.
+        relay.log.append(use, answers.append)
+        with pytest.raises(RelayError) as refused:
+            await revoke(relay, id=code_hash[:8])
+        assert refused.value.error.code == "conflict"
+        assert not isinstance(answers[0], RelayError)
+
+
+async def test_of_several_invites_those_are_named_that_were_revoked(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await invite_by_ben(relay)
+        (used,) = relay.state.invites
+        await relay.service.signing_in.invite(relay.state.user_keys["ben"], user_id="anna")
+        (other,) = relay.state.invites.keys() - {used}
+        use = Command(relay.clock(), UserKey(0), NO_DEVICE, UseInvite(used, "phone", "token"))
+        relay.log.append(use, lambda _answer: None)
+        assert [one.id for one in await revoke(relay, user_id="anna")] == [other[:8]]

@@ -57,14 +57,16 @@ class InviteAdmin:
 
         Raises:
             RelayError: `not_found`, no invite has this id or is for this user; `bad_request`, neither or both are
-                given; `conflict`, several invites begin with this id.
+                given; `conflict`, several invites begin with this id, or it ended while this request waited.
         """
         if (request.id is None) == (request.user_id is None):
             raise RelayError.bad_field("id", "either an invite's id or a user is expected")
         found = self._of_user(request.user_id) if request.id is None else self._by_id(request.id)
-        infos = [self._info(invite) for invite in found]
-        await self._submit(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
-        return infos
+        infos = {invite.code_hash: self._info(invite) for invite in found}
+        revoked = (await self._submit(commands.RevokeInvites(tuple(infos)))).code_hashes
+        if not revoked:
+            raise RelayError.conflict("it was used, revoked or expired just before: nothing was revoked")
+        return [infos[code_hash] for code_hash in revoked]
 
     def _by_id(self, invite_id: str) -> list[Invite]:
         found = self._unfinished(lambda invite: invite.code_hash.startswith(invite_id))
