@@ -1,4 +1,4 @@
-"""`relay invite`: makes one-time links with QR codes, lists the open ones, revokes them."""
+"""`relay invite`: makes one-time links with QR codes, lists those that can be used, revokes them."""
 
 import sys
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from relay.settings import data_directory
 
 QUIET = 2
 """Light modules around the code. The standard asks for four; cameras find it with fewer."""
+STATES = {"open": "open", "userDisabled": "user disabled", "makerMayNot": "maker may not invite"}
 
 
 class InviteGroup(typer.core.TyperGroup):
@@ -71,7 +72,9 @@ def add(
 
 @app.command("list")
 def list_(data: Data = None, json: Json = False) -> None:
-    """Show the open invites. Their links are not stored and not shown.
+    """Show the invites that are neither used nor expired. Their links are not stored and not shown.
+
+    One of a disabled user, or by somebody who may not invite any more, lets nobody in until that changes.
 
     Example: relay invite list
     """
@@ -80,9 +83,17 @@ def list_(data: Data = None, json: Json = False) -> None:
         as_json(invites)
         return
     table(
-        ("invite", "user", "name", "chat", "made by", "expires"),
+        ("invite", "user", "name", "chat", "made by", "expires", "state"),
         (
-            (one.id, one.user_id or "", one.name or "", one.chat_id or "", one.made_by, when(one.expires_at))
+            (
+                one.id,
+                one.user_id or "",
+                one.name or "",
+                one.chat_id or "",
+                one.made_by,
+                when(one.expires_at),
+                STATES[one.state],
+            )
             for one in invites
         ),
         "no open invites: `relay invite USER` makes one",
@@ -96,12 +107,12 @@ def revoke(
     ] = None,
     all_of: Annotated[
         str | None,
-        typer.Option("--all", metavar="USER", help="Every open invite of this user.", autocompletion=complete_user),
+        typer.Option("--all", metavar="USER", help="Every invite for this user.", autocompletion=complete_user),
     ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Revoke an open invite, or all of a user's. Its link lets nobody in any more.
+    """Revoke an invite, or all for a user. Its link lets nobody in any more.
 
     Example: relay invite revoke 3f9c02d1
     """

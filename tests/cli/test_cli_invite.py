@@ -112,8 +112,18 @@ def test_all_invites_of_a_user_are_revoked_at_once_and_no_others(data: Path) -> 
     done("invite", "anna", data=data)
     assert len(done("invite", "revoke", "--all", "anna", "--json", data=data).json) == 2
     assert [one["userId"] for one in open_invites(data)] == ["ben"]
-    assert "no open invite" in failed("invite", "revoke", "--all", "anna", data=data).err
+    assert "no invite that can be used" in failed("invite", "revoke", "--all", "anna", data=data).err
     assert run("invite", "revoke", data=data).code == 2
+
+
+def test_the_list_says_why_an_invite_lets_nobody_in(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    done("invite", "anna", data=data)
+    done("user", "disable", "anna", data=data)
+    assert "user disabled" in done("invite", "list", data=data).out
+    (listed,) = open_invites(data)
+    assert listed["state"] == "userDisabled"
+    assert "is revoked" in done("invite", "revoke", listed["id"], data=data).out
 
 
 def test_a_revoked_invite_signs_nobody_in(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import trio
 from relay.core.admin.import_receipts import ImportReceipts
 from relay.core.clock.clock import RelayClock
 from relay.core.files.uploads import UploadInPieces, Uploads
-from relay.core.model.entities import Chat, User
+from relay.core.model.entities import SHARED_TYPES, Chat, User
 from relay.core.model.state import State
 from relay.core.rules import commands, imports
 from relay.core.rules.commands import ADMIN, Command
@@ -120,6 +120,7 @@ class Import:
     async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
         """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
         state = self._state
+        imports.check_type(record.kind, len(set(record.participants)))
         if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
             return control.ImportResult(added=False, gone=True)
         known = self._find(record.id or "", record.participants)
@@ -132,7 +133,7 @@ class Import:
         if record.dry:
             self._check_chat(record)
             return control.ImportResult(added=True)
-        generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
+        generated_id = (record.id or new_chat_id()) if record.kind in SHARED_TYPES else ""
         request = commands.ImportChat(
             type=record.kind,
             name=record.name or "",
@@ -159,7 +160,7 @@ class Import:
             return state.user(user_id) or newcomers.get(user_id)
 
         people = imports.find_participants(find, record.participants)
-        if record.kind in ("group", "channel"):
+        if record.kind in SHARED_TYPES:
             chat_id = record.id or ""
             imports.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
         members = imports.choose_members(record.kind, people)

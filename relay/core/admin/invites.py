@@ -1,23 +1,29 @@
-"""The admin requests about invites: make one, list those that are open, revoke them."""
+"""The admin requests about invites: make one, list those that are neither used nor expired, revoke them."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from relay.core.admin.audit import actor_name
 from relay.core.admin.lookup import Lookup
 from relay.core.auth.sign_in import SignIn
 from relay.core.clock.clock import Clock
-from relay.core.model.entities import Invite
+from relay.core.model.entities import Invite, InviteState
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
-from relay.core.rules.users import invite_refusal
+from relay.core.rules.users import invite_state
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
 
 ID_DIGITS = 8
 """Hexadecimal digits of the code's hash that name an invite."""
+STATES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
+    InviteState.USER_DISABLED: "userDisabled",
+    InviteState.MAKER_MAY_NOT: "makerMayNot",
+}
+"""By the state of an invite that is not open and can come to be, its name in the list."""
 
 
 class InviteAdmin:
@@ -40,30 +46,32 @@ class InviteAdmin:
         return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=chat_id)
 
     async def list_all(self, _request: control.Empty) -> list[control.InviteInfo]:
-        """List the open invites, the first to expire first."""
-        return [self._info(invite) for invite in self._open(lambda _invite: True)]
+        """List the invites that are neither used nor expired, the first to expire first."""
+        return [self._info(invite) for invite in self._unfinished(lambda _invite: True)]
 
     async def revoke(self, request: control.InviteRevocation) -> list[control.InviteInfo]:
-        """Revoke one open invite, or all that are for a user.
+        """Revoke one invite, or all that are for a user. Those that are used or expired count as absent.
 
         Returns:
             The invites that were revoked.
 
         Raises:
-            RelayError: `not_found`, no open invite has this id or is for this user; `bad_request`, neither or both
-                are given; `conflict`, several invites begin with this id.
+            RelayError: `not_found`, no invite has this id or is for this user; `bad_request`, neither or both are
+                given; `conflict`, several invites begin with this id, or it ended while this request waited.
         """
         if (request.id is None) == (request.user_id is None):
             raise RelayError.bad_field("id", "either an invite's id or a user is expected")
         found = self._of_user(request.user_id) if request.id is None else self._by_id(request.id)
-        infos = [self._info(invite) for invite in found]
-        await self._submit(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
-        return infos
+        infos = {invite.code_hash: self._info(invite) for invite in found}
+        revoked = (await self._submit(commands.RevokeInvites(tuple(infos)))).code_hashes
+        if not revoked:
+            raise RelayError.conflict("it was used, revoked or expired just before: nothing was revoked")
+        return [infos[code_hash] for code_hash in revoked]
 
     def _by_id(self, invite_id: str) -> list[Invite]:
-        found = self._open(lambda invite: invite.code_hash.startswith(invite_id))
+        found = self._unfinished(lambda invite: invite.code_hash.startswith(invite_id))
         if not found:
-            raise RelayError("not_found", f"there is no open invite {invite_id!r}: `relay invite list` shows all")
+            raise RelayError("not_found", f"no invite {invite_id!r} can be used: `relay invite list` shows all")
         if len(found) > 1:
             raise RelayError.conflict(f"several invites begin with {invite_id!r}: give more digits")
         return found
@@ -72,21 +80,21 @@ class InviteAdmin:
         user = self._state.user(user_id or "")
         if user is None:
             raise RelayError.no_user(user_id or "")
-        found = self._open(lambda invite: invite.user == user.key)
+        found = self._unfinished(lambda invite: invite.user == user.key)
         if not found:
-            raise RelayError("not_found", f"{user.id!r} has no open invite: `relay invite list` shows all")
+            raise RelayError("not_found", f"{user.id!r} has no invite that can be used: `relay invite list` shows all")
         return found
 
-    def _open(self, wanted: Callable[[Invite], bool]) -> list[Invite]:
-        """Select from the invites that still let somebody in, the first to expire first."""
-        # The log's time decides about an invite; it does not go back when the machine's clock is set back.
-        now = max(self._clock(), self._state.at)
+    def _unfinished(self, wanted: Callable[[Invite], bool]) -> list[Invite]:
+        """Select from the invites that are or can come to be open, the first to expire first."""
         found = [
-            invite
-            for invite in self._state.invites.values()
-            if wanted(invite) and not invite_refusal(self._state, invite, now)
+            invite for invite in self._state.invites.values() if wanted(invite) and not self._status(invite).is_final
         ]
         return sorted(found, key=lambda invite: (invite.expires_at, invite.code_hash))
+
+    def _status(self, invite: Invite) -> InviteState:
+        # The log's time decides about an invite; it does not go back when the machine's clock is set back.
+        return invite_state(self._state, invite, max(self._clock(), self._state.at))
 
     def _info(self, invite: Invite) -> control.InviteInfo:
         return control.InviteInfo(
@@ -96,4 +104,5 @@ class InviteAdmin:
             chat_id=invite.chat or None,
             made_by=actor_name(self._state, invite.by),
             expires_at=invite.expires_at,
+            state=STATES.get(self._status(invite), "open"),
         )

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from relay.core.model import snapshot
+from relay.core.model.entities import PEOPLE_OF_TYPE
 from relay.core.model.recovery import NOTHING
 from relay.core.model.state import State
 from relay.store import integrity, kinds
@@ -130,7 +131,17 @@ async def _compare_states(reading: database.Connection) -> list[str]:
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
     one, other = snapshot.plain_data(quick), snapshot.plain_data(slow)
     wrong = [f"{part} differ" for part in one if one[part] != other[part]]
-    return wrong + await _compare_counts(reading, slow, upto, number)
+    return wrong + _wrong_people(slow) + await _compare_counts(reading, slow, upto, number)
+
+
+def _wrong_people(state: State) -> list[str]:
+    """Find dialogs that others than two people read, and notes that others than one person read."""
+    wrong = [
+        f"chat {key} is of the type {chat.type!r} and has {len(state.members[key])} people"
+        for key, chat in state.chats.items()
+        if not chat.gone and PEOPLE_OF_TYPE.get(chat.type, len(state.members[key])) != len(state.members[key])
+    ]
+    return wrong[: integrity.SHOWN]
 
 
 async def _compare_counts(

@@ -1,11 +1,17 @@
 """What the log amounts to, as records: users, devices, invites, chats and their members. Plain data."""
 
+from enum import Enum, auto
+
 import msgspec
 
 from relay.core.model import changes
 from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import ChatType
 
+SHARED_TYPES = ("group", "channel")
+"""The types of chats that have an id, a name, admins, and members who come and go."""
+PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
+"""By type, how many people a chat has that is found by its people."""
 BLOCK = 4_096
 """The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
 
@@ -35,6 +41,24 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Bytes of their quota that is used: see `quota_bytes`."""
     password: str = ""
     """The argon2 hash of their password; empty for none."""
+
+
+class InviteState(Enum):
+    """Whether an invite lets somebody in, and if not, why."""
+
+    OPEN = auto()
+    USED = auto()
+    """Used, or revoked."""
+    EXPIRED = auto()
+    MAKER_MAY_NOT = auto()
+    """Its maker may not invite just now."""
+    USER_DISABLED = auto()
+    """Its user may not sign in just now."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it can never be open again."""
+        return self in (InviteState.USED, InviteState.EXPIRED)
 
 
 class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

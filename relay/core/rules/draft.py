@@ -47,6 +47,12 @@ class ChangedDevice(NamedTuple):
     device: DeviceKey
 
 
+class InvitesRevoked(NamedTuple):
+    """The answer to a revocation of invites: those that it ended, by their codes' hashes."""
+
+    code_hashes: tuple[str, ...]
+
+
 class DevicesRevoked(NamedTuple):
     """The answer to signing devices out: how many."""
 

@@ -41,7 +41,11 @@ def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostBy
 def _posted_under_bare_key(
     draft: DraftBuilder, command: Command, device: Device, request: commands.PostByHook
 ) -> requests.Accepted | None:
-    """Find what this hook posted through an older relay, whose client ids were the bare keys."""
+    """Find what this hook posted through an older relay, whose client ids were the bare keys.
+
+    Only a message that is still there tells who sent it. One that retention removed may be an app's, so the post is a
+    new message: a repeat that appears twice is better than a post that is lost.
+    """
     state = draft.state
     chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
     if chat is None:
@@ -49,11 +53,6 @@ def _posted_under_bare_key(
     known: StoredMessage | None = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
     if known is None or known.kind != kinds.NEW or (known.chat, known.author) != (chat, command.user):
         return None
-    if known.device is None:
-        # Retention removed it, and its device is not kept. A message older than the hook is not the hook's.
-        is_own = known.at >= device.created_at
-    else:
-        is_own = known.device == device.key and known.client_id == request.key
-    if not is_own:
+    if known.device != device.key or known.client_id != request.key:
         return None
     return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=request.key)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.entities import Chat
+from relay.core.model.entities import PEOPLE_OF_TYPE, SHARED_TYPES, Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
@@ -74,26 +74,29 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     """Import a chat with its members, roles and date."""
     state = draft.state
     people = find_participants(state.user, request.participants)
-    if request.type in ("group", "channel"):
+    shared = request.type in SHARED_TYPES
+    if shared:
         check_new_id(
             command.generated_id,
             taken=command.generated_id in state.group_keys or command.generated_id in state.user_keys,
         )
     members = choose_members(request.type, people)
     keys = [user.key for user in members]
-    admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
+    # A dialog has no name, picture or admins of its own.
+    named = map(state.user, request.admins if shared else ())
+    admins = [user.key for user in named if user is not None and user.key in keys]
     owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
     chat = state.next_chat()
     # A dialog is found by both of its members, so they join together; the order of joining means nothing there.
-    first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
+    first, *later = _joined(keys) if shared else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
-        id=command.generated_id or None,
-        name=request.name,
+        id=command.generated_id if shared else None,
+        name=request.name if shared else "",
         owner=owner,
         members=first,
         created_at=_stated(draft, request.created_at),
-        photo_url=request.photo_url,
+        photo_url=request.photo_url if shared else None,
     )
     draft.change(kinds.CHATS, chat, command, made)
     for users in later:
@@ -140,8 +143,27 @@ def check_new_id(chat_id: str, *, taken: bool) -> None:
 
 
 def choose_members(kind: str, people: Sequence[P]) -> list[P]:
-    """List who becomes a member of a chat. A removed user is in no group, whatever an export says."""
-    return [one for one in people if kind not in ("group", "channel") or not one.removed]
+    """List who becomes a member of a chat. A removed user is in no group, whatever an export says.
+
+    Raises:
+        RelayError: `bad_request`, see `check_type`.
+    """
+    check_type(kind, len(people))
+    return [one for one in people if kind not in SHARED_TYPES or not one.removed]
+
+
+def check_type(kind: str, people: int) -> None:
+    """Refuse a chat of a type that the relay does not keep, or of a number of people that its type does not have.
+
+    Raises:
+        RelayError: `bad_request`.
+    """
+    if kind not in SHARED_TYPES and kind not in PEOPLE_OF_TYPE:
+        raise RelayError.bad_field("kind", f"the relay keeps no chats of the type {kind!r}")
+    expected = PEOPLE_OF_TYPE.get(kind, people)
+    if people != expected:
+        counted = f"{expected} {'person' if expected == 1 else 'people'}"
+        raise RelayError.bad_field("participants", f"a chat of the type {kind!r} has {counted}, this one has {people}")
 
 
 def choose_owner(members: Sequence[Participant], owner: str | None, founder: str | None, admins: Sequence[str]) -> str:

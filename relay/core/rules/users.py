@@ -1,7 +1,7 @@
 """The rules of users, devices, invites and passwords."""
 
 from relay.core.model import changes
-from relay.core.model.entities import Invite, User
+from relay.core.model.entities import Invite, InviteState, User
 from relay.core.model.likeness import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
@@ -12,6 +12,7 @@ from relay.core.rules.draft import (
     ChangedUser,
     DevicesRevoked,
     DraftBuilder,
+    InvitesRevoked,
     SignedIn,
     chat_for,
     check_photo,
@@ -167,8 +168,8 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     invite = draft.state.invites.get(request.code_hash)
     if invite is None:
         raise RelayError("unauthorized", "there is no such invite: ask for another one")
-    refusal = invite_refusal(draft.state, invite, draft.at)
-    if refusal:
+    refusal = INVITE_REFUSALS.get(invite_state(draft.state, invite, draft.at))
+    if refusal is not None:
         raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
     _make_room(draft, command, user, request.uses)
@@ -177,8 +178,17 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
 
 
-def invite_refusal(state: State, invite: Invite, at: int) -> str:
-    """Say why an invite lets nobody in; empty while it is open.
+INVITE_REFUSALS = {
+    InviteState.USED: "this invite was used already, or ended: ask for another one",
+    InviteState.EXPIRED: "this invite has expired: ask for another one",
+    InviteState.MAKER_MAY_NOT: "whoever made this invite may not invite any more: ask for another one",
+    InviteState.USER_DISABLED: "this invite is for somebody who may not sign in any more",
+}
+"""By the state of an invite, why it lets nobody in."""
+
+
+def invite_state(state: State, invite: Invite, at: int) -> InviteState:
+    """Tell whether an invite lets somebody in. One that does not may do so again, unless its state is final.
 
     Args:
         state: the state.
@@ -186,24 +196,26 @@ def invite_refusal(state: State, invite: Invite, at: int) -> str:
         at: the time, Unix milliseconds.
     """
     if invite.used:
-        return "this invite was used already, or ended: ask for another one"
+        return InviteState.USED
     if invite.expires_at <= at:
-        return "this invite has expired: ask for another one"
+        return InviteState.EXPIRED
     if not _still_invites(state, invite):
-        return "whoever made this invite may not invite any more: ask for another one"
+        return InviteState.MAKER_MAY_NOT
     known = state.users.get(invite.user)
     if known is not None and (known.disabled or known.removed):
-        return "this invite is for somebody who may not sign in any more"
-    return ""
+        return InviteState.USER_DISABLED
+    return InviteState.OPEN
 
 
-def revoke_invites(draft: DraftBuilder, command: Command, request: commands.RevokeInvites) -> object:
-    """Let nobody in any more by some invites; those that are used or revoked already stay as they are."""
-    for code_hash in request.code_hashes:
+def revoke_invites(draft: DraftBuilder, command: Command, request: commands.RevokeInvites) -> InvitesRevoked:
+    """Let nobody in any more by some invites; those that are used, revoked or expired already stay as they are."""
+    revoked = []
+    for code_hash in dict.fromkeys(request.code_hashes):
         invite = draft.state.invites.get(code_hash)
-        if invite is not None and not invite.used:
+        if invite is not None and not invite_state(draft.state, invite, draft.at).is_final:
             draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(code_hash, revoked=True))
-    return requests.Nothing()
+            revoked.append(code_hash)
+    return InvitesRevoked(tuple(revoked))
 
 
 def _still_invites(state: State, invite: Invite) -> bool:

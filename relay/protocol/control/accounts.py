@@ -1,6 +1,6 @@
 """The admin requests about users, their devices, and how they sign in."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -109,7 +109,7 @@ class Invite(Wire, frozen=True, kw_only=True):
 
 
 class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """An open invite as an admin sees it; its code is not kept."""
+    """An invite that is neither used nor expired, as an admin sees it; its code is not kept."""
 
     id: str
     """The first digits of its code's hash."""
@@ -120,6 +120,8 @@ class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     chat_id: str | None = None
     made_by: str
     expires_at: Timestamp
+    state: Literal["open", "userDisabled", "makerMayNot"] = "open"
+    """Only an open one lets somebody in. The others are open again when their user or their maker is what they were."""
 
 
 class InviteRevocation(Wire, frozen=True, kw_only=True):

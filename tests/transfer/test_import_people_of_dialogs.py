@@ -1,0 +1,94 @@
+"""A dialog has two people and notes have one, whatever an export says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.core.maintenance.check import check
+from relay.core.model import changes
+from relay.core.relay import Relay, open_relay
+from relay.core.rules import imports
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+from tests.transfer.test_import_live import THEN, send
+
+WRONG = [
+    ("dialog", ["anna", "ben", "carol"]),
+    ("dialog", ["anna"]),
+    ("dialog", ["anna", "anna"]),
+    ("dialog", []),
+    ("favorites", ["anna", "ben"]),
+    ("favorites", []),
+    ("ai", ["anna"]),
+]
+
+
+async def add_people(relay: Relay) -> None:
+    for user in ("anna", "ben", "carol"):
+        await relay.admin.handle("user.add", control.AddUser(id=user))
+
+
+async def import_chat(relay: Relay, kind: Any, participants: list[str], **more: Any) -> control.ImportResult:
+    chat = control.ChatImport(kind=kind, participants=participants, at=THEN, **more)
+    result: control.ImportResult = await send(relay, "import.chat", chat)
+    return result
+
+
+async def faults(data: Path) -> list[str]:
+    return [fault for finding in await check(data, lambda _what: None) for fault in finding.wrong]
+
+
+@pytest.mark.parametrize(("kind", "participants"), WRONG)
+@pytest.mark.parametrize("dry", [True, False])
+async def test_a_chat_of_the_wrong_people_is_refused(
+    tmp_path: Path, kind: str, participants: list[str], *, dry: bool
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await add_people(relay)
+        with pytest.raises(RelayError) as refused:
+            await import_chat(relay, kind, participants, dry=dry)
+        assert refused.value.error.code == "bad_request"
+        assert relay.state.chats == {}
+    async with open_relay(tmp_path) as relay:
+        assert relay.state.chats == {}
+
+
+@pytest.mark.parametrize(("kind", "participants"), WRONG)
+async def test_a_chat_of_the_wrong_people_is_refused_where_chats_of_these_people_exist(
+    tmp_path: Path, kind: str, participants: list[str]
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await add_people(relay)
+        await import_chat(relay, "dialog", ["anna", "ben"])
+        await import_chat(relay, "favorites", ["anna"])
+        with pytest.raises(RelayError) as refused:
+            await import_chat(relay, kind, participants)
+        assert refused.value.error.code == "bad_request"
+
+
+async def test_a_dialog_comes_without_a_name_and_admins_that_an_export_states(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await add_people(relay)
+        await import_chat(relay, "dialog", ["anna", "ben"], name="Bank", admins=["ben"])
+        ((key, chat),) = relay.state.chats.items()
+        assert (chat.id, chat.name) == (None, "")
+        assert not any(member.admin for member in relay.state.members[key].values())
+    assert await faults(tmp_path) == []
+
+
+async def test_the_check_names_a_dialog_of_three_that_an_older_relay_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "check_type", lambda _kind, _people: None)
+    async with open_relay(tmp_path) as relay:
+        await add_people(relay)
+        await import_chat(relay, "dialog", ["anna", "ben", "carol"])
+        ((key, _),) = relay.state.chats.items()
+    assert await faults(tmp_path) == [f"chat {key} is of the type 'dialog' and has 3 people"]
+
+
+def test_every_type_that_the_log_takes_can_be_imported() -> None:
+    (kinds,) = (field.type for field in changes.msgspec.structs.fields(changes.ChatMade) if field.name == "type")
+    for kind in kinds.__args__:
+        imports.check_type(kind, imports.PEOPLE_OF_TYPE.get(kind, 3))
