@@ -134,7 +134,9 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
 def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
     """Make an invite: its code lets one user in, once."""
     state = draft.state
-    if command.user != ADMIN and not state.users[command.user].admin:
+    if request.chat_id is not None and request.chat_id not in state.user_keys:
+        chat_for(draft, command, request.chat_id, Action.INVITE)
+    elif not permissions.may_invite(state, command.user):
         raise RelayError.forbidden("only the relay's admins may invite")
     user = NO_USER
     if request.user_id is not None:
@@ -142,8 +144,6 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         if known.disabled:
             raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
         user = known.key
-    if request.chat_id is not None and request.chat_id not in state.user_keys:
-        chat_for(draft, command, request.chat_id, Action.INVITE)
     draft.change(
         kinds.SIGN_IN,
         NO_CHAT,
@@ -186,7 +186,7 @@ def invite_refusal(state: State, invite: Invite, at: int) -> str:
         return "this invite was used already, or ended: ask for another one"
     if invite.expires_at <= at:
         return "this invite has expired: ask for another one"
-    if not _still_invites(state, invite):
+    if not permissions.may_invite(state, invite.by):
         return "whoever made this invite may not invite any more: ask for another one"
     known = state.users.get(invite.user)
     if known is not None and (known.disabled or known.removed):
@@ -201,12 +201,6 @@ def revoke_invites(draft: DraftBuilder, command: Command, request: commands.Revo
         if invite is not None and not invite.used:
             draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(code_hash, revoked=True))
     return requests.Nothing()
-
-
-def _still_invites(state: State, invite: Invite) -> bool:
-    """Tell whether the maker of an invite may still invite."""
-    maker = state.users.get(invite.by)
-    return maker is None or (maker.admin and state.is_authorized(maker.key, 0))
 
 
 def end_invites(draft: DraftBuilder, command: Command, user: UserKey | None = None) -> None:
