@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from relay.marks import SHORT_CHARACTERS, ordered
 
-FOLDING = f"1/{unicodedata.unidata_version}"
+FOLDING = f"2/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
 PLAIN_CHARACTERS_KEPT = 30_000
 """How many ideographs and unassigned codes are kept in the table. Every other character (some 46,000) is kept once it
@@ -87,6 +87,8 @@ _NEVER_COMPOSES = re.compile(
 """Characters that no normal form joins with the one before them: a text may be cut in front of each."""
 _VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
 """The name of a letter without a decomposition, with a stroke or a hook in it. People type the plain letter."""
+_WHITE = re.compile(r"\s{2,}|[^\S ]")
+"""White space that is not a single space."""
 
 
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2F800))
@@ -145,16 +147,23 @@ def fold(text: str) -> str:
 
     Case of any script (Unicode's full case folding), composed and decomposed letters, half and full width, ligatures
     and other compatibility forms (NFKC), digits of any script, marks that people leave out, quotes and dashes that
-    programs put in, and what cannot be seen make no difference (PROTOCOL.md, section 5, "Found").
+    programs put in, white space of any kind and length, and what cannot be seen make no difference (PROTOCOL.md,
+    section 5, "Found").
 
     Returns:
         The folded text. It may be longer or shorter, and is empty if there was nothing but marks.
     """
     if text.isascii():
-        return text.lower()
+        return _spaced(text.lower())
     # Character by character, so that a part of a text folds to a part of what the whole folds to.
     folded = "".join([_composed(piece).translate(_TABLE) for piece in _pieces(text)])
-    return "".join([_composed(piece) for piece in _pieces(folded)])
+    return _spaced("".join([_composed(piece) for piece in _pieces(folded)]))
+
+
+def _spaced(text: str) -> str:
+    """Make one space of each run of white space: spaces, tabs, line breaks."""
+    # The only white space that is printable is the space.
+    return text if text.isprintable() and "  " not in text else _WHITE.sub(" ", text)
 
 
 def _composed(text: str) -> str:

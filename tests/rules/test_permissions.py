@@ -167,6 +167,22 @@ def test_every_request_follows_the_permissions_table(action: Action, place: Chat
         assert answer.error.code == rule.code
 
 
+@pytest.mark.parametrize("place", GROUPS)
+@pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN])
+def test_an_owner_or_admin_who_is_no_admin_of_the_relay_may_not_invite_to_a_chat(place: ChatKind, role: Role) -> None:
+    scene = Scene(place, role)
+    state = scene.log.state
+    chat, me = state.chats[state.group_keys[scene.chat]], state.user_keys["me"]
+    assert permissions.may(state, chat, me, Action.INVITE)
+    scene.log.do(None, control.ChangeUser(id="me", admin=False))
+    assert not permissions.may(state, chat, me, Action.INVITE), "the table decides as the request does"
+    answer = scene.attempt(Action.INVITE)
+    assert isinstance(answer, RelayError)
+    assert TABLE[Action.INVITE][place].reason in answer.error.message
+    (row,) = (row for row in permissions.as_markdown() if row.startswith(f"| {Action.INVITE} "))
+    assert f"{role} with `--admin`" in row
+
+
 def test_a_former_admin_of_a_channel_cannot_publish_by_editing() -> None:
     log = MemoryLog()
     log.add_users("alice", "bob")

@@ -1,6 +1,7 @@
 """Folding: the same text is found however it was typed."""
 
 import random
+import re
 import time
 import unicodedata
 from typing import Literal
@@ -39,6 +40,11 @@ from relay.text import fold
         ("don\u2019t", "don't"),
         ("1\u2075", "15"),
         ("❤\ufe0f", "❤"),
+        ("two  words", "two words"),
+        ("two\twords", "two words"),
+        ("two \r\n\n words", "two words"),
+        ("zwei\u00a0\u3000W\u00f6rter\u2028hier", "zwei Wörter hier"),
+        ("two \u200b words", "two words"),
     ],
 )
 def test_two_ways_to_type_a_text_fold_alike(said: str, typed: str) -> None:
@@ -109,5 +115,5 @@ def test_a_text_folds_alike_however_it_is_cut() -> None:
     letters += "\u0640\u064b\u0627\u0653 \u0416\u0306\uff76\uff9e"
     for _ in range(200):
         text = "".join(chosen.choices(letters, k=1_500))
-        whole = "".join(map(fold, unicodedata.normalize("NFC", text)))
+        whole = re.sub(" +", " ", "".join(map(fold, unicodedata.normalize("NFC", text))))
         assert fold(text) == unicodedata.normalize("NFC", whole)

@@ -27,6 +27,8 @@ test("each word is marked wherever it stands, with its marks", () => {
   assert.deepEqual(partsFound("قال مُحَمَّدٌ نعم", ["محمد"]), ["قال ", "مُحَمَّدٌ", " نعم"]);
   assert.deepEqual(partsFound("one two three", ["two", "three"]), ["one ", "two", " ", "three"]);
   assert.deepEqual(partsFound("anana", ["ana"]), ["", "anana"]);
+  assert.deepEqual(partsFound("the two \n\t words here", ["two words"]), ["the ", "two \n\t words", " here"]);
+  assert.deepEqual(partsFound("two  words", ["o "]), ["tw", "o  ", "words"]);
   assert.deepEqual(partsFound("text", []), ["text"]);
   assert.deepEqual(partsFound("text", ["\u200b"]), ["text"]);
   assert.deepEqual(partsFound("", ["x"]), [""]);

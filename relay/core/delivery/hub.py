@@ -380,7 +380,7 @@ class Hub:
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
-                changed = entry.seq > subscriber.chats_as_of and user in views.chat_list_readers(state, entry)
+                changed = entry.seq > subscriber.chats_as_of and views.changes_list(state, entry, user)
                 if changed and self.list_changes.owe(subscriber, entry, views.list_change(entry)):
                     yield entry.seq, entry.at
                 elif changed:

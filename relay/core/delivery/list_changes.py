@@ -52,8 +52,9 @@ class ListChanges:
     def owe(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
         """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
         user = subscriber.user
-        chat = views.changed_chat(self._state, entry, user)
-        subscriber.owe_list(entry.seq, chat, appears=user in change.appears_for, goes=user in change.goes_for)
+        appears, goes = user in change.appears_for, user in change.goes_for
+        for chat in views.changed_chats(self._state, entry, user):
+            subscriber.owe_list(entry.seq, chat, appears=appears, goes=goes)
         if subscriber.list_due(self._time()):
             return True
         self._owed[subscriber] = None

@@ -136,20 +136,53 @@ def chat_list_readers(state: State, entry: Entry) -> Sequence[int]:
             return change.users
         case changes.ChatHidden():
             return [change.user]
-        case changes.UserChanged() if change.name is not None or change.photo_url is not None:
-            dialogs = [c for c in state.chats_of[change.key] if state.chats[c].id is None]
-            return [*({user for c in dialogs for user in state.members[c]} | {change.key})]
+        case changes.UserChanged() if _is_shown(change) or change.disabled:
+            chats = map(state.chats.__getitem__, state.chats_of[change.key])
+            readers = {user for chat in chats for user in _line_readers(state, change, chat)}
+            return [*(readers | {change.key} if _is_shown(change) else readers)]
     return ()
 
 
-def changed_chat(state: State, entry: Entry, user: int) -> int:
-    """Give the chat that an entry of kind CHATS or USER changes in a user's list: for a renamed user, their dialog."""
-    if entry.chat:
-        return entry.chat
+def changed_chats(state: State, entry: Entry, user: int) -> Sequence[int]:
+    """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
+
+    Returns:
+        Chat keys; 0 stands for no chat, where users are told of their own name or picture.
+    """
     change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):
-        return 0
-    return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
+        return [entry.chat]
+    shared = map(state.chats.__getitem__, sorted(state.chats_of[change.key] & state.chats_of[user]))
+    found = [chat.key for chat in shared if user in _line_readers(state, change, chat)]
+    return found or ([0] if user == change.key and _is_shown(change) else ())
+
+
+def changes_list(state: State, entry: Entry, user: int) -> bool:
+    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
+    if isinstance(changes.change_of(entry), changes.UserChanged):
+        return bool(changed_chats(state, entry, user))
+    return user in chat_list_readers(state, entry)
+
+
+def _is_shown(change: changes.UserChanged) -> bool:
+    """Tell whether a change of a user changes their name or picture."""
+    return change.name is not None or change.photo_url is not None
+
+
+def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[int]:
+    """Name the members for whom a change of a user changes the line of one chat in their list.
+
+    A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
+    its status, for which nobody who is disabled is waited. Rights as an admin are in no line; a removed user has left
+    each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
+    """
+    if chat.id is None:
+        return state.members[chat.key] if _is_shown(change) else ()
+    members, author = state.members[chat.key], chat.newest_by
+    waited = members.get(change.key)
+    if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:
+        return ()
+    return (author,) if waited.joined < chat.newest and waited.read < chat.newest else ()
 
 
 class ListChange(NamedTuple):

@@ -77,6 +77,8 @@ class Rule(NamedTuple):
     roles: frozenset[Role]
     reason: str
     code: ErrorCode = "forbidden"
+    inviters: bool = False
+    """Whether each of them must be somebody who `may_invite` besides."""
 
 
 _RUN = frozenset({Role.OWNER, Role.ADMIN, Role.RELAY})
@@ -93,6 +95,7 @@ _POSTS = Rule(_POSTERS, "only the owner and admins write in this channel")
 _GONE = Rule(_NOBODY, "the other one cannot read this: their account is switched off")
 _AUTHOR = Rule(_NOBODY, "only its author may edit a message")
 _DELETES = Rule(_NOBODY, "only its author, or a group's owner and admins, may delete a message")
+_INVITES = Rule(_RUN, "only an owner or admin who is an admin of the relay too may invite to it", inviters=True)
 _NO_GROUP = Rule(_NOBODY, "it is no group or channel, and only those can be changed", "bad_request")
 _STAYS = Rule(_NOBODY, "the owner cannot be removed: they leave, or delete the chat")
 
@@ -132,7 +135,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.REMOVE: _in_groups(_RUNS),
     Action.REMOVE_ADMIN: _in_groups(Rule(_OWN, "only the owner may remove an admin")),
     Action.REMOVE_OWNER: _in_groups(_STAYS),
-    Action.INVITE: _in_groups(_RUNS),
+    Action.INVITE: _in_groups(_INVITES),
     Action.LEAVE: _everywhere(
         Rule(_NOBODY, "a dialog cannot be left, only cleared (deleteChat)", "bad_request"),
         group=_ALWAYS,
@@ -184,9 +187,18 @@ _MEMBER = Role.MEMBER
 _PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": ChatKind.CHANNEL}
 
 
+def may_invite(state: State, user: int) -> bool:
+    """Tell whether a user, or `ADMIN`, may let people in: only an admin of the relay, and `ADMIN`, may."""
+    if user == ADMIN:
+        return True
+    known = state.users.get(user)
+    return known is not None and known.admin and user not in state.inactive
+
+
 def may(state: State, chat: Chat, user: int, action: Action) -> bool:
     """Tell whether a user, or `ADMIN`, may do something in a chat."""
-    return role_of(state, chat, user) in TABLE[action][kind_of(state, chat, user)].roles
+    rule = TABLE[action][kind_of(state, chat, user)]
+    return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
 def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool = False) -> None:
@@ -207,7 +219,7 @@ def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool
         return
     role = role_of(state, chat, user, imported=imported)
     rule = TABLE[action][kind_of(state, chat, user)]
-    if role in rule.roles:
+    if role in rule.roles and (not rule.inviters or may_invite(state, user)):
         return
     if role is _OUTSIDER:
         raise RelayError.no_chat(state.chat_id(chat, user))
@@ -234,7 +246,15 @@ def as_markdown() -> Iterable[str]:
     yield f"| | {' | '.join(ChatKind)} |"
     yield f"|---{'|---' * len(ChatKind)}|"
     for action in Action:
-        cells = (
-            ", ".join(role for role in Role if role in TABLE[action][place].roles) or "nobody" for place in ChatKind
-        )
+        cells = (_cell(TABLE[action][place]) for place in ChatKind)
         yield f"| {action} | {' | '.join(cells)} |"
+
+
+def _cell(rule: Rule) -> str:
+    """Print who is allowed."""
+    roles = (
+        f"{role} with `--admin`" if rule.inviters and role is not Role.RELAY else str(role)
+        for role in Role
+        if role in rule.roles
+    )
+    return ", ".join(roles) or "nobody"

@@ -137,7 +137,9 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
 def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
     """Make an invite: its code lets one user in, once."""
     state = draft.state
-    if command.user != ADMIN and not state.users[command.user].admin:
+    if request.chat_id is not None and request.chat_id not in state.user_keys:
+        chat_for(draft, command, request.chat_id, Action.INVITE)
+    elif not permissions.may_invite(state, command.user):
         raise RelayError.forbidden("only the relay's admins may invite")
     user = NO_USER
     if request.user_id is not None:
@@ -145,8 +147,6 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         if known.disabled:
             raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
         user = known.key
-    if request.chat_id is not None and request.chat_id not in state.user_keys:
-        chat_for(draft, command, request.chat_id, Action.INVITE)
     draft.change(
         kinds.SIGN_IN,
         NO_CHAT,
@@ -199,7 +199,7 @@ def invite_state(state: State, invite: Invite, at: int) -> InviteState:
         return InviteState.USED
     if invite.expires_at <= at:
         return InviteState.EXPIRED
-    if not _still_invites(state, invite):
+    if not permissions.may_invite(state, invite.by):
         return InviteState.MAKER_MAY_NOT
     known = state.users.get(invite.user)
     if known is not None and (known.disabled or known.removed):
@@ -216,12 +216,6 @@ def revoke_invites(draft: DraftBuilder, command: Command, request: commands.Revo
             draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(code_hash, revoked=True))
             revoked.append(code_hash)
     return InvitesRevoked(tuple(revoked))
-
-
-def _still_invites(state: State, invite: Invite) -> bool:
-    """Tell whether the maker of an invite may still invite."""
-    maker = state.users.get(invite.by)
-    return maker is None or (maker.admin and state.is_authorized(maker.key, 0))
 
 
 def end_invites(draft: DraftBuilder, command: Command, user: UserKey | None = None) -> None:

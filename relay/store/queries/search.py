@@ -63,9 +63,11 @@ class Sought(msgspec.Struct, frozen=True):
 
 
 def _holds(row: str) -> str:
-    """Return the condition that a message contains the folded text. Python is called only if it is not all ASCII."""
+    """Return the condition that a message contains the folded text; lower case is all of it for most texts in ASCII."""
     return (
-        f"(instr(lower({row}.message), ?4) OR (length({row}.message) <> length(CAST({row}.message AS BLOB))"
+        f"(instr(lower({row}.message), ?4) OR ((length({row}.message) <> length(CAST({row}.message AS BLOB)) OR"
+        # Where white space was made one space makes a difference only to a phrase.
+        f" instr(?4, ' ') AND ({row}.message GLOB '*[^ -~]*' OR instr({row}.message, char(32, 32))))"
         f" AND instr(fold({row}.message), ?4)))"
     )
 

@@ -327,4 +327,18 @@ MIGRATIONS: tuple[str, ...] = (
         SELECT RAISE(ABORT, 'a client id that is known');
     END;
     """,
+    """
+    -- Folding makes one space of each run of white space, so that lower case is all of it only for printable ASCII
+    -- without two spaces in a row. The index is filled again, since its folding has another name now.
+    PRAGMA writable_schema = ON;
+    UPDATE sqlite_master SET sql = replace(replace(replace(sql,
+        'length(OLD.message) = length(CAST(OLD.message AS BLOB))',
+        'OLD.message NOT GLOB ''*[^ -~]*'' AND NOT instr(OLD.message, char(32, 32))'),
+        'length(log.message) = length(CAST(log.message AS BLOB))',
+        'log.message NOT GLOB ''*[^ -~]*'' AND NOT instr(log.message, char(32, 32))'),
+        'length(message) = length(CAST(message AS BLOB))',
+        'message NOT GLOB ''*[^ -~]*'' AND NOT instr(message, char(32, 32))')
+        WHERE type = 'trigger' AND name IN ('log_removed', 'batch_written');
+    PRAGMA writable_schema = RESET;
+    """,
 )

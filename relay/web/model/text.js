@@ -207,8 +207,11 @@ function foldOne(letter) {
   return folded;
 }
 
+/** White space of any kind and length: one space. */
+const WHITE = /[\s\x1c-\x1f\x85]+/gu;
+
 /** The form by which texts are compared. */
-export const fold = (text) => [...text.normalize("NFC")].map(foldOne).join("").normalize("NFC");
+export const fold = (text) => [...text.normalize("NFC")].map(foldOne).join("").replace(WHITE, " ").normalize("NFC");
 
 /** A folded text with its marks apart, so that each can be counted; syllables of Hangul are whole. */
 const apart = (text) => text.normalize("NFC").replace(/[^\uac00-\ud7a3]+/gu, (part) => part.normalize("NFD"));
@@ -223,7 +226,8 @@ export function partsFound(text, words) {
   const from = [];
   let folded = "";
   letters.forEach((letter, index) => {
-    const one = apart(foldOne(letter));
+    let one = apart(foldOne(letter)).replace(WHITE, " ");
+    if (one.startsWith(" ") && folded.endsWith(" ")) one = one.slice(1);
     folded += one;
     for (let count = one.length; count > 0; count -= 1) from.push(index);
   });

@@ -1,0 +1,135 @@
+"""Changes of a user that show in the chat lists of others: each of them is told to whoever's line it changes."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from relay.core.delivery import views
+from relay.core.delivery.hub import Hub
+from relay.core.delivery.presence import Presence
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.model import changes
+from relay.protocol import control
+from relay.store import kinds
+from relay.store.entry import Entry
+from tests.support.memory_log import T0, MemoryLog
+
+USERS = ("alice", "bob", "carol", "dora")
+CHANGES: dict[str, dict[str, Any]] = {
+    "name": {"name": "Other"},
+    "photo_url": {"photo_url": "/files/AAAA"},
+    "admin": {"admin": True},
+    "disabled": {"disabled": True},
+    "removed": {"removed": True},
+    "counts_from": {"disabled": False},
+}
+"""What an admin may change of a user, by the field of the change."""
+
+
+class Ear:
+    """An outlet and a connection that note only whether their device is to catch up."""
+
+    is_behind = False
+
+    def put(self, _frame: bytes) -> None:
+        pass
+
+    def offer(self, _frame: bytes) -> bool:
+        return True
+
+    def flush(self) -> None:
+        pass
+
+    def start_catch_up(self) -> None:
+        self.is_behind = True
+
+    def close(self, _code: int, _reason: str) -> None:
+        pass
+
+
+class House:
+    """A log in memory with a hub, and one device of each user."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.log = MemoryLog(self.apply)
+        self.state = self.log.state
+        self.hub = Hub(self.state, lambda: T0, bytes, lambda: T0 / 1_000)
+        self.log.add_users(*USERS)
+
+    def apply(self, entry: Entry) -> None:
+        self.state.apply(entry)
+        self.entries.append(entry)
+        self.hub.publish(entry)
+        self.hub.flush()
+
+    def arrive(self, user: str) -> Subscriber:
+        ear = Ear()
+        one = Subscriber(self.hub.next_number(), self.state.user_keys[user], 0, ear, ear, self.state.seq)
+        self.hub.connect(one)
+        assert self.hub.rejoin(one)
+        one.listed_at = T0 / 1_000  # so that its next list waits, and what is owed can be looked at
+        return one
+
+    def lines(self, user: str) -> dict[int, bytes]:
+        """Give the lines of a user's chat list, by the chat's key."""
+        key, presence = self.state.user_keys[user], Presence()
+        return {
+            chat.key: msgspec.json.encode(views.list_item(self.state, key, chat, member, None, presence))
+            for chat, member in views.listed(self.state, key)
+        }
+
+
+@pytest.fixture
+def house() -> House:
+    """Groups whose tick waits for bob alone, for bob and carol, for nobody; one that bob wrote in; a dialog."""
+    house = House()
+    log = house.log
+    for name in ("bob", "both", "nobody", "his"):
+        log.group("alice", "bob", "carol", id_=f"g-{name}")
+        log.new("bob" if name == "his" else "alice", f"g-{name}", name)
+    log.read("carol", "g-bob")
+    log.read("bob", "g-nobody")
+    log.read("carol", "g-nobody")
+    log.new("alice", "bob", "dialog")
+    log.new("bob", "carol", "dialog")
+    return house
+
+
+def test_every_field_of_a_changed_user_is_tested() -> None:
+    fields = {field.name for field in msgspec.structs.fields(changes.UserChanged)} - {"key"}
+    assert set(CHANGES) == fields
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House, field: str) -> None:
+    if field == "counts_from":
+        house.log.do(None, control.ChangeUser(id="bob", disabled=True))
+    others = [user for user in USERS if user != "bob"]
+    before = {user: house.lines(user) for user in others}
+    devices = {user: house.arrive(user) for user in others}
+    start = len(house.entries)
+    house.log.do(None, control.ChangeUser(id="bob", **CHANGES[field]))
+    for user, device in devices.items():
+        after = house.lines(user)
+        changed = {chat for chat in before[user].keys() | after.keys() if before[user].get(chat) != after.get(chat)}
+        assert changed <= set(device.owed), f"{user} is not told"
+        told = [
+            entry
+            for entry in house.entries[start:]
+            if entry.kind in (kinds.CHATS, kinds.USER) and views.changes_list(house.state, entry, device.user)
+        ]
+        assert {chat for entry in told for chat in views.changed_chats(house.state, entry, device.user)} == set(
+            device.owed
+        ), f"{user} is told otherwise by a replay"
+        assert bool(told) == any(device.user in views.chat_list_readers(house.state, entry) for entry in told)
+
+
+def test_disabling_a_member_completes_the_tick_of_the_author_and_tells_nobody_else(house: House) -> None:
+    alice, carol, dora = map(house.arrive, ("alice", "carol", "dora"))
+    house.log.do(None, control.ChangeUser(id="bob", disabled=True))
+    assert house.state.group_keys["g-bob"] in alice.owed
+    assert house.state.group_keys["g-nobody"] not in alice.owed, "bob had read it"
+    assert not carol.owed
+    assert not dora.owed
