@@ -147,6 +147,37 @@ def test_a_folder_of_no_channel_is_reported_as_left_behind(tmp_path: Path) -> No
     assert came["left"] == {"days of a folder that belongs to no channel: gone-channel": 1}
 
 
+def test_private_messages_in_a_folder_that_two_channels_claim_go_into_neither(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
+        "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
+    }
+    source = folder(tmp_path / "slack", workspace("ops", **lists))
+    came = brought(source, tmp_path / "data")
+    assert (came["added"]["chats"], came["added"]["messages"]) == (2, 0)
+    assert came["left"] == {"days of a folder that could be of several channels: ops (C1, G1)": 1}
+
+
+def test_a_folder_named_by_a_channels_id_is_that_channels_and_the_name_is_the_others(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
+        "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
+        f"G1/{DAY}": [message("U1", "secret")],
+    }
+    assert brought(folder(tmp_path / "slack", workspace("ops", **lists)), tmp_path / "data")["left"] == {}
+    said = [(one["chat"], one["text"]) for one in records(tmp_path / "data", "message")]
+    assert sorted(said) == [("slack-C1", "one"), ("slack-C1", "two"), ("slack-G1", "secret")]
+
+
+def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "D1", "members": ["U1", "U2"]}],
+        "dms.json": [{"id": "D1", "members": ["U1", "U2"]}],
+    }
+    assert brought(folder(tmp_path / "slack", workspace("D1", **lists)), tmp_path / "data")["left"] == {}
+    assert [one.get("chat") for one in records(tmp_path / "data", "message")] == [None, None]
+
+
 @pytest.mark.parametrize("missing", ["users.json", "channels.json"])
 def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
     # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing had come in.

@@ -129,7 +129,10 @@ class Slack:
         self._renamed: dict[str, str] = {}
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
-        self._folders = {one.id: self._folder(one) for one in (*self._channels, *self._dialogs)}
+        self._shared: dict[str, list[str]] = {}
+        """Folders that several channels claim, with the ids of these: nobody can tell whose messages are in them."""
+        self._folders = self._assign_folders()
+        """By id of a channel or dialog, its folder; those that have none are not in it."""
         self._damaged: dict[str, str] = {}
         """By folder, what is wrong with a file in it: nothing of its chat is imported then."""
         self._threads: dict[tuple[str, str], str] = {}
@@ -148,13 +151,28 @@ class Slack:
         wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
         for folder in list(found):
             guessed = guess_name(folder, wanted)
-            if guessed is not None and folder not in wanted:
+            if guessed is not None and guessed not in found and folder not in wanted:
                 self._renamed[guessed] = folder
                 found[guessed] = found.pop(folder)
         return found
 
-    def _folder(self, channel: _Channel) -> str:
-        return next((name for name in _names(channel) if name in self._days), channel.id)
+    def _assign_folders(self) -> dict[str, str]:
+        """Find the folder of each channel and dialog: its id, or else its name. One that several claim is nobody's.
+
+        A private and a public channel may have the same name, and private messages must not get into public ones.
+        """
+        everything = [*self._channels, *self._dialogs]
+        claims: dict[str, list[str]] = {}
+        for one in everything:
+            if one.id in self._days:
+                claims.setdefault(one.id, []).append(one.id)
+        by_id = set(claims)
+        for one in everything:
+            name = shown_name(one.name or "")
+            if one.id not in by_id and name in self._days and name not in by_id:
+                claims.setdefault(name, []).append(one.id)
+        self._shared = {folder: ids for folder, ids in claims.items() if len(ids) > 1}
+        return {ids[0]: folder for folder, ids in claims.items() if len(ids) == 1}
 
     def _day(self, folder: str, day: str) -> list[_Message]:
         messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", _Message)
@@ -184,7 +202,7 @@ class Slack:
         return dates[0] if dates else None
 
     def _all(self, folder: str) -> Iterator[_Message]:
-        for day in self._days.get(folder, ()):
+        for day in self._days[folder]:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
@@ -214,7 +232,10 @@ class Slack:
     def _count_left(self) -> None:
         claimed = set(self._folders.values())
         for folder, days in self._days.items():
-            if folder not in claimed:
+            if folder in self._shared:
+                channels = ", ".join(dict.fromkeys(self._shared[folder]))
+                self.left[f"days of a folder that could be of several channels: {folder} ({channels})"] += len(days)
+            elif folder not in claimed:
                 self.left[f"days of a folder that belongs to no channel: {folder}"] += len(days)
         for folder, error in self._damaged.items():
             self.left[f"chats ({folder}: {error})"] += 1
@@ -232,7 +253,7 @@ class Slack:
     def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
-            if self._folders[channel.id] in self._damaged:
+            if self._folders.get(channel.id) in self._damaged:
                 continue
             members = self._members(channel)
             if not members:
@@ -246,8 +267,8 @@ class Slack:
                 chat, fit_id(chat, set()), name, "group", None, founder, [], members, moment(channel.created)
             )
         for dialog in self._dialogs:
-            folder = self._folders[dialog.id]
-            if folder in self._damaged or folder not in self._days:
+            folder = self._folders.get(dialog.id)
+            if folder is None or folder in self._damaged:
                 continue
             people = self._members(dialog)
             if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
@@ -264,8 +285,8 @@ class Slack:
         yield from heapq.merge(*streams, key=lambda message: message.at)
 
     def _channel(self, chat: str, channel: _Channel) -> Iterator[SourceMessage]:
-        folder = self._folders[channel.id]
-        if folder in self._damaged:
+        folder = self._folders.get(channel.id)
+        if folder is None or folder in self._damaged:
             return
         before = self.start
         for message in self._all(folder):
