@@ -394,6 +394,36 @@ def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(
     }
 
 
+@pytest.mark.parametrize("members", [[], None])
+def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
+    members: list[str] | None, tmp_path: Path
+) -> None:
+    # An archived channel.
+    users = [{"id": f"U{number}", "name": name} for number, name in enumerate(("anna", "ben", "carl", "dora"), start=1)]
+    day = [
+        message("U2", "one"),
+        message("U3", "<@U3> has joined", 1, subtype="channel_join"),
+        message(None, "beep", 2, bot_id="B1", username="Beeper"),
+        message("U9", "of somebody who was deleted", 3),
+    ]
+    channels = [{"id": "C1", "name": "general", "creator": "U1", "is_archived": True, "members": members}]
+    entries = workspace(**{"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 3
+    chat = group(tmp_path / "data")
+    assert (chat["owner"], sorted(chat["participants"])) == ("anna", ["U9", "anna", "ben"])
+
+
+@pytest.mark.parametrize(("authors", "came_in"), [(["U1", "U2"], 2), (["U1", "U1"], 0)])
+def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
+    authors: list[str], came_in: int, tmp_path: Path
+) -> None:
+    day = [message(author, f"m{number}", number) for number, author in enumerate(authors)]
+    entries = workspace(**{"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 2 + came_in
+
+
 def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
     guest = {"real_name": "Gus Guest", "name": "gus"}
@@ -694,6 +724,19 @@ def test_former_members_of_a_private_channel_are_not_members(tmp_path: Path) -> 
     assert came["added"]["messages"] == 3
     people = {user["id"]: user.get("disabled", False) for user in records(tmp_path / "data", "user")}
     assert people == {"anna": False, "ben": False, "gone": True, "nobody-knows": True}
+
+
+def test_a_mattermost_channel_without_members_has_its_authors(tmp_path: Path) -> None:
+    posts = [
+        {**post("old", "ben"), "channel": "old", "replies": [{"user": "anna", "message": "so", "create_at": T0}]},
+        {**post("carl joined", "carl"), "channel": "old", "type": "system_join_channel"},
+    ]
+    found = bulk(*posts, users=("anna", "ben", "carl"))
+    found.insert(1, {"type": "channel", "channel": {"team": "t", "name": "old", "display_name": "Old", "type": "P"}})
+    came = brought(lines(tmp_path, found), tmp_path / "data")
+    assert came["added"]["messages"] == 2
+    (old,) = (chat for chat in records(tmp_path / "data", "chat") if chat["name"] == "Old")
+    assert sorted(old["participants"]) == ["anna", "ben"]
 
 
 def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

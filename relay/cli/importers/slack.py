@@ -133,11 +133,14 @@ class Slack:
         """Folders that several channels claim, with the ids of these: nobody can tell whose messages are in them."""
         self._folders = self._assign_folders()
         """By id of a channel or dialog, its folder; those that have none are not in it."""
+        self._authors: dict[str, dict[str, None]] = {}
+        """By id of a channel or dialog without a list of members, the ids of the people who wrote in it."""
         self._damaged: dict[str, str] = {}
         """By folder, what is wrong with a file in it: nothing of its chat is imported then."""
         self._threads: dict[tuple[str, str], str] = {}
         """By channel and `ts`, the author of the message that begins a thread."""
-        self.start = min((at for one in self._folders.items() if (at := self._look(*one)) is not None), default=0)
+        everything = (*self._channels, *self._dialogs)
+        self.start = min((at for one in everything if (at := self._look(one)) is not None), default=0)
         self._count_left()
 
     def _find_days(self) -> dict[str, list[str]]:
@@ -181,21 +184,26 @@ class Slack:
             dates.append(message.at or dates[-1])
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
-    def _look(self, channel: str, folder: str) -> int | None:
-        """Read a chat through: note authors who are in no list and threads; give the date of its oldest message."""
+    def _look(self, channel: _Channel) -> int | None:
+        """Read a chat through: note its authors and threads; give the date of its oldest message."""
+        folder = self._folders.get(channel.id)
+        if folder is None:
+            return None
         dates: list[int] = []
         threads: set[str] = set()
         try:
             for message in self._all(folder):
                 if message.at is not None:
                     dates = [min([message.at, *dates])]
-                self._author(message)
+                author = self._author(message)
+                if author is not None and not author.bot and not channel.members and not self._is_note(message):
+                    self._authors.setdefault(channel.id, {})[author.id] = None
                 if message.thread_ts is not None and message.thread_ts != message.ts:
                     threads.add(str(message.thread_ts))
             for message in self._all(folder) if threads else ():
                 author = self._author(message)
                 if author is not None and str(message.ts) in threads:
-                    self._threads[channel, str(message.ts)] = author.id
+                    self._threads[channel.id, str(message.ts)] = author.id
         except NotUnderstood as error:
             self._damaged[folder] = str(error)
             return None
@@ -243,6 +251,11 @@ class Slack:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
     def _members(self, channel: _Channel) -> list[str]:
+        """Give the members of a channel; its creator and authors where none are listed, as in an archived one."""
+        if not channel.members:
+            creator = self._people.get(channel.creator or "")
+            founder = [creator.id] if creator is not None else []
+            return list(dict.fromkeys((*founder, *self._authors.get(channel.id, ()))))
         known = (self._people[one].id for one in channel.members or () if one in self._people)
         return list(dict.fromkeys(known))
 
@@ -271,7 +284,9 @@ class Slack:
             if folder is None or folder in self._damaged:
                 continue
             people = self._members(dialog)
-            if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
+            # Where no members are listed, one author may have written to somebody who never answered.
+            expected = len(set(dialog.members)) if dialog.members else 2
+            if len(people) not in (1, 2) or len(people) < expected:
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
             yield SourceChat(
