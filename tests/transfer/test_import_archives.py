@@ -178,6 +178,22 @@ def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name
     assert [one.get("chat") for one in records(tmp_path / "data", "message")] == [None, None]
 
 
+@pytest.mark.parametrize("around", ["", "Export/"])
+@pytest.mark.parametrize("both", [False, True])
+def test_an_export_of_a_whole_slack_organization_comes_in_with_its_users(
+    around: str, both: bool, tmp_path: Path
+) -> None:
+    entries = workspace()
+    entries["org_users.json"] = entries["users.json"]
+    entries["users.json"] = entries["users.json"][:1]
+    if not both:
+        del entries["users.json"]
+    packed_there = packed(tmp_path / "slack.zip", {f"{around}{name}": content for name, content in entries.items()})
+    came = brought(packed_there, tmp_path / "data")
+    assert (came["added"]["users"], came["added"]["messages"], came["left"]) == (2, 2, {})
+    assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
+
+
 @pytest.mark.parametrize("missing", ["users.json", "channels.json"])
 def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
     # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing had come in.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import Archive
+from relay.cli.importers.archive import SLACK_USERS, Archive
 from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
@@ -110,7 +110,9 @@ class Slack:
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
         self._taken: set[str] = set()
-        for user in files.records("users.json", _User):
+        for user in (user for name in SLACK_USERS for user in files.records(name, _User)):
+            if user.id in self._people:
+                continue
             self._people[user.id] = SourceUser(
                 fit_id(user.name or user.id, self._taken),
                 user.shown,
