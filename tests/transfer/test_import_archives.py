@@ -450,6 +450,23 @@ def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
 
 
+UNKNOWN = "members of channels who are in no list of users and wrote nothing"
+
+
+def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    channels = [{"id": "C1", "name": "general", "members": ["U1", "U2", "U7", "U8", "U8", None, "U9"]}]
+    day = [message("U9", "of somebody who was deleted")]
+    entries = workspace(**{"channels.json": channels, f"general/{DAY}": day})
+    assert brought(folder(tmp_path / "slack", entries), tmp_path / "data")["left"] == {UNKNOWN: 2}
+    assert sorted(group(tmp_path / "data")["participants"]) == ["U9", "anna", "ben"]
+
+
+def test_members_of_a_mattermost_group_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    direct = {"channel_members": ["anna", "ben", "nobody"], "user": "anna", "message": "hello", "create_at": T0}
+    found = [*bulk(), {"type": "direct_post", "direct_post": direct}]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["left"] == {UNKNOWN: 1}
+
+
 def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
     entries = workspace(**{"dms.json": [{"id": "D1", "members": ["U1", "U7"]}], f"D1/{DAY}": [message("U1", "psst")]})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")

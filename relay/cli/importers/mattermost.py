@@ -10,6 +10,7 @@ import msgspec
 
 from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
+    UNKNOWN_MEMBERS,
     NotUnderstood,
     Reference,
     SourceChat,
@@ -258,6 +259,7 @@ class Mattermost:
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
+                self.left[UNKNOWN_MEMBERS] += len(set(names) - self._people.keys())
                 yield SourceChat(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
         for key, names in self._dialogs.items():
             known = [self._people[one].id for one in names if one in self._people]

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from relay.cli.importers.archive import SLACK_USERS, Archive
-from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
+from relay.cli.importers.base import (
+    UNKNOWN_MEMBERS,
+    NotUnderstood,
+    SourceChat,
+    SourceMessage,
+    SourceUser,
+    dialog_kind,
+    fit_id,
+    fit_key,
+)
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
@@ -274,6 +283,7 @@ class Slack:
             if not members:
                 self.left["channels without people"] += 1
                 continue
+            self.left[UNKNOWN_MEMBERS] += len({one for one in channel.members or () if one} - self._people.keys())
             # Its creator may have left it, and is no member then.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
