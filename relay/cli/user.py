@@ -1,19 +1,15 @@
 """`relay user`: the users of the relay."""
 
-import csv
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
-from relay.cli.importers.names import as_utf8
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
+from relay.cli.user_table import read_users
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -217,7 +213,7 @@ def import_(
     """
     import trio
 
-    rows = _rows(file)
+    rows = read_users(file)
     out: list[str] = []
 
     async def bring_in() -> None:
@@ -265,56 +261,3 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
             raise
         return added, "", f"has no device: {refused}"
     return added, "", ""
-
-
-def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a CSV table, each with the number of its first line."""
-    # Excel's separator depends on the country: take the one after the first id.
-    between = re.match(r"""\s*"?[\w.-]*"?[ ]*([,;\t])""", text)
-    rows = csv.reader(text.splitlines(keepends=True), delimiter=between[1] if between else ",", strict=True)
-    begun = 1
-    try:
-        for row in rows:
-            yield begun, row
-            begun = rows.line_num + 1
-    except csv.Error as error:
-        if "limit" in str(error):
-            raise Failure(f"{file} is no table of ids and names: {error}") from None
-        raise Failure(
-            f"{file}, line {begun}: its quotation marks do not add up: close each, and double those inside"
-        ) from None
-
-
-def _rows(file: Path) -> list[tuple[str, str | None]]:
-    """Read all ids and names before anything is changed.
-
-    Raises:
-        Failure: a row is not valid, with its line, or the file has no rows.
-    """
-    try:
-        text = sys.stdin.read().lstrip("\ufeff") if str(file) == "-" else as_utf8(file.read_bytes())[0].decode()
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror or error}") from None
-    rows: list[tuple[str, str | None]] = []
-    id_at, name_at = 0, 1
-    for number, row in _cells(text, file):
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
-        headings = [cell.lower() for cell in cells]
-        if number == 1 and "id" in headings:
-            id_at = headings.index("id")
-            name_at = headings.index("name") if "name" in headings else 1 - min(id_at, 1)
-            continue
-        user_id, name = (cells[at] if at < len(cells) else "" for at in (id_at, name_at))
-        try:
-            msgspec.convert({"id": user_id, "name": name or None}, control.AddUser)
-        except msgspec.ValidationError:
-            raise Failure(
-                f"{file}, line {number}: {user_id[:64]!r} must be an id of 1 to 64 of A-Z a-z 0-9 _ . -,"
-                " with a comma and a name of at most 128 characters behind it"
-            ) from None
-        rows.append((user_id, name or None))
-    if not rows:
-        raise Failure(f"{file} has no rows: each row is an id, with a comma and a name after it if there is one")
-    return rows

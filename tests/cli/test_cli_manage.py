@@ -329,6 +329,40 @@ def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
     assert ran.err.startswith("relay: -, line 3: 'u2' must be an id")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user_id,name\nu1,Ursula\n",
+        "Username,Full Name\nu1,Ursula\n",
+        "User ID;E-Mail;Display Name\nu1;u@example.org;Ursula\n",
+        '"Full Name","Login"\nUrsula,u1\n',
+        "\n\nname,id\nUrsula,u1\n",
+    ],
+)
+def test_headings_of_a_table_in_any_spelling_are_no_user(text: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "import", "-", data=data, stdin=text)
+    found = {user["id"]: user["name"] for user in done("user", "list", "--json", data=data).json}
+    assert found == {"u1": "Ursula"}
+
+
+def test_an_address_column_is_not_taken_for_the_names(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "import", "-", data=data, stdin="login,email\nu1,u@example.org\n")
+    assert [(user["id"], user["name"]) for user in done("user", "list", "--json", data=data).json] == [("u1", "u1")]
+
+
+@pytest.mark.parametrize(
+    "heading", ["email,name", "E-Mail;Name", "Full Name,Department", "name", "userid,username", "user,Bob"]
+)
+def test_headings_without_a_certain_column_of_ids_are_refused(heading: str, data: Path) -> None:
+    ran = run("user", "import", "-", data=data, stdin=f"{heading}\nu8{';' if ';' in heading else ','}Ursula\n")
+    assert ran.code == 1
+    assert ran.err.startswith("relay: -, line 1: this row looks like headings")
+    assert "call the columns id,name" in ran.err
+    assert run("user", "show", "u8", data=data).code == 1
+
+
 @pytest.mark.parametrize("text", ["", "id,name\n", "\n\n"])
 def test_a_file_without_rows_is_reported(text: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=text)

@@ -147,6 +147,53 @@ def test_a_folder_of_no_channel_is_reported_as_left_behind(tmp_path: Path) -> No
     assert came["left"] == {"days of a folder that belongs to no channel: gone-channel": 1}
 
 
+def test_private_messages_in_a_folder_that_two_channels_claim_go_into_neither(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
+        "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
+    }
+    source = folder(tmp_path / "slack", workspace("ops", **lists))
+    came = brought(source, tmp_path / "data")
+    assert (came["added"]["chats"], came["added"]["messages"]) == (2, 0)
+    assert came["left"] == {"days of a folder that could be of several channels: ops (C1, G1)": 1}
+
+
+def test_a_folder_named_by_a_channels_id_is_that_channels_and_the_name_is_the_others(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
+        "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
+        f"G1/{DAY}": [message("U1", "secret")],
+    }
+    assert brought(folder(tmp_path / "slack", workspace("ops", **lists)), tmp_path / "data")["left"] == {}
+    said = [(one["chat"], one["text"]) for one in records(tmp_path / "data", "message")]
+    assert sorted(said) == [("slack-C1", "one"), ("slack-C1", "two"), ("slack-G1", "secret")]
+
+
+def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name(tmp_path: Path) -> None:
+    lists = {
+        "channels.json": [{"id": "C1", "name": "D1", "members": ["U1", "U2"]}],
+        "dms.json": [{"id": "D1", "members": ["U1", "U2"]}],
+    }
+    assert brought(folder(tmp_path / "slack", workspace("D1", **lists)), tmp_path / "data")["left"] == {}
+    assert [one.get("chat") for one in records(tmp_path / "data", "message")] == [None, None]
+
+
+@pytest.mark.parametrize("around", ["", "Export/"])
+@pytest.mark.parametrize("both", [False, True])
+def test_an_export_of_a_whole_slack_organization_comes_in_with_its_users(
+    around: str, both: bool, tmp_path: Path
+) -> None:
+    entries = workspace()
+    entries["org_users.json"] = entries["users.json"]
+    entries["users.json"] = entries["users.json"][:1]
+    if not both:
+        del entries["users.json"]
+    packed_there = packed(tmp_path / "slack.zip", {f"{around}{name}": content for name, content in entries.items()})
+    came = brought(packed_there, tmp_path / "data")
+    assert (came["added"]["users"], came["added"]["messages"], came["left"]) == (2, 2, {})
+    assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
+
+
 @pytest.mark.parametrize("missing", ["users.json", "channels.json"])
 def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
     # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing had come in.
@@ -365,6 +412,36 @@ def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(
     }
 
 
+@pytest.mark.parametrize("members", [[], None])
+def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
+    members: list[str] | None, tmp_path: Path
+) -> None:
+    # An archived channel.
+    users = [{"id": f"U{number}", "name": name} for number, name in enumerate(("anna", "ben", "carl", "dora"), start=1)]
+    day = [
+        message("U2", "one"),
+        message("U3", "<@U3> has joined", 1, subtype="channel_join"),
+        message(None, "beep", 2, bot_id="B1", username="Beeper"),
+        message("U9", "of somebody who was deleted", 3),
+    ]
+    channels = [{"id": "C1", "name": "general", "creator": "U1", "is_archived": True, "members": members}]
+    entries = workspace(**{"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 3
+    chat = group(tmp_path / "data")
+    assert (chat["owner"], sorted(chat["participants"])) == ("anna", ["U9", "anna", "ben"])
+
+
+@pytest.mark.parametrize(("authors", "came_in"), [(["U1", "U2"], 2), (["U1", "U1"], 0)])
+def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
+    authors: list[str], came_in: int, tmp_path: Path
+) -> None:
+    day = [message(author, f"m{number}", number) for number, author in enumerate(authors)]
+    entries = workspace(**{"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 2 + came_in
+
+
 def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
     guest = {"real_name": "Gus Guest", "name": "gus"}
@@ -373,6 +450,23 @@ def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     people = {user["id"]: user for user in records(tmp_path / "data", "user")}
     assert (people["gus"]["name"], people["gus"]["disabled"], people["U9"]["disabled"]) == ("Gus Guest", True, True)
     assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
+
+
+UNKNOWN = "members of channels who are in no list of users and wrote nothing"
+
+
+def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    channels = [{"id": "C1", "name": "general", "members": ["U1", "U2", "U7", "U8", "U8", None, "U9"]}]
+    day = [message("U9", "of somebody who was deleted")]
+    entries = workspace(**{"channels.json": channels, f"general/{DAY}": day})
+    assert brought(folder(tmp_path / "slack", entries), tmp_path / "data")["left"] == {UNKNOWN: 2}
+    assert sorted(group(tmp_path / "data")["participants"]) == ["U9", "anna", "ben"]
+
+
+def test_members_of_a_mattermost_group_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    direct = {"channel_members": ["anna", "ben", "nobody"], "user": "anna", "message": "hello", "create_at": T0}
+    found = [*bulk(), {"type": "direct_post", "direct_post": direct}]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["left"] == {UNKNOWN: 1}
 
 
 def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
@@ -668,6 +762,19 @@ def test_former_members_of_a_private_channel_are_not_members(tmp_path: Path) -> 
     assert came["added"]["messages"] == 3
     people = {user["id"]: user.get("disabled", False) for user in records(tmp_path / "data", "user")}
     assert people == {"anna": False, "ben": False, "gone": True, "nobody-knows": True}
+
+
+def test_a_mattermost_channel_without_members_has_its_authors(tmp_path: Path) -> None:
+    posts = [
+        {**post("old", "ben"), "channel": "old", "replies": [{"user": "anna", "message": "so", "create_at": T0}]},
+        {**post("carl joined", "carl"), "channel": "old", "type": "system_join_channel"},
+    ]
+    found = bulk(*posts, users=("anna", "ben", "carl"))
+    found.insert(1, {"type": "channel", "channel": {"team": "t", "name": "old", "display_name": "Old", "type": "P"}})
+    came = brought(lines(tmp_path, found), tmp_path / "data")
+    assert came["added"]["messages"] == 2
+    (old,) = (chat for chat in records(tmp_path / "data", "chat") if chat["name"] == "Old")
+    assert sorted(old["participants"]) == ["anna", "ben"]
 
 
 def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

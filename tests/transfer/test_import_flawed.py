@@ -113,6 +113,37 @@ def test_two_dialogs_of_slack_with_the_same_people_are_one_chat(data: Path, tmp_
     assert (came["added"]["chats"], came["here"]["chats"], came["added"]["messages"]) == (2, 1, 4)
 
 
+LOST = "links from answers to messages that are not here"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_dry_run_foretells_which_replies_lose_their_message(times: int, data: Path, tmp_path: Path) -> None:
+    people = [user("anna"), user("ben"), chat("anna", "ben")]
+    found = [
+        said("one"),
+        said("two", "ben", replyTo="one", replySender="anna"),
+        said("three", replyTo="gone", replySender="anna"),
+        said("four", replyTo="five", replySender="ben"),
+        said("five", "ben", replyTo="one", replySender="nobody"),
+    ]
+    # The second time half of it is here already.
+    if times == 2:
+        brought(own(tmp_path, *people, *found[:3]), data)
+    came = brought(own(tmp_path, *people, *found), data)
+    assert came["left"] == {LOST: 3 if times == 1 else 2}
+
+
+def test_a_dry_run_foretells_a_lost_reply_across_many_messages(data: Path, tmp_path: Path) -> None:
+    between = [said(f"m{number}") for number in range(450)]
+    answers = [
+        said("here", replyTo="m0", replySender="anna"),
+        said("lost", replyTo="m450", replySender="anna"),
+        said("m1"),
+    ]
+    came = brought(own(tmp_path, user("anna"), chat("anna"), *between, *answers), data)
+    assert (came["left"], came["here"]["messages"]) == ({LOST: 1}, 1)
+
+
 # Messages that cannot be imported.
 
 

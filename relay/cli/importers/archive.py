@@ -9,7 +9,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, TypeVar, cast
@@ -29,7 +29,9 @@ LINE_BYTES = 32 * 2**20
 """Bytes of a line in a file that is read line by line."""
 PIECE_BYTES = 2**20
 """Bytes that are unpacked at a time."""
-SLACK_LISTS = ("users.json", "channels.json", "groups.json", "mpims.json", "dms.json")
+SLACK_USERS = ("users.json", "org_users.json")
+"""The lists of users in a Slack export; one of a whole organization (Enterprise Grid) has the second."""
+SLACK_LISTS = (*SLACK_USERS, "channels.json", "groups.json", "mpims.json", "dms.json")
 """The lists at the top of a Slack export."""
 FILE_FOLDERS = ("data", "files")
 """Folders beside an export of a single file that hold its files; nothing else beside it is part of it."""
@@ -197,6 +199,11 @@ class Archive:
         return None
 
 
+def is_slack(lists: Collection[str]) -> bool:
+    """Tell whether these lists make a Slack export: one of users and one of chats at least."""
+    return 0 < len(set(SLACK_USERS).intersection(lists)) < len(lists)
+
+
 def _root(names: Iterable[str]) -> str:
     """Find the folder, with its `/`, that holds the export itself: it may have been packed with folders around it."""
     folders: dict[str, set[str]] = {}
@@ -207,7 +214,7 @@ def _root(names: Iterable[str]) -> str:
             folders.setdefault(folder + slash, set()).add(file)
         elif file.endswith(".jsonl"):
             lines.append(folder + slash)
-    slack = [folder for folder, found in folders.items() if "users.json" in found and len(found) > 1]
+    slack = [folder for folder, found in folders.items() if is_slack(found)]
     return min(slack or lines or list(folders), key=lambda folder: (folder.count("/"), folder), default="")
 
 

@@ -19,6 +19,9 @@ TEXT_CHARACTERS = 65_536
 NAME_CHARACTERS = 128
 """Characters that the name of a user or a chat may have (`protocol.base.Name`)."""
 
+UNKNOWN_MEMBERS = "members of channels who are in no list of users and wrote nothing"
+"""What counts members of whom nothing but an id is known."""
+
 
 class NotUnderstood(Exception):
     """A source that cannot be imported; its text says why."""

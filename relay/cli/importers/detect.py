@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from relay.cli.importers.archive import SLACK_LISTS, Archive
+from relay.cli.importers.archive import SLACK_LISTS, SLACK_USERS, Archive, is_slack
 from relay.cli.importers.base import NotUnderstood, Source
 from relay.cli.importers.mattermost import Mattermost
 from relay.cli.importers.relay_export import FORMATS, RelayExport
@@ -25,10 +25,10 @@ def open_source(path: Path, *, room: int) -> Source:
     """
     files = _open_archive(path, room)
     lists = [name for name in SLACK_LISTS if files.has(name)]
-    if "users.json" in lists and len(lists) > 1:
+    if is_slack(lists):
         return Slack(files)
     if lists and files.first_with(".jsonl") is None:
-        missing = "users.json" if "users.json" not in lists else "a list of channels (channels.json)"
+        missing = "users.json" if set(SLACK_USERS).isdisjoint(lists) else "a list of channels (channels.json)"
         raise NotUnderstood(f"{path} looks like a Slack export, but {missing} is missing in it")
     bulk = files.first_with(".jsonl")
     if bulk is None:

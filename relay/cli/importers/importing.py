@@ -5,6 +5,7 @@ same questions as the import itself and keeps account of what would have been im
 """
 
 from collections import Counter
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.base import TEXT_CHARACTERS, Source, SourceChat, SourceMessage, SourceUser
 from relay.cli.importers.files import STOPPING, FileImporter, end_import
+from relay.cli.importers.order import Identity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
 from relay.core.rules.counting import can_act
@@ -78,8 +80,8 @@ class Importing:
         """The source's keys of chats that are new: none of their messages is here."""
         self._batch: list[SourceMessage] = []
         self._batch_characters = 0
-        self._seen: set[tuple[str, str, str]] = set()
-        """With a dry run: the messages of the last batch."""
+        self._seen = SeenMessages()
+        """With a dry run: the messages that would be new."""
 
     async def find_namesakes(self) -> list[Namesake]:
         """Find the users and groups of the source with the id of one here, without any sign that they are the same.
@@ -115,7 +117,7 @@ class Importing:
             if chat.key not in self._places:
                 # Some exports list a channel twice.
                 await self._import_chat(chat)
-        with progress("messages") as advance:
+        with closing(self._seen), progress("messages") as advance:
             for message in self._source.messages():
                 if message.chat not in self._places:
                     self.left["messages of chats that stay behind"] += message.kind == "new"
@@ -251,20 +253,28 @@ class Importing:
     async def _rehearse(self, batch: list[SourceMessage]) -> list[control.MessageImportResult]:
         """Give what the relay would answer to a batch."""
         known = await self._look_up(batch)
-        before = self._seen
-        self._seen = {_identity(one) for one in batch}
+        answers = []
         for message in batch:
+            answer = known[id(message)]
             # Two days of an export may hold the same message: the second one would be here already.
-            if _identity(message) in before:
-                known[id(message)] = control.MessageImportResult()
-            before.add(_identity(message))
-            if known[id(message)].added and message.kind == "new":
+            if self._identity(message.chat, message.sender, message.key) in self._seen:
+                answer = control.MessageImportResult()
+            elif answer.added and message.kind == "new":
+                if message.reply_to is not None and self._identity(message.chat, *message.reply_to) in self._seen:
+                    answer = msgspec.structs.replace(answer, reply_lost=False)
                 await self._content(message, message.at)
-        return [known[id(message)] for message in batch]
+            if answer.added:
+                self._seen.add(self._identity(message.chat, message.sender, message.key))
+            answers.append(answer)
+        return answers
+
+    def _identity(self, chat: str, author: str, key: str) -> Identity:
+        chat_id, people = self._places[chat]
+        return chat_id, sorted(people), author, key
 
     async def _look_up(self, batch: list[SourceMessage]) -> dict[int, control.MessageImportResult]:
-        """Ask which of these messages are here already; by `id()`. In a chat that is new none is."""
-        found = {id(one): control.MessageImportResult(added=True) for one in batch}
+        """Ask which of these messages are here already, or those that they answer; by `id()`. In a new chat none is."""
+        found = {id(one): control.MessageImportResult(added=True, reply_lost=one.reply_to is not None) for one in batch}
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
             messages = [message_payload(one, self._places[one.chat]) for one in asked]
@@ -317,7 +327,3 @@ class Importing:
         if len(text) > TEXT_CHARACTERS:
             self.left["messages that were cut because they are too long"] += 1
         return text[:TEXT_CHARACTERS] or (None if attachments or message.deleted else "(empty)"), attachments
-
-
-def _identity(message: SourceMessage) -> tuple[str, str, str]:
-    return message.chat, message.sender, message.key

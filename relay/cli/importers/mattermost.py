@@ -10,6 +10,7 @@ import msgspec
 
 from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
+    UNKNOWN_MEMBERS,
     NotUnderstood,
     Reference,
     SourceChat,
@@ -160,6 +161,8 @@ class Mattermost:
         self._dialogs: dict[str, list[str]] = {}
         self._taken: set[str] = set()
         self._authors: dict[str, None] = {}
+        self._channel_authors: dict[tuple[str, str], dict[str, None]] = {}
+        """By channel, the names of the people who wrote in it: its members where the export lists none."""
         self._ids: dict[str, str] = {}
         """By the source's key of a channel or group, the id that it gets here."""
         self.start = 0
@@ -196,6 +199,9 @@ class Mattermost:
                 self._conversation(_participants(record.direct_post), used=True)
             for reply in (post, *(post.replies or ())):
                 self._authors[reply.user] = None
+                if record.post is not None and not _is_note(reply):
+                    place = (record.post.team, record.post.channel)
+                    self._channel_authors.setdefault(place, {})[reply.user] = None
                 at = moment(reply.create_at)
                 self.start = min(self.start or at, at) if at is not None else self.start
         elif record.type not in ("version", "team"):
@@ -243,7 +249,7 @@ class Mattermost:
         """See `Source`."""
         for channel in self._channels:
             place = (channel.team, channel.name)
-            members = list(dict.fromkeys(self._members.get(place, ())))
+            members = list(dict.fromkeys(self._members.get(place) or self._wrote_in(place)))
             if not members:
                 self.left["channels without people"] += 1
                 continue
@@ -253,6 +259,7 @@ class Mattermost:
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
+                self.left[UNKNOWN_MEMBERS] += len(set(names) - self._people.keys())
                 yield SourceChat(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
         for key, names in self._dialogs.items():
             known = [self._people[one].id for one in names if one in self._people]
@@ -260,6 +267,11 @@ class Mattermost:
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
             yield SourceChat(key, "", "", dialog_kind(known), known[0], None, [], known)
+
+    def _wrote_in(self, place: tuple[str, str]) -> list[str]:
+        """Give the ids of the people who wrote in a channel."""
+        authors = (self._people[name] for name in self._channel_authors.get(place, ()) if name in self._people)
+        return [person.id for person in authors if not person.bot]
 
     def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
@@ -311,7 +323,7 @@ class Mattermost:
         if sender is None:
             self.left["messages without an author"] += 1
             return None
-        if (post.type or "").startswith("system_"):
+        if _is_note(post):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
         text = post.message or ""
@@ -335,6 +347,11 @@ class Mattermost:
         if at is None:
             self.left[UNDATED] += 1
         return _SpooledMessage(at if at is not None else before, 0, key, sender.id, chat, text.strip(), reply_to, paths)
+
+
+def _is_note(post: _Reply) -> bool:
+    """Tell whether a post only says that somebody joined, left or changed something."""
+    return (post.type or "").startswith("system_")
 
 
 def _place(team: str, channel: str) -> str:

@@ -1,8 +1,10 @@
-"""Sorts more than fits in memory: sorted runs on disk are merged as they are read."""
+"""Sorts and remembers more than fits in memory, in temporary files: sorted runs are merged as they are read."""
 
 import heapq
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from typing import Generic, TypeVar
 
 import msgspec
@@ -13,6 +15,8 @@ RUN_ITEMS = 20_000
 """Items that are sorted in memory at a time."""
 MAX_RUNS = 64
 """Runs that are merged at a time: each is an open file."""
+Identity = tuple[str, list[str], str, str]
+"""A message by the id of its chat or the people of its dialog, its author, and its client id."""
 
 
 def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ...]]) -> Iterator[T]:
@@ -48,3 +52,29 @@ class _Run(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         with self._file as file:
             yield from map(self._read, file)
+
+
+class SeenMessages:
+    """The messages that a dry run has had so far: their hashes, in a temporary file that goes with it."""
+
+    def __init__(self) -> None:
+        # An empty name is a temporary file, of which no more than SQLite's cache is in memory.
+        self._file = sqlite3.connect("", isolation_level=None)
+        self._file.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._file.execute("BEGIN")
+
+    def add(self, message: Identity) -> None:
+        """Add a message."""
+        self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_hash(message),))
+
+    def __contains__(self, message: Identity) -> bool:
+        """Tell whether a message was added."""
+        return self._file.execute("SELECT 1 FROM seen WHERE hash = ?", (_hash(message),)).fetchone() is not None
+
+    def close(self) -> None:
+        """Forget all messages and remove the file."""
+        self._file.close()
+
+
+def _hash(message: Identity) -> bytes:
+    return blake2b(msgspec.json.encode(message), digest_size=16).digest()

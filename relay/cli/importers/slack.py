@@ -8,8 +8,17 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import Archive
-from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
+from relay.cli.importers.archive import SLACK_USERS, Archive
+from relay.cli.importers.base import (
+    UNKNOWN_MEMBERS,
+    NotUnderstood,
+    SourceChat,
+    SourceMessage,
+    SourceUser,
+    dialog_kind,
+    fit_id,
+    fit_key,
+)
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
@@ -110,7 +119,9 @@ class Slack:
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
         self._taken: set[str] = set()
-        for user in files.records("users.json", _User):
+        for user in (user for name in SLACK_USERS for user in files.records(name, _User)):
+            if user.id in self._people:
+                continue
             self._people[user.id] = SourceUser(
                 fit_id(user.name or user.id, self._taken),
                 user.shown,
@@ -129,12 +140,18 @@ class Slack:
         self._renamed: dict[str, str] = {}
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
-        self._folders = {one.id: self._folder(one) for one in (*self._channels, *self._dialogs)}
+        self._shared: dict[str, list[str]] = {}
+        """Folders that several channels claim, with the ids of these: nobody can tell whose messages are in them."""
+        self._folders = self._assign_folders()
+        """By id of a channel or dialog, its folder; those that have none are not in it."""
+        self._authors: dict[str, dict[str, None]] = {}
+        """By id of a channel or dialog without a list of members, the ids of the people who wrote in it."""
         self._damaged: dict[str, str] = {}
         """By folder, what is wrong with a file in it: nothing of its chat is imported then."""
         self._threads: dict[tuple[str, str], str] = {}
         """By channel and `ts`, the author of the message that begins a thread."""
-        self.start = min((at for one in self._folders.items() if (at := self._look(*one)) is not None), default=0)
+        everything = (*self._channels, *self._dialogs)
+        self.start = min((at for one in everything if (at := self._look(one)) is not None), default=0)
         self._count_left()
 
     def _find_days(self) -> dict[str, list[str]]:
@@ -148,13 +165,28 @@ class Slack:
         wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
         for folder in list(found):
             guessed = guess_name(folder, wanted)
-            if guessed is not None and folder not in wanted:
+            if guessed is not None and guessed not in found and folder not in wanted:
                 self._renamed[guessed] = folder
                 found[guessed] = found.pop(folder)
         return found
 
-    def _folder(self, channel: _Channel) -> str:
-        return next((name for name in _names(channel) if name in self._days), channel.id)
+    def _assign_folders(self) -> dict[str, str]:
+        """Find the folder of each channel and dialog: its id, or else its name. One that several claim is nobody's.
+
+        A private and a public channel may have the same name, and private messages must not get into public ones.
+        """
+        everything = [*self._channels, *self._dialogs]
+        claims: dict[str, list[str]] = {}
+        for one in everything:
+            if one.id in self._days:
+                claims.setdefault(one.id, []).append(one.id)
+        by_id = set(claims)
+        for one in everything:
+            name = shown_name(one.name or "")
+            if one.id not in by_id and name in self._days and name not in by_id:
+                claims.setdefault(name, []).append(one.id)
+        self._shared = {folder: ids for folder, ids in claims.items() if len(ids) > 1}
+        return {ids[0]: folder for folder, ids in claims.items() if len(ids) == 1}
 
     def _day(self, folder: str, day: str) -> list[_Message]:
         messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", _Message)
@@ -163,28 +195,33 @@ class Slack:
             dates.append(message.at or dates[-1])
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
-    def _look(self, channel: str, folder: str) -> int | None:
-        """Read a chat through: note authors who are in no list and threads; give the date of its oldest message."""
+    def _look(self, channel: _Channel) -> int | None:
+        """Read a chat through: note its authors and threads; give the date of its oldest message."""
+        folder = self._folders.get(channel.id)
+        if folder is None:
+            return None
         dates: list[int] = []
         threads: set[str] = set()
         try:
             for message in self._all(folder):
                 if message.at is not None:
                     dates = [min([message.at, *dates])]
-                self._author(message)
+                author = self._author(message)
+                if author is not None and not author.bot and not channel.members and not self._is_note(message):
+                    self._authors.setdefault(channel.id, {})[author.id] = None
                 if message.thread_ts is not None and message.thread_ts != message.ts:
                     threads.add(str(message.thread_ts))
             for message in self._all(folder) if threads else ():
                 author = self._author(message)
                 if author is not None and str(message.ts) in threads:
-                    self._threads[channel, str(message.ts)] = author.id
+                    self._threads[channel.id, str(message.ts)] = author.id
         except NotUnderstood as error:
             self._damaged[folder] = str(error)
             return None
         return dates[0] if dates else None
 
     def _all(self, folder: str) -> Iterator[_Message]:
-        for day in self._days.get(folder, ()):
+        for day in self._days[folder]:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
@@ -214,7 +251,10 @@ class Slack:
     def _count_left(self) -> None:
         claimed = set(self._folders.values())
         for folder, days in self._days.items():
-            if folder not in claimed:
+            if folder in self._shared:
+                channels = ", ".join(dict.fromkeys(self._shared[folder]))
+                self.left[f"days of a folder that could be of several channels: {folder} ({channels})"] += len(days)
+            elif folder not in claimed:
                 self.left[f"days of a folder that belongs to no channel: {folder}"] += len(days)
         for folder, error in self._damaged.items():
             self.left[f"chats ({folder}: {error})"] += 1
@@ -222,6 +262,11 @@ class Slack:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
     def _members(self, channel: _Channel) -> list[str]:
+        """Give the members of a channel; its creator and authors where none are listed, as in an archived one."""
+        if not channel.members:
+            creator = self._people.get(channel.creator or "")
+            founder = [creator.id] if creator is not None else []
+            return list(dict.fromkeys((*founder, *self._authors.get(channel.id, ()))))
         known = (self._people[one].id for one in channel.members or () if one in self._people)
         return list(dict.fromkeys(known))
 
@@ -232,12 +277,13 @@ class Slack:
     def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
-            if self._folders[channel.id] in self._damaged:
+            if self._folders.get(channel.id) in self._damaged:
                 continue
             members = self._members(channel)
             if not members:
                 self.left["channels without people"] += 1
                 continue
+            self.left[UNKNOWN_MEMBERS] += len({one for one in channel.members or () if one} - self._people.keys())
             # Its creator may have left it, and is no member then.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
@@ -246,11 +292,13 @@ class Slack:
                 chat, fit_id(chat, set()), name, "group", None, founder, [], members, moment(channel.created)
             )
         for dialog in self._dialogs:
-            folder = self._folders[dialog.id]
-            if folder in self._damaged or folder not in self._days:
+            folder = self._folders.get(dialog.id)
+            if folder is None or folder in self._damaged:
                 continue
             people = self._members(dialog)
-            if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
+            # Where no members are listed, one author may have written to somebody who never answered.
+            expected = len(set(dialog.members)) if dialog.members else 2
+            if len(people) not in (1, 2) or len(people) < expected:
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
             yield SourceChat(
@@ -264,8 +312,8 @@ class Slack:
         yield from heapq.merge(*streams, key=lambda message: message.at)
 
     def _channel(self, chat: str, channel: _Channel) -> Iterator[SourceMessage]:
-        folder = self._folders[channel.id]
-        if folder in self._damaged:
+        folder = self._folders.get(channel.id)
+        if folder is None or folder in self._damaged:
             return
         before = self.start
         for message in self._all(folder):

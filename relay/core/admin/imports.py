@@ -23,7 +23,7 @@ from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.ids import new_chat_id
-from relay.keys import NO_CHAT, ChatKey, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
@@ -326,7 +326,7 @@ class Import:
                     said_at=message.at,
                     text=message.text,
                     attachments=message.attachments,
-                    reply_to=self._original(message.reply_to),
+                    reply_to=self._answered(message.reply_to),
                 )
             case _:
                 original = self._original(message.original)
@@ -349,24 +349,45 @@ class Import:
             raise RelayError.no_user(user_id)
         return user
 
+    def _answered(self, reference: control.MessageReference | None) -> commands.Original | None:
+        """Name the message that a reply answers; nobody's where its author is not here, so that it counts as lost."""
+        if reference is None:
+            return None
+        return self._original(reference) or commands.Original(NO_USER, reference.client_message_id)
+
     def _original(self, reference: control.MessageReference | None) -> commands.Original | None:
         user = self._state.user(reference.sender) if reference is not None else None
         return None if reference is None or user is None else commands.Original(user.key, reference.client_message_id)
 
     async def _look_up(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
-        """Look up which messages are here already."""
+        """Look up which messages are here already, and of the others whether the messages are that they answer."""
         keys: list[int | None] = []
+        answered: list[int | None] = []
         for message in messages:
             user = self._state.user(message.sender)
             chat = self._find(message.chat, message.participants)
             here = user is not None and chat is not None and message.kind != "clear"
             keys.append(client_key(chat.key, user.key, message.client_message_id) if here else None)  # type: ignore[union-attr]
-        facts = await self._log.client_keys([key for key in keys if key is not None])
-        found = [None if key is None else facts[ClientKey(key)] for key in keys]
-        return [
-            control.MessageImportResult(message_id=one.message_id if one is not None else 0, added=one is None)
-            for one in found
-        ]
+            original = self._answered(message.reply_to)
+            if chat is None or original is None:
+                answered.append(None)
+            else:
+                answered.append(client_key(chat.key, original.author, original.client_id))
+        facts = await self._log.client_keys([key for key in (*keys, *answered) if key is not None])
+        results = []
+        for message, key, answers in zip(messages, keys, answered, strict=True):
+            known = None if key is None else facts[ClientKey(key)]
+            original = None if answers is None else facts[ClientKey(answers)]
+            # Retention leaves nothing of a message that could be answered.
+            lost = message.reply_to is not None and (original is None or not original.client_id)
+            results.append(
+                control.MessageImportResult(
+                    message_id=known.message_id if known is not None else 0,
+                    added=known is None,
+                    reply_lost=known is None and lost,
+                )
+            )
+        return results
 
     async def end_import(self, _request: control.Empty) -> control.Empty:
         """Mark the imported messages as read for everybody who had nothing else unread."""
