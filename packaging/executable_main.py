@@ -51,7 +51,7 @@ def fitting_machine() -> str:
     return machine
 
 
-def candidates() -> list:
+def candidates() -> "list[str]":
     """List directories to unpack to, the best first."""
     chosen = os.environ.pop(VARIABLE, None)
     if chosen:

@@ -44,7 +44,7 @@ class Chat:
             {"type": "request", "id": request_id, "timestamp": now(), "payloadType": name, "payload": payload}
         )
         while True:
-            message = json.loads(await self.socket.get_message())
+            message: dict[str, Any] = json.loads(await self.socket.get_message())
             if message.get("type") == "response" and message["id"] == request_id:
                 return message
 
@@ -144,6 +144,7 @@ class Conversation:
         error = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
+        assert isinstance(error, trio_websocket.ConnectionClosed)
         return str(error.reason.code) if error.reason else "none"
 
     async def write(self, chat: Chat) -> None:

@@ -29,6 +29,7 @@ from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
+from relay.store.files.disk_full import is_full
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def _no_room(admin: Admin) -> RelayError:
 
 
 def _store_failed(admin: Admin, error: sqlite3.Error) -> RelayError:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return _full(admin)
     logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
     return RelayError(

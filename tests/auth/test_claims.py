@@ -3,10 +3,12 @@
 import logging
 import socket
 import struct
+from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from trio.testing import MockClock
 
 from relay.client import connect
 from relay.core.auth import failures
@@ -17,16 +19,17 @@ from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpResponse
 from relay.net.http.static import StaticFiles
+from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.hostnames import same_origin, split_host
 from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
-from relay.protocol import control, requests
+from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
 
 
-async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path):
+async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))
@@ -45,7 +48,7 @@ async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path):
     assert program.status_code == 200
 
 
-async def test_a_revoked_bearer_switches_nothing_off(tmp_path):
+async def test_a_revoked_bearer_switches_nothing_off(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         await relay.ask("device.revokeAll", control.RevokeDevices(user_id="alarm"))
@@ -58,7 +61,7 @@ async def test_a_revoked_bearer_switches_nothing_off(tmp_path):
     ["evil.example", "localhost@evil.example", "evil.example@localhost", "localhost/x", "localhost#", "localhost?x=",
      "localhost:80:80", "localhost\\", "127.0.0.1.evil.example", "2130706433", "[::1]evil.example", "local host"],
 )  # fmt: skip
-async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path, host):
+async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path: Path, host: str) -> None:
     async with http_relay(tmp_path) as relay:
         request = f"GET /session HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         answer = await read_all(await relay.raw(request.encode()))
@@ -76,11 +79,11 @@ async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path, host):
         ("[::1]x", ""),
     ],
 )
-def test_what_a_host_header_names(host, name):
+def test_what_a_host_header_names(host: str, name: str) -> None:
     assert split_host(host)[0] == name
 
 
-async def test_a_target_for_another_host_is_refused_and_one_for_this_is_served(tmp_path):
+async def test_a_target_for_another_host_is_refused_and_one_for_this_is_served(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         answers = [
             await read_all(
@@ -95,7 +98,7 @@ async def test_a_target_for_another_host_is_refused_and_one_for_this_is_served(t
     assert [answer.split()[1] for answer in answers] == [b"200", b"400", b"421"]
 
 
-async def test_a_length_said_twice_ends_the_connection(tmp_path):
+async def test_a_length_said_twice_ends_the_connection(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         smuggled = (
             f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -106,7 +109,7 @@ async def test_a_length_said_twice_ends_the_connection(tmp_path):
     assert answer.startswith(b"HTTP/1.1 400")
 
 
-async def test_two_origins_are_refused_whichever_comes_last(tmp_path):
+async def test_two_origins_are_refused_whichever_comes_last(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         stream = await upgrade(
@@ -118,7 +121,7 @@ async def test_two_origins_are_refused_whichever_comes_last(tmp_path):
         assert (await read_all(stream)).startswith(b"HTTP/1.1 400")
 
 
-async def test_a_cookie_in_two_headers_is_read(tmp_path):
+async def test_a_cookie_in_two_headers_is_read(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         request = f"GET /session HTTP/1.1\r\nHost: {relay.host}\r\nCookie: a=b\r\nCookie: relay_session={token}\r\n"
@@ -126,13 +129,13 @@ async def test_a_cookie_in_two_headers_is_read(tmp_path):
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_under_tls_a_page_of_plain_http_is_a_strange_one():
+def test_under_tls_a_page_of_plain_http_is_a_strange_one() -> None:
     assert same_origin("https://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay", "relay:443", secure=True)
 
 
-async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path):
+async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path: Path) -> None:
     settings = Settings(http=HttpSection(public_url="https://chat.example.org", hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         token = await relay.user("anna")
@@ -144,7 +147,7 @@ async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path
     assert page.headers["strict-transport-security"] == "max-age=31536000"
 
 
-async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path):
+async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path: Path) -> None:
     settings = Settings(http=HttpSection(public_url="https://Chat.example.org"))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         ours = await browser.get("/", headers={"Host": "chat.example.org"})
@@ -152,7 +155,7 @@ async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path)
     assert (ours.status_code, strange.status_code) == (200, 421)
 
 
-async def test_a_cookie_is_kept_past_the_proxy_without_tls(tmp_path):
+async def test_a_cookie_is_kept_past_the_proxy_without_tls(tmp_path: Path) -> None:
     # stonith404/pingvin-share#618: the sign-in page again and again, and a spent invite.
     settings = Settings(http=HttpSection(public_url="https://chat.example.org"))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
@@ -174,13 +177,13 @@ async def test_a_cookie_is_kept_past_the_proxy_without_tls(tmp_path):
     "header",
     ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "x-forwarded-proto", "CF-Connecting-IP"],
 )
-async def test_metrics_are_not_for_those_whom_a_proxy_asks_for(tmp_path, header):
+async def test_metrics_are_not_for_those_whom_a_proxy_asks_for(tmp_path: Path, header: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert (await browser.get("/metrics")).status_code == 200
         assert (await browser.get("/metrics", headers={header: "x"})).status_code == 403
 
 
-async def test_metrics_are_not_for_a_name_that_only_others_use(tmp_path):
+async def test_metrics_are_not_for_a_name_that_only_others_use(tmp_path: Path) -> None:
     settings = Settings(http=HttpSection(hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         assert (await browser.get("/metrics", headers={"Host": "chat.example.org"})).status_code == 403
@@ -201,16 +204,16 @@ async def test_metrics_are_not_for_a_name_that_only_others_use(tmp_path):
         ("local", "198.51.100.9", "198.51.100.9"),
     ],
 )
-def test_whose_address_counts_behind_proxies(peer, forwarded, address):
+def test_whose_address_counts_behind_proxies(peer: str, forwarded: str, address: str) -> None:
     assert client_address(peer, forwarded, Networks(["127.0.0.1", "10.9.0.0/16", "local"])) == address
 
 
-def test_headers_show_that_a_proxy_passed_a_request_on():
+def test_headers_show_that_a_proxy_passed_a_request_on() -> None:
     assert was_forwarded([b"x-forwarded-anything"])
     assert not was_forwarded([b"host", b"x-forward", b"accept"])
 
 
-async def test_one_visitor_behind_a_trusted_proxy_does_not_lock_out_others(tmp_path):
+async def test_one_visitor_behind_a_trusted_proxy_does_not_lock_out_others(tmp_path: Path) -> None:
     async def guess(browser: httpx.AsyncClient, address: str) -> int:
         body = {"userId": "anna", "password": "a wrong one"}
         return (await browser.post("/session", json=body, headers={"X-Forwarded-For": address})).status_code
@@ -229,7 +232,7 @@ async def test_one_visitor_behind_a_trusted_proxy_does_not_lock_out_others(tmp_p
 # Cookies and headers.
 
 
-async def test_signing_out_has_the_browser_forget_what_it_kept(tmp_path):
+async def test_signing_out_has_the_browser_forget_what_it_kept(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
         page = await browser.get("/")
@@ -239,7 +242,7 @@ async def test_signing_out_has_the_browser_forget_what_it_kept(tmp_path):
     assert "strict-transport-security" not in page.headers
 
 
-async def test_a_cookie_from_before_tls_is_exchanged_and_never_goes_before_the_new_one(tmp_path):
+async def test_a_cookie_from_before_tls_is_exchanged_and_never_goes_before_the_new_one(tmp_path: Path) -> None:
     settings = Settings(http=HttpSection(public_url="https://chat.example.org", hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         old, other = await relay.user("anna"), await relay.user("eve")
@@ -270,7 +273,7 @@ async def rest_of(stream: trio.SocketStream) -> int:
     raise AssertionError("it ended as if it were whole")
 
 
-async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path):
+async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path: Path) -> None:
     size = 30 * 2**20
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
@@ -286,13 +289,13 @@ async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path):
     assert got < size - 4 * 2**20
 
 
-async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path):
+async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -> None:
     size = 30 * 2**20
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
-            group = await socket.request(
+            group: objects.Chat = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
@@ -309,7 +312,7 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["revoked", "disabled"])
-async def test_an_upload_ends_with_its_device(tmp_path, how):
+async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
@@ -323,11 +326,15 @@ async def test_an_upload_ends_with_its_device(tmp_path, how):
         with trio.fail_after(5):
             answer = await stream.receive_some(65_536)
         await stream.aclose()
-        assert relay.relay.state.user("anna").stored == 0
+        user = relay.relay.state.user("anna")
+        assert user is not None
+        assert user.stored == 0
     assert answer.startswith(b"HTTP/1.1 401")
 
 
-async def test_a_chunked_upload_that_sends_heads_only_is_let_go(tmp_path, monkeypatch):
+async def test_a_chunked_upload_that_sends_heads_only_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http, "BODY_SECONDS", 0.5)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -344,17 +351,16 @@ async def test_a_chunked_upload_that_sends_heads_only_is_let_go(tmp_path, monkey
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-class Trickle:
+class Trickle(SocketTransport):
     """A transport whose other end takes a byte every ten seconds."""
 
-    peer = "memory"
-    broken = False
-    payer = None
-
     def __init__(self) -> None:
+        self.peer = "memory"
+        self.broken = False
+        self.payer = None
         self.discarded = False
 
-    async def send_some(self, _data: memoryview) -> int:
+    async def send_some(self, _data: bytes | memoryview) -> int:
         await trio.sleep(10)
         return 1
 
@@ -362,7 +368,7 @@ class Trickle:
         self.discarded = True
 
 
-async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock):
+async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock: MockClock) -> None:
     transport = Trickle()
     connection = http.HttpConnection(transport, IdleConnections())
     with pytest.raises(http.Disconnected), trio.fail_after(2 * http.SEND_SECONDS):
@@ -370,7 +376,9 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
     assert transport.discarded
 
 
-async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path, monkeypatch):
+async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(places, "ANONYMOUS_EACH", 4)
     monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
@@ -386,7 +394,7 @@ async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_o
     assert held == 4
 
 
-async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path, monkeypatch):
+async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
 
     def answer(pages: StaticFiles, request: HttpRequest) -> HttpResponse:
@@ -412,7 +420,7 @@ async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path, monkeyp
 # Failed sign-ins are seen.
 
 
-async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
+async def test_failed_sign_ins_are_logged_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.user("anna")
         with caplog.at_level(logging.WARNING):
@@ -431,7 +439,9 @@ async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
     assert status.sign_in_failures == 3
 
 
-async def test_a_refused_invite_of_a_disabled_user_is_logged_with_their_id(tmp_path, caplog):
+async def test_a_refused_invite_of_a_disabled_user_is_logged_with_their_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.user("anna")
         code = await relay.invite("anna")
@@ -441,7 +451,7 @@ async def test_a_refused_invite_of_a_disabled_user_is_logged_with_their_id(tmp_p
     assert caplog.messages == ["sign-in failed from 127.0.0.1: an invite that lets nobody in, for user anna"]
 
 
-def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
+def test_many_failed_sign_ins_do_not_fill_the_log(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
     async def fail() -> None:
         counted = failures.FailedSignIns()
         for _ in range(1_000):
@@ -458,7 +468,7 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
 # Devices that nobody uses.
 
 
-async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
+async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay, relay.browser() as browser:
@@ -475,7 +485,7 @@ async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
         assert (await status(used), await status(unused)) == (200, 401)
 
 
-async def test_that_a_device_was_there_outlives_a_restart(tmp_path):
+async def test_that_a_device_was_there_outlives_a_restart(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay:
@@ -491,7 +501,7 @@ async def test_that_a_device_was_there_outlives_a_restart(tmp_path):
     assert answer.status_code == 200
 
 
-async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path):
+async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path: Path) -> None:
     from relay.settings import Loaded, WrongSettings
 
     file = tmp_path / "relay.toml"
@@ -500,8 +510,8 @@ async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path):
         Loaded(file, options={}, environment={})
 
 
-def test_the_kernel_buffers_little_before_sign_in():
-    class Nobody:
+def test_the_kernel_buffers_little_before_sign_in() -> None:
+    class Nobody(Readiness):
         def watch(self, *_what: object) -> None:
             pass
 

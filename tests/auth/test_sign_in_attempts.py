@@ -1,5 +1,7 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
+from pathlib import Path
+
 import pytest
 
 from relay.core.auth.throttle import (
@@ -21,31 +23,31 @@ def after(times: int, attempts: Throttle, who: str = "a", now: float = 0.0) -> f
     return attempts.wait(who, now)
 
 
-def test_a_few_failures_cost_nothing():
+def test_a_few_failures_cost_nothing() -> None:
     assert after(FREE_FAILURES - 1, Throttle(900)) == 0
 
 
-def test_each_further_failure_doubles_the_wait_up_to_the_longest():
+def test_each_further_failure_doubles_the_wait_up_to_the_longest() -> None:
     attempts = Throttle(60)
     after(FREE_FAILURES - 1, attempts)
     waits = [after(1, attempts) for _ in range(9)]
     assert waits == [FIRST_WAIT_SECONDS, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_the_wait_runs_out():
+def test_the_wait_runs_out() -> None:
     attempts = Throttle(900)
     wait = after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("a", wait - 0.5) == 0.5
     assert attempts.wait("a", wait) == 0
 
 
-def test_failures_of_one_key_do_not_count_for_another():
+def test_failures_of_one_key_do_not_count_for_another() -> None:
     attempts = Throttle(900)
     after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("b", 0) == 0
 
 
-def test_success_and_time_forget():
+def test_success_and_time_forget() -> None:
     attempts = Throttle(900)
     after(FREE_FAILURES + 3, attempts)
     attempts.succeeded("a")
@@ -54,7 +56,7 @@ def test_success_and_time_forget():
     assert after(1, attempts, now=FORGET_SECONDS + 1) == 0
 
 
-def test_a_failure_that_was_counted_too_early_is_taken_back():
+def test_a_failure_that_was_counted_too_early_is_taken_back() -> None:
     attempts = Throttle(900)
     after(FREE_FAILURES, attempts)
     attempts.forgive("a")
@@ -62,14 +64,14 @@ def test_a_failure_that_was_counted_too_early_is_taken_back():
     attempts.forgive("nobody")
 
 
-def test_any_number_of_guessers_costs_no_more_memory():
+def test_any_number_of_guessers_costs_no_more_memory() -> None:
     attempts = Throttle(900, kept=100)
     for number in range(10_000):
         attempts.failed(f"10.0.{number >> 8}.{number & 255}", 0)
     assert len(attempts) == 100
 
 
-def test_a_network_of_ipv6_counts_as_one():
+def test_a_network_of_ipv6_counts_as_one() -> None:
     assert rate_limit_key("2001:db8:1:2:3:4:5:6") == rate_limit_key("2001:db8:1:2::9")
     assert rate_limit_key("2001:db8:1:2::9") != rate_limit_key("2001:db8:1:3::9")
     assert rate_limit_key("fe80::1%eth0") == "fe80::"
@@ -77,7 +79,7 @@ def test_a_network_of_ipv6_counts_as_one():
     assert rate_limit_key("local") == "local"
 
 
-async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path):
+async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path: Path) -> None:
     # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
     near = 20
     async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True))) as relay:
@@ -99,13 +101,13 @@ async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_wit
         assert (await come("192.0.2.1")).startswith("Guest")
 
 
-def test_failures_are_forgiven_one_by_one_as_time_goes_on():
+def test_failures_are_forgiven_one_by_one_as_time_goes_on() -> None:
     attempts = Throttle(60)
     assert after(FREE_FAILURES + 5, attempts) == 32
     assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4
 
 
-async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path):
+async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path: Path) -> None:
     settings = Settings(auth=AuthSection(open=True))
     async with open_relay(tmp_path, settings=settings) as relay:
         signing_in = relay.service.signing_in

@@ -1,15 +1,19 @@
 """Coming in over HTTP: invites, the cookie and what it is good for, and going out again."""
 
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
 
 from relay.core.auth.throttle import FREE_FAILURES
-from relay.protocol import control, requests
+from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
-from tests.support.http_relay import close_code, http_relay, upgrade
+from tests.support.http_relay import HttpRelay, close_code, http_relay, upgrade
 
 
-async def signed_in(relay, user_id: str = "anna", **what) -> httpx.AsyncClient:
+async def signed_in(relay: HttpRelay, user_id: str = "anna", **what: Any) -> httpx.AsyncClient:
     """Give a browser that has used an invite."""
     browser = relay.browser()
     code = await relay.invite(user_id, new=True, **what)
@@ -18,7 +22,7 @@ async def signed_in(relay, user_id: str = "anna", **what) -> httpx.AsyncClient:
     return browser
 
 
-async def test_an_invite_signs_in_once(tmp_path):
+async def test_an_invite_signs_in_once(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser, relay.browser() as other:
         code = await relay.invite("anna", new=True, name="Anna")
         nobody = await browser.get("/session")
@@ -39,7 +43,7 @@ async def test_an_invite_signs_in_once(tmp_path):
     assert used.json()["error"]["code"] == "unauthorized"
 
 
-async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path):
+async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         code = await relay.invite("anna", new=True)
@@ -53,7 +57,7 @@ async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path):
         assert "set-cookie" not in answer.headers
 
 
-async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path):
+async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         now += 30 * 86_400_000
@@ -63,7 +67,7 @@ async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path)
         assert (await browser.post("/session", json={"invite": code})).status_code == 200
 
 
-async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path):
+async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         first, second = await relay.invite("anna", new=True), await relay.invite("anna")
         async with relay.browser() as browser:
@@ -73,7 +77,7 @@ async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path):
         assert (await browser.post("/session", json={"invite": second})).status_code == 200
 
 
-async def test_no_code_and_no_token_is_in_the_store(tmp_path):
+async def test_no_code_and_no_token_is_in_the_store(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         code = await relay.invite("anna", new=True)
         token = (await browser.post("/session", json={"invite": code})).json()["token"]
@@ -83,7 +87,7 @@ async def test_no_code_and_no_token_is_in_the_store(tmp_path):
     assert token.encode() not in stored
 
 
-async def test_an_invite_lands_in_its_group(tmp_path):
+async def test_an_invite_lands_in_its_group(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await relay.user("boss")
         group = await relay.ask("chat.create", control.MakeChat(name="All", owner="boss"))
@@ -91,16 +95,18 @@ async def test_an_invite_lands_in_its_group(tmp_path):
         async with relay.browser() as browser:
             answer = await browser.post("/session", json={"invite": code})
             async with relay.socket(answer.json()["token"]) as socket:
-                chats = await socket.request("chats", requests.Nothing())
+                chats: list[objects.ChatListItem] = await socket.request("chats", requests.Nothing())
     assert answer.json()["chatId"] == group.id
     assert [chat.id for chat in chats] == [group.id]
 
 
-async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path):
+async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("boss", admin=True)
         async with relay.socket(token) as socket:
-            invitation = await socket.request("invite", requests.Invite(name="Zoë Ødegård", chat_id="boss"))
+            invitation: requests.Invitation = await socket.request(
+                "invite", requests.Invite(name="Zoë Ødegård", chat_id="boss")
+            )
             assert len(relay.relay.state.users) == 1
         async with relay.browser() as browser:
             answer = (await browser.post("/session", json={"invite": invitation.code})).json()
@@ -113,21 +119,25 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path):
     assert known["userId"] == "Zoe.degard"
 
 
-async def test_only_admins_invite(tmp_path):
+async def test_only_admins_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
-        with pytest.raises(Exception, match="admins") as refused:
+        with pytest.raises(RelayError, match="admins") as refused:
             await socket.request("invite", requests.Invite(name="Ben"))
     assert refused.value.error.code == "forbidden"
 
 
-async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
+async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss = await relay.user("boss", admin=True)
         await relay.user("anna", name="Anna Berg")
         async with relay.socket(boss) as socket:
-            crew = await socket.request("createChat", requests.CreateChat(type="group", name="Crew", participants=[]))
-            known = await socket.request("invite", requests.Invite(user_id="anna", chat_id=crew.chat_id))
-            unknown = await socket.request("invite", requests.Invite(name="Ben"))
+            crew: objects.Chat = await socket.request(
+                "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
+            )
+            known: requests.Invitation = await socket.request(
+                "invite", requests.Invite(user_id="anna", chat_id=crew.chat_id)
+            )
+            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
         anna = (await browser.post("/session", json={"invite": known.code})).json()
         ben = (await browser.post("/session", json={"invite": unknown.code})).json()
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
@@ -135,31 +145,40 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
     assert (ben["userId"], ben.get("chatId")) == ("Ben", None)
 
 
-@pytest.mark.parametrize("change", [{"disabled": True}, {"removed": True}, {"admin": False}])
-async def test_an_invite_ends_with_its_makers_right(tmp_path, change):
+@pytest.mark.parametrize(
+    "change",
+    [
+        control.ChangeUser(id="boss", disabled=True),
+        control.ChangeUser(id="boss", removed=True),
+        control.ChangeUser(id="boss", admin=False),
+    ],
+)
+async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: control.ChangeUser) -> None:
     # zulip/zulip#20768.
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss = await relay.user("boss", admin=True)
         await relay.user("anna")
         async with relay.socket(boss) as socket:
-            known = await socket.request("invite", requests.Invite(user_id="anna"))
-            unknown = await socket.request("invite", requests.Invite(name="Ben"))
-        await relay.ask("user.change", control.ChangeUser(id="boss", **change))
+            known: requests.Invitation = await socket.request("invite", requests.Invite(user_id="anna"))
+            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
+        await relay.ask("user.change", change)
         answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
     assert [answer.status_code for answer in answers] == [401, 401]
     assert "may not invite any more" in answers[0].text
 
 
-async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path):
+async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
         async with relay.socket(anna) as owner, relay.socket(boss) as socket:
-            crew = await owner.request(
+            crew: objects.Chat = await owner.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
             )
             await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
-            invitation = await socket.request("invite", requests.Invite(name="Ben", chat_id=crew.chat_id))
+            invitation: requests.Invitation = await socket.request(
+                "invite", requests.Invite(name="Ben", chat_id=crew.chat_id)
+            )
             await owner.request(
                 "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
             )
@@ -170,7 +189,7 @@ async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path
 
 
 @pytest.mark.parametrize("change", ["all", "password"])
-async def test_signing_out_everywhere_ends_older_invites(tmp_path, change):
+async def test_signing_out_everywhere_ends_older_invites(tmp_path: Path, change: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.user("anna")
         older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)
@@ -184,7 +203,7 @@ async def test_signing_out_everywhere_ends_older_invites(tmp_path, change):
     assert [answer.status_code for answer in answers] == [401, 200, 200]
 
 
-async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path):
+async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         token = browser.cookies["relay_session"]
@@ -200,7 +219,7 @@ async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path):
     assert gone.status_code == 401
 
 
-async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_path):
+async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, ben = await signed_in(relay, "anna"), await signed_in(relay, "ben")
         await relay.ask("user.change", control.ChangeUser(id="anna", removed=True))
@@ -214,7 +233,7 @@ async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_pat
     assert back.status_code == 200
 
 
-async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tmp_path):
+async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         cookie = ("Cookie", f"other=1; relay_session={browser.cookies['relay_session']}")
@@ -232,7 +251,7 @@ async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tm
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
-async def test_a_strange_page_changes_nothing(tmp_path, origin):
+async def test_a_strange_page_changes_nothing(tmp_path: Path, origin: str | None) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         del browser.headers["Origin"]
@@ -244,13 +263,13 @@ async def test_a_strange_page_changes_nothing(tmp_path, origin):
     assert still.status_code == 200
 
 
-async def test_nobody_picks_a_name_unless_the_relay_is_open(tmp_path):
+async def test_nobody_picks_a_name_unless_the_relay_is_open(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         answer = await browser.post("/session", json={"name": "Anna"})
     assert answer.status_code == 403
 
 
-async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path):
+async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         ways = (await browser.get("/session")).json()["signIn"]
         anna = await browser.post("/session", json={"name": " Anna  Bö "})
@@ -266,7 +285,7 @@ async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path):
     assert chinese.json()["userId"] == "guest"
 
 
-async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_path):
+async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         token = await relay.user("other")
@@ -277,7 +296,8 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
             await upgrade(relay, cookie, ("Origin", relay.url)) as raw,
         ):
             await raw.receive_some()
-            devices = {one.label: one for one in await socket.request("devices", requests.Nothing())}
+            listed: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
+            devices = {one.label: one for one in listed}
             assert devices.keys() == {"Test · here", "bot"}
             assert devices["bot"].current
             assert not devices["Test · here"].current
@@ -289,14 +309,14 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
                     await stranger.request("revokeDevice", requests.RevokeDevice(device_id=phone))
             await socket.request("revokeDevice", requests.RevokeDevice(device_id=phone))
             assert await close_code(raw) == 4401
-            left = await socket.request("devices", requests.Nothing())
+            left: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
         gone = await browser.get("/session")
         await browser.aclose()
     assert [one.label for one in left] == ["bot"]
     assert gone.status_code == 401
 
 
-async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path):
+async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         statuses = [
             (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)

@@ -1,7 +1,10 @@
 """Signing in by a password: it works, it is not kept, and guessing it is slow and stalls nobody."""
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -11,11 +14,11 @@ from relay.core.auth.sign_in import ADDRESS_FREE_FAILURES
 from relay.core.auth.throttle import FREE_FAILURES
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from tests.support.http_relay import http_relay
+from tests.support.http_relay import HttpRelay, http_relay
 
 
 @pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch):
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     monkeypatch.setattr(passwords, "PASSES", 1)
     passwords._hasher.cache_clear()
@@ -25,16 +28,16 @@ def _cheap_hashes(monkeypatch):
     passwords._nobodys_hash.cache_clear()
 
 
-async def with_password(relay, user_id: str = "anna", password: str = "correct horse") -> None:
+async def with_password(relay: HttpRelay, user_id: str = "anna", password: str = "correct horse") -> None:
     await relay.user(user_id)
     await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
 
 
-async def sign_in(browser, user_id: str, password: str):
+async def sign_in(browser: httpx.AsyncClient, user_id: str, password: str) -> httpx.Response:
     return await browser.post("/session", json={"userId": user_id, "password": password})
 
 
-async def test_a_password_signs_in_until_it_is_taken_away(tmp_path):
+async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         right = await sign_in(browser, "anna", "correct horse")
@@ -49,7 +52,9 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path):
 
 @pytest.mark.parametrize("chosen", ["pässwörterlich", "pa\u0308sswo\u0308rterlich", "\uff50ässwörterlich"])
 @pytest.mark.parametrize("typed", ["pässwörterlich", "pa\u0308sswo\u0308rterlich"])
-async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(tmp_path, chosen, typed):
+async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(
+    tmp_path: Path, chosen: str, typed: str
+) -> None:
     # matrix-org/synapse#3306, mattermost/mattermost#36877.
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay, password=chosen)
@@ -57,7 +62,7 @@ async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(tmp_
         assert (await sign_in(browser, "anna", "passworterlich")).status_code == 401
 
 
-async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path):
+async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path: Path) -> None:
     typed = "pa\u0308sswo\u0308rterlich"
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
@@ -66,7 +71,7 @@ async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tm
 
 
 @pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
-async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
+async def test_an_id_is_found_however_a_phone_writes_it(tmp_path: Path, typed: str) -> None:
     # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
@@ -80,14 +85,14 @@ async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
 
 @pytest.mark.parametrize("user", ["müller", "mu\u0308ller"])
 @pytest.mark.parametrize("typed", ["müller", "mu\u0308ller", "MÜLLER", "\uff4düller"])
-async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path, user, typed):
+async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path: Path, user: str, typed: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay, user)
         answer = await sign_in(browser, typed, "correct horse")
     assert answer.json().get("userId") == user
 
 
-async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path):
+async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay, "anna")
         await with_password(relay, "Anna", "battery staple")
@@ -96,7 +101,7 @@ async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_
     assert (right.json()["userId"], neither.status_code) == ("Anna", 401)
 
 
-async def test_nobody_learns_who_exists(tmp_path):
+async def test_nobody_learns_who_exists(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.user("ben")
@@ -104,7 +109,7 @@ async def test_nobody_learns_who_exists(tmp_path):
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
 
 
-async def test_a_password_is_not_in_the_store(tmp_path):
+async def test_a_password_is_not_in_the_store(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
@@ -114,14 +119,14 @@ async def test_a_password_is_not_in_the_store(tmp_path):
     assert b"correct horse" not in stored
 
 
-async def test_a_disabled_user_does_not_get_in_by_password(tmp_path):
+async def test_a_disabled_user_does_not_get_in_by_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
         assert (await sign_in(browser, "anna", "correct horse")).status_code == 401
 
 
-async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path):
+async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         for _ in range(FREE_FAILURES):
@@ -138,7 +143,7 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path)
     assert other.status_code == 401
 
 
-async def test_right_passwords_never_count_as_guesses(tmp_path):
+async def test_right_passwords_never_count_as_guesses(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE_FAILURES + 2)]
@@ -148,7 +153,7 @@ async def test_right_passwords_never_count_as_guesses(tmp_path):
     assert wrong == [401] * FREE_FAILURES + [429]
 
 
-async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
+async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = [
@@ -160,7 +165,7 @@ async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
     assert right.status_code == 429
 
 
-async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path):
+async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await with_password(relay, "ben")
@@ -176,7 +181,7 @@ async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_pat
     assert (invited.status_code, right.status_code) == (200, 200)
 
 
-async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):
+async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = []
@@ -191,7 +196,7 @@ async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):
     assert statuses.count(429) == 30 - FREE_FAILURES
 
 
-async def test_hashing_does_not_stall_the_loop(monkeypatch):
+async def test_hashing_does_not_stall_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow() -> str:
         time.sleep(0.3)
         return ""
@@ -206,7 +211,7 @@ async def test_hashing_does_not_stall_the_loop(monkeypatch):
         assert hashes._limiter.borrowed_tokens == 1
 
 
-async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
+async def test_too_many_hashes_at_once_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "MAX_WAITING", 2)
     hashes, refused = Passwords(), []
 
@@ -222,7 +227,7 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
     assert refused == ["rate_limited"] * 3
 
 
-async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path):
+async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
         signing_in = relay.relay.service.signing_in
@@ -236,7 +241,9 @@ async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_i
         assert refused.value.error.code == "rate_limited"
 
 
-async def test_guesses_at_one_user_lock_out_nobody_else_behind_the_address(tmp_path, monkeypatch):
+async def test_guesses_at_one_user_lock_out_nobody_else_behind_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 0.0)
     async with http_relay(tmp_path) as relay:
         await with_password(relay)

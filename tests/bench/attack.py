@@ -32,8 +32,10 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
-from machine import GENERATOR_CORE
-from under_load import MASK, TREE, Connection, Relay
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.machine import GENERATOR_CORE
+from tests.bench.under_load import MASK, TREE, Connection, Relay
 
 TEXT = "汉" * 65_000
 """195 KB, and a message may have so many characters."""

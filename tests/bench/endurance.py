@@ -37,6 +37,7 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol import codec, control, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request
@@ -75,7 +76,7 @@ async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text(number))
-        relay.log.append(Command(relay.clock(), 1, 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answer)
     await done.wait()
 
 

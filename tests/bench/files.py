@@ -48,7 +48,7 @@ http {{
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int) -> None:
@@ -61,7 +61,7 @@ def wait_for(port: int) -> None:
 
 
 @contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen]:
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -86,7 +86,9 @@ def rate(megabytes: int, run: Callable[[], object], times: int = 5) -> float:
 
 def status(pid: int, field: str) -> float:
     """Read a process's figure in MiB."""
-    return int(re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1_024
+    found = re.search(rf"{field}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1_024
 
 
 @contextmanager
@@ -130,7 +132,12 @@ def compare(file: Path, megabytes: int, scratch: Path) -> None:
         return
     (scratch / "nginx").mkdir()
     with nginx(scratch / "nginx") as url:
-        up_synced = rate(megabytes, lambda: (curl("-H", "Expect:", "-T", str(file), f"{url}/file"), os.sync()))
+
+        def put_and_sync() -> None:
+            curl("-H", "Expect:", "-T", str(file), f"{url}/file")
+            os.sync()
+
+        up_synced = rate(megabytes, put_and_sync)
         up_bare = rate(megabytes, lambda: curl("-H", "Expect:", "-T", str(file), f"{url}/file"))
         down = rate(megabytes, lambda: curl("-o", "/dev/null", f"{url}/file"))
         print(f"nginx  in {up_bare:6.0f} MB/s   out {down:6.0f} MB/s   in and synced {up_synced:.0f} MB/s")

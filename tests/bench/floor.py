@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from generator import TOKEN, Template, text
-from machine import Process
-from under_load import free_port
+from tests.bench.generator import TOKEN, Template, text
+from tests.bench.machine import Process
+from tests.bench.under_load import free_port
 
 
 class Floor:

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -79,9 +80,9 @@ def measure(kind: str, count: int, rounds: int) -> dict[int, tuple[float, float,
             for first in range(1, count + 1, BATCH):
                 some = said[first - 1 : first - 1 + BATCH]
                 for steps, made in stores.items():
-                    spent[steps][0] += cpu(lambda made=made, first=first, some=some: write(made, first, some, 0))
+                    spent[steps][0] += cpu(partial(write, made, first, some, 0))
                     upto = first + len(some) - 1
-                    spent[steps][1] += cpu(lambda made=made, upto=upto: write(made, upto, [], upto))
+                    spent[steps][1] += cpu(partial(write, made, upto, [], upto))
             for steps, made in stores.items():
                 seconds[steps].append((spent[steps][0], spent[steps][1]))
                 made.execute("INSERT INTO search (search) VALUES ('optimize')")

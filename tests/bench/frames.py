@@ -8,12 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
 from wsproto.frame_protocol import FrameProtocol
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from relay.net.websocket.frames import TEXT, Decoder, encode
 from tests.support.client_frames import client_frame
@@ -78,8 +79,8 @@ def main() -> None:
         payload = text(size)
         peer = FrameProtocol(client=False, extensions=[])
         as_text = payload.decode()
-        ns = nanoseconds(lambda payload=payload: encode(TEXT, payload), 1)
-        their_ns = nanoseconds(lambda peer=peer, as_text=as_text: peer.send_data(as_text), 1)
+        ns = nanoseconds(partial(encode, TEXT, payload), 1)
+        their_ns = nanoseconds(partial(peer.send_data, as_text), 1)
         print(f"encode {size:3} B        {ns:8,.0f} {their_ns:8,.0f}")
 
 

@@ -156,9 +156,9 @@ def run(
     if result.refused:
         raise LoadError(f"the server refused {result.refused} messages")
     figures: dict[str, object] = {}
-    for name, _ in _Result._fields_:
+    for name, *_ in _Result._fields_:
         value = getattr(result, name)
         if isinstance(value, _Quantiles):
-            value = {part: round(getattr(value, part), 4) for part, _ in _Quantiles._fields_}
+            value = {part: round(getattr(value, part), 4) for part, *_ in _Quantiles._fields_}
         figures[name] = round(value, 4) if isinstance(value, float) else value
     return figures

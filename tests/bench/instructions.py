@@ -9,14 +9,17 @@ FEATURES with that feature taken out, which says what it costs.
 import argparse
 import re
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import generator
-from generator import RELAY, RELAY_ANSWER
-from under_load import TREE, Connection, Relay, template
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.bench import generator
+from tests.bench.generator import RELAY, RELAY_ANSWER
+from tests.bench.under_load import TREE, Connection, Relay, template
 
 FEW, MANY = 4, 24
 """Messages of each sender in the two runs; of the only sender of a group ten times as many."""
@@ -140,9 +143,9 @@ def say(
     everybody = [*senders, *receivers]
     for one in everybody:
         one.drain(0.2)
-    ports = [[one.fileno() for one in side] for side in (senders, receivers)]
+    sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
     return generator.run(
-        *ports, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True, fan=group, window=8,
+        sending, receiving, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True, fan=group, window=8,
         seconds=600, settle=3, most=messages,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ import random
 import re
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -24,14 +25,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import long_store
 import msgspec
-from endurance import _throughput, frame, free_port, join, served
-from long_store import LOGINS, SAID, SMALL_CHATS
 
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.bench import long_store
+from tests.bench.endurance import _throughput, frame, free_port, join, served
+from tests.bench.long_store import LOGINS, SAID, SMALL_CHATS
 
 FEW = 10_000
 LOOK = 0.002
@@ -82,7 +86,7 @@ class Peer:
             data += self._more()
 
     def _more(self) -> bytes:
-        data = self._socket.recv(262_144)
+        data: bytes = self._socket.recv(262_144)
         assert data, "the relay closed the connection"
         return data
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import trio
-from endurance import free_port, served
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol import control, requests
+from tests.bench.endurance import free_port, served
 
 BATCH = 2_000
 SMALL_CHATS = 31
@@ -122,5 +123,5 @@ async def _say(relay: Relay, to: str, author: int, numbers: range, says: Callabl
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=says(number))
-        relay.log.append(Command(relay.clock(), author, 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(author), 0, request), answer)
     await done.wait()

@@ -17,11 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import generator
-from floor import Floor
-from generator import RELAY, RELAY_ANSWER
-from machine import GENERATOR_CORE, Limits, pin
-from under_load import TREE, Relay, template
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.bench import generator
+from tests.bench.floor import Floor
+from tests.bench.generator import RELAY, RELAY_ANSWER
+from tests.bench.machine import GENERATOR_CORE, Limits, pin
+from tests.bench.under_load import TREE, Relay, template
 
 Figures = dict[str, Any]
 HERE = Path(__file__).resolve().parent
@@ -65,18 +67,19 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
         profile: where py-spy's stacks go, if they are wanted.
         plan: what `generator.run` takes, with connections in place of sockets.
     """
-    assert relay.process is not None
+    process = relay.process
+    assert process is not None
     seconds = plan.pop("seconds")
     senders, receivers, templates = plan.pop("senders"), plan.pop("receivers"), plan.pop("templates")
     everybody = [*senders, *receivers]
     for one in everybody:
         one.drain()
-    ports = [[one.fileno() for one in side] for side in (senders, receivers)]
+    sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
 
     def go(length: float) -> Figures:
         return generator.run(
-            *ports, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True,
-            seconds=length, server=relay.process.pid, **plan,
+            sending, receiving, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True,
+            seconds=length, server=process.pid, **plan,
         )  # fmt: skip
 
     go(1.5)
@@ -86,11 +89,11 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
     if profile is not None:
         spy = subprocess.Popen(
             ["py-spy", "record", "-t", "-F", "-r", "400", "-d", str(int(seconds)), "-f", "raw",
-             "-o", str(profile), "-p", str(relay.process.pid)],
+             "-o", str(profile), "-p", str(process.pid)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(1)
-    before, disk = counts.read(), relay.process.written()
+    before, disk = counts.read(), process.written()
     figures = go(seconds)
     after = counts.read()
     if spy is not None:
@@ -100,8 +103,8 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
         "messages_per_sync": round(complete / max(1, after[0] - before[0]), 2),
         "syncs": after[0] - before[0],
         "written_per_message": round((after[2] - before[2]) / complete),
-        "disk_per_message": round((relay.process.written() - disk) / complete),
-        "rss_kib": relay.process.rss_kib(),
+        "disk_per_message": round((process.written() - disk) / complete),
+        "rss_kib": process.rss_kib(),
     }
     return figures
 
@@ -207,11 +210,11 @@ def floor(_tree: Path, options: argparse.Namespace) -> list[Figures]:
                     server.join(member, "#hall")
             names = ["#hall"] if fan else [f"u{2 * pair + 1}" for pair in range(pairs)]
             plan: dict[str, Any] = {"protocol": generator.TEXT, "fan": fan, "window": 8 if pairs > 1 else 1}
-            sockets = [[one.fileno() for one in side] for side in (senders, receivers)]
+            sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
             templates = [server.template(name) for name in names]
-            generator.run(*sockets, templates, seconds=0.5, **plan)
+            generator.run(sending, receiving, templates, seconds=0.5, **plan)
             figures = generator.run(
-                *sockets, templates, seconds=min(3, options.seconds), server=server.process.pid, **plan
+                sending, receiving, templates, seconds=min(3, options.seconds), server=server.process.pid, **plan
             )
             found.append(figures | rates(what, figures))
     return found

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,11 @@ import trio.testing
 
 import relay as package
 from relay.bench.client import BenchClient, masked
-from relay.bench.generator import Conversation
 from relay.bench.scratch import Scratch
-from relay.bench.work import Load
+from relay.bench.work import Conversation, Load
 from relay.core.delivery import hub as hub_module
 from relay.core.delivery import recent as recent_module
+from relay.core.limits.fairness import Account
 from relay.core.relay import Relay, open_relay
 from relay.net.server import Server
 from relay.net.sockets.transport import ReadHandler
@@ -37,6 +37,7 @@ from relay.net.websocket import frames
 from relay.protocol import control
 from relay.store.log.batch import prepare
 from relay.store.log.schedule import SideWrites
+from relay.store.sqlite.database import Parameters, Rows
 
 MEMBERS = 20
 HERE = Path(__file__).parent
@@ -47,7 +48,7 @@ class Counting:
 
     peer = "memory"
     broken = False
-    payer = None
+    payer: Account | None = None
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[bytes](100)
@@ -64,15 +65,21 @@ class Counting:
             if waiting is not None:
                 await waiting
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         self.writes += 1
         self.sent += data
         return len(data)
 
-    async def send_some(self, data: bytes) -> int:
+    async def send_some(self, data: bytes | memoryview) -> int:
         return self.send_now(data)
 
+    async def send_file(self, _descriptor: int, _offset: int, _count: int) -> int:
+        raise AssertionError("no file is sent")
+
     def grow_buffer(self) -> None:
+        return
+
+    def discard(self) -> None:
         return
 
     def end(self) -> None:
@@ -100,11 +107,11 @@ class Office:
         self.lines = lines
         self.statements = 0
         connection = relay.log._writing
-        execute: Callable[..., Awaitable[Any]] = connection.execute
+        execute = connection.execute
 
-        async def counted(*arguments: Any) -> Any:
+        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
             self.statements += 1
-            return await execute(*arguments)
+            return await execute(sql, parameters, seconds=seconds)
 
         connection.execute = counted  # type: ignore[method-assign]
 
@@ -168,10 +175,10 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
         looked_up = 0
         execute = reading.execute
 
-        async def counted(*arguments: Any) -> Any:
+        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
             nonlocal looked_up
             looked_up += 1
-            return await execute(*arguments)
+            return await execute(sql, parameters, seconds=seconds)
 
         reading.execute = counted  # type: ignore[method-assign]
         sender.say(*(new(number, there.group) for number in range(50)))

@@ -1,21 +1,26 @@
 """However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
 
+import pytest
+
 from relay.core.model import state as state_module
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
+from relay.keys import ChatKey, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
+
+USER = UserKey(1)
 
 
 def busy(chats: int, messages: int) -> State:
     state = State()
-    for key in range(1, chats + 1):
-        state.add_chat(Chat(key=key, id=f"g-{key}", type="group", owner=1), {1: Member(), 2: Member()})
+    for key in map(ChatKey, range(1, chats + 1)):
+        state.add_chat(Chat(key=key, id=f"g-{key}", type="group", owner=USER), {1: Member(), 2: Member()})
     seq = 0
     for message in range(1, messages + 1):
-        for key in range(1, chats + 1):
+        for key in map(ChatKey, range(1, chats + 1)):
             seq += 1
-            state.apply(Entry(seq, kinds.NEW, key, message, 1, 1, seq, client_id=f"c{seq}"))
+            state.apply(Entry(seq, kinds.NEW, key, message, USER, 1, seq, client_id=f"c{seq}"))
     return state
 
 
@@ -23,12 +28,12 @@ def test_a_thousand_busy_chats_all_have_their_tail() -> None:
     assert len(busy(1_000, 3).tails) == 1_000
 
 
-def test_tails_hold_no_more_messages_than_they_may(monkeypatch) -> None:
+def test_tails_hold_no_more_messages_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "TAIL_MESSAGES", 100)
     state = busy(30, 10)
     held = sum(len(tail.messages) for tail in state.tails.values())
     assert held == state._tailed <= 100
     chat, tail = next(iter(state.tails.items()))
     message = next(iter(tail.messages))
-    state.apply(Entry(10_000, kinds.DELETE, chat, 11, 1, 1, 10_000, target=message, extra="1"))
+    state.apply(Entry(10_000, kinds.DELETE, ChatKey(chat), 11, USER, 1, 10_000, target=message, extra="1"))
     assert state._tailed == held - 1

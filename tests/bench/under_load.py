@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from generator import TOKEN, Template, text
-from machine import Process
+from tests.bench.generator import TOKEN, Template, text
+from tests.bench.machine import Process
 
 TREE = Path(__file__).resolve().parents[2]
 START = 120

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from relay.store.backup import archive as backups
-from relay.store.backup import restore
 from relay.store.files import replacing, scratch
 from relay.store.files.lock import locked
 from tests.support.command_line import Ran, done, run, running
@@ -164,7 +163,7 @@ def test_a_disk_that_is_full_during_a_backup_is_named_as_the_targets(
         connection.execute("PRAGMA max_page_count = 1")
         return connection  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(backups.sqlite3, "connect", small)
+    monkeypatch.setattr("relay.store.backup.archive.sqlite3.connect", small)
     file = tmp_path / "backup.tar"
     assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
@@ -231,7 +230,7 @@ def _folder(store: Path) -> None:
     store.mkdir()
 
 
-HELP = {_folder: "see whether its disk is full", _foreign: "Move it away"}
+HELP: dict[Callable[[Path], None], str] = {_folder: "see whether its disk is full", _foreign: "Move it away"}
 """What helps, where it is not first of all a backup."""
 DAMAGES = (_text, _pages, _short, _foreign, _without_log, _folder)
 
@@ -289,8 +288,8 @@ def test_an_empty_file_is_reported_as_a_damaged_store(data: Path, tmp_path: Path
         assert said(run(*command, data=data)).startswith(f"the store in {data} is damaged (relay.db is empty): ")
     (data / "files").mkdir(exist_ok=True)
     (data / "files" / "upload").write_bytes(b"pixels")
-    for command in (("user", "list"), ("send", "--as", "anna", "ben", "hi"), ("export",)):
-        line = said(run(*command, data=data))
+    for words in (("user", "list"), ("send", "--as", "anna", "ben", "hi"), ("export",)):
+        line = said(run(*words, data=data))
         assert line.startswith(f"the store in {data} is damaged (relay.db is empty, but there was a store: ")
         assert "`relay restore FILE`" in line
     assert not (tmp_path / "backup.tar").exists()
@@ -441,7 +440,9 @@ def test_a_backup_says_in_its_head_who_made_it_and_when(data: Path, tmp_path: Pa
 def test_a_backup_that_would_fill_the_disk_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backups.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10_000))
+    monkeypatch.setattr(
+        "relay.store.backup.archive.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10_000)
+    )
     assert "has 0.0 MB left and a backup needs" in said(run("backup", tmp_path / "backup.tar", data=data))
     assert not (tmp_path / "backup.tar").exists()
 
@@ -522,7 +523,9 @@ def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path
     assert (data / "relay.db.before-restore").exists(), "it is a copy that came back"
     (data / "relay.db").unlink()
     with tarfile.open(backup) as tar:
-        (data / "relay.db").write_bytes(tar.extractfile("relay.db").read())
+        member = tar.extractfile("relay.db")
+        assert member is not None
+        (data / "relay.db").write_bytes(member.read())
     done("restore", "--undo", "--yes", data=data)
     assert "today" in done("export", data=data).out
 
@@ -532,14 +535,13 @@ def test_a_store_that_cannot_be_opened_now_is_not_reported_as_damaged(
 ) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
-    end = restore.end
 
     def fail(store: Path) -> backups.LogEnd:
         if store == data / "relay.db":
             raise sqlite3.OperationalError("disk I/O error")
-        return end(store)
+        return backups.end(store)
 
-    monkeypatch.setattr(restore, "end", fail)
+    monkeypatch.setattr("relay.store.backup.restore.end", fail)
     before = modes(data)
     line = said(run("restore", backup, "--yes", "--force", data=data))
     assert line == f"nothing was restored: {data / 'relay.db'} cannot be read (disk I/O error): {UNSURE}"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.doctor import command, machine, reach, service
-from relay.cli.doctor.finding import Subject
+from relay.cli.doctor import command, machine, reach
+from relay.cli.doctor.finding import Finding, Subject
 from relay.protocol import control
 from tests.support.command_line import done, run, running
 
@@ -42,7 +42,7 @@ def test_a_certificates_end_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
         later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
-        monkeypatch.setattr(service.dt, "datetime", _then(later))
+        monkeypatch.setattr("relay.cli.doctor.service.dt.datetime", _then(later))
         assert found(relay.data)["certificate"]["level"] == "bad"
 
 
@@ -189,7 +189,7 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
+    monkeypatch.setattr("relay.cli.doctor.machine.dt.datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"
 
 
@@ -214,12 +214,12 @@ def test_a_store_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path)
 
 
 def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_subject: command.Subject) -> Iterator[command.Finding]:
-        yield command.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
+    def fail(_subject: Subject) -> Iterator[Finding]:
+        yield Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
 
-    def last(_subject: command.Subject) -> Iterator[command.Finding]:
-        yield command.Finding("last", "good", "five")
+    def last(_subject: Subject) -> Iterator[Finding]:
+        yield Finding("last", "good", "five")
 
     monkeypatch.setattr(command, "CHECKS", (fail, last))
     lines = run("doctor", data=tmp_path).out.splitlines()

@@ -300,7 +300,12 @@ def test_tail_says_that_the_relay_stopped(tmp_path: Path) -> None:
         assert tail.stdout is not None
         seen = threading.Thread(target=tail.stdout.readline)
         seen.start()
-        wait_for(lambda: done("user", "rename", "anna", "Anna", data=relay.data) and not seen.is_alive())
+
+        def heard_of_a_rename() -> bool:
+            done("user", "rename", "anna", "Anna", data=relay.data)
+            return not seen.is_alive()
+
+        wait_for(heard_of_a_rename)
     _, said = tail.communicate(timeout=10)
     assert (tail.returncode, said) == (1, "relay: the relay stopped: nothing more happens\n")
 

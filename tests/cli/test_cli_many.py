@@ -10,6 +10,7 @@ import trio
 from relay.core.relay import open_relay
 from relay.core.rules import commands, decide
 from relay.core.rules.commands import ADMIN, Command
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.store.log.batch import prepare
 from relay.store.log.schedule import SideWrites
@@ -21,7 +22,7 @@ USERS, CHATS = 1_000, 5_000
 def what_made_them() -> Iterator[Command]:
     for number in range(USERS):
         yield Command(1, ADMIN, 0, control.AddUser(id=f"user{number}", name=f"User number {number}"))
-        yield Command(1, ADMIN, 0, commands.AddDevice(number + 1, "phone", f"{number}"))
+        yield Command(1, ADMIN, 0, commands.AddDevice(UserKey(number + 1), "phone", f"{number}"))
     for number in range(CHATS):
         people = [f"user{(number + step) % USERS}" for step in range(10)]
         chat = control.MakeChat(name=f"Chat {number}", owner=people[0], participants=people)

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 import trio
 
-from relay.cli import transfer
 from relay.cli.importers import importing
 from relay.client import connect
 from relay.core.admin.imports import Import
@@ -173,8 +172,8 @@ def test_a_slack_import_lists_what_it_leaves_behind(packed: bool, tmp_path: Path
     source, data = slack(tmp_path), tmp_path / "data"
     if packed:
         with zipfile.ZipFile(tmp_path / "slack.zip", "w") as target:
-            for file in source.rglob("*.json"):
-                target.write(file, file.relative_to(source))
+            for part in source.rglob("*.json"):
+                target.write(part, part.relative_to(source))
         source = tmp_path / "slack.zip"
     came = done("import", source, "--json", data=data).json
     assert came["added"] == {"users": 4, "chats": 2, "messages": 6, "files": 0}
@@ -294,9 +293,9 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     there, file = tmp_path / "there", tmp_path / "out.jsonl"
     done("export", file, data=office)
     flushed = 0
-    flush = transfer.Importing._flush
+    flush = importing.Importing._flush
 
-    async def stop_at_the_second(self: transfer.Importing) -> int:
+    async def stop_at_the_second(self: importing.Importing) -> int:
         nonlocal flushed
         flushed += 1
         if flushed == 2:
@@ -304,10 +303,10 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
         return await flush(self)
 
     monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
-    monkeypatch.setattr(transfer.Importing, "_flush", stop_at_the_second)
+    monkeypatch.setattr(importing.Importing, "_flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
-    monkeypatch.setattr(transfer.Importing, "_flush", flush)
+    monkeypatch.setattr(importing.Importing, "_flush", flush)
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
     assert trio.lowlevel.in_trio_run() is False

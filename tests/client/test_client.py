@@ -188,7 +188,7 @@ async def test_the_pauses_start_again_after_a_frame_and_not_after_a_mere_handsha
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.client.session.random.uniform", lambda _least, most: most)
-    pauses = []
+    pauses: list[float] = []
     async with client():
         for says_something in (False, False, True, False):
             async with relay.comes() as link:

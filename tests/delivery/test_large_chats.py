@@ -15,6 +15,7 @@ from relay.core.delivery import hub
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.store import kinds
 from tests.support.disk import T0
@@ -25,7 +26,7 @@ MEMBERS = 60
 class Device:
     """One connection: keeps the ids of the events it is sent, and catches up when it falls behind."""
 
-    def __init__(self, relay: Relay, user: int, nursery: trio.Nursery, dice: random.Random) -> None:
+    def __init__(self, relay: Relay, user: UserKey, nursery: trio.Nursery, dice: random.Random) -> None:
         self.relay, self.user, self.nursery, self.dice = relay, user, nursery, dice
         self.waiting = (0, 0.0)
         self.refuses = 0.0
@@ -105,7 +106,7 @@ async def test_others_have_their_turn_while_a_message_goes_to_a_large_chat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with crowd(tmp_path, monkeypatch) as (relay, group), trio.open_nursery() as nursery:
-        devices = [Device(relay, user, nursery, random.Random(0)) for user in range(1, MEMBERS + 1)]
+        devices = [Device(relay, UserKey(user), nursery, random.Random(0)) for user in range(1, MEMBERS + 1)]
         for device in devices:
             device.connect()
         await quiet(relay, relay.state.seq, lambda: all(one.subscriber.live for one in devices))
@@ -129,7 +130,7 @@ async def test_a_device_gets_each_event_of_a_large_chat_once_and_in_order_whatev
     """Devices connect, break off and fall behind between the slices, and say something themselves."""
     dice = random.Random(seed)
     async with crowd(tmp_path, monkeypatch) as (relay, group), trio.open_nursery() as nursery:
-        here = [Device(relay, 1 + number % MEMBERS, nursery, dice) for number in range(MEMBERS + 20)]
+        here = [Device(relay, UserKey(1 + number % MEMBERS), nursery, dice) for number in range(MEMBERS + 20)]
         gone: list[Device] = []
         for device in here:
             device.refuses = dice.choice((0.0, 0.0, 0.3))
@@ -154,7 +155,7 @@ async def test_a_device_gets_each_event_of_a_large_chat_once_and_in_order_whatev
                         gone.append(here.pop(dice.randrange(MEMBERS // 2, len(here))))
                         gone[-1].disconnect()
                     elif what < 0.5:
-                        here.append(Device(relay, dice.randrange(2, MEMBERS + 1), nursery, dice))
+                        here.append(Device(relay, UserKey(dice.randrange(2, MEMBERS + 1)), nursery, dice))
                         here[-1].connect()
         assert interleaved > 50, "much has happened between two slices"
         for device in here:

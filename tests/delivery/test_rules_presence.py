@@ -17,6 +17,8 @@ from tests.support.memory_log import T0, MemoryLog
 class Ear:
     """An outlet that keeps what it is told."""
 
+    waiting = (0, 0.0)
+
     def __init__(self) -> None:
         self.full = False
         self.heard: list[dict[str, Any]] = []

@@ -432,7 +432,7 @@ async def test_many_devices_come_while_messages_pour_in(relay: House, one: Clien
 
     async def listen(label: str) -> None:
         async with relay.device("User2" + label) as device:
-            got = []
+            got: list[int] = []
             while not got or got[-1] < count + 1:
                 got.append((await device.until("new"))["payload"]["messageId"])
             assert got == list(range(got[0], count + 2))

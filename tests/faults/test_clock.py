@@ -16,6 +16,7 @@ from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import read
@@ -51,7 +52,8 @@ class Machine:
 
 async def _say(relay: Relay, number: int) -> requests.Accepted:
     request = requests.New(chat_id="b", client_message_id=str(number), message="tick")
-    return await submit(relay.log, Command(relay.clock(), 1, 0, request))
+    accepted: requests.Accepted = await submit(relay.log, Command(relay.clock(), UserKey(1), 0, request))
+    return accepted
 
 
 async def _people(relay: Relay) -> None:
@@ -383,7 +385,11 @@ def wrong_clock(tmp_path: Path) -> tuple[dict[str, str], Callable[[int], None]]:
     source = Path(__file__).parents[1] / "support" / "wrong_clock.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
     plan.write_text("0")
-    return {"LD_PRELOAD": str(library), "WRONG_CLOCK": str(plan)}, lambda off: plan.write_text(str(off)) and None
+
+    def jump(off: int) -> None:
+        plan.write_text(str(off))
+
+    return {"LD_PRELOAD": str(library), "WRONG_CLOCK": str(plan)}, jump
 
 
 def test_a_clock_that_jumps_both_ways_while_the_relay_runs(

@@ -17,7 +17,7 @@ from websockets.trio.client import connect as connect_foreign
 
 from relay.client import Client, Received, connect
 from relay.core.maintenance.check import check
-from relay.protocol import events, requests
+from relay.protocol import events, objects, requests
 from tests.support.relay_process import RelayProcess, add_users, running
 
 PATIENCE = 10.0
@@ -104,7 +104,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
         await first.request("delete", requests.Delete(chat_id="User2", original_message_id=1))
         await two.hears("delete", chat_id="User1", original_message_id=1, message_id=4)
 
-        crew = await first.request(
+        crew: objects.Chat = await first.request(
             "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
         )
         assert "Crew" in [item.name for item in (await _latest_chats(two, 2)).payload]
@@ -140,7 +140,7 @@ async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> 
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as one:
-            crew = await one.request(
+            crew: objects.Chat = await one.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
             )
 
@@ -174,7 +174,9 @@ async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> 
                     await trio.sleep(0.01)
             listening.cancel_scope.cancel()
         async with connect(relay.url, tokens["User1"]) as one:
-            history = await one.request("messages", requests.Messages(chat_id=crew.chat_id, count=500))
+            history: list[objects.Message] = await one.request(
+                "messages", requests.Messages(chat_id=crew.chat_id, count=500)
+            )
         await relay.stop()
     assert sorted(answered.values()) == list(range(1, 301)), "each once, without gaps"
     assert {message.client_message_id: message.message_id for message in history} == answered
@@ -266,7 +268,8 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
             kept: set[str] = set()
             start: int | None = 1
             while start is not None:
-                page = await client.request("messages", requests.Messages(chat_id="User2", start_id=start, count=500))
+                wanted = requests.Messages(chat_id="User2", start_id=start, count=500)
+                page: list[objects.Message] = await client.request("messages", wanted)
                 kept.update(message.client_message_id for message in page)
                 start = page[-1].message_id + 1 if page else None
         assert answered <= kept

@@ -28,7 +28,7 @@ async def _faults(data: Path) -> list[str]:
 
 async def _send_until(relay: Client, code: str, text: str = "x") -> list[str]:
     """Send until the relay refuses with a code; return what it accepted."""
-    accepted = []
+    accepted: list[str] = []
     with trio.fail_after(30):
         while True:
             message = f"{len(accepted)} {text}"

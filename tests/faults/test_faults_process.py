@@ -15,7 +15,7 @@ import trio
 
 from relay.client import connect
 from relay.core.maintenance.check import check
-from relay.protocol import codec, requests
+from relay.protocol import codec, objects, requests
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
 from tests.support.relay_process import RelayProcess, add_users, resident, running
@@ -113,7 +113,9 @@ async def test_a_stop_under_load_is_in_order_and_in_time(tmp_path: Path) -> None
             nursery.cancel_scope.cancel()
         await relay.start()
         async with connect(relay.url, tokens["User1"]) as client:
-            messages = await client.request("messages", requests.Messages(chat_id="User2", count=1))
+            messages: list[objects.Message] = await client.request(
+                "messages", requests.Messages(chat_id="User2", count=1)
+            )
         assert messages[-1].message_id >= max(answered)
     assert await _faults(data) == []
 
@@ -138,7 +140,7 @@ async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(
     async with _talking(data, "User1", "User2", "Dead", environment=limits) as (relay, tokens):
         dead = [await _handshake(relay.url, tokens["Dead"]) for _ in range(50)]
         async with connect(relay.url, tokens["User1"]) as sender:
-            group = await sender.request(
+            group: objects.Chat = await sender.request(
                 "createChat", requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
             )
             before = resident(relay.pid)

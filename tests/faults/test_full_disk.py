@@ -13,7 +13,7 @@ import trio
 from relay.client import Client, connect
 from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
-from relay.protocol import requests
+from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.files import reserve
 from relay.store.files.reserve import Reserve
@@ -150,7 +150,8 @@ async def test_a_chat_can_be_deleted_on_a_disk_that_another_program_filled(
         relay_running(disk / "data", environment=RESERVE) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
-        made = await client.request("createChat", requests.CreateChat(type="group", name="A", participants=["User2"]))
+        group = requests.CreateChat(type="group", name="A", participants=["User2"])
+        made: objects.Chat = await client.request("createChat", group)
         ballast = fill(disk)
         await _send_until_full(client, [])
         assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0

@@ -1,6 +1,7 @@
 """The directory of contents: each is stored once, complete or not at all, and never removed while it is needed."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -17,11 +18,11 @@ def put(contents: Blobs, data: bytes) -> str:
 
 
 @pytest.fixture
-def contents(tmp_path) -> Blobs:
+def contents(tmp_path: Path) -> Blobs:
     return Blobs(tmp_path / "files")
 
 
-def test_a_content_is_named_by_its_digest(contents):
+def test_a_content_is_named_by_its_digest(contents: Blobs) -> None:
     digest = put(contents, b"hello")
     assert digest == hashlib.sha256(b"hello").hexdigest()
     assert contents.path(digest).read_bytes() == b"hello"
@@ -29,7 +30,7 @@ def test_a_content_is_named_by_its_digest(contents):
     assert [one for some in contents.digests() for one in some] == [digest]
 
 
-def test_a_content_that_is_not_placed_leaves_nothing(contents):
+def test_a_content_that_is_not_placed_leaves_nothing(contents: Blobs) -> None:
     incoming = contents.begin()
     incoming.write(b"half")
     incoming.discard()
@@ -37,7 +38,7 @@ def test_a_content_that_is_not_placed_leaves_nothing(contents):
     assert list(contents.directory.iterdir()) == []
 
 
-def test_a_content_that_arrives_again_is_not_taken_away(contents):
+def test_a_content_that_arrives_again_is_not_taken_away(contents: Blobs) -> None:
     digest = put(contents, b"x")
     with contents.pin(digest):
         with contents.pin(digest):
@@ -49,7 +50,7 @@ def test_a_content_that_arrives_again_is_not_taken_away(contents):
     assert contents.quarantine(digest) is None
 
 
-def test_a_content_that_arrives_while_others_leave_stays(contents):
+def test_a_content_that_arrives_while_others_leave_stays(contents: Blobs) -> None:
     with contents.unpinned(["a", "b"]) as leaving, contents.unpinned(["a"]) as twin:
         with contents.pin("a"):
             assert leaving == {"a", "b"}, "it may be taken away if it does not come to anything"
@@ -58,7 +59,7 @@ def test_a_content_that_arrives_while_others_leave_stays(contents):
         assert again == {"a"}
 
 
-def test_a_sweep_removes_unfinished_contents_only(contents):
+def test_a_sweep_removes_unfinished_contents_only(contents: Blobs) -> None:
     digest = put(contents, b"x")
     unfinished = contents.begin()
     unfinished.write(b"never finished")
@@ -68,17 +69,19 @@ def test_a_sweep_removes_unfinished_contents_only(contents):
     assert [one for some in contents.digests() for one in some] == [digest]
 
 
-def test_a_missing_directory_counts_as_empty(contents):
+def test_a_missing_directory_counts_as_empty(contents: Blobs) -> None:
     assert list(contents.digests()) == []
     assert contents.sweep() == 0
     assert contents.free() > 0
 
 
-def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(tmp_path, monkeypatch):
+def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder whose process died before syncing it may be lost in a power cut, with everything in it."""
     digest = hashlib.sha256(b"hello").hexdigest()
     (tmp_path / "files" / digest[:2]).mkdir(parents=True)
-    synced = []
+    synced: list[Path] = []
     monkeypatch.setattr("relay.store.blobs.sync", synced.append)
     contents = Blobs(tmp_path / "files")
     put(contents, b"hello")

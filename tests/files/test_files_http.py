@@ -4,6 +4,7 @@ them."""
 import hashlib
 import os
 import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,15 +14,18 @@ from trio.testing import MockClock
 
 from relay.core.files import uploads
 from relay.core.model.entities import BLOCK
-from relay.protocol import control, requests
+from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.blobs import DIGEST
+from relay.store.entry import StoredFile
+from relay.store.queries import stored_files
+from relay.store.sqlite.database import Connection
 from tests.support import picture_files as made
 from tests.support.http_files import as_object, bearer, fetch, on_disk, send, until, upload
 from tests.support.http_relay import http_relay
 
 
-async def test_a_download_equals_its_upload(tmp_path):
+async def test_a_download_equals_its_upload(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -40,8 +44,8 @@ async def test_a_download_equals_its_upload(tmp_path):
     assert head.headers["content-length"] == str(len(content))
 
 
-async def test_a_chunked_upload_is_stored_whole(tmp_path):
-    async def chunks(content: bytes):
+async def test_a_chunked_upload_is_stored_whole(tmp_path: Path) -> None:
+    async def chunks(content: bytes) -> AsyncIterator[bytes]:
         for start in range(0, len(content), 10_007):
             yield content[start : start + 10_007]
 
@@ -53,7 +57,7 @@ async def test_a_chunked_upload_is_stored_whole(tmp_path):
             assert (await fetch(relay, token, attachment)).content == content
 
 
-async def test_equal_contents_are_stored_once(tmp_path):
+async def test_equal_contents_are_stored_once(tmp_path: Path) -> None:
     content = os.urandom(1_000)
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
@@ -65,7 +69,7 @@ async def test_equal_contents_are_stored_once(tmp_path):
     assert others.status_code == 404
 
 
-async def test_a_picture_is_measured_and_shown(tmp_path):
+async def test_a_picture_is_measured_and_shown(tmp_path: Path) -> None:
     content = made.jpeg(640, 480, orientation=6)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -89,7 +93,7 @@ COULD_RUN = [
 ]
 
 
-async def test_active_content_is_downloaded_and_not_shown(tmp_path):
+async def test_active_content_is_downloaded_and_not_shown(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         for content, name in COULD_RUN:
@@ -100,7 +104,7 @@ async def test_active_content_is_downloaded_and_not_shown(tmp_path):
             assert answer.headers["content-disposition"].startswith("attachment; ")
 
 
-async def test_a_polyglot_file_is_shown_as_the_harmless_type(tmp_path):
+async def test_a_polyglot_file_is_shown_as_the_harmless_type(tmp_path: Path) -> None:
     content = b"GIF89a/*" + bytes([1, 0]) + b"*/=1;alert(1)//<script>alert(1)</script>"
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -123,7 +127,7 @@ NAMES = [
 ]
 
 
-async def test_a_deceptive_file_name_is_made_safe(tmp_path):
+async def test_a_deceptive_file_name_is_made_safe(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         for disposition, shown in NAMES:
@@ -152,7 +156,7 @@ RANGES = [
 ]
 
 
-async def test_a_range_of_a_file_is_served(tmp_path):
+async def test_a_range_of_a_file_is_served(tmp_path: Path) -> None:
     content = os.urandom(100)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -163,13 +167,14 @@ async def test_a_range_of_a_file_is_served(tmp_path):
             if status == 416:
                 assert answer.headers["content-range"] == "bytes */100", wanted
                 continue
+            assert part is not None
             start, end = part
             assert answer.content == content[start:end], wanted
             if status == 206:
                 assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100", wanted
 
 
-async def test_a_cached_file_is_not_sent_again(tmp_path):
+async def test_a_cached_file_is_not_sent_again(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"0123456789")
@@ -184,7 +189,7 @@ async def test_a_cached_file_is_not_sent_again(tmp_path):
     assert (other.status_code, other.content) == (200, b"0123456789")
 
 
-async def test_only_members_of_a_chat_with_a_file_may_read_it(tmp_path):
+async def test_only_members_of_a_chat_with_a_file_may_read_it(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, ben, eve = [await relay.user(name) for name in ("anna", "ben", "eve")]
         attachment = await upload(relay, anna, b"for ben")
@@ -206,7 +211,7 @@ async def test_only_members_of_a_chat_with_a_file_may_read_it(tmp_path):
     assert left == [200, 200, 404, 401]
 
 
-async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path):
+async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         attachment = await upload(relay, anna, made.png(64, 32), "a.png")
@@ -214,13 +219,15 @@ async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path):
         async with relay.socket(anna) as socket:
             await socket.send("ben", attachments=[lies])
         async with relay.socket(ben) as socket:
-            (message,) = await socket.request("messages", requests.Messages(chat_id="anna"))
+            messages: list[objects.Message] = await socket.request("messages", requests.Messages(chat_id="anna"))
+    (message,) = messages
+    assert message.attachments is not None
     (got,) = message.attachments
     assert (got.type, got.filename, got.url) == ("image", "a.png", attachment["url"])
     assert (got.meta.width, got.meta.height) == (64, 32)
 
 
-async def test_nobody_can_attach_a_file_that_they_may_not_read(tmp_path):
+async def test_nobody_can_attach_a_file_that_they_may_not_read(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, eve = await relay.user("anna"), await relay.user("eve")
         attachment = await upload(relay, anna, b"mine")
@@ -242,7 +249,7 @@ async def test_nobody_can_attach_a_file_that_they_may_not_read(tmp_path):
         assert (await fetch(relay, eve, attachment)).status_code == 404
 
 
-async def test_a_file_is_removed_with_its_last_message(tmp_path):
+async def test_a_file_is_removed_with_its_last_message(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -260,7 +267,7 @@ async def test_a_file_is_removed_with_its_last_message(tmp_path):
         assert relay.relay.state.users[1].stored == 0
 
 
-async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp_path):
+async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -281,7 +288,7 @@ async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp
     assert statuses == [404, 200, 200]
 
 
-async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path):
+async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -293,7 +300,7 @@ async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path)
         assert await send(relay, anna, "ben", attachment, client_message_id="one") == sent
 
 
-async def test_an_unsent_file_is_removed_after_a_day(tmp_path):
+async def test_an_unsent_file_is_removed_after_a_day(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         token = await relay.user("anna")
@@ -306,12 +313,14 @@ async def test_an_unsent_file_is_removed_after_a_day(tmp_path):
         assert not on_disk(relay)
 
 
-async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(tmp_path, monkeypatch):
+async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 1_800_000_000_000
     going, again = trio.Event(), threading.Event()
     unlink = Path.unlink
 
-    def slow(path: Path, **how) -> None:
+    def slow(path: Path, **how: bool) -> None:
         if len(path.name) > DIGEST:
             trio.from_thread.run_sync(going.set)
             again.wait(5)
@@ -339,7 +348,9 @@ def clock() -> MockClock:
     return MockClock(rate=1.0)
 
 
-async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(tmp_path, monkeypatch, clock):
+async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: MockClock
+) -> None:
     looks = []
 
     async def look() -> None:
@@ -360,7 +371,7 @@ async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(tmp_
         await looked(3)
 
 
-async def test_a_file_is_removed_with_pruned_history(tmp_path):
+async def test_a_file_is_removed_with_pruned_history(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         anna = await relay.user("anna")
@@ -374,7 +385,7 @@ async def test_a_file_is_removed_with_pruned_history(tmp_path):
         assert on_disk(relay) == [hashlib.sha256(b"new").hexdigest()]
 
 
-async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path):
+async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         anna, eve = await relay.user("anna"), await relay.user("eve")
@@ -394,7 +405,7 @@ async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path):
         assert not on_disk(relay)
 
 
-async def test_files_and_their_messages_survive_a_restart(tmp_path):
+async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         held = await upload(relay, anna, b"held")
@@ -409,14 +420,14 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path):
         assert relay.relay.state.users[1].stored == BLOCK
 
 
-async def test_a_form_upload_is_refused_with_advice(tmp_path):
+async def test_a_form_upload_is_refused_with_advice(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         answer = await browser.post("/files", files={"file": b"x"}, headers=bearer(token))
     assert answer.status_code == 415
 
 
-async def test_an_upload_with_a_content_encoding_is_refused(tmp_path):
+async def test_an_upload_with_a_content_encoding_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         async with relay.browser() as browser:
@@ -427,30 +438,32 @@ async def test_an_upload_with_a_content_encoding_is_refused(tmp_path):
     assert "without a Content-Encoding" in answer.text
 
 
-async def test_nobody_uploads_without_signing_in(tmp_path):
+async def test_nobody_uploads_without_signing_in(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert (await browser.post("/files", content=b"x" * 100_000)).status_code == 401
         assert not on_disk(relay)
 
 
-async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
+async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Others read over the same connection to the store."""
     under_way = most = 0
-    real = uploads.stored_files.files
+    real = stored_files.files
 
-    async def counted(*arguments):
+    async def counted(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         try:
-            return await real(*arguments)
+            return await real(connection, ids)
         finally:
             under_way -= 1
 
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"x" * 100)
-        monkeypatch.setattr(uploads.stored_files, "files", counted)
+        monkeypatch.setattr(stored_files, "files", counted)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(fetch, relay, token, attachment)

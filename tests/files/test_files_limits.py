@@ -2,15 +2,19 @@
 
 import os
 import re
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
+from msgspec.structs import replace
 
 from relay.core.files import quota
 from relay.core.model.entities import BLOCK, User
 from relay.core.model.state import State
+from relay.keys import UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection, LimitsSection, Settings
@@ -18,21 +22,23 @@ from tests.support.http_files import as_object, bearer, fetch, on_disk, until, u
 from tests.support.http_relay import HttpRelay, http_relay, read_all
 
 
-def limited(**limits) -> Settings:
-    return Settings(files=FilesSection(**{"free_bytes": 0, **limits}))
+def limited(**limits: int) -> Settings:
+    return Settings(files=replace(FilesSection(free_bytes=0), **limits))
 
 
-async def try_upload(relay: HttpRelay, token: str, content, **headers):
+async def try_upload(
+    relay: HttpRelay, token: str, content: bytes | AsyncIterable[bytes], **headers: str
+) -> httpx.Response:
     async with relay.browser() as browser:
         return await browser.post("/files", content=content, headers={**bearer(token), **headers})
 
 
-async def chunked(size: int):
+async def chunked(size: int) -> AsyncIterator[bytes]:
     for _ in range(size // 10_000):
         yield bytes(10_000)
 
 
-async def test_an_upload_that_is_announced_too_large_is_refused_before_its_bytes(tmp_path):
+async def test_an_upload_that_is_announced_too_large_is_refused_before_its_bytes(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (
@@ -45,7 +51,7 @@ async def test_an_upload_that_is_announced_too_large_is_refused_before_its_bytes
     assert b'"too_large"' in answer
 
 
-async def test_expect_100_continue_is_answered(tmp_path):
+async def test_expect_100_continue_is_answered(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (
@@ -58,7 +64,7 @@ async def test_expect_100_continue_is_answered(tmp_path):
         assert (await read_all(stream)).startswith(b"HTTP/1.1 200")
 
 
-async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path):
+async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(file_bytes=100_000)) as relay:
         token = await relay.user("anna")
         fits = await try_upload(relay, token, chunked(100_000))
@@ -71,7 +77,9 @@ async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path):
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 250_000}, {"total_bytes": 250_000}])
 @pytest.mark.parametrize("announced", [True, False])
-async def test_one_user_and_all_together_have_their_limits(tmp_path, limits, announced):
+async def test_one_user_and_all_together_have_their_limits(
+    tmp_path: Path, limits: dict[str, int], announced: bool
+) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
         token = await relay.user("anna")
         answers = [await try_upload(relay, token, bytes(100_000) if announced else chunked(100_000)) for _ in range(3)]
@@ -81,14 +89,14 @@ async def test_one_user_and_all_together_have_their_limits(tmp_path, limits, ann
     assert answers[2].json()["error"].get("quota") == limits.get("user_bytes"), "their own room, or the disk"
 
 
-async def test_the_quota_of_one_user_is_not_used_by_another(tmp_path):
+async def test_the_quota_of_one_user_is_not_used_by_another(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         statuses = [(await try_upload(relay, token, bytes(90_000))).status_code for token in (anna, anna, ben)]
     assert statuses == [200, 507, 200]
 
 
-async def test_deleting_a_file_frees_quota(tmp_path):
+async def test_deleting_a_file_frees_quota(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -101,7 +109,7 @@ async def test_deleting_a_file_frees_quota(tmp_path):
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 200
 
 
-async def test_concurrent_uploads_share_the_quota(tmp_path):
+async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(user_bytes=250_000)) as relay:
         token = await relay.user("anna")
         statuses: list[int] = []
@@ -118,19 +126,19 @@ async def test_concurrent_uploads_share_the_quota(tmp_path):
 
 
 @pytest.fixture
-def to_the_byte(monkeypatch):
+def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files count for their exact bytes."""
     monkeypatch.setattr("relay.core.model.entities.BLOCK", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
-def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit, to_the_byte):
+def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_the_byte: None) -> None:
     room, step = 3 * quota.RESERVE_STEP_BYTES + 5, quota.RESERVE_STEP_BYTES // 2
     state = State()
     for key, stored in ((1, 100), (2, 10)):
-        state.add_user(User(key=key, id=f"user{key}", name="", stored=stored))
+        state.add_user(User(key=UserKey(key), id=f"user{key}", name="", stored=stored))
     most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
-    counted = quota.Quota(state, FilesSection(**{limit: most}), lambda: 2**40)
+    counted = quota.Quota(state, replace(FilesSection(), **{limit: most}), lambda: 2**40)
     with counted.upload(1, 3) as other:
         with counted.upload(1, None) as growing:
             while growing.size < room - 3:
@@ -143,10 +151,10 @@ def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit, to_the_by
         pass
 
 
-def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch, to_the_byte):
+def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch, to_the_byte: None) -> None:
     monkeypatch.setattr(quota, "RESERVE_STEP_BYTES", 8)
     state = State()
-    state.add_user(User(key=1, id="user1", name=""))
+    state.add_user(User(key=UserKey(1), id="user1", name=""))
     written = 0
     counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: 1_100 - written)
     with counted.upload(1, 20), counted.upload(1, None) as growing:
@@ -159,21 +167,21 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch, to_the_byte):
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
 @pytest.mark.parametrize("content", [b"", b"x"])
-async def test_a_small_file_counts_for_a_block(tmp_path, limits, content):
+async def test_a_small_file_counts_for_a_block(tmp_path: Path, limits: dict[str, int], content: bytes) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
         token = await relay.user("anna")
         answers = [await try_upload(relay, token, content) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 507]
 
 
-async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path):
+async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(file_bytes=10)) as relay:
         token = await relay.user("anna")
         statuses = [(await try_upload(relay, token, bytes(size))).status_code for size in (10, 11)]
     assert statuses == [200, 413]
 
 
-async def test_an_upload_is_a_request_like_any_other(tmp_path):
+async def test_an_upload_is_a_request_like_any_other(tmp_path: Path) -> None:
     limits = LimitsSection(requests_per_second=0.01, burst=2)
     async with http_relay(tmp_path, Settings(limits=limits)) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
@@ -188,7 +196,7 @@ async def test_an_upload_is_a_request_like_any_other(tmp_path):
     assert int(refused.headers["retry-after"]) > 0
 
 
-async def test_uploads_leave_the_configured_space_free(tmp_path, monkeypatch):
+async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with http_relay(tmp_path, limited(free_bytes=1_000_000)) as relay:
         token = await relay.user("anna")
         monkeypatch.setattr(relay.relay.files._quota, "_free", lambda: 1_050_000)
@@ -197,8 +205,10 @@ async def test_uploads_leave_the_configured_space_free(tmp_path, monkeypatch):
     assert (fits.status_code, over.status_code) == (200, 507)
 
 
-async def test_a_full_disk_leaves_no_file_and_is_reported(tmp_path, monkeypatch, caplog):
-    def fail(*_args) -> None:
+async def test_a_full_disk_leaves_no_file_and_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
     async with http_relay(tmp_path) as relay:
@@ -213,9 +223,9 @@ async def test_a_full_disk_leaves_no_file_and_is_reported(tmp_path, monkeypatch,
 
 
 async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_as_a_full_disk(
-    tmp_path, monkeypatch, caplog
-):
-    def fail(*_args) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_args: object) -> None:
         raise OSError(5, "Input/output error")
 
     async with http_relay(tmp_path) as relay:
@@ -229,7 +239,7 @@ async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
-async def test_a_broken_upload_leaves_nothing(tmp_path, framing):
+async def test_a_broken_upload_leaves_nothing(tmp_path: Path, framing: str) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n{framing}\r\n\r\n"
@@ -240,7 +250,7 @@ async def test_a_broken_upload_leaves_nothing(tmp_path, framing):
         assert relay.relay.state.users[1].stored == 0
 
 
-async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path, monkeypatch):
+async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quota, "MAX_UPLOADS_PER_USER", 1)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -256,7 +266,7 @@ async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path, monkeypatc
     assert waits.status_code == 429
 
 
-async def test_a_refused_upload_is_answered_although_more_was_sent(tmp_path):
+async def test_a_refused_upload_is_answered_although_more_was_sent(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(file_bytes=1_000)) as relay:
         token = await relay.user("anna")
         answer = await try_upload(relay, token, bytes(3_000_000))
@@ -264,13 +274,13 @@ async def test_a_refused_upload_is_answered_although_more_was_sent(tmp_path):
     assert answer.headers["connection"] == "close"
 
 
-async def test_memory_does_not_grow_with_a_file(tmp_path):
+async def test_memory_does_not_grow_with_a_file(tmp_path: Path) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     peak = 0
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         nonlocal peak
         for _ in range(800):
             yield bytes(100_000)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from relay.core.relay import Relay, open_relay
@@ -48,7 +49,7 @@ async def test_a_hook_to_somebody_who_cannot_read_has_a_problem(change: str, beg
         say = control.Say(user_id=hook.user_id, chat_id="ben", message="first", client_message_id="1")
         await relay.admin.handle("say", say)
     assert await problem(relay) is None
-    await relay.admin.handle("user.change", control.ChangeUser(id="ben", **{change: True}))
+    await relay.admin.handle("user.change", msgspec.structs.replace(control.ChangeUser(id="ben"), **{change: True}))
     assert await problem(relay) == "ben is disabled"
 
 

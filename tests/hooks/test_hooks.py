@@ -377,6 +377,7 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
             with trio.fail_after(5):
                 await trio.testing.wait_all_tasks_blocked()
             bot = relay.relay.state.user("bot")
+            assert bot is not None
             assert bot.key not in relay.relay.hub.presence.subscribers
             for disabled in (False, True, False):
                 await ask("user.change", control.ChangeUser(id="bot", disabled=disabled))

@@ -15,7 +15,7 @@ def request(*cookies: str) -> HttpRequest:
     async def no_body() -> bytes:
         return b""
 
-    headers = [("Host", "localhost"), *(("Cookie", cookie.encode("latin-1")) for cookie in cookies)]
+    headers = [(b"Host", b"localhost"), *((b"Cookie", cookie.encode("latin-1")) for cookie in cookies)]
     return HttpRequest(h11.Request(method="GET", target="/", headers=headers), "127.0.0.1", no_body)
 
 

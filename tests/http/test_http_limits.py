@@ -2,20 +2,25 @@
 
 import contextlib
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 
+import h11
 import pytest
 import trio
+from trio.testing import MockClock
 
 from relay.net.http import connection as http
 from relay.net.http import pace, places
 from relay.net.http.idle import IdleConnections
+from relay.net.http.request import HttpRequest
 from relay.net.sockets.hostnames import Names, same_origin
 from relay.settings import HttpSection, Settings
 from relay.store.log.log import Log
-from tests.support.http_relay import http_relay, read_all
+from tests.support.http_relay import HttpRelay, http_relay, read_all
 
 
-async def answer_to(relay, data: bytes) -> bytes:
+async def answer_to(relay: HttpRelay, data: bytes) -> bytes:
     return await read_all(await relay.raw(data))
 
 
@@ -39,7 +44,7 @@ NO_REQUESTS = [
 ]
 
 
-async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path):
+async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         for data in NO_REQUESTS:
             head, _, body = (await answer_to(relay, data)).partition(b"\r\n\r\n")
@@ -47,8 +52,10 @@ async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path
             assert json.loads(body)["error"]["code"] == "bad_request"
 
 
-async def test_an_unexpected_failure_in_a_head_is_answered_once(tmp_path, monkeypatch):
-    def unforeseen(_connection, _event):
+async def test_an_unexpected_failure_in_a_head_is_answered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unforeseen(_connection: http.HttpConnection, _event: h11.Request) -> None:
         raise LookupError
 
     monkeypatch.setattr(http.HttpConnection, "_begin", unforeseen)
@@ -57,12 +64,14 @@ async def test_an_unexpected_failure_in_a_head_is_answered_once(tmp_path, monkey
     assert answer.count(b"HTTP/1.1 500 ") == 1
 
 
-async def test_one_request_is_parsed_per_turn_of_the_event_loop(tmp_path, monkeypatch):
+async def test_one_request_is_parsed_per_turn_of_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A message must not wait for all requests that were sent at once, which took 0.8 s."""
     read = 0
     begin = http.HttpConnection._begin
 
-    def counted(connection, event):
+    def counted(connection: http.HttpConnection, event: h11.Request) -> HttpRequest:
         nonlocal read
         read += 1
         return begin(connection, event)
@@ -81,7 +90,7 @@ async def test_one_request_is_parsed_per_turn_of_the_event_loop(tmp_path, monkey
     assert max(rounds) <= 2
 
 
-def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not():
+def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not() -> None:
     address = pace.AddressPace()
     waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
     assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
@@ -90,7 +99,7 @@ def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not():
     assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
 
 
-def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer():
+def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer() -> None:
     address = pace.AddressPace()
     waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
     assert None in waits, "a request that would wait longer gets no token"
@@ -98,14 +107,16 @@ def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer():
     assert address.take("office", 65.0, 5.0) == pytest.approx(0.0, abs=0.02)
 
 
-def test_the_number_of_remembered_addresses_is_bounded():
+def test_the_number_of_remembered_addresses_is_bounded() -> None:
     address = pace.AddressPace()
     for number in range(pace.KNOWN + 100):
         address.take(number, 1.0, 5.0)
     assert len(address) == pace.KNOWN
 
 
-async def test_anonymous_requests_beyond_the_rate_are_answered_later(tmp_path, monkeypatch):
+async def test_anonymous_requests_beyond_the_rate_are_answered_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 20.0)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -117,7 +128,9 @@ async def test_anonymous_requests_beyond_the_rate_are_answered_later(tmp_path, m
     assert trio.current_time() - began >= 0.14
 
 
-async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(tmp_path, monkeypatch):
+async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 1.0)
     monkeypatch.setattr(places, "QUEUE_SECONDS", 0.5)
@@ -134,7 +147,9 @@ async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_us
         assert b"HTTP/1.1 200" in await read_all(await relay.raw(known))
 
 
-async def test_a_connection_without_a_request_times_out(tmp_path, autojump_clock, monkeypatch):
+async def test_a_connection_without_a_request_times_out(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     idle_connections = IdleConnections()
     with idle_connections.wait(http.HEAD_SECONDS, "10.0.0.1") as scope:
         await trio.sleep_forever()
@@ -143,14 +158,14 @@ async def test_a_connection_without_a_request_times_out(tmp_path, autojump_clock
     assert len(idle_connections) == 0
 
 
-async def test_an_incomplete_head_times_out(tmp_path, monkeypatch):
+async def test_an_incomplete_head_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         stream = await relay.raw(b"GET / HTTP/1.1\r\nHo")
         assert await read_all(stream) == b""
 
 
-async def test_idle_connections_do_not_keep_others_out(tmp_path):
+async def test_idle_connections_do_not_keep_others_out(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         relay.server.router.idle_connections._room = 8
         hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
@@ -162,12 +177,12 @@ async def test_idle_connections_do_not_keep_others_out(tmp_path):
             await stream.aclose()
 
 
-async def test_a_json_body_may_be_16_kib(tmp_path):
+async def test_a_json_body_may_be_16_kib(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         fits = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_384))
         over = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_385))
 
-        async def chunks():
+        async def chunks() -> AsyncIterator[bytes]:
             for _ in range(100):
                 yield b" " * 1_000
 
@@ -177,14 +192,14 @@ async def test_a_json_body_may_be_16_kib(tmp_path):
     assert over.json()["error"]["code"] == "too_large"
 
 
-async def test_a_body_that_stalls_is_refused(tmp_path, monkeypatch):
+async def test_a_body_that_stalls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 100\r\n\r\n{{"
         assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
 
 
-async def test_a_malformed_body_is_refused(tmp_path):
+async def test_a_malformed_body_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         for body in (b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"):
             answer = await browser.post("/session", content=body)
@@ -192,7 +207,7 @@ async def test_a_malformed_body_is_refused(tmp_path):
             assert answer.json()["error"]["code"] == "bad_request"
 
 
-async def test_a_foreign_host_name_is_refused(tmp_path):
+async def test_a_foreign_host_name_is_refused(tmp_path: Path) -> None:
     settings = Settings(http=HttpSection(hosts=["chat.example.org", "*.lab.example"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         statuses = {
@@ -226,14 +241,14 @@ async def test_a_foreign_host_name_is_refused(tmp_path):
     assert {status for host, status in statuses.items() if host not in refused} == {401}
 
 
-async def test_a_program_with_a_token_may_use_any_host_name(tmp_path):
+async def test_a_program_with_a_token_may_use_any_host_name(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         headers = {"Host": "relay.internal", "Authorization": f"Bearer {token}"}
         assert (await browser.get("/session", headers=headers)).status_code == 200
 
 
-def test_a_setting_allows_any_host_name():
+def test_a_setting_allows_any_host_name() -> None:
     assert "evil.example" in Names(["*"])
     assert "evil.example" not in Names()
 
@@ -255,11 +270,11 @@ def test_a_setting_allows_any_host_name():
         ("http://[", "relay:8765", False),
     ],
 )
-def test_only_pages_of_the_same_host_and_port_are_the_relays_own(origin, host, same):
+def test_only_pages_of_the_same_host_and_port_are_the_relays_own(origin: str, host: str, same: bool) -> None:
     assert same_origin(origin, host, secure=False) is same
 
 
-async def test_healthz_says_whether_the_store_can_be_written(tmp_path, monkeypatch):
+async def test_healthz_says_whether_the_store_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         well = await browser.get("/healthz", headers={"Host": "anything.example"})
         with monkeypatch.context() as patch:
@@ -269,7 +284,7 @@ async def test_healthz_says_whether_the_store_can_be_written(tmp_path, monkeypat
     assert ill.status_code == 503
 
 
-async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path):
+async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         here = await browser.get("/metrics")
         through_a_proxy = await browser.get("/metrics", headers={"X-Forwarded-For": "10.0.0.9"})

@@ -16,7 +16,7 @@ from tests.support.http_relay import http_relay, read_all
 WEB = Path(__file__).parent.parent.parent / "relay" / "web"
 
 
-async def test_the_page_has_a_content_security_policy_and_may_not_be_framed(tmp_path):
+async def test_the_page_has_a_content_security_policy_and_may_not_be_framed(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.get("/")
     assert page.status_code == 200
@@ -34,12 +34,12 @@ async def test_the_page_has_a_content_security_policy_and_may_not_be_framed(tmp_
     assert page.headers["cross-origin-opener-policy"] == "same-origin"
 
 
-def test_only_the_import_map_gets_a_hash_in_the_policy():
+def test_only_the_import_map_gets_a_hash_in_the_policy() -> None:
     index = b'<script type="importmap">{}</script><script>alert(1)</script>'
     assert policy(index).count("'sha256-") == 1
 
 
-async def test_a_cached_file_is_answered_with_304(tmp_path):
+async def test_a_cached_file_is_answered_with_304(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         first = await browser.get("/")
         again = await browser.get("/", headers={"If-None-Match": first.headers["etag"]})
@@ -50,7 +50,7 @@ async def test_a_cached_file_is_answered_with_304(tmp_path):
     assert other.status_code == 200
 
 
-async def test_a_file_is_immutable_only_under_its_own_stamp(tmp_path):
+async def test_a_file_is_immutable_only_under_its_own_stamp(tmp_path: Path) -> None:
     stamp = hashlib.sha256((WEB / "app.js").read_bytes()).hexdigest()[:10]
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         stamped = await browser.get(f"/app.js?v={stamp}")
@@ -60,14 +60,14 @@ async def test_a_file_is_immutable_only_under_its_own_stamp(tmp_path):
     assert wrong.headers["cache-control"] == plain.headers["cache-control"] == "no-cache"
 
 
-async def test_vendored_files_are_immutable(tmp_path):
+async def test_vendored_files_are_immutable(tmp_path: Path) -> None:
     name = next(path.name for path in (WEB / "vendor").glob("preact-1*.js"))
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.get(f"/vendor/{name}")
     assert "immutable" in page.headers["cache-control"]
 
 
-async def test_text_is_compressed_for_clients_that_accept_gzip(tmp_path):
+async def test_text_is_compressed_for_clients_that_accept_gzip(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         answers = {}
         for accepted in ("gzip", "identity", "gzip;q=0", "br, gzip;q=0.5"):
@@ -91,11 +91,11 @@ async def test_text_is_compressed_for_clients_that_accept_gzip(tmp_path):
     ("accepted", "takes"),
     [("gzip", True), ("GZIP", True), ("*", True), ("", False), ("br", False), ("gzip; q=0", False), ("*;q=0", False)],
 )
-def test_gzip_is_used_only_where_it_is_accepted(accepted, takes):
+def test_gzip_is_used_only_where_it_is_accepted(accepted: str, takes: bool) -> None:
     assert accepts_gzip(accepted) is takes
 
 
-def test_no_file_outside_the_folder_is_loaded(tmp_path):
+def test_no_file_outside_the_folder_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "index.html").write_text("in")
     (tmp_path / "secret.html").write_text("out")
@@ -104,14 +104,14 @@ def test_no_file_outside_the_folder_is_loaded(tmp_path):
     assert set(pages._files) == {"/index.html"}
 
 
-async def test_a_path_outside_the_folder_is_not_found(tmp_path):
+async def test_a_path_outside_the_folder_is_not_found(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         for path in ("/../relay.db", "/%2e%2e/relay.db", "/..%2frelay.db", "//etc/passwd", "/index.html/"):
             stream = await relay.raw(f"GET {path} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n".encode())
             assert (await read_all(stream)).startswith(b"HTTP/1.1 404"), path
 
 
-async def test_head_returns_the_headers_of_get(tmp_path):
+async def test_head_returns_the_headers_of_get(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         head, get = await browser.head("/app.js"), await browser.get("/app.js")
     assert head.status_code == 200
@@ -120,7 +120,7 @@ async def test_head_returns_the_headers_of_get(tmp_path):
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-async def test_one_connection_serves_request_after_request(tmp_path):
+async def test_one_connection_serves_request_after_request(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
 
         def talk() -> list[int]:
@@ -139,7 +139,7 @@ async def test_one_connection_serves_request_after_request(tmp_path):
         assert await trio.to_thread.run_sync(talk) == [200, 200, 404, 200]
 
 
-async def test_requests_sent_together_are_answered_in_order(tmp_path):
+async def test_requests_sent_together_are_answered_in_order(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         first = f"GET /healthz HTTP/1.1\r\nHost: {relay.host}\r\n\r\n"
         last = f"GET /nothing HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"
@@ -147,7 +147,7 @@ async def test_requests_sent_together_are_answered_in_order(tmp_path):
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404"]
 
 
-async def test_an_unsupported_method_is_answered_with_those_allowed(tmp_path):
+async def test_an_unsupported_method_is_answered_with_those_allowed(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.post("/app.js")
         session = await browser.put("/session")

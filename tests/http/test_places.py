@@ -6,7 +6,9 @@ import trio.testing
 from relay.net.http.places import Places
 
 
-async def hold(places: Places, who: str, ended: list[str], task_status=trio.TASK_STATUS_IGNORED) -> None:
+async def hold(
+    places: Places, who: str, ended: list[str], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     await places.wait(who)
     async with places.take(who) as scope:
         task_status.started()
@@ -15,8 +17,9 @@ async def hold(places: Places, who: str, ended: list[str], task_status=trio.TASK
         ended.append(who)
 
 
-async def test_a_holder_of_its_maximum_waits_and_others_do_not():
-    places, ended = Places(10, 2), []
+async def test_a_holder_of_its_maximum_waits_and_others_do_not() -> None:
+    places = Places(10, 2)
+    ended: list[str] = []
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             await nursery.start(hold, places, "a", ended)
@@ -29,7 +32,7 @@ async def test_a_holder_of_its_maximum_waits_and_others_do_not():
     assert not places._own
 
 
-async def test_a_freed_place_goes_to_a_waiting_request():
+async def test_a_freed_place_goes_to_a_waiting_request() -> None:
     places = Places(10, 1)
     async with trio.open_nursery() as nursery:
         got = trio.Event()
@@ -48,8 +51,9 @@ async def test_a_freed_place_goes_to_a_waiting_request():
     assert len(places) == 0
 
 
-async def test_the_largest_holder_loses_its_oldest_place_when_all_are_taken():
-    places, ended = Places(8, 6), []
+async def test_the_largest_holder_loses_its_oldest_place_when_all_are_taken() -> None:
+    places = Places(8, 6)
+    ended: list[str] = []
     async with trio.open_nursery() as nursery:
         for _ in range(6):
             await nursery.start(hold, places, "greedy", ended)
@@ -63,8 +67,9 @@ async def test_the_largest_holder_loses_its_oldest_place_when_all_are_taken():
     assert (len(places), places.held("greedy")) == (0, 0)
 
 
-async def test_a_request_waits_when_every_holder_has_one_place():
-    places, ended = Places(3, 2), []
+async def test_a_request_waits_when_every_holder_has_one_place() -> None:
+    places = Places(3, 2)
+    ended: list[str] = []
     async with trio.open_nursery() as nursery:
         for who in "abc":
             await nursery.start(hold, places, who, ended)

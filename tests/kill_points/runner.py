@@ -4,7 +4,7 @@ Started by `test_kill_points.py` with points.c before the C library; every run a
 which has everything imported. Writes a line of JSON for each command: {"scenario", "mode", "points", "tried",
 "failures"}.
 
-    LD_PRELOAD=points.so PYTHONPATH=.:tests python tests/kill_points/runner.py --scenario restore --mode kill
+    LD_PRELOAD=points.so PYTHONPATH=. python tests/kill_points/runner.py --scenario restore --mode kill
 """
 
 import argparse
@@ -20,11 +20,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import power
-from scenario import ENVIRONMENT, Scenario, scratch
-from scenarios import SCENARIOS
-
 from relay.cli import app
+from tests.kill_points import power
+from tests.kill_points.scenario import ENVIRONMENT, Scenario, scratch
+from tests.kill_points.scenarios import SCENARIOS
 from tests.support.command_line import Undone
 
 _shim = ctypes.CDLL(None)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
@@ -27,6 +26,20 @@ from relay.settings import TlsSection
 from relay.store.files import replacing
 from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
+from tests.kill_points.scenario import (
+    ALL,
+    EARLY,
+    SETTINGS,
+    Scenario,
+    Used,
+    contents,
+    faults,
+    fill,
+    nothing,
+    said,
+    upload,
+    use,
+)
 from tests.support.command_line import done
 from tests.support.disk import answers, command, new
 from tests.support.exports import exported, read, same
@@ -295,9 +308,8 @@ class Upgrade(Used):
 
     def newer(self) -> None:
         migrations = (*schema.MIGRATIONS, *self.STEPS)
-        if len(migrate.MIGRATIONS) < len(migrations):
-            for module in (database, migrate):
-                module.MIGRATIONS = migrations
+        for module in (database, migrate):
+            vars(module)["MIGRATIONS"] = migrations
 
     def run(self, place: Path) -> None:
         self.newer()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenarios import Import
 
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.importing import Importing
+from tests.kill_points.scenarios import Import
 from tests.support.command_line import done, run
 
 FULL = RequestRefused("storage_full", "the relay's disk is full: nothing was saved, try again later")

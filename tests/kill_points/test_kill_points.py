@@ -16,9 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import power
 import pytest
-from scenarios import SCENARIOS
+
+from tests.kill_points import power
+from tests.kill_points.scenarios import SCENARIOS
 
 HERE = Path(__file__).parent
 
@@ -40,7 +41,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     options += ["--seed", str(request.config.getoption("--kill-points-seed"))]
     ran = subprocess.run(
         [sys.executable, str(HERE / "runner.py"), *options],
-        env=os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent}"},
+        env=os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(HERE.parents[1])},
         capture_output=True,
         text=True,
         check=False,

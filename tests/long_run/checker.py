@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from long_run.ledger import (
+from tests.long_run.ledger import (
     ALL,
     ANSWERED,
     ASKED,

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from long_run.machine import Machine
-from long_run.phones import Person, Phone
-from long_run.world import World
+from tests.long_run.machine import Machine
+from tests.long_run.phones import Person, Phone
+from tests.long_run.world import World
 
 NEWCOMERS = 24
 """People that `relay user import` brings in all in all."""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from long_run.checker import DELETE, EDIT, NEW, Checker, Device
-from long_run.ledger import client_id, text_of
-from long_run.verdict import History, Verdict
-from long_run.wire import Payload
+from tests.long_run.checker import DELETE, EDIT, NEW, Checker, Device
+from tests.long_run.ledger import client_id, text_of
+from tests.long_run.verdict import History, Verdict
+from tests.long_run.wire import Payload
 
 NAMES = {NEW: "new", EDIT: "edit", DELETE: "delete"}
 

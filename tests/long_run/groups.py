@@ -4,10 +4,10 @@ from typing import Any
 
 import trio
 
-from long_run.checker import Chat
-from long_run.phones import Person, Phone
-from long_run.wire import Lost, Refused
-from long_run.world import AGAIN, GROUPS, World
+from tests.long_run.checker import Chat
+from tests.long_run.phones import Person, Phone
+from tests.long_run.wire import Lost, Refused
+from tests.long_run.world import AGAIN, GROUPS, World
 
 SMALLEST, LARGEST = 4, 14
 AT_REST = 1.5

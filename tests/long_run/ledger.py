@@ -87,7 +87,7 @@ class Chat:
     id: str = ""
     gone: bool = False
     owner: str = ""
-    numbers: array = field(default_factory=lambda: array("q", [-1]))
+    numbers: "array[int]" = field(default_factory=lambda: array("q", [-1]))
     """By message id: the number of the request that made it, -1 where it is not known."""
     stays: dict[str, list[Stay]] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)

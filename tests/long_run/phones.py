@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 
-from long_run.wire import Lost, Refused, Socket
+from tests.long_run.wire import Lost, Refused, Socket
 
 AWAY = 8.0
 """Seconds that a device stays away at most."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from long_run.checker import DELETE, EDIT, NEW
-from long_run.generated import Talk
-from long_run.ledger import client_id, parse, text_of, word_of
-from long_run.verdict import History, Verdict, growth, may_grow
+from tests.long_run.checker import DELETE, EDIT, NEW
+from tests.long_run.generated import Talk
+from tests.long_run.ledger import client_id, parse, text_of, word_of
+from tests.long_run.verdict import History, Verdict, growth, may_grow
 
 
 def _whole() -> Talk:

@@ -10,15 +10,15 @@ import msgspec
 import pytest
 import trio
 
-from long_run import groups
-from long_run.checker import Chat, Checker
-from long_run.faults import Faults
-from long_run.machine import Machine, prepared
-from long_run.verdict import WARM_UP, History, Verdict, growth, may_grow
-from long_run.wire import Refused
-from long_run.world import FRIENDS, GROUPS, World
 from relay.core.relay import open_relay
 from relay.protocol import control
+from tests.long_run import groups
+from tests.long_run.checker import Chat, Checker
+from tests.long_run.faults import Faults
+from tests.long_run.machine import Machine, prepared
+from tests.long_run.verdict import WARM_UP, History, Verdict, growth, may_grow
+from tests.long_run.wire import Refused
+from tests.long_run.world import FRIENDS, GROUPS, World
 from tests.support.relay_process import running
 
 PEOPLE = 200
@@ -89,6 +89,7 @@ async def _settle_people(data: Path, world: World) -> None:
             tokens = []
             for _ in range(DEVICES):
                 made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                assert isinstance(made, control.Token)
                 tokens.append(made.token)
             world.add_person(user, tokens)
     for person in world.people:

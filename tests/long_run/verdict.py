@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from long_run.checker import Checker
-from long_run.ledger import ANSWERED, EDIT, NEW, REFUSED, Chat, number_of, parse
+from tests.long_run.checker import Checker
+from tests.long_run.ledger import ANSWERED, EDIT, NEW, REFUSED, Chat, number_of, parse
 
 WARM_UP = 0.25
 """Of a series of memory samples this part is left out: caches fill in it."""
@@ -43,7 +43,7 @@ class History:
         """The first message that is left, 0 for none."""
         self.end = 0
         """The last that was read."""
-        self.news: dict[str, array] = {}
+        self.news: dict[str, array[int]] = {}
         """By author: the messages that are neither edits nor deletions nor deleted."""
         self._checker = checker
 
@@ -146,11 +146,11 @@ class Verdict:
             if history.pruned and not self._pruned:
                 self._fail(f"{chat.name}: messages up to {history.pruned} are gone, and nothing was pruned")
         for number in range(len(ledger)):
-            history = self._histories.get(ledger.chat[number])
-            if ledger.state[number] != ANSWERED or history is None:
+            shown = self._histories.get(ledger.chat[number])
+            if ledger.state[number] != ANSWERED or shown is None:
                 continue
-            if ledger.message_id[number] > history.last:
-                self._fail(f"m{number:x} was answered as {ledger.message_id[number]}: lost from {history.chat.name}")
+            if ledger.message_id[number] > shown.last:
+                self._fail(f"m{number:x} was answered as {ledger.message_id[number]}: lost from {shown.chat.name}")
 
     def pruning(self) -> None:
         """Pruning takes the oldest of all chats together: nothing that is gone came after something that is left."""

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 import trio
 
-from long_run import wire
-from long_run.checker import DELETE, EDIT, NEW, Chat, Checker
-from long_run.ledger import ANSWERED, client_id, text_of, word_of
-from long_run.phones import Person, Phone
-from long_run.wire import Lost, Refused
+from tests.long_run import wire
+from tests.long_run.checker import DELETE, EDIT, NEW, Chat, Checker
+from tests.long_run.ledger import ANSWERED, client_id, text_of, word_of
+from tests.long_run.phones import Person, Phone
+from tests.long_run.wire import Lost, Refused
 
 FRIENDS = 6
 """People with whom one has dialogs."""
@@ -360,9 +360,9 @@ class World:
         if not strange:
             return
         chat = self.dice.choice(strange)
-        for name, more in (("messages", {}), ("read", {}), ("chat", {}), ("leaveChat", {})):
+        for name in ("messages", "read", "chat", "leaveChat"):
             try:
-                await self.insist(phone, name, {"chatId": chat.id, **more})
+                await self.insist(phone, name, {"chatId": chat.id})
             except Refused as refused:
                 if refused.code == "not_found":
                     continue
@@ -380,7 +380,7 @@ class World:
 
     async def gather(self, person: Person, phone: Phone) -> None:
         """Make, change, leave or delete a group."""
-        from long_run import groups
+        from tests.long_run import groups
 
         await groups.gather(self, person, phone)
 

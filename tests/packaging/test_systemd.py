@@ -294,7 +294,7 @@ def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket
     def closed(*_arguments: object) -> object:
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr(hostnames.socket, "socket", closed)
+    monkeypatch.setattr(socket, "socket", closed)
     monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("wlan0", "192.168.1.5")])
     assert hostnames.browser_address("", "::", 8765, listener=listener) == "http://192.168.1.5:8765"
     monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("docker0", "172.17.0.1")])
@@ -311,6 +311,7 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
     async with open_relay(data) as relay, trio.open_nursery() as nursery:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
         device = await relay.admin.handle("device.add", control.AddDevice(user_id="User1"))
+        assert isinstance(device, control.Token)
         server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))
         address = listener.getsockname()

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from jsonschema.protocols import Validator
 
 from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
@@ -54,7 +55,7 @@ def resolve(reference: str) -> Any:
     return node
 
 
-def validator(message: str) -> jsonschema.Draft202012Validator:
+def validator(message: str) -> Validator:
     payload = DOCUMENT["components"]["messages"][message]["payload"]
     return jsonschema.Draft202012Validator({**payload, "components": DOCUMENT["components"]})
 

@@ -1,6 +1,7 @@
 """Clients of the rulebook: a user's device, and the program behind an outgoing hook."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -34,6 +35,8 @@ class Device(Listener):
 
     # What a subscriber needs of its connection.
     waiting = (0, 0.0)
+    leave: Callable[[Subscriber], None]
+    """Takes its connection out of the relay's hub."""
 
     def __init__(self, user: str, version: int) -> None:
         super().__init__(user)
@@ -41,6 +44,7 @@ class Device(Listener):
         self.token = ""
         self.key = 0
         self.subscriber: Subscriber | None = None
+        self.leave = _nowhere
         self.answers: dict[str, dict[str, Any]] = {}
         self.news = trio.Event()
         self.unacknowledged: list[int] = []

@@ -152,10 +152,10 @@ class Model:
         _refuse("forbidden", chat.kind not in GROUPS and (chat.members.keys() - {user}) & self.off)
         _refuse("forbidden", chat.kind == "channel" and not chat.runs(user))
 
-    def _check_joins(self, user: str, others: list[str]) -> None:
-        """Only the machine's admin adds disabled users; removed ones are no users any more."""
+    def _check_joins(self, user: str, others: list[str], owner: str = "") -> None:
+        """Only the machine's admin adds disabled users, not as owners; removed ones are no users any more."""
         _refuse("not_found", self.removed.intersection(others))
-        _refuse("forbidden", user != MACHINE and self.off.intersection(others))
+        _refuse("forbidden", (user != MACHINE and self.off.intersection(others)) or self.off.intersection([owner]))
 
     def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> Item:
         if (chat := self.find(user, chat_id)) is None:
@@ -200,7 +200,7 @@ class Model:
         member.got, member.read = max(member.got, top), max(member.read, top if read else 0)
 
     def make(self, user: str, chat_id: str, kind: str, name: str, others: list[str], by: str = "") -> None:
-        self._check_joins(by or user, [user, *others] if by else others)
+        self._check_joins(by or user, [user, *others] if by else others, user)
         members = {one: Member() for one in dict.fromkeys([user, *others])}
         self.chats[chat_id] = Chat(chat_id, kind, user, name, members)
 

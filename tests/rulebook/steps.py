@@ -5,14 +5,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.core.rules.hook_posts import hook_client_id
+from relay.keys import ChatKey
 from relay.net.http.response import STATUS, HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from rulebook import model as rules
-from rulebook.devices import Device
-from rulebook.model import GROUPS, MACHINE, Chat
-from rulebook.windows import WORDS, Hook
-from rulebook.world import BOT, PEOPLE, T0, World
+from tests.rulebook import model as rules
+from tests.rulebook.devices import Device
+from tests.rulebook.model import GROUPS, MACHINE, Chat
+from tests.rulebook.windows import WORDS, Hook
+from tests.rulebook.world import BOT, PEOPLE, T0, World
 
 NAMES = ["Zoe", "ZOE", "\uff3a\uff4f\uff45", "Ben", "BEN", "Io", "Anna B"]
 OK = "ok"
@@ -254,7 +255,7 @@ class Playing(World):
         self.model.prune(chats[chat].items[message_id].order)
         await relay.retention._remove(first[0][0], seq)
 
-    def _chats_by_key(self) -> list[tuple[int, Chat]]:
+    def _chats_by_key(self) -> list[tuple[ChatKey, Chat]]:
         state = self.relay.state
         found = []
         for chat in self.model.chats.values():

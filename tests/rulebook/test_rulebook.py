@@ -17,9 +17,9 @@ from trio.testing import MockClock
 from relay.core.relay import open_relay
 from relay.net.webhooks import outgoing
 from relay.protocol import control
-from rulebook import model
-from rulebook.steps import ACTS, OTHERS, Playing
-from rulebook.world import BOT, PEOPLE, T0
+from tests.rulebook import model
+from tests.rulebook.steps import ACTS, OTHERS, Playing
+from tests.rulebook.world import BOT, PEOPLE, T0
 
 STEPS = 60
 """Steps of one story."""

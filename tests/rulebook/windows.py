@@ -5,8 +5,8 @@ from typing import Any
 from relay.core.relay import Relay
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from rulebook.devices import Device, Listener
-from rulebook.model import GROUPS, Chat, Item, Model
+from tests.rulebook.devices import Device, Listener
+from tests.rulebook.model import GROUPS, Chat, Item, Model
 
 WORDS = ["apple", "pear", "plum"]
 

@@ -17,9 +17,9 @@ from relay.core.relay import open_relay
 from relay.net.http.routes.hooks import HookPage
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.protocol import control
-from rulebook.devices import Device
-from rulebook.model import MACHINE, Model
-from rulebook.windows import Windows
+from tests.rulebook.devices import Device
+from tests.rulebook.model import MACHINE, Model
+from tests.rulebook.windows import Windows
 
 PEOPLE = ["ann", "ben", "cem"]
 BOT = "robot"
@@ -36,9 +36,9 @@ class World(Windows):
     ) -> None:
         self.data, self.clock = data, clock
         self.model = Model(PEOPLE, [BOT])
-        for chat_id, made in chats.items():
-            self.model.make(made.owner, chat_id, made.type, made.name, made.participants, MACHINE)
-            self.model.update(MACHINE, chat_id, made.admins)
+        for chat_id, chat in chats.items():
+            self.model.make(chat.owner, chat_id, chat.type, chat.name, chat.participants, MACHINE)
+            self.model.update(MACHINE, chat_id, chat.admins)
         self.devices = {}
         for user, some in tokens.items():
             for number, made in enumerate(some):

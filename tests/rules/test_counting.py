@@ -5,6 +5,7 @@ import pytest
 from relay.core.delivery import views
 from relay.core.model.snapshot import DirtyRows
 from relay.core.rules import commands
+from relay.core.rules.counting import waited_for
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus
 from relay.protocol.requests import Accepted
@@ -23,8 +24,8 @@ def status(log: MemoryLog, message_id: int = 1) -> MessageStatus:
     return views.status_for_author(log.state, log.key("alice", "g-1"), log.state.user_keys["alice"], message_id)
 
 
-def switch(log: MemoryLog, user: str, **to: bool) -> None:
-    log.do(None, control.ChangeUser(id=user, **to))
+def switch(log: MemoryLog, user: str, *, disabled: bool) -> None:
+    log.do(None, control.ChangeUser(id=user, disabled=disabled))
 
 
 @pytest.mark.parametrize("how", ["a bot", "disabled before", "disabled after"])
@@ -80,7 +81,7 @@ def test_a_member_who_does_not_count_is_in_no_list_of_receipts(log: MemoryLog) -
     waited = {
         state.users[user].id
         for user, member in state.members[chat.key].items()
-        if views.waited_for(state, chat, user, member, state.user_keys["alice"], 1)
+        if waited_for(state, chat, user, member, state.user_keys["alice"], 1)
     }
     assert waited == {"bob"}
 

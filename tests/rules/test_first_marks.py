@@ -11,6 +11,7 @@ import trio
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command, MarkRead
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 
 
@@ -29,7 +30,7 @@ async def _dialog(data: Path, messages: int) -> None:
 
         for number in range(messages):
             request = requests.New(chat_id="b", client_message_id=f"c{number}", message="hello")
-            relay.log.append(Command(relay.clock(), 1, 0, request), answered)
+            relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answered)
             if number == 0:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         await done.wait()
@@ -44,7 +45,7 @@ async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) ->
         return await real(sql, parameters)
 
     monkeypatch.setattr(relay.log._reading, "execute", noting)
-    await submit(relay.log, Command(relay.clock(), 2, 0, MarkRead(1, None)))
+    await submit(relay.log, Command(relay.clock(), UserKey(2), 0, MarkRead(1, None)))
     monkeypatch.undo()
     return [(sql, parameters) for sql, parameters in asked if "FROM log" in sql]
 

@@ -1,6 +1,8 @@
 """What users may choose: names, pictures, passwords; and who sees when they were last here."""
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -16,7 +18,7 @@ from tests.support.sessions import house
 
 
 @pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch):
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     monkeypatch.setattr(passwords, "PASSES", 1)
     passwords._hasher.cache_clear()
@@ -44,12 +46,12 @@ def _cheap_hashes(monkeypatch):
         ("Marna", "Mama"),
     ],
 )
-def test_names_that_look_alike_have_one_likeness(one, other):
+def test_names_that_look_alike_have_one_likeness(one: str, other: str) -> None:
     assert likeness(one) == likeness(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("किरण", "करण"), ("李雷", "李蕾"), ("Anna", "Ana"), ("Zoë", "Zoe")])
-def test_names_that_look_different_have_different_likenesses(one, other):
+def test_names_that_look_different_have_different_likenesses(one: str, other: str) -> None:
     assert likeness(one) != likeness(other)
 
 
@@ -65,14 +67,16 @@ def test_names_that_look_different_have_different_likenesses(one, other):
         ("\u3164", "bad_request"),
     ],
 )
-async def test_a_name_that_looks_like_anothers_or_cannot_be_seen_is_refused(tmp_path, name, code):
+async def test_a_name_that_looks_like_anothers_or_cannot_be_seen_is_refused(
+    tmp_path: Path, name: str, code: str
+) -> None:
     async with house(tmp_path, "anna") as here:
         await here.relay.admin.handle("user.add", control.AddUser(id="ben", name="Ben Berg"))
         async with here.device("anna") as anna:
             assert (await anna.refused("profile", name=name))["code"] == code
 
 
-async def test_a_users_own_name_is_allowed_and_a_name_given_up_is_free(tmp_path):
+async def test_a_users_own_name_is_allowed_and_a_name_given_up_is_free(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as here:
         for user_id in ("ben", "carl"):
             await here.relay.admin.handle("user.add", control.AddUser(id=user_id, name="Alex"))
@@ -89,23 +93,25 @@ async def test_a_users_own_name_is_allowed_and_a_name_given_up_is_free(tmp_path)
 
 
 @pytest.mark.parametrize("url", ["https://evil.example/x.png", "javascript:alert(1)", "//evil.example/x", "x.png", "/"])
-async def test_a_picture_must_be_a_file_of_the_relay(tmp_path, url):
+async def test_a_picture_must_be_a_file_of_the_relay(tmp_path: Path, url: str) -> None:
     async with house(tmp_path, "anna") as here, here.device("anna") as anna:
         assert "photoUrl" in (await anna.refused("profile", photoUrl=url))["message"]
         asked = {"type": "group", "name": "Crew", "participants": [], "photoUrl": url}
         assert (await anna.refused("createChat", **asked))["code"] == "bad_request"
 
 
-async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tmp_path):
+async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as here, here.device("anna") as anna:
-        here.relay.state.user("anna").photo_url = "https://evil.example/x.png"
+        user = here.relay.state.user("anna")
+        assert user is not None
+        user.photo_url = "https://evil.example/x.png"
         assert "avatarUrl" not in await anna.request("profile")
 
 
 # Who was here when.
 
 
-async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path):
+async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "ben", "carl") as here:
         async with here.device("ben"):
             pass
@@ -128,7 +134,7 @@ async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path):
         "x" * 1_025, "raspberrypi1", "with a \0 in it",
     ],
 )  # fmt: skip
-def test_a_common_password_is_refused(password):
+def test_a_common_password_is_refused(password: str) -> None:
     with pytest.raises(RelayError) as refused:
         check_new(password, "anna", "Anna Berg")
     assert refused.value.error.code == "bad_request"
@@ -145,7 +151,7 @@ def test_a_common_password_is_refused(password):
         ("mustermannsson", "M", "mustermann"),
     ],
 )  # fmt: skip
-def test_a_password_made_of_the_users_names_is_refused(user_id, name, password):
+def test_a_password_made_of_the_users_names_is_refused(user_id: str, name: str, password: str) -> None:
     with pytest.raises(RelayError, match="own name"):
         check_new(password, user_id, name)
 
@@ -157,18 +163,18 @@ def test_a_password_made_of_the_users_names_is_refused(user_id, name, password):
         ("anna", "Anna Berg", "2749 5810 33"), ("anna", "", "correct horse"),
     ],
 )  # fmt: skip
-def test_a_password_with_more_than_the_users_name_is_accepted(user_id, name, password):
+def test_a_password_with_more_than_the_users_name_is_accepted(user_id: str, name: str, password: str) -> None:
     check_new(password, user_id, name)
 
 
 @pytest.mark.parametrize(
     "password", ["correct horse", "kaffee um vier", "x7Kq2-pWv9z", "пять слов подряд", "一二三四五六七八九十"]
 )
-def test_a_password_of_a_few_words_or_signs_is_accepted(password):
+def test_a_password_of_a_few_words_or_signs_is_accepted(password: str) -> None:
     check_new(password, "anna", "Anna Berg")
 
 
-async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path):
+async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         laptop = (await relay.ask("device.add", control.AddDevice(user_id="anna"))).token
@@ -178,7 +184,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
             return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
 
         async with relay.socket(phone) as socket:
-            first = await socket.request("password", requests.Password(new="correct horse"))
+            first: requests.PasswordChanged = await socket.request("password", requests.Password(new="correct horse"))
             kept = await status(laptop)
             for old in (None, "", "wrong horse"):
                 with pytest.raises(RelayError) as refused:
@@ -186,7 +192,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
                 assert refused.value.error.code == "unauthorized"
             with pytest.raises(RelayError) as weak:
                 await socket.request("password", requests.Password(old="correct horse", new="password12"))
-            changed = await socket.request(
+            changed: requests.PasswordChanged = await socket.request(
                 "password", requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
             )
             assert (await status(phone), await status(laptop)) == (200, 401)
@@ -198,7 +204,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
     assert (signed_in.status_code, posted.status_code) == (200, 200)
 
 
-async def test_guesses_at_the_old_password_are_throttled(tmp_path):
+async def test_guesses_at_the_old_password_are_throttled(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         await relay.ask("user.password", control.SetPassword(id="anna", password="correct horse"))
@@ -212,7 +218,7 @@ async def test_guesses_at_the_old_password_are_throttled(tmp_path):
     assert codes[-1] == "rate_limited"
 
 
-async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
+async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         answer = await relay.ask(
@@ -225,7 +231,7 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
 # A new sign-in.
 
 
-async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp_path):
+async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "ben") as here:
         async with (
             here.device("anna", path="/ws?v=2") as phone,
@@ -235,6 +241,7 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
             for one in (phone, old, other):
                 await one.rest()
             added = await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="stolen"))
+            assert isinstance(added, control.Token)
             await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
             told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
             assert [frame["payload"]["label"] for frame in told] == ["stolen"]
@@ -248,23 +255,33 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
     ("name", "typed"),
     [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
 )
-async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(tmp_path, name, typed):
+async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(
+    tmp_path: Path, name: str, typed: str
+) -> None:
     async with house(tmp_path, "alice") as made, made.device("alice") as alice:
         await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
         assert await alice.request("users", query="nobody") == []
 
 
-async def test_a_search_of_a_long_directory_leaves_turns_to_others(tmp_path, monkeypatch):
+async def test_a_search_of_a_long_directory_leaves_turns_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(users, "SLICE_USERS", 10)
     async with house(tmp_path, "anna") as here:
         async with trio.open_nursery() as nursery:
             for number in range(200):
                 added = control.AddUser(id=f"u{number:03}", name=f"Ünal {number}")
                 nursery.start_soon(here.relay.admin.handle, "user.add", added)
-        turns, looked = 0, []
+        turns = 0
+        looked: list[int] = []
         fold = users.folded_name
-        monkeypatch.setattr(users, "folded_name", lambda name: (looked.append(turns), fold(name))[1])
+
+        def folded_name(name: str) -> str:
+            looked.append(turns)
+            return fold(name)
+
+        monkeypatch.setattr(users, "folded_name", folded_name)
 
         async def take_turns() -> None:
             nonlocal turns

@@ -9,6 +9,7 @@ from relay.core.delivery import views
 from relay.core.delivery.presence import Presence
 from relay.core.model import changes
 from relay.core.rules import ChangedChat, commands
+from relay.keys import ChatKey
 from relay.protocol import control, objects, requests
 from relay.store import kinds
 from relay.store.entry import StoredFile
@@ -149,7 +150,7 @@ def test_a_request_that_changes_nothing_adds_no_entry(log: MemoryLog) -> None:
     entries = len(log.entries)
     answers = [log.do("User1", request) for request in (add("User2"), remove("User3"), update())]
     assert len(log.entries) == entries
-    assert answers == [ChangedChat(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
+    assert answers == [ChangedChat(ChatKey(log.key("User1", "g-1")))] * 3, "and is answered with the chat as it is"
 
 
 def test_leaving_or_deleting_a_chat_answers_without_the_chat(log: MemoryLog) -> None:

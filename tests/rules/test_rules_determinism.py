@@ -166,7 +166,8 @@ READ = ("User1", ("read", "g-1", None))
 @settings(max_examples=120, deadline=None)
 def test_the_state_does_not_depend_on_how_commands_are_batched(script: Script, random: Random) -> None:
     expected, taken, answers = recorded([*MADE, *script])
-    for tails in ({}, Forgetful()):
+    both: tuple[dict[int, Tail], ...] = ({}, Forgetful())
+    for tails in both:
         log = prepared()
         log.state.tails = tails
         got: list[Any] = []

@@ -8,6 +8,7 @@ from relay.core.delivery import views
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules import receipts as marks
+from relay.keys import ChatKey, UserKey
 from relay.protocol import requests
 from relay.store import kinds
 from relay.store.entry import Covered, Entry
@@ -330,8 +331,8 @@ class Counted(tuple[Covered, ...]):
 
 
 def test_a_receipt_for_many_authors_is_indexed_once() -> None:
-    covered = Counted(Covered(author, author, "c") for author in range(500))
-    entry = Entry(1, kinds.READ, 1, 500, 500, 0, 0, covered=covered)
+    covered = Counted(Covered(UserKey(author), author, "c") for author in range(500))
+    entry = Entry(1, kinds.READ, ChatKey(1), 500, UserKey(500), 0, 0, covered=covered)
     Counted.looked = 0
     assert [entry.covers(author) for author in range(501)] == [*list(covered), None]
     assert Counted.looked <= 3 * 500

@@ -6,7 +6,7 @@ import pytest
 from relay.core.delivery import views
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.protocol import control, requests
+from relay.protocol import control, events, requests
 from relay.store import kinds
 from tests.support.memory_log import T0, MemoryLog, code
 
@@ -33,8 +33,8 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    chats = [views.event(log.state, entry, log.state.user_keys[user])[1].chat_id for user in ("User1", "User2")]
-    assert chats == ["User2", "User1"]
+    told = [views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
+    assert [event.chat_id for event in told if isinstance(event, events.New)] == ["User2", "User1"]
 
 
 def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:

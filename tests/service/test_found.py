@@ -20,6 +20,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.core.service import messages
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log import schedule
@@ -52,7 +53,7 @@ async def _saying(data: Path, texts: Iterable[str]) -> AsyncIterator[Relay]:
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for number, text in enumerate(texts):
             request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-            relay.log.append(Command(relay.clock(), 1, 0, request))
+            relay.log.append(Command(relay.clock(), UserKey(1), 0, request))
         await relay.log.keep_snapshot()
         await _indexed(relay)
         yield relay
@@ -153,9 +154,10 @@ async def test_a_query_of_marks_alone_is_refused_in_words(tmp_path: Path) -> Non
 async def test_an_edit_and_a_deletion_leave_nothing_of_a_folded_text_in_the_index(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["Straße ÄRGER", "Grüße ÄRGER", "bleibt"]) as relay:
         edit = requests.Edit(chat_id="b", original_message_id=1, message="ganz ＡＮＤＥＲＳ")
-        await submit(relay.log, Command(relay.clock(), 1, 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
         await submit(
-            relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), generated_id="d")
+            relay.log,
+            Command(relay.clock(), UserKey(1), 0, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
         )
         for found in await _ways(relay, "ärger"):
             assert found == []

@@ -373,7 +373,7 @@ class People(RuleBasedStateMachine):
         self.thread.start()
         ready.wait()
 
-    def do(self, step: Callable[..., Coroutine[Any, Any, None]], *arguments: Any, **options: Any) -> None:
+    def do(self, step: Callable[..., Coroutine[Any, Any, object]], *arguments: Any, **options: Any) -> None:
         async def done() -> None:
             await step(*arguments, **options)
             await self.world.settle()

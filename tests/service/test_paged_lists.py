@@ -233,7 +233,7 @@ async def test_an_export_has_each_message_once_and_knows_everybody_whom_it_names
         exported = await made.relay.admin.handle("export", control.Export(), take)
         users = [one.id for one in records if one.type == "user"]
         assert len(users) == len(set(users)) == exported.users  # type: ignore[attr-defined]
-        named = {one.sender for one in records if one.sender}
+        named: set[str | None] = {one.sender for one in records if one.sender}
         for chat in (one for one in records if one.type == "chat"):
             named |= {chat.owner, *(chat.participants or ())}
         assert named <= set(users)

@@ -13,6 +13,7 @@ from relay.core.delivery.replay import Replays
 from relay.core.service.answer_pages import PageMaker
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
+from relay.store.sqlite.database import utf8
 from tests.support.sessions import Client, House, house
 
 LONG = "漢" * 65_000
@@ -250,7 +251,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
 
     async def entries(*arguments: Any) -> Any:
         found, more = await real(*arguments)
-        read.append(sum(history.utf8(entry.message) for entry in found))
+        read.append(sum(utf8(entry.message) for entry in found))
         return found, more
 
     monkeypatch.setattr(replay, "entries", entries)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.core.relay import open_relay
+from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command, NoteRestore
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
@@ -25,7 +26,7 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
 
 
-async def _indexed(relay) -> None:
+async def _indexed(relay: Relay) -> None:
     with trio.fail_after(30):
         while True:
             last, indexed = await positions.ends(relay.reading)
@@ -34,20 +35,22 @@ async def _indexed(relay) -> None:
             await trio.sleep(0.01)
 
 
-def _saying(relay) -> Callable[[str, str], Awaitable[Accepted]]:
+def _saying(relay: Relay) -> Callable[[str, str], Awaitable[Accepted]]:
     async def say(client_id: str, text: str) -> Accepted:
         request = requests.New(chat_id="b", client_message_id=client_id, message=text)
-        return await submit(relay.log, Command(relay.clock(), 1, 0, request))
+        answer = await submit(relay.log, Command(relay.clock(), UserKey(1), 0, request))
+        assert isinstance(answer, Accepted)
+        return answer
 
     return say
 
 
-async def _with_two_users(relay) -> None:
+async def _with_two_users(relay: Relay) -> None:
     for user in ("a", "b"):
         await relay.admin.handle("user.add", control.AddUser(id=user))
 
 
-async def _find(relay, text: str, chats: tuple[int, ...] = (1,)) -> list[str | None]:
+async def _find(relay: Relay, text: str, chats: tuple[int, ...] = (1,)) -> list[str | None]:
     rows, _ = await search.search(relay.reading, Sought(text, dict.fromkeys(chats, 0), count=10))
     return [row.message for row in rows]
 
@@ -99,9 +102,10 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
         await say("2", "secret beta")
         await _indexed(relay)
         edit = requests.Edit(chat_id="b", original_message_id=1, message="public alpha")
-        await submit(relay.log, Command(relay.clock(), 1, 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
         await submit(
-            relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), generated_id="d")
+            relay.log,
+            Command(relay.clock(), UserKey(1), 0, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
         )
         assert await _find(relay, "secret") == []
         assert await _find(relay, "public") == ["public alpha"]
@@ -124,7 +128,7 @@ async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Pa
             await trio.testing.wait_all_tasks_blocked()
             with trio.move_on_after(5) as in_time:
                 reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
-                await submit(relay.log, Command(relay.clock(), 2, 0, reply))
+                await submit(relay.log, Command(relay.clock(), UserKey(2), 0, reply))
                 found, _ = await relay.service.searching.find(1, Sought("just said", {1: 0}))
             reading_still = bool(nursery.child_tasks)
             await relay.reading._connection.interrupt()

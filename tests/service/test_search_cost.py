@@ -12,6 +12,7 @@ import trio
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.store.log import schedule
 from relay.store.queries import fact_lookup, positions, search, trigrams
@@ -39,7 +40,7 @@ async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
         async with trio.open_nursery() as nursery:
             for number, text in enumerate(texts):
                 request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-                nursery.start_soon(submit, relay.log, Command(relay.clock(), 1, 0, request))
+                nursery.start_soon(submit, relay.log, Command(relay.clock(), UserKey(1), 0, request))
         with trio.fail_after(20):
             while len(set(await positions.ends(relay.reading))) > 1:
                 await trio.sleep(0.01)

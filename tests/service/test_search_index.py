@@ -16,6 +16,7 @@ from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command, NoteRestore
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.queries import positions, search
@@ -35,7 +36,7 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _new(relay: Relay, number: int, text: str) -> Command:
     request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-    return Command(relay.clock(), 1, 0, request)
+    return Command(relay.clock(), UserKey(1), 0, request)
 
 
 async def _say(relay: Relay, number: int, text: str) -> None:
@@ -137,7 +138,7 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
             if request_ == "edit"
             else requests.Delete(chat_id="b", message_id=5)
         )
-        await submit(relay.log, Command(relay.clock(), 1, 0, asked, generated_id="x"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, asked, generated_id="x"))
         assert not relay.log.failing
         assert await _find(relay, "message 0004") == []
         await _indexed(relay)

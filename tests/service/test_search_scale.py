@@ -12,6 +12,7 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.log.index_upkeep import SEGMENTS
@@ -102,7 +103,7 @@ async def _say(relay: Relay, to: str, numbers: range) -> None:
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=f"{to}{number}", message=_text(number))
-        relay.log.append(Command(relay.clock(), 1, 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answer)
     await done.wait()
 
 

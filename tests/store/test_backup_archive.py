@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -52,7 +53,7 @@ async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
-async def test_a_compressed_archive_is_no_backup(tmp_path: Path, mode: str) -> None:
+async def test_a_compressed_archive_is_no_backup(tmp_path: Path, mode: Literal["w:gz", "w:xz"]) -> None:
     await store(tmp_path / "data")
     with tarfile.open(tmp_path / "backup.tar", mode) as tar:
         tar.add(tmp_path / "data" / "relay.db", "relay.db")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.keys import ChatKey, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.log.batch import prepare
@@ -27,7 +28,7 @@ async def writing(tmp_path: Path) -> AsyncIterator[Connection]:
 
 
 def said(seq: int, client_key: int | None) -> Entry:
-    return Entry(seq, kinds.NEW, 1, seq, 1, 1, 1_000, 0, client_key, f"c{seq}", "text")
+    return Entry(seq, kinds.NEW, ChatKey(1), seq, UserKey(1), 1, 1_000, 0, client_key, f"c{seq}", "text")
 
 
 async def count(writing: Connection) -> int:

@@ -1,5 +1,6 @@
 """One relay to a store: what removes or goes around the lock's file lets no second one in."""
 
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -68,7 +69,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
 def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, path = lock.fcntl.flock, tmp_path / lock.NAME
+    flock, path = fcntl.flock, tmp_path / lock.NAME
     replaced = False
 
     def replacing(descriptor: int, how: int) -> None:
@@ -79,7 +80,7 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
             path.unlink()
             path.touch()
 
-    monkeypatch.setattr(lock.fcntl, "flock", replacing)
+    monkeypatch.setattr(fcntl, "flock", replacing)
     with locked(tmp_path):
         assert replaced
         assert path.read_text().split()[0] == str(os.getpid())

@@ -259,7 +259,9 @@ async def test_the_queue_and_a_batch_are_bounded_in_bytes_too(relay: Relay, monk
     assert not relay.log.full, "what is read while nothing waits is no command that waits"
 
 
-async def test_statements_release_the_texts_that_they_wrote_last(relay: Relay, clock: MockClock) -> None:
+async def test_statements_release_the_texts_that_they_wrote_last(
+    relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run: list[tuple[str, object]] = []
     real = relay.log._writing.execute
 
@@ -267,7 +269,7 @@ async def test_statements_release_the_texts_that_they_wrote_last(relay: Relay, c
         run.append((sql, parameters))
         return await real(sql, parameters)
 
-    relay.log._writing.execute = execute  # type: ignore[method-assign]
+    monkeypatch.setattr(relay.log._writing, "execute", execute)
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(20)))
     edit = requests.Edit(chat_id="User2", original_message_id=1, message="y" * 900)
     await answers(relay, command(relay, "User1", edit, "e1"))
@@ -410,6 +412,9 @@ class Nowhere:
 
     def put(self, _frame: bytes) -> None:
         return
+
+    def offer(self, _frame: bytes) -> bool:
+        return True
 
     def flush(self) -> None:
         return

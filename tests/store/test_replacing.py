@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from relay.store.files import replacing
+from relay.store.files.scratch import sync
 
 
 class Killed(BaseException):
@@ -22,7 +23,7 @@ class Disk:
         self.kill_at = -1
         self.removed_unsynced: list[set[Path]] = []
         rename, replace, symlink_to = Path.rename, Path.replace, Path.symlink_to
-        sync, rmtree = replacing.sync, shutil.rmtree
+        rmtree = shutil.rmtree
 
         def renaming(path: Path, target: Path) -> Any:
             self._call()
@@ -51,8 +52,8 @@ class Disk:
         monkeypatch.setattr(Path, "rename", renaming)
         monkeypatch.setattr(Path, "replace", replacing_link)
         monkeypatch.setattr(Path, "symlink_to", linking)
-        monkeypatch.setattr(replacing, "sync", syncing)
-        monkeypatch.setattr(replacing.shutil, "rmtree", removing)
+        monkeypatch.setattr("relay.store.files.replacing.sync", syncing)
+        monkeypatch.setattr(shutil, "rmtree", removing)
 
     def _call(self) -> None:
         if self.calls == self.kill_at:

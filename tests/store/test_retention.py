@@ -16,6 +16,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
 from relay.core.rules.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Kept
@@ -51,7 +52,9 @@ async def _faults(data: Path) -> list[CheckResult]:
 
 async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
     request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
-    return await submit(relay.log, Command(relay.clock(), user, 0, request))
+    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), 0, request))
+    assert isinstance(answer, requests.Accepted)
+    return answer
 
 
 async def _two_users(relay: Relay) -> None:
@@ -65,7 +68,7 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
         await _two_users(relay)
         for number in range(10):
             await _say(relay, 1, "b", f"old {number}")
-        await submit(relay.log, Command(clock(), 2, 0, MarkRead(1, 3)))
+        await submit(relay.log, Command(clock(), UserKey(2), 0, MarkRead(1, 3)))
         clock.now += 40 * DAY
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
@@ -232,7 +235,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
         assert isinstance(chat, control.ChatInfo)
         await _say(relay, 1, chat.id, "the secret word")
-        await submit(relay.log, Command(relay.clock(), 1, 0, DeleteChat(chat.id)))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, DeleteChat(chat.id)))
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
@@ -243,7 +246,9 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         await _say(relay, 1, "b", "first")
-        await submit(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
+        await submit(
+            relay.log, Command(1, UserKey(1), 0, requests.Edit(chat_id="b", original_message_id=1, message="better"))
+        )
         await _say(relay, 1, "b", "second")
         state = relay.state
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")

@@ -109,6 +109,19 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
     assert said == [(50 * (batch + 10),)]
 
 
+async def test_the_file_is_not_lengthened_where_little_room_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(wal, "LENGTHENING_ROOM", 2**62)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "first")
+        await trio.sleep(0.3)
+        assert (tmp_path / "relay.db-wal").stat().st_size < wal.STEP
+
+
 @pytest.mark.usefixtures("small")
 async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -121,7 +121,7 @@ class View:
         if target in texts:
             texts[target] = None
 
-    def hear(self, user: str, name: str, payload: dict[str, Any]) -> None:
+    def hear(self, user: str, name: str, payload: Any) -> None:
         """Take an event in."""
         chat = payload.get("chatId", "") if isinstance(payload, dict) else ""
         if name == "new":

@@ -13,7 +13,7 @@ from relay.client import Client
 from relay.core.relay import Relay
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
-from relay.protocol import control, requests
+from relay.protocol import control, objects, requests
 
 T0 = 1_767_225_600_000
 
@@ -123,7 +123,7 @@ async def history(client: Client) -> list[str | None]:
     start = 1
     while True:
         request = requests.Messages(chat_id="User2", start_id=start, count=20)
-        page = await client.request("messages", request)
+        page: list[objects.Message] = await client.request("messages", request)
         if not page:
             return found
         found += [message.message for message in page]

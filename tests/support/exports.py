@@ -16,7 +16,9 @@ def exported(data: Path, to: Path) -> tuple[list[dict[str, Any]], dict[str, byte
 
 def read(to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """An export: its records, and the contents of its files; ids of files in the order in which they come."""
-    records, contents, numbers = [], {}, {}
+    records: list[dict[str, Any]] = []
+    contents: dict[str, bytes] = {}
+    numbers: dict[str, str] = {}
     with tarfile.open(to) as tar:
         for member in tar:
             file = tar.extractfile(member)

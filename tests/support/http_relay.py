@@ -1,7 +1,7 @@
 """A whole relay on a real loopback socket for tests of HTTP, and a client of somebody else's make for it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,13 @@ class HttpRelay:
     async def user(self, user_id: str, **what: Any) -> str:
         """Make a user with a device, and give its token."""
         await self.ask("user.add", control.AddUser(id=user_id, **what))
-        return (await self.ask("device.add", control.AddDevice(user_id=user_id))).token
+        return str((await self.ask("device.add", control.AddDevice(user_id=user_id))).token)
 
     async def invite(self, user_id: str, **what: Any) -> str:
         """Make an invite, and give its code."""
-        return (await self.ask("invite", control.Invite(user_id=user_id, **what))).code
+        return str((await self.ask("invite", control.Invite(user_id=user_id, **what))).code)
 
-    def socket(self, token: str) -> Any:
+    def socket(self, token: str) -> AbstractAsyncContextManager[Client]:
         """Connect a client of the WebSocket."""
         return connect(f"ws://{self.host}/ws", token)
 
@@ -93,11 +93,15 @@ UPGRADE = (
 
 async def upgrade(relay: HttpRelay, *headers: tuple[str, str]) -> trio.SocketStream:
     """Ask for a WebSocket with these headers; what comes is for the caller to read."""
+    return await relay.raw(upgrade_request(relay, *headers))
+
+
+def upgrade_request(relay: HttpRelay, *headers: tuple[str, str]) -> bytes:
     lines = [f"{name}: {value}\r\n" for name, value in (("Host", relay.host), *UPGRADE, *headers)]
-    return await relay.raw(f"GET /ws HTTP/1.1\r\n{''.join(lines)}\r\n".encode())
+    return f"GET /ws HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
 
 
-async def close_code(stream: trio.SocketStream) -> int:
+async def close_code(stream: trio.abc.ReceiveStream) -> int:
     """Read a WebSocket until the relay closes it, and give the code that it closes with."""
     data = b""
     with trio.fail_after(5):

@@ -25,6 +25,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
@@ -86,8 +87,10 @@ class Talker:
         self._socket = self._way.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._way.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._way.__exit__(kind, error, traceback)
 
     def frame(self, patience: float = PATIENCE) -> dict[str, Any]:
         return dict(json.loads(self._socket.recv(patience)))

@@ -16,7 +16,8 @@ _SHORTEST = 6
 
 def check(log: str, data: Path) -> None:
     """Make sure that a log contains no message text and no credentials."""
-    assert not _TOKEN.search(log), f"a token in the log: {_line(log, _TOKEN.search(log).start())}"
+    token = _TOKEN.search(log)
+    assert not token, f"a token in the log: {_line(log, token.start())}"
     for text in _texts(data / "relay.db"):
         assert text not in log, f"a message's text in the log: {_line(log, log.index(text))}"
 

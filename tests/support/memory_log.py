@@ -84,7 +84,7 @@ class MemoryLog:
                 continue
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             known = {entry.client_key: self._by_client_key(entry.client_key) for entry in entries if entry.client_key}
-            clashes = {ClientKey(key): stored for key, stored in known.items() if stored is not None}
+            clashes: Facts = {ClientKey(key): stored for key, stored in known.items() if stored is not None}
             if clashes:
                 assert not clashes.keys() <= facts.keys(), "it was decided as new though its client key is known"
                 facts.update(clashes)

@@ -160,7 +160,7 @@ class Client:
                 return self._heard.pop(0)
             with trio.fail_after(patience):
                 data = await self.stream.receive_some(65_536)
-            self._protocol.receive_data(data or None)
+            self._protocol.receive_data(bytes(data) or None)
             self._heard += self._protocol.events()
             if not data and not self._heard:
                 raise Closed(None, "the connection broke")

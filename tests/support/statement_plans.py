@@ -73,8 +73,8 @@ def texts() -> Iterator[tuple[Path, int, str | None]]:
                 if isinstance(node, ast.JoinedStr):
                     listed.update(id(part) for part in node.values)
                     first = node.values[0] if node.values else None
-                    begins = isinstance(first, ast.Constant) and SQL.match(str(first.value))
-                    if begins and "(VALUES " not in str(first.value):
+                    begins = str(first.value) if isinstance(first, ast.Constant) else ""
+                    if SQL.match(begins) and "(VALUES " not in begins:
                         yield path, node.lineno, _with_kinds(node)
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
                     yield path, node.lineno, node.value
@@ -113,7 +113,9 @@ def unlisted(sql: str, whole: str = "") -> Statement:
 def of_triggers(store: sqlite3.Connection) -> Iterator[Statement]:
     """The statements in the bodies of triggers, with a parameter in the place of each column of the row."""
     for (sql,) in store.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"):
-        body = sql[re.search(r"\bBEGIN\b", sql).end() : sql.rindex("END")]
+        begin = re.search(r"\bBEGIN\b", sql)
+        assert begin is not None, sql
+        body = sql[begin.end() : sql.rindex("END")]
         for one in body.split(";"):
             if one.strip() and "RAISE" not in one:
                 yield unlisted(IN_TRIGGERS.sub("?", one.strip()))

@@ -9,6 +9,7 @@ import ssl
 import stat
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -27,26 +28,26 @@ NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
 
 
 @pytest.fixture
-def made(tmp_path) -> Authority:
+def made(tmp_path: Path) -> Authority:
     one = Authority(tmp_path / "tls")
     one.make(NAMES, NOW)
     return one
 
 
-def load(path) -> x509.Certificate:
+def load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def test_private_keys_are_readable_by_their_owner_only(made):
+def test_private_keys_are_readable_by_their_owner_only(made: Authority) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.directory.iterdir()}
     assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
 
 
-def test_a_backup_takes_every_file_of_the_authority(made):
+def test_a_backup_takes_every_file_of_the_authority(made: Authority) -> None:
     assert {path.name for path in made.directory.iterdir()} == set(TLS_FILES)
 
 
-def test_a_permissive_umask_does_not_expose_the_keys(tmp_path):
+def test_a_permissive_umask_does_not_expose_the_keys(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         Authority(tmp_path / "tls").make(NAMES, NOW)
@@ -55,7 +56,7 @@ def test_a_permissive_umask_does_not_expose_the_keys(tmp_path):
     assert stat.S_IMODE((tmp_path / "tls" / "ca.key").stat().st_mode) == 0o600
 
 
-def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made):
+def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made: Authority) -> None:
     leaf, ca = load(made.leaf), load(made.certificate)
     leaf.verify_directly_issued_by(ca)
     alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -66,7 +67,7 @@ def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made)
     assert made.leaf.read_bytes().endswith(made.certificate.read_bytes())
 
 
-def test_the_authority_vouches_for_nothing_on_the_internet(made):
+def test_the_authority_vouches_for_nothing_on_the_internet(made: Authority) -> None:
     ca = load(made.certificate)
     assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
     constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
@@ -75,19 +76,19 @@ def test_the_authority_vouches_for_nothing_on_the_internet(made):
     assert made.permitted(wanted) == ["chat.office.lan"]
 
 
-def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made):
+def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made: Authority) -> None:
     own = ["chat.office.lan", "localhost", "192.168.7.7", "192.168.7.99", "127.0.0.1", "::1", "fd00::8"]
     others = ["nas.lan", "router.local", "office.lan", "192.168.8.7", "10.1.2.3", "172.16.0.1", "fd01::7", "127.0.0.2"]
     assert made.permitted([*own, *others]) == own
 
 
-def test_a_public_address_is_permitted_without_its_network(tmp_path):
+def test_a_public_address_is_permitted_without_its_network(tmp_path: Path) -> None:
     one = Authority(tmp_path)
     one.make(["chat.example.org", "203.0.113.9"], NOW)
     assert one.permitted(["chat.example.org", "203.0.113.9", "203.0.113.10"]) == ["chat.example.org", "203.0.113.9"]
 
 
-def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made):
+def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made: Authority) -> None:
     assert not made.needs_renewal(NAMES, NOW)
     assert not made.needs_renewal(NAMES[:2], NOW)
     assert made.needs_renewal([*NAMES, "192.168.7.8"], NOW)
@@ -100,20 +101,20 @@ def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made):
     load(made.leaf).verify_directly_issued_by(before)
 
 
-def test_a_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path):
+def test_a_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path: Path) -> None:
     one = Authority(tmp_path)
     one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
     assert load(one.leaf).not_valid_before_utc >= EARLIEST - dt.timedelta(days=1)
     assert not one.needs_renewal(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
 
 
-def test_a_missing_library_is_named(tmp_path, monkeypatch):
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
     with pytest.raises(AuthorityError, match="python3-cryptography"):
         Authority(tmp_path).make(NAMES, NOW)
 
 
-def test_a_file_that_is_no_certificate_is_named(tmp_path):
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.crt").write_text("nonsense")
     with pytest.raises(AuthorityError, match=r"x\.crt"):
         reading.read(tmp_path / "x.crt")
@@ -123,13 +124,15 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path):
         Certificates(tmp_path, TlsSection())
 
 
-def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(tmp_path, caplog):
+def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Authority(tmp_path / "tls").make(NAMES, NOW)
     Certificates(tmp_path, TlsSection(names=["bad name ü"]))
     assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
 
 
-def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made, tmp_path):
+def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made: Authority, tmp_path: Path) -> None:
     settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)
     assert not certificates.own
@@ -140,7 +143,7 @@ def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made
     assert certificates.ends() > before
 
 
-def test_a_certificate_that_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
+def test_a_certificate_that_cannot_be_loaded_leaves_the_one_before_in_use(made: Authority, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     before = served(certificates)
     key = made.leaf_key.read_bytes()
@@ -177,15 +180,15 @@ def served(certificates: Certificates) -> bytes:
     return ours.getpeercert(binary_form=True) or b""
 
 
-def test_a_key_with_a_pass_phrase_is_refused_without_a_prompt(made, tmp_path):
+def test_a_key_with_a_pass_phrase_is_refused_without_a_prompt(made: Authority, tmp_path: Path) -> None:
     locked = tmp_path / "locked.pem"
-    line = ["openssl", "pkey", "-in", made.leaf_key, "-aes128", "-passout", "pass:secret", "-out", locked]
+    line = ["openssl", "pkey", "-in", str(made.leaf_key), "-aes128", "-passout", "pass:secret", "-out", str(locked)]
     subprocess.run(line, check=True, capture_output=True)
     with pytest.raises(AuthorityError, match="has a pass phrase: save it without one"):
         Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(locked)))
 
 
-def test_the_machines_addresses_are_read_from_the_kernel():
+def test_the_machines_addresses_are_read_from_the_kernel() -> None:
     table = (
         "00000000000000000000000000000001 01 80 10 80       lo\n"
         "fd000000000000000000000000000007 02 40 00 80     eth0\n"
@@ -196,7 +199,7 @@ def test_the_machines_addresses_are_read_from_the_kernel():
     assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 
-def test_a_process_that_may_make_no_socket_uses_its_listener(monkeypatch):
+def test_a_process_that_may_make_no_socket_uses_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as handed:
         whole = hostnames.addresses(handed)
         monkeypatch.setattr(socket, "socket", refused)
@@ -204,11 +207,13 @@ def test_a_process_that_may_make_no_socket_uses_its_listener(monkeypatch):
         assert set(hostnames.addresses(handed)) <= set(whole)
 
 
-def refused(*_arguments, **_options):
+def refused(*_arguments: object, **_options: object) -> None:
     raise OSError(errno.EAFNOSUPPORT, "as RestrictAddressFamilies= of systemd has it")
 
 
-def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(made, tmp_path, caplog, monkeypatch):
+def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(
+    made: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = dt.datetime.now(dt.UTC)
     monkeypatch.setattr(tls, "hostnames", lambda: ["localhost"])
     monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99", "192.168.99.7"])
@@ -224,7 +229,9 @@ def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(made, 
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["with a list", "made by a version without one"])
-def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(made, tmp_path, monkeypatch, listed):
+def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(
+    made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
     now = dt.datetime.now(dt.UTC)
     made.make(["chat.office.lan", "192.168.7.7", "localhost"], now, chosen=["chat.office.lan"])
     if not listed:
@@ -238,9 +245,11 @@ def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(made, t
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["CPython's decoder", "cryptography in its place"])
-def test_a_certificate_is_read_as_cryptography_reads_it(made, tmp_path, monkeypatch, private):
+def test_a_certificate_is_read_as_cryptography_reads_it(
+    made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
     if not private:
-        monkeypatch.delattr(ssl._ssl, "_test_decode_cert")
+        monkeypatch.delattr("ssl._ssl._test_decode_cert")
     leaf = load(made.leaf)
     ends = int(leaf.not_valid_after_utc.timestamp())
     assert reading.read(made.leaf) == reading.Certificate(NAMES, ends, self_signed=False)
@@ -257,7 +266,7 @@ def alternatives(certificate: x509.Certificate) -> list[object]:
     return [one.value for one in certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
 
 
-def test_hsts_needs_an_authority_that_is_not_the_relays_own(made, tmp_path):
+def test_hsts_needs_an_authority_that_is_not_the_relays_own(made: Authority, tmp_path: Path) -> None:
     own = Certificates(made.directory.parent, TlsSection())
     theirs = Certificates(tmp_path / "x", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     selfsigned = Certificates(
@@ -266,9 +275,10 @@ def test_hsts_needs_an_authority_that_is_not_the_relays_own(made, tmp_path):
     assert (own.publicly_trusted, theirs.publicly_trusted, selfsigned.publicly_trusted) == (False, True, False)
 
 
-def test_another_authority_keeps_the_one_before(made):
+def test_another_authority_keeps_the_one_before(made: Authority) -> None:
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
     kept = made.make(NAMES, NOW)
+    assert kept is not None
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
     assert load(made.certificate) != x509.load_pem_x509_certificate(before["ca.crt"])
     load(made.leaf).verify_directly_issued_by(load(made.certificate))
@@ -276,14 +286,16 @@ def test_another_authority_keeps_the_one_before(made):
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
 
 
-def test_the_second_of_two_concurrent_makers_keeps_the_first_ones_authority(made):
+def test_the_second_of_two_concurrent_makers_keeps_the_first_ones_authority(made: Authority) -> None:
     # Both had checked before. Devices may trust the first one's authority already, so it has to stay.
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
     assert made.make(NAMES, NOW, again=False) is None
     assert {path.name: path.read_bytes() for path in made.directory.iterdir()} == before
 
 
-def test_a_key_that_does_not_match_its_certificate_is_replaced_at_the_next_start(made, tmp_path):
+def test_a_key_that_does_not_match_its_certificate_is_replaced_at_the_next_start(
+    made: Authority, tmp_path: Path
+) -> None:
     other = Authority(tmp_path / "other")
     other.make(NAMES, NOW)
     made.leaf_key.write_bytes(other.leaf_key.read_bytes())

@@ -2,7 +2,10 @@
 
 import datetime as dt
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,22 +18,29 @@ from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
 from relay.protocol import control
 from relay.settings import Settings, TlsSection
-from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all, upgrade
+from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all, upgrade, upgrade_request
+
+
+class SecureRelay(HttpRelay):
+    """A relay with TLS, and what a client needs to trust it."""
+
+    def __init__(self, running: HttpRelay, trust: ssl.SSLContext) -> None:
+        super().__init__(running.relay, running.server, running.port)
+        self.trust = trust
+        self.secure_url = f"https://{self.host}"
 
 
 @asynccontextmanager
-async def tls_relay(tmp_path, **settings):
+async def tls_relay(tmp_path: Path, **settings: Any) -> AsyncIterator[SecureRelay]:
     """Run a relay with TLS by its own authority."""
     chosen = Settings(tls=TlsSection(on=True, **settings))
     own = Authority(tmp_path / "tls")
     own.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
     async with http_relay(tmp_path, chosen, certificates=Certificates(tmp_path, chosen.tls)) as relay:
-        relay.trust = ssl.create_default_context(cafile=own.certificate)
-        relay.secure_url = f"https://{relay.host}"
-        yield relay
+        yield SecureRelay(relay, ssl.create_default_context(cafile=own.certificate))
 
 
-def secure_browser(relay: HttpRelay, verify=None, **headers) -> httpx.AsyncClient:
+def secure_browser(relay: SecureRelay, verify: ssl.SSLContext | None = None, **headers: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=relay.secure_url,
         verify=relay.trust if verify is None else verify,
@@ -39,7 +49,7 @@ def secure_browser(relay: HttpRelay, verify=None, **headers) -> httpx.AsyncClien
     )
 
 
-async def test_a_browser_that_trusts_the_authority_signs_in(tmp_path):
+async def test_a_browser_that_trusts_the_authority_signs_in(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, secure_browser(relay) as browser:
         page = await browser.get("/")
         answer = await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
@@ -50,7 +60,7 @@ async def test_a_browser_that_trusts_the_authority_signs_in(tmp_path):
     assert "strict-transport-security" not in page.headers
 
 
-async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path):
+async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, secure_browser(relay, ssl.create_default_context()) as browser:
         with pytest.raises(httpx.ConnectError) as refused:
             await browser.get("/")
@@ -60,7 +70,7 @@ async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path):
     assert cause is not None
 
 
-async def test_a_client_that_does_not_trust_the_authority_gets_an_error_at_once(tmp_path):
+async def test_a_client_that_does_not_trust_the_authority_gets_an_error_at_once(tmp_path: Path) -> None:
     # slackapi/node-slack-sdk#2099, derbyjs/racer#123: connecting forever without an error.
     async with tls_relay(tmp_path) as relay:
         with trio.fail_after(5), pytest.raises(CannotConnect, match="self-signed certificate"):
@@ -71,14 +81,14 @@ async def test_a_client_that_does_not_trust_the_authority_gets_an_error_at_once(
                 pass
 
 
-async def test_a_tls_client_of_a_relay_without_tls_gets_an_error_at_once(tmp_path):
+async def test_a_tls_client_of_a_relay_without_tls_gets_an_error_at_once(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         with trio.fail_after(5), pytest.raises(CannotConnect, match="TLS fails"):
             async with connect(f"wss://{relay.host}/ws", await relay.user("anna")):
                 raise AssertionError
 
 
-async def test_old_tls_is_refused(tmp_path):
+async def test_old_tls_is_refused(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay:
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             relay.trust.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -87,7 +97,7 @@ async def test_old_tls_is_refused(tmp_path):
                 await browser.get("/")
 
 
-async def test_plain_http_is_redirected_to_https_on_the_same_port(tmp_path):
+async def test_plain_http_is_redirected_to_https_on_the_same_port(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.get("/app.js?v=1")
         post = await browser.post("/session", json={"invite": "x"})
@@ -101,7 +111,7 @@ async def test_plain_http_is_redirected_to_https_on_the_same_port(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example"])
-async def test_a_redirect_stays_on_the_relay(tmp_path, target):
+async def test_a_redirect_stays_on_the_relay(tmp_path: Path, target: str) -> None:
     async with tls_relay(tmp_path) as relay:
         request = f"GET {target} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"
         answer = await read_all(await relay.raw(request.encode()))
@@ -109,12 +119,12 @@ async def test_a_redirect_stays_on_the_relay(tmp_path, target):
     assert location.startswith(f"Location: https://127.0.0.1:{relay.port}/")
 
 
-async def test_plain_http_is_served_where_the_redirect_is_off(tmp_path):
+async def test_plain_http_is_served_where_the_redirect_is_off(tmp_path: Path) -> None:
     async with tls_relay(tmp_path, redirect=False) as relay, relay.browser() as browser:
         assert (await browser.get("/")).status_code == 200
 
 
-async def test_the_trust_page_is_served_over_plain_http(tmp_path):
+async def test_the_trust_page_is_served_over_plain_http(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, relay.browser() as browser:
         certificate = await browser.get("/ca.crt")
         page = await browser.get("/trust")
@@ -125,35 +135,29 @@ async def test_the_trust_page_is_served_over_plain_http(tmp_path):
     assert "script-src" not in page.headers["content-security-policy"]
 
 
-async def test_without_an_authority_there_is_nothing_to_trust(tmp_path):
+async def test_without_an_authority_there_is_nothing_to_trust(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert [(await browser.get(path)).status_code for path in ("/ca.crt", "/trust")] == [404, 404]
 
 
-async def test_a_websocket_over_tls_works_and_is_closed_when_revoked(tmp_path):
+async def test_a_websocket_over_tls_works_and_is_closed_when_revoked(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, secure_browser(relay) as browser:
         await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
         plain = await trio.open_tcp_stream("127.0.0.1", relay.port)
         stream = trio.SSLStream(plain, relay.trust, server_hostname="127.0.0.1", https_compatible=True)
-        relay.raw = lambda data: _send(stream, data)
         cookie = ("Cookie", f"__Host-relay_session={browser.cookies['__Host-relay_session']}")
-        socket = await upgrade(relay, cookie, ("Origin", relay.secure_url))
-        assert b" 101 " in await socket.receive_some()
-        await socket.send_all(b"\x81\x84\0\0\0\0ping")
+        await stream.send_all(upgrade_request(relay, cookie, ("Origin", relay.secure_url)))
+        assert b" 101 " in await stream.receive_some()
+        await stream.send_all(b"\x81\x84\0\0\0\0ping")
         with trio.fail_after(5):
-            while b"pong" not in await socket.receive_some():
+            while b"pong" not in await stream.receive_some():
                 pass
         await relay.ask("device.revoke", control.RevokeDevice(device_id=1))
-        assert await close_code(socket) == 4401
-        await trio.aclose_forcefully(socket)
+        assert await close_code(stream) == 4401
+        await trio.aclose_forcefully(stream)
 
 
-async def _send(stream: trio.SSLStream, data: bytes) -> trio.SSLStream:
-    await stream.send_all(data)
-    return stream
-
-
-async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_path):
+async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("robot")
         async with relay.socket(token) as socket:
@@ -162,7 +166,9 @@ async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_pat
             assert b" 403 " in await raw.receive_some()
 
 
-async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_address(tmp_path, monkeypatch):
+async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hostnames, "is_loopback", lambda _address: False)
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("robot")
@@ -173,7 +179,7 @@ async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_addre
             assert b" 403 " in await raw.receive_some()
 
 
-async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path):
+async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path: Path) -> None:
     content = bytes(range(256)) * 8_000
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -183,30 +189,31 @@ async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path):
     assert answer.content == content[1_000_000:]
 
 
-async def test_a_handshake_that_hangs_times_out(tmp_path, monkeypatch):
+async def test_a_handshake_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.2)
     async with tls_relay(tmp_path) as relay:
         assert await read_all(await relay.raw(b"\x16\x03\x01\x02\x00\x01")) == b""
 
 
-async def test_a_tls_connection_without_a_first_byte_times_out(tmp_path, monkeypatch):
+async def test_a_tls_connection_without_a_first_byte_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     async with tls_relay(tmp_path) as relay:
         assert await read_all(await relay.raw(b"")) == b""
 
 
-async def test_a_new_certificate_is_used_without_a_restart(tmp_path):
+async def test_a_new_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay:
 
         async def serial() -> str:
             plain = await trio.open_tcp_stream("127.0.0.1", relay.port)
             stream = trio.SSLStream(plain, relay.trust, server_hostname="localhost", https_compatible=True)
             await stream.do_handshake()
-            known = stream.getpeercert()["serialNumber"]
+            known = str(stream.getpeercert()["serialNumber"])
             await trio.aclose_forcefully(stream)
             return known
 
         before = await serial()
         Authority(tmp_path / "tls").issue(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
+        assert relay.server._certificates is not None
         relay.server._certificates.refresh()
         assert await serial() != before

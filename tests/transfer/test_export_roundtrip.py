@@ -21,6 +21,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta
@@ -46,14 +47,14 @@ class Life:
     def clock(self) -> int:
         return self.now
 
-    async def say(self, user: int, request: Any, generated_id: str = "") -> Any:
+    async def say(self, user: UserKey, request: Any, generated_id: str = "") -> Any:
         self.now += self.random.choice((0, 1, 60_000, 86_400_000))
         try:
             return await submit(self.relay.log, Command(self.now, user, 0, request, generated_id=generated_id))
         except RelayError:
             return None
 
-    def user(self) -> int:
+    def user(self) -> UserKey:
         # Who was removed does nothing any more; the first one stays, so that somebody can.
         return self.random.choice([user.key for user in self.relay.state.users.values() if not user.removed])
 

@@ -19,7 +19,7 @@ from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.cli.output import when
 from relay.client import connect
-from relay.protocol import control
+from relay.protocol import control, objects, requests
 from relay.protocol.base import LATEST_DATE
 from tests.support.command_line import done, run, running
 
@@ -32,13 +32,13 @@ def message(user: str | None, text: str, seconds: float = 0, **more: Any) -> dic
     return {"type": "message", "user": user, "text": text, "ts": f"{T0 + seconds:.6f}", **more}
 
 
-def workspace(channel: str = "general", **more: Any) -> Entries:
+def workspace(channel: str = "general", more: Entries | None = None) -> Entries:
     """A Slack export of one channel in which anna and ben talk."""
     return {
         "users.json": [{"id": "U1", "name": "anna"}, {"id": "U2", "name": "ben"}],
         "channels.json": [{"id": "C1", "name": channel, "creator": "U1", "members": ["U1", "U2"], "created": T0 - 5}],
         f"{channel}/{DAY}": [message("U1", "one"), message("U2", "two", 1)],
-        **more,
+        **(more or {}),
     }
 
 
@@ -142,7 +142,7 @@ def test_files_that_macos_adds_to_an_archive_are_ignored(tmp_path: Path) -> None
 
 
 def test_a_folder_of_no_channel_is_reported_as_left_behind(tmp_path: Path) -> None:
-    source = folder(tmp_path / "slack", workspace(**{f"gone-channel/{DAY}": [message("U1", "lost")]}))
+    source = folder(tmp_path / "slack", workspace(more={f"gone-channel/{DAY}": [message("U1", "lost")]}))
     came = brought(source, tmp_path / "data")
     assert came["left"] == {"days of a folder that belongs to no channel: gone-channel": 1}
 
@@ -174,7 +174,7 @@ def test_files_in_any_encoding_are_read(encode: Callable[[str], bytes | str], tm
         made = encode(json.dumps(content, ensure_ascii=False))
         return made if isinstance(made, bytes) else made.encode()
 
-    entries = workspace(**{f"general/{DAY}": [message("U1", "für alle")]})
+    entries = workspace(more={f"general/{DAY}": [message("U1", "für alle")]})
     slack = {name: encoded(content) for name, content in entries.items()}
     done("import", folder(tmp_path / "slack", slack), data=tmp_path / "one")
     assert texts(tmp_path / "one") == ["für alle"]
@@ -193,13 +193,15 @@ def test_files_in_any_encoding_are_read(encode: Callable[[str], bytes | str], tm
 def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
     # grundleborg/slack-advanced-exporter#8, zulip/zulip#9217, mattermost/mattermost#13879.
     odd = [None, message(None, "by nobody"), message("U1", "fine", files=[None], attachments=[None], reactions=None)]
-    entries = workspace(**{f"general/{DAY}": odd, "general/2023-11-15.json": [], "dms.json": []})
+    entries = workspace(more={f"general/{DAY}": odd, "general/2023-11-15.json": [], "dms.json": []})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert texts(tmp_path / "data") == ["fine\n(file: ?)"]
     assert came["left"] == {"messages without an author": 1, "files": 1}
 
 
 # Dates.
+
+NO_DATES: list[object] = [-1, 0, "", "noon", None, True, float("nan"), float("inf"), "-5", [], 1e300, 2**73]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
         ("2023-11-14T22:13:20Z", T0 * 1_000),
         ("2023-11-14T23:13:20+01:00", T0 * 1_000),
         ("2023-11-14 22:13:20", T0 * 1_000),
-        *((none, None) for none in (-1, 0, "", "noon", None, True, float("nan"), float("inf"), "-5", [], 1e300, 2**73)),
+        *((none, None) for none in NO_DATES),
     ],
 )
 def test_a_date_is_read_or_is_none(said: Any, is_: int | None) -> None:
@@ -302,7 +304,7 @@ def test_threads_stay_together_and_answers_to_nothing_are_counted(tmp_path: Path
         message("U2", "also to all", 2, thread_ts=root, subtype="thread_broadcast"),
         message("U1", "to nothing", 3, thread_ts="1600000000.000000"),
     ]
-    came = brought(folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day})), tmp_path / "data")
+    came = brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), tmp_path / "data")
     said = records(tmp_path / "data", "message")
     assert [one.get("replyTo") for one in said] == [None, said[0]["clientMessageId"], said[0]["clientMessageId"], None]
     assert came["left"] == {"replies to messages that are not in the export: imported as plain messages": 1}
@@ -331,7 +333,7 @@ def test_membership_and_owner_are_what_the_export_states(
     creator: str | None, members: list[str], owner: str, tmp_path: Path
 ) -> None:
     # RocketChat/Rocket.Chat#3911 and #4934 (a creator who is unknown), mattermost/mattermost#1518, adsr/irslackd#67.
-    users = [
+    users: list[dict[str, Any]] = [
         {"id": "U1", "name": "anna"},
         {"id": "U2", "name": "ben"},
         {"id": "U3", "name": "carl"},
@@ -341,7 +343,7 @@ def test_membership_and_owner_are_what_the_export_states(
     names = {user["id"]: user["name"] for user in users}
     channels = [{"id": "C1", "name": "general", "creator": creator, "members": members}]
     day = [message(user["id"], "hi", number) for number, user in enumerate(users)]
-    entries = workspace(**{"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    entries = workspace(more={"users.json": users, "channels.json": channels, f"general/{DAY}": day})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     chat = group(tmp_path / "data")
     assert chat["owner"] == owner
@@ -353,7 +355,7 @@ def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(
     # zulip/zulip#15102: channels with history and without anybody.
     users = [{"id": "U1", "name": "anna", "deleted": True}, {"id": "U2", "name": "ben"}]
     channels = [{"id": "C1", "name": "general", "members": ["U1"]}, {"id": "C2", "name": "empty", "members": []}]
-    entries = workspace(**{"users.json": users, "channels.json": channels})
+    entries = workspace(more={"users.json": users, "channels.json": channels})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["added"] == {"users": 2, "chats": 0, "messages": 0, "files": 0}
     assert came["left"] == {
@@ -367,14 +369,16 @@ def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
     # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
     guest = {"real_name": "Gus Guest", "name": "gus"}
     day = [message("U8", "from elsewhere", user_profile=guest), message("U9", "who was deleted", 1)]
-    brought(folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day})), tmp_path / "data")
+    brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), tmp_path / "data")
     people = {user["id"]: user for user in records(tmp_path / "data", "user")}
     assert (people["gus"]["name"], people["gus"]["disabled"], people["U9"]["disabled"]) == ("Gus Guest", True, True)
     assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
 
 
 def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
-    entries = workspace(**{"dms.json": [{"id": "D1", "members": ["U1", "U7"]}], f"D1/{DAY}": [message("U1", "psst")]})
+    entries = workspace(
+        more={"dms.json": [{"id": "D1", "members": ["U1", "U7"]}], f"D1/{DAY}": [message("U1", "psst")]}
+    )
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["left"] == {
         "dialogs with people who are not in the export": 1,
@@ -384,7 +388,7 @@ def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
 
 def test_a_bots_message_in_a_dialog_stays_in_that_dialog(tmp_path: Path) -> None:
     day = [message("U1", "hi"), message(None, "beep", 1, bot_id="B1", username="Beeper")]
-    entries = workspace(**{"dms.json": [{"id": "D1", "members": ["U1", "U2"]}], f"D1/{DAY}": day})
+    entries = workspace(more={"dms.json": [{"id": "D1", "members": ["U1", "U2"]}], f"D1/{DAY}": day})
     brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     said = [one for one in records(tmp_path / "data", "message") if one.get("participants")]
     assert [(one["sender"], one["participants"]) for one in said] == [
@@ -408,7 +412,7 @@ def test_a_repeated_import_restores_no_member(tmp_path: Path) -> None:
     assert came["here"] == {"users": 2, "chats": 1, "messages": 2}
     assert came["left"] == {"people who were not added to chats that exist here already (`relay chat add`)": 1}
     assert group(data)["participants"] == ["anna"]
-    more = workspace(**{"general/2023-11-15.json": [message("U2", "three", 90_000)]})
+    more = workspace(more={"general/2023-11-15.json": [message("U2", "three", 90_000)]})
     came = brought(folder(tmp_path / "more", more), data)
     assert (came["added"]["messages"], came["here"]["messages"]) == (1, 2)
     assert group(data)["participants"] == ["anna"]
@@ -429,7 +433,7 @@ def test_unread_messages_of_a_relay_in_use_stay_unread(tmp_path: Path) -> None:
     brought(source, data)
     done("device", "add", "ben", data=data)
     done("send", "--as", "anna", "general", "have you read this?", data=data)
-    more = workspace(**{"general/2023-11-13.json": [message("U2", "older", -90_000)]})
+    more = workspace(more={"general/2023-11-13.json": [message("U2", "older", -90_000)]})
     brought(folder(tmp_path / "more", more), data)
     assert seen(data, "anna", "slack-C1") == {
         "one": (T0, "read"),
@@ -446,7 +450,7 @@ def seen(data: Path, user: str, chat: str) -> dict[str, tuple[int | None, str]]:
 
         async def ask() -> Any:
             async with connect(relay.url, token) as client:
-                return await client.request("messages", {"chatId": chat})
+                return await client.request("messages", requests.Messages(chat_id=chat))
 
         found = trio.run(ask)
     return {one.message: (one.created_at // 1_000 if one.created_at < 1.75e12 else None, one.status) for one in found}
@@ -463,10 +467,11 @@ def test_imported_dates_are_shown_everywhere(tmp_path: Path) -> None:
 
         async def ask() -> Any:
             async with connect(relay.url, token) as client:
-                source = folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day}))
+                source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day}))
                 await trio.to_thread.run_sync(brought, source, data)
-                messages = await client.request("messages", {"chatId": "slack-C1"})
-                chats = await client.request("chats", {})
+                wanted = requests.Messages(chat_id="slack-C1")
+                messages: list[objects.Message] = await client.request("messages", wanted)
+                chats: list[objects.ChatListItem] = await client.request("chats", requests.ChatsRequest())
                 return messages, chats
 
         messages, chats = trio.run(ask)
@@ -539,7 +544,7 @@ BLOCKS = [
 @pytest.mark.parametrize(("posted", "said"), [*PROGRAMS, *BLOCKS])
 def test_a_programs_message_is_imported_with_its_whole_text(posted: Entries, said: str, tmp_path: Path) -> None:
     posted = {**message(None, "", 9), "subtype": "bot_message", "bot_id": "B1", "username": "CI", **posted}
-    entries = workspace(**{"general/2023-11-15.json": [posted]})
+    entries = workspace(more={"general/2023-11-15.json": [posted]})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert texts(tmp_path / "data")[-1] == said
     assert sum(came["left"].values()) == ("kept" in said)
@@ -558,7 +563,7 @@ def test_the_blocks_of_a_persons_message_do_not_repeat_it(tmp_path: Path) -> Non
     blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": words}]}]
     page = [{"from_url": "https://x.org", "title": "X", "text": "about x", "footer": "x.org", "image_url": "https://i"}]
     day = [message("U1", "*bold*", 9, blocks=blocks), message("U2", "<https://x.org>", 10, attachments=page)]
-    brought(folder(tmp_path / "slack", workspace(**{"general/2023-11-15.json": day})), tmp_path / "data")
+    brought(folder(tmp_path / "slack", workspace(more={"general/2023-11-15.json": day})), tmp_path / "data")
     assert texts(tmp_path / "data")[-2:] == ["*bold*", "https://x.org\nabout x"]
 
 
@@ -757,7 +762,7 @@ def test_a_file_larger_than_one_request_is_imported_whole(tmp_path: Path) -> Non
 
 
 def test_a_message_that_is_listed_twice_is_counted_once(tmp_path: Path) -> None:
-    entries = workspace(**{"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
+    entries = workspace(more={"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
     entries["groups.json"] = entries["channels.json"]
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert (came["added"]["chats"], came["added"]["messages"], came["here"]["messages"]) == (1, 3, 1)
@@ -787,7 +792,7 @@ def test_a_repeated_edit_of_a_deleted_message_is_known(tmp_path: Path) -> None:
 
 def test_former_members_in_an_older_relays_export_stay_out(tmp_path: Path) -> None:
     common = {"chat": "g-1", "type": "message"}
-    found = [
+    found: list[dict[str, Any]] = [
         {"type": "relay", "at": T0, "format": 1, "version": "0.1.0"},
         *({"type": "user", "at": T0, "id": user, "name": user.title()} for user in ("alice", "bob", "carol")),
         {"type": "chat", "at": T0, "kind": "channel", "id": "g-1", "name": "secret", "owner": "alice",

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from relay.core.clock.clock import DAY_MS, RelayClock
@@ -26,7 +27,7 @@ def whole(tmp_path: Path) -> Path:
     return path
 
 
-async def send(relay: Relay, name: str, payload: object) -> object:
+async def send(relay: Relay, name: str, payload: msgspec.Struct) -> object:
     return await relay.admin.handle(name, payload, client=CLIENT)
 
 

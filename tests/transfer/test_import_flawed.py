@@ -109,7 +109,7 @@ def test_a_user_who_is_listed_twice_is_one(data: Path, tmp_path: Path) -> None:
 def test_two_dialogs_of_slack_with_the_same_people_are_one_chat(data: Path, tmp_path: Path) -> None:
     notes = [{"id": "D1", "members": ["U1"]}, {"id": "D2", "members": ["U1", "U1"]}]
     days = {f"D1/{DAY}": [message("U1", "first")], f"D2/{DAY}": [message("U1", "second", 1)]}
-    came = brought(folder(tmp_path / "slack", workspace(**{"dms.json": notes, **days})), data)
+    came = brought(folder(tmp_path / "slack", workspace(more={"dms.json": notes, **days})), data)
     assert (came["added"]["chats"], came["here"]["chats"], came["added"]["messages"]) == (2, 1, 4)
 
 
@@ -155,7 +155,7 @@ PAIR = "\\ud83d\\ude00"
 @pytest.mark.parametrize("kind", ["slack", "mattermost", "own"])
 def test_half_a_character_becomes_a_replacement_character(kind: str, half: str, data: Path, tmp_path: Path) -> None:
     if kind == "slack":
-        source = folder(tmp_path / "slack", workspace(**{f"general/{DAY}": [message("U1", "a HALF b WHOLE")]}))
+        source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": [message("U1", "a HALF b WHOLE")]}))
         file = source / "general" / DAY
     else:
         found = [user("anna"), chat("anna"), said("a HALF b WHOLE")]
@@ -169,7 +169,7 @@ def test_half_a_character_becomes_a_replacement_character(kind: str, half: str, 
 
 def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Path, tmp_path: Path) -> None:
     day = json.dumps([message("U1", "grün \ud83d")], ensure_ascii=False).encode("utf-8", "surrogatepass")
-    came = brought(folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day})), data)
+    came = brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), data)
     assert (texts(data), came["left"]) == (["grün \ufffd"], {})
 
 

@@ -153,7 +153,12 @@ async def test_an_import_rests_while_others_send(
     tmp_path: Path, sent_with_the_second: Callable[[Relay], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
-    monkeypatch.setattr("relay.core.admin.imports.rest_after", lambda seconds: rests.append(seconds) or 0.0)
+
+    def rest_after(seconds: float) -> float:
+        rests.append(seconds)
+        return 0.0
+
+    monkeypatch.setattr("relay.core.admin.imports.rest_after", rest_after)
     async with dialog(tmp_path) as relay:
         sent_with_the_second(relay)
         await messages(relay, said("1"))

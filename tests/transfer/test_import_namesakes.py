@@ -75,7 +75,7 @@ def test_an_import_that_is_repeated_has_no_namesakes(source: Path, tmp_path: Pat
 def test_a_later_export_of_the_same_workspace_has_no_namesakes(tmp_path: Path) -> None:
     data = tmp_path / "empty"
     brought(folder(tmp_path / "slack", workspace()), data)
-    more = workspace(**{"general/2023-11-13.json": [message("U2", "older", -90_000)]})
+    more = workspace(more={"general/2023-11-13.json": [message("U2", "older", -90_000)]})
     assert namesakes(folder(tmp_path / "more", more), data) == []
 
 

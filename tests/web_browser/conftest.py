@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser_relay import CHROMIUM, FLAGS, Relay, run
+
+from tests.web_browser.browser_relay import CHROMIUM, FLAGS, Relay, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +137,8 @@ class Person:
 
     def ask(self, *requests: tuple[str, dict[str, Any]], wait: int = 0) -> list[Any]:
         """Speak the protocol itself, from this person's device."""
-        return self._speaker().evaluate(SPEAK, [[list(one) for one in requests], wait])
+        answers: list[Any] = self._speaker().evaluate(SPEAK, [[list(one) for one in requests], wait])
+        return answers
 
     def _speaker(self) -> Any:
         if self._voice is None:

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from browser_relay import run
+
+from tests.web_browser.browser_relay import run
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PIXEL = (
@@ -109,7 +110,8 @@ def until(page: Any, condition: str, seconds: float = 10) -> None:
 
 
 def texts(page: Any) -> list[str]:
-    return page.locator(".message .text").all_inner_texts()
+    found: list[str] = page.locator(".message .text").all_inner_texts()
+    return found
 
 
 def write(page: Any, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
     "desk": {"viewport": {"width": 1280, "height": 800}},
 }
@@ -66,7 +66,8 @@ def talk(person: Any) -> str:
     maria.say(group["chatId"], "Я смогу после обеда, около двух.")
     anna.say(group["chatId"], "Great, then we are four.")
     ben.say(group["chatId"], "Can we get the big crane? The keel is 2.4 t")
-    return group["chatId"]
+    chat: str = group["chatId"]
+    return chat
 
 
 @pytest.mark.parametrize("scheme", list(LOCALES))
@@ -75,7 +76,7 @@ def test_every_screen_has_its_picture(person: Any, pictures: Path, size: str, sc
     group = talk(person)
     options = {**SIZES[size], "color_scheme": scheme, "locale": LOCALES[scheme]}
     anna = person("anna", **options)
-    width = SIZES[size]["viewport"]["width"]  # type: ignore[index]
+    width = SIZES[size]["viewport"]["width"]
 
     def take(page: Any, name: str) -> None:
         page.wait_for_timeout(350)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser_relay import CHROMIUM, FLAGS, Relay, run
+
+from tests.web_browser.browser_relay import CHROMIUM, FLAGS, Relay, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

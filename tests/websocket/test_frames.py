@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -587,7 +588,7 @@ def trickling_fragments(count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("reads", "size"), [(trickling_frame, 1 << 14), (trickling_fragments, 1 << 12)])
-def test_trickle_takes_linear_time(reads, size: int) -> None:
+def test_trickle_takes_linear_time(reads: Callable[[int], list[bytes]], size: int) -> None:
     # Sixteen times the bytes: about sixteen times the work, or hundreds if it were quadratic.
     assert time_of(reads(16 * size)) < 40 * time_of(reads(size))
 

@@ -80,7 +80,7 @@ async def test_frames_sent_with_the_handshake_are_answered_in_order(relay: House
     answered: list[int] = []
     with trio.fail_after(5):
         while len(answered) < len(asked):
-            protocol.receive_data(await ours.receive_some())
+            protocol.receive_data(bytes(await ours.receive_some()))
             answered += [json.loads(one.data)["id"] for one in protocol.events() if isinstance(one, TextMessage)]
     assert answered == [0, 1, 2, 3]
     await ours.aclose()

@@ -1,7 +1,7 @@
 """Reads over real sockets are handled by the task that polls them; an error stays with its connection."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,8 +44,10 @@ async def test_a_cancelled_connection_may_outlive_the_epoll_task() -> None:
         nursery.start_soon(readiness.run)
         await settled()
         nursery.cancel_scope.cancel()
-    for one in (*there.ours, *there.peers):
+    for one in there.ours:
         one.close()
+    for peer in there.peers:
+        peer.close()
 
 
 async def settled() -> None:
@@ -107,7 +109,7 @@ async def test_an_error_is_raised_in_its_own_connection_only() -> None:
 async def test_nothing_is_read_while_a_read_is_being_awaited() -> None:
     go_on, got = trio.Event(), list[bytes]()
 
-    def take(data: bytes, _now: float) -> object:
+    def take(data: bytes, _now: float) -> Awaitable[None] | None:
         got.append(data)
         return go_on.wait() if data == b"slow" else None
 

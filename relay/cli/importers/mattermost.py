@@ -133,7 +133,7 @@ class _SpooledMessage(msgspec.Struct, array_like=True):
     paths: list[str]
 
 
-UNDATED = "dates that are none: these messages have the date of the one before them"
+UNDATED = "invalid dates: these messages get the date of the previous one"
 
 
 class Mattermost:

@@ -61,7 +61,7 @@ class ListChanges:
 
     def note_count(self, subscriber: Subscriber, seq: int, chat: int) -> None:
         """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
-        subscriber.owe_list(seq, chat, appears=False, goes=False)
+        subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 
     def tick(self, now: float) -> None:

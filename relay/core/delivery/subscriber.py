@@ -224,7 +224,7 @@ class Subscriber:
     # The chat list.
 
     def owe_list(self, seq: int, chat: int, *, appears: bool, goes: bool) -> None:
-        """Note that an entry changed a chat in this user's list.
+        """Note that an entry changed a chat in this user's list, in the order of the log.
 
         Args:
             seq: the entry's.
@@ -232,7 +232,7 @@ class Subscriber:
             appears: whether the list has it now and had it not before.
             goes: whether the list has it no more.
         """
-        if not self.owed:
+        if not self.owed or seq < self.owed_since:
             self.owed_since = seq
             # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
@@ -246,6 +246,21 @@ class Subscriber:
             self.gone.discard(chat)
         elif appears:
             self.appeared.add(chat)
+
+    def owe_count(self, seq: int, chat: int) -> None:
+        """Note that an entry changed the unread count of a chat, also while entries before it are still replayed.
+
+        Args:
+            seq: the entry's.
+            chat: the chat's key.
+        """
+        if self.live:
+            self.owe_list(seq, chat, appears=False, goes=False)
+            return
+        # What is replayed has lower ids: awaited before them, this entry would move the cursor past all of them.
+        if not self.owed:
+            self.owed_since = seq
+        self.owed[chat] = None
 
     def list_due(self, now: float) -> bool:
         """Tell whether changes of the list are owed and the last ones were sent long enough ago."""

@@ -18,6 +18,7 @@ import trio
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.files.disk_full import is_full
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
 from relay.store.log.log import Log
@@ -155,7 +156,7 @@ class DiskRoom:
                     if error.error.code != "storage_full":
                         raise
                 except sqlite3.Error as error:
-                    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                    if not is_full(error):
                         raise
                 await trio.sleep(pause)
                 await self._shrink_log()

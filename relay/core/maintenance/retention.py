@@ -19,6 +19,7 @@ from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
+from relay.store.files.disk_full import is_full
 from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
@@ -267,7 +268,7 @@ class Retention:
                     break
                 except sqlite3.OperationalError as error:
                     # Erasing writes what it erases once more: on a full disk fewer entries go at a time.
-                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not portion.shrink():
+                    if not is_full(error) or not portion.shrink():
                         raise
             portion.took(trio.current_time() - began)
             return done

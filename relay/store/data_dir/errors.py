@@ -9,6 +9,7 @@ from pathlib import Path
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import descriptors, replacing, reserve
 from relay.store.files.directory import is_read_only, may_not_use
+from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore
 
@@ -23,17 +24,6 @@ def is_damaged(error: sqlite3.Error) -> bool:
         # SQLite says so if a statement does not fit the file, for example if a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or its cause, means that the disk is full."""
-    while error is not None:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            return True
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__
-    return False
 
 
 def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
+from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters, maintenance
 from relay.store.log.batch import release_parameters
@@ -255,7 +256,7 @@ class Background:
             await maintenance.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
             logger.warning("the snapshot cannot be written: %s", error)
-            self.snapshot_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            self.snapshot_full = is_full(error)
             self._snapshot_over(written=False)
         else:
             count = sum(len(part) for part in rows.values() if isinstance(part, list))

@@ -15,6 +15,7 @@ import trio
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey, Entry, Fact, Facts
 from relay.store.files import descriptors
+from relay.store.files.disk_full import is_full
 from relay.store.files.place import explain
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background
@@ -303,7 +304,7 @@ class Writer:
                 getattr(error, "sqlite_errorname", "?"),
             )
         self.failing = True
-        self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        self.disk_full = is_full(error)
         self._schedule.not_written(side_writes, trio.current_time())
         refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
         await self._answer_unwritten(pending, refusal)

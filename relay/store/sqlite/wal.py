@@ -45,6 +45,8 @@ STEP = 1 << 20
 """Bytes that the file is made longer by at a time."""
 FIRST_STEP_SECONDS = 5.0
 """Seconds from the start until the first step: a command on this machine is over by then, and needs no such file."""
+LENGTHENING_ROOM = 8 * KEPT
+"""Bytes that are free on the disk when the file is made longer: it takes no room that messages may need."""
 STEP_SECONDS = 1.0
 """Seconds between two steps: each is synced, and a commit may have to wait for that."""
 LOOK = 0.05
@@ -207,7 +209,9 @@ class Wal:
             # Only while the writer pauses: pages that it appends must not be overwritten.
             nonlocal longer
             with suppress(OSError):
-                size = os.fstat(file).st_size
+                disk, size = os.fstatvfs(file), os.fstat(file).st_size
+                if disk.f_bavail * disk.f_frsize < LENGTHENING_ROOM:
+                    return
                 longer = size < self._kept and os.pwrite(file, bytes(min(STEP, self._kept - size)), size) > 0
 
         try:

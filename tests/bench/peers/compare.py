@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-import generator
-from floor import Floor
-from machine import GENERATOR_CORE, pin
-from servers import KEEPS, MEMBERS, PORTS, Peer, there
+from tests.bench import generator
+from tests.bench.floor import Floor
+from tests.bench.machine import GENERATOR_CORE, pin
+from tests.bench.peers.servers import KEEPS, MEMBERS, PORTS, Peer, there
 
 WORK = ("w1", "one", "w2", "start", "kill", "syncs")
 ALL = ("relay", *PORTS)
@@ -42,11 +42,11 @@ def measured(
     # XMPP answers only who asks for it, and NATS without JetStream nobody.
     silent = api.answers == generator.XMPP_ANSWER or peer.name == "nats-core"
     answers = generator.NO_ANSWER if silent else api.answers
-    sockets = [[one.fileno() for one in side] for side in (senders, receivers)]
+    sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
 
     def go(seconds: float) -> dict[str, Any]:
         return generator.run(
-            *sockets, templates, protocol=api.protocol, answers=answers,
+            sending, receiving, templates, protocol=api.protocol, answers=answers,
             needs_answer=bool(answers) and not plan.get("fan"),
             seconds=seconds, **plan,
         )  # fmt: skip
@@ -193,10 +193,12 @@ def floor(seconds: float) -> list[dict[str, Any]]:
                 for member in receivers:
                     server.join(member, "#hall")
             templates = [server.template(f"u{2 * pair + 1}") for pair in range(pairs)] or [server.template("#hall")]
-            sockets = [[one.fileno() for one in side] for side in (senders, receivers)]
+            sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
             plan: dict[str, Any] = {"protocol": generator.TEXT, "fan": not pairs, "window": window}
-            generator.run(*sockets, templates, seconds=0.5, **plan)
-            figures = generator.run(*sockets, templates, seconds=seconds, server=server.process.pid, **plan)
+            generator.run(sending, receiving, templates, seconds=0.5, **plan)
+            figures: dict[str, Any] = generator.run(
+                sending, receiving, templates, seconds=seconds, server=server.process.pid, **plan
+            )
             found.append(
                 figures
                 | {

@@ -2,18 +2,19 @@
 
 import re
 import struct
+from collections.abc import Sequence
 
-import generator
-from generator import Template
-from wire import Sock, body
-
-
-def s16(x):
-    x = x.encode() if isinstance(x, str) else x
-    return struct.pack("!H", len(x)) + x
+from tests.bench import generator
+from tests.bench.generator import Template
+from tests.bench.peers.wire import Sock, body
 
 
-def packet(h, payload):
+def s16(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("!H", len(data)) + data
+
+
+def packet(h: int, payload: bytes) -> bytes:
     n, out = len(payload), bytearray([h])
     while True:
         n, d = divmod(n, 128)
@@ -22,8 +23,8 @@ def packet(h, payload):
             return bytes(out) + payload
 
 
-def read_packet(k):
-    def need(n):
+def read_packet(k: Sock) -> tuple[int, bytes]:
+    def need(n: int) -> None:
         while len(k.buf) < n:
             d = k.s.recv(65536)
             if not d:
@@ -49,13 +50,13 @@ def read_packet(k):
 class Mqtt:
     protocol, answers = generator.MQTT, generator.MQTT_ANSWER
 
-    def __init__(self, port):
+    def __init__(self, port: int) -> None:
         self.port = port
 
-    def register(self, names):
-        pass
+    def register(self, names: Sequence[str]) -> None:
+        """Nothing to do: they are in the password file."""
 
-    def login(self, name, clean=True, sub=True, **kw):
+    def login(self, name: str, clean: bool = True, sub: bool = True, **_options: object) -> Sock:
         k = Sock(self.port)
         k.name = name
         flags = 0xC0 | (2 if clean else 0)
@@ -72,27 +73,27 @@ class Mqtt:
             self.sub(k, f"dm/{name}")
         return k
 
-    def sub(self, k, topic):
+    def sub(self, k: Sock, topic: str) -> None:
         k.send(packet(0x82, struct.pack("!H", 1) + s16(topic) + b"\x01"))
         while read_packet(k)[0] != 0x90:
             pass
 
-    def _tmpl(self, topic):
+    def _tmpl(self, topic: str) -> Template:
         b = s16(topic)
         full = packet(0x32, b + b"\0\0" + body())
         off = full.index(b) + len(b)
         return Template(full, off + 2, packet_at=off)
 
-    def template(self, me, to, ack=False):
+    def template(self, _me: str, to: str) -> Template:
         return self._tmpl(f"dm/{to}")
 
-    def join(self, k, room):
+    def join(self, k: Sock, room: str) -> None:
         self.sub(k, f"room/{room}")
 
-    def group_template(self, me, room, ack=False):
+    def group_template(self, _me: str, room: str) -> Template:
         return self._tmpl(f"room/{room}")
 
-    def send_acked(self, frm, to, n, tag):
+    def send_acked(self, frm: str, to: str, n: int, tag: str) -> int:
         r = self.login(to, clean=False)  # durable session, then offline
         r.send(b"\xe0\x00")
         r.close()
@@ -106,7 +107,7 @@ class Mqtt:
         self.last = k
         return acked
 
-    def archive(self, who, tag):
+    def archive(self, who: str, tag: str) -> tuple[int, int]:
         k = Sock(self.port)
         k.send(
             packet(
@@ -114,7 +115,7 @@ class Mqtt:
             )
         )
         k.s.settimeout(2)
-        seen = set()
+        seen: set[bytes] = set()
         try:
             while True:
                 h, p = read_packet(k)

@@ -2,19 +2,20 @@
 
 import json
 import re
+from collections.abc import Sequence
 
-import generator
-from generator import Template
-from wire import Sock, body
+from tests.bench import generator
+from tests.bench.generator import Template
+from tests.bench.peers.wire import Sock, body
 
 
 class Nats:
     protocol, answers = generator.TEXT, generator.NATS_ANSWER
 
-    def __init__(self, port, jetstream=True):
+    def __init__(self, port: int, jetstream: bool = True) -> None:
         self.port, self.js = port, jetstream
 
-    def register(self, names):
+    def register(self, names: Sequence[str]) -> None:
         if not self.js:
             return
         k = self.login("admin", sub=False)
@@ -33,7 +34,7 @@ class Nats:
         k.until(b"}\r\n")
         k.close()
 
-    def login(self, name, sub=True, **kw):
+    def login(self, name: str, sub: bool = True, **_options: object) -> Sock:
         k = Sock(self.port)
         k.name = name
         k.until(b"INFO ")
@@ -48,19 +49,22 @@ class Nats:
         k.until(b"PONG\r\n")
         return k
 
-    def template(self, me, to, ack=False, subj=None):
+    def template(self, me: str, to: str) -> Template:
+        return self._publishing(me, f"dm.{to}")
+
+    def _publishing(self, me: str, subject: str) -> Template:
         rep = f" _INBOX.{me}" if self.js else ""
-        b = f"PUB {subj or 'dm.' + to}{rep} 120\r\n".encode()
+        b = f"PUB {subject}{rep} 120\r\n".encode()
         return Template(b + body() + b"\r\n", len(b))
 
-    def join(self, k, room):
+    def join(self, k: Sock, room: str) -> None:
         k.send(f"SUB room.{room} 3\r\nPING\r\n".encode())
         k.until(b"PONG\r\n")
 
-    def group_template(self, me, room, ack=False):
-        return self.template(me, None, subj=f"room.{room}")
+    def group_template(self, me: str, room: str) -> Template:
+        return self._publishing(me, f"room.{room}")
 
-    def send_acked(self, frm, to, n, tag):
+    def send_acked(self, frm: str, to: str, n: int, tag: str) -> int:
         k = self.login(frm)
         for i in range(n):
             b = f"{tag}-{i:05d}-end".encode()
@@ -70,7 +74,7 @@ class Nats:
         self.last = k
         return n
 
-    def archive(self, who, tag):
+    def archive(self, who: str, tag: str) -> tuple[int, int]:
         k = self.login("admin", sub=False)
         k.send(b"SUB deliver.x 5\r\nSUB _INBOX.admin 9\r\n")
         cfg = json.dumps(

@@ -1,8 +1,8 @@
 """This relay, with the same few verbs as the others. Its answer says that the message is on disk."""
 
-import generator
-from generator import Template
-from under_load import Connection, Relay, template
+from tests.bench import generator
+from tests.bench.generator import Template
+from tests.bench.under_load import Connection, Relay, template
 
 
 class Ours:

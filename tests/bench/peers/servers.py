@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from irc import Irc
-from machine import Process
-from mqtt import Mqtt
-from nats import Nats
-from ours import Ours
-from under_load import Relay
-from xmpp import Xmpp
+from tests.bench.machine import Process
+from tests.bench.peers.irc import Irc
+from tests.bench.peers.mqtt import Mqtt
+from tests.bench.peers.nats import Nats
+from tests.bench.peers.ours import Ours
+from tests.bench.peers.xmpp import Xmpp
+from tests.bench.under_load import Relay
 
 HERE = Path(__file__).resolve().parent
 PORTS = {

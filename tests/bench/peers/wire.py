@@ -2,7 +2,7 @@
 
 import socket
 
-from generator import text
+from tests.bench.generator import text
 
 
 def body(length: int = 120) -> bytes:

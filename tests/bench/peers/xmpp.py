@@ -2,10 +2,11 @@
 
 import base64
 import re
+from collections.abc import Sequence
 
-import generator
-from generator import Template
-from wire import Sock, body
+from tests.bench import generator
+from tests.bench.generator import Template
+from tests.bench.peers.wire import Sock, body
 
 HOST, MUC = "localhost", "muc.localhost"
 HEAD = (
@@ -17,10 +18,10 @@ HEAD = (
 class Xmpp:
     protocol, answers = generator.TEXT, generator.XMPP_ANSWER
 
-    def __init__(self, port):
+    def __init__(self, port: int) -> None:
         self.port = port
 
-    def register(self, names):
+    def register(self, names: Sequence[str]) -> None:
         for name in names:
             k = Sock(self.port)
             k.send(HEAD)
@@ -35,7 +36,7 @@ class Xmpp:
                 raise RuntimeError(got)
             k.close()
 
-    def login(self, name, sm=False, presence=True, resource="r"):
+    def login(self, name: str, sm: bool = False, presence: bool = True, resource: str = "r") -> Sock:
         k = Sock(self.port)
         k.name = name
         k.send(HEAD)
@@ -65,27 +66,27 @@ class Xmpp:
             k.until(b"</presence>", b"/>")
         return k
 
-    def template(self, me, to, ack=False):
+    def template(self, _me: str, to: str, ack: bool = False) -> Template:
         pre = f"<message to='{to}@{HOST}' type='chat' id='m"
         b = (pre + "00000000'><body>").encode()
         t = b + body() + b"</body></message>" + (b"<r xmlns='urn:xmpp:sm:3'/>" if ack else b"")
         return Template(t, len(b), len(pre))
 
-    def join(self, k, room):
+    def join(self, k: Sock, room: str) -> None:
         k.send(
             f"<presence to='{room}@{MUC}/{k.name}'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>".encode()  # noqa: E501 - one stanza
         )
         k.until(b"<subject")
         k.until(b"</message>")
 
-    def group_template(self, me, room, ack=False):
+    def group_template(self, _me: str, room: str, ack: bool = False) -> Template:
         pre = f"<message to='{room}@{MUC}' type='groupchat' id='m"
         b = (pre + "00000000'><body>").encode()
         t = b + body() + b"</body></message>" + (b"<r xmlns='urn:xmpp:sm:3'/>" if ack else b"")
         return Template(t, len(b), len(pre))
 
     # W4: send n, wait for each stream-management ack
-    def send_acked(self, frm, to, n, tag):
+    def send_acked(self, frm: str, to: str, n: int, tag: str) -> int:
         k = self.login(frm, sm=True)
         acked = 0
         for i in range(n):
@@ -95,17 +96,19 @@ class Xmpp:
             while True:
                 k.until(b"<a ")
                 a = k.until(b">")
-                h = int(re.search(rb"h=['\"](\d+)", a).group(1))
-                if h >= i + 1 + 1:  # + the initial presence
+                handled = re.search(rb"h=['\"](\d+)", a)
+                assert handled is not None, a
+                if int(handled[1]) >= i + 1 + 1:  # + the initial presence
                     acked += 1
                     break
         self.last = k
         return acked
 
-    def archive(self, who, tag):
+    def archive(self, who: str, tag: str) -> tuple[int, int]:
         k = self.login(who)
         offline = set(re.findall(rf"{tag}-(\d+)-end".encode(), k.drain(1.0)))
-        seen, after = set(), ""
+        seen: set[bytes] = set()
+        after = ""
         for page in range(200):
             k.send(
                 f"<iq type='set' id='q{page}'><query xmlns='urn:xmpp:mam:2' queryid='x'><set xmlns='http://jabber.org/protocol/rsm'>"
