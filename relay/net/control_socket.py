@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,11 @@ import trio
 from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
 from relay.invoked import line
+from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
-from relay.socket_path import fitting
 from relay.store.files.disk_full import is_full
 
 logger = logging.getLogger(__name__)
@@ -184,39 +185,22 @@ def _payload(request: Request) -> msgspec.Struct:
     return codec.decode_payload(decoder, request.payload)
 
 
-def bind(path: Path) -> socket.socket:
-    """Create the socket's file for its owner and group. The store's lock is held, so an old file is unused."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)
-    try:
-        with fitting(path) as place:
-            listener.bind(place)
-    finally:
-        os.umask(before)
-    group = group_id()
-    if group is not None and path.stat().st_gid != group:
-        try:
-            os.chown(path, -1, group)
-        except PermissionError:
-            logger.warning("%s stays with this user's group: the relay is not a member of %s", path, GROUP)
-    listener.listen()
-    return listener
-
-
 async def serve(
     path: Path, admin: Admin, clock: Clock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve a socket file until cancelled.
 
     Args:
-        path: the socket's file, which is created and removed.
+        path: the socket's file, which is created, made again if somebody removes it, and removed at the end.
         admin: handles the requests.
         clock: for timestamps.
         task_status: started once clients can connect.
+
+    Raises:
+        OSError: the file cannot be made, or another program's is there.
     """
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(bind(path)))
     group, private_users = group_id(), _private_users()
+    file = SocketFile(path, group)
 
     async def converse(stream: trio.SocketStream) -> None:
         peer = peer_of(stream.socket)
@@ -235,10 +219,20 @@ async def serve(
                 if not _hung_up(error):
                     logger.exception("a control connection failed; the relay goes on")
 
+    bound = file.bind()
     try:
-        await trio.serve_listeners(converse, [listener], task_status=task_status)  # type: ignore[arg-type]
+        # Who connects from now on waits in the socket's queue.
+        task_status.started()
+        async with trio.open_nursery() as conversations:
+            while True:
+                listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+                listen = partial(trio.serve_listeners, converse, [listener], handler_nursery=conversations)
+                async with trio.open_nursery() as listening:
+                    listening.start_soon(listen)
+                    bound = await file.bind_when_lost()
+                    listening.cancel_scope.cancel()
     finally:
-        os.unlink(path)  # noqa: PTH108 - one system call, not worth a thread
+        file.remove()
 
 
 def _hung_up(error: Exception) -> bool:

@@ -53,6 +53,32 @@ def test_files_have_the_same_modes_whichever_command_makes_them(tmp_path: Path) 
     assert modes(tmp_path)["served"] == modes(tmp_path)["commanded"] == "drwxr-x---"
 
 
+@pytest.mark.parametrize("command", ["backup", "refused restore", "check", "doctor"])
+def test_a_command_that_only_reads_a_closed_store_leaves_nothing_beside_it(
+    command: str, data: Path, tmp_path: Path
+) -> None:
+    done("backup", tmp_path / "before.tar", data=data)
+    done("user", "add", "carl", data=data)
+    before = modes(data)
+    if command == "refused restore":
+        assert "1 person more than the backup" in said(run("restore", tmp_path / "before.tar", "--yes", data=data))
+    else:
+        run(command, *([tmp_path / "after.tar"] if command == "backup" else []), data=data)
+    assert modes(data) == before
+
+
+def test_the_messages_in_the_log_of_a_killed_relay_stay_there_during_a_backup(data: Path, tmp_path: Path) -> None:
+    with running(data) as relay:
+        done("user", "add", "carl", data=data)
+        relay.process.kill()
+        relay.process.wait(10)
+    log = (data / "relay.db-wal").read_bytes()
+    assert log
+    done("backup", tmp_path / "backup.tar", data=data)
+    assert (data / "relay.db-wal").read_bytes() == log
+    assert "carl" in done("user", "list", data=data).out
+
+
 def test_only_its_owner_may_read_a_backup(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "backup.tar", data=data)
     assert modes(tmp_path)["backup.tar"] == "-rw-------"

@@ -4,7 +4,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +22,7 @@ from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
 from relay.store.queries import export_rows, storage
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.read_only import read
 from tests.support.disk import people, say
 
 
@@ -232,7 +232,7 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
     await trio.to_thread.run_sync(archive.back_up, tmp_path / "data", tmp_path / "backup.tar")
     written = 2 * (tmp_path / "data" / "relay.db").stat().st_size
     assert synced >= written // (1 << 20) - 2
-    with closing(archive.read(tmp_path / "data" / "relay.db")) as store:
+    with read(tmp_path / "data" / "relay.db") as store:
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
 
 

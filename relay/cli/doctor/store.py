@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from relay.cli.doctor.finding import Finding, Subject
@@ -43,12 +43,12 @@ def sqlite(subject: Subject) -> Iterator[Finding]:
 
 def upgrade(path: Path) -> Iterator[Finding]:
     """Check the version of the store. A copy beside an older one means that an upgrade did not finish."""
-    from relay.store.backup import archive
     from relay.store.data_dir import written_by
     from relay.store.sqlite.migrate import begun
+    from relay.store.sqlite.read_only import read
     from relay.store.sqlite.schema import MIGRATIONS
 
-    with closing(archive.read(path)) as store:
+    with read(path) as store:
         ((version,),) = store.execute("PRAGMA user_version")
         ((told,),) = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'writer'")
         ((last,),) = store.execute(written_by.LAST) if told else [("",)]

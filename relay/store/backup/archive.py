@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from relay import __version__
 from relay.store.backup import gently
@@ -23,6 +22,7 @@ from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import scratch
 from relay.store.files.place import log_of
 from relay.store.sqlite.database import identify
+from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
 
 STORE = "relay.db"
@@ -71,16 +71,11 @@ def end(path: Path) -> LogEnd:
         sqlite3.Error: it cannot be read.
     """
     empty.refuse_to_read(path)
-    with closing(read(path)) as store:
+    with read(path) as store:
         version = _recognise(store)
         last = store.execute(_END).fetchone()
     seq, at = last or (0, 0)
     return LogEnd(seq, at, version)
-
-
-def read(path: Path) -> sqlite3.Connection:
-    """Open a store for reading only."""
-    return sqlite3.connect(f"file:{quote(bytes(path))}?mode=ro", uri=True)
 
 
 def _recognise(store: sqlite3.Connection) -> int:
@@ -97,7 +92,7 @@ def verify(path: Path) -> None:
     Raises:
         sqlite3.Error: it is damaged, or cannot be read.
     """
-    with closing(read(path)) as store:
+    with read(path) as store:
         ((first, *_),) = store.execute("PRAGMA integrity_check(1)")
     if first != "ok":
         raise sqlite3.DatabaseError(" ".join(first.split()))
@@ -179,7 +174,7 @@ def back_up(
 
 def named_files(store: Path) -> set[str]:
     """Return the uploaded files that a store names, as paths in the data directory."""
-    with closing(read(store)) as opened:
+    with read(store) as opened:
         digests = [digest for (digest,) in opened.execute("SELECT DISTINCT digest FROM file")]
     return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
 
@@ -210,7 +205,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         # Closed last, since that releases SQLite's locks on the copy.
         written = steps.enter_context(target.open("ab"))
         copy = steps.enter_context(closing(sqlite3.connect(target)))
-        store = steps.enter_context(closing(read(source)))
+        store = steps.enter_context(read(source))
         # One view for all steps: without it SQLite starts over whenever the relay writes between two of them.
         store.execute("BEGIN")
         _recognise(store)

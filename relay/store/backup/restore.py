@@ -10,12 +10,12 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, read, verify
+from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
@@ -23,6 +23,7 @@ from relay.store.files import directory, replacing, scratch
 from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
+from relay.store.sqlite.read_only import read
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
@@ -300,7 +301,7 @@ def _found(store: Path) -> LogEnd | None:
 def _loss(present: Path, wanted: Path) -> Loss:
     """Count what the present store has and the other lacks. A damaged one counts as nothing."""
     try:
-        with closing(read(present)) as store:
+        with read(present) as store:
             store.execute("ATTACH ? AS wanted", (wanted.absolute().as_uri() + "?mode=ro",))
             (counts,) = store.execute(
                 "SELECT count(*) FILTER (WHERE kind = ?1), count(*) FILTER (WHERE added), count(*) FROM ("

@@ -5,11 +5,13 @@ Touches the file, and the copies beside it. An upgrade that is interrupted anywh
 
 import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from relay.store.files import scratch
 from relay.store.sqlite import closed, database
+from relay.store.sqlite.read_only import read
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 logger = logging.getLogger(__name__)
@@ -31,21 +33,26 @@ def begun(store: Path, version: int) -> Path | None:
     """
     copies = (_copy_name(store, former) for former in range(1, version))
     found = [path for path in copies if path.exists()]
-    ends = [_end(store, "mode=ro")] if found else []
-    return next((path for path in found if _end(path, "immutable=1") in ends), None)
+    ends = [_end(read(store))] if found else []
+    return next((path for path in found if _end(_read_copy(path)) in ends), None)
 
 
-def _end(store: Path, how: str) -> tuple[object, ...] | None:
+def _end(opening: AbstractContextManager[sqlite3.Connection]) -> tuple[object, ...] | None:
     """Read the last entry of a store, with enough to tell two of the same number apart; None if it cannot be read."""
     try:
-        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?{how}", uri=True)) as connection:
+        with opening as store:
             return tuple(
-                connection.execute(
-                    "SELECT seq, at, actor, kind FROM log WHERE seq = (SELECT max(seq) FROM log)"
-                ).fetchall()
+                store.execute("SELECT seq, at, actor, kind FROM log WHERE seq = (SELECT max(seq) FROM log)").fetchall()
             )
     except sqlite3.Error:
         return None
+
+
+@contextmanager
+def _read_copy(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a copy, which nobody changes."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as copy:
+        yield copy
 
 
 def _copy_name(store: Path, version: int) -> Path:
@@ -137,9 +144,9 @@ def remove_outdated(store: Path) -> None:
     copies = [path for path in store.parent.glob(f"{store.stem}-*-to-*") if path.is_file()]
     if not copies:
         return
-    end = _end(store, "mode=ro")
+    end = _end(read(store))
     for path in copies:
-        if _end(path, "immutable=1") != end:
+        if _end(_read_copy(path)) != end:
             logger.info("removed %s, the copy of an earlier upgrade", path)
             path.unlink(missing_ok=True)
 

@@ -1,0 +1,177 @@
+"""The control socket's file: it comes back when somebody removes it, and another program's file stays untouched."""
+
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from relay.net import control_socket
+from relay.net.sockets.socket_file import LOOK_SECONDS, SocketFile
+from relay.store.files import lock
+from tests.support.command_line import done, running
+
+Harm = Callable[[Path], object]
+
+
+def replace(path: Path) -> None:
+    """Put a file that nobody listens on in place of the socket's."""
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+
+
+HARMS: dict[str, Harm] = {
+    "removed": Path.unlink,
+    "moved away": lambda path: path.rename(path.with_name("elsewhere")),
+    "replaced by a socket that nobody listens on": replace,
+}
+
+
+class Nothing:
+    """Stands for `Admin` where no request is made."""
+
+    async def disconnected(self, _client: object) -> None:
+        """Forget nothing."""
+
+
+@asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[None]:
+    """Serve a control socket without a relay."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(control_socket.serve, path, Nothing(), lambda: 1)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_commands_reach_the_relay_after_its_socket_was_removed(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as relay:
+        path = relay.data / "relay.sock"
+        path.unlink()
+        assert done("user", "add", "anna", data=relay.data).code == 0
+        relay.process.send_signal(signal.SIGTERM)
+        assert relay.process.wait(10) == 0
+        assert not path.exists()
+    assert relay.log.read_text().count("it is made again") == 1
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
+async def test_the_file_is_made_again_after_it_was_harmed(
+    tmp_path: Path, autojump_clock: trio.abc.Clock, harm: Harm
+) -> None:
+    path = tmp_path / "relay.sock"
+    async with serving(path):
+        harm(path)
+        await trio.sleep(2 * LOOK_SECONDS)
+        assert is_answered(path)
+        assert path.stat().st_mode & 0o777 == 0o660
+    assert not path.exists()
+
+
+def test_a_relay_whose_socket_was_just_removed_stops_in_order(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as relay:
+        (relay.data / "relay.sock").unlink()
+        relay.process.send_signal(signal.SIGTERM)
+        assert relay.process.wait(10) == 0
+
+
+async def test_a_connection_survives_the_removal_of_the_file(tmp_path: Path, autojump_clock: trio.abc.Clock) -> None:
+    path = tmp_path / "relay.sock"
+    async with serving(path):
+        before = await trio.open_unix_socket(path)
+        await trio.testing.wait_all_tasks_blocked()
+        path.unlink()
+        await trio.sleep(2 * LOOK_SECONDS)
+        for stream in (before, await trio.open_unix_socket(path)):
+            await stream.send_all(b'{"type":"ack","id":1}\n')
+            assert b"bad_request" in await stream.receive_some()
+            await stream.aclose()
+
+
+async def test_the_file_comes_back_each_time_it_is_removed(tmp_path: Path, autojump_clock: trio.abc.Clock) -> None:
+    path = tmp_path / "relay.sock"
+    async with serving(path):
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            path.unlink()
+            await trio.sleep(2 * LOOK_SECONDS)
+            assert is_answered(path)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+async def test_a_file_that_cannot_be_made_is_logged_once_and_made_as_soon_as_it_can(
+    tmp_path: Path, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    async with serving(folder / "relay.sock"):
+        folder.rename(tmp_path / "gone")
+        await trio.sleep(100 * LOOK_SECONDS)
+        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        folder.mkdir()
+        await trio.sleep(2 * LOOK_SECONDS)
+        assert is_answered(folder / "relay.sock")
+
+
+def other_socket(path: Path) -> socket.socket:
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(str(path))
+    other.listen()
+    return other
+
+
+async def test_the_socket_of_another_program_stays_in_place_while_the_relay_runs_and_when_it_stops(
+    tmp_path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    path = tmp_path / "relay.sock"
+    async with serving(path):
+        path.unlink()
+        other = other_socket(path)
+        inode = path.stat().st_ino
+        await trio.sleep(10 * LOOK_SECONDS)
+        assert path.stat().st_ino == inode
+    assert path.stat().st_ino == inode
+    other.close()
+
+
+async def test_a_file_that_is_no_socket_stays_in_place_while_the_relay_runs_and_when_it_stops(
+    tmp_path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    path = tmp_path / "relay.sock"
+    async with serving(path):
+        path.unlink()
+        path.write_text("notes")
+        await trio.sleep(10 * LOOK_SECONDS)
+    assert path.read_text() == "notes"
+
+
+def test_a_start_leaves_the_socket_of_another_program_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    with other_socket(path), pytest.raises(OSError, match="another program listens there"):
+        SocketFile(path, None).bind()
+    assert path.exists()
+
+
+def test_a_start_replaces_the_socket_that_a_killed_relay_left(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    other_socket(path).close()
+    file = SocketFile(path, None)
+    with file.bind():
+        assert is_answered(path)
+        file.remove()
+    assert not path.exists()
+
+
+def test_a_command_waits_longer_than_a_removed_socket_is_gone() -> None:
+    assert 3 * LOOK_SECONDS < lock.WAIT
