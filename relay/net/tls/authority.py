@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from relay.net.sockets.hostnames import canonical, is_address
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
 from relay.store.files import replacing, scratch
+from relay.store.files.directory import is_there
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -70,8 +71,8 @@ class Authority:
 
     @property
     def exists(self) -> bool:
-        """Whether the authority and a certificate by it are there."""
-        return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
+        """Whether the authority and a certificate by it are there. Raises DanglingLink if their disk is not mounted."""
+        return is_there(self.directory) and self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
     def _plan(self) -> replacing.Replacement:
@@ -159,8 +160,10 @@ class Authority:
         """Keep other processes out, and finish what one that was killed had begun.
 
         Raises:
+            DanglingLink: it lies on a disk that is not mounted.
             OSError: the directory cannot be written.
         """
+        is_there(self.directory)
         parent = self.directory.parent
         descriptor = os.open(parent / f"{self.directory.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -20,7 +20,7 @@ from relay.store.backup import gently
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
-from relay.store.files import scratch
+from relay.store.files import directory, scratch
 from relay.store.files.place import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.statements import Statement
@@ -140,10 +140,12 @@ def back_up(
         NotReplaced: another file is there.
         NoRoom: it would fill the disk.
         Locked: a restore is under way.
+        DanglingLink: the store, the files or the TLS authority lie on a disk that is not mounted.
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
     """
     settle_for_reading(data)
+    directory.check_links(data, (TLS,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()
     if target.exists() and target.stat().st_size and not is_backup(target):

@@ -141,8 +141,10 @@ def _held(data: Path) -> Iterator[None]:
     Raises:
         CannotRestore: a part is on a disk that is not mounted, so the loss is unknown.
     """
-    with _reachable(), opened(data, wait=wait_seconds(data)):
-        yield
+    with _reachable():
+        directory.check_links(data, replacing.STORE.items)
+        with opened(data, wait=wait_seconds(data)):
+            yield
 
 
 @contextmanager
