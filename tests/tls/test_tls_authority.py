@@ -20,7 +20,7 @@ from relay.net.tls.authority import DAYS, EARLIEST, Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
-from relay.store.backup.archive import TLS_FILES
+from relay.store.files import tls_folder
 
 NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
 NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
@@ -43,7 +43,7 @@ def test_private_keys_are_readable_by_their_owner_only(made):
 
 
 def test_a_backup_takes_every_file_of_the_authority(made):
-    assert {path.name for path in made.directory.iterdir()} == set(TLS_FILES)
+    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.FILES)
 
 
 def test_a_permissive_umask_does_not_expose_the_keys(tmp_path):

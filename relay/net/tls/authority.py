@@ -5,19 +5,17 @@ cryptography is loaded when a certificate is made.
 """
 
 import datetime as dt
-import fcntl
 import ipaddress
-import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.net.sockets.hostnames import canonical, is_address
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
-from relay.store.files import replacing, scratch
+from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 
 if TYPE_CHECKING:
@@ -73,11 +71,6 @@ class Authority:
     def exists(self) -> bool:
         """Whether the authority and a certificate by it are there. Raises DanglingLink if their disk is not mounted."""
         return is_there(self.directory) and self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
-
-    @property
-    def _plan(self) -> replacing.Replacement:
-        name = self.directory.name
-        return replacing.Replacement(f"{name}.replacing", (name,), f"{name}-before-")
 
     @property
     def key_matches(self) -> bool:
@@ -153,40 +146,15 @@ class Authority:
             scratch.write(new.certificate, _public(certificate), 0o644)
             new.keep_names(chosen)
             new.issue(names, now)
-            return replacing.commit(parent, here, self._plan)
+            return replacing.commit(parent, here, tls_folder.plan(self.directory))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out, and finish what one that was killed had begun.
-
-        Raises:
-            DanglingLink: it lies on a disk that is not mounted.
-            OSError: the directory cannot be written.
-        """
-        is_there(self.directory)
-        parent = self.directory.parent
-        descriptor = os.open(parent / f"{self.directory.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            replacing.finish(parent, self._plan)
-            for place in (parent, self.directory):
-                scratch.sweep(place)
-            for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
-                # The temporary names of earlier versions.
-                (self.directory / f".{name}").unlink(missing_ok=True)
-            yield
-        finally:
-            os.close(descriptor)
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes out; see `tls_folder.locked`."""
+        return tls_folder.locked(self.directory)
 
     def recover(self) -> None:
-        """Finish what a process that was killed had begun, if anything.
-
-        Raises:
-            OSError: it cannot be finished.
-        """
-        if replacing.is_committed(self.directory.parent, self._plan) or scratch.leftovers(self.directory):
-            with self.locked():
-                pass
+        """Finish what a process that was killed had begun; see `tls_folder.recover`."""
+        tls_folder.recover(self.directory)
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
         """Issue a new certificate for the relay.
