@@ -127,6 +127,30 @@ async def test_a_backup_by_somebody_who_may_not_read_the_key_says_so_and_has_no_
         assert not [name for name in tar.getnames() if name.startswith("tls")]
 
 
+async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_path: Path) -> None:
+    await store(tmp_path / "from")
+    restored = authority(tmp_path / "from", b"in the backup")
+    back_up(tmp_path / "from", tmp_path / "backup.tar")
+    await store(tmp_path / "data")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    assert tls_of(tmp_path / "data") == restored
+    for there in (False, True, False):
+        with put_aside(tmp_path / "data") as prepared:
+            prepared.commit()
+        assert (tmp_path / "data" / "tls").exists() == there
+    assert not list((tmp_path / "data").glob("*.absent"))
+
+
+async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -> None:
+    await store(tmp_path / "data")
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    made = authority(tmp_path / "data", b"made since")
+    with put_aside(tmp_path / "data") as prepared:
+        prepared.commit()
+    assert tls_of(tmp_path / "data") == made
+
+
 def half_replaced(data: Path) -> dict[str, bytes]:
     """Leave what a `tls init --again` that was killed between its renames leaves; gives the new authority."""
     plan = tls_folder.plan(data / "tls")

@@ -276,6 +276,32 @@ def test_another_authority_keeps_the_one_before(made):
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
 
 
+def test_a_link_to_an_empty_folder_stays_and_the_folder_gets_the_authority(tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tls").symlink_to("../keys")
+    made = Authority(tmp_path / "data" / "tls")
+    assert made.make(NAMES, NOW, chosen=NAMES[:1]) is None
+    assert made.directory.is_symlink()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").iterdir()}
+    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
+    assert made.exists
+    assert made.key_matches
+    assert made.chosen_names == NAMES[:1]
+
+
+def test_another_authority_in_place_of_a_linked_one_keeps_that_one(tmp_path):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tls").symlink_to("../keys")
+    made = Authority(tmp_path / "data" / "tls")
+    made.make(NAMES, NOW)
+    before = made.certificate.read_bytes()
+    kept = made.make(NAMES, NOW)
+    assert (kept / "tls" / "ca.crt").read_bytes() == before
+    assert made.certificate.read_bytes() != before
+
+
 def test_the_second_of_two_concurrent_makers_keeps_the_first_ones_authority(made):
     # Both had checked before. Devices may trust the first one's authority already, so it has to stay.
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}

@@ -17,6 +17,7 @@ from relay.net.sockets.hostnames import canonical, is_address
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
+from relay.store.files.ownership import give_to
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -54,6 +55,7 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 """What a certificate can name (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
+KEPT_TOGETHER = (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY)
 NAMES = "names.txt"
 """The names that an admin gave, one a line: each renewal needs them again."""
 
@@ -146,7 +148,19 @@ class Authority:
             scratch.write(new.certificate, _public(certificate), 0o644)
             new.keep_names(chosen)
             new.issue(names, now)
+            if self.directory.is_symlink() and not any((self.directory / name).exists() for name in KEPT_TOGETHER):
+                self._fill(new.directory)
+                return None
             return replacing.commit(parent, here, tls_folder.plan(self.directory))
+
+    def _fill(self, new: Path) -> None:
+        """Copy a new authority into a folder without one, to which an admin's link leads: the link stays."""
+        for name in (NAMES, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
+            target, made = self.directory / name, new / name
+            scratch.write(target, made.read_bytes(), made.stat().st_mode & 0o777)
+            with target.open("rb") as file:
+                # The data directory's owner is the service, which reads them.
+                give_to(self.directory.parent, file.fileno())
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes out; see `tls_folder.locked`."""

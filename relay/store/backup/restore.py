@@ -79,7 +79,7 @@ class PreparedRestore(NamedTuple):
         closed.make_sure(self.folder / STORE)
         (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
         with ExitStack() as held:
-            if (self.folder / TLS).is_dir():
+            if (self.folder / TLS).is_dir() or (self.folder / f"{TLS}{replacing.ABSENT}").exists():
                 held.enter_context(tls_folder.locked(self.data / TLS))
             return replacing.commit(self.data, self.folder, replacing.STORE)
 
