@@ -1,16 +1,19 @@
 """What `relay restore` takes out of an archive: a store and its files, and nothing that somebody hid in it."""
 
+import errno
+import fcntl
 import io
 import os
 import tarfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from relay.core.relay import open_relay
 from relay.store.backup.archive import back_up
 from relay.store.backup.restore import CannotRestore, put_aside, unpacked
+from relay.store.files import replacing, tls_folder
 
 
 def restore(backup: Path, data: Path) -> None:
@@ -123,6 +126,100 @@ async def test_a_backup_by_somebody_who_may_not_read_the_key_says_so_and_has_no_
     assert lacking == ["tls/ca.key"]
     with tarfile.open(tmp_path / "backup.tar") as tar:
         assert not [name for name in tar.getnames() if name.startswith("tls")]
+
+
+async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_path: Path) -> None:
+    await store(tmp_path / "from")
+    restored = authority(tmp_path / "from", b"in the backup")
+    back_up(tmp_path / "from", tmp_path / "backup.tar")
+    await store(tmp_path / "data")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    assert tls_of(tmp_path / "data") == restored
+    for there in (False, True, False):
+        with put_aside(tmp_path / "data") as prepared:
+            prepared.commit()
+        assert (tmp_path / "data" / "tls").exists() == there
+    assert not list((tmp_path / "data").glob("*.absent"))
+
+
+async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -> None:
+    await store(tmp_path / "data")
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    made = authority(tmp_path / "data", b"made since")
+    with put_aside(tmp_path / "data") as prepared:
+        prepared.commit()
+    assert tls_of(tmp_path / "data") == made
+
+
+def half_replaced(data: Path) -> dict[str, bytes]:
+    """Leave what a `tls init --again` that was killed between its renames leaves; gives the new authority."""
+    plan = tls_folder.plan(data / "tls")
+    authority(data, b"made before")
+    committed = data / plan.committed
+    (committed / replacing.OLD).mkdir(parents=True)
+    (data / "tls").rename(committed / replacing.OLD / "tls")
+    new = authority(data, b"made again")
+    (data / "tls").rename(committed / "tls")
+    return new
+
+
+async def test_a_backup_after_a_killed_replacement_of_the_authority_has_the_new_one(tmp_path: Path) -> None:
+    await store(tmp_path / "data")
+    new = half_replaced(tmp_path / "data")
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    assert tls_of(tmp_path / "data") == new
+    restore(tmp_path / "backup.tar", tmp_path / "new machine")
+    assert tls_of(tmp_path / "new machine") == new
+
+
+async def test_a_backup_by_somebody_who_may_not_finish_a_killed_replacement_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(tmp_path / "data")
+    half_replaced(tmp_path / "data")
+
+    def refusing(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(replacing, "finish", refusing)
+    lacking: list[str] = []
+    back_up(tmp_path / "data", tmp_path / "backup.tar", lacks=lacking.extend)
+    assert "tls/ca.key" in lacking
+
+
+async def test_a_backup_waits_for_a_replacement_of_the_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(tmp_path / "data")
+    authority(tmp_path / "data", b"made once")
+    real, held = tarfile.TarFile.add, []
+
+    def adding(tar: tarfile.TarFile, path: Path, name: str, **options: Any) -> None:
+        if name.startswith("tls/"):
+            with (tmp_path / "data/tls.lock").open("w") as other, pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(name)
+        real(tar, path, name, **options)
+
+    monkeypatch.setattr(tarfile.TarFile, "add", adding)
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    assert len(held) == 5
+
+
+async def test_a_restore_after_a_killed_replacement_of_the_authority_keeps_both(tmp_path: Path) -> None:
+    await store(tmp_path / "from")
+    restored = authority(tmp_path / "from", b"in the backup")
+    back_up(tmp_path / "from", tmp_path / "backup.tar")
+    await store(tmp_path / "data")
+    new = half_replaced(tmp_path / "data")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    assert tls_of(tmp_path / "data") == restored
+    tls_folder.recover(tmp_path / "data" / "tls")
+    assert tls_of(tmp_path / "data") == restored
+    with put_aside(tmp_path / "data") as prepared:
+        prepared.commit()
+    assert tls_of(tmp_path / "data") == new
 
 
 def test_undo_without_a_data_directory_says_that_there_is_none(tmp_path: Path) -> None:

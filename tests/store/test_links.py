@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from relay.store.files import directory
-from tests.support.command_line import Ran, done, run
+from tests.support.command_line import Ran, done, run, running
 
 START = ("serve", "--listen", "127.0.0.1:0")
-LINKS = ("relay.db", "files", "backups", "tls")
+LINKS = directory.LINKED
 
 
 def typed(*arguments: str, data: Path) -> Ran:
@@ -48,10 +48,22 @@ def refused(ran: Ran, path: Path, away: Path) -> None:
     assert f"it is a link to {away}, which is not there" in ran.err
 
 
-@pytest.mark.parametrize("name", LINKS)
 @pytest.mark.parametrize(
-    "command",
-    [START, ("user", "list"), ("restore", "backup.tar"), ("restore", "--undo"), ("tls", "init")],
+    ("command", "name"),
+    [
+        *((command, name) for command in (START, ("user", "list")) for name in directory.NEEDED),
+        ((*START, "--tls"), "tls"),
+        *(
+            (command, name)
+            for command in (
+                ("restore", "backup.tar"),
+                ("restore", "--undo"),
+                ("tls", "init"),
+                ("tls", "init", "--again"),
+            )
+            for name in ("relay.db", "files", "tls")
+        ),
+    ],
 )
 def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
     data: Path, name: str, command: tuple[str, ...]
@@ -63,7 +75,38 @@ def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
     assert sorted(data.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["relay.db", "files"])
+@pytest.mark.parametrize("name", ["backups", "tls"])
+def test_a_relay_that_does_not_need_a_disk_runs_without_it(data: Path, name: str) -> None:
+    away = unmounted(data, name)
+    with running(data):
+        done("send", "anna", "hello", "--as", "anna", data=data)
+    done("user", "add", "ben", data=data)
+    done("check", data=data)
+    assert (data / name).is_symlink()
+    assert not away.exists()
+
+
+def test_a_backup_and_a_restore_elsewhere_need_no_disk_for_backups(data: Path, tmp_path: Path) -> None:
+    unmounted(data, "backups")
+    done("backup", tmp_path / "backup.tar", data=data)
+    done("restore", tmp_path / "backup.tar", "--yes", data=data)
+
+
+def test_a_backup_to_a_disk_that_is_not_mounted_names_the_link(data: Path) -> None:
+    away = unmounted(data, "backups")
+    refused(run("backup", data / "backups" / "new.tar", data=data), data / "backups", away)
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_no_store_is_begun_while_a_part_of_the_directory_is_not_mounted(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    away = unmounted(data, name)
+    refused(run("user", "add", "anna", data=data), data / name, away)
+    assert not (data / "relay.db").exists()
+
+
+@pytest.mark.parametrize("name", ["relay.db", "files", "tls"])
 def test_a_backup_of_a_link_that_leads_nowhere_is_refused(data: Path, tmp_path: Path, name: str) -> None:
     away = unmounted(data, name)
     refused(run("backup", tmp_path / "backup.tar", data=data), data / name, away)
@@ -80,10 +123,11 @@ def test_reading_a_store_that_is_not_mounted_names_the_link(data: Path, command:
         refused(ran, data / "relay.db", away)
 
 
-def test_doctor_names_a_link_that_leads_nowhere(data: Path) -> None:
-    away = unmounted(data, "files")
+@pytest.mark.parametrize("name", LINKS)
+def test_doctor_names_a_link_that_leads_nowhere(data: Path, name: str) -> None:
+    away = unmounted(data, name)
     ran = run("doctor", data=data)
-    assert f"{data / 'files'} cannot be used (it is a link to {away}, which is not there)" in ran.out
+    assert f"{data / name} cannot be used (it is a link to {away}, which is not there)" in ran.out
 
 
 def test_a_data_directory_that_is_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:

@@ -96,6 +96,61 @@ async def test_a_store_is_locked_for_every_directory_that_leads_to_it(linked: tu
         pass
 
 
+def test_a_store_behind_a_link_within_its_directory_is_locked_for_other_directories(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (first / "store.db").touch()
+    (first / "relay.db").symlink_to("store.db")
+    second.mkdir()
+    (second / "relay.db").symlink_to("../first/store.db")
+    for opened, other in ((first, second), (second, first)):
+        with another_relay(opened), pytest.raises(Locked), another_relay(other):
+            pass
+
+
+def test_a_store_that_is_served_by_one_name_takes_no_command_by_a_hard_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    done("user", "add", "anna", data=first)
+    second.mkdir()
+    (second / "relay.db").hardlink_to(first / "relay.db")
+    monkeypatch.setattr(lock, "WAIT", 0.2)
+    with running(first):
+        ran = run("user", "add", "ben", data=second)
+        assert ran.code == 1
+        assert f"another process (by another name of relay.db) already has {second} open" in ran.err
+        done("user", "add", "cem", data=first)
+    done("user", "add", "ben", data=second)
+    assert [user["id"] for user in done("user", "list", "--json", data=first).json] == ["anna", "ben", "cem"]
+
+
+async def test_a_store_whose_file_system_has_one_lock_for_all_is_left_to_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(fcntl, "lockf", refusing)
+    async with open_relay(tmp_path):
+        descriptor = os.open(tmp_path / "relay.db", os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+
+
+def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
+    with running(tmp_path) as relay:
+        kinds = {
+            line.split()[1]
+            for line in Path("/proc/locks").read_text().splitlines()
+            if line.split()[4] == str(relay.process.pid)
+            and line.split()[5].rpartition(":")[2] == str((tmp_path / "relay.db").stat().st_ino)
+        }
+        assert kinds == {"FLOCK", "POSIX"}
+
+
 def test_a_command_on_a_link_names_the_directory_in_use(
     linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,3 +128,40 @@ def test_a_relative_link_leads_to_the_same_file_after_a_kill_at_any_call(
         assert not list(data.rglob("*.link")), f"killed at call {kill_at}"
         kill_at += 1
     assert kill_at > 8
+
+
+def test_an_item_that_was_not_there_is_removed_by_an_undo_that_is_killed_at_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    for undone in (False, True):
+        kill_at, finished = 0, False
+        while not finished:
+            data = tmp_path / f"{undone}-{kill_at}"
+            new = data / "new"
+            (new / "tls").mkdir(parents=True)
+            (new / "relay.db").write_text("new")
+            (data / "relay.db").write_text("old")
+            disk.kill_at = -1
+            if undone:
+                replacing.commit(data, new, replacing.STORE)
+                (new,) = replacing.kept(data, replacing.STORE)
+            disk.unsynced.clear()
+            disk.removed_unsynced.clear()
+            disk.calls, disk.kill_at = 0, kill_at
+            try:
+                replacing.commit(data, new, replacing.STORE)
+                finished = True
+            except Killed:
+                disk.kill_at = -1
+                replacing.finish(data, replacing.STORE)
+            disk.kill_at = -1
+            if not new.exists():
+                assert (data / "tls").exists() != undone, f"killed at call {kill_at}"
+                (kept,) = replacing.kept(data, replacing.STORE)
+                assert (kept / "tls").exists() == undone
+                replacing.commit(data, kept, replacing.STORE)
+                assert (data / "tls").exists() == undone
+                assert (data / "relay.db").read_text() == ("new" if undone else "old")
+            kill_at += 1
+        assert kill_at > 8

@@ -21,7 +21,7 @@ from relay.net.tls.authority import DAYS, EARLIEST, Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
-from relay.store.backup.archive import TLS_FILES
+from relay.store.files import tls_folder
 
 NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
 NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
@@ -44,7 +44,7 @@ def test_private_keys_are_readable_by_their_owner_only(made: Authority) -> None:
 
 
 def test_a_backup_takes_every_file_of_the_authority(made: Authority) -> None:
-    assert {path.name for path in made.directory.iterdir()} == set(TLS_FILES)
+    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.FILES)
 
 
 def test_a_permissive_umask_does_not_expose_the_keys(tmp_path: Path) -> None:
@@ -284,6 +284,33 @@ def test_another_authority_keeps_the_one_before(made: Authority) -> None:
     load(made.leaf).verify_directly_issued_by(load(made.certificate))
     assert kept != made.make(NAMES, NOW)
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
+
+
+def test_a_link_to_an_empty_folder_stays_and_the_folder_gets_the_authority(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tls").symlink_to("../keys")
+    made = Authority(tmp_path / "data" / "tls")
+    assert made.make(NAMES, NOW, chosen=NAMES[:1]) is None
+    assert made.directory.is_symlink()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "keys").iterdir()}
+    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
+    assert made.exists
+    assert made.key_matches
+    assert made.chosen_names == NAMES[:1]
+
+
+def test_another_authority_in_place_of_a_linked_one_keeps_that_one(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tls").symlink_to("../keys")
+    made = Authority(tmp_path / "data" / "tls")
+    made.make(NAMES, NOW)
+    before = made.certificate.read_bytes()
+    kept = made.make(NAMES, NOW)
+    assert kept is not None
+    assert (kept / "tls" / "ca.crt").read_bytes() == before
+    assert made.certificate.read_bytes() != before
 
 
 def test_the_second_of_two_concurrent_makers_keeps_the_first_ones_authority(made: Authority) -> None:

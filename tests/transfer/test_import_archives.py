@@ -152,7 +152,7 @@ def test_private_messages_in_a_folder_that_two_channels_claim_go_into_neither(tm
         "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
         "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
     }
-    source = folder(tmp_path / "slack", workspace("ops", **lists))
+    source = folder(tmp_path / "slack", workspace("ops", dict(lists)))
     came = brought(source, tmp_path / "data")
     assert (came["added"]["chats"], came["added"]["messages"]) == (2, 0)
     assert came["left"] == {"days of a folder that could be of several channels: ops (C1, G1)": 1}
@@ -164,7 +164,7 @@ def test_a_folder_named_by_a_channels_id_is_that_channels_and_the_name_is_the_ot
         "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
         f"G1/{DAY}": [message("U1", "secret")],
     }
-    assert brought(folder(tmp_path / "slack", workspace("ops", **lists)), tmp_path / "data")["left"] == {}
+    assert brought(folder(tmp_path / "slack", workspace("ops", dict(lists))), tmp_path / "data")["left"] == {}
     said = [(one["chat"], one["text"]) for one in records(tmp_path / "data", "message")]
     assert sorted(said) == [("slack-C1", "one"), ("slack-C1", "two"), ("slack-G1", "secret")]
 
@@ -174,7 +174,7 @@ def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name
         "channels.json": [{"id": "C1", "name": "D1", "members": ["U1", "U2"]}],
         "dms.json": [{"id": "D1", "members": ["U1", "U2"]}],
     }
-    assert brought(folder(tmp_path / "slack", workspace("D1", **lists)), tmp_path / "data")["left"] == {}
+    assert brought(folder(tmp_path / "slack", workspace("D1", dict(lists))), tmp_path / "data")["left"] == {}
     assert [one.get("chat") for one in records(tmp_path / "data", "message")] == [None, None]
 
 
@@ -425,7 +425,7 @@ def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
         message("U9", "of somebody who was deleted", 3),
     ]
     channels = [{"id": "C1", "name": "general", "creator": "U1", "is_archived": True, "members": members}]
-    entries = workspace(**{"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    entries = workspace(more={"users.json": users, "channels.json": channels, f"general/{DAY}": day})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["added"]["messages"] == 3
     chat = group(tmp_path / "data")
@@ -437,7 +437,7 @@ def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
     authors: list[str], came_in: int, tmp_path: Path
 ) -> None:
     day = [message(author, f"m{number}", number) for number, author in enumerate(authors)]
-    entries = workspace(**{"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
+    entries = workspace(more={"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["added"]["messages"] == 2 + came_in
 
@@ -458,7 +458,7 @@ UNKNOWN = "members of channels who are in no list of users and wrote nothing"
 def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
     channels = [{"id": "C1", "name": "general", "members": ["U1", "U2", "U7", "U8", "U8", None, "U9"]}]
     day = [message("U9", "of somebody who was deleted")]
-    entries = workspace(**{"channels.json": channels, f"general/{DAY}": day})
+    entries = workspace(more={"channels.json": channels, f"general/{DAY}": day})
     assert brought(folder(tmp_path / "slack", entries), tmp_path / "data")["left"] == {UNKNOWN: 2}
     assert sorted(group(tmp_path / "data")["participants"]) == ["U9", "anna", "ben"]
 

@@ -8,6 +8,13 @@ from relay.cli.output import size
 from relay.store.data_dir import empty, opening
 from relay.store.files import directory, replacing
 
+LACKS = {
+    **dict.fromkeys(directory.NEEDED, "No command uses the store before that."),
+    "backups": "No backup is written there before that.",
+    "tls": "No backup and no restore is made before that, and the relay's own certificate cannot be used.",
+}
+"""What is impossible while a part of the data directory cannot be reached."""
+
 
 class Left(NamedTuple):
     """One finding; see `doctor.Finding`."""
@@ -19,10 +26,14 @@ class Left(NamedTuple):
 
 def examine(data: Path) -> Iterator[Left]:
     """Examine a data directory. Changes nothing."""
-    try:
-        directory.check_links(data)
-    except directory.DanglingLink as error:
-        yield Left("bad", directory.about_file(error), "No command uses the store before that.")
+    reached = True
+    for name in directory.LINKED:
+        try:
+            directory.is_there(data / name)
+        except directory.DanglingLink as error:
+            yield Left("bad", directory.about_file(error), LACKS[name])
+            reached = reached and name not in directory.NEEDED
+    if not reached:
         return
     if replacing.is_committed(data, replacing.STORE):
         yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
@@ -31,6 +42,9 @@ def examine(data: Path) -> Iterator[Left]:
             empty.refuse(data / "relay.db")
         except empty.EmptiedStore as error:
             yield Left("bad", str(error), "`relay restore` puts a backup in place, or `relay restore --undo`.")
+        except directory.DanglingLink:
+            # It is named above.
+            pass
     for path in opening.leftovers(data):
         if path.name != replacing.STORE.committed:
             yield Left(

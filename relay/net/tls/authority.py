@@ -5,19 +5,19 @@ cryptography is loaded when a certificate is made.
 """
 
 import datetime as dt
-import fcntl
 import ipaddress
-import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.net.sockets.hostnames import canonical, is_address
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
-from relay.store.files import replacing, scratch
+from relay.store.files import replacing, scratch, tls_folder
+from relay.store.files.directory import is_there
+from relay.store.files.ownership import give_to
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -55,6 +55,7 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 """What a certificate can name (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
+KEPT_TOGETHER = (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY)
 NAMES = "names.txt"
 """The names that an admin gave, one a line: each renewal needs them again."""
 
@@ -70,13 +71,8 @@ class Authority:
 
     @property
     def exists(self) -> bool:
-        """Whether the authority and a certificate by it are there."""
-        return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
-
-    @property
-    def _plan(self) -> replacing.Replacement:
-        name = self.directory.name
-        return replacing.Replacement(f"{name}.replacing", (name,), f"{name}-before-")
+        """Whether the authority and a certificate by it are there. Raises DanglingLink if their disk is not mounted."""
+        return is_there(self.directory) and self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
     def key_matches(self) -> bool:
@@ -152,38 +148,27 @@ class Authority:
             scratch.write(new.certificate, _public(certificate), 0o644)
             new.keep_names(chosen)
             new.issue(names, now)
-            return replacing.commit(parent, here, self._plan)
+            if self.directory.is_symlink() and not any((self.directory / name).exists() for name in KEPT_TOGETHER):
+                self._fill(new.directory)
+                return None
+            return replacing.commit(parent, here, tls_folder.plan(self.directory))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out, and finish what one that was killed had begun.
+    def _fill(self, new: Path) -> None:
+        """Copy a new authority into a folder without one, to which an admin's link leads: the link stays."""
+        for name in (NAMES, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
+            target, made = self.directory / name, new / name
+            scratch.write(target, made.read_bytes(), made.stat().st_mode & 0o777)
+            with target.open("rb") as file:
+                # The data directory's owner is the service, which reads them.
+                give_to(self.directory.parent, file.fileno())
 
-        Raises:
-            OSError: the directory cannot be written.
-        """
-        parent = self.directory.parent
-        descriptor = os.open(parent / f"{self.directory.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            replacing.finish(parent, self._plan)
-            for place in (parent, self.directory):
-                scratch.sweep(place)
-            for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
-                # The temporary names of earlier versions.
-                (self.directory / f".{name}").unlink(missing_ok=True)
-            yield
-        finally:
-            os.close(descriptor)
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes out; see `tls_folder.locked`."""
+        return tls_folder.locked(self.directory)
 
     def recover(self) -> None:
-        """Finish what a process that was killed had begun, if anything.
-
-        Raises:
-            OSError: it cannot be finished.
-        """
-        if replacing.is_committed(self.directory.parent, self._plan) or scratch.leftovers(self.directory):
-            with self.locked():
-                pass
+        """Finish what a process that was killed had begun; see `tls_folder.recover`."""
+        tls_folder.recover(self.directory)
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
         """Issue a new certificate for the relay.

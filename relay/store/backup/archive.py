@@ -3,6 +3,7 @@
 Made while a relay runs, by SQLite's online backup. Reads a data directory; writes the target, and beside it.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from relay.store.backup import gently
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
-from relay.store.files import scratch
+from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.place import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.read_only import read
@@ -28,8 +29,6 @@ from relay.store.sqlite.statements import Statement
 STORE = "relay.db"
 FILES = "files"
 TLS = "tls"
-TLS_FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
-"""The relay's own certificate authority and its certificate: without them every device would have to trust another."""
 PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
 HURRY_BYTES = 32 << 20
@@ -135,10 +134,12 @@ def back_up(
         NotReplaced: another file is there.
         NoRoom: it would fill the disk.
         Locked: a restore is under way.
+        DanglingLink: the store, the files or the TLS authority lie on a disk that is not mounted.
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
     """
     settle_for_reading(data)
+    directory.check_links(data, (TLS,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()
     if target.exists() and target.stat().st_size and not is_backup(target):
@@ -247,13 +248,31 @@ def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterato
         yield name
 
 
-def _add_tls(tar: tarfile.TarFile, directory: Path) -> list[str]:
+def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:
     """Add the TLS authority, if there is one and all of it can be read: a part of it is of no use.
 
     Returns:
         The names of what may not be read.
+
+    Raises:
+        OSError: a replacement of it that was interrupted cannot be finished.
     """
-    there = [path for name in TLS_FILES if (path := directory / name).is_file()]
+    if not folder.is_dir() and not tls_folder.is_half_replaced(folder):
+        return []
+    with ExitStack() as held:
+        try:
+            held.enter_context(tls_folder.locked(folder))
+        except OSError as error:
+            # One who may only read, or a disk that nobody can write to. What is whole can be read all the same.
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            if tls_folder.is_half_replaced(folder):
+                return [f"{TLS}/{name}" for name in tls_folder.FILES]
+        return _add_tls_files(tar, folder)
+
+
+def _add_tls_files(tar: tarfile.TarFile, folder: Path) -> list[str]:
+    there = [path for name in tls_folder.FILES if (path := folder / name).is_file()]
     secret = [f"{TLS}/{path.name}" for path in there if not os.access(path, os.R_OK)]
     if not secret:
         for path in there:

@@ -10,16 +10,16 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, verify
+from relay.store.backup.archive import FILES, STORE, TLS, LogEnd, end, named_files, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
-from relay.store.files import directory, replacing, scratch
+from relay.store.files import directory, replacing, scratch, tls_folder
 from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
@@ -79,7 +79,10 @@ class PreparedRestore(NamedTuple):
         """
         closed.make_sure(self.folder / STORE)
         (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
-        return replacing.commit(self.data, self.folder, replacing.STORE)
+        with ExitStack() as held:
+            if (self.folder / TLS).is_dir() or (self.folder / f"{TLS}{replacing.ABSENT}").exists():
+                held.enter_context(tls_folder.locked(self.data / TLS))
+            return replacing.commit(self.data, self.folder, replacing.STORE)
 
 
 @contextmanager
@@ -142,8 +145,10 @@ def _held(data: Path) -> Iterator[None]:
     Raises:
         CannotRestore: a part is on a disk that is not mounted, so the loss is unknown.
     """
-    with _reachable(), opened(data, wait=wait_seconds(data)):
-        yield
+    with _reachable():
+        directory.check_links(data, replacing.STORE.items)
+        with opened(data, wait=wait_seconds(data)):
+            yield
 
 
 @contextmanager
@@ -229,7 +234,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     name = PurePosixPath(member.name)
     content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
-    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
+    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in tls_folder.FILES
     if content is None or not (str(name) == STORE or upload or tls):
         raise _not_in_a_backup(member)
     path = target / name

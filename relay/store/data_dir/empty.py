@@ -6,7 +6,7 @@ a power cut, or a restore that an earlier relay left half done, leaves a directo
 
 from pathlib import Path
 
-from relay.store.files.directory import is_there
+from relay.store.files.directory import LINKED, check_links, is_there
 from relay.store.sqlite.database import NotAStore
 
 TRACES = (
@@ -44,11 +44,13 @@ def refuse(store: Path) -> None:
 
     Raises:
         EmptiedStore: it is missing or empty, and the files beside it show that there was one.
-        DanglingLink: it is a link that leads nowhere.
+        DanglingLink: it, or what may show that there was one, is a link that leads nowhere.
     """
     there = is_there(store)
     if there and not is_empty(store):
         return
+    # Traces may lie on a disk that is not mounted.
+    check_links(store.parent, LINKED)
     found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
     if found is not None:
         state = "empty" if there else "missing"

@@ -29,7 +29,7 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
     Raises:
         NoDirectory: it does not exist.
-        DanglingLink: a part of it lies on a disk that is not mounted.
+        DanglingLink: a part that every command needs lies on a disk that is not mounted.
         Locked: another relay, or a command that writes, has it.
         OSError: the disk fails.
     """

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.store.files import descriptors, scratch
@@ -9,6 +10,8 @@ from relay.store.files import descriptors, scratch
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
 """The names in a data directory that an admin may have made links to another disk."""
+NEEDED = (STORE, "files")
+"""Those without which no command opens the store. The others are needed only by what reads or writes them."""
 
 
 class NoDirectory(Exception):
@@ -42,13 +45,17 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def check_links(data: Path) -> None:
+def check_links(data: Path, names: Sequence[str] = NEEDED) -> None:
     """Make sure that what lies on another disk can be reached.
+
+    Args:
+        data: the data directory.
+        names: what a command needs in it.
 
     Raises:
         DanglingLink: a link in the data directory leads nowhere.
     """
-    for name in LINKED:
+    for name in names:
         is_there(data / name)
 
 
@@ -74,11 +81,11 @@ def require(data: Path) -> None:
 
 
 def make(data: Path) -> None:
-    """Make the data directory if it does not exist; if it does, see that all of it can be reached.
+    """Make the data directory if it does not exist; if it does, see that its store can be reached.
 
     Raises:
         NoDirectory: it cannot be made.
-        DanglingLink: it, or a part of it, is a link that leads nowhere.
+        DanglingLink: it, or a part that every command needs, is a link that leads nowhere.
         OSError: there is no permission or no room to make it.
     """
     try:

@@ -18,6 +18,8 @@ from relay.store.files.scratch import sync, sync_tree
 
 OLD = "old"
 """The folder for the old ones, within the committed folder."""
+ABSENT = ".absent"
+"""The suffix of an empty file among the old ones: there was no such item, so that putting them back removes it."""
 
 
 class Replacement(NamedTuple):
@@ -95,8 +97,11 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     old, kept = committed / OLD, None
     for item in plan.items:
         # While the new one waits here, the one in the directory is the old one.
-        if not os.path.lexists(committed / item):
+        waits, removes = os.path.lexists(committed / item), (committed / f"{item}{ABSENT}").exists()
+        if not waits and not removes:
             continue
+        if waits and not os.path.lexists(directory / item) and not os.path.lexists(old / item):
+            (old / f"{item}{ABSENT}").touch()
         for name in (*plan.followers.get(item, ()), item):
             if os.path.lexists(directory / name):
                 anchor(directory / name, directory, committed)
@@ -104,10 +109,15 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         # Sync in this order: the old one must be gone on disk before the new one takes its name.
         sync(old)
         sync(directory)
-        (committed / item).rename(directory / item)
+        if removes:
+            # Gone on disk before a new one is in place, which it would remove.
+            (committed / f"{item}{ABSENT}").unlink()
+            sync(committed)
+        if waits:
+            (committed / item).rename(directory / item)
         sync(directory)
         sync(committed)
-    if old.is_dir() and any(old.iterdir()):
+    if old.is_dir() and any(path.suffix != ABSENT for path in old.iterdir()):
         kept = free_name(directory, plan.kept)
         old.rename(kept)
     # Once more before this folder is removed: an attempt that was killed may have moved files without syncing.

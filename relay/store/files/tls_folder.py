@@ -1,0 +1,67 @@
+"""The folder of the relay's own TLS authority: its lock, and finishing a replacement of it that was interrupted.
+
+What reads the folder as a whole, or replaces it, holds the lock. Touches the folder, and beside it the lock and what
+replaces the folder.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relay.store.files import replacing, scratch
+from relay.store.files.directory import is_there
+from relay.store.files.ownership import give_to
+
+FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
+"""The relay's own certificate authority and its certificate: without them every device would have to trust another."""
+
+
+def plan(folder: Path) -> replacing.Replacement:
+    """Give the plan by which the folder is replaced; one that was there is kept beside it."""
+    return replacing.Replacement(f"{folder.name}.replacing", (folder.name,), f"{folder.name}-before-")
+
+
+def is_half_replaced(folder: Path) -> bool:
+    """Tell whether a replacement was interrupted: then the folder may be missing, or be the former one."""
+    return replacing.is_committed(folder.parent, plan(folder))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out, and finish what one that was killed had begun.
+
+    Args:
+        folder: the folder; it need not exist, and its parent does.
+
+    Raises:
+        DanglingLink: it lies on a disk that is not mounted.
+        OSError: its parent cannot be written.
+    """
+    is_there(folder)
+    parent = folder.parent
+    descriptor = os.open(parent / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        give_to(parent, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        replacing.finish(parent, plan(folder))
+        for place in (parent, folder):
+            scratch.sweep(place)
+        for name in FILES:
+            # The temporary names of earlier versions.
+            (folder / f".{name}").unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def recover(folder: Path) -> None:
+    """Finish what a process that was killed had begun, if anything.
+
+    Raises:
+        OSError: it cannot be finished.
+    """
+    if is_half_replaced(folder) or scratch.leftovers(folder):
+        with locked(folder):
+            pass
