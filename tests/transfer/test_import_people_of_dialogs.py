@@ -1,12 +1,14 @@
 """A dialog has two people and notes have one, whatever an export says."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from relay.core.maintenance.check import check
 from relay.core.model import changes
+from relay.core.model.entities import PEOPLE_OF_TYPE
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import imports
 from relay.protocol import control
@@ -89,6 +91,6 @@ async def test_the_check_names_a_dialog_of_three_that_an_older_relay_made(
 
 
 def test_every_type_that_the_log_takes_can_be_imported() -> None:
-    (kinds,) = (field.type for field in changes.msgspec.structs.fields(changes.ChatMade) if field.name == "type")
-    for kind in kinds.__args__:
-        imports.check_type(kind, imports.PEOPLE_OF_TYPE.get(kind, 3))
+    (kinds,) = (field.type for field in msgspec.structs.fields(changes.ChatMade) if field.name == "type")
+    for kind in get_args(kinds):
+        imports.check_type(kind, PEOPLE_OF_TYPE.get(kind, 3))
