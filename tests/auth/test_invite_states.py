@@ -35,9 +35,8 @@ async def change(relay: Relay, user: str, **changed: Any) -> None:
 
 
 async def revoke(relay: Relay, **named: str) -> list[control.InviteInfo]:
-    return cast(
-        "list[control.InviteInfo]", await relay.admin.handle("invite.revoke", control.InviteRevocation(**named))
-    )
+    revoked: Any = await relay.admin.handle("invite.revoke", control.InviteRevocation(**named))
+    return [*revoked]
 
 
 async def enters(relay: Relay, code: str) -> bool:

@@ -1,7 +1,7 @@
 """A dialog has two people and notes have one, whatever an export says."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -92,5 +92,5 @@ async def test_the_check_names_a_dialog_of_three_that_an_older_relay_made(
 
 def test_every_type_that_the_log_takes_can_be_imported() -> None:
     (kinds,) = (field.type for field in msgspec.structs.fields(changes.ChatMade) if field.name == "type")
-    for kind in kinds.__args__:
+    for kind in get_args(kinds):
         imports.check_type(kind, PEOPLE_OF_TYPE.get(kind, 3))
