@@ -31,6 +31,7 @@ class Ear:
     """An outlet and a connection that note only whether their device is to catch up."""
 
     is_behind = False
+    waiting = (0, 0.0)
 
     def put(self, _frame: bytes) -> None:
         pass

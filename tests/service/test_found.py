@@ -156,7 +156,7 @@ async def test_an_edit_of_a_text_with_line_breaks_leaves_nothing_of_it_in_the_in
         for found in await _ways(relay, "e two t"):
             assert found == ["one\n\tTWO  three"]
         edit = requests.Edit(chat_id="b", original_message_id=1, message="four\r\n\tFIVE")
-        await submit(relay.log, Command(relay.clock(), 1, 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
         for found in await _ways(relay, "r five"):
             assert found == ["four\r\n\tFIVE"]
         for term in ('"e t"', "two"):
