@@ -161,7 +161,7 @@ def test_check_names_the_command_that_makes_the_index_once_more(tmp_path: Path) 
     assert "WRONG  full-text index" in checked.out
     assert "relay reindex" in checked.out
     assert "restore" not in checked.out.lower()
-    assert "once more" in done("reindex", data=tmp_path).out
+    assert "being remade" in done("reindex", data=tmp_path).out
     found: list[str | None] = []
     trio.run(use, found)
     assert found == ["message 0123 of some length"]
