@@ -1,7 +1,7 @@
 """An admin sees and revokes every invite that can still let somebody in, now or later."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 

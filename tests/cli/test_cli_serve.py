@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None
         (PermissionError(errno.EACCES, "no", "/d/relay.lock"), "you may not use /d/relay.lock: run this as"),
         (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written: its disk is full"),
         (OSError("AF_UNIX path too long"), "/d cannot be used (AF_UNIX path too long): name another directory"),
-        (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): see whether"),
+        (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): check that"),
         (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): put a backup in its place"),
         (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
         (CannotServe("something else"), "something else"),
