@@ -284,7 +284,11 @@ class Playing(World):
         """A hook acts for a member who may do what it does; only an admin makes them one for it."""
         model = self.model
         chat = model.chats.get(chat_id)
-        if (chat is None and chat_id not in model.names) or {user, chat_id} & model.removed:
+        if (chat is None and chat_id not in model.names) or chat_id in model.removed:
+            raise rules.Refused("not_found")
+        if chat_id in model.off:
+            raise rules.Refused("forbidden")
+        if user in model.removed:
             raise rules.Refused("not_found")
         reads_only = chat is not None and user in chat.members and chat.kind == "channel" and not chat.runs(user)
         stranger = chat is not None and user not in chat.members
