@@ -38,8 +38,8 @@ BEYOND = 1 << 20
 KEPT = 16 << 20
 """Bytes that the file has soon after the start, and keeps when the log begins again.
 
-A commit that overwrites pages does not change the file's size, and takes half as long. A reader with a long view, such
-as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill so many.
+A commit that overwrites pages leaves the file's size as it is, so the disk has less to write. A reader with a long
+view, such as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill it.
 """
 STEP = 1 << 20
 """Bytes that the file is made longer by at a time."""
