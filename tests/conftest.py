@@ -13,7 +13,10 @@ from hypothesis import settings
 os.environ.setdefault("RELAY_STORE_RESERVE_BYTES", str(2**16))
 
 # How long one example takes says more about who else uses the machine than about the code.
-settings.register_profile("relay", deadline=None)
+# One commit has one verdict: the examples are the same in each run, unless `--hypothesis-profile=elsewhere` asks
+# for others.
+settings.register_profile("relay", deadline=None, derandomize=True)
+settings.register_profile("elsewhere", deadline=None)
 settings.load_profile("relay")
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from relay.core.rules.hook_posts import hook_client_id
 from relay.keys import ChatKey
-from relay.net.http.response import STATUS, HttpError
+from relay.net.http.response import HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.rulebook import model as rules
@@ -305,7 +305,8 @@ class Playing(World):
         if not hooks:
             return None
         hook, text = hooks[pick % len(hooks)], self._text(pick)
-        expected = "not_found"
+        # Who is disabled may come back, so the sender is asked to try again.
+        expected = "not_found" if hook.user in self.model.removed else "unavailable"
         if hook.user not in self.model.off:
             expected = self._expect(self.model.send, hook.user, hook.chat_id, text)
         key = hook_client_id(self.relay.state.devices[hook.device_id], text)
@@ -315,7 +316,7 @@ class Playing(World):
         try:
             await self.page.post(Posted(urlsplit(hook.url).path, text))  # type: ignore[arg-type]
         except HttpError as refused:
-            return ("not_found" if refused.status == STATUS["not_found"] else str(refused)), expected
+            return refused.error.code, expected
         except RelayError as error:
             return error.error.code, expected
         return {}, expected
