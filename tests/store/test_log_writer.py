@@ -20,7 +20,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.store.log import background, command_queue, schedule
+from relay.store.log import background, command_queue, schedule, writer
 from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
@@ -443,6 +443,61 @@ async def test_an_acknowledgement_just_before_a_stop_makes_a_receipt(tmp_path: P
         assert marks(tmp_path) == []
     assert marks(tmp_path) == [1]
     assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+REFUSED = "CREATE TEMP TRIGGER refused BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'read-only'); END"
+
+
+async def test_a_stop_ends_within_a_bound_if_no_acknowledgement_can_be_written(
+    tmp_path: Path, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        await relay.log._writing.execute(REFUSED)
+        clock.rate = 50
+        acknowledge(relay, 1)
+        began, failed = trio.current_time(), relay.log.figures.failures
+        relay.stop()
+        with trio.fail_after(50):
+            await relay.log.stopped.wait()
+        assert trio.current_time() - began < writer.STOP_RETRY_SECONDS + 5
+        assert 2 <= relay.log.figures.failures - failed <= 5, "tried again, with pauses"
+        assert failures(await answers(relay, new(relay, "User1", "User2", "c2"))) == ["unavailable"]
+    assert "1 acknowledgements are lost" in caplog.text
+    assert marks(tmp_path) == []
+    assert 2 not in cursors(tmp_path), "so the device is sent the message again"
+
+
+async def test_a_stop_writes_an_acknowledgement_if_the_store_takes_it_at_a_second_try(
+    tmp_path: Path, clock: MockClock
+) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        await relay.log._writing.execute(REFUSED)
+        failed = relay.log.figures.failures
+        acknowledge(relay, 1)
+        relay.stop()
+        await until(lambda: relay.log.figures.failures > failed)
+        await relay.log._writing.execute("DROP TRIGGER refused")
+    assert marks(tmp_path) == [1]
+
+
+async def test_a_stop_refuses_commands_that_keep_coming_to_a_failing_store(tmp_path: Path, clock: MockClock) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await relay.log._writing.execute(REFUSED)
+        clock.rate = 20
+
+        def again(_answer: object) -> None:
+            if not relay.log.stopped.is_set():
+                relay.log.append(new(relay, "User1", "User2", "c1"), again)
+
+        again(None)
+        relay.stop()
+        with trio.fail_after(50):
+            await relay.log.stopped.wait()
 
 
 async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_others(

@@ -118,6 +118,18 @@ class Background:
         self._snapshot_wanted.append(wanted)
         return wanted
 
+    def abandon(self) -> None:
+        """Fail all that callers wait for: the writer stops, and will not get to it."""
+        for request in self._requests:
+            request.outcome.append(sqlite3.OperationalError("the relay has stopped"))
+            request.done.set()
+        self._requests = []
+        if self._snapshot_under_way:
+            self.snapshot_failed = True
+        for wanted in (*self._snapshot_awaited, *self._snapshot_wanted):
+            wanted.set()
+        self._snapshot_awaited, self._snapshot_wanted = [], []
+
     @property
     def unkept(self) -> bool:
         """Whether rows of the snapshot are stale and, as far as is known, can be written."""

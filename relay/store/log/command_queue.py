@@ -73,6 +73,10 @@ class CommandQueue:
         """The number of the batch that is being collected."""
         self.stopping = False
         """Whether a stop was requested: callers should start nothing new."""
+        self.stopping_since = 0.0
+        """Since when (trio's time)."""
+        self.retry_at = 0.0
+        """When deferred commands that could not be written are tried again (trio's time)."""
         self.stopped = trio.Event()
         """Set when everything that waited at `stop` is written."""
         self._engine = engine
@@ -182,6 +186,13 @@ class CommandQueue:
         self._make_room()
         return barred
 
+    def take_waiting(self) -> list[PendingCommand]:
+        """Take all commands that wait, to refuse them."""
+        waiting, self.waiting = self.waiting, []
+        self._bytes = 0
+        self._make_room()
+        return waiting
+
     def _make_room(self) -> None:
         """Wake those who wait in `room`."""
         if self._room is not None and not self.full:
@@ -205,7 +216,7 @@ class CommandQueue:
     def _take_deferred(self, count: int, now: float) -> list[DeferredCommand]:
         """Take the deferred commands that are committed with a batch of `count`."""
         try:
-            return self.deferred.take(count, now, flush=self.stopping)
+            return self.deferred.take(count, now, flush=self.stopping and now >= self.retry_at)
         except Exception:
             # A fault of ours where they are collected: it must not end the writer.
             logger.exception("acknowledgements could not be handled; the relay goes on")
@@ -215,4 +226,5 @@ class CommandQueue:
     def _retry(self, deferred: DeferredCommand, answer: object) -> None:
         """Take the answer to a deferred command: one that could not be written is tried again."""
         if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
-            self.deferred.add(deferred, trio.current_time() + RETRY_SECONDS)
+            self.retry_at = trio.current_time() + RETRY_SECONDS
+            self.deferred.add(deferred, self.retry_at)

@@ -65,6 +65,13 @@ class DeferredCommands:
             self._since = now
         self._expected = True
 
+    def drop(self) -> int:
+        """Drop all that wait, announced ones as well; return how many were queued."""
+        count = len(self._waiting)
+        self._waiting.clear()
+        self._expected = False
+        return count
+
     @property
     def alone_at(self) -> float:
         """When the waiting commands make a batch of their own; infinity if none wait."""

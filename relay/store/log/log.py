@@ -120,6 +120,7 @@ class Log(CommandQueue):
     def stop(self) -> None:
         """Let `run` return once everything that waits is written."""
         self.stopping = True
+        self.stopping_since = self.retry_at = trio.current_time()
         self._background.snapshot_failed = False
         self.work.set()
 
@@ -159,7 +160,7 @@ class Log(CommandQueue):
 
     def try_again(self) -> None:
         """Assume that the store can be written, until a write fails: something has changed."""
-        self._writer.failing = False
+        self._writer.failing_since = None
 
     async def probe(self) -> bool:
         """Commit one page in the writer's turn, and return whether that worked."""

@@ -39,6 +39,8 @@ PUBLISH_SECONDS = 0.004
 """How long a batch is published before other tasks have a turn."""
 MOST_LOOKUPS = 16
 """How often a batch may ask for more facts before it fails."""
+STOP_RETRY_SECONDS = 3.0
+"""Seconds after which a stop gives up what a failing store does not take. Less than connections get to close."""
 
 
 class WriterFigures:
@@ -81,8 +83,8 @@ class Writer:
         stalls: Stalls,
     ) -> None:
         self.figures = WriterFigures()
-        self.failing = False
-        """Whether the last write failed."""
+        self.failing_since: float | None = None
+        """Since when writes fail (trio's time); None if the last one did not."""
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
@@ -108,10 +110,8 @@ class Writer:
         crowded = False
         background_at = background.next_at()
         while True:
-            if not (queue.waiting or queue.barred or background.hurried or queue.stopping):
-                queue.work = trio.Event()
-                with trio.move_on_at(min(self._next_side_write(), background_at)):
-                    await queue.work.wait()
+            if not (queue.waiting or queue.barred or background.hurried):
+                await self._rest(background_at)
             if crowded:
                 # A batch twice as large costs each of its commands less.
                 for _ in range(CROWD_YIELDS):
@@ -130,12 +130,38 @@ class Writer:
                 await background.work(last=queue.stopping)
                 await self._slow_down()
                 background_at = background.next_at()
-            if queue.stopping and not (queue.waiting or queue.barred or batch.pending or self._left()):
+            if queue.stopping and self._ends(batch):
                 queue.stopped.set()
                 self.first_cursors_tried.set()
                 return
 
+    def _ends(self, batch: Batch) -> bool:
+        """Return whether a stop is over after this batch: all is written, or given up."""
+        queue = self._queue
+        if self._stop_is_over():
+            self._abandon()
+            return True
+        return not (queue.waiting or queue.barred or batch.pending or self._left())
+
+    async def _rest(self, background_at: float) -> None:
+        """Wait until there is something to do; at a stop, until what could not be written is tried again."""
+        queue = self._queue
+        if not queue.stopping:
+            until = min(self._next_side_write(), background_at)
+        elif queue.deferred.held and trio.current_time() < queue.retry_at:
+            until = queue.retry_at
+        else:
+            return
+        queue.work = trio.Event()
+        with trio.move_on_at(until):
+            await queue.work.wait()
+
     # When.
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last write failed."""
+        return self.failing_since is not None
 
     def side_writes_due(self) -> bool:
         """Return whether something beside a batch has to be written now."""
@@ -150,7 +176,27 @@ class Writer:
 
     def _left(self) -> bool:
         """Return whether a stop has to wait for something."""
-        return self.side_writes_due() or self._background.waited_for
+        return self.side_writes_due() or self._queue.deferred.held or self._background.waited_for
+
+    def _stop_is_over(self) -> bool:
+        """Return whether a stop has tried for long enough to write to a store that fails."""
+        if self.failing_since is None:
+            return False
+        return trio.current_time() >= max(self.failing_since, self._queue.stopping_since) + STOP_RETRY_SECONDS
+
+    def _abandon(self) -> None:
+        """Refuse all that waits: the store does not take it, and a stop must end."""
+        refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
+        for item in (*self._queue.take_barred(), *self._queue.take_waiting()):
+            item.answer(refusal)
+        self._background.abandon()
+        acknowledgements = self._queue.deferred.drop()
+        if acknowledgements:
+            logger.warning(
+                "the store cannot be written: %d acknowledgements are lost, and their events are sent again after the"
+                " next start",
+                acknowledgements,
+            )
 
     async def _slow_down(self) -> None:
         """Wait where readers keep the write-ahead log from beginning again, so that it does not grow without bound."""
@@ -285,7 +331,7 @@ class Writer:
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
         if self.failing:
             logger.info("the store can be written again")
-        self.failing = self.disk_full = False
+        self.failing_since, self.disk_full = None, False
         figures = self.figures
         figures.batches += 1
         figures.commands += commands
@@ -303,7 +349,8 @@ class Writer:
                 descriptors.what_helps() if descriptors.exhausted(error) else error,
                 getattr(error, "sqlite_errorname", "?"),
             )
-        self.failing = True
+        if self.failing_since is None:
+            self.failing_since = trio.current_time()
         self.disk_full = is_full(error)
         self._schedule.not_written(side_writes, trio.current_time())
         refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
