@@ -27,6 +27,7 @@ from relay.net import control_socket as control
 from relay.net.server import Server
 from relay.net.sockets import systemd
 from relay.net.sockets.hostnames import browser_address
+from relay.net.sockets.name_lookups import NameLookups
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
 from relay.net.webhooks.outgoing import OutgoingHooks
@@ -123,6 +124,7 @@ def _what_to_do(error: BaseException, data: Path) -> str:
 async def serve(data: Path, loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = loaded.settings
+    trio.socket.set_custom_hostname_resolver(NameLookups())
     listeners = open_listeners(settings.listen)
     async with _opened(data, settings) as relay:
         _tune_garbage_collector()

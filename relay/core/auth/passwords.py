@@ -4,6 +4,7 @@ argon2 is loaded with the first password; most relays never have one.
 """
 
 import functools
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from relay import threads
 from relay.protocol.errors import RelayError
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -139,7 +143,11 @@ class Passwords:
     async def _in_turn(self, work: Callable[[], T]) -> T:
         if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
             raise RelayError.rate_limited(1_000)
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        try:
+            return await threads.run(work, limiter=self._limiter)
+        except threads.NoThreads as error:
+            logger.error("a password cannot be checked: %s", error.strerror)
+            raise RelayError.unavailable() from None
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from relay import threads
 from relay.core.auth.rights import Rights
 from relay.core.clock.clock import RelayClock
 from relay.core.files import filenames, image_size, media_types
@@ -93,7 +94,7 @@ class Uploads:
         """
         with self._quota.upload(user, announced) as allowance:
             try:
-                incoming = await trio.to_thread.run_sync(self.contents.begin)
+                incoming = await threads.run(self.contents.begin)
                 try:
                     with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
                         head = await self._write(incoming, allowance, pieces)
@@ -101,8 +102,7 @@ class Uploads:
                         raise RelayError("unauthorized", "this device may not sign in any more")
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
-                    with trio.CancelScope(shield=True):
-                        await trio.to_thread.run_sync(incoming.discard)
+                    await threads.clean_up(incoming.discard)
             except OSError as error:
                 raise _write_error(error) from None
 
@@ -115,7 +115,7 @@ class Uploads:
         held = ExitStack()
         try:
             allowance = held.enter_context(self._quota.upload(user, announced))
-            return UploadInPieces(self, await trio.to_thread.run_sync(self.contents.begin), allowance, held)
+            return UploadInPieces(self, await threads.run(self.contents.begin), allowance, held)
         except BaseException as error:
             held.close()
             if isinstance(error, OSError):
@@ -144,10 +144,10 @@ class Uploads:
             buffer += piece
             if len(buffer) >= WRITE_BYTES:
                 head = head or bytes(buffer[: media_types.HEAD_BYTES])
-                await trio.to_thread.run_sync(incoming.write, buffer)
+                await threads.run(incoming.write, buffer)
                 buffer = bytearray()
         head = head or bytes(buffer[: media_types.HEAD_BYTES])
-        await trio.to_thread.run_sync(incoming.write, buffer)
+        await threads.run(incoming.write, buffer)
         return head
 
     async def keep(
@@ -155,11 +155,11 @@ class Uploads:
     ) -> Attachment:
         """Move a complete file to its place, and add it to the log."""
         mimetype = media_types.sniff(head)
-        size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
+        size = await threads.run(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
             mimetype = media_types.UNKNOWN
         width, height = size or (None, None)
-        digest = await trio.to_thread.run_sync(incoming.finish)
+        digest = await threads.run(incoming.finish)
         now = self._clock()
         command = AddFile(
             id=secrets.token_urlsafe(16),
@@ -173,7 +173,7 @@ class Uploads:
         )
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.contents.place, incoming, digest)
+                await threads.run(self.contents.place, incoming, digest)
                 upload = Command(
                     now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
                 )
@@ -251,12 +251,12 @@ class Uploads:
             while leaving:
                 aside = self.contents.quarantine(leaving.pop())
                 if aside is not None:
-                    await trio.to_thread.run_sync(aside.unlink)
+                    await threads.clean_up(aside.unlink)
 
     async def _sweep(self) -> None:
         """Remove complete contents that are not in the log, because the relay crashed in between."""
         directories = self.contents.digests()
-        while (digests := await trio.to_thread.run_sync(next, directories, None)) is not None:
+        while (digests := await threads.run(next, directories, None)) is not None:
             await self._drop(digests)
 
 
@@ -279,7 +279,7 @@ class UploadInPieces:
         self._allowance.take(len(data))
         self._head = self._head or data[: media_types.HEAD_BYTES]
         try:
-            await trio.to_thread.run_sync(self._incoming.write, data)
+            await threads.run(self._incoming.write, data)
         except OSError as error:
             raise _write_error(error) from None
 
@@ -302,8 +302,7 @@ class UploadInPieces:
     async def discard(self) -> None:
         """Discard everything that was not kept, and release its reservation."""
         self._held.close()
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._incoming.discard)
+        await threads.clean_up(self._incoming.discard)
 
 
 def _write_error(error: OSError) -> RelayError:

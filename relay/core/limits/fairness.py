@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import trio
 
+from relay import threads
+
 T = TypeVar("T")
 
 LOOP_SHARE = 0.2
@@ -118,7 +120,7 @@ class Account:
         if self._threads is None:
             self._threads = trio.Semaphore(MAX_THREADS)
         async with self._threads:
-            return await trio.to_thread.run_sync(work, *arguments)
+            return await threads.run(work, *arguments)
 
 
 PAYER: ContextVar[Account] = ContextVar("PAYER")

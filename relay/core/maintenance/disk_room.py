@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from relay import threads
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -123,7 +124,7 @@ class DiskRoom:
             # Refuse messages first: the next one must not take the space that is released.
             self.reserve.short = True
             self._apply()
-            await trio.to_thread.run_sync(self.reserve.spend)
+            await threads.run_own(self.reserve.spend)
             await self._shrink_log()
             # The released space is for this work, and SQLite's log must not take it.
             self._log.wal.held = False
@@ -169,7 +170,9 @@ class DiskRoom:
             self._log.try_again()
 
     async def _fill(self) -> None:
-        await trio.to_thread.run_sync(self.reserve.fill)
+        with suppress(threads.NoThreads):
+            # Tried again soon.
+            await threads.run_own(self.reserve.fill)
         self._apply()
 
     def _apply(self) -> None:

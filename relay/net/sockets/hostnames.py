@@ -54,7 +54,7 @@ def lan_address(listener: socket.socket | None = None) -> str:
                 return str(probe.getsockname()[0])
         except OSError:
             continue
-    return next(iter(_of_network(listener)), None) or _first_address() or "127.0.0.1"
+    return next(iter(_of_network(listener) or _of_own_network()), "127.0.0.1")
 
 
 def _of_network(socket_of_it: socket.socket | None) -> list[str]:
@@ -75,14 +75,13 @@ def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
         yield name.rstrip(b"\0").decode(), socket.inet_ntoa(address)
 
 
-def _first_address() -> str | None:
-    """Look up the machine's own name, for networks without a default route."""
+def _of_own_network() -> list[str]:
+    """Return the addresses of this process's network, for one without a default route. Asks no name server."""
     try:
-        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            return _of_network(own)
     except OSError:
-        return None
-    addresses = [str(one[4][0]) for one in found]
-    return next((address for address in addresses if not ipaddress.ip_address(address).is_loopback), None)
+        return []
 
 
 def browser_address(
@@ -185,12 +184,8 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
     Args:
         listener: see `lan_address`.
     """
-    if listener is None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-            found = _of_network(own)
-    else:
-        # Under systemd this process may not make a socket of its own.
-        found = _of_network(listener)
+    # Under systemd this process may not make a socket of its own.
+    found = _of_own_network() if listener is None else _of_network(listener)
     found.insert(0, lan_address(listener))
     with suppress(OSError):
         found += _local_ipv6(Path("/proc/net/if_inet6").read_text())

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import outcome
 import trio
 
+from relay import threads
 from relay.core.limits.fairness import Account
 from relay.net.sockets.epoll import Readiness
 
@@ -282,7 +283,7 @@ async def _turn_of(payer: Account | None) -> None:
 
 
 async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
-    return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
+    return await (threads.run(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 
 def _give_up(done: ReadResult | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from relay import threads
 from relay.core.clock.clock import Clock, wall_clock
 from relay.invoked import line
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
@@ -148,7 +149,7 @@ class Certificates:
     async def check(self) -> None:
         """Refresh the certificate; where that fails the one before stays in use."""
         try:
-            await trio.to_thread.run_sync(self.refresh)
+            await threads.run_own(self.refresh)
         except (AuthorityError, OSError) as error:
             logger.warning("the certificate stays as it was: %s", error)
 

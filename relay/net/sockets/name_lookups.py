@@ -1,0 +1,127 @@
+"""Looking up host names, in threads of their own: a name server that does not answer holds each for a minute.
+
+The resolver of the system cannot be interrupted. Whoever asks stops waiting at their deadline, and the thread goes on;
+so the number of threads is bounded, each name has one at most, and names that were slow have a part of their own.
+Knows no hooks and nothing of the relay: trio asks here for every name.
+"""
+
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import outcome
+import trio
+
+from relay.threads import NoThreads, lacks_threads
+
+LOOKUPS = 8
+"""Threads for names that were answered the last time, or are new."""
+SLOW_LOOKUPS = 8
+"""Threads for names that were not answered in time the last time."""
+SLOW_NAMES = 1_024
+"""Names that are known to be slow."""
+
+
+class _Lookup:
+    """A look-up that is under way."""
+
+    def __init__(self, lane: trio.Semaphore) -> None:
+        self.lane = lane
+        self.done = trio.Event()
+        self.result: outcome.Outcome[Any] | None = None
+
+
+class NameLookups(trio.abc.HostnameResolver):
+    """Answers trio's questions for names."""
+
+    def __init__(self) -> None:
+        self._lookups = trio.Semaphore(LOOKUPS)
+        self._slow_lookups = trio.Semaphore(SLOW_LOOKUPS)
+        self._slow: dict[object, None] = {}
+        self._running: dict[object, _Lookup] = {}
+
+    @property
+    def threads(self) -> int:
+        """How many threads look a name up."""
+        return len(self._running)
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - trio's name for it
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """See `socket.getaddrinfo`."""
+        return await self._ask(host, partial(socket.getaddrinfo, host, port, family, type, proto, flags))
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        """See `socket.getnameinfo`."""
+        return await self._ask(sockaddr, partial(socket.getnameinfo, sockaddr, flags))
+
+    async def _ask(self, name: object, work: Callable[[], Any]) -> Any:
+        key = (name, *getattr(work, "args", ()))
+        lookup = self._running.get(key)
+        if lookup is None:
+            lane = self._slow_lookups if name in self._slow else self._lookups
+            await lane.acquire()
+            lookup = self._running.get(key)
+            if lookup is None:
+                lookup = self._begin(key, work, lane)
+            else:
+                lane.release()
+        try:
+            await lookup.done.wait()
+        except trio.Cancelled:
+            self._note_slow(name, lookup)
+            raise
+        self._slow.pop(name, None)
+        result = lookup.result
+        assert result is not None
+        if isinstance(result, outcome.Error) and isinstance(result.error, OSError):
+            # Several may ask at once, and each needs an exception of their own.
+            raise type(result.error)(*result.error.args)
+        return result.unwrap()
+
+    def _begin(self, key: object, work: Callable[[], Any], lane: trio.Semaphore) -> _Lookup:
+        lookup = self._running[key] = _Lookup(lane)
+        token = trio.lowlevel.current_trio_token()
+
+        def deliver(result: outcome.Outcome[Any]) -> None:
+            try:
+                token.run_sync_soon(self._end, key, result)
+            except trio.RunFinishedError:
+                # Nobody waits any more: trio has ended.
+                return
+
+        try:
+            trio.lowlevel.start_thread_soon(work, deliver, "name look-up")
+        except RuntimeError as error:
+            del self._running[key]
+            lane.release()
+            if lacks_threads(error):
+                raise NoThreads from None
+            raise
+        return lookup
+
+    def _end(self, key: object, result: outcome.Outcome[Any]) -> None:
+        lookup = self._running.pop(key)
+        lookup.result = result
+        lookup.lane.release()
+        lookup.done.set()
+
+    def _note_slow(self, name: object, lookup: _Lookup) -> None:
+        """Let a look-up that nobody waits for any more take a place among the slow ones, if one is free."""
+        if len(self._slow) >= SLOW_NAMES:
+            self._slow.clear()
+        self._slow[name] = None
+        if lookup.lane is self._lookups and not lookup.done.is_set():
+            try:
+                self._slow_lookups.acquire_nowait()
+            except trio.WouldBlock:
+                return
+            lookup.lane = self._slow_lookups
+            self._lookups.release()

@@ -1,0 +1,79 @@
+"""Worker threads: which pool does which work, and what happens where the system has no thread left.
+
+Three pools, so that nobody waits for what somebody else holds: trio's own (40 threads) for the files that people wait
+for, one for the relay's own work on its disk, and a pool of name look-ups (`net/sockets/name_lookups.py`), which
+other people's name servers hold. Passwords have one as well (`core/auth/passwords.py`).
+"""
+
+import errno
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+OWN_THREADS = 4
+"""Threads for the relay's own work on its disk. Few: it is the reserve, the write-ahead log and a certificate."""
+_OWN: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads of the relay's own work")
+
+
+class NoThreads(OSError):
+    """The system has no thread left."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, WHAT_HELPS)
+
+
+WHAT_HELPS = (
+    "there are no threads left (EAGAIN): raise the limit of processes, TasksMax= of the service, the pids limit of"
+    " the container or `ulimit -u`, and try again"
+)
+
+
+def lacks_threads(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, says that no thread could be started."""
+    while error is not None:
+        # CPython has no class for it.
+        if isinstance(error, NoThreads) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
+            return True
+        error = error.__cause__
+    return False
+
+
+async def run(work: Callable[..., T], *arguments: Any, limiter: trio.CapacityLimiter | None = None) -> T:
+    """Do blocking work in a thread.
+
+    Args:
+        work: the work.
+        arguments: for it.
+        limiter: the pool; that of the files that people wait for if there is none.
+
+    Raises:
+        NoThreads: the system has none left.
+    """
+    try:
+        return await trio.to_thread.run_sync(work, *arguments, limiter=limiter)
+    except RuntimeError as error:
+        if lacks_threads(error):
+            raise NoThreads from None
+        raise
+
+
+async def run_own(work: Callable[..., T], *arguments: Any) -> T:
+    """Do the relay's own work on its disk in a thread that no upload and no download can hold. Raises as `run`."""
+    try:
+        limiter = _OWN.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(OWN_THREADS)
+        _OWN.set(limiter)
+    return await run(work, *arguments, limiter=limiter)
+
+
+async def clean_up(work: Callable[..., object], *arguments: Any) -> None:
+    """Do short work that must not be left undone: in a thread, or here where there is none."""
+    with trio.CancelScope(shield=True):
+        try:
+            await run(work, *arguments)
+        except NoThreads:
+            work(*arguments)

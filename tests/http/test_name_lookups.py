@@ -1,0 +1,142 @@
+"""Names that no server answers: how many threads they hold, and that nothing else waits for one."""
+
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import relay
+from relay import serve, threads
+from relay.net.sockets.hostnames import lan_address
+from relay.net.sockets.name_lookups import LOOKUPS, SLOW_LOOKUPS, NameLookups
+
+ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names that were looked up. Those that begin with `silent` are not answered before the test ends."""
+    names: list[str] = []
+    over = threading.Event()
+
+    def look_up(host: bytes | str, *_arguments: object, **_options: object) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        names.append(name)
+        if name.startswith("silent"):
+            over.wait(20)
+        if name.startswith("unknown"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return ADDRESS
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **options: (
+            real(host, *rest, **options) if _numeric(rest) else look_up(host, *rest, **options)
+        ),
+    )
+    yield names
+    over.set()
+
+
+def _numeric(rest: tuple[Any, ...]) -> bool:
+    """Whether trio asks for the address that a number is: it does so first, and without a thread."""
+    return bool(rest[-1] & socket.AI_NUMERICHOST)
+
+
+@pytest.fixture
+async def lookups() -> AsyncIterator[NameLookups]:
+    resolver = NameLookups()
+    before = trio.socket.set_custom_hostname_resolver(resolver)
+    yield resolver
+    trio.socket.set_custom_hostname_resolver(before)
+
+
+async def ask(name: str, seconds: float = 0.05) -> bool:
+    """Look a name up, and return whether it was answered in time."""
+    with trio.move_on_after(seconds):
+        return bool(await trio.socket.getaddrinfo(name, 9))
+    return False
+
+
+async def test_names_that_nobody_answers_hold_few_threads_and_none_of_those_for_files(
+    lookups: NameLookups, asked: list[str]
+) -> None:
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(ask, f"silent{number}.example")
+    assert LOOKUPS < lookups.threads <= LOOKUPS + SLOW_LOOKUPS
+    assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+    with trio.fail_after(5):
+        assert await threads.run(int, "7") == await threads.run_own(int, "7") == 7
+
+
+async def test_a_name_that_is_answered_does_not_wait_for_those_that_were_slow(
+    lookups: NameLookups, asked: list[str]
+) -> None:
+    for number in range(SLOW_LOOKUPS + 3):
+        assert not await ask(f"silent{number}.example")
+    async with trio.open_nursery() as nursery:
+        for number in range(SLOW_LOOKUPS + 3):
+            nursery.start_soon(ask, f"silent{number}.example", 2.0)
+        assert await ask("localhost", 1.0)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_name_has_one_lookup_at_a_time(lookups: NameLookups, asked: list[str]) -> None:
+    for _ in range(5):
+        assert not await ask("silent.example")
+    assert asked == ["silent.example"]
+    assert lookups.threads == 1
+
+
+async def test_a_name_that_nobody_knows_is_an_error_each_time(lookups: NameLookups, asked: list[str]) -> None:
+    for _ in range(2):
+        with pytest.raises(socket.gaierror, match="not known"):
+            await trio.socket.getaddrinfo("unknown.example", 9)
+    assert lookups.threads == 0
+
+
+def test_every_thread_of_the_relay_is_started_in_a_pool_that_it_names() -> None:
+    where = Path(relay.__file__).parent
+    # The command line waits for nobody; the write-ahead log is the relay's own work.
+    known = {"threads.py", "cli/control_client.py", "store/sqlite/wal.py"}
+    found = {
+        str(path.relative_to(where))
+        for path in where.rglob("*.py")
+        if re.search(r"to_thread\.run_sync\(", path.read_text("utf-8"))
+    }
+    assert found <= known
+
+
+def test_the_relays_own_address_is_found_without_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unconnected(socket.socket):
+        def connect(self, _address: Any) -> None:
+            raise OSError("no route")
+
+    def silent(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("a name was looked up, which may take a minute")
+
+    monkeypatch.setattr(socket, "socket", Unconnected)
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    assert lan_address()
+
+
+async def test_a_serving_relay_looks_names_up_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reached(Exception):
+        pass
+
+    def listen(_addresses: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(serve, "open_listeners", listen)
+    with pytest.raises(Reached):
+        await serve.serve(tmp_path, serve.Loaded(None, options={}, environment={}))
+    assert isinstance(trio.socket.set_custom_hostname_resolver(None), NameLookups)
