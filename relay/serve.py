@@ -3,7 +3,6 @@
 Imports none of the command line's libraries, so that a running relay does not hold them in memory.
 """
 
-import errno
 import faulthandler
 import gc
 import logging
@@ -35,7 +34,9 @@ from relay.net.websocket import frames
 from relay.serve_options import parser
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
 from relay.store.data_dir.errors import FAULTS, what_to_do
+from relay.store.files import room
 from relay.store.files.directory import NoDirectory, about_file, make
+from relay.store.files.disk_full import is_full
 from relay.store.files.lock import WAIT
 from relay.store.files.reserve import LITTLE
 from relay.store.sqlite.migrate import CannotUpgrade
@@ -185,10 +186,10 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
 
 
 def _is_disk_full(error: Exception, data: Path) -> bool:
-    if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno not in room.NO_ROOM:
         return False
-    disk = os.statvfs(data)
-    return disk.f_bavail * disk.f_frsize < LITTLE and not disk.f_flag & os.ST_RDONLY
+    disk = room.of(data)
+    return (is_full(error) or disk.free < LITTLE or not disk.names) and not disk.read_only
 
 
 async def _proof_of_life(server: Server) -> str:

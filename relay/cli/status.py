@@ -99,6 +99,7 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
     yield (
         "disk",
         f"{size(now.disk_free)} left"
+        + ("" if now.disk_files_free is None else f", {now.disk_files_free:,} files more (inodes)")
         + (f", {duration(now.disk_seconds_left)} at the present rate" if now.disk_seconds_left else ""),
     )
     yield "process", f"{size(now.memory_bytes)} of memory, {now.cpu:.0%} of a core"

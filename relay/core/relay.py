@@ -133,6 +133,7 @@ async def open_relay(
     time = _relay_clock(clock, settings)
     with opened(data, wait=wait, waiting=_say_who), _ungrouped(), ExitStack() as locks:
         reserve = Reserve(data, settings.store.reserve_bytes)
+        reserve.spend_names()
         spent = reserve.disk_is_full
         if spent:
             reserve.spend()
@@ -179,7 +180,7 @@ async def open_relay(
                 if log.disk_full and not spent:
                     # Closing the file brings SQLite's log into it, which needs room.
                     reserve.spend()
-        if spent or reserve.short:
+        if spent or reserve.short or reserve.names_spent:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from relay.store.files import room
+from relay.store.files.room import Room
 from relay.store.files.scratch import sync
 
 INCOMING = "."
@@ -154,7 +156,6 @@ class Blobs:
             if directory.is_dir():
                 yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST]
 
-    def free(self) -> int:
-        """Return how many bytes are free on the disk of the blobs."""
-        known = os.statvfs(self.directory if self.directory.is_dir() else self.directory.parent)
-        return known.f_bavail * known.f_frsize
+    def room(self) -> Room:
+        """Return how much room the disk of the blobs has."""
+        return room.of(self.directory if self.directory.is_dir() else self.directory.parent)

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +12,8 @@ import pytest
 from relay.cli.doctor import command, machine, reach
 from relay.cli.doctor.finding import Finding, Subject
 from relay.protocol import control
+from relay.store.files import room
+from relay.store.files.room import Room
 from tests.support.command_line import done, run, running
 
 BEHIND_A_PROXY = {"RELAY_HTTP_TRUSTED_PROXIES": "127.0.0.1"}
@@ -184,8 +185,15 @@ def test_wrong_settings_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 10**8, 10**8))
+    monkeypatch.setattr(room, "of", lambda _path: Room(10**8, 10**9, 10**6, 10**6, read_only=False))
     assert found(tmp_path)["disk"]["level"] == "bad"
+
+
+def test_a_disk_with_few_free_inodes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "of", lambda _path: Room(10**12, 10**12, 900, 10**6, read_only=False))
+    disk = found(tmp_path)["disk"]
+    assert disk["level"] == "bad"
+    assert "only 900 more files" in disk["text"]
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ STATUS = {
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "longestWait", "writingFor",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
+    "diskFilesFree",
     "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "indexBehind",
     "indexRemaking",
     "logAhead",

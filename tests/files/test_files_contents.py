@@ -72,7 +72,7 @@ def test_a_sweep_removes_unfinished_contents_only(contents: Blobs) -> None:
 def test_a_missing_directory_counts_as_empty(contents: Blobs) -> None:
     assert list(contents.digests()) == []
     assert contents.sweep() == 0
-    assert contents.free() > 0
+    assert contents.room().free > 0
 
 
 def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(

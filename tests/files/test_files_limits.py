@@ -18,12 +18,17 @@ from relay.keys import UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection, LimitsSection, Settings
+from relay.store.files.room import KEPT_NAMES, Room
 from tests.support.http_files import as_object, bearer, fetch, on_disk, until, upload
 from tests.support.http_relay import HttpRelay, http_relay, read_all
 
 
 def limited(**limits: int) -> Settings:
     return Settings(files=replace(FilesSection(free_bytes=0), **limits))
+
+
+def room_of(free: int, names: int = 10_000) -> Room:
+    return Room(free, 2**50, names, 1_000_000, read_only=False)
 
 
 async def try_upload(
@@ -138,7 +143,7 @@ def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_t
     for key, stored in ((1, 100), (2, 10)):
         state.add_user(User(key=UserKey(key), id=f"user{key}", name="", stored=stored))
     most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
-    counted = quota.Quota(state, replace(FilesSection(), **{limit: most}), lambda: 2**40)
+    counted = quota.Quota(state, replace(FilesSection(), **{limit: most}), lambda: room_of(2**40))
     with counted.upload(1, 3) as other:
         with counted.upload(1, None) as growing:
             while growing.size < room - 3:
@@ -151,12 +156,25 @@ def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_t
         pass
 
 
+def test_uploads_leave_the_last_inodes_of_a_disk_to_the_relay() -> None:
+    state = State()
+    state.users[1] = User(key=UserKey(1), id="User1")
+    left = KEPT_NAMES
+    counted = quota.Quota(state, FilesSection(free_bytes=0), lambda: room_of(2**40, left))
+    with counted.upload(1, 10):
+        pass
+    left -= 1
+    with pytest.raises(RelayError, match="no room for this file"), counted.upload(1, 10):
+        pass
+    assert not Room(2**40, 2**40, 2, 24, read_only=False).few_names, "of a small disk a twentieth is kept"
+
+
 def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch, to_the_byte: None) -> None:
     monkeypatch.setattr(quota, "RESERVE_STEP_BYTES", 8)
     state = State()
     state.add_user(User(key=UserKey(1), id="user1", name=""))
     written = 0
-    counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: 1_100 - written)
+    counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: room_of(1_100 - written))
     with counted.upload(1, 20), counted.upload(1, None) as growing:
         with suppress(RelayError):
             while written < 100:

@@ -14,6 +14,7 @@ import relay
 from relay import serve, threads
 from relay.net.sockets.hostnames import lan_address
 from relay.net.sockets.name_lookups import LOOKUPS, SLOW_LOOKUPS, NameLookups
+from relay.settings import Loaded
 
 ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
 
@@ -138,5 +139,5 @@ async def test_a_serving_relay_looks_names_up_there(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(serve, "open_listeners", listen)
     with pytest.raises(Reached):
-        await serve.serve(tmp_path, serve.Loaded(None, options={}, environment={}))
+        await serve.serve(tmp_path, Loaded(None, options={}, environment={}))
     assert isinstance(trio.socket.set_custom_hostname_resolver(None), NameLookups)

@@ -2,10 +2,12 @@
 
 import errno
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from relay.store.files.disk_full import is_full
+from relay.store.files import disk_full, room
+from relay.store.files.disk_full import find_cause, is_full
 
 
 def _sqlite(code: int) -> sqlite3.OperationalError:
@@ -31,3 +33,25 @@ def test_an_error_of_a_full_disk_is_recognised(error: BaseException | None, *, f
     wrapped = RuntimeError("while writing")
     wrapped.__cause__ = error
     assert is_full(wrapped) is full
+
+
+def _quota(_folder: Path, _size: int, *, sync: bool) -> OSError:
+    return OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def test_a_quota_that_sqlite_does_not_name_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_full, "refusal", _quota)
+    error = _sqlite(sqlite3.SQLITE_IOERR_WRITE)
+    find_cause(error, tmp_path)
+    assert is_full(error)
+    other = _sqlite(sqlite3.SQLITE_BUSY)
+    find_cause(other, tmp_path)
+    assert not is_full(other)
+
+
+def test_a_disk_that_takes_a_file_is_not_full(tmp_path: Path) -> None:
+    error = _sqlite(sqlite3.SQLITE_IOERR_WRITE)
+    find_cause(error, tmp_path)
+    assert not is_full(error)
+    assert list(tmp_path.iterdir()) == []
+    assert room.refusal(tmp_path / "missing", 1) is None, "another error is no full disk"

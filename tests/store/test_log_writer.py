@@ -20,6 +20,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
+from relay.store.files import disk_full
 from relay.store.log import background, command_queue, schedule, writer
 from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
@@ -129,6 +130,35 @@ async def test_a_full_disk_is_reported_and_recovered_from(relay: Relay, caplog: 
     assert not relay.log.failing
     said = [record.getMessage().partition(":")[0] for record in caplog.records]
     assert said == ["the store cannot be written", "the store can be written again"]
+
+
+async def test_a_quota_that_is_used_up_is_a_full_disk_and_prune_may_use_the_reserve(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writing, real = relay.log._writing, relay.log._writing._run
+    relay.room.reserve._most = 1 << 20
+    relay.room.reserve.fill()
+
+    async def over_quota(awaitable: Any, *rest: Any) -> Any:
+        if relay.room.reserve.size:
+            awaitable.close()
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR_WRITE, "SQLITE_IOERR_WRITE"
+            raise error
+        return await real(awaitable, *rest)
+
+    def refused(*_arguments: object, **_options: object) -> OSError | None:
+        return OSError(errno.EDQUOT, "Disk quota exceeded") if relay.room.reserve.size else None
+
+    monkeypatch.setattr(disk_full, "refusal", refused)
+    monkeypatch.setattr(writing, "_run", over_quota)
+    for n in range(2):
+        assert failures([await say(relay, "User1", "User2", f"c{n}")]) == ["storage_full"]
+    assert relay.room.full
+    async with relay.room.freeing():
+        assert relay.room.reserve.size == 0
+        await relay.log.run_exclusive(merge)
+    assert "Disk quota exceeded" in caplog.text
 
 
 async def test_a_command_that_cannot_be_decided_ends_neither_the_writer_nor_the_relay(

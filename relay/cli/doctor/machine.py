@@ -11,7 +11,7 @@ from relay.cli.doctor.finding import Finding, Subject
 from relay.cli.doctor.tools import run_tool
 from relay.cli.output import duration, size
 from relay.protocol import control
-from relay.store.files.directory import is_read_only
+from relay.store.files import room
 
 LONG_WAIT_MS = 1_000.0
 """A wait for an answer that was longer is reported."""
@@ -87,14 +87,21 @@ def disk(subject: Subject) -> Iterator[Finding]:
     """Check that the disk can be written, has room, and is not worn out soon; and how long writes wait."""
     if not subject.data.exists():
         return
-    if is_read_only(subject.data):
+    found = room.of(subject.data)
+    if found.read_only:
         yield Finding("disk", "bad", f"{subject.data} cannot be written", "Mount its disk for writing; see `dmesg`.")
-    usage = shutil.disk_usage(subject.data)
     left = subject.status.disk_seconds_left if subject.status else None
-    text = f"{size(usage.free)} of {size(usage.total)} left"
+    text = f"{size(found.free)} of {size(found.total)} left"
     if left is not None:
         text += f", {duration(left)} at the present rate"
-    if usage.free < LEAST_FREE_BYTES or (left is not None and left < 7 * 86_400):
+    if found.few_names:
+        yield Finding(
+            "disk",
+            "bad",
+            f"{text}, but only {found.names:,} more files can be made ({found.all_names:,} inodes in all)",
+            "Remove small files from that disk: `df -i`. Until then it takes no uploads, and a start may fail.",
+        )
+    elif found.free < LEAST_FREE_BYTES or (left is not None and left < 7 * 86_400):
         yield Finding("disk", "bad", text, "Free some space, or remove old messages: `relay prune`, retention.days.")
     else:
         yield Finding("disk", "good", text)

@@ -17,6 +17,7 @@ from relay.core.model.state import State
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
+from relay.store.files.room import UNCOUNTED
 from relay.store.log.log import Log
 
 MAX_SLOW_READERS = 5
@@ -109,7 +110,8 @@ class StatusReport:
             last_event=state.seq,
             store_bytes=statistics.store_bytes(),
             wal_bytes=statistics.wal_bytes(),
-            disk_free=statistics.free_bytes(),
+            disk_free=statistics.room().free,
+            disk_files_free=_counted(statistics.room().names),
             disk_seconds_left=statistics.seconds_left(),
             memory_bytes=memory_bytes(),
             cpu=rates.cpu,
@@ -162,3 +164,7 @@ def settings_in_force(loaded: Loaded) -> list[control.SettingInfo]:
         )
         for setting, value, source in loaded.values()
     ]
+
+
+def _counted(names: int) -> int | None:
+    return None if names == UNCOUNTED else names

@@ -1,4 +1,4 @@
-"""Limits uploads: by file, by user, in total, and by the free space of the disk.
+"""Limits uploads: by file, by user, in total, and by the free space and the free inodes of the disk.
 
 An upload reserves its bytes before it writes them. Pure counting, no I/O.
 """
@@ -11,6 +11,7 @@ from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
+from relay.store.files.room import Room
 
 RESERVE_STEP_BYTES = 8 * 2**20
 """Bytes reserved at a time for an upload whose size is not announced."""
@@ -50,17 +51,17 @@ class Allowance:
 class Quota:
     """Reserves space for uploads."""
 
-    def __init__(self, state: State, limits: FilesSection, free: Callable[[], int]) -> None:
+    def __init__(self, state: State, limits: FilesSection, room: Callable[[], Room]) -> None:
         """Begin without reservations.
 
         Args:
             state: has the bytes that each user has stored.
             limits: the settings.
-            free: returns the free bytes of the disk.
+            room: returns the room that the disk has.
         """
         self._state = state
         self._limits = limits
-        self._free = free
+        self._room = room
         self._running: Counter[int] = Counter()
         self._reserved: Counter[int] = Counter()
 
@@ -133,8 +134,9 @@ class Quota:
         in_all = self._reserved.total() - allowance.reserved
         total = limits.total_bytes - sum(one.stored for one in self._state.users.values()) - in_all
         # Reserved bytes that are not written yet still count as free on the disk.
-        disk = self._free() - limits.free_bytes - in_all + allowance.size
-        if needed > min(total, disk):
+        room = self._room()
+        disk = room.free - limits.free_bytes - in_all + allowance.size
+        if needed > min(total, disk) or room.few_names:
             raise RelayError("storage_full", "the relay has no room for this file: its admin can make some")
         reserved = max(needed, min(wanted, limits.file_bytes, for_user, total, disk))
         self._reserved[user] += reserved - allowance.reserved

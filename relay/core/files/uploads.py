@@ -70,7 +70,7 @@ class Uploads:
         self._reading = reading
         self._clock = clock
         self._rights = rights
-        self._quota = Quota(state, limits, self.contents.free)
+        self._quota = Quota(state, limits, self.contents.room)
         self._turns = Turns()
 
     # Receiving.

@@ -5,7 +5,6 @@ changes nothing.
 """
 
 import os
-import shutil
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,9 @@ from typing import NamedTuple
 import trio
 
 from relay.core.delivery.hub import Hub
+from relay.store.files import room
 from relay.store.files.place import log_of
+from relay.store.files.room import Room
 from relay.store.log.log import Log
 
 SAMPLE_SECONDS = 1.0
@@ -133,9 +134,9 @@ class Statistics:
         """Return the size of the write-ahead log."""
         return _size(log_of(self.data / "relay.db"))
 
-    def free_bytes(self) -> int:
-        """Return the free bytes of the disk."""
-        return shutil.disk_usage(self.data).free
+    def room(self) -> Room:
+        """Return how much room the disk has."""
+        return room.of(self.data)
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds until the disk is full at the current growth; None if the store does not grow."""
@@ -143,7 +144,7 @@ class Statistics:
             return None
         (since, before), now, size = self._sizes[0], trio.current_time(), self.store_bytes()
         growth = (size - before) / (now - since) if now > since else 0.0
-        return self.free_bytes() / growth if growth > 0 else None
+        return self.room().free / growth if growth > 0 else None
 
 
 def memory_bytes() -> int:

@@ -112,6 +112,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     store_bytes: int
     wal_bytes: int
     disk_free: int
+    disk_files_free: int | None = None
+    """Files that can still be made (inodes); None where the disk does not limit them."""
     disk_seconds_left: float | None = None
     memory_bytes: int
     cpu: float

@@ -19,6 +19,7 @@ TRACES = (
     "files/*",
     "backups/*",
     "relay.reserve",
+    "relay.reserve.*",
 )
 """Files that only a store in use leaves: its log and copies, uploads, backups, the reserve."""
 

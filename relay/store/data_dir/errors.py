@@ -2,12 +2,12 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 from pathlib import Path
 
+from relay import threads
 from relay.store.data_dir.empty import EmptiedStore
-from relay.store.files import descriptors, replacing, reserve
+from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
@@ -34,6 +34,8 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
         path: the file. Its last byte is overwritten, so it must be of no more use.
         size: bytes that it should have had.
     """
+    if isinstance(error.__cause__, OSError):
+        return error.__cause__
     if is_full(error):
         return OSError(errno.ENOSPC, str(error))
     try:
@@ -83,11 +85,16 @@ def what_helps(error: Exception, data: Path) -> str:
     """
     if descriptors.exhausted(error):
         return descriptors.what_helps()
+    if threads.lacks_threads(error):
+        return threads.WHAT_HELPS
     try:
         if is_read_only(data):
             return "mount its disk for writing"
+        found = room.of(data)
+        if not found.names:
+            return "no file can be made on its disk, which has no free inodes (`df -i`): move files away from there"
         # A command that failed has removed what it wrote, so a little may be free again.
-        if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
+        if is_full(error) or found.free < reserve.LITTLE:
             return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
         return "check that its disk is mounted"

@@ -1,17 +1,19 @@
-"""A file that reserves room on the store's disk, and is removed when the disk is full.
+"""A file that reserves room on the store's disk, and empty ones that reserve names; removed when there are no others.
 
 Freeing a full disk needs some room itself: for SQLite's log and its index, the lock, and the entries of a prune.
-Blocking file operations on one file beside the store.
+A start needs names for its
+files, too (inodes). Blocking file operations on these files beside the store.
 """
 
-import errno
 import logging
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from relay.store.files import room
 from relay.store.files.directory import store_file
 from relay.store.files.ownership import give_to
+from relay.store.files.room import NO_ROOM, START_NAMES, UNCOUNTED
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,6 @@ LITTLE = 512 * 1_024
 """Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
 UNRESERVED_BYTES = 128 * 1_024
 """Bytes left free for a store that was opened on a full disk: the index of its log takes 32 KiB."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
@@ -39,9 +40,12 @@ class Reserve:
         self._store = store_file(data)
         self._folder = self._store.parent
         self._path = self._store.with_suffix(".reserve")
+        self._names = [self._store.with_suffix(f".reserve.{number}") for number in range(1, START_NAMES + 1)]
         self._most = most
         self.short = False
         """Whether the disk lacks the room for it: what is left is for freeing the disk."""
+        self.names_spent = False
+        """Whether the reserved names were given up."""
         self._last_error: str | None = None
         """The error that was logged last, so that it is logged once."""
 
@@ -68,9 +72,48 @@ class Reserve:
 
     @property
     def disk_is_full(self) -> bool:
-        """Whether so little is free that even a start may fail."""
-        disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
+        """Whether so little is free that even a start may fail. A quota may leave less than the disk has."""
+        needed = min(LITTLE, self.wanted)
+        disk = room.of(self._folder)
+        if disk.free < needed:
+            return True
+        # Without a free name no file can be written to find out.
+        return bool(disk.names) and needed > 0 and room.refusal(self._folder, needed) is not None
+
+    def spend_names(self) -> None:
+        """Give the reserved names back where fewer are free than a start needs. It should follow at once."""
+        if room.of(self._folder).names >= START_NAMES:
+            return
+        kept = [path for path in self._names if path.exists()]
+        if not kept:
+            return
+        self.names_spent = True
+        logger.warning("the disk has no free inodes: releasing the %d that are reserved for a start", len(kept))
+        for path in kept:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def keep_names(self) -> None:
+        """Reserve names for the next start, as many as the disk has.
+
+        Raises:
+            OSError: no file can be made there, for another reason than a full disk.
+        """
+        wanted = bool(self._most) and room.of(self._folder).names != UNCOUNTED
+        for path in self._names:
+            if not wanted:
+                path.unlink(missing_ok=True)
+            elif not path.exists():
+                try:
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                except OSError as error:
+                    if error.errno in NO_ROOM:
+                        return
+                    raise
+                try:
+                    give_to(self._store, descriptor)
+                finally:
+                    os.close(descriptor)
 
     def spend(self) -> None:
         """Give the room back to the disk. The work that needs it should follow at once."""
@@ -97,6 +140,7 @@ class Reserve:
     def fill(self) -> None:
         """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
+            self.keep_names()
             wanted, size = self.wanted, self.size
             if size == wanted:
                 self.short = False

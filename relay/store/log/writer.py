@@ -346,7 +346,7 @@ class Writer:
         if not self.failing:
             logger.error(
                 "the store cannot be written: %s (%s)",
-                descriptors.what_helps() if descriptors.exhausted(error) else error,
+                _what_failed(error),
                 getattr(error, "sqlite_errorname", "?"),
             )
         if self.failing_since is None:
@@ -389,6 +389,13 @@ class Writer:
         for item in pending:
             item.answer(refusal)
         self._engine.batch_done()
+
+
+def _what_failed(error: sqlite3.Error) -> object:
+    if descriptors.exhausted(error):
+        return descriptors.what_helps()
+    cause = error.__cause__
+    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else error
 
 
 def _unsure(draft: Drafted, facts: Facts) -> list[Fact]:

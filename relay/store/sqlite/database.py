@@ -4,15 +4,18 @@ aiosqlite runs each connection in a thread of its own and resolves asyncio's fut
 them. Everything else in the relay sees trio only.
 """
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
 import trio
 
+from relay import threads
+from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.place import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
@@ -26,6 +29,8 @@ Rows = list[tuple[Any, ...]]
 CACHE = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
+ASK_SECONDS = 1.0
+"""Seconds between two questions to the system why writes fail."""
 
 _SHARED = """
 PRAGMA busy_timeout = 5000;
@@ -89,8 +94,13 @@ class Connection:
     statement does not run, or is stopped: so a deadline is a cancel scope, and nobody else's statement is stopped.
     """
 
-    def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
+    def __init__(
+        self, connection: aiosqlite.Connection, bridge: Bridge, folder: Path, *, reads: bool, seconds: float
+    ) -> None:
         self._connection = connection
+        self._folder = folder
+        self._asked_at = -FOR_EVER
+        self._cause: BaseException | None = None
         self._run = bridge.run
         self._reads = reads
         self._seconds = seconds
@@ -128,8 +138,25 @@ class Connection:
             if self._place is not None:
                 self._place.check()
             self.started += 1
-            return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
+            try:
+                return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
+            except sqlite3.OperationalError as error:
+                await self._find_cause(error)
+                raise
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
+
+    async def _find_cause(self, error: sqlite3.OperationalError) -> None:
+        """Find out why the disk refused a write, which SQLite does not say; once a second while it does."""
+        if not is_unclear(error):
+            return
+        now = trio.current_time()
+        if now - self._asked_at >= ASK_SECONDS:
+            self._asked_at = now
+            with suppress(threads.NoThreads):
+                await threads.run_own(find_cause, error, self._folder)
+            self._cause = error.__cause__
+        elif error.__cause__ is None:
+            error.__cause__ = self._cause
 
     async def page(
         self, sql: str, parameters: Parameters, bound: PageBound, *, seconds: float | None = None, partly: bool = False
@@ -236,9 +263,14 @@ def utf8(text: str | None) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def _folder_of(path: Path) -> Path:
+    """Return the folder of the file that a path, or a link, leads to."""
+    return Path(os.path.realpath(path)).parent
+
+
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
+    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER, address: str | None = None
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
@@ -247,14 +279,22 @@ async def connect(
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
         seconds: after how many a reading statement is stopped.
+        address: the URI of the file, where it is opened in another way (`read_only.readable`).
     """
     bridge = Bridge()
-    raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
+    raw = await bridge.run(
+        aiosqlite.connect(address or path, uri=address is not None, isolation_level=None, cached_statements=256)
+    )
     try:
         # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
-        connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
-        await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+        folder = _folder_of(path)
+        connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds)
+        try:
+            await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+        except sqlite3.OperationalError as error:
+            find_cause(error, folder)
+            raise
         yield connection
     finally:
         with trio.CancelScope(shield=True):
