@@ -1,10 +1,12 @@
 """The files that a user names: which may be overwritten, and why one could not be read or written."""
 
 import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from relay.cli.output import Failure, WrongUse
+from relay.store.files import scratch
 from relay.store.files.directory import DanglingLink, about_file, is_there
 
 BACKUPS = "backups"
@@ -33,17 +35,25 @@ NOT_READ = {
 def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
-    A link whose disk is not mounted is named itself.
+    A link whose disk is not mounted is named itself, and so is another file that the error is about.
 
     Args:
         what: the file, as the user named it.
         error: the system's error.
         again: whether nothing was changed, so that the same command may be typed again.
     """
-    if isinstance(error, DanglingLink):
+    if isinstance(error, DanglingLink) or not _is_about(what, error):
         return Failure(about_file(error))
     helps = RETRY_HINT if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
+
+
+def _is_about(what: object, error: OSError) -> bool:
+    """Tell whether an error is about a file, what is in it, or what was written beside it to take its place."""
+    if not isinstance(what, Path) or not isinstance(error.filename, str | bytes):
+        return True
+    file, named = what.absolute(), Path(os.fsdecode(error.filename)).absolute()
+    return named.is_relative_to(file) or scratch.outside(named) == file.parent
 
 
 def cannot_read(what: object, error: OSError) -> Failure:

@@ -1,6 +1,7 @@
 """`relay export` and `relay import`: users, chats and messages, out of a relay and into one."""
 
 import contextlib
+import errno
 import shutil
 import sys
 import tarfile
@@ -25,7 +26,9 @@ from relay.protocol import control
 from relay.settings import data_directory
 from relay.store.backup import archive, gently
 from relay.store.blobs import Blobs
+from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
+from relay.store.files.directory import is_read_only
 
 SHOWN_NAMESAKES = 3
 """People whom a refused import names; --dry-run names all."""
@@ -47,7 +50,7 @@ def export(
     if file is None or str(file) == "-":
         if files:
             raise WrongUse("a tar file needs a name: `relay export --files FILE.tar`")
-        _export(data, sys.stdout.buffer)
+        _export(data, sys.stdout.buffer, None)
         return
     check_target(file, data_directory(data))
     missing: list[str] = []
@@ -57,7 +60,7 @@ def export(
             part = here / file.name
             with gently.opened(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target, here, missing) if files else _export(data, target)
+                exported = _export_tar(data, target, here, missing) if files else _export(data, target, here)
             scratch.place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
@@ -85,7 +88,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
     held: dict[str, control.Record] = {}
     # Beside the target, where there is room: /tmp may be in memory.
     with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
-        exported = _export(data, lines, held)
+        exported = _export(data, lines, here, held)
         entry = tarfile.TarInfo("export.jsonl")
         entry.size, entry.mode = lines.tell(), 0o600
         lines.seek(0)
@@ -106,8 +109,17 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
     return exported
 
 
-def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
-    """Write the lines. If `held` is given, put the records of uploaded files into it, by id."""
+def _export(
+    data: Path | None, target: IO[bytes], near: Path | None, held: dict[str, control.Record] | None = None
+) -> Any:
+    """Write the lines.
+
+    Args:
+        data: what `--data` says.
+        target: the file to write.
+        near: a directory for a copy of the store, where its disk is read-only; that of temporary files by default.
+        held: gets the records of uploaded files, by id.
+    """
     with progress("exporting") as advance:
 
         def write(record: control.Record) -> None:
@@ -116,7 +128,19 @@ def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record
             target.write(msgspec.json.encode(record) + b"\n")
             advance(1)
 
-        return ask(data_directory(data), "export", control.Export(files=held is not None), items=write)
+        request, directory = control.Export(files=held is not None), data_directory(data)
+        try:
+            return ask(directory, "export", request, items=write)
+        except OSError as error:
+            if error.errno != errno.EROFS or not (directory.is_dir() and is_read_only(directory)):
+                raise
+        # No relay runs there, and none can: a copy of the store is opened.
+        with tempfile.TemporaryDirectory(prefix="relay-export-", dir=near) as copy:
+            try:
+                archive.copy_store(directory / archive.STORE, Path(copy, archive.STORE))
+            except FAULTS as error:
+                raise Failure(what_to_do(error, directory)) from None
+            return ask(Path(copy), "export", request, items=write)
 
 
 def import_(

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.cli.paths import cannot_write
 from relay.store.data_dir import errors
+from relay.store.files import room
 from relay.store.files.lock import locked
+from relay.store.files.room import Room
 from tests.support.command_line import done, run
 
 COMMANDS = (("user", "list"), ("user", "add", "anna"), ("send", "--as", "anna", "anna", "hi"), ("export",), ("prune",))
@@ -102,10 +104,22 @@ def test_an_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest
 
 def test_an_unavailable_store_is_reported_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(room, "of", lambda _path: Room(0, 10, 10, 10, read_only=False))
     assert errors.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
+    monkeypatch.setattr(room, "of", lambda _path: Room(10**9, 10**9, 0, 10, read_only=False))
+    assert "no free inodes" in errors.what_to_do(error, tmp_path)
     monkeypatch.setattr(errors, "is_read_only", lambda _path: True)
     assert errors.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
+
+
+def test_an_error_of_another_file_is_not_said_of_the_one_that_is_written(tmp_path: Path) -> None:
+    target, lock = tmp_path / "out" / "x.jsonl", tmp_path / "data" / "relay.lock"
+    said = str(cannot_write(target, OSError(errno.EROFS, "Read-only file system", str(lock))))
+    assert said.startswith(f"{lock} cannot be written")
+    hidden = target.parent / ".relay-export-abcdefgh" / "x.jsonl"
+    for named in (target, target.parent, hidden):
+        said = str(cannot_write(target, OSError(errno.EROFS, "Read-only file system", str(named))))
+        assert said == f"{target} cannot be written: its disk is read-only"
 
 
 # Somebody who may not.

@@ -3,8 +3,11 @@
 import logging
 import os
 import random
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.files import reserve
 from relay.store.files.reserve import Reserve
+from relay.store.files.room import START_NAMES
+from relay.store.sqlite.read_only import read
 from tests.support.command_line import run
 from tests.support.disk import history
 from tests.support.relay_process import RelayProcess, add_users
@@ -200,6 +205,64 @@ def test_the_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> 
     assert not kept.short
 
 
+def no_inode_left(place: Path, name: str = "file") -> list[Path]:
+    """Make empty files until the disk has no inode for another one."""
+    made: list[Path] = []
+    try:
+        while True:
+            path = place / f"{name}{len(made)}"
+            path.touch()
+            made.append(path)
+    except OSError:
+        return made
+
+
+@pytest.fixture
+def few_inodes(disk: Path) -> Path:
+    """The small disk, with room for 60 files."""
+    subprocess.run(["mount", "-o", f"remount,size={4 * SIZE},nr_inodes=60", str(disk)], check=True)
+    return disk
+
+
+async def test_a_relay_starts_on_a_disk_without_inodes_and_says_so(few_inodes: Path) -> None:
+    tokens = await add_users(few_inodes / "data", "User1", "User2")
+    async with relay_running(few_inodes / "data", environment=RESERVE) as relay:
+        with trio.fail_after(30):
+            while len(list(relay.data.glob("relay.reserve.*"))) < START_NAMES:
+                await trio.sleep(0.1)
+        await relay.stop()
+        no_inode_left(few_inodes)
+        assert (await _command(relay, "user", "list"))[0] == 0
+        assert (await _command(relay, "check"))[0] == 0
+        no_inode_left(few_inodes, "more")
+        await relay.start()
+        async with connect(relay.url, tokens["User1"]) as client:
+            await client.send("User2", "hello")
+        _, out, _ = await _command(relay, "doctor")
+        assert "more files can be made" in out
+        _, out, _ = await _command(relay, "status")
+        assert "files more (inodes)" in out
+
+
+async def test_a_store_without_reserved_names_says_that_inodes_are_lacking(few_inodes: Path) -> None:
+    await add_users(few_inodes / "data", "User1")
+    made = no_inode_left(few_inodes)
+    ran = await trio.to_thread.run_sync(lambda: run("user", "list", data=few_inodes / "data"))
+    assert ran.code == 1
+    assert "no free inodes" in ran.err
+    made.pop().unlink()
+    relay = RelayProcess(few_inodes / "data", RESERVE, ())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.start)
+        with trio.fail_after(60):
+            while not (few_inodes / "data.log").exists() or "no free inodes" not in relay.log:
+                await trio.sleep(0.05)
+        for path in made[:6]:
+            path.unlink()
+    await relay.stop()
+    assert "the relay starts as soon as there is room" in relay.log
+
+
 def test_a_reserve_that_does_not_fit_is_reported_short(disk: Path) -> None:
     fill(disk)
     kept = Reserve(disk, 1 << 20)
@@ -236,3 +299,47 @@ def test_a_reserve_on_a_read_only_disk_is_logged_once(disk: Path, caplog: pytest
 def test_commands_accepted_on_a_full_disk_add_no_messages() -> None:
     assert requests.New not in disk_room.ALWAYS
     assert requests.Edit not in disk_room.ALWAYS
+
+
+# A disk that is mounted read-only.
+
+
+async def test_a_closed_store_on_a_read_only_disk_can_be_saved(disk: Path, tmp_path: Path) -> None:
+    data, elsewhere = disk / "data", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    await add_users(data, "User1", "User2")
+    sent = partial(run, "send", "User2", "hello", "--as", "User1", data=data)
+    assert (await trio.to_thread.run_sync(sent)).code == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    before = sorted(data.iterdir())
+    for command in (
+        ["check"],
+        ["backup", str(elsewhere / "b.tar")],
+        ["export", str(elsewhere / "x.jsonl")],
+        ["export", "--files", str(elsewhere / "x.tar")],
+    ):
+        ran = await trio.to_thread.run_sync(partial(run, *command, data=data))
+        assert (ran.code, ran.err) == (0, ""), command
+    assert "hello" in (elsewhere / "x.jsonl").read_text()
+    assert sorted(data.iterdir()) == before
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["b.tar", "x.jsonl", "x.tar"]
+    restored = partial(run, "restore", str(elsewhere / "b.tar"), data=tmp_path / "new")
+    assert (await trio.to_thread.run_sync(restored)).code == 0
+
+
+def test_a_store_that_changes_on_a_read_only_disk_is_not_believed(disk: Path) -> None:
+    with closing(sqlite3.connect(disk / "relay.db")) as store:
+        store.executescript("PRAGMA journal_mode = WAL; CREATE TABLE one (it)")
+    other = disk.parent / "other"
+    other.mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(other)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(other)], check=True)
+        reading = read(other / "relay.db")
+        assert reading.__enter__().execute("SELECT count(*) FROM one").fetchone() == (0,)
+        with closing(sqlite3.connect(disk / "relay.db")) as store:
+            store.execute("CREATE TABLE two (it)")
+        with pytest.raises(sqlite3.OperationalError, match="another system wrote"):
+            reading.__exit__(None, None, None)
+    finally:
+        subprocess.run(["umount", "--lazy", str(other)], check=True)

@@ -22,6 +22,7 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
+from relay.store.sqlite.read_only import readable
 from relay.store.sqlite.views import TooBusy, Views
 
 ENTRIES_PER_READ = 10_000
@@ -96,9 +97,10 @@ async def _wrong_contents(data: Path) -> set[str]:
 @asynccontextmanager
 async def _views(path: Path) -> AsyncIterator[tuple[Views, database.Connection]]:
     empty.refuse_to_read(path)
-    async with database.connect(path, writing=False) as reading:
-        await database.recognise_current(reading)
-        yield Views(reading, path), reading
+    with readable(path) as address:
+        async with database.connect(path, writing=False, address=address) as reading:
+            await database.recognise_current(reading)
+            yield Views(reading, path), reading
 
 
 class _HistoryRemoved(Exception):

@@ -156,7 +156,7 @@ def back_up(
         ):
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
             added = set(_add_files(tar, data / FILES, set()))
-            _copy_store(data / STORE, copy, progress)
+            copy_store(data / STORE, copy, progress)
             verify(copy)
             added.update(_add_files(tar, data / FILES, added))
             secret = _add_tls(tar, data / TLS)
@@ -201,7 +201,18 @@ def _check_room(data: Path, place: Path) -> None:
         )
 
 
-def _copy_store(source: Path, target: Path, progress: Progress) -> None:
+def copy_store(source: Path, target: Path, progress: Progress = lambda _done, _all: None) -> None:
+    """Copy a store while a relay may write to it, at the pace of background work.
+
+    Args:
+        source: the store's file.
+        target: the file to write; it must not exist.
+        progress: called with the pages copied.
+
+    Raises:
+        NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged.
+        OSError: the target cannot be written.
+    """
     with ExitStack() as steps:
         # Closed last, since that releases SQLite's locks on the copy.
         written = steps.enter_context(target.open("ab"))

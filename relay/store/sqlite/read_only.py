@@ -1,6 +1,8 @@
 """Reading a store that may be closed, without changing it and without leaving files beside it.
 
-Touches one store, which a relay may have open.
+SQLite makes a write-ahead log and its index to read. Where it cannot, since the disk is mounted read-only, a store that
+was closed is read as it is; where the disk has no free inode, it gets those that are reserved for a start. Touches one
+store, which a relay may have open.
 """
 
 import sqlite3
@@ -9,7 +11,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from relay.store.files import room
 from relay.store.files.place import log_of
+from relay.store.files.reserve import Reserve
 
 
 @contextmanager
@@ -22,15 +26,63 @@ def read(store: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
+    with readable(store) as address, closing(sqlite3.connect(address, uri=True)) as connection:
+        yield connection
+
+
+@contextmanager
+def readable(store: Path) -> Iterator[str]:
+    """Have what SQLite needs to read a store, and leave nothing beside it; yield the URI to open it by.
+
+    Raises:
+        sqlite3.Error: it changed on a read-only disk, so that what was read may be wrong.
+    """
+    if _is_frozen(store):
+        before = _stamp(store)
+        yield f"{_address(store, 'ro')}&immutable=1"
+        if not _is_frozen(store) or _stamp(store) != before:
+            raise sqlite3.OperationalError("another system wrote to the store while it was read")
+        return
+    reserve = _spend_names(store)
     try:
-        with closing(_connect(store, "ro")) as connection:
-            yield connection
+        yield _address(store, "ro")
     finally:
         _remove_empty_log(store)
+        if reserve is not None:
+            with suppress(OSError):
+                reserve.keep_names()
+
+
+def _is_frozen(store: Path) -> bool:
+    """Tell whether a store is closed, and on a disk that is mounted read-only: nothing here can open it for writing."""
+    try:
+        log = log_of(store)
+        return room.of(log.parent).read_only and not (log.exists() and log.stat().st_size)
+    except OSError:
+        return False
+
+
+def _stamp(store: Path) -> tuple[int, int, int]:
+    found = store.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _spend_names(store: Path) -> Reserve | None:
+    """Give up the inodes that are reserved for a start where SQLite needs them; tell which reserve, if any."""
+    with suppress(OSError):
+        if not log_of(store).exists():
+            reserve = Reserve(store.parent, 1)
+            reserve.spend_names()
+            return reserve if reserve.names_spent else None
+    return None
+
+
+def _address(store: Path, mode: str) -> str:
+    return f"file:{quote(bytes(store))}?mode={mode}"
 
 
 def _connect(store: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(bytes(store))}?mode={mode}", uri=True)
+    return sqlite3.connect(_address(store, mode), uri=True)
 
 
 def _remove_empty_log(store: Path) -> None:
