@@ -66,6 +66,11 @@ def urls(listeners: Sequence[socket.socket], *, secure: bool) -> list[str]:
     return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/ws" for host, port in places]
 
 
-def local_url(url: str) -> str:
-    """Make the URL by which this machine itself reaches a listener on all addresses."""
-    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+def local_url(listener: socket.socket, *, secure: bool) -> str:
+    """Make the URL by which this machine itself reaches a listener, also one on all addresses.
+
+    One for IPv6 and IPv4 is reached by IPv4: `[::]` can be listened on where the system has IPv6 switched off.
+    """
+    (url,) = urls([listener], secure=secure)
+    both = listener.family == socket.AF_INET6 and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:" if both else "//[::1]:")

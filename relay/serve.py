@@ -142,9 +142,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
             nursery.start_soon(OutgoingHooks(relay).run)
-            relay.admin.runtime.url = local_url(urls(listeners, secure=settings.tls.on)[0])
+            relay.admin.runtime.url = local_url(listeners[0], secure=settings.tls.on)
             relay.admin.runtime.listening = [urlsplit(url).netloc for url in urls(listeners, secure=False)]
-            relay.admin.runtime.plain_url = local_url(urls(listeners, secure=False)[0])
+            relay.admin.runtime.plain_url = local_url(listeners[0], secure=False)
             # A function, because addresses change: at boot the relay starts before the network is up.
             relay.service.signing_in.address = partial(
                 browser_address,

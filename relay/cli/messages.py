@@ -165,29 +165,29 @@ def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
             _print(event, json=json)
 
     while True:
-        refused = _hear(token, last, show)
-        if refused is None:
+        failed = _hear(token, last, show)
+        if failed is None:
             said = ""
         else:
-            if refused.reason != said:
-                say(f"relay: cannot connect yet: {refused.reason}", error=True)
-            said = refused.reason
-            time.sleep(refused.wait_seconds)
+            if failed.reason != said:
+                say(f"relay: cannot connect yet: {failed.reason}", error=True)
+            said = failed.reason
+            time.sleep(failed.wait_seconds)
         token = _wait(data, request)
 
 
-class _ConnectionRefused(NamedTuple):
-    """The relay's answer to a connection that it does not let in now."""
+class _NotConnected(NamedTuple):
+    """Why there is no connection now."""
 
     reason: str
     wait_seconds: float
 
 
-def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _ConnectionRefused | None:
+def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _NotConnected | None:
     """Show events until the connection is lost.
 
     Returns:
-        Why there was no connection, where the relay refused one for now.
+        Why there was no connection, or why it broke; None where the relay closed it.
 
     Raises:
         Failure: the user may not sign in any more.
@@ -206,22 +206,32 @@ def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any]
     except (SignedOut, CannotConnect) as error:
         raise Failure(str(error)) from None
     except CONNECTION_ERRORS as error:
-        return _refusal(error)
+        return _not_connected(token.url, error)
     return None
 
 
-def _refusal(error: BaseException) -> _ConnectionRefused | None:
-    """Read the relay's answer to a handshake; None where the connection ended in another way."""
+def _not_connected(url: str, error: BaseException) -> _NotConnected:
+    """Say why there is no connection: what the relay answers to a handshake, or what the system says."""
+    from trio import TooSlowError
     from trio_websocket import ConnectionRejected
 
     if not isinstance(error, ConnectionRejected):
-        return None
+        why = "no answer in time" if isinstance(error, TooSlowError) else _first_cause(error)
+        return _NotConnected(f"{url} cannot be reached: {why}", 0.0)
     try:
         reason = str(msgspec.json.decode(error.body or b"")["error"]["message"])
     except (msgspec.DecodeError, TypeError, LookupError):
         reason = f"HTTP {error.status_code}"
     header = next((value for name, value in error.headers if name.lower() == b"retry-after"), b"")
-    return _ConnectionRefused(reason, min(float(header), LONGEST_WAIT_SECONDS) if header.isdigit() else 0.0)
+    return _NotConnected(reason, min(float(header), LONGEST_WAIT_SECONDS) if header.isdigit() else 0.0)
+
+
+def _first_cause(error: BaseException) -> str:
+    """Name the cause of an error. An address is tried in several ways, of which trio raises a group."""
+    cause = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
 
 
 def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
