@@ -6,6 +6,7 @@ Sockets are wrapped into transports here; nothing above sees one.
 import errno
 import logging
 import socket
+import sqlite3
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.net.http.connection import HEAD_SECONDS
+from relay.net.http.response import HttpError, error_response
 from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
 from relay.net.sockets.epoll import Readiness
@@ -29,6 +31,7 @@ from relay.net.websocket.close_codes import SERVICE_RESTART
 from relay.net.websocket.handshake import WebSocketUpgrade
 from relay.net.websocket.keepalive import OVERSLEPT_SECONDS, Keepalive
 from relay.net.websocket.session import BROKEN, Session
+from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,13 @@ STOP_SECONDS = 5.0
 ANSWER_SECONDS = 1.0
 """How long accepted connections may still make a request and be answered when the relay stops."""
 RESTART_REASON = "the relay restarts"
+UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+"""The head of the response to a handshake that cannot be finished now."""
+UNREADABLE_LOG_SECONDS = 10.0
+"""Seconds between two log records of connections that are refused since the store cannot be read."""
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -88,6 +98,7 @@ class Server:
     def __init__(self, relay: Relay, certificates: Certificates | None = None) -> None:
         self.relay = relay
         self._certificates = certificates
+        self._unreadable_at = float("-inf")
         self._limits = relay.settings.limits
         self.readiness = Readiness()
         self.keepalive = Keepalive()
@@ -347,14 +358,28 @@ class Server:
                 self._sessions_ended.set()
 
     async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
-        """Finish the handshake; return the event after which the replay starts, None where the relay stops."""
-        position = await self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
+        """Finish the handshake; return the event after which the replay starts, None where there is no WebSocket."""
+        starting = self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
+        try:
+            position = await starting
+        except sqlite3.Error as error:
+            self._log_unreadable(error)
+            await _send(transport, _unavailable())
+            transport.end()
+            return None
         await _send(transport, upgrade.response)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVICE_RESTART, RESTART_REASON))
             transport.end()
             return None
         return position
+
+    def _log_unreadable(self, error: sqlite3.Error) -> None:
+        """Log that the store cannot be read, once for the many who connect again meanwhile."""
+        now = trio.current_time()
+        if now - self._unreadable_at >= UNREADABLE_LOG_SECONDS:
+            self._unreadable_at = now
+            logger.error("connections are refused for now: the store cannot be read: %s", error)
 
     async def _announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
@@ -373,6 +398,13 @@ class Server:
 def _peer(address: Any) -> str:
     """Return the address of a new connection, in the form of `transport.peer_of`."""
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
+
+
+def _unavailable() -> bytes:
+    """Make the response to a handshake that cannot be finished now."""
+    body = error_response(HttpError.of(RelayError.unavailable())).body
+    assert isinstance(body, bytes)
+    return UNAVAILABLE % len(body) + body
 
 
 async def _send(transport: Transport, data: bytes) -> None:

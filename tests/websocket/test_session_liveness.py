@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from relay.core.delivery.typing import REPEAT_SECONDS
 from relay.protocol import control
+from relay.store.sqlite.database import TooLong
 from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, Closed, House, Refused, go_by, house
 
@@ -290,6 +291,23 @@ async def test_a_device_that_is_revoked_during_its_handshake_is_refused(
         await coming.wait()
         await relay.relay.admin.handle("device.revoke", control.RevokeDevice(device_id=2))
         let_in.set()
+
+
+async def test_a_connection_whose_position_cannot_be_read_is_told_to_come_again(
+    relay: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def too_long(*_who: Any) -> int:
+        raise TooLong("the statement took too long")
+
+    with monkeypatch.context() as frozen:
+        frozen.setattr(relay.relay.service.acknowledgements, "start_position", too_long)
+        for _ in range(3):
+            with pytest.raises(Refused, match="503"):
+                await relay.open("User2")
+    (record,) = caplog.records
+    assert "the store cannot be read: the statement took too long" in record.getMessage()
+    assert not record.exc_info
+    await relay.open("User2")
 
 
 # How much one may ask.
