@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, invoked, logs, standard
+from relay import __version__, invoked, logs, standard, thread_limit
 from relay.core.relay import Relay, open_relay
 from relay.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net import control_socket as control
@@ -117,6 +117,8 @@ def _unwrapped(error: BaseException) -> BaseException:
 
 
 def _what_to_do(error: BaseException, data: Path) -> str:
+    if thread_limit.lacks_threads(error):
+        return f"the relay cannot start: {thread_limit.WHAT_HELPS}"
     if isinstance(error, FAULTS):
         return what_to_do(error, data)
     return about_file(error, data) if isinstance(error, OSError) else str(error)

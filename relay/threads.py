@@ -5,40 +5,20 @@ for, one for the relay's own work on its disk, and a pool of name look-ups (`net
 other people's name servers hold. Passwords have one as well (`core/auth/passwords.py`).
 """
 
-import errno
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import trio
+
+from relay.thread_limit import NoThreads, lacks_threads
+
+__all__ = ["NoThreads", "clean_up", "lacks_threads", "run", "run_own"]
 
 T = TypeVar("T")
 
 OWN_THREADS = 4
 """Threads for the relay's own work on its disk. Few: it is the reserve, the write-ahead log and a certificate."""
 _OWN: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads of the relay's own work")
-
-
-class NoThreads(OSError):
-    """The system has no thread left."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.EAGAIN, WHAT_HELPS)
-
-
-WHAT_HELPS = (
-    "there are no threads left (EAGAIN): raise the limit of processes, TasksMax= of the service, the pids limit of"
-    " the container or `ulimit -u`, and try again"
-)
-
-
-def lacks_threads(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, says that no thread could be started."""
-    while error is not None:
-        # CPython has no class for it.
-        if isinstance(error, NoThreads) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
-            return True
-        error = error.__cause__
-    return False
 
 
 async def run(work: Callable[..., T], *arguments: Any, limiter: trio.CapacityLimiter | None = None) -> T:

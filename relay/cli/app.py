@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from relay import thread_limit
 from relay.cli import stdio
 from relay.cli.hints import note_data
 from relay.cli.output import Failure, say
@@ -117,7 +118,7 @@ def run() -> None:
         # The reader of a pipe has closed it.
         sys.exit(1)
     except OSError as error:
-        _fail(about_file(error))
+        _fail(thread_limit.WHAT_HELPS if thread_limit.lacks_threads(error) else about_file(error))
     except (NoDirectory, WrongSettings) as error:
         _fail(str(error))
 

@@ -18,6 +18,7 @@ from relay.listeners import CannotServe, open_listeners
 from relay.serve import _what_to_do
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
+from relay.thread_limit import NoThreads
 from tests.support.command_line import Ran, done, running
 
 
@@ -109,6 +110,7 @@ def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None
         (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): put a backup in its place"),
         (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
         (CannotServe("something else"), "something else"),
+        (NoThreads(), "the relay cannot start: there are no threads left"),
     ],
 )
 def test_an_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -158,7 +159,7 @@ def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_t
 
 def test_uploads_leave_the_last_inodes_of_a_disk_to_the_relay() -> None:
     state = State()
-    state.users[1] = User(key=UserKey(1), id="User1")
+    state.add_user(User(key=UserKey(1), id="user1", name=""))
     left = KEPT_NAMES
     counted = quota.Quota(state, FilesSection(free_bytes=0), lambda: room_of(2**40, left))
     with counted.upload(1, 10):
@@ -214,10 +215,34 @@ async def test_an_upload_is_a_request_like_any_other(tmp_path: Path) -> None:
     assert int(refused.headers["retry-after"]) > 0
 
 
+async def test_an_upload_without_a_thread_is_refused_for_now_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, left = trio.to_thread.run_sync, 1
+
+    async def none_left(work: Any, *arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        return await real(work, *arguments, **options)
+
+    async with http_relay(tmp_path, limited()) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr(trio.to_thread, "run_sync", none_left)
+        refused = await try_upload(relay, token, bytes(10_000))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        assert on_disk(relay) == []
+        monkeypatch.undo()
+        assert (await try_upload(relay, token, b"x")).status_code == 200
+    assert "there are no threads left" in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with http_relay(tmp_path, limited(free_bytes=1_000_000)) as relay:
         token = await relay.user("anna")
-        monkeypatch.setattr(relay.relay.files._quota, "_free", lambda: 1_050_000)
+        monkeypatch.setattr(relay.relay.files._quota, "_room", lambda: room_of(1_050_000))
         fits = await try_upload(relay, token, bytes(50_000))
         over = await try_upload(relay, token, bytes(50_001))
     assert (fits.status_code, over.status_code) == (200, 507)

@@ -13,7 +13,7 @@ from typing import Any
 import outcome
 import trio
 
-from relay.threads import NoThreads, lacks_threads
+from relay.thread_limit import NoThreads, lacks_threads
 
 LOOKUPS = 8
 """Threads for names that were answered the last time, or are new."""

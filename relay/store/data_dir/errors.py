@@ -5,7 +5,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from relay import threads
+from relay import thread_limit
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use
@@ -85,8 +85,8 @@ def what_helps(error: Exception, data: Path) -> str:
     """
     if descriptors.exhausted(error):
         return descriptors.what_helps()
-    if threads.lacks_threads(error):
-        return threads.WHAT_HELPS
+    if thread_limit.lacks_threads(error):
+        return thread_limit.WHAT_HELPS
     try:
         if is_read_only(data):
             return "mount its disk for writing"

@@ -280,11 +280,19 @@ async def connect(
         cache: KiB of the file that it may keep in memory.
         seconds: after how many a reading statement is stopped.
         address: the URI of the file, where it is opened in another way (`read_only.readable`).
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+        NoThreads: the system has no thread for it.
     """
     bridge = Bridge()
-    raw = await bridge.run(
-        aiosqlite.connect(address or path, uri=address is not None, isolation_level=None, cached_statements=256)
-    )
+    name, uri = (path, False) if address is None else (address, True)
+    try:
+        raw = await bridge.run(aiosqlite.connect(name, uri=uri, isolation_level=None, cached_statements=256))
+    except RuntimeError as error:
+        if threads.lacks_threads(error):
+            raise threads.NoThreads from None
+        raise
     try:
         # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))

@@ -1,0 +1,25 @@
+"""Whether the system has no thread left, and how to say so. Imports nothing that a command need not load."""
+
+import errno
+
+WHAT_HELPS = (
+    "there are no threads left (EAGAIN): raise the limit of processes, TasksMax= of the service, the pids limit of"
+    " the container or `ulimit -u`, and try again"
+)
+
+
+class NoThreads(OSError):
+    """The system has no thread left."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, WHAT_HELPS)
+
+
+def lacks_threads(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, says that no thread could be started."""
+    while error is not None:
+        # CPython has no class for it.
+        if isinstance(error, NoThreads) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
+            return True
+        error = error.__cause__
+    return False
