@@ -28,7 +28,7 @@ from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
-from relay.protocol.errors import RelayError
+from relay.protocol.errors import Error, RelayError
 from relay.store.files.disk_full import is_full
 
 logger = logging.getLogger(__name__)
@@ -142,9 +142,14 @@ async def answer(
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
             error = _no_room(admin) if name == "import.file" else _full(admin)
-        return codec.refusal(request_id, clock(), error.error)
+        return codec.refusal(request_id, clock(), _sendable(error))
     except sqlite3.Error as error:
-        return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
+        return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error)))
+
+
+def _sendable(error: RelayError) -> Error:
+    """Return what is sent of an error, whose message may name a path that is no UTF-8."""
+    return msgspec.structs.replace(error.error, message=codec.printable(error.error.message))
 
 
 def _full(admin: Admin) -> RelayError:

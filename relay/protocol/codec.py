@@ -75,6 +75,11 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     return RelayError.bad_field(path or "frame", text)
 
 
+def printable(text: str) -> str:
+    """Replace the bytes of a path that are no UTF-8 by their numbers in hexadecimal, so that it can be sent."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def replace_lone_surrogates(frame: bytes) -> bytes:
     """Replace each lone surrogate by U+FFFD. JavaScript sends them when it cuts a text, and JSON allows them.
 

@@ -279,6 +279,13 @@ def test_tail_as_a_user_says_why_it_cannot_connect_and_waits(tmp_path: Path) -> 
         assert waiting.communicate(timeout=10)[1] == ""
 
 
+def test_a_data_directory_whose_name_is_no_utf8_is_named_by_the_numbers_of_its_bytes(tmp_path: Path) -> None:
+    data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    with running(data) as relay:
+        assert done("status", "--json", data=relay.data).json["data"].endswith("/caf\\xe9")
+        done("backup", str(tmp_path / "b.tar"), data=relay.data)
+
+
 def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_path: Path) -> None:
     assert "Start the relay with --tls" in done("tls", "init", data=tmp_path / "data").out
     with running(tmp_path / "data", "--tls") as relay:

@@ -14,7 +14,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.statistics import Statistics, memory_bytes
 from relay.core.model.state import State
-from relay.protocol import control
+from relay.protocol import codec, control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
 from relay.store.files.room import UNCOUNTED
@@ -80,7 +80,7 @@ class StatusReport:
         return control.Status(
             version=__version__,
             pid=os.getpid(),
-            data=str(statistics.data),
+            data=codec.printable(str(statistics.data)),
             url=self._runtime.url,
             listening=self._runtime.listening,
             public_url=settings.settings.http.public_url if settings else "",
