@@ -34,7 +34,7 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
     told = [views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
-    assert [event.chat_id for event in told if isinstance(event, events.New)] == ["User2", "User1"]
+    assert [event.chat_id for event in told if isinstance(event, events.NewEvent)] == ["User2", "User1"]
 
 
 def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:

@@ -68,7 +68,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
     if entry.kind == kinds.NEW:
         sender = state.users[entry.actor]
         gone = entry.deleted
-        return "new", events.New(
+        return "new", events.NewEvent(
             chat_id=chat_id,
             sender=sender.id,
             sender_name=sender.name,
@@ -82,7 +82,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
         )
     if entry.kind == kinds.EDIT:
-        return "edit", events.Edit(
+        return "edit", events.EditEvent(
             chat_id=chat_id,
             message_id=entry.message_id,
             original_message_id=entry.subject_id,
@@ -92,7 +92,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             timestamp=entry.at,
         )
     if entry.kind == kinds.DELETE:
-        return "delete", events.Delete(
+        return "delete", events.DeleteEvent(
             chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.subject_id
         )
     reader = state.users[entry.actor].id
