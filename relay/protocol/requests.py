@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
-from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
+from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -213,14 +213,14 @@ REQUESTS: dict[str, RequestType] = {
     "dlvrd": RequestType(Mark, Marked),
     "read": RequestType(Mark, Marked),
     "messages": RequestType(Messages, list[Message]),
-    "chat": RequestType(OneChat, Chat),
+    "chat": RequestType(OneChat, ChatDetails),
     "chats": RequestType(ChatsRequest, list[ChatListItem]),
     "users": RequestType(UsersRequest, list[Profile]),
     "search": RequestType(Search, list[Message]),
-    "createChat": RequestType(CreateChat, Chat),
-    "updateChat": RequestType(UpdateChat, Chat),
-    "addParticipants": RequestType(Participants, Chat),
-    "removeParticipants": RequestType(Participants, Chat),
+    "createChat": RequestType(CreateChat, ChatDetails),
+    "updateChat": RequestType(UpdateChat, ChatDetails),
+    "addParticipants": RequestType(Participants, ChatDetails),
+    "removeParticipants": RequestType(Participants, ChatDetails),
     "leaveChat": RequestType(ChatRequest, Nothing),
     "deleteChat": RequestType(ChatRequest, Nothing),
     "profile": RequestType(ProfileRequest, Profile),

@@ -295,7 +295,7 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         anna, ben = await relay.user("anna"), await relay.user("ben")
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
-            group: objects.Chat = await socket.request(
+            group: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(

@@ -131,7 +131,7 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path: Path) 
         boss = await relay.user("boss", admin=True)
         await relay.user("anna", name="Anna Berg")
         async with relay.socket(boss) as socket:
-            crew: objects.Chat = await socket.request(
+            crew: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
             )
             known: requests.Invitation = await socket.request(
@@ -172,7 +172,7 @@ async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
         async with relay.socket(anna) as owner, relay.socket(boss) as socket:
-            crew: objects.Chat = await owner.request(
+            crew: objects.ChatDetails = await owner.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
             )
             await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))

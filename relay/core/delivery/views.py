@@ -286,7 +286,7 @@ def list_item(
     )
 
 
-def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.Chat:
+def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.ChatDetails:
     """Show one chat in full, as a member sees it; `first_missed` is the client id of the first unread message."""
     name, photo_url = _title(state, chat, user)
     if chat.id is None:
@@ -299,7 +299,7 @@ def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence
             participants=[profile(state.users[key], presence.last(key)) for key in members],
             created_at=chat.created_at,
         )
-    return objects.Chat(
+    return objects.ChatDetails(
         chat_id=state.chat_id(chat, user),
         type=chat.type,
         name=name,

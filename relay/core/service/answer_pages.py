@@ -62,7 +62,7 @@ class PageMaker:
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
-def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
+def chat(whole: objects.ChatDetails, after: str | None = None) -> Page | objects.ChatDetails:
     """Give a chat with as many of its participants as there is room for.
 
     Args:
