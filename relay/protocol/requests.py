@@ -68,7 +68,7 @@ class ChatRequest(Wire, frozen=True, kw_only=True):
     chat_id: Id
 
 
-class OneChat(Wire, frozen=True, kw_only=True):
+class ChatDetailsRequest(Wire, frozen=True, kw_only=True):
     """Get one chat. `after` is the `next` of a response that did not have all participants."""
 
     chat_id: Id
@@ -213,7 +213,7 @@ REQUESTS: dict[str, RequestType] = {
     "dlvrd": RequestType(Mark, Marked),
     "read": RequestType(Mark, Marked),
     "messages": RequestType(Messages, list[Message]),
-    "chat": RequestType(OneChat, ChatDetails),
+    "chat": RequestType(ChatDetailsRequest, ChatDetails),
     "chats": RequestType(ChatsRequest, list[ChatListItem]),
     "users": RequestType(UsersRequest, list[Profile]),
     "search": RequestType(Search, list[Message]),
