@@ -171,7 +171,7 @@ class PasswordChanged(Wire, frozen=True, kw_only=True, omit_defaults=False):
     signed_out: int
 
 
-class Invite(Wire, frozen=True, kw_only=True):
+class InviteRequest(Wire, frozen=True, kw_only=True):
     """Make an invite, for a new user unless `user_id` is given. For admins."""
 
     name: Name | None = None
@@ -226,7 +226,7 @@ REQUESTS: dict[str, RequestType] = {
     "profile": RequestType(ProfileRequest, Profile),
     "devices": RequestType(Nothing, list[DeviceItem]),
     "revokeDevice": RequestType(RevokeDevice, Nothing),
-    "invite": RequestType(Invite, Invitation),
+    "invite": RequestType(InviteRequest, Invitation),
     "password": RequestType(Password, PasswordChanged),
 }
 """The types of every request, by `payloadType`."""

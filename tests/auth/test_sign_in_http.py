@@ -105,7 +105,7 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path
         token = await relay.user("boss", admin=True)
         async with relay.socket(token) as socket:
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.Invite(name="Zoë Ødegård", chat_id="boss")
+                "invite", requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
             )
             assert len(relay.relay.state.users) == 1
         async with relay.browser() as browser:
@@ -122,7 +122,7 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path
 async def test_only_admins_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
         with pytest.raises(RelayError, match="admins") as refused:
-            await socket.request("invite", requests.Invite(name="Ben"))
+            await socket.request("invite", requests.InviteRequest(name="Ben"))
     assert refused.value.error.code == "forbidden"
 
 
@@ -135,9 +135,9 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path: Path) 
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
             )
             known: requests.Invitation = await socket.request(
-                "invite", requests.Invite(user_id="anna", chat_id=crew.chat_id)
+                "invite", requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
             )
-            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
+            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
         anna = (await browser.post("/session", json={"invite": known.code})).json()
         ben = (await browser.post("/session", json={"invite": unknown.code})).json()
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
@@ -159,8 +159,8 @@ async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: cont
         boss = await relay.user("boss", admin=True)
         await relay.user("anna")
         async with relay.socket(boss) as socket:
-            known: requests.Invitation = await socket.request("invite", requests.Invite(user_id="anna"))
-            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
+            known: requests.Invitation = await socket.request("invite", requests.InviteRequest(user_id="anna"))
+            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
         await relay.ask("user.change", change)
         answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
@@ -177,7 +177,7 @@ async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path
             )
             await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.Invite(name="Ben", chat_id=crew.chat_id)
+                "invite", requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
             )
             await owner.request(
                 "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])

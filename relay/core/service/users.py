@@ -118,7 +118,7 @@ async def password(service: Service, subscriber: Subscriber, request: requests.P
     reply(requests.PasswordChanged(signed_out=signed_out))
 
 
-async def invite(service: Service, subscriber: Subscriber, request: requests.Invite, reply: Reply) -> None:
+async def invite(service: Service, subscriber: Subscriber, request: requests.InviteRequest, reply: Reply) -> None:
     """Make an invite."""
     reply(
         await service.signing_in.invite(
