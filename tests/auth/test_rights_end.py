@@ -219,7 +219,7 @@ async def test_an_invite_opens_no_group_whose_maker_was_taken_out_of_it(tmp_path
 async def test_an_invite_for_somebody_who_is_disabled_lets_nobody_in(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         ask = made.relay.admin.handle
-        invite = await ask("invite", control.Invite(user_id="anna"))
+        invite = await ask("invite", control.AddInvite(user_id="anna"))
         await ask("user.change", control.ChangeUser(id="anna", disabled=True))
         assert not await _enters(made, invite.code)  # type: ignore[attr-defined]
 

@@ -120,7 +120,7 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
             if way == "password":
                 await signing_in.by_password("anna", "correct horse battery", "cron", "10.0.0.5")
             elif way == "invite":
-                invite = await ask("invite", control.Invite(user_id="anna"))
+                invite = await ask("invite", control.AddInvite(user_id="anna"))
                 assert isinstance(invite, Invitation)
                 await signing_in.by_invite(invite.code, "cron", "10.0.0.5")
             else:

@@ -42,7 +42,7 @@ class HttpRelay:
 
     async def invite(self, user_id: str, **what: Any) -> str:
         """Make an invite, and give its code."""
-        return str((await self.ask("invite", control.Invite(user_id=user_id, **what))).code)
+        return str((await self.ask("invite", control.AddInvite(user_id=user_id, **what))).code)
 
     def socket(self, token: str) -> AbstractAsyncContextManager[Client]:
         """Connect a client of the WebSocket."""

@@ -5,10 +5,10 @@ The command line sends these requests; each is one thing that an admin does (ARC
 
 from relay.protocol.control.accounts import (
     AddDevice,
+    AddInvite,
     AddUser,
     ChangeUser,
     DeviceInfo,
-    Invite,
     InviteInfo,
     InviteRevocation,
     ListDevices,
@@ -87,7 +87,7 @@ __all__ = [
     "FileImportResult",
     "HookInfo",
     "ImportResult",
-    "Invite",
+    "AddInvite",
     "InviteInfo",
     "InviteRevocation",
     "ListDevices",

@@ -99,7 +99,7 @@ class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
     count: int
 
 
-class Invite(Wire, frozen=True, kw_only=True):
+class AddInvite(Wire, frozen=True, kw_only=True):
     """`relay invite add`; with `new` a user who does not exist is created."""
 
     user_id: NewId

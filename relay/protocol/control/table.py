@@ -4,10 +4,10 @@ from typing import Any
 
 from relay.protocol.control.accounts import (
     AddDevice,
+    AddInvite,
     AddUser,
     ChangeUser,
     DeviceInfo,
-    Invite,
     InviteInfo,
     InviteRevocation,
     ListDevices,
@@ -84,7 +84,7 @@ CONTROL: dict[str, RequestType] = {
     "watch": RequestType(Watch, Empty),
     "audit.list": RequestType(Audit, list[EntryInfo]),
     "lend": RequestType(TemporaryTokenRequest, TemporaryToken),
-    "invite": RequestType(Invite, Invitation),
+    "invite": RequestType(AddInvite, Invitation),
     "invite.list": RequestType(Empty, list[InviteInfo]),
     "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
     "user.password": RequestType(SetPassword, Revoked),
