@@ -151,7 +151,7 @@ class Marked(Wire, frozen=True, kw_only=True):
     missed: int | None = None
 
 
-class RevokeDevice(Wire, frozen=True, kw_only=True):
+class RevokeDeviceRequest(Wire, frozen=True, kw_only=True):
     """Revoke one of one's own devices."""
 
     device_id: int
@@ -225,7 +225,7 @@ REQUESTS: dict[str, RequestType] = {
     "deleteChat": RequestType(ChatRequest, Nothing),
     "profile": RequestType(ProfileRequest, Profile),
     "devices": RequestType(Nothing, list[DeviceItem]),
-    "revokeDevice": RequestType(RevokeDevice, Nothing),
+    "revokeDevice": RequestType(RevokeDeviceRequest, Nothing),
     "invite": RequestType(InviteRequest, Invitation),
     "password": RequestType(Password, PasswordChanged),
 }

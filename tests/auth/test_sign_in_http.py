@@ -306,8 +306,8 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
             phone = devices["Test · here"].device_id
             async with relay.socket(token) as stranger:
                 with pytest.raises(Exception, match="no device"):
-                    await stranger.request("revokeDevice", requests.RevokeDevice(device_id=phone))
-            await socket.request("revokeDevice", requests.RevokeDevice(device_id=phone))
+                    await stranger.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
+            await socket.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
             assert await close_code(raw) == 4401
             left: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
         gone = await browser.get("/session")

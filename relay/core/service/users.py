@@ -96,7 +96,9 @@ async def devices(service: Service, subscriber: Subscriber, _request: requests.N
     )
 
 
-def revoke_device(service: Service, subscriber: Subscriber, request: requests.RevokeDevice, reply: Reply) -> None:
+def revoke_device(
+    service: Service, subscriber: Subscriber, request: requests.RevokeDeviceRequest, reply: Reply
+) -> None:
     """Sign one of the user's devices out."""
 
     def answer(decided: object) -> None:
