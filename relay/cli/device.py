@@ -26,7 +26,7 @@ def add(
 
     Example: relay device add alarm --label "door sensor"
     """
-    token = ask(data_directory(data), "device.add", control.AddDevice(user_id=user_id, label=label))
+    token = ask(data_directory(data), "device.add", control.AddDeviceRequest(user_id=user_id, label=label))
     if json:
         as_json({"deviceId": token.device_id, "token": token.token})
     else:

@@ -250,7 +250,7 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
         added = False
     try:
         if device:
-            token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
+            token = await ask_one("device.add", control.AddDeviceRequest(user_id=user_id, label="imported"))
             return added, token.token, ""
         if not added:
             await ask_one("user.show", control.OneUser(id=user_id))

@@ -289,7 +289,7 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         token = await relay.user("other")
-        own = (await relay.ask("device.add", control.AddDevice(user_id="anna", label="bot"))).token
+        own = (await relay.ask("device.add", control.AddDeviceRequest(user_id="anna", label="bot"))).token
         cookie = ("Cookie", f"relay_session={browser.cookies['relay_session']}")
         async with (
             relay.socket(own) as socket,

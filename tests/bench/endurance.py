@@ -57,7 +57,7 @@ async def prepare(data: Path, *users: str, messages: int = 0, text: Callable[[in
     async with open_relay(data) as relay:
         for user in users:
             await relay.admin.handle("user.add", control.AddUser(id=user))
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for start in range(0, messages, BATCH):

@@ -96,7 +96,7 @@ async def _begin(data: Path) -> dict[str, str]:
         for user in ("a", "b", "c", *others):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for user in ("a", "b", "c", *(f"c{number}" for number in range(LOGINS))):
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user[:1]))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user[:1]))
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for other in others:

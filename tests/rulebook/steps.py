@@ -221,7 +221,7 @@ class Playing(World):
         device = self.devices[name]
         if device.token:
             return None
-        got = await self._by_machine("device.add", control.AddDevice(user_id=device.user))
+        got = await self._by_machine("device.add", control.AddDeviceRequest(user_id=device.user))
         if isinstance(got, str):
             return got, "not_found" if device.user in self.model.removed else "forbidden"
         device.renew(got.token, got.device_id)

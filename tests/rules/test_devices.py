@@ -94,14 +94,14 @@ async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="anna"))
         for n in range(MOST_DEVICES):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label=str(n)))
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=str(n)))
         devices = list(relay.state.devices.values())
         for device in devices:
             if device.label != "7":
                 relay.log.keep_cursor(device.key, relay.state.seq, relay.state.at + 1_000)
         await relay.admin.handle("chat.create", control.MakeChat(name="ops", owner="anna"))
     async with open_relay(tmp_path) as relay:
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="new"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="new"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["7"]
 
 
@@ -115,7 +115,7 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
         await signing_in.set_password("anna", "correct horse battery")
         phone = await opened.open("anna")
         for _ in range(MOST_DEVICES):
-            await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+            await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         for _ in range(2):
             if way == "password":
                 await signing_in.by_password("anna", "correct horse battery", "cron", "10.0.0.5")
@@ -124,7 +124,7 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
                 assert isinstance(invite, Invitation)
                 await signing_in.by_invite(invite.code, "cron", "10.0.0.5")
             else:
-                await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+                await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert await phone.request("profile"), "it is still signed in"
         revoked = [device.label for device in relay.state.devices.values() if device.revoked_at]
         assert revoked == ["cron"] * 3
@@ -137,9 +137,9 @@ async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(
         relay = opened.relay
         phone = await opened.open("anna")
         for _ in range(MOST_DEVICES - 1):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         monkeypatch.setattr(relay.service.acknowledgements, "_clock", lambda: T0 + 60_000)
         await phone.close()
         await trio.sleep(0.05)
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["cron"]

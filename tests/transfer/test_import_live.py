@@ -23,7 +23,7 @@ async def dialog(data: Path, *, signed_in: bool = True) -> AsyncIterator[Relay]:
         for user in ("anna", "ben"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
             if signed_in:
-                await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
         chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN)
         await send(relay, "import.chat", chat)
         yield relay

@@ -83,7 +83,7 @@ class UserAdmin:
 
     # Devices.
 
-    async def add_device(self, request: control.AddDevice) -> control.Token:
+    async def add_device(self, request: control.AddDeviceRequest) -> control.Token:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()

@@ -4,7 +4,7 @@ The command line sends these requests; each is one thing that an admin does (ARC
 """
 
 from relay.protocol.control.accounts import (
-    AddDevice,
+    AddDeviceRequest,
     AddInvite,
     AddUser,
     ChangeUser,
@@ -69,7 +69,7 @@ __all__ = [
     "CONTROL",
     "ITEMS",
     "READING",
-    "AddDevice",
+    "AddDeviceRequest",
     "AddHook",
     "AddUser",
     "Audit",

@@ -68,7 +68,7 @@ class OneUser(Wire, frozen=True, kw_only=True):
     id: Id
 
 
-class AddDevice(Wire, frozen=True, kw_only=True):
+class AddDeviceRequest(Wire, frozen=True, kw_only=True):
     """`relay device add`."""
 
     user_id: Id

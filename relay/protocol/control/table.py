@@ -3,7 +3,7 @@
 from typing import Any
 
 from relay.protocol.control.accounts import (
-    AddDevice,
+    AddDeviceRequest,
     AddInvite,
     AddUser,
     ChangeUser,
@@ -54,7 +54,7 @@ CONTROL: dict[str, RequestType] = {
     "user.list": RequestType(Empty, list[UserInfo]),
     "user.show": RequestType(OneUser, UserInfo),
     "user.change": RequestType(ChangeUser, UserInfo),
-    "device.add": RequestType(AddDevice, Token),
+    "device.add": RequestType(AddDeviceRequest, Token),
     "device.list": RequestType(ListDevices, list[DeviceInfo]),
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
     "device.revokeAll": RequestType(RevokeDevices, Revoked),
