@@ -194,7 +194,7 @@ async def test_signing_out_everywhere_ends_older_invites(tmp_path: Path, change:
         await relay.user("anna")
         older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)
         if change == "all":
-            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+            await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
             words = control.SetPassword(id="anna", password="correct horse battery", sign_out=True)
             await relay.ask("user.password", words)

@@ -107,7 +107,7 @@ class UserAdmin:
         assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
-    async def revoke_devices(self, request: control.RevokeDevices) -> control.Revoked:
+    async def revoke_devices(self, request: control.RevokeDevicesRequest) -> control.Revoked:
         """Revoke all devices of a user."""
         answer = await self._submit(commands.RevokeDevices(request.user_id))
         assert isinstance(answer, DevicesRevoked)

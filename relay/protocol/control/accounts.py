@@ -87,7 +87,7 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
-class RevokeDevices(Wire, frozen=True, kw_only=True):
+class RevokeDevicesRequest(Wire, frozen=True, kw_only=True):
     """`relay device revoke --all`: every device of a user."""
 
     user_id: Id
