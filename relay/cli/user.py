@@ -152,7 +152,7 @@ def password(
     revoked = ask(
         data_directory(data),
         "user.password",
-        control.SetPassword(id=user_id, password=chosen, sign_out=sign_out),
+        control.SetPasswordRequest(id=user_id, password=chosen, sign_out=sign_out),
     )
     if json:
         as_json({"id": user_id, "password": not none, "signedOut": revoked.count})

@@ -196,7 +196,7 @@ async def test_signing_out_everywhere_ends_older_invites(tmp_path: Path, change:
         if change == "all":
             await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
-            words = control.SetPassword(id="anna", password="correct horse battery", sign_out=True)
+            words = control.SetPasswordRequest(id="anna", password="correct horse battery", sign_out=True)
             await relay.ask("user.password", words)
         newer = await relay.invite("anna")
         answers = [await browser.post("/session", json={"invite": code}) for code in (older, newer, bens)]

@@ -30,7 +30,7 @@ def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def with_password(relay: HttpRelay, user_id: str = "anna", password: str = "correct horse") -> None:
     await relay.user(user_id)
-    await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
+    await relay.ask("user.password", control.SetPasswordRequest(id=user_id, password=password))
 
 
 async def sign_in(browser: httpx.AsyncClient, user_id: str, password: str) -> httpx.Response:
@@ -42,7 +42,7 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> Non
         await with_password(relay)
         right = await sign_in(browser, "anna", "correct horse")
         wrong = await sign_in(browser, "anna", "wrong horse")
-        await relay.ask("user.password", control.SetPassword(id="anna", password=""))
+        await relay.ask("user.password", control.SetPasswordRequest(id="anna", password=""))
         taken_away = await sign_in(browser, "anna", "correct horse")
         empty = await sign_in(browser, "anna", "")
     assert (right.status_code, right.json()["userId"]) == (200, "anna")

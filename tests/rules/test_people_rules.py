@@ -207,7 +207,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
 async def test_guesses_at_the_old_password_are_throttled(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        await relay.ask("user.password", control.SetPassword(id="anna", password="correct horse"))
+        await relay.ask("user.password", control.SetPasswordRequest(id="anna", password="correct horse"))
         codes = []
         async with relay.socket(token) as socket:
             for _ in range(7):
@@ -222,7 +222,7 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path: Path) ->
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         answer = await relay.ask(
-            "user.password", control.SetPassword(id="anna", password="correct horse", sign_out=True)
+            "user.password", control.SetPasswordRequest(id="anna", password="correct horse", sign_out=True)
         )
         gone = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
     assert (answer.count, gone.status_code) == (1, 401)

@@ -127,7 +127,7 @@ class UserAdmin:
 
     # Signing in.
 
-    async def set_password(self, request: control.SetPassword) -> control.Revoked:
+    async def set_password(self, request: control.SetPasswordRequest) -> control.Revoked:
         """Set or remove the password of a user."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)

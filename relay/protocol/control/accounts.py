@@ -131,7 +131,7 @@ class InviteRevocation(Wire, frozen=True, kw_only=True):
     user_id: Id | None = None
 
 
-class SetPassword(Wire, frozen=True, kw_only=True):
+class SetPasswordRequest(Wire, frozen=True, kw_only=True):
     """`relay user password`; an empty password removes it."""
 
     id: Id

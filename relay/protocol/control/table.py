@@ -15,7 +15,7 @@ from relay.protocol.control.accounts import (
     Revoked,
     RevokeDevice,
     RevokeDevicesRequest,
-    SetPassword,
+    SetPasswordRequest,
     TemporaryToken,
     TemporaryTokenRequest,
     Token,
@@ -87,7 +87,7 @@ CONTROL: dict[str, RequestType] = {
     "invite": RequestType(AddInvite, Invitation),
     "invite.list": RequestType(Empty, list[InviteInfo]),
     "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
-    "user.password": RequestType(SetPassword, Revoked),
+    "user.password": RequestType(SetPasswordRequest, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""
 
