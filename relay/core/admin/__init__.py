@@ -159,13 +159,13 @@ class Admin:
         """End the import of a client that has disconnected."""
         await self._imports.disconnected(client)
 
-    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
+    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrustResult:
         now = self._clock.trust()
         await self._submit(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
             # The earlier time may be one at which the clock was wrong.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
-        return control.ClockTrusted(timestamp=now)
+        return control.ClockTrustResult(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> control.Empty:
         await self._log.begin_index()

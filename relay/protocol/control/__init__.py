@@ -36,7 +36,7 @@ from relay.protocol.control.chats import (
 from relay.protocol.control.common import Empty, NameOrId, Value
 from relay.protocol.control.operation import (
     Audit,
-    ClockTrusted,
+    ClockTrustResult,
     EntryInfo,
     LongestWait,
     Prune,
@@ -77,7 +77,7 @@ __all__ = [
     "ChatImport",
     "ChatInfo",
     "ChatUsers",
-    "ClockTrusted",
+    "ClockTrustResult",
     "DeviceInfo",
     "Empty",
     "EntryInfo",

@@ -33,7 +33,16 @@ from relay.protocol.control.chats import (
     UpdateGroup,
 )
 from relay.protocol.control.common import Empty
-from relay.protocol.control.operation import Audit, ClockTrusted, EntryInfo, Prune, Pruned, SettingInfo, Status, Watch
+from relay.protocol.control.operation import (
+    Audit,
+    ClockTrustResult,
+    EntryInfo,
+    Prune,
+    Pruned,
+    SettingInfo,
+    Status,
+    Watch,
+)
 from relay.protocol.control.transfer import (
     ChatImport,
     Export,
@@ -76,7 +85,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.update": RequestType(UpdateGroup, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
-    "clock.trust": RequestType(Empty, ClockTrusted),
+    "clock.trust": RequestType(Empty, ClockTrustResult),
     "reindex": RequestType(Empty, Empty),
     "config.show": RequestType(Empty, list[SettingInfo]),
     "status.show": RequestType(Empty, Status),
