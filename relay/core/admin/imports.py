@@ -349,15 +349,19 @@ class Import:
             raise RelayError.no_user(user_id)
         return user
 
-    def _answered(self, reference: control.MessageReference | None) -> commands.Original | None:
+    def _answered(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
         """Name the message that a reply answers; nobody's where its author is not here, so that it counts as lost."""
         if reference is None:
             return None
-        return self._original(reference) or commands.Original(NO_USER, reference.client_message_id)
+        return self._original(reference) or commands.MessageByClientId(NO_USER, reference.client_message_id)
 
-    def _original(self, reference: control.MessageReference | None) -> commands.Original | None:
+    def _original(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
         user = self._state.user(reference.sender) if reference is not None else None
-        return None if reference is None or user is None else commands.Original(user.key, reference.client_message_id)
+        return (
+            None
+            if reference is None or user is None
+            else commands.MessageByClientId(user.key, reference.client_message_id)
+        )
 
     async def _look_up(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
         """Look up which messages are here already, and of the others whether the messages are that they answer."""

@@ -233,7 +233,7 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     photo_url: str | None = None
 
 
-class Original(msgspec.Struct, frozen=True, gc=False):
+class MessageByClientId(msgspec.Struct, frozen=True, gc=False):
     """Names an imported message by its author and client id."""
 
     author: UserKey
@@ -249,7 +249,7 @@ class ImportMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When it was sent there; the log's own time may be later."""
     text: str | None = None
     attachments: list[Attachment] | None = None
-    reply_to: Original | None = None
+    reply_to: MessageByClientId | None = None
 
 
 class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -258,7 +258,7 @@ class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     chat: int
     client_id: str
     said_at: UnixMs
-    original: Original
+    original: MessageByClientId
     deleted: bool
 
 
@@ -266,4 +266,4 @@ class ImportClearing(msgspec.Struct, frozen=True):
     """Import that the user had cleared a dialog up to a message."""
 
     chat: int
-    upto: Original
+    upto: MessageByClientId

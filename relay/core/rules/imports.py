@@ -311,7 +311,7 @@ def _known(
     return known
 
 
-def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
+def _find(draft: DraftBuilder, chat: Chat, named: commands.MessageByClientId) -> StoredMessage | None:
     """Find the message that an import refers to, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
     found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
