@@ -126,7 +126,7 @@ def restart(log: MemoryLog, lag: int) -> None:
     }
     known = Snapshot(seq=before.seq, at=before.at, pruned=before.pruned, **kept)
     state = snapshot.load(known)
-    catching = snapshot.CatchUp(state, known)
+    catching = snapshot.StateRecovery(state, known)
     for entry in log.entries[len(log.entries) - lag :]:
         catching.apply(as_read(entry))
     log.state = state

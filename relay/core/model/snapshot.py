@@ -84,7 +84,7 @@ def load(snapshot: Snapshot) -> State:
     return state
 
 
-class CatchUp:
+class StateRecovery:
     """Applies the log's later entries to a state that was loaded, except to rows that have them already."""
 
     def __init__(self, state: State, snapshot: Snapshot) -> None:
