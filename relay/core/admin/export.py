@@ -34,7 +34,7 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 }
 
 
-class Export:
+class Exporter:
     """Exports a relay."""
 
     def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
