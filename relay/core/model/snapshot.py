@@ -1,7 +1,7 @@
 """The state as rows of the store's snapshot tables and back, and which rows are dirty.
 
 A round writes the dirty rows a few at a time while entries go on being applied, so a row may be ahead of the
-snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `CatchUp` does not
+snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `StateRecovery` does not
 apply to it what it has already. Plain data in and out; the store reads and writes it.
 """
 
@@ -66,7 +66,7 @@ def _invite_json(invite: Invite, kept: int) -> str:
 
 
 def load(snapshot: Snapshot) -> State:
-    """Build the state that a snapshot holds; `CatchUp` applies the entries after `snapshot.seq`."""
+    """Build the state that a snapshot holds; `StateRecovery` applies the entries after `snapshot.seq`."""
     state = State()
     state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
     for _, value in snapshot.users:
