@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
 
@@ -17,7 +18,15 @@ Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
-class New(Wire, frozen=True, kw_only=True):
+class Accepted(Wire, frozen=True, kw_only=True):
+    """The response to requests that add an entry to a chat: its number and time."""
+
+    message_id: MessageId
+    timestamp: Timestamp
+    client_message_id: ClientMessageId
+
+
+class New(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Send a message; it must have a text or attachments."""
 
     chat_id: Id
@@ -27,7 +36,7 @@ class New(Wire, frozen=True, kw_only=True):
     reply_to: MessageId | None = None
 
 
-class Edit(Wire, frozen=True, kw_only=True):
+class Edit(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Edit one's own message."""
 
     chat_id: Id
@@ -37,7 +46,7 @@ class Edit(Wire, frozen=True, kw_only=True):
     client_message_id: ClientMessageId | None = None
 
 
-class Delete(Wire, frozen=True, kw_only=True):
+class Delete(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Delete a message; `message_id` is accepted for `original_message_id`."""
 
     chat_id: Id
@@ -102,7 +111,7 @@ class Search(Wire, frozen=True, kw_only=True):
     count: Count = 50
 
 
-class CreateChat(Wire, frozen=True, kw_only=True):
+class CreateChat(Wire, Decidable[ChangedChat], frozen=True, kw_only=True):
     """Create a group or channel; the user becomes its owner."""
 
     type: Literal["group", "channel"]
@@ -111,7 +120,7 @@ class CreateChat(Wire, frozen=True, kw_only=True):
     photo_url: Url | None = None
 
 
-class UpdateChat(Wire, frozen=True, kw_only=True):
+class UpdateChat(Wire, Decidable[ChangedChat], frozen=True, kw_only=True):
     """Change the name, the picture or the admins of a group or channel."""
 
     chat_id: Id
@@ -127,19 +136,11 @@ class Participants(Wire, frozen=True, kw_only=True):
     participants: Users
 
 
-class ProfileRequest(Wire, frozen=True, kw_only=True):
+class ProfileRequest(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """Change one's own profile; without fields only get it."""
 
     name: Name | None = None
     photo_url: Url | None = None
-
-
-class Accepted(Wire, frozen=True, kw_only=True):
-    """The response to requests that add an entry to a chat: its number and time."""
-
-    message_id: MessageId
-    timestamp: Timestamp
-    client_message_id: ClientMessageId
 
 
 class Marked(Wire, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from relay.core.auth import passwords
 from relay.core.auth.passwords import Passwords
 from relay.core.auth.sign_in import ADDRESS_FREE_FAILURES
 from relay.core.auth.throttle import FREE_FAILURES
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import HttpRelay, http_relay
@@ -66,7 +67,7 @@ async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tm
     typed = "pa\u0308sswo\u0308rterlich"
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
-        relay.relay.state.users[1].password = passwords._hasher().hash(typed)
+        relay.relay.state.users[UserKey(1)].password = passwords._hasher().hash(typed)
         assert (await sign_in(browser, "anna", typed)).status_code == 200
 
 

@@ -10,6 +10,7 @@ from relay.core.relay import open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import DeviceUses
 from relay.core.rules.users import MOST_DEVICES
+from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -28,12 +29,12 @@ def sign_in(
     user: str = "User1",
     hook: Hook | None = None,
     *,
-    seen: dict[int, int] | None = None,
-    connected: list[int] | None = None,
-) -> int:
+    seen: dict[DeviceKey, int] | None = None,
+    connected: list[DeviceKey] | None = None,
+) -> DeviceKey:
     uses = DeviceUses(frozenset(connected or ()), seen or {})
     request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
-    key: int = log.do(None, request).device
+    key: DeviceKey = log.do(None, request).device
     return key
 
 
@@ -87,7 +88,7 @@ def test_hooks_neither_count_nor_give_way() -> None:
     sign_in(log, "another hook", hook=Hook(chat="g-1"))
     assert signed_in(log) == mine
     sign_in(log, "new")
-    assert not any(log.state.devices[key].revoked_at for key in hooks)
+    assert not any(log.state.devices[DeviceKey(key)].revoked_at for key in hooks)
 
 
 async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -> None:

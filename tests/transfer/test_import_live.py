@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command, ImportMessage
+from relay.core.rules.commands import ImportMessage
 from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
+from relay.store.command import Command
 
 THEN = 1_700_000_000_000
 CLIENT = object()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from relay.keys import Seq
 from relay.protocol import codec, objects
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
@@ -88,7 +89,7 @@ LARGEST_PROFILE = 4_096
 """Bytes that a participant takes at most: an id, a name, the address of a photo."""
 
 
-def cursor(seq: int) -> str:
+def cursor(seq: Seq) -> str:
     """Make the cursor for what comes before an entry."""
     return f"{_SEQ}{seq}"
 

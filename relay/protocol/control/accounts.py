@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from relay.outcomes import ChangedDevice, ChangedUser, Decidable
 from relay.protocol.base import Id, Name, NewId, Timestamp, Wire
 from relay.protocol.control.common import NameOrId
 
@@ -42,7 +43,7 @@ class Token(Wire, frozen=True, kw_only=True):
     token: str
 
 
-class AddUser(Wire, frozen=True, kw_only=True):
+class AddUser(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """`relay user add`."""
 
     id: NewId
@@ -51,7 +52,7 @@ class AddUser(Wire, frozen=True, kw_only=True):
     bot: bool = False
 
 
-class ChangeUser(Wire, frozen=True, kw_only=True):
+class ChangeUser(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """`relay user rename`, `disable`, `enable`, `remove`."""
 
     id: Id
@@ -81,7 +82,7 @@ class ListDevices(Wire, frozen=True, kw_only=True):
     user_id: Id | None = None
 
 
-class RevokeDevice(Wire, frozen=True, kw_only=True):
+class RevokeDevice(Wire, Decidable[ChangedDevice], frozen=True, kw_only=True):
     """`relay device revoke`."""
 
     device_id: int
