@@ -21,6 +21,7 @@ from relay.core.rules import commands
 from relay.core.rules.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control
+from relay.protocol.control.table import PRUNE, REINDEX
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection, Settings, StoreSection, data_directory
 from relay.store.backup import archive as backups
@@ -94,7 +95,7 @@ def reindex(data: Data = None, json: Json = False) -> None:
 
     Example: relay reindex
     """
-    done = ask(data_directory(data), "reindex", control.Empty())
+    done = ask(data_directory(data), REINDEX, control.Empty())
     if json:
         as_json(done)
     else:
@@ -266,7 +267,7 @@ def prune(
     """
     if days or max_bytes:
         confirm("Remove old messages for good?", yes=yes_)
-    pruned = ask(data_directory(data), "prune", control.Prune(days=days, max_bytes=max_bytes))
+    pruned = ask(data_directory(data), PRUNE, control.Prune(days=days, max_bytes=max_bytes))
     if json:
         as_json(pruned)
     else:
