@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -188,7 +188,9 @@ class _ConnectionRefused(NamedTuple):
     wait_seconds: float
 
 
-def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _ConnectionRefused | None:
+def _hear(
+    token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]
+) -> _ConnectionRefused | None:
     """Show events until the connection is lost.
 
     Returns:

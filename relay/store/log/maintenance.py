@@ -8,12 +8,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
 
 from relay.keys import ChatKey
 from relay.store.idempotency import KeyFlush
 from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
 from relay.store.log.batch import release_parameters, round_up
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
@@ -70,7 +70,7 @@ _ERASE_RECEIPTS = Statement(
 _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
-async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+async def keep_rows(connection: Connection, rows: SnapshotRows) -> None:
     """Write some rows of the snapshot. If `seq` is among them, the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
     await release_parameters(connection, _KEEP)
@@ -85,7 +85,7 @@ async def begin_base(connection: Connection) -> int:
     return int(number)
 
 
-async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+async def add_base(connection: Connection, number: int, rows: SnapshotRows) -> None:
     """Add some rows to a new base."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
     await release_parameters(connection, _ADD_BASE)
