@@ -66,7 +66,7 @@ class Entry(msgspec.Struct, gc=False):
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
-    by_author: dict[int, Covered] | None = None
+    by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
 
     @property

@@ -15,7 +15,7 @@ from relay.core.clock.clock import Clock
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
 from relay.core.rules import attachments
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
@@ -135,7 +135,7 @@ class _Messages:
         self._reading = reading
         self._item = item
         self._with_files = files
-        self._open: set[tuple[int, int]] = set()
+        self._open: set[tuple[ChatKey, MessageId]] = set()
         """Deleted messages whose deletion has not been sent yet, as chat and message id."""
         self._cleared = {
             key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
@@ -143,7 +143,7 @@ class _Messages:
             if chat.id is None and not chat.gone
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
-        self._last: dict[int, control.MessageReference] = {}
+        self._last: dict[ChatKey, control.MessageReference] = {}
         """The last message of each chat that somebody has cleared."""
 
     async def send(self, upto: int) -> int:

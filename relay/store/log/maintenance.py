@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 
-from relay.keys import ChatKey
+from relay.keys import ChatKey, Seq
 from relay.store.idempotency import KeyFlush
 from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
 from relay.store.log.batch import release_parameters, round_up
@@ -178,7 +178,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
     return False
 
 
-async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
     """Write some client keys to their table, if their messages are still in the log."""
     if keys:
         size = round_up(len(keys))
