@@ -153,12 +153,8 @@ class Passwords:
                 await trio.sleep(sum(secrets.choice(self._times) for _ in _forms(password)))
                 return False
             self._nobodys.take(now)
-        if hashed:
-            stored = hashed
-        else:
-            stored = await self._in_turn(_nobodys_hash, owner)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
-        return await self._in_turn(lambda: self._matches(stored, password), owner) and bool(hashed)
+        return await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner) and bool(hashed)
 
     def _matches(self, stored: str, password: str) -> bool:
         for form in _forms(password):
