@@ -18,7 +18,8 @@ from relay.store import kinds
 from relay.store.entry import Entry
 
 
-def _typed(user_id: str) -> str:
+def typed_id(user_id: str) -> str:
+    """Fold an id so that it is the same in capitals and from whatever keyboard."""
     return unicodedata.normalize("NFKC", user_id).casefold()
 
 
@@ -76,7 +77,9 @@ class State:
         found = self.user(user_id)
         if found is not None:
             return found
-        fit = [self.users[key] for key in self.users_named(user_id) if _typed(self.users[key].id) == _typed(user_id)]
+        fit = [
+            self.users[key] for key in self.users_named(user_id) if typed_id(self.users[key].id) == typed_id(user_id)
+        ]
         return fit[0] if len(fit) == 1 else None
 
     def users_named(self, name: str) -> set[UserKey]:
