@@ -6,7 +6,7 @@ other people's name servers hold. Passwords have one as well (`core/auth/passwor
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -15,13 +15,16 @@ from relay.thread_limit import NoThreads, lacks_threads
 __all__ = ["NoThreads", "clean_up", "lacks_threads", "run", "run_own"]
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 OWN_THREADS = 4
 """Threads for the relay's own work on its disk. Few: it is the reserve, the write-ahead log and a certificate."""
 _OWN: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads of the relay's own work")
 
 
-async def run(work: Callable[..., T], *arguments: Any, limiter: trio.CapacityLimiter | None = None) -> T:
+async def run(
+    work: Callable[[*Arguments], T], *arguments: *Arguments, limiter: trio.CapacityLimiter | None = None
+) -> T:
     """Do blocking work in a thread.
 
     Args:
@@ -40,7 +43,7 @@ async def run(work: Callable[..., T], *arguments: Any, limiter: trio.CapacityLim
         raise
 
 
-async def run_own(work: Callable[..., T], *arguments: Any) -> T:
+async def run_own(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     """Do the relay's own work on its disk in a thread that no upload and no download can hold. Raises as `run`."""
     try:
         limiter = _OWN.get()
@@ -50,7 +53,7 @@ async def run_own(work: Callable[..., T], *arguments: Any) -> T:
     return await run(work, *arguments, limiter=limiter)
 
 
-async def clean_up(work: Callable[..., object], *arguments: Any) -> None:
+async def clean_up(work: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
     """Do short work that must not be left undone: in a thread, or here where there is none."""
     with trio.CancelScope(shield=True):
         try:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import msgspec
 import typer
@@ -23,6 +23,7 @@ from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
 from relay.protocol import control
+from relay.protocol.control.table import EXPORT
 from relay.settings import data_directory
 from relay.store.backup import archive, gently
 from relay.store.blobs import Blobs
@@ -74,7 +75,7 @@ def export(
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> control.Exported:
     """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
 
     Args:
@@ -111,7 +112,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
 
 def _export(
     data: Path | None, target: IO[bytes], near: Path | None, held: dict[str, control.Record] | None = None
-) -> Any:
+) -> control.Exported:
     """Write the lines.
 
     Args:
@@ -130,7 +131,7 @@ def _export(
 
         request, directory = control.Export(files=held is not None), data_directory(data)
         try:
-            return ask(directory, "export", request, items=write)
+            return ask(directory, EXPORT, request, items=write)
         except OSError as error:
             if error.errno != errno.EROFS or not (directory.is_dir() and is_read_only(directory)):
                 raise
@@ -140,7 +141,7 @@ def _export(
                 archive.copy_store(directory / archive.STORE, Path(copy, archive.STORE))
             except FAULTS as error:
                 raise Failure(what_to_do(error, directory)) from None
-            return ask(Path(copy), "export", request, items=write)
+            return ask(Path(copy), EXPORT, request, items=write)
 
 
 def import_(

@@ -19,6 +19,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
+from relay.keys import Seq, UserKey
 from relay.net.http.connection import HEAD_SECONDS
 from relay.net.http.response import HttpError, error_response
 from relay.net.router import Router
@@ -112,7 +113,7 @@ class Server:
         self._rejected_at = 0.0
         self._allowed = (0, 0)
         self.sessions: set[Session] = set()
-        self._connections: Counter[int] = Counter()
+        self._connections: Counter[UserKey] = Counter()
         """WebSockets by user, including those in their handshake."""
         self._connecting = RateLimit(LimitsSection(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
@@ -337,7 +338,7 @@ class Server:
             if self._stopping and not self._in_http:
                 self._http_ended.set()
 
-    def _full(self, user: int) -> str | None:
+    def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
         if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"
@@ -347,7 +348,7 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
+    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: Seq) -> None:
         session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
@@ -357,7 +358,7 @@ class Server:
             if self._stopping and not self.sessions:
                 self._sessions_ended.set()
 
-    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
+    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> Seq | None:
         """Finish the handshake; return the event after which the replay starts, None where there is no WebSocket."""
         starting = self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         try:
@@ -383,7 +384,7 @@ class Server:
 
     async def _announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
-        hub = self.relay.hub
+        relay, hub = self.relay, self.relay.hub
         while True:
             await hub.pending.wait()
             before = trio.current_time()
@@ -391,7 +392,7 @@ class Server:
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
                 # The relay stood still: first read what came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
-            hub.tick(trio.current_time())
+            relay.tick(trio.current_time())
             hub.flush()
 
 
