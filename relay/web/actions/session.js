@@ -39,7 +39,8 @@ let sessionAskedAt = 0;
 async function askSession() {
   try {
     const who = await call("GET", "/session");
-    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version };
+    const { frameBytes } = who.protocol?.limits ?? {};
+    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, frameBytes };
     sessionAskedAt = Date.now();
     remember(me);
     return me;
@@ -155,6 +156,7 @@ async function enter(me) {
     onEvent: queueEvent,
     onState: onWireState,
     stillSignedIn: () => askSession().then(Boolean, () => true),
+    frameBytes: () => session.value?.frameBytes,
   });
   runtime.wire.start();
 }
