@@ -138,7 +138,8 @@ async function leave() {
   }
 }
 
-async function enter(me) {
+/** Show what this device has kept of the user. */
+async function showKept(me) {
   runtime.storage = await openStorage(me.id);
   const kept = await runtime.storage.load();
   let first = model.initial(me);
@@ -153,18 +154,24 @@ async function enter(me) {
     session.value = me;
   });
   if (words?.userId === me.id) runtime.storage.saveDraft(words.chatId, words.text);
-  openTabs();
-  readLocation();
+}
+
+async function enter(me) {
+  // Meanwhile the socket connects; what it says waits for the state that it changes.
+  const shown = showKept(me);
   runtime.wire = createWire({
     open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
     clock: { now: () => Date.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
-    onEvent: queueEvent,
-    onState: onWireState,
+    onEvent: (frame) => shown.then(() => queueEvent(frame)),
+    onState: (next) => shown.then(() => onWireState(next)),
     stillSignedIn: () => askSession().then(Boolean, () => true),
     frameBytes: () => session.value?.frameBytes,
   });
   runtime.wire.start();
+  await shown;
+  openTabs();
+  readLocation();
 }
 
 let troubleTimer;
