@@ -24,6 +24,7 @@ from relay.cli.output import Failure
 from relay.net.tls.authority import Authority
 from relay.protocol import control
 from relay.protocol.control import CONTROL
+from relay.protocol.control.table import STATUS_SHOW
 from tests.support.command_line import Running, done, run, running
 
 
@@ -74,8 +75,7 @@ def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
 def test_status_names_the_slow_readers_and_warns_of_a_disk_that_fills_up(
     relay: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = control_client.ask(relay.data, "status.show", control.Empty())
-    assert isinstance(now, control.Status)
+    now = control_client.ask(relay.data, STATUS_SHOW, control.Empty())
     slow = control.SlowReader(user_id="anna", device_id=1, bytes=2_500_000, seconds=90)
     worse = msgspec.structs.replace(now, slow_readers=[slow], disk_seconds_left=3_600, write_failing=True)
     monkeypatch.setattr(status, "_look", lambda _data: worse)

@@ -289,7 +289,7 @@ async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
         assert isinstance(chat, control.ChatInfo)
         for number in range(20):
             await _say(relay, 1, chat.id, f"message {number}")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, DeleteChat(chat.id)))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert sizes[0] > sizes[1]
