@@ -117,6 +117,16 @@ def test_a_user_who_connects_gets_the_online_contacts(house: House) -> None:
     assert sorted(two.take()) == [("online", "User1"), ("online", "User3")]
 
 
+def test_a_user_who_connects_hears_of_a_contact_who_went_away_less_than_a_second_ago(house: House) -> None:
+    """If that contact comes back in time, nothing more is announced."""
+    one, _ = house.arrive("User1")
+    house.hub.disconnect(one)
+    _, two = house.arrive("User2")
+    house.arrive("User1")
+    house.later()
+    assert two.take() == [("online", "User1")]
+
+
 def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -> None:
     phone, one = house.arrive("User1")
     _, three = house.arrive("User3")
