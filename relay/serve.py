@@ -35,8 +35,8 @@ from relay.serve_options import parser
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files.directory import NoDirectory, about_file, make
-from relay.store.files.lock import WAIT
-from relay.store.files.reserve import LITTLE
+from relay.store.files.lock import WAIT_SECONDS
+from relay.store.files.reserve import START_AND_STOP_BYTES
 from relay.store.sqlite.migrate import CannotUpgrade
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT)
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS)
             try:
                 relay = await stack.enter_async_context(opening)
                 break
@@ -186,7 +186,7 @@ def _is_disk_full(error: Exception, data: Path) -> bool:
     if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return False
     disk = os.statvfs(data)
-    return disk.f_bavail * disk.f_frsize < LITTLE and not disk.f_flag & os.ST_RDONLY
+    return disk.f_bavail * disk.f_frsize < START_AND_STOP_BYTES and not disk.f_flag & os.ST_RDONLY
 
 
 async def _proof_of_life(server: Server) -> str:

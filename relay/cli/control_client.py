@@ -66,7 +66,7 @@ class Waiting:
     """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + lock.WAIT
+        self._until = time.monotonic() + lock.WAIT_SECONDS
         self._said = False
 
     def go_on(self, busy: Busy) -> None:
@@ -80,7 +80,7 @@ class Waiting:
         if not self._said:
             say(f"relay: waiting for {busy.who}", error=True)
             self._said = True
-        time.sleep(lock.LOOK)
+        time.sleep(lock.RETRY_SECONDS)
 
 
 class RequestRefused(Failure):

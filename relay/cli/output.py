@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from relay.cli.hints import as_typed
-from relay.protocol.base import LATEST_DATE
+from relay.protocol.base import LATEST_DATE_MS
 
 
 class Failure(Exception):
@@ -173,7 +173,7 @@ def when(timestamp: int | None) -> str:
     if not timestamp:
         return "-"
     # Older relays accepted dates after the year 9999.
-    return datetime.fromtimestamp(min(timestamp, LATEST_DATE) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(min(timestamp, LATEST_DATE_MS) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def moment(timestamp: int) -> str:

@@ -12,9 +12,9 @@ from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
-REPLY_PREVIEW = 1_000
+REPLY_PREVIEW_CHARACTERS = 1_000
 """Characters of a message that a reply shows."""
-FEW = 8
+FEW_AUTHORS = 8
 """Authors up to which a list is searched one by one."""
 
 
@@ -97,7 +97,7 @@ class Entry(msgspec.Struct, gc=False):
     def covers(self, author: int) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
-        if len(covered) <= FEW:
+        if len(covered) <= FEW_AUTHORS:
             return next((one for one in covered if one.author == author), None)
         if self.by_author is None:
             self.by_author = {one.author: one for one in covered}

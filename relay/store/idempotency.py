@@ -12,7 +12,7 @@ from relay.store.entry import Entry
 
 SLICE_BITS = 4
 """A slice is a sixteenth of the keys: those with the same upper four bits."""
-HELD = 8_192
+HELD_KEYS = 8_192
 """Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
@@ -80,17 +80,17 @@ class IdempotencyKeys:
     @property
     def full(self) -> bool:
         """Whether the next slice is due."""
-        return self._held >= HELD
+        return self._held >= HELD_KEYS
 
     @property
     def overfull(self) -> bool:
         """Whether it is overdue, and goes before jobs."""
-        return self._held >= 2 * HELD
+        return self._held >= 2 * HELD_KEYS
 
     @property
     def overflowing(self) -> bool:
         """Whether it goes before everything else, so that memory stays bounded."""
-        return self._held >= 8 * HELD
+        return self._held >= 8 * HELD_KEYS
 
     def due(self) -> KeyFlush | None:
         """Return the next slice, if it is due."""

@@ -21,7 +21,7 @@ from relay.net.http.response import HttpResponse
 from relay.net.http.static import StaticFiles
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.hostnames import same_origin, split_host
-from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
+from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER_BYTES, SocketTransport
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
@@ -522,5 +522,5 @@ def test_the_kernel_buffers_little_before_sign_in() -> None:
             before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             transport.grow_buffer()
             after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    assert before <= 2 * ANONYMOUS_SEND_BUFFER
-    assert after >= SEND_BUFFER
+    assert before <= 2 * ANONYMOUS_SEND_BUFFER_BYTES
+    assert after >= SEND_BUFFER_BYTES

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.core.hooks import slack_markup
 from relay.net.http.response import HttpError
-from relay.net.webhooks.body import TEXT, extract_text, truncate
+from relay.net.webhooks.body import TEXT_CHARACTERS, extract_text, truncate
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -527,9 +527,9 @@ def test_a_post_without_a_text_is_refused_with_a_reason(
 
 
 def test_a_long_text_says_that_it_was_truncate() -> None:
-    assert truncate("x" * TEXT) == "x" * TEXT
+    assert truncate("x" * TEXT_CHARACTERS) == "x" * TEXT_CHARACTERS
     text = truncate("x" * 70_000)
-    assert len(text) == TEXT
+    assert len(text) == TEXT_CHARACTERS
     assert text.endswith("x\n… (cut here: 70,000 characters came, a message holds 65,536)")
 
 

@@ -66,7 +66,7 @@ def test_a_receipt_names_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
-@pytest.mark.parametrize("bound", ["tail.TAIL_LENGTH", "state.TAIL_MESSAGES"])
+@pytest.mark.parametrize("bound", ["tail.CHAT_TAIL_MESSAGES", "state.ALL_TAIL_MESSAGES"])
 def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:

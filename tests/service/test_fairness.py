@@ -301,7 +301,7 @@ async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch:
 async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.server.WAITING_EACH", 3)
+    monkeypatch.setattr("relay.net.server.WAITING_CONNECTIONS_PER_ADDRESS", 3)
     async with http_relay(tmp_path) as relay:
         payer = relay.server.router.fairness.of("127.0.0.1")
         relay.server.router.fairness.of("192.0.2.1").charge(0.001, relay.server.router.fairness.time())

@@ -21,7 +21,7 @@ from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
-from relay.store.queries.trigrams import TRIGRAM
+from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite import database
 from tests.support.command_line import done, run
 
@@ -105,8 +105,8 @@ async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_
 ) -> None:
     async with _with_messages(tmp_path):
         pass
-    if len(query) < TRIGRAM:
-        monkeypatch.setattr(search, "LATEST", 0)
+    if len(query) < TRIGRAM_CHARACTERS:
+        monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
     _damage(tmp_path)
     async with _with_messages(tmp_path) as relay:
         with caplog.at_level(logging.INFO):
@@ -294,7 +294,7 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
         await _say(relay, 2, "more")
         last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (schedule.INDEX_WITH_BATCH_TEXT + 1))
+        await _say(relay, 3, "x" * (schedule.INDEX_CHARACTERS_WITH_BATCH + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
         last, indexed = await positions.ends(relay.reading)

@@ -136,7 +136,7 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
             return await page(*how)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("relay.core.admin.export.PAGE", 100)
+            patch.setattr("relay.core.admin.export.PAGE_MESSAGES", 100)
             patch.setattr(export_rows, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
@@ -212,7 +212,7 @@ def test_a_process_beside_the_relay_is_nicer_until_its_work_ends() -> None:
     if os.geteuid():
         pytest.skip("only root takes back what it gave up")
     with gently.beside():
-        assert os.getpriority(os.PRIO_PROCESS, 0) >= gently.NICE
+        assert os.getpriority(os.PRIO_PROCESS, 0) >= gently.NICENESS
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 

@@ -70,7 +70,7 @@ def test_an_index_merge_that_fails_is_retried_later() -> None:
 def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_schedule, "INDEX_SECONDS", 0.0)
     monkeypatch.setattr(index_merge, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(maintenance, "MERGED", 1)
+    monkeypatch.setattr(maintenance, "MERGED_PAGES", 1)
 
 
 @pytest.fixture

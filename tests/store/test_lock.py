@@ -115,7 +115,7 @@ def test_a_store_that_is_served_by_one_name_takes_no_command_by_a_hard_link(
     done("user", "add", "anna", data=first)
     second.mkdir()
     (second / "relay.db").hardlink_to(first / "relay.db")
-    monkeypatch.setattr(lock, "WAIT", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with running(first):
         ran = run("user", "add", "ben", data=second)
         assert ran.code == 1
@@ -155,7 +155,7 @@ def test_a_command_on_a_link_names_the_directory_in_use(
     linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = linked
-    monkeypatch.setattr(lock, "WAIT", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with running(first) as relay:
         ran = run("user", "add", "ben", data=second)
         assert ran.code == 1
@@ -202,8 +202,8 @@ async def test_room_is_reserved_on_the_disk_of_a_linked_store(linked: tuple[Path
     first, second = linked
     async with open_relay(second) as relay:
         relay.room.reserve.fill()
-        assert (first / reserve.NAME).stat().st_size
-        assert not (second / reserve.NAME).exists()
+        assert (first / reserve.RESERVE_NAME).stat().st_size
+        assert not (second / reserve.RESERVE_NAME).exists()
 
 
 async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Path, Path]) -> None:

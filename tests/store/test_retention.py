@@ -93,7 +93,7 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
 async def test_unread_counts_after_a_prune_match_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", step)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", step)
     chance = random.Random(seed)
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -117,7 +117,7 @@ async def test_unread_counts_after_a_prune_match_the_log(
 async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 4)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 4)
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 
@@ -143,7 +143,7 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
 async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 1)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 1)
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b", "c"):
             await relay.admin.handle("user.add", control.AddUser(id=user))

@@ -20,7 +20,7 @@ from relay.cli.importers.importing import Importing
 from relay.cli.output import when
 from relay.client import connect
 from relay.protocol import control, objects, requests
-from relay.protocol.base import LATEST_DATE
+from relay.protocol.base import LATEST_DATE_MS
 from tests.support.command_line import done, run, running
 
 T0 = 1_700_000_000
@@ -307,8 +307,8 @@ def test_a_date_after_the_year_9999_is_none(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", [control.UserImport, control.ChatImport, control.MessageImport])
 def test_no_import_stores_a_date_after_the_year_9999(kind: Any) -> None:
     said = {"id": "a", "name": "A", "sender": "a", "participants": ["a"], "clientMessageId": "1"}
-    msgspec.convert({**said, "at": LATEST_DATE, "createdAt": LATEST_DATE}, kind)
-    for one in ({"at": LATEST_DATE + 1}, {"at": 1, "createdAt": LATEST_DATE + 1}):
+    msgspec.convert({**said, "at": LATEST_DATE_MS, "createdAt": LATEST_DATE_MS}, kind)
+    for one in ({"at": LATEST_DATE_MS + 1}, {"at": 1, "createdAt": LATEST_DATE_MS + 1}):
         if "createdAt" in one and kind is control.MessageImport:
             continue
         with pytest.raises(msgspec.ValidationError):

@@ -32,7 +32,7 @@ SLICE_CONNECTIONS = 256
 """Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
 SLICE_MEMBERS = 64
 """Members of a large chat between two looks at how many connections it were."""
-REVOKED_CODE = 4401
+REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
 
@@ -176,7 +176,7 @@ class Hub:
     @staticmethod
     def _reject(subscriber: Subscriber) -> None:
         subscriber.live = False
-        subscriber.connection.close(REVOKED_CODE, "this device may not sign in any more")
+        subscriber.connection.close(REVOKED_CLOSE_CODE, "this device may not sign in any more")
 
     # What is sent later.
 

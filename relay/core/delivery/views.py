@@ -16,8 +16,8 @@ from relay.core.rules import attachments, visibility
 from relay.core.rules.counting import waited_for
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Entry, Extra
-from relay.store.queries.history import LIST_PREVIEW, ChatTexts, HistoryRow
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra
+from relay.store.queries.history import LIST_PREVIEW_CHARACTERS, ChatTexts, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
 _extra = msgspec.json.Decoder(Extra).decode
@@ -270,7 +270,7 @@ def list_item(
         id=state.chat_id(chat, user),
         name=name,
         photo_url=photo_url,
-        last_message_text=text[:LIST_PREVIEW],
+        last_message_text=text[:LIST_PREVIEW_CHARACTERS],
         last_message_time=(texts.said_at if texts else None) or chat.newest_at if shown else chat.created_at,
         last_message_author=state.users[chat.newest_by].id if shown else None,
         last_message_status=(
@@ -401,7 +401,7 @@ def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.M
         return replace(message, message=change.message, attachments=change.attachments, updated_at=change.at)
     quoted = message.reply_to
     if quoted is not None and quoted.message_id == change.target and sees:
-        text = change.message[:REPLY_PREVIEW] if change.message else None
+        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
         return replace(message, reply_to=replace(quoted, message=text))
     return message
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from relay.settings import LimitsSection
 
-_ROUNDING = 1e-6
+_ROUNDING_SECONDS = 1e-6
 """Seconds by which sums of floating point numbers may miss."""
 
 FRAMES_PER_REQUEST = 4
@@ -158,7 +158,7 @@ class RateLimit:
         room = limits.burst * self._times / rate
         then = full_at + weight / rate
         wait = then - now - room
-        if wait > _ROUNDING and full_at > now + _ROUNDING:
+        if wait > _ROUNDING_SECONDS and full_at > now + _ROUNDING_SECONDS:
             return max(1, round((wait if weight / rate < room else full_at - now) * 1000))
         self._full_at[user] = then
         return 0

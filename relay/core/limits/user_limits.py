@@ -15,7 +15,7 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import Shares
 from relay.settings import LimitsSection
 
-WRITER_SECOND = 2.0
+LOOP_SECONDS_PER_WRITER_SECOND = 2.0
 """Seconds of the event loop that a second of the log's writer counts as: the loop serves others meanwhile."""
 MAX_WRITER_SECONDS = 1.0
 """Seconds of the writer that one batch is charged for: an edit of the longest text takes less, a stalled disk more."""
@@ -64,4 +64,6 @@ class UserLimits:
         # An import names the authors that it brings in; they did not ask for it.
         for user, count in Counter(one.user for one in batch if one.user and not one.importer).items():
             share = min(seconds, MAX_WRITER_SECONDS) * count / len(batch)
-            self.fairness.of(user).charge(WRITER_SECOND * share, now, WRITER_SECOND * MAX_WRITER_SECONDS)
+            self.fairness.of(user).charge(
+                LOOP_SECONDS_PER_WRITER_SECOND * share, now, LOOP_SECONDS_PER_WRITER_SECOND * MAX_WRITER_SECONDS
+            )

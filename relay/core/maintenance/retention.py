@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DAY = 86_400_000
+DAY_MS = 86_400_000
 """Milliseconds of a day."""
-REMEMBERED_MS = 7 * DAY
+REMEMBERED_MS = 7 * DAY_MS
 """Age up to which the idempotency key of a removed message is kept (`removed` in the store's schema)."""
 FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
@@ -40,11 +40,11 @@ PERIOD_SECONDS = 3_600.0
 """Seconds between two runs of retention."""
 SCANNED_ENTRIES = 20_000
 """Entries scanned at a time for the chats that lose messages."""
-STEP_WEIGHT = 500
+STEP_MESSAGES_AND_MEMBERS = 500
 """Messages and members in one step that adjusts unread counts."""
-SHARES = 20
+MIN_PARTS = 20
 """The parts of a store that is too large; the oldest part goes first."""
-MOST_SHARES = 1_000
+MAX_PARTS = 1_000
 """The most parts, where little has to go."""
 SPARE_PAGES = 4_096
 """Free pages that may accumulate during a prune. To remove one from the end of the file SQLite walks the list of all
@@ -149,7 +149,7 @@ class Retention:
         size = await self._lasting(text_bytes)
         while first and first <= limit:
             if upto < first and max_bytes and size > max_bytes:
-                share = min(1 / SHARES, max((size - max_bytes) / size, 1 / MOST_SHARES))
+                share = min(1 / MIN_PARTS, max((size - max_bytes) / size, 1 / MAX_PARTS))
                 upto = first + int((limit - first) * share)
             if upto < first:
                 break
@@ -189,7 +189,7 @@ class Retention:
         if not days or not self._clock.credible():
             return 0
         now = self._clock()
-        return await prunable.last_before(self._reading, now - days * DAY, now)
+        return await prunable.last_before(self._reading, now - days * DAY_MS, now)
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
@@ -221,11 +221,11 @@ class Retention:
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
             while at < message_id:
                 # A step takes a chat once: this many of its messages fill the step.
-                part = min(message_id, at + STEP_WEIGHT)
+                part = min(message_id, at + STEP_MESSAGES_AND_MEMBERS)
                 step.append((chat, part))
                 weight += part - at + members
                 at = part
-                if weight >= STEP_WEIGHT:
+                if weight >= STEP_MESSAGES_AND_MEMBERS:
                     await self._prune_chats(step)
                     step, weight = [], 0
         if step:

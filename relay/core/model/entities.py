@@ -12,7 +12,7 @@ SHARED_TYPES = ("group", "channel")
 """The types of chats that have an id, a name, admins, and members who come and go."""
 PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
 """By type, how many people a chat has that is found by its people."""
-BLOCK = 4_096
+BLOCK_BYTES = 4_096
 """The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
 
 
@@ -22,7 +22,7 @@ def quota_bytes(size: int) -> int:
     Args:
         size: the file's size in bytes.
     """
-    return max(size, BLOCK)
+    return max(size, BLOCK_BYTES)
 
 
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

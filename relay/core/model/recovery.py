@@ -17,9 +17,9 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-FOLD = 10_000
+READ_ENTRIES = 10_000
 """Entries per read."""
-NOTHING = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
+EMPTY_SNAPSHOT = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
 """The snapshot of an empty log."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
 """What loading a damaged snapshot raises."""
@@ -41,7 +41,7 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
             " no message is lost",
             type(error).__name__,
         )
-    state, _ = await _caught_up(reading, await snapshots.base(reading) or NOTHING)
+    state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
     return state, DirtyRows.everything(state)
 
 
@@ -49,7 +49,7 @@ async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[Sta
     """Load a snapshot, and apply the entries after it."""
     state, dirty = load(kept), DirtyRows()
     catching = CatchUp(state, kept)
-    while entries := await log_entries.entries(reading, state.seq, FOLD):
+    while entries := await log_entries.entries(reading, state.seq, READ_ENTRIES):
         for entry in entries:
             catching.apply(entry)
             dirty.note(entry, state)

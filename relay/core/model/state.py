@@ -12,7 +12,7 @@ from functools import singledispatchmethod
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
 from relay.core.model.likeness import NameIndex
-from relay.core.model.tail import TAIL_MESSAGES, Tail
+from relay.core.model.tail import ALL_TAIL_MESSAGES, Tail
 from relay.keys import ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -185,7 +185,7 @@ class State:
         assert entry.client_id is not None
         if tail.add(entry.message_id, entry.actor, entry.client_id):
             self._tailed += 1
-            if self._tailed > TAIL_MESSAGES:
+            if self._tailed > ALL_TAIL_MESSAGES:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:

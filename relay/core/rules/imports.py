@@ -23,7 +23,15 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW_CHARACTERS,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    StoredFile,
+    StoredMessage,
+)
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
@@ -332,7 +340,7 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
-        message=message[:REPLY_PREVIEW] if message else None,
+        message=message[:REPLY_PREVIEW_CHARACTERS] if message else None,
         sender=draft.state.users[answered.author].id,
         created_at=said_at or answered.at,
     )

@@ -70,7 +70,7 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
         after: the id after which the page begins, in the order of ids.
     """
     people = whole.meta.participants or []
-    if after is None and len(people) * LARGEST_PROFILE <= PAGE_BYTES:
+    if after is None and len(people) * MAX_PROFILE_BYTES <= PAGE_BYTES:
         return whole
     people = sorted((one for one in people if after is None or one.id > after), key=lambda one: one.id)
     room = PageMaker(
@@ -84,7 +84,7 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
     return Page(msgspec.structs.replace(whole, meta=meta), shown[-1].id if more else None, more)
 
 
-LARGEST_PROFILE = 4_096
+MAX_PROFILE_BYTES = 4_096
 """Bytes that a participant takes at most: an id, a name, the address of a photo."""
 
 

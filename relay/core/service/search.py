@@ -17,9 +17,9 @@ from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
 
-LEARNED_FOR = 3_600.0
+LEARNED_SECONDS = 3_600.0
 """Seconds after which the usual trigrams are counted again."""
-NOTHING_LEARNED_FOR = 60.0
+NOTHING_LEARNED_SECONDS = 60.0
 """The same, if there was too little to count."""
 
 
@@ -91,10 +91,10 @@ class Searches:
         now = trio.current_time()
         if now < self._learn_at:
             return
-        self._learn_at = now + NOTHING_LEARNED_FOR
+        self._learn_at = now + NOTHING_LEARNED_SECONDS
         try:
             if await search.learn(self._reading, self._usual):
-                self._learn_at = now + LEARNED_FOR
+                self._learn_at = now + LEARNED_SECONDS
         except TooLong:
             # Without it a search only takes longer.
             return

@@ -19,7 +19,7 @@ SLICE_USERS = 64
 CONNECTED = "a connection"
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
-MAX_FOLDED_NAME = 64
+MAX_FOLDED_NAME_CHARACTERS = 64
 """Characters of a name up to which its folded form is kept: a character can fold to 18."""
 
 
@@ -30,7 +30,7 @@ def _kept_fold(name: str) -> str:
 
 def folded_name(name: str) -> str:
     """Fold a name, a short one once for all the letters that somebody types to find it."""
-    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME else fold(name)
+    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
 async def directory(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:

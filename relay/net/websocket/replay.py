@@ -9,7 +9,7 @@ from relay.core.limits.share import Share
 from relay.core.service.dispatch import Service
 from relay.net.websocket.outbox import Outbox
 
-UNACKNOWLEDGED_REPLAY = 1_024
+MAX_UNACKNOWLEDGED_EVENTS = 1_024
 """Replayed events that may be unacknowledged before the replay pauses. What the client asks meanwhile is answered after
 these at the latest."""
 ACKNOWLEDGE_SECONDS = 1.0
@@ -70,7 +70,7 @@ class Replay:
             await self._turn()
             await self._service.catch_up.page(self._subscriber)
             hub.flush()
-            while acknowledges and self._subscriber.unacknowledged > UNACKNOWLEDGED_REPLAY and not self.stopped:
+            while acknowledges and self._subscriber.unacknowledged > MAX_UNACKNOWLEDGED_EVENTS and not self.stopped:
                 self.acknowledged = trio.Event()
                 with trio.move_on_after(ACKNOWLEDGE_SECONDS) as timeout:
                     await self.acknowledged.wait()

@@ -29,7 +29,7 @@ from relay.store.sqlite.statements import Statement
 STORE = "relay.db"
 FILES = "files"
 TLS = "tls"
-PAGES = 1_024
+PORTION_PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
 HURRY_BYTES = 32 << 20
 """Bytes of the write-ahead log beyond which a backup rests no more."""
@@ -222,7 +222,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
                 pace.rest()
 
         try:
-            store.backup(copy, pages=PAGES, progress=step)
+            store.backup(copy, pages=PORTION_PAGES, progress=step)
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             # The store was read just now, so it is writing the copy that failed.

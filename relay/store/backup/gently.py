@@ -16,7 +16,7 @@ from relay.store.portion import rest_after
 
 SYNC_BYTES = 1 << 20
 """Bytes between two syncs: a commit of the relay waits until so much is on the disk."""
-NICE = 10
+NICENESS = 10
 """The niceness of a process beside the relay, as in relay-backup.service."""
 
 
@@ -24,7 +24,7 @@ NICE = 10
 def beside() -> Iterator[None]:
     """Give the relay's process priority until the end of the block."""
     nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
-    _yield_processor(max(nice, NICE), os.SCHED_IDLE)
+    _yield_processor(max(nice, NICENESS), os.SCHED_IDLE)
     try:
         yield
     finally:

@@ -87,7 +87,7 @@ def what_helps(error: Exception, data: Path) -> str:
         if is_read_only(data):
             return "mount its disk for writing"
         # A command that failed has removed what it wrote, so a little may be free again.
-        if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
+        if is_full(error) or shutil.disk_usage(data).free < reserve.START_AND_STOP_BYTES:
             return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
         return "check that its disk is mounted"

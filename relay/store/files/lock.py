@@ -20,15 +20,15 @@ from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
 
 NAME = "relay.lock"
-WAIT = 10.0
+WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
-LOOK = 0.1
+RETRY_SECONDS = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
 RECORD_BYTES = 64
 """Bytes of the record at most."""
-FAR_BYTE = 1 << 40
+LOCKED_BYTE_OFFSET = 1 << 40
 """A byte of the store that SQLite never locks."""
 ANOTHER_NAME = "another process (by another name of relay.db)"
 """The holder of a store whose record lies in a directory that cannot be found from here."""
@@ -129,7 +129,7 @@ class _Patience:
                 if not self._said:
                     self._waiting(who)
                     self._said = True
-                time.sleep(LOOK)
+                time.sleep(RETRY_SECONDS)
             else:
                 return
 
@@ -179,7 +179,7 @@ def _leaves_room_for_sqlite(store: Path) -> bool:
     """Tell whether a file that this process has locked can be locked by SQLite: with SMB the two are one lock."""
     descriptor = os.open(store, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, FAR_BYTE)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, LOCKED_BYTE_OFFSET)
     except OSError:
         return False
     finally:
@@ -246,7 +246,7 @@ def holder(data: Path) -> str | None:
 def wait_seconds(data: Path) -> float:
     """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
     who = holder(data)
-    return 0.0 if who is None or SERVING in who else WAIT
+    return 0.0 if who is None or SERVING in who else WAIT_SECONDS
 
 
 def _holder(store: Path, data: Path) -> str:

@@ -33,7 +33,7 @@ RETRY_SECONDS = 1.0
 """Seconds until client keys that could not be written are tried again."""
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
-FILED_AT_ONCE = 4_096
+FILED_KEYS = 4_096
 """Client keys filed between two batches once too many are in memory: more than a batch of short messages adds."""
 FAR = float("inf")
 
@@ -280,7 +280,7 @@ class Background:
             return ""
         self._key_flush = filing
         # A busy event loop makes each portion look slow; shrunk portions would never catch up with what batches add.
-        size = FILED_AT_ONCE if self._idempotency_keys.overflowing else self._keys.size
+        size = FILED_KEYS if self._idempotency_keys.overflowing else self._keys.size
         keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
             await maintenance.file_client_keys(self._writing, keys)

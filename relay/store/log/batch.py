@@ -24,7 +24,7 @@ COLUMNS = (
 _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
 """The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
-LARGEST = 2_048
+STATEMENT_ENTRIES = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
 _WITH_SIDE_WRITES = Statement(
@@ -44,7 +44,7 @@ def prepare(
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
-    if amendments or side_writes or holdings or files or len(rows) > LARGEST:
+    if amendments or side_writes or holdings or files or len(rows) > STATEMENT_ENTRIES:
         return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
     size = round_up(len(rows))
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]

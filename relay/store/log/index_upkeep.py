@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SEGMENTS = 4
+MERGE_SEGMENTS = 4
 """New segments after which the full-text index is merged. FTS5 merges no fewer on one level."""
 
 
@@ -35,14 +35,14 @@ class IndexUpkeep:
         """Whether it is being rebuilt."""
         self.suspected = False
         """Whether a check of it was requested and has not run."""
-        self.segments = SEGMENTS
+        self.segments = MERGE_SEGMENTS
         """New segments since the last merge. An earlier run may have left some: the first merge finds out."""
         self._writing = writing
         self._schedule = schedule
         # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
-        self._pages = Portion(maintenance.MERGED, least=32, most=1_024)
+        self._pages = Portion(maintenance.MERGED_PAGES, least=32, most=1_024)
 
     # What was written.
 
@@ -65,12 +65,12 @@ class IndexUpkeep:
     def many_segments(self) -> bool:
         """Whether segments should be merged."""
         # Segments of a dropped index are removed, not merged.
-        return self.segments >= SEGMENTS and not self._schedule.index_left_over
+        return self.segments >= MERGE_SEGMENTS and not self._schedule.index_left_over
 
     @property
     def far_too_many_segments(self) -> bool:
         """Whether merging goes before jobs."""
-        return self.segments >= 2 * SEGMENTS and self.many_segments
+        return self.segments >= 2 * MERGE_SEGMENTS and self.many_segments
 
     @property
     def erasing_at(self) -> float:

@@ -19,8 +19,8 @@ from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
 from relay.store.log.engine import DecisionEngine
-from relay.store.log.schedule import INDEX_LAG, Cursors, WriteSchedule
-from relay.store.log.stalls import SLOW_TURN, SYNC, Stalls
+from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
+from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
@@ -44,7 +44,7 @@ class _TurnWatch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
         seconds = time.perf_counter() - self._began
-        if seconds > SLOW_TURN:
+        if seconds > SLOW_TURN_SECONDS:
             now = trio.current_time()
             self._stalls.turned(now - seconds, now)
 
@@ -103,7 +103,7 @@ class Log(CommandQueue):
         gaps = await positions.gaps(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG
+        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:

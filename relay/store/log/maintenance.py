@@ -16,7 +16,7 @@ from relay.store.log.batch import release_parameters, round_up
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
-MERGED = 64
+MERGED_PAGES = 64
 """Pages of the full-text index merged in one portion, of 1 KiB each."""
 INDEXED_BYTES = 65_536
 """Bytes of text indexed in one portion, or one message that is longer. The cost is in the length, and in how many
@@ -213,13 +213,13 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int | Non
     Args:
         connection: the one that writes.
         begin: whether to begin a merge of everything, or to go on with one.
-        pages: about how many pages, of 1 KiB each; `MERGED` if None is given.
+        pages: about how many pages, of 1 KiB each; `MERGED_PAGES` if None is given.
 
     Returns:
         Whether there is more to do.
     """
     ((before,),) = await connection.execute("SELECT total_changes()")
-    pages = pages or MERGED
+    pages = pages or MERGED_PAGES
     # A negative number merges all segments; it would restart a merge that is under way.
     await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
     ((after,),) = await connection.execute("SELECT total_changes()")

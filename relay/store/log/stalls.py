@@ -11,7 +11,7 @@ KEPT_MINUTES = 60
 """Minutes of which records are kept."""
 KEPT_WORKS = 256
 """Works that are kept to explain a wait."""
-SLOW_TURN = 0.01
+SLOW_TURN_SECONDS = 0.01
 """Seconds of one turn of the event loop from which it is recorded."""
 NEAR_SECONDS = 0.005
 """A work that ends within this time after a slow turn was waiting for that turn."""

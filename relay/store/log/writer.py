@@ -37,7 +37,7 @@ CROWD_YIELDS = 3
 """How many times it yields: one pass to poll the sockets, one to wake their readers, one for these to append."""
 PUBLISH_SECONDS = 0.004
 """How long a batch is published before other tasks have a turn."""
-MOST_LOOKUPS = 16
+MAX_LOOKUPS = 16
 """How often a batch may ask for more facts before it fails."""
 
 
@@ -253,7 +253,7 @@ class Writer:
         self, commands: list[Any], size: int, side_writes: SideWrites
     ) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
-        for _ in range(MOST_LOOKUPS):
+        for _ in range(MAX_LOOKUPS):
             draft = self._engine.decide(commands, facts)
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             unknown = draft.unknown
@@ -325,7 +325,7 @@ class Writer:
 
     async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
         facts: Facts = {}
-        for _ in range(MOST_LOOKUPS):
+        for _ in range(MAX_LOOKUPS):
             # Each by itself: a command must not count on one that is refused.
             drafts = [self._engine.decide([command], facts) for command in commands]
             unknown = [fact for draft in drafts for fact in draft.unknown or _unsure(draft, facts)]

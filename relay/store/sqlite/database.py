@@ -23,7 +23,7 @@ T = TypeVar("T")
 Parameters = Sequence[Any]
 Rows = list[tuple[Any, ...]]
 
-CACHE = 2_000
+CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
 
@@ -238,7 +238,7 @@ def utf8(text: str | None) -> int:
 
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
+    path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
