@@ -379,7 +379,7 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "ANONYMOUS_EACH", 4)
+    monkeypatch.setattr(places, "ANONYMOUS_PLACES_PER_ADDRESS", 4)
     monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()

@@ -18,7 +18,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from relay.core.hooks import loops
-from relay.core.hooks.loops import MAX_ANSWERS, MAX_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
+from relay.core.hooks.loops import MAX_ANSWERS, MAX_MESSAGES_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
 from relay.core.model.changes import Hook
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
@@ -283,7 +283,7 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
         await place.say("anna", place.ops, "hello")
         await until(lambda: "held back" in caplog.text)
         await settled()
-        assert len(address.taken) == 1 + MAX_IN_A_ROW
+        assert len(address.taken) == 1 + MAX_MESSAGES_IN_A_ROW
         # A person goes through at once, and the other side is told that something is missing.
         address.answers = None
         await place.say("anna", place.ops, "is somebody there?")
@@ -294,14 +294,14 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
 
 def test_a_person_ends_a_row_and_with_time_one_more_message_passes() -> None:
     row = TurnsInARow()
-    assert sum(row.passes(T0) for _ in range(500)) == MAX_IN_A_ROW
+    assert sum(row.passes(T0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW
     # The times are the log's: what waited for hours is not a storm because it is posted in a second.
     assert sum(row.passes(T0 + RECOVERY_MS * number) for number in range(1, 50)) == 49
     assert not row.passes(T0 + RECOVERY_MS * 49)
     row.person()
     assert row.passes(T0 + RECOVERY_MS * 49)
     # A clock that was put back stops nothing for good.
-    assert sum(row.passes(0) for _ in range(500)) == MAX_IN_A_ROW - 1
+    assert sum(row.passes(0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW - 1
     assert row.passes(RECOVERY_MS)
 
 

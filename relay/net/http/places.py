@@ -14,9 +14,9 @@ from relay.net.http.caller import Caller
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import AddressPace
 
-ANONYMOUS, ANONYMOUS_EACH = 256, 64
+ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS = 256, 64
 """Places for requests without a valid token: in all, and of one address, which a whole office may share."""
-USERS, USERS_EACH = 512, 32
+USER_PLACES, PLACES_PER_USER = 512, 32
 """Places for requests with one: in all, and of one user."""
 PLACE_SECONDS = 5.0
 """How long a request waits for a place."""
@@ -109,8 +109,8 @@ class RequestPlaces:
     """The places for requests: anonymous ones by address, all others by user."""
 
     def __init__(self, idle_connections: IdleConnections) -> None:
-        self.anonymous = Places(ANONYMOUS, ANONYMOUS_EACH)
-        self.users = Places(USERS, USERS_EACH)
+        self.anonymous = Places(ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS)
+        self.users = Places(USER_PLACES, PLACES_PER_USER)
         self._pace = AddressPace()
         self._idle_connections = idle_connections
 
