@@ -23,7 +23,7 @@ from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection, Settings, StoreSection, data_directory
 from relay.store.backup import archive as backups
-from relay.store.backup import gently
+from relay.store.backup import pacing
 from relay.store.backup import restore as restoring
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import FAULTS, what_to_do
@@ -69,7 +69,7 @@ def check(data: Data = None, json: Json = False) -> None:
     _store(where)
     console = Console(stderr=True)
     findings: list[CheckResult] = []
-    with gently.beside(), _plain_faults(where), console.status("") as status:
+    with pacing.low_priority(), _plain_faults(where), console.status("") as status:
         findings = trio.run(check_store, where, status.update)
     if json:
         as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
@@ -113,7 +113,7 @@ def backup(
     check_target(file, where)
     missing: list[str] = []
     try:
-        with gently.beside(), _plain_faults(where), progress("copying") as advance:
+        with pacing.low_priority(), _plain_faults(where), progress("copying") as advance:
             end = backups.back_up(where, file, _pages(advance), missing.extend)
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None

@@ -10,8 +10,8 @@ from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.log import maintenance
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
+from relay.store.sqlite.read_views import Views
 from relay.store.sqlite.statements import as_json
-from relay.store.sqlite.views import Views
 from relay.text import FOLDING, fold
 
 SHOWN_FAULTS = 10

@@ -1,7 +1,7 @@
 """The size of a portion of long work, and the rest after it. Pure: the time is an argument.
 
 All background work keeps this pace: the writer's between two batches, prune and export in the event loop, and the
-backup in a process of its own (`gently`).
+backup in a process of its own (`backup.pacing`).
 """
 
 AIM_SECONDS = 0.008

@@ -17,7 +17,7 @@ from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
 from relay.store import portion
-from relay.store.backup import archive, gently
+from relay.store.backup import archive, pacing
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
 from relay.store.queries import export_rows, storage
@@ -211,8 +211,8 @@ def test_a_process_beside_the_relay_is_nicer_until_its_work_ends() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if os.geteuid():
         pytest.skip("only root takes back what it gave up")
-    with gently.beside():
-        assert os.getpriority(os.PRIO_PROCESS, 0) >= gently.NICENESS
+    with pacing.low_priority():
+        assert os.getpriority(os.PRIO_PROCESS, 0) >= pacing.NICENESS
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
@@ -243,6 +243,6 @@ def test_work_beside_the_relay_goes_on_if_it_must_not_change_its_niceness(monkey
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", refuse)
-    with gently.beside():
+    with pacing.low_priority():
         done = True
     assert done

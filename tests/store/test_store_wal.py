@@ -14,8 +14,8 @@ from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
 from relay.store.backup import archive
-from relay.store.sqlite import views, wal
-from relay.store.sqlite.views import TooBusy, Views
+from relay.store.sqlite import read_views, wal
+from relay.store.sqlite.read_views import TooBusy, Views
 from tests.support.disk import answers, new, people, rows, say
 
 TEXT = "many words of a text that is not short " * 20
@@ -202,12 +202,12 @@ async def test_a_long_check_gives_way_while_the_write_ahead_log_is_long_and_says
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("STOP_LOG_BYTES", -1), ("LOOK_SECONDS", 0.01), ("RETRY_SECONDS", 0.01)):
-        monkeypatch.setattr(views, name, value)
+        monkeypatch.setattr(read_views, name, value)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     async with open_relay(tmp_path) as relay:
         with pytest.raises(TooBusy):
             await Views(relay.reading, tmp_path / "relay.db").long(endless)
-        monkeypatch.setattr(views, "STOP_LOG_BYTES", 1 << 30)
+        monkeypatch.setattr(read_views, "STOP_LOG_BYTES", 1 << 30)
         with trio.move_on_after(0.1) as scope:
             await Views(relay.reading, tmp_path / "relay.db").long(endless)
         assert scope.cancelled_caught, "whoever is cancelled stops it"

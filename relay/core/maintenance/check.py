@@ -22,7 +22,7 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
-from relay.store.sqlite.views import TooBusy, Views
+from relay.store.sqlite.read_views import TooBusy, Views
 
 ENTRIES_PER_READ = 10_000
 """Entries that are read at a time."""

@@ -2,7 +2,7 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.likeness import likeness
+from relay.core.model.lookalikes import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member

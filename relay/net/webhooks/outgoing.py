@@ -16,8 +16,8 @@ import trio
 from relay.core.auth.rights import KINDS
 from relay.core.delivery import views
 from relay.core.delivery.replay import ReadAhead
+from relay.core.hooks.hook_rights import chat_of, may_act
 from relay.core.hooks.loops import MAX_MESSAGES_IN_A_ROW, TurnsInARow
-from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
 from relay.core.model.entities import Device
 from relay.core.relay import Relay

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay import __version__
-from relay.store.backup import gently
+from relay.store.backup import pacing
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import directory, scratch, tls_folder
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
@@ -151,7 +151,7 @@ def back_up(
         copy, part = here / STORE, here / "part.tar"
         comment = f"{MARK}, made by version {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         with (
-            gently.opened(part) as file,
+            pacing.open_paced(part) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
         ):
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
@@ -212,7 +212,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         _recognise(store)
         # The copy needs no safety of its own. Each step is synced, so that not all of it is written at the end.
         copy.execute("PRAGMA synchronous = OFF")
-        pace, log = gently.RestingPace(), log_of(source)
+        pace, log = pacing.RestingPace(), log_of(source)
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)

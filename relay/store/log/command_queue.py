@@ -13,8 +13,8 @@ import msgspec
 import trio
 
 from relay.protocol.errors import RelayError
+from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
-from relay.store.log.engine import DecisionEngine
 
 logger = logging.getLogger(__name__)
 

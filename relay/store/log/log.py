@@ -18,7 +18,7 @@ from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.engine import DecisionEngine
+from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
 from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.writer import Writer, WriterFigures

@@ -16,13 +16,13 @@ from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey, Entry, Fact, Facts
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
-from relay.store.files.place import explain
+from relay.store.files.store_location import explain
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background
 from relay.store.log.batch import prepare
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import Batch, CommandQueue, PendingCommand
-from relay.store.log.engine import Decided, DecisionEngine, Drafted
+from relay.store.log.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.queries import fact_lookup

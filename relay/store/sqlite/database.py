@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import aiosqlite
 import trio
 
-from relay.store.files.place import StorePlace
+from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.sqlite.statements import Statement

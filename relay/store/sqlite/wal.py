@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)

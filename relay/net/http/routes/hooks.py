@@ -9,7 +9,7 @@ import uuid
 import trio
 
 from relay.core.auth.tokens import token_hash
-from relay.core.hooks.rights import may_act
+from relay.core.hooks.hook_rights import may_act
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.entities import Device
 from relay.core.relay import Relay

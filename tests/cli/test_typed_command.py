@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.invoked import spelled
+from relay.typed_command import spelled
 
 PROGRAMS = {"relay": "/usr/bin/relay", "python3": "/usr/bin/python3"}
 PATIENCE = 30
