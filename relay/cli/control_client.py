@@ -57,9 +57,9 @@ class Stopped(Failure):
 class Busy(Failure):
     """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
 
-    def __init__(self, data: Path, who: str) -> None:
-        super().__init__(f"{who} already has {data} open, but its control socket does not answer")
-        self.who = who
+    def __init__(self, data: Path, holder: str) -> None:
+        super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
+        self.holder = holder
 
 
 class Waiting:
@@ -78,7 +78,7 @@ class Waiting:
         if time.monotonic() >= self._until:
             raise busy
         if not self._said:
-            say(f"relay: waiting for {busy.who}", error=True)
+            say(f"relay: waiting for {busy.holder}", error=True)
             self._said = True
         time.sleep(lock.RETRY_SECONDS)
 

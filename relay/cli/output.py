@@ -47,11 +47,11 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int], None]]:
+def progress(title: str) -> Iterator[Callable[[int], None]]:
     """Show the progress of long work on stderr, if that is a terminal.
 
     Args:
-        what: the name of the work.
+        title: the name of the work.
 
     Yields:
         A function to call with the number of units done since its last call.
@@ -64,7 +64,7 @@ def progress(what: str) -> Iterator[Callable[[int], None]]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda count: bar.advance(task, count)
 
 

@@ -58,7 +58,7 @@ def export(
             with pacing.open_paced(part) as target:
                 part.chmod(0o600)
                 exported = _export_tar(data, target, here, missing) if files else _export(data, target)
-            scratch.place(part, file.absolute())
+            scratch.put_in_place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
     if json:

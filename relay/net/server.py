@@ -245,7 +245,7 @@ class Server:
         """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
         with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
-            await payer.turn()
+            await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:

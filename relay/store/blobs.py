@@ -107,7 +107,7 @@ class Blobs:
         finally:
             self._candidates = [other for other in self._candidates if other is not leaving]
 
-    def place(self, incoming: BlobWriter, digest: str) -> None:
+    def put_in_place(self, incoming: BlobWriter, digest: str) -> None:
         """Give a finished blob its name, durably. If the name exists, the contents are the same.
 
         Raises:

@@ -48,7 +48,7 @@ class Work:
         account = self.fairness.of(who)
         fairness.PAYER.set(account)
         while True:
-            await account.turn()
+            await account.wait_for_turn()
             self.clock.jump(seconds)
             self.done.append(who)
             await trio.lowlevel.checkpoint()
@@ -161,14 +161,14 @@ async def test_a_waiting_task_that_is_cancelled_holds_up_nobody(clock: MockClock
         async with trio.open_nursery() as nursery:
             one.rest(10.0)
             other.charge(0.001, trio.current_time())
-            nursery.start_soon(one.turn)
-            nursery.start_soon(one.turn)
+            nursery.start_soon(one.wait_for_turn)
+            nursery.start_soon(one.wait_for_turn)
             for _ in range(5):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         clock.jump(100.0)
         with trio.fail_after(1):
-            await one.turn()
+            await one.wait_for_turn()
 
 
 async def test_threads_of_one_account_are_bounded_and_leave_others_theirs() -> None:

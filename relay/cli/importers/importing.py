@@ -139,18 +139,18 @@ class Importing:
                 raise
             return None
 
-    async def _ask_or_count(self, what: str, name: str, request: Any) -> Any:
+    async def _ask_or_count(self, counted: str, name: str, request: Any) -> Any:
         """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
         try:
             return await self._ask(name, request)
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
-            self.left[f"{what} ({refused})"] += 1
+            self.left[f"{counted} ({refused})"] += 1
             return None
 
-    def _count(self, what: str, *, added: bool) -> None:
-        (self.added if added else self.here)[what] += 1
+    def _count(self, counted: str, *, added: bool) -> None:
+        (self.added if added else self.here)[counted] += 1
 
     # Users and chats.
 

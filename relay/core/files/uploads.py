@@ -173,7 +173,7 @@ class Uploads:
         )
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.contents.place, incoming, digest)
+                await trio.to_thread.run_sync(self.contents.put_in_place, incoming, digest)
                 upload = Command(
                     now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
                 )

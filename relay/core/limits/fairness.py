@@ -94,7 +94,7 @@ class Account:
             return self._queue is None and self.wait(now) < 0
         return self._taken < SLICE_SECONDS or self._round != fairness.round
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Wait until more may be done: each round lets one waiter proceed. Returns at once if no wait is needed."""
         if self.begin():
             return
@@ -125,12 +125,12 @@ PAYER: ContextVar[Account] = ContextVar("PAYER")
 """The account that a task works for; tasks that it starts inherit it."""
 
 
-async def turn() -> None:
+async def wait_for_turn() -> None:
     """Let others have their turn, and wait until more may be done for the account that this task works for."""
     payer = PAYER.get(None)
     await trio.lowlevel.checkpoint()
     if payer is not None:
-        await payer.turn()
+        await payer.wait_for_turn()
 
 
 class Fairness(trio.abc.Instrument):

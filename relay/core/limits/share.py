@@ -37,7 +37,7 @@ class Share:
     """What one user holds; it lives as long as one of their connections."""
 
     def __init__(self) -> None:
-        self.turn = trio.Lock()
+        self.answering = trio.Lock()
         """Held while something is read for this user: one request at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
         """Held while a request of this user occupies the writer alone."""

@@ -102,7 +102,7 @@ class DiskRoom:
     async def begin(self) -> None:
         """Act on the state of the disk at the start."""
         self._apply()
-        wanted = self.reserve.wanted
+        wanted = self.reserve.target_size
         if 0 < wanted < SMALL_RESERVE_BYTES:
             # Copying SQLite's log into the file must never need more space than the reserve has.
             self._log.wal.keep_small(wanted // 2)

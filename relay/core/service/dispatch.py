@@ -173,7 +173,7 @@ class Service:
         if waiting is None:
             return None
         share = subscriber.share
-        return self._in_turn(share, share.turn if awaited is None else share.changing, waiting, reply, name)
+        return self._in_turn(share, share.answering if awaited is None else share.changing, waiting, reply, name)
 
     async def _handle_in_turn(
         self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
@@ -187,12 +187,12 @@ class Service:
             await waiting
         else:
             await reply.wait()
-        await fairness.turn()
+        await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
+    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
-            async with turn:
+            async with lock:
                 await share.room()
                 await waiting
         except RelayError as error:

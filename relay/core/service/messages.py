@@ -147,7 +147,7 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
         added.append(item)
         if page.size - size > SLICE_BYTES or count % SLICE_MESSAGES == 0:
             size = page.size
-            await fairness.turn()
+            await fairness.wait_for_turn()
 
 
 async def search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
@@ -188,7 +188,7 @@ async def _search_page(service: Service, user: int, sought: Sought) -> tuple[Pag
             size += len(message.message or "")
             if size > SLICE_BYTES:
                 size = 0
-                await fairness.turn()
+                await fairness.wait_for_turn()
     # From here on nothing waits: the page is true when it is answered.
     changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
     if changes is None:

@@ -42,7 +42,7 @@ async def directory(service: Service, subscriber: Subscriber, request: requests.
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % SLICE_USERS == SLICE_USERS - 1:
             service.limits.requests.charge(subscriber.user, trio.current_time(), 1)
-            await fairness.turn()
+            await fairness.wait_for_turn()
         profile = _listed(service, subscriber.user, ids[number], query)
         if profile is None:
             continue

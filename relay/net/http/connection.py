@@ -76,8 +76,8 @@ class HttpConnection:
         data = self._rest
         while True:
             if self.transport.payer is not None:
-                await self.transport.payer.turn()
-            await self._idle_connections.turn()
+                await self.transport.payer.wait_for_turn()
+            await self._idle_connections.wait_for_turn()
             try:
                 reader.receive_data(data)
                 event = reader.next_event()

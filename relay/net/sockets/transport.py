@@ -278,7 +278,7 @@ class SocketTransport:
 
 async def _turn_of(payer: Account | None) -> None:
     if payer is not None:
-        await payer.turn()
+        await payer.wait_for_turn()
 
 
 async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:

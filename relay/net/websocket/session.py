@@ -194,7 +194,7 @@ class Session:
         payer = self._transport.payer
         if payer is not None and not payer.begin():
             self._service.hub.flush()
-            await payer.turn()
+            await payer.wait_for_turn()
             self.heard = trio.current_time()
 
     async def _handle_rest(

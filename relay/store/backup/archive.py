@@ -165,7 +165,7 @@ def back_up(
         part.chmod(0o600)
         finish = end(copy)
         missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
-        scratch.place(part, target)
+        scratch.put_in_place(part, target)
     # A file that was deleted meanwhile is not lacking.
     lost = sorted(missing & named_files(data / STORE)) if missing else []
     if lost or secret:
@@ -180,7 +180,7 @@ def named_files(store: Path) -> set[str]:
     return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
 
 
-def _check_room(data: Path, place: Path) -> None:
+def _check_room(data: Path, folder: Path) -> None:
     """Make sure that there is room for the backup, and for the copy of the store that is made for it.
 
     On the disk that the relay writes to, as much again must stay free.
@@ -191,12 +191,12 @@ def _check_room(data: Path, place: Path) -> None:
     store = (data / STORE).stat().st_size
     files = sum(path.stat().st_size for path in _files(data / FILES))
     need = 2 * store + files
-    if place.stat().st_dev == data.stat().st_dev:
+    if folder.stat().st_dev == data.stat().st_dev:
         need = 2 * (store + files) + store
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(folder).free
     if free < need:
         raise NoRoom(
-            f"{place} has {free / 1e6:,.1f} MB left and a backup needs {need / 1e6:,.1f}: make room there,"
+            f"{folder} has {free / 1e6:,.1f} MB left and a backup needs {need / 1e6:,.1f}: make room there,"
             " or name a file on another disk"
         )
 

@@ -283,8 +283,8 @@ def _wanted(store: Path, name: str) -> LogEnd:
     return found
 
 
-def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
-    return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
+def _cannot_read(name: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+    return CannotRestore(f"{name} cannot be read ({error}): {what_helps(error, folder)}")
 
 
 def _found(store: Path) -> LogEnd | None:

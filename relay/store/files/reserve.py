@@ -54,7 +54,7 @@ class Reserve:
             return 0
 
     @property
-    def wanted(self) -> int:
+    def target_size(self) -> int:
         """Bytes that should be reserved."""
         if not self._most:
             return 0
@@ -70,7 +70,7 @@ class Reserve:
     def disk_is_full(self) -> bool:
         """Whether so little is free that even a start may fail."""
         disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize < min(START_AND_STOP_BYTES, self.wanted)
+        return disk.f_bavail * disk.f_frsize < min(START_AND_STOP_BYTES, self.target_size)
 
     def spend(self) -> None:
         """Give the room back to the disk. The work that needs it should follow at once."""
@@ -91,13 +91,13 @@ class Reserve:
             disk = os.statvfs(self._folder)
             left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
-                self._take(min(left, self.wanted))
+                self._take(min(left, self.target_size))
         self.short = True
 
     def fill(self) -> None:
         """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
-            wanted, size = self.wanted, self.size
+            wanted, size = self.target_size, self.size
             if size == wanted:
                 self.short = False
             elif not wanted:

@@ -78,7 +78,7 @@ class PageBound(NamedTuple):
     weight: int
     weigh: Callable[[tuple[Any, ...]], int]
     """Returns the weight of a row, in bytes."""
-    wanted: Callable[[tuple[Any, ...]], bool] = _any
+    belongs: Callable[[tuple[Any, ...]], bool] = _any
     """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
@@ -219,7 +219,7 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
-            if not bound.wanted(row):
+            if not bound.belongs(row):
                 continue
             weight = bound.weigh(row)
             if rows and (len(rows) >= bound.rows or weight > left):
