@@ -19,7 +19,7 @@ import msgspec
 from relay.__main__ import main
 from tests.support.log_secrets import TALKATIVE, check
 
-PATIENCE = 60.0
+WAIT_SECONDS = 60.0
 """Seconds that a relay has to start."""
 
 
@@ -117,7 +117,7 @@ def running(data: Path, *options: str, environment: dict[str, str] | None = None
 
 
 def _wait_for_url(process: subprocess.Popen[str], log: Path) -> str:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + WAIT_SECONDS
     while process.poll() is None and time.monotonic() < until:
         found = re.search(r"listening on (\S+)\n(?:.*\n)*data in", log.read_text())
         if found:
