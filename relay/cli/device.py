@@ -26,7 +26,7 @@ def add(
 
     Example: relay device add alarm --label "door sensor"
     """
-    token = ask(data_directory(data), "device.add", control.AddDevice(user_id=user_id, label=label))
+    token = ask(data_directory(data), "device.add", control.AddDeviceRequest(user_id=user_id, label=label))
     if json:
         as_json({"deviceId": token.device_id, "token": token.token})
     else:
@@ -78,7 +78,7 @@ def revoke(
     if (device_id is None) == (all_of is None):
         raise WrongUse("name one device, or --all USER: `relay device list` shows them")
     if all_of is not None:
-        revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevices(user_id=all_of))
+        revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevicesRequest(user_id=all_of))
         if json:
             as_json(revoked)
         else:

@@ -56,7 +56,7 @@ def add(
     """
     if name is not None and not new:
         raise WrongUse(f"--name is for a new user, with --new; to rename one: `relay user rename {user_id} NAME`")
-    request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
+    request = control.AddInvite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
         invitation = ask(data_directory(data), "invite", request)
     except RequestRefused as refused:

@@ -249,12 +249,12 @@ def _print(event: Any, *, json: bool) -> None:
 def _line(event: Any) -> str:
     payload = event.payload
     match payload:
-        case events.New():
+        case events.NewEvent():
             said = payload.message or ", ".join(one.filename for one in payload.attachments or []) or "(deleted)"
             return f"[{payload.chat_id} #{payload.message_id}] {payload.sender}: {said}"
-        case events.Edit():
+        case events.EditEvent():
             return f"[{payload.chat_id} #{payload.original_message_id}] edited: {payload.message}"
-        case events.Delete():
+        case events.DeleteEvent():
             return f"[{payload.chat_id} #{payload.original_message_id}] deleted"
         case events.Delivered():
             return f"[{payload.chat_id} #{payload.message_id}] delivered to {payload.user_id}"

@@ -152,7 +152,7 @@ def password(
     revoked = ask(
         data_directory(data),
         "user.password",
-        control.SetPassword(id=user_id, password=chosen, sign_out=sign_out),
+        control.SetPasswordRequest(id=user_id, password=chosen, sign_out=sign_out),
     )
     if json:
         as_json({"id": user_id, "password": not none, "signedOut": revoked.count})
@@ -250,7 +250,7 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
         added = False
     try:
         if device:
-            token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
+            token = await ask_one("device.add", control.AddDeviceRequest(user_id=user_id, label="imported"))
             return added, token.token, ""
         if not added:
             await ask_one("user.show", control.OneUser(id=user_id))

@@ -11,8 +11,8 @@ from relay.core.delivery.hub import Hub
 from relay.core.maintenance.statistics import LatencySamples
 from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
-from relay.core.rules.commands import Command
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Entry, Facts
 
 

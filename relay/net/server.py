@@ -18,6 +18,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
+from relay.keys import UserKey
 from relay.net.http.connection import HEAD_SECONDS
 from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
@@ -326,7 +327,7 @@ class Server:
             if self._stopping and not self._in_http:
                 self._http_ended.set()
 
-    def _full(self, user: int) -> str | None:
+    def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
         if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, gc=False):
     chat: ChatKey
     message_id: MessageId
     actor: UserKey
-    device: int
+    device: DeviceKey
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, gc=False):
         """Of a receipt, the highest message that it newly covers of each author."""
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
-    def covers(self, author: int) -> Covered | None:
+    def covers(self, author: UserKey) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
         if len(covered) <= FEW_AUTHORS:
@@ -146,7 +146,7 @@ class StoredMessage(NamedTuple):
     changed_at: UnixMs
     target: int
     extra: str | None
-    device: int | None
+    device: DeviceKey | None
     """The key of the device that sent it, 0 for none; None if retention removed the message."""
 
     @property

@@ -66,6 +66,7 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
         "relay.text",
         "relay.combining_marks",
         "relay.keys",
+        "relay.outcomes",
         "relay.socket_path",
         "relay.standard_streams",
         "relay.logs",

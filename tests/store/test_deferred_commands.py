@@ -3,6 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.core.rules.commands import MarkDelivered
+from relay.keys import NO_DEVICE, ChatKey, UserKey
+from relay.store.command import Command
 from relay.store.log.deferred import (
     COMMANDS_ALONE,
     COMMANDS_WITH_BATCH,
@@ -12,14 +15,18 @@ from relay.store.log.deferred import (
 )
 
 
+def mark(message_id: int) -> Command:
+    return Command(0, UserKey(1), NO_DEVICE, MarkDelivered(ChatKey(1), message_id))
+
+
 def deferred_with(count: int) -> DeferredCommands:
     deferred = DeferredCommands()
     for number in range(count):
-        deferred.add(DeferredCommand(number, 1, f"mark {number}"), 0.0)
+        deferred.add(DeferredCommand(number, 1, mark(number)), 0.0)
     return deferred
 
 
-def commands(taken: list[DeferredCommand]) -> list[object]:
+def commands(taken: list[DeferredCommand]) -> list[Command]:
     return [one.command for one in taken]
 
 
@@ -27,7 +34,7 @@ def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() ->
     deferred = deferred_with(1)
     assert deferred.take(1, DEFER_SECONDS / 2) == []
     assert deferred.alone_at == 2 * DEFER_SECONDS
-    assert commands(deferred.take(1, DEFER_SECONDS)) == ["mark 0"]
+    assert commands(deferred.take(1, DEFER_SECONDS)) == [mark(0)]
     assert not deferred
     assert deferred.alone_at == float("inf")
 
@@ -35,8 +42,8 @@ def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() ->
 def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
     deferred = DeferredCommands()
     for reach in (2, 7, 5):
-        deferred.add(DeferredCommand("a chat", reach, reach), 0.0)
-    assert commands(deferred.take(0, 1.0)) == [7]
+        deferred.add(DeferredCommand("a chat", reach, mark(reach)), 0.0)
+    assert commands(deferred.take(0, 1.0)) == [mark(7)]
 
 
 def test_a_small_batch_takes_few_deferred_commands_and_the_next_takes_more() -> None:
@@ -97,7 +104,7 @@ def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, st
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3
         if step == "add":
-            deferred.add(DeferredCommand(key, reach, None), now)
+            deferred.add(DeferredCommand(key, reach, mark(reach)), now)
             wanted[key] = max(reach, wanted.get(key, 0))
         for one in deferred.take(1 if step == "take" else 0, now) if step != "add" else ():
             written[one.key] = max(one.reach, written.get(one.key, 0))

@@ -35,7 +35,7 @@ async def restarted(relay: Relay) -> State:
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
-    catching = snapshot.CatchUp(state, known)
+    catching = snapshot.StateRecovery(state, known)
     while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)

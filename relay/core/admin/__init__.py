@@ -11,7 +11,7 @@ import msgspec
 
 from relay.core.admin.chats import ChatAdmin
 from relay.core.admin.events import EventWatch, SendItem
-from relay.core.admin.export import Export
+from relay.core.admin.export import Exporter
 from relay.core.admin.hooks import HookAdmin
 from relay.core.admin.imports import IMPORT_CURSOR, Import
 from relay.core.admin.invites import InviteAdmin
@@ -87,7 +87,7 @@ class Admin:
         chats = ChatAdmin(state, submit)
         status = StatusReport(state, log, hub.presence, statistics, self.runtime, clock, room, sign_in.refusals)
         events = EventWatch(state, hub, reading)
-        export = Export(state, log, reading, clock)
+        export = Exporter(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
             "user.add": users.add_user,
@@ -159,13 +159,13 @@ class Admin:
         """End the import of a client that has disconnected."""
         await self._imports.disconnected(client)
 
-    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
+    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrustResult:
         now = self._clock.trust()
         await self._submit(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
             # The earlier time may be one at which the clock was wrong.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
-        return control.ClockTrusted(timestamp=now)
+        return control.ClockTrustResult(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> control.Empty:
         await self._log.begin_index()

@@ -15,6 +15,7 @@ from relay.core.clock.clock import Clock
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
 from relay.core.rules import attachments
+from relay.keys import ChatKey, UserKey
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
@@ -34,7 +35,7 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 }
 
 
-class Export:
+class Exporter:
     """Exports a relay."""
 
     def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
@@ -70,7 +71,7 @@ class Export:
         users = self._state.users
         while given < len(users):
             given += 1
-            await item(self._user_record(users[given]))
+            await item(self._user_record(users[UserKey(given)]))
         return given
 
     def _user_record(self, user: User) -> control.Record:
@@ -102,7 +103,7 @@ class Export:
         )
 
 
-def _ids(state: State, keys: Iterable[int]) -> list[str]:
+def _ids(state: State, keys: Iterable[UserKey]) -> list[str]:
     return [state.users[key].id for key in keys]
 
 
@@ -190,7 +191,7 @@ class _Messages:
             self._last[row.chat] = control.MessageReference(sender=sender, client_message_id=row.client_id)
         return row.kind == kinds.NEW and not row.deleted
 
-    async def _clear(self, chat: int, before: int | None) -> None:
+    async def _clear(self, chat: ChatKey, before: int | None) -> None:
         """Send the clearings of a dialog that are due before a message id, or all that are left."""
         due = [one for one in self._cleared[chat] if before is None or one[0] < before]
         left = [one for one in self._cleared[chat] if one not in due]
@@ -213,7 +214,7 @@ class _Messages:
         else:
             del self._cleared[chat]
 
-    def _place(self, key: int) -> dict[str, Any]:
+    def _place(self, key: ChatKey) -> dict[str, Any]:
         chat = self._state.chats[key]
         if chat.id is not None:
             return {"chat": chat.id}

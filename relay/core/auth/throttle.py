@@ -7,6 +7,8 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
+from relay.keys import Seconds
+
 FREE_FAILURES = 5
 """Failures that cost nothing: people mistype."""
 FIRST_WAIT_SECONDS = 1.0
@@ -46,7 +48,7 @@ class Throttle:
     def __contains__(self, who: str) -> bool:
         return who in self._failures
 
-    def wait(self, who: str, now: float) -> float:
+    def wait(self, who: str, now: Seconds) -> float:
         """Give the seconds until the next attempt is looked at; `now` in seconds of any clock that does not jump."""
         failures = self._failures.get(who)
         if failures is None:
@@ -57,7 +59,7 @@ class Throttle:
         over = count - self._free
         return 0.0 if over < 0 else min(self._longest, FIRST_WAIT_SECONDS * 2.0 ** min(over, 32))
 
-    def failed(self, who: str, now: float) -> None:
+    def failed(self, who: str, now: Seconds) -> None:
         """Count a failure."""
         known = self._failures.pop(who, None)
         count = 0

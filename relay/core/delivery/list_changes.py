@@ -9,17 +9,18 @@ from collections.abc import Callable
 from relay.core.delivery import views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
+from relay.keys import ChatKey, Seconds, Seq, UserKey
 from relay.store.entry import Entry
 
 
-def _nothing(_user: int, _chat: int) -> None:
+def _nothing(_user: UserKey, _chat: ChatKey) -> None:
     """Do nothing."""
 
 
 class ListChanges:
     """The live subscribers that are owed a chat list."""
 
-    def __init__(self, state: State, time: Callable[[], float]) -> None:
+    def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
         """Begin with nobody owed a list.
 
         Args:
@@ -29,7 +30,7 @@ class ListChanges:
         self._state = state
         self._time = time
         self._owed: dict[Subscriber, None] = {}
-        self.request_entry: Callable[[int, int], None] = _nothing
+        self.request_entry: Callable[[UserKey, ChatKey], None] = _nothing
         """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has.
 
         Set once there is a log: it appends to the log, which publishes through the hub that this belongs to.
@@ -60,12 +61,12 @@ class ListChanges:
         self._owed[subscriber] = None
         return False
 
-    def note_count(self, subscriber: Subscriber, seq: int, chat: int) -> None:
+    def note_count(self, subscriber: Subscriber, seq: Seq, chat: ChatKey) -> None:
         """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: Seconds) -> None:
         """Let subscribers get their list that were owed it for long enough.
 
         Args:

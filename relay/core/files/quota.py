@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
@@ -23,7 +24,7 @@ MAX_UPLOADS_PER_USER = 8
 class Allowance:
     """The reservation of one upload."""
 
-    def __init__(self, quota: "Quota", user: int) -> None:
+    def __init__(self, quota: "Quota", user: UserKey) -> None:
         self._quota = quota
         self._user = user
         self.size = 0
@@ -42,7 +43,7 @@ class Allowance:
             self._quota.reserve(self, max(self.size, self.reserved + RESERVE_STEP_BYTES), needed=self.size)
 
     @property
-    def user(self) -> int:
+    def user(self) -> UserKey:
         """The key of the user who uploads."""
         return self._user
 
@@ -61,11 +62,11 @@ class Quota:
         self._state = state
         self._limits = limits
         self._free = free
-        self._running: Counter[int] = Counter()
-        self._reserved: Counter[int] = Counter()
+        self._running: Counter[UserKey] = Counter()
+        self._reserved: Counter[UserKey] = Counter()
 
     @contextmanager
-    def upload(self, user: int, announced: int | None) -> Iterator[Allowance]:
+    def upload(self, user: UserKey, announced: int | None) -> Iterator[Allowance]:
         """Reserve what an upload needs, until it has ended in one way or another.
 
         Args:
@@ -89,7 +90,7 @@ class Quota:
                 if not counter[user]:
                     del counter[user]
 
-    def check(self, user: int | None, size: int, before: int) -> None:
+    def check(self, user: UserKey | None, size: int, before: int) -> None:
         """Check in advance whether an upload would be allowed.
 
         Args:

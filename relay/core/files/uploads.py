@@ -20,13 +20,14 @@ from relay.core.files.quota import Allowance, Quota
 from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
-from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
+from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
+from relay.store.command import Command
 from relay.store.entry import StoredFile
 from relay.store.log.log import Log
 from relay.store.queries import stored_files
@@ -75,7 +76,13 @@ class Uploads:
     # Receiving.
 
     async def receive(
-        self, user: int, device: int, name: str, announced: int | None, pieces: Pieces, at: int | None = None
+        self,
+        user: UserKey,
+        device: DeviceKey,
+        name: str,
+        announced: int | None,
+        pieces: Pieces,
+        at: UnixMs | None = None,
     ) -> Attachment:
         """Receive a file. When this returns it is on disk and in the log; if it raises, nothing is left of it.
 
@@ -106,7 +113,7 @@ class Uploads:
             except OSError as error:
                 raise _write_error(error) from None
 
-    async def begin(self, user: int, announced: int) -> "UploadInPieces":
+    async def begin(self, user: UserKey, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.
 
         Raises:
@@ -122,7 +129,7 @@ class Uploads:
                 raise _write_error(error) from None
             raise
 
-    def check(self, user: int | None, size: int, before: int) -> None:
+    def check(self, user: UserKey | None, size: int, before: int) -> None:
         """Check in advance whether a file would be accepted.
 
         Args:
@@ -151,7 +158,7 @@ class Uploads:
         return head
 
     async def keep(
-        self, incoming: BlobWriter, user: int, device: int, name: str, head: bytes, at: int | None
+        self, incoming: BlobWriter, user: UserKey, device: DeviceKey, name: str, head: bytes, at: UnixMs | None
     ) -> Attachment:
         """Move a complete file to its place, and add it to the log."""
         mimetype = media_types.sniff(head)
@@ -174,20 +181,17 @@ class Uploads:
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.put_in_place, incoming, digest)
-                upload = Command(
-                    now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
-                )
+                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
                 added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])
             raise
         self.uploaded_bytes += incoming.size
-        assert isinstance(added, Attachment)
         return added
 
     # Reading.
 
-    async def find(self, user: int, file_id: str) -> StoredFile:
+    async def find(self, user: UserKey, file_id: str) -> StoredFile:
         """Find a file for a user who may read it.
 
         Raises:
@@ -200,7 +204,9 @@ class Uploads:
             raise RelayError("not_found", "there is no such file, or you may not read it")
         return found[0]
 
-    def while_readable(self, user: int, device: int, file: StoredFile) -> AbstractContextManager[trio.CancelScope]:
+    def while_readable(
+        self, user: UserKey, device: DeviceKey, file: StoredFile
+    ) -> AbstractContextManager[trio.CancelScope]:
         """Cancel what runs inside once the user may no longer read the file."""
         state = self._state
         return self._rights.while_allowed(
@@ -238,7 +244,7 @@ class Uploads:
             loose = await stored_files.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
             if not loose:
                 return
-            command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
+            command = Command(self._clock(), ADMIN, NO_DEVICE, ForgetFiles(tuple(loose)))
             digests = await submit(self._log, command)
             if not digests:
                 return
@@ -283,7 +289,7 @@ class UploadInPieces:
         except OSError as error:
             raise _write_error(error) from None
 
-    async def keep(self, user: int, name: str, at: int) -> Attachment:
+    async def keep(self, user: UserKey, name: str, at: UnixMs) -> Attachment:
         """Move the file to its place, and add it to the log.
 
         Args:
@@ -295,7 +301,7 @@ class UploadInPieces:
             RelayError: `storage_full`, `unavailable`.
         """
         try:
-            return await self._files.keep(self._incoming, user, 0, name, self._head, at)
+            return await self._files.keep(self._incoming, user, NO_DEVICE, name, self._head, at)
         except OSError as error:
             raise _write_error(error) from None
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import trio
 
+from relay.keys import Seconds
+
 T = TypeVar("T")
 
 LOOP_SHARE = 0.2
@@ -48,7 +50,7 @@ class Account:
         self.paid_at = float("-inf")
         """When all that was charged is paid off at the rate of a share, by the accounts' time."""
 
-    def charge(self, seconds: float, now: float, most: float = MAX_CHARGE_SECONDS) -> None:
+    def charge(self, seconds: float, now: Seconds, most: float = MAX_CHARGE_SECONDS) -> None:
         """Charge something that was done for this account.
 
         Args:
@@ -74,7 +76,7 @@ class Account:
         """Do nothing more for this account for so many seconds, while others are served."""
         self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: Seconds) -> float:
         """Give the seconds until more may be done; 0.0 means in the next round, a negative number at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
@@ -183,7 +185,7 @@ class Fairness(trio.abc.Instrument):
             self._accounts.move_to_end(asker)
         return account
 
-    def alone(self, account: Account, now: float) -> bool:
+    def alone(self, account: Account, now: Seconds) -> bool:
         """Tell whether nobody else was served lately."""
         others_at = self.others_at if account is self.last else self.last_at
         return now - others_at > ALONE_SECONDS

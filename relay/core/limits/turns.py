@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from relay.keys import UserKey
+
 
 class Turns:
     """A queue for each user with a job under way."""
@@ -16,7 +18,7 @@ class Turns:
         return len(self._turns)
 
     @asynccontextmanager
-    async def of(self, user: int) -> AsyncIterator[None]:
+    async def of(self, user: UserKey) -> AsyncIterator[None]:
         """Wait until the user's earlier jobs are done, and hold up their next one until this one is."""
         turn = self._turns.setdefault(user, trio.StrictFIFOLock())
         try:

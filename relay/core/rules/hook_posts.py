@@ -8,11 +8,11 @@ from hashlib import blake2b
 
 from relay.core.model.entities import Device
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import new
 from relay.protocol import requests
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import ClientKey, StoredMessage
 
 

@@ -9,7 +9,7 @@ from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions, visibility
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key, member_chat
 from relay.core.rules.permissions import Action
 from relay.keys import ChatKey, MessageId, UserKey
@@ -17,6 +17,7 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import (
     REPLY_PREVIEW_CHARACTERS,
     Amendment,

@@ -4,15 +4,14 @@ Acknowledgements are collected and applied a moment later, all at once: one curs
 however many events were acknowledged.
 """
 
-from relay.core.auth.tokens import NO_DEVICE
 from relay.core.clock.clock import Clock
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.log.log import Log
 
 SEQ_DIGITS = 19
@@ -66,7 +65,7 @@ class Acknowledgements:
             if device != NO_DEVICE:
                 self._log.keep_cursor(device, subscriber.cursor, now)
 
-    async def start_position(self, user: int, device: int, since: int | None) -> int:
+    async def start_position(self, user: UserKey, device: DeviceKey, since: int | None) -> int:
         """Find where the events of a device that connects start: after its cursor, or after what it says it has.
 
         Args:
@@ -95,13 +94,13 @@ class Acknowledgements:
             await self._advance_cursor(user, device, cursor, since)
         return since
 
-    def note_use(self, device: int) -> None:
+    def note_use(self, device: DeviceKey) -> None:
         """Note that a device is connected, or was until now; its cursor stays where it is."""
         cursor = self._log.cursors.get(device)
         if cursor is not None:
             self._log.keep_cursor(device, cursor[0], self._clock())
 
-    async def _first_position(self, user: int) -> int:
+    async def _first_position(self, user: UserKey) -> int:
         """Find where a device's first connection starts: before the oldest undelivered message, or at the end."""
         state = self._state
         now = state.seq
@@ -110,7 +109,7 @@ class Acknowledgements:
         oldest = await self._replays.oldest_undelivered(user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
-    async def _advance_cursor(self, user: int, device: int, cursor: int, since: int) -> None:
+    async def _advance_cursor(self, user: UserKey, device: DeviceKey, cursor: Seq, since: int) -> None:
         """Take all up to `since` for acknowledged: the acknowledgements may have been lost with the connection."""
         now = self._clock()
         chats = [(chat.key, member.dlvrd_upto) for chat, member in self._state.listed(user) if chat.last_seq > cursor]
@@ -118,9 +117,9 @@ class Acknowledgements:
             self._deliver(user, device, chat, message_id, now)
         self._log.keep_cursor(device, since, now)
 
-    def _deliver(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
+    def _deliver(self, user: UserKey, device: DeviceKey, chat: ChatKey, message_id: MessageId, now: UnixMs) -> None:
         """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
         member = self._state.members[chat].get(user)
         if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
-            self._log.append_deferred((chat, user), message_id, Command(now, UserKey(user), device, mark))
+            self._log.append_deferred((chat, user), message_id, Command(now, user, device, mark))

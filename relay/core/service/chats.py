@@ -13,7 +13,9 @@ from relay.protocol.errors import RelayError
 from relay.store.queries import history
 
 
-async def one_chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
+async def one_chat(
+    service: Service, subscriber: Subscriber, request: requests.ChatDetailsRequest, reply: Reply
+) -> None:
     """Answer with one chat in full."""
     user = subscriber.user
     chat = service.chat(user, request.chat_id)

@@ -28,16 +28,18 @@ from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
-from relay.core.rules import ChangedChat, commands, permissions
-from relay.core.rules.commands import Command
+from relay.core.rules import commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.search import Searches
+from relay.keys import Seconds, UserKey
+from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
 from relay.settings import Settings
+from relay.store.command import Command
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
@@ -47,7 +49,9 @@ LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 """Commands for which the writer usually looks something up first, beside messages that quote or have files."""
 
 Reply = Callable[[object], None]
-"""Takes the answer to a request: a payload, or a `RelayError`."""
+"""Takes the answer to a request: a payload of the wire, a `codec.Page` of one, or a `RelayError`."""
+TakeOutcome = Callable[[Outcome | RelayError], None]
+"""Takes what the rules make of a command."""
 Waiting = Coroutine[Any, Any, None]
 """What is still to be awaited of an answer."""
 Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
@@ -112,7 +116,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
         """Handle one text message of a client.
 
         Args:
@@ -142,7 +146,7 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
@@ -217,7 +221,7 @@ class Service:
                 self.limits.requests.charge(subscriber.user, trio.current_time(), weight)
         self.hub.send(subscriber.outlet, payload)
 
-    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
+    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: Seconds) -> None:
         name = event.event_type or event.payload_type
         if name is None:
             raise RelayError.bad_field("eventType", "this field is required")
@@ -236,18 +240,20 @@ class Service:
 
     # For handlers.
 
-    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = "") -> None:
+    def command(
+        self, subscriber: Subscriber, request: Decidable[Outcome], take: TakeOutcome[Outcome], generated_id: str = ""
+    ) -> None:
         """Append what a connection asks for as a command.
 
         Args:
             subscriber: who asks.
             request: the request, or the command that it stands for.
-            reply: takes the answer once the command is decided and on disk.
+            take: takes the outcome once it is on disk.
             generated_id: an id that the relay made up for it.
         """
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
-        if not log.append(command, reply):
+        if not log.append(command, take):
             # It is in no batch, so its user need not wait for one.
             return
         if share.batch != log.batch:
@@ -259,20 +265,21 @@ class Service:
         share.commands += LOOKED_UP_WEIGHT if is_looked_up else 1
 
     def command_on_chat(
-        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = ""
+        self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply, generated_id: str = ""
     ) -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 
-        def answer(decided: object) -> None:
-            if isinstance(decided, ChangedChat):
-                chat = self.state.chats[decided.chat]
-                # Everything unread in a chat one has just changed is known to the client from its list.
-                decided = answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence))
-            reply(decided)
+        def answer(outcome: ChangedChat | RelayError) -> None:
+            if isinstance(outcome, RelayError):
+                reply(outcome)
+                return
+            chat = self.state.chats[outcome.chat]
+            # Everything unread in a chat one has just changed is known to the client from its list.
+            reply(answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)
 
-    def chat(self, user: int, chat_id: str) -> Chat:
+    def chat(self, user: UserKey, chat_id: str) -> Chat:
         """Find a chat that a user may read by the id that it has for them.
 
         Raises:

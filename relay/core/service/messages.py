@@ -14,6 +14,7 @@ from relay.core.rules import commands, visibility
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.entry import Entry
@@ -78,7 +79,7 @@ async def history_page(service: Service, subscriber: Subscriber, request: reques
     raise RelayError.unavailable()
 
 
-async def _read_page(service: Service, user: int, request: requests.Messages) -> tuple[PageMaker, bool] | None:
+async def _read_page(service: Service, user: UserKey, request: requests.Messages) -> tuple[PageMaker, bool] | None:
     """Read a page of messages, and whether there are more; None if it became outdated while it was read."""
     state = service.state
     chat = service.chat(user, request.chat_id)
@@ -121,7 +122,7 @@ async def _read_page(service: Service, user: int, request: requests.Messages) ->
 
 
 def _amended(
-    state: State, user: int, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
+    state: State, user: UserKey, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
 ) -> list[objects.Message]:
     """Bring messages of a chat up to what is true after these changes of it or of others."""
     member = state.members[chat.key].get(user)
@@ -133,7 +134,7 @@ def _amended(
     return amended
 
 
-def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
+def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[ChatKey, MessageId]]:
     """Name the messages that rows show, those they quote included, as pairs of chat and message id."""
     return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
 
@@ -173,7 +174,7 @@ async def search(service: Service, subscriber: Subscriber, request: requests.Sea
     raise RelayError.unavailable()
 
 
-async def _search_page(service: Service, user: int, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
+async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
     """Find a page of messages, whether there are more, and the `seq` of the last; None if it is to be read again."""
     state = service.state
     as_of = state.seq

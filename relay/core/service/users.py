@@ -8,10 +8,12 @@ import trio
 from relay.core.delivery import views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
-from relay.core.rules import ChangedDevice, ChangedUser
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
+from relay.keys import UserKey
+from relay.outcomes import ChangedDevice, ChangedUser
 from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
 from relay.text import fold
 
 SLICE_USERS = 64
@@ -53,7 +55,7 @@ async def directory(service: Service, subscriber: Subscriber, request: requests.
     reply(page.made(more=more, after=last))
 
 
-def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.Profile | None:
+def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objects.Profile | None:
     """Show a user as the directory does; None if their id and name do not contain the folded query.
 
     When they were last here is shown to those who share a chat with them, as `online` and `offline` are.
@@ -69,10 +71,8 @@ def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.P
 def profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
     """Change one's own name or photo."""
 
-    def answer(decided: object) -> None:
-        if isinstance(decided, ChangedUser):
-            decided = views.profile(service.state.users[decided.user])
-        reply(decided)
+    def answer(outcome: ChangedUser | RelayError) -> None:
+        reply(outcome if isinstance(outcome, RelayError) else views.profile(service.state.users[outcome.user]))
 
     service.command(subscriber, request, answer)
 
@@ -96,11 +96,13 @@ async def devices(service: Service, subscriber: Subscriber, _request: requests.N
     )
 
 
-def revoke_device(service: Service, subscriber: Subscriber, request: requests.RevokeDevice, reply: Reply) -> None:
+def revoke_device(
+    service: Service, subscriber: Subscriber, request: requests.RevokeDeviceRequest, reply: Reply
+) -> None:
     """Sign one of the user's devices out."""
 
-    def answer(decided: object) -> None:
-        reply(requests.Nothing() if isinstance(decided, ChangedDevice) else decided)
+    def answer(outcome: ChangedDevice | RelayError) -> None:
+        reply(outcome if isinstance(outcome, RelayError) else requests.Nothing())
 
     service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
 
@@ -118,7 +120,7 @@ async def password(service: Service, subscriber: Subscriber, request: requests.P
     reply(requests.PasswordChanged(signed_out=signed_out))
 
 
-async def invite(service: Service, subscriber: Subscriber, request: requests.Invite, reply: Reply) -> None:
+async def invite(service: Service, subscriber: Subscriber, request: requests.InviteRequest, reply: Reply) -> None:
     """Make an invite."""
     reply(
         await service.signing_in.invite(

@@ -10,6 +10,7 @@ import outcome
 import trio
 
 from relay.core.limits.fairness import Account
+from relay.keys import Seconds
 from relay.net.sockets.epoll import Readiness
 
 T = TypeVar("T")
@@ -187,7 +188,7 @@ class SocketTransport:
         self._readable = self._over or len(data) == RECEIVE_BYTES
         return data
 
-    def _read_once(self, take: ReadHandler, now: float) -> ReadResult | None:
+    def _read_once(self, take: ReadHandler, now: Seconds) -> ReadResult | None:
         """Read once and call `take`; None where nothing is left to do."""
         try:
             data = self._receive_now()
@@ -204,7 +205,7 @@ class SocketTransport:
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def readable(self, now: float, *, over: bool) -> None:
+    def readable(self, now: Seconds, *, over: bool) -> None:
         """See `Reader`."""
         self._readable = True
         self._over |= over

@@ -22,6 +22,7 @@ from relay.core.model import changes
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
+from relay.keys import Seq
 from relay.net.webhooks.post import PostFailed, post
 from relay.protocol import codec
 from relay.store import kinds
@@ -126,7 +127,7 @@ def _posts(device: Device) -> bool:
 class _Retried(NamedTuple):
     """An event that was not accepted yet."""
 
-    seq: int
+    seq: Seq
     since: float
     """When it was tried first, trio's time."""
     times: int

@@ -8,6 +8,7 @@ from wsproto.events import Request as UpgradeRequest
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from relay.keys import DeviceKey, UserKey
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError
 from relay.protocol.schema import VERSIONS
@@ -16,9 +17,9 @@ from relay.protocol.schema import VERSIONS
 class WebSocketUpgrade(NamedTuple):
     """A WebSocket that is about to begin."""
 
-    user: int
+    user: UserKey
     """The user's key."""
-    device: int
+    device: DeviceKey
     """The device's key."""
     after: int | None
     """The id of the last event that the client says it has."""

@@ -3,19 +3,19 @@
 from typing import Any
 
 from relay.protocol.control.accounts import (
-    AddDevice,
+    AddDeviceRequest,
+    AddInvite,
     AddUser,
     ChangeUser,
     DeviceInfo,
-    Invite,
     InviteInfo,
     InviteRevocation,
     ListDevices,
     OneUser,
     Revoked,
     RevokeDevice,
-    RevokeDevices,
-    SetPassword,
+    RevokeDevicesRequest,
+    SetPasswordRequest,
     TemporaryToken,
     TemporaryTokenRequest,
     Token,
@@ -33,7 +33,16 @@ from relay.protocol.control.chats import (
     UpdateGroup,
 )
 from relay.protocol.control.common import Empty
-from relay.protocol.control.operation import Audit, ClockTrusted, EntryInfo, Prune, Pruned, SettingInfo, Status, Watch
+from relay.protocol.control.operation import (
+    Audit,
+    ClockTrustResult,
+    EntryInfo,
+    Prune,
+    Pruned,
+    SettingInfo,
+    Status,
+    Watch,
+)
 from relay.protocol.control.transfer import (
     ChatImport,
     Export,
@@ -54,10 +63,10 @@ CONTROL: dict[str, RequestType] = {
     "user.list": RequestType(Empty, list[UserInfo]),
     "user.show": RequestType(OneUser, UserInfo),
     "user.change": RequestType(ChangeUser, UserInfo),
-    "device.add": RequestType(AddDevice, Token),
+    "device.add": RequestType(AddDeviceRequest, Token),
     "device.list": RequestType(ListDevices, list[DeviceInfo]),
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
-    "device.revokeAll": RequestType(RevokeDevices, Revoked),
+    "device.revokeAll": RequestType(RevokeDevicesRequest, Revoked),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
     "hook.remove": RequestType(RemoveHook, HookInfo),
@@ -76,7 +85,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.update": RequestType(UpdateGroup, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
-    "clock.trust": RequestType(Empty, ClockTrusted),
+    "clock.trust": RequestType(Empty, ClockTrustResult),
     "reindex": RequestType(Empty, Empty),
     "config.show": RequestType(Empty, list[SettingInfo]),
     "status.show": RequestType(Empty, Status),
@@ -84,10 +93,10 @@ CONTROL: dict[str, RequestType] = {
     "watch": RequestType(Watch, Empty),
     "audit.list": RequestType(Audit, list[EntryInfo]),
     "lend": RequestType(TemporaryTokenRequest, TemporaryToken),
-    "invite": RequestType(Invite, Invitation),
+    "invite": RequestType(AddInvite, Invitation),
     "invite.list": RequestType(Empty, list[InviteInfo]),
     "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
-    "user.password": RequestType(SetPassword, Revoked),
+    "user.password": RequestType(SetPasswordRequest, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters, maintenance
@@ -191,7 +192,7 @@ class Background:
             lively = not last and now < self._schedule.quiet_at and not self._idempotency_keys.overflowing
             self._pace.worked(now, ended, lively=lively)
 
-    async def _portion(self, now: float, *, last: bool) -> str:
+    async def _portion(self, now: Seconds, *, last: bool) -> str:
         """Do one portion and return its name, or an empty text if nothing was due."""
         request = next((one for one in self._requests if one.hurried), self._requests[0] if self._requests else None)
         if request is not None and (request.hurried or last or not self._starved()):
@@ -245,7 +246,7 @@ class Background:
             request.done.set()
         return request.work
 
-    async def _snapshot(self, now: float) -> str:
+    async def _snapshot(self, now: Seconds) -> str:
         schedule, engine = self._schedule, self._engine
         if not schedule.snapshot_begun:
             # A caller that comes after this waits for the next round.
@@ -273,7 +274,7 @@ class Background:
             awaited.set()
         self._snapshot_awaited = []
 
-    async def _file(self, now: float) -> str:
+    async def _file(self, now: Seconds) -> str:
         """Move some client keys from memory to their table."""
         filing = self._key_flush or self._idempotency_keys.due()
         if filing is None:

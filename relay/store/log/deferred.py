@@ -6,7 +6,10 @@ came within a moment, committed with the messages that follow, costs next to not
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from relay.keys import Seconds
+from relay.store.command import Command
 
 DEFER_SECONDS = 0.15
 """Seconds until they are committed with the next batch; after as many again without a batch they are one."""
@@ -30,7 +33,7 @@ class DeferredCommand(NamedTuple):
     """What it is about; only one of each key waits."""
     reach: int
     """How far it reaches. Acknowledgements come in any order, and the farthest stays."""
-    command: Any
+    command: Command
 
 
 class DeferredCommands:
@@ -51,7 +54,7 @@ class DeferredCommands:
         """Whether any command is queued. Announced ones (see `expect`) do not count."""
         return bool(self._waiting)
 
-    def add(self, deferred: DeferredCommand, now: float) -> None:
+    def add(self, deferred: DeferredCommand, now: Seconds) -> None:
         """Queue a command, unless one of the same key reaches as far. It is due `DEFER_SECONDS` after `now`."""
         if not self:
             self._since = now
@@ -59,7 +62,7 @@ class DeferredCommands:
         if known is None or known.reach < deferred.reach:
             self._waiting[deferred.key] = deferred
 
-    def expect(self, now: float) -> None:
+    def expect(self, now: Seconds) -> None:
         """Announce commands: `collect` is called when they are due."""
         if not self:
             self._since = now
@@ -70,7 +73,7 @@ class DeferredCommands:
         """When the waiting commands make a batch of their own; infinity if none wait."""
         return self._since + 2 * DEFER_SECONDS if self else float("inf")
 
-    def take(self, count: int, now: float, *, flush: bool = False) -> list[DeferredCommand]:
+    def take(self, count: int, now: Seconds, *, flush: bool = False) -> list[DeferredCommand]:
         """Remove and return the commands that are due.
 
         Args:

@@ -8,11 +8,13 @@ sockets.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
+from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.entry import Facts
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
@@ -176,7 +178,7 @@ class Log(CommandQueue):
         """Whether only what is needed is written; see `spare`."""
         return self._background.thrifty
 
-    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+    def spare(self, refuses: Callable[[Command], bool] | None) -> None:
         """Write only what is needed from now on, or everything again.
 
         Args:
@@ -194,7 +196,7 @@ class Log(CommandQueue):
         """Every device's cursor."""
         return self._schedule.cursors
 
-    def keep_cursor(self, device: int, seq: int, seen: int) -> None:
+    def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's cursor written within seconds. It never goes back.
 
         Args:
@@ -205,7 +207,7 @@ class Log(CommandQueue):
         self._schedule.keep_cursor(device, seq, seen, trio.current_time())
         self.work.set()
 
-    async def first_cursor(self, device: int, seq: int, seen: int) -> None:
+    async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,

@@ -10,6 +10,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from relay.keys import ChatKey
 from relay.store.idempotency import KeyFlush
 from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
 from relay.store.log.batch import release_parameters, round_up
@@ -130,7 +131,7 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
     )
 
 
-async def erase_chat(connection: Connection, chat: int, count: int) -> int:
+async def erase_chat(connection: Connection, chat: ChatKey, count: int) -> int:
     """Remove some messages of a deleted chat, and once none is left some receipts. Arguments as for `remove_history`.
 
     Returns:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from relay.keys import UnixMs
 from relay.store.entry import (
     StoredFile,
 )
@@ -32,7 +33,7 @@ async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
     return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
 
 
-async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:
+async def loose_files(connection: Connection, now: UnixMs, but: Sequence[str], count: int) -> list[str]:
     """Find files that no message holds and that may be deleted by now.
 
     Args:
