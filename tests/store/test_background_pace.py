@@ -190,7 +190,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
 ) -> None:
     async with open_relay(tmp_path) as relay:
-        monkeypatch.setattr(Reserve, "wanted", wanted)
+        monkeypatch.setattr(Reserve, "target_size", wanted)
         room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
         await room.begin()
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
