@@ -16,20 +16,28 @@ from relay.store.command import Command
 from relay.store.entry import Entry, Facts
 
 
-def _nobody() -> None:
-    """Do nothing."""
-
-
 class Engine:
     """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
     def __init__(
-        self, state: State, hub: Hub, dirty: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
+        self,
+        state: State,
+        hub: Hub,
+        dirty: DirtyRows,
+        on_writer_held: Callable[[Sequence[Command], float], None],
+        on_files_released: Callable[[], None],
     ) -> None:
-        self.on_files_released: Callable[[], None] = _nobody
-        """Called when a message may have released its files."""
-        self.on_writer_held = on_writer_held
-        """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
+        """Decide by a state, and publish to a hub.
+
+        Args:
+            state: the state as the log has it.
+            hub: gets every entry once the state has it.
+            dirty: the rows that the snapshot does not have yet.
+            on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds of it.
+            on_files_released: called when a message may have released its files.
+        """
+        self._on_writer_held = on_writer_held
+        self._on_files_released = on_files_released
         self._state = state
         self._hub = hub
         self._dirty = dirty
@@ -50,7 +58,7 @@ class Engine:
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
         """See `store.log.decision_engine.DecisionEngine`."""
-        self.on_writer_held(batch, seconds)
+        self._on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
         """Apply an entry to the state, then publish it; the rest of publishing is returned as `Hub.publish` does."""
@@ -58,7 +66,7 @@ class Engine:
         self._dirty.note(entry, self._state)
         rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
-            self.on_files_released()
+            self._on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at

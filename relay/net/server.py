@@ -359,7 +359,7 @@ class Server:
 
     async def _announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
-        hub = self.relay.hub
+        relay, hub = self.relay, self.relay.hub
         while True:
             await hub.pending.wait()
             before = trio.current_time()
@@ -367,7 +367,7 @@ class Server:
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
                 # The relay stood still: first read what came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
-            hub.tick(trio.current_time())
+            relay.tick(trio.current_time())
             hub.flush()
 
 

@@ -366,7 +366,7 @@ async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(
     monkeypatch.setattr(uploads.Uploads, "forget_loose", lambda _files: look())
     async with http_relay(tmp_path) as relay:
         await looked(1)
-        relay.relay.files.loosen()
+        relay.relay.files.released.note()
         await looked(2)
         clock.jump(uploads.SWEEP_SECONDS)
         await looked(3)

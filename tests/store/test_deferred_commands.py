@@ -1,5 +1,7 @@
 """When deferred commands are written, and how many at once. Pure, so time is a number here."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +21,12 @@ def mark(message_id: int) -> Command:
     return Command(0, UserKey(1), NO_DEVICE, MarkDelivered(ChatKey(1), message_id))
 
 
-def deferred_with(count: int) -> DeferredCommands:
-    deferred = DeferredCommands()
+def nothing() -> None:
+    """Collect nothing."""
+
+
+def deferred_with(count: int, collect: Callable[[], None] = nothing) -> DeferredCommands:
+    deferred = DeferredCommands(collect)
     for number in range(count):
         deferred.add(DeferredCommand(number, 1, mark(number)), 0.0)
     return deferred
@@ -40,7 +46,7 @@ def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() ->
 
 
 def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
-    deferred = DeferredCommands()
+    deferred = DeferredCommands(nothing)
     for reach in (2, 7, 5):
         deferred.add(DeferredCommand("a chat", reach, mark(reach)), 0.0)
     assert commands(deferred.take(0, 1.0)) == [mark(7)]
@@ -64,9 +70,8 @@ def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> 
 
 
 def test_announced_commands_are_collected_when_they_are_due() -> None:
-    deferred = DeferredCommands()
     calls: list[float] = []
-    deferred.collect = lambda: calls.append(1)
+    deferred = DeferredCommands(lambda: calls.append(1))
     deferred.expect(0.0)
     deferred.expect(DEFER_SECONDS / 2)
     assert deferred
@@ -79,9 +84,8 @@ def test_announced_commands_are_collected_when_they_are_due() -> None:
 
 
 def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
-    deferred = deferred_with(COMMANDS_WITH_BATCH + 1)
     calls: list[float] = []
-    deferred.collect = lambda: calls.append(1)
+    deferred = deferred_with(COMMANDS_WITH_BATCH + 1, lambda: calls.append(1))
     deferred.take(1, DEFER_SECONDS)
     deferred.expect(DEFER_SECONDS)
     deferred.take(1, DEFER_SECONDS)
@@ -100,7 +104,7 @@ def test_a_flush_takes_all_deferred_commands() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
 def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, str]]) -> None:
-    deferred, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
+    deferred, wanted, written, now = DeferredCommands(nothing), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3
         if step == "add":

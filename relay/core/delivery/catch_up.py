@@ -137,7 +137,7 @@ class EmptyEntries:
 
         Args:
             user: who needs it.
-            chat: what changed in their list; 0 for a name.
+            chat: what changed in their list; `NO_CHAT` for a name.
         """
         # The entry is an event for nobody, so that any chat will do where a name changed.
         key = chat if chat in self._state.members else next(iter(self._state.members), None)

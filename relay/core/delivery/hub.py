@@ -190,14 +190,21 @@ class Hub:
         """Note that a user has stopped typing."""
         self.announcements.stop_typing(chat, user)
 
-    def tick(self, now: Seconds) -> None:
-        """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
+    def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
+        """Send what is due: announcements, and chat lists that changed a while ago.
+
+        Args:
+            now: trio's time.
+
+        Returns:
+            Users whose list needs an entry for its event id, see `ListChanges.tick`.
+        """
         self.announcements.tick(now)
-        if not self._publishing:
-            # Otherwise some subscribers do not have the last entry yet, whose id a list would take.
-            self.list_changes.tick(now)
+        # While an entry is sent in slices, some subscribers do not have it yet, and a list would take its id.
+        without_id = [] if self._publishing else self.list_changes.tick(now)
         if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()
+        return without_id
 
     # Entries.
 

@@ -13,10 +13,6 @@ from relay.keys import ChatKey, Seconds, Seq, UserKey
 from relay.store.entry import Entry
 
 
-def _nothing(_user: UserKey, _chat: ChatKey) -> None:
-    """Do nothing."""
-
-
 class ListChanges:
     """The live subscribers that are owed a chat list."""
 
@@ -30,11 +26,6 @@ class ListChanges:
         self._state = state
         self._time = time
         self._owed: dict[Subscriber, None] = {}
-        self.request_entry: Callable[[UserKey, ChatKey], None] = _nothing
-        """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has.
-
-        Set once there is a log: it appends to the log, which publishes through the hub that this belongs to.
-        """
 
     @property
     def pending(self) -> bool:
@@ -66,12 +57,16 @@ class ListChanges:
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 
-    def tick(self, now: Seconds) -> None:
+    def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
         """Let subscribers get their list that were owed it for long enough.
 
         Args:
             now: monotonic seconds.
+
+        Returns:
+            Users whose list needs an event id that no event has, each with a changed chat (`NO_CHAT` for a name).
         """
+        without_id: list[tuple[UserKey, ChatKey]] = []
         seq = self._state.seq
         for subscriber in list(self._owed):
             if not subscriber.owed:
@@ -81,4 +76,5 @@ class ListChanges:
                     # The list gets the id of the last entry, which was no event for this subscriber.
                     subscriber.fall_behind(seq)
                 else:
-                    self.request_entry(subscriber.user, next(iter(subscriber.owed)))
+                    without_id.append((subscriber.user, next(iter(subscriber.owed))))
+        return without_id

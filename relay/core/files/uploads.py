@@ -48,6 +48,25 @@ Pieces = Callable[[], Awaitable[bytes]]
 """Returns the next piece of an upload; empty at its end."""
 
 
+class FileRelease:
+    """Tells that a message may have released its files, from whom entries are applied to what removes files."""
+
+    def __init__(self) -> None:
+        self._noted = trio.Event()
+
+    def note(self) -> None:
+        """Have unused files searched for soon."""
+        self._noted.set()
+
+    async def wait(self) -> None:
+        """Wait until it was noted since the last `clear`."""
+        await self._noted.wait()
+
+    def clear(self) -> None:
+        """Begin to wait for the next time."""
+        self._noted = trio.Event()
+
+
 class Uploads:
     """All uploaded files."""
 
@@ -60,11 +79,25 @@ class Uploads:
         clock: RelayClock,
         limits: Limits,
         rights: Rights,
+        released: "FileRelease",
     ) -> None:
+        """Begin without uploads.
+
+        Args:
+            directory: where the contents are stored.
+            state: has the users and what they have stored.
+            log: takes the commands.
+            reading: a connection that reads.
+            clock: Unix milliseconds, as far as it is credible.
+            limits: the settings.
+            rights: cancels uploads and downloads of users who lose the right to them.
+            released: starts a search for unused files.
+        """
         self.contents = Blobs(directory)
         self.uploaded_bytes = 0
         """Bytes uploaded since the start, for the metrics."""
-        self._loosened = trio.Event()
+        self.released = released
+        """Notes that a message may have released its files."""
         self._state = state
         self._log = log
         self._reading = reading
@@ -215,10 +248,6 @@ class Uploads:
 
     # Removing.
 
-    def loosen(self) -> None:
-        """Search for unused files soon: a message may have released one."""
-        self._loosened.set()
-
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Remove unused files, for ever; first the remains of an earlier run."""
         task_status.started()
@@ -226,8 +255,8 @@ class Uploads:
         while True:
             await self._logging_errors(self.forget_loose)
             with trio.move_on_after(SWEEP_SECONDS):
-                await self._loosened.wait()
-            self._loosened = trio.Event()
+                await self.released.wait()
+            self.released.clear()
 
     async def _logging_errors(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

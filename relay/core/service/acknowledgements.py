@@ -18,18 +18,43 @@ SEQ_DIGITS = 19
 """Digits of the largest `seq`."""
 
 
-class Acknowledgements:
-    """Acknowledgements that wait to be applied, and every device's cursor."""
+class PendingAcknowledgements:
+    """Acknowledgements that wait to be applied: their subscribers, each once. The log has them applied when due."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, replays: Replays) -> None:
+    def __init__(self, state: State, clock: Clock) -> None:
+        self.subscribers: list[Subscriber] = []
+        self._state = state
+        self._clock = clock
+
+    def apply(self, log: Log) -> None:
+        """Apply all: move each device's cursor in the log, and append one delivery receipt per chat."""
+        now = self._clock()
+        while self.subscribers:
+            # One at a time: if one fails, the others stay pending.
+            subscriber = self.subscribers.pop()
+            subscriber.ack_pending = False
+            device = subscriber.device
+            for chat, message_id in subscriber.acked_up_to.items():
+                _deliver(self._state, log, subscriber.user, device, chat, message_id, now)
+            subscriber.acked_up_to.clear()
+            if device != NO_DEVICE:
+                log.keep_cursor(device, subscriber.cursor, now)
+
+
+class Acknowledgements:
+    """Takes acknowledgements, and finds where the events of a device start."""
+
+    def __init__(
+        self, state: State, log: Log, clock: Clock, replays: Replays, pending: PendingAcknowledgements
+    ) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._replays = replays
-        self._pending: list[Subscriber] = []
+        self._pending = pending
 
     def take(self, subscriber: Subscriber, event_id: int | str) -> None:
-        """Take an acknowledgement; `apply` moves the cursor and makes the receipt.
+        """Take an acknowledgement; a moment later it moves the cursor and makes the receipt.
 
         Raises:
             RelayError: the id is no number.
@@ -42,28 +67,15 @@ class Acknowledgements:
         if receipt is None:
             return
         if not subscriber.ack_pending:
-            if not self._pending:
-                # Once for all that come until `apply`.
+            pending = self._pending.subscribers
+            if not pending:
+                # Once for all that come until they are applied.
                 self._log.expect_deferred()
             subscriber.ack_pending = True
-            self._pending.append(subscriber)
+            pending.append(subscriber)
         acked = subscriber.acked_up_to
         if receipt.message_id > acked.get(receipt.chat, 0):
             acked[receipt.chat] = receipt.message_id
-
-    def apply(self) -> None:
-        """Apply all pending acknowledgements: move each device's cursor and append one delivery receipt per chat."""
-        now = self._clock()
-        while self._pending:
-            # One at a time: if one fails, the others stay pending.
-            subscriber = self._pending.pop()
-            subscriber.ack_pending = False
-            user, device = subscriber.user, subscriber.device
-            for chat, message_id in subscriber.acked_up_to.items():
-                self._deliver(user, device, chat, message_id, now)
-            subscriber.acked_up_to.clear()
-            if device != NO_DEVICE:
-                self._log.keep_cursor(device, subscriber.cursor, now)
 
     async def start_position(self, user: UserKey, device: DeviceKey, since: int | None) -> int:
         """Find where the events of a device that connects start: after its cursor, or after what it says it has.
@@ -81,7 +93,7 @@ class Acknowledgements:
             since = None
         if device == NO_DEVICE:
             return now if since is None else since
-        self.apply()
+        self._pending.apply(self._log)
         if device not in self._log.cursors:
             first = await self._first_position(user)
             if device not in self._log.cursors:
@@ -114,12 +126,15 @@ class Acknowledgements:
         now = self._clock()
         chats = [(chat.key, member.dlvrd_upto) for chat, member in self._state.listed(user) if chat.last_seq > cursor]
         for chat, message_id in await self._replays.reached(user, chats, cursor, since):
-            self._deliver(user, device, chat, message_id, now)
+            _deliver(self._state, self._log, user, device, chat, message_id, now)
         self._log.keep_cursor(device, since, now)
 
-    def _deliver(self, user: UserKey, device: DeviceKey, chat: ChatKey, message_id: MessageId, now: UnixMs) -> None:
-        """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
-        member = self._state.members[chat].get(user)
-        if member is not None and member.dlvrd_upto < message_id:
-            mark = commands.MarkDelivered(chat, message_id)
-            self._log.append_deferred((chat, user), message_id, Command(now, user, device, mark))
+
+def _deliver(
+    state: State, log: Log, user: UserKey, device: DeviceKey, chat: ChatKey, message_id: MessageId, now: UnixMs
+) -> None:
+    """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
+    member = state.members[chat].get(user)
+    if member is not None and member.dlvrd_upto < message_id:
+        mark = commands.MarkDelivered(chat, message_id)
+        log.append_deferred((chat, user), message_id, Command(now, user, device, mark))

@@ -5,7 +5,7 @@ batch may hold; no SQL and no disk.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -63,14 +63,20 @@ def _ignore(_answer: object) -> None:
 class CommandQueue:
     """Commands on their way to the writer."""
 
-    def __init__(self, engine: DecisionEngine) -> None:
+    def __init__(self, engine: DecisionEngine, collect: Callable[[], None]) -> None:
+        """Begin empty.
+
+        Args:
+            engine: tells what a batch may hold.
+            collect: adds the commands that `expect_deferred` announced, see `DeferredCommands`.
+        """
         self.waiting: list[PendingCommand] = []
         """Commands for the next batches."""
         self.barred: list[PendingCommand] = []
         """Commands that must not write while the disk is full; see `Log.spare`."""
         self.refuses: Callable[[Command], bool] | None = None
         """Returns whether a command is barred; None while none is."""
-        self.deferred = DeferredCommands()
+        self.deferred = DeferredCommands(collect)
         self.work = trio.Event()
         """Set when the writer has something to do."""
         self.batch = 0
@@ -138,14 +144,14 @@ class CommandQueue:
         waiting.append(PendingCommand(command, answer, self._now))
         return True
 
-    def append_deferred(self, key: object, reach: int, command: Command) -> None:
+    def append_deferred(self, key: Hashable, reach: int, command: Command) -> None:
         """Have a command written a moment later. It replaces one of the same key that reaches less far."""
         if not self.deferred:
             self.work.set()
         self.deferred.add(DeferredCommand(key, reach, command), trio.current_time())
 
     def expect_deferred(self) -> None:
-        """Have `deferred.collect` called a moment later: acknowledgements until then become one command a chat."""
+        """Have deferred commands collected a moment later: acknowledgements until then become one command a chat."""
         if not self.deferred:
             self.work.set()
         self.deferred.expect(trio.current_time())

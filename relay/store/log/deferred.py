@@ -4,7 +4,7 @@ Acknowledgements of devices come here. A receipt for each message would cost as 
 came within a moment, committed with the messages that follow, costs next to nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,17 +19,10 @@ COMMANDS_ALONE = 256
 """How many make a batch of their own."""
 
 
-Collect = Callable[[], None]
-
-
-def _nothing() -> None:
-    """Add nothing."""
-
-
 class DeferredCommand(NamedTuple):
     """A command that may wait."""
 
-    key: object
+    key: Hashable
     """What it is about; only one of each key waits."""
     reach: int
     """How far it reaches. Acknowledgements come in any order, and the farthest stays."""
@@ -39,10 +32,14 @@ class DeferredCommand(NamedTuple):
 class DeferredCommands:
     """The commands that wait, and when they are due."""
 
-    def __init__(self) -> None:
-        self.collect: Collect = _nothing
-        """Called when commands announced by `expect` are due; it adds them."""
-        self._waiting: dict[object, DeferredCommand] = {}
+    def __init__(self, collect: Callable[[], None]) -> None:
+        """Begin with nothing that waits.
+
+        Args:
+            collect: called when commands announced by `expect` are due; it adds them.
+        """
+        self._collect = collect
+        self._waiting: dict[Hashable, DeferredCommand] = {}
         self._expected = False
         self._since = 0.0
 
@@ -63,7 +60,7 @@ class DeferredCommands:
             self._waiting[deferred.key] = deferred
 
     def expect(self, now: Seconds) -> None:
-        """Announce commands: `collect` is called when they are due."""
+        """Announce commands: they are collected when they are due."""
         if not self:
             self._since = now
         self._expected = True
@@ -85,7 +82,7 @@ class DeferredCommands:
             return []
         if self._expected and not self._waiting:
             self._expected = False
-            self.collect()
+            self._collect()
         most = max(COMMANDS_WITH_BATCH, count) if count else COMMANDS_ALONE
         taken = list(islice(self._waiting.values(), most))
         for deferred in taken:

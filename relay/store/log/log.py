@@ -8,6 +8,7 @@ sockets.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -63,7 +64,13 @@ class Log(CommandQueue):
     """The log of a running relay, and its writer."""
 
     def __init__(
-        self, writing: Connection, reading: Connection, wal: Wal, engine: DecisionEngine, cursors: Cursors
+        self,
+        writing: Connection,
+        reading: Connection,
+        wal: Wal,
+        engine: DecisionEngine,
+        cursors: Cursors,
+        collect: "Callable[[Log], None]",
     ) -> None:
         """Put the writer together.
 
@@ -73,8 +80,9 @@ class Log(CommandQueue):
             wal: the write-ahead log of the store.
             engine: decides commands and applies entries.
             cursors: every device's cursor, as it is on disk.
+            collect: moves cursors of this log and appends the deferred commands that `expect_deferred` announced.
         """
-        super().__init__(engine)
+        super().__init__(engine, partial(collect, self))
         self.stalls = Stalls()
         self.wal = wal
         self._writing = writing
