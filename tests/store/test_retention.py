@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.maintenance import retention
 from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
@@ -260,7 +260,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
             return [
-                views.event(state, entry, UserKey(2))[0]
+                message_views.event(state, entry, UserKey(2))[0]
                 for entry in replayed
                 if visibility.is_event_for(state, entry, UserKey(2))
             ]

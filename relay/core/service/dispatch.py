@@ -16,14 +16,14 @@ import trio
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.catch_up import CatchUp
 from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.hooks.loops import LoopBrake
-from relay.core.limits import fairness, rate_limit
+from relay.core.limits import fairness, request_weights
 from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.entities import Chat
@@ -150,13 +150,13 @@ class Service:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
-        weight = rate_limit.WEIGHTS.get(name)
-        awaited = _AwaitedReply(reply) if weight is not None and name in rate_limit.IN_TURN else None
+        weight = request_weights.WEIGHTS.get(name)
+        awaited = _AwaitedReply(reply) if weight is not None and name in request_weights.IN_TURN else None
         size = len(request.payload)
         if weight is None:
             weight = 1.0
-        if size >= rate_limit.REQUEST_BYTES:
-            weight += size // rate_limit.REQUEST_BYTES
+        if size >= request_weights.REQUEST_BYTES:
+            weight += size // request_weights.REQUEST_BYTES
         wait_ms = self.limits.requests.take(subscriber.user, now, weight)
         if wait_ms:
             reply(RelayError.rate_limited(wait_ms))
@@ -216,8 +216,8 @@ class Service:
             payload = codec.refusal(request_id, now, answer.error)
         else:
             payload = codec.response(request_id, now, answer)
-            if len(payload) >= rate_limit.ANSWER_BYTES:
-                weight = len(payload) // rate_limit.ANSWER_BYTES
+            if len(payload) >= request_weights.ANSWER_BYTES:
+                weight = len(payload) // request_weights.ANSWER_BYTES
                 self.limits.requests.charge(subscriber.user, trio.current_time(), weight)
         self.hub.send(subscriber.outlet, payload)
 
@@ -275,7 +275,7 @@ class Service:
                 return
             chat = self.state.chats[outcome.chat]
             # Everything unread in a chat one has just changed is known to the client from its list.
-            reply(answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
+            reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)
 

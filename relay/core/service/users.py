@@ -5,7 +5,7 @@ from bisect import bisect_right
 
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
 from relay.core.service.answer_pages import PageMaker
@@ -65,14 +65,14 @@ def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objec
     if user.disabled or user.removed or not (query in fold(user_id) or query in folded_name(user.name)):
         return None
     is_contact = asker == user.key or state.share_chat(asker, user.key)
-    return views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
+    return chat_views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
 
 
 def profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
     """Change one's own name or photo."""
 
     def answer(outcome: ChangedUser | RelayError) -> None:
-        reply(outcome if isinstance(outcome, RelayError) else views.profile(service.state.users[outcome.user]))
+        reply(outcome if isinstance(outcome, RelayError) else chat_views.profile(service.state.users[outcome.user]))
 
     service.command(subscriber, request, answer)
 

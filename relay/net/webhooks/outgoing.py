@@ -14,7 +14,7 @@ from typing import NamedTuple
 import trio
 
 from relay.core.auth.rights import KINDS
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.delivery.replay import ReadAhead
 from relay.core.hooks.hook_rights import chat_of, may_act
 from relay.core.hooks.loops import MAX_MESSAGES_IN_A_ROW, TurnsInARow
@@ -231,7 +231,7 @@ class Delivery:
             if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It was removed, or has to be read again to be posted in its present form.
                 return False
-            name, payload = views.event(self._relay.state, entry, self.device.user)
+            name, payload = message_views.event(self._relay.state, entry, self.device.user)
             try:
                 await post(
                     self._hook,
