@@ -2,7 +2,7 @@
 
 The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, which is most of
 what a message writes. So they are moved to the table a slice at a time: neighbours share their pages. No SQL:
-`maintenance` writes what is due here.
+`upkeep.client_keys` writes what is due here.
 """
 
 from collections.abc import Iterable, Mapping

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
-from relay.store.log import maintenance
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
 from relay.store.sqlite.read_views import Views
 from relay.store.sqlite.statements import as_json
+from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
 
 SHOWN_FAULTS = 10
@@ -176,7 +176,7 @@ async def _indexed(views: Views) -> list[str]:
             term = rows[-1][0]
         return await _indexed_messages(views) or await _unfound(views)
     except sqlite3.DatabaseError as error:
-        if not maintenance.is_damage(error):
+        if not full_text_index.is_damage(error):
             raise
         return [f"it cannot be read ({error}); {REINDEX}"]
 

@@ -14,13 +14,14 @@ from relay.core.relay import Relay, open_relay
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
-from relay.store.log import maintenance, schedule
+from relay.store.log import schedule
 from relay.store.log.index_upkeep import MERGE_SEGMENTS
 from relay.store.queries import positions, search
 from relay.store.queries.search import CHECKED_CANDIDATES, Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import full_text_index
 
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000
@@ -86,9 +87,9 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
     # Always in the same portions: the relay's own depend on the time that each took.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
-            while await maintenance.index(writing, min(last, upto)) < min(last, upto):
+            while await full_text_index.index(writing, min(last, upto)) < min(last, upto):
                 pass
-            while merged and upto % (MERGE_SEGMENTS * PORTION) == 0 and await maintenance.merge(writing):
+            while merged and upto % (MERGE_SEGMENTS * PORTION) == 0 and await full_text_index.merge(writing):
                 pass
 
 

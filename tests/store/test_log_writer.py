@@ -22,9 +22,11 @@ from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
-from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep.full_text_index import merge
+from relay.store.upkeep.removal import remove_history
+from relay.store.upkeep.snapshot_rows import add_base
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 

@@ -22,11 +22,11 @@ from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
 from relay.store.command import Command
 from relay.store.files.disk_full import is_full
-from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
 from relay.store.queries import prunable, storage
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import free_space, removal, snapshot_rows
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ WORK = "prune"
 
 
 async def _give_back(spare: int, writing: Connection, count: int) -> bool:
-    return await maintenance.give_back(writing, count, spare)
+    return await free_space.give_back(writing, count, spare)
 
 
 Freeing = Callable[[], AbstractAsyncContextManager[None]]
@@ -111,7 +111,7 @@ class Retention:
         places = await prunable.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN_KEYS):
             some = places[at : at + FORGOTTEN_KEYS]
-            await self._log.run_exclusive(partial(maintenance.forget_removed, places=some, before=before), WORK)
+            await self._log.run_exclusive(partial(removal.forget_removed, places=some, before=before), WORK)
 
     async def erase_gone(self) -> None:
         """Erase the messages of deleted chats."""
@@ -120,7 +120,7 @@ class Retention:
             await self._erase(chat)
 
     async def _erase(self, chat: ChatKey) -> None:
-        while await self._portion(self._rows, lambda writing, count: maintenance.erase_chat(writing, chat, count)):
+        while await self._portion(self._rows, lambda writing, count: removal.erase_chat(writing, chat, count)):
             pass
 
     async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> PruneResult:
@@ -199,7 +199,7 @@ class Retention:
         await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
-        while gone := await self._portion(self._rows, partial(maintenance.remove_history, after, upto)):
+        while gone := await self._portion(self._rows, partial(removal.remove_history, after, upto)):
             removed, after = removed + len(gone), gone[-1]
             await self._give_back(SPARE_PAGES)
         return removed
@@ -245,17 +245,17 @@ class Retention:
 
     async def _write_base(self) -> None:
         """Write the whole state as the base of the log, in portions; the previous base is valid until the end."""
-        number = await self._log.run_exclusive(maintenance.begin_base, WORK)
+        number = await self._log.run_exclusive(snapshot_rows.begin_base, WORK)
         rounds = snapshot.Round(self._state, snapshot.DirtyRows.everything(self._state))
         start = rounds.start._asdict()
         while not rounds.over:
             # Taken in the writer's turn, so that the rows agree with what is on disk.
             await self._portion(
-                self._members, lambda writing, count: maintenance.add_base(writing, number, rounds.take(count))
+                self._members, lambda writing, count: snapshot_rows.add_base(writing, number, rounds.take(count))
             )
-        await self._log.run_exclusive(partial(maintenance.end_base, number=number, start=start), WORK)
+        await self._log.run_exclusive(partial(snapshot_rows.end_base, number=number, start=start), WORK)
         while await self._portion(
-            self._pages, lambda writing, count: maintenance.clear_bases(writing, max(1, count // 64))
+            self._pages, lambda writing, count: snapshot_rows.clear_bases(writing, max(1, count // 64))
         ):
             pass
 

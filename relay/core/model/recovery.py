@@ -11,9 +11,9 @@ import msgspec
 
 from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
-from relay.store.log import maintenance
 from relay.store.queries import log_entries, snapshots
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     try:
         return await _caught_up(reading, await snapshots.snapshot(reading))
     except DAMAGED as error:
-        if isinstance(error, sqlite3.Error) and not maintenance.is_damage(error):
+        if isinstance(error, sqlite3.Error) and not full_text_index.is_damage(error):
             raise
         logger.error(
             "the snapshot of users and chats is damaged (%s): it is made again from the log, which may take minutes;"

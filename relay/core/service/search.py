@@ -11,12 +11,12 @@ import trio
 from relay.core.limits.turns import Turns
 from relay.keys import UserKey
 from relay.protocol.errors import RelayError
-from relay.store.log import maintenance
 from relay.store.queries import search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
+from relay.store.upkeep import full_text_index
 
 LEARNED_SECONDS = 3_600.0
 """Seconds after which the usual trigrams are counted again."""
@@ -64,7 +64,7 @@ class Searches:
                 await self._learn()
                 found = await self._find(sought)
             except sqlite3.DatabaseError as error:
-                if not maintenance.is_damage(error):
+                if not full_text_index.is_damage(error):
                     raise
                 # If the log cannot be read either, it is not the index that is damaged, or not only the index.
                 found = await self._find(sought, indexed=0)

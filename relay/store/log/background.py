@@ -1,7 +1,7 @@
 """The writer's work between batches: the snapshot, client keys, the full-text index, and jobs of other rooms.
 
 Each portion is a short transaction; while people send, the writer rests after each. This module decides what is done
-and when, and uses the writing connection in the writer's turn only. `maintenance` has the SQL.
+and when, and uses the writing connection in the writer's turn only. `store.upkeep` has the SQL.
 """
 
 import logging
@@ -14,15 +14,16 @@ import trio
 from relay.keys import Seconds
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
-from relay.store.log import bound_parameters, maintenance
-from relay.store.log.batch import release_parameters
+from relay.store.log import bound_parameters
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.wal import Wal
+from relay.store.upkeep import client_keys, snapshot_rows
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ class Background:
             schedule.snapshot_begins()
         rows = engine.snapshot(self._rows.size)
         try:
-            await maintenance.keep_rows(self._writing, rows)
+            await snapshot_rows.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
             logger.warning("the snapshot cannot be written: %s", error)
             self.snapshot_full = is_full(error)
@@ -284,10 +285,10 @@ class Background:
         size = FILED_KEYS if self._idempotency_keys.overflowing else self._keys.size
         keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
-            await maintenance.file_client_keys(self._writing, keys)
+            await client_keys.file_client_keys(self._writing, keys)
             self._filing_at += len(keys)
             if self._filing_at >= len(filing.keys):
-                await maintenance.note_filed(self._writing, filing)
+                await client_keys.note_filed(self._writing, filing)
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)
