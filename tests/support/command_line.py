@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -42,6 +43,19 @@ class Undone(AssertionError):
     def __init__(self, ran: Ran) -> None:
         super().__init__(ran)
         self.ran = ran
+
+
+def said(ran: Ran) -> str:
+    """What a command that failed said, in its one line."""
+    assert (ran.code, ran.out) == (1, ""), ran
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1, ran.err
+    return ran.err.removeprefix("relay: ").rstrip("\n")
+
+
+def modes(data: Path) -> dict[str, str]:
+    """The mode of each file of a data directory, as `ls` shows it."""
+    return {path.name: stat.filemode(path.lstat().st_mode) for path in data.iterdir()}
 
 
 def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
