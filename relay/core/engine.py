@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -14,6 +13,7 @@ from relay.core.model.state import State
 from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import Entry, Facts
+from relay.store.queries.snapshots import SnapshotRows
 
 
 class Engine:
@@ -79,7 +79,7 @@ class Engine:
             self.lags.note(max(0, self._hub.clock() - self._first))
             self._first = 0
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Take about `count` dirty rows of the current round, or start one; the last ones come with the round's `seq`.
 
         Entries from now on mark rows as dirty again.
@@ -88,7 +88,9 @@ class Engine:
             dirty, self._dirty = self._dirty, DirtyRows()
             self._round = Round(self._state, dirty, self._dirty)
         rows = self._round.take(count)
-        return {**rows, **self._round.start._asdict()} if self._round.over else rows
+        if self._round.over:
+            rows["seq"], rows["at"], rows["pruned"] = self._round.start
+        return rows
 
     def snapshot_over(self, *, written: bool) -> None:
         """End the round; rows that could not be written stay dirty."""

@@ -1,12 +1,13 @@
 """The payloads of requests and responses: the table of PROTOCOL.md, section 5."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
 from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
+from relay.protocol.request_type import RequestType
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -200,35 +201,53 @@ class Invitation(Wire, frozen=True, kw_only=True):
     qr: list[str]
 
 
-class RequestType(NamedTuple):
-    """The types of a request: its payload and the payload of its response."""
+NEW = RequestType("new", New, Accepted)
+EDIT = RequestType("edit", Edit, Accepted)
+DELETE = RequestType("delete", Delete, Accepted)
+DLVRD = RequestType("dlvrd", Mark, Marked)
+READ = RequestType("read", Mark, Marked)
+MESSAGES = RequestType("messages", Messages, list[Message])
+CHAT = RequestType("chat", ChatDetailsRequest, ChatDetails)
+CHATS = RequestType("chats", ChatsRequest, list[ChatListItem])
+USERS = RequestType("users", UsersRequest, list[Profile])
+SEARCH = RequestType("search", Search, list[Message])
+CREATE_CHAT = RequestType("createChat", CreateChat, ChatDetails)
+UPDATE_CHAT = RequestType("updateChat", UpdateChat, ChatDetails)
+ADD_PARTICIPANTS = RequestType("addParticipants", Participants, ChatDetails)
+REMOVE_PARTICIPANTS = RequestType("removeParticipants", Participants, ChatDetails)
+LEAVE_CHAT = RequestType("leaveChat", ChatRequest, Nothing)
+DELETE_CHAT = RequestType("deleteChat", ChatRequest, Nothing)
+PROFILE = RequestType("profile", ProfileRequest, Profile)
+DEVICES = RequestType("devices", Nothing, list[DeviceItem])
+REVOKE_DEVICE = RequestType("revokeDevice", RevokeDeviceRequest, Nothing)
+INVITE = RequestType("invite", InviteRequest, Invitation)
+PASSWORD = RequestType("password", Password, PasswordChanged)
 
-    payload: type[Wire]
-    response: Any
-
-
-REQUESTS: dict[str, RequestType] = {
-    "new": RequestType(New, Accepted),
-    "edit": RequestType(Edit, Accepted),
-    "delete": RequestType(Delete, Accepted),
-    "dlvrd": RequestType(Mark, Marked),
-    "read": RequestType(Mark, Marked),
-    "messages": RequestType(Messages, list[Message]),
-    "chat": RequestType(ChatDetailsRequest, ChatDetails),
-    "chats": RequestType(ChatsRequest, list[ChatListItem]),
-    "users": RequestType(UsersRequest, list[Profile]),
-    "search": RequestType(Search, list[Message]),
-    "createChat": RequestType(CreateChat, ChatDetails),
-    "updateChat": RequestType(UpdateChat, ChatDetails),
-    "addParticipants": RequestType(Participants, ChatDetails),
-    "removeParticipants": RequestType(Participants, ChatDetails),
-    "leaveChat": RequestType(ChatRequest, Nothing),
-    "deleteChat": RequestType(ChatRequest, Nothing),
-    "profile": RequestType(ProfileRequest, Profile),
-    "devices": RequestType(Nothing, list[DeviceItem]),
-    "revokeDevice": RequestType(RevokeDeviceRequest, Nothing),
-    "invite": RequestType(InviteRequest, Invitation),
-    "password": RequestType(Password, PasswordChanged),
+REQUESTS: dict[str, RequestType[Wire, object]] = {
+    kind.name: kind
+    for kind in (
+        NEW,
+        EDIT,
+        DELETE,
+        DLVRD,
+        READ,
+        MESSAGES,
+        CHAT,
+        CHATS,
+        USERS,
+        SEARCH,
+        CREATE_CHAT,
+        UPDATE_CHAT,
+        ADD_PARTICIPANTS,
+        REMOVE_PARTICIPANTS,
+        LEAVE_CHAT,
+        DELETE_CHAT,
+        PROFILE,
+        DEVICES,
+        REVOKE_DEVICE,
+        INVITE,
+        PASSWORD,
+    )
 }
 """The types of every request, by `payloadType`."""
 

@@ -24,7 +24,7 @@ class KeyFlush(NamedTuple):
     """Its number, from -8 to 7: the upper bits of its keys."""
     upto: int
     """The `seq` up to which the table has all keys of this slice afterwards."""
-    keys: list[tuple[int, int]]
+    keys: list[tuple[int, Seq]]
     """Keys and the `seq` of their messages, by key, so that each page is touched once."""
 
 

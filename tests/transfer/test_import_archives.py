@@ -12,6 +12,8 @@ import trio
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.protocol import control
+from relay.protocol.control.table import IMPORT_MESSAGES
+from relay.protocol.request_type import RequestType
 from tests.support.command_line import done, run
 from tests.support.foreign_exports import (
     DAY,
@@ -238,9 +240,9 @@ def test_a_dialog_is_the_same_in_any_order_of_its_users(
     assert run("check", data=data).code == 0
 
 
-async def accept(name: str, payload: Any) -> Any:
+async def accept(kind: RequestType[Any, Any], payload: Any, /) -> Any:
     """Answer as a relay that takes everything."""
-    if name == "import.messages":
+    if kind is IMPORT_MESSAGES:
         return [control.MessageImportResult(added=True) for _ in payload.messages]
     return control.ImportResult(added=True)
 

@@ -11,6 +11,7 @@ from relay.cli.store.opening import existing_store, plain_faults
 from relay.core.maintenance.check import CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.protocol import control
+from relay.protocol.control.table import REINDEX
 from relay.settings import data_directory
 from relay.store.backup import pacing
 from relay.store.integrity import INDEX
@@ -51,7 +52,7 @@ def reindex(data: Data = None, json: Json = False) -> None:
 
     Example: relay reindex
     """
-    done = ask(data_directory(data), "reindex", control.Empty())
+    done = ask(data_directory(data), REINDEX, control.Empty())
     if json:
         as_json(done)
     else:

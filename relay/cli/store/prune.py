@@ -8,6 +8,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import as_json, confirm, say, size
 from relay.protocol import control
+from relay.protocol.control.table import PRUNE
 from relay.settings import data_directory
 
 
@@ -32,7 +33,7 @@ def prune(
     """
     if days or max_bytes:
         confirm("Remove old messages for good?", yes=yes_)
-    pruned = ask(data_directory(data), "prune", control.Prune(days=days, max_bytes=max_bytes))
+    pruned = ask(data_directory(data), PRUNE, control.Prune(days=days, max_bytes=max_bytes))
     if json:
         as_json(pruned)
     else:

@@ -15,7 +15,7 @@ from relay.core.clock.clock import Clock
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
 from relay.core.rules import attachments
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
@@ -44,7 +44,7 @@ class Exporter:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, request: control.Export, item: SendItem) -> control.Exported:
+    async def export(self, request: control.Export, item: SendItem[control.Record]) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
         Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
@@ -66,7 +66,7 @@ class Exporter:
         users = await self._send_users(users, item)
         return control.Exported(users=users, chats=chats, messages=messages)
 
-    async def _send_users(self, given: int, item: SendItem) -> int:
+    async def _send_users(self, given: int, item: SendItem[control.Record]) -> int:
         """Send the users after the first `given` (their keys count up), and return how many there are now."""
         users = self._state.users
         while given < len(users):
@@ -112,7 +112,7 @@ def _stored_here(held: Iterable[Attachment]) -> Iterable[str]:
     return (one.id for one in held if not one.is_elsewhere)
 
 
-async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem) -> None:
+async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem[control.Record]) -> None:
     """Send a record for each file: its content's digest, its size and its owner."""
     wanted = list(dict.fromkeys(ids))
     known = {file.id: file for file in await stored_files.files(reading, wanted)}
@@ -127,13 +127,15 @@ async def _send_files(state: State, reading: Connection, ids: Iterable[str], ite
 class _Messages:
     """Sends messages and their changes as records, in the order of the log."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, item: SendItem, *, files: bool) -> None:
+    def __init__(
+        self, state: State, log: Log, reading: Connection, item: SendItem[control.Record], *, files: bool
+    ) -> None:
         self._state = state
         self._log = log
         self._reading = reading
         self._item = item
         self._with_files = files
-        self._open: set[tuple[int, int]] = set()
+        self._open: set[tuple[ChatKey, MessageId]] = set()
         """Deleted messages whose deletion has not been sent yet, as chat and message id."""
         self._cleared = {
             key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
@@ -141,7 +143,7 @@ class _Messages:
             if chat.id is None and not chat.gone
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
-        self._last: dict[int, control.MessageReference] = {}
+        self._last: dict[ChatKey, control.MessageReference] = {}
         """The last message of each chat that somebody has cleared."""
 
     async def send(self, upto: int) -> int:

@@ -293,7 +293,7 @@ class Import:
             facts = await self._log.client_keys(keys[start : start + LOOKED_UP_MESSAGES])
             for fact, message in facts.items():
                 if message is not None:
-                    sizes[fact.client_key] = _size(message.message)  # type: ignore[union-attr]
+                    sizes[fact.client_key] = _size(message.message)
         return sizes
 
     async def _append(self, batch: Sequence[Command[Outcome]]) -> list[Outcome | RelayError]:
@@ -382,9 +382,9 @@ class Import:
         results = []
         for message, key, answers in zip(messages, keys, answered, strict=True):
             known = None if key is None else facts[ClientKey(key)]
-            original = None if answers is None else facts[ClientKey(answers)]
+            quoted = None if answers is None else facts[ClientKey(answers)]
             # Retention leaves nothing of a message that could be answered.
-            lost = message.reply_to is not None and (original is None or not original.client_id)
+            lost = message.reply_to is not None and (quoted is None or not quoted.client_id)
             results.append(
                 control.MessageImportResult(
                     message_id=known.message_id if known is not None else 0,

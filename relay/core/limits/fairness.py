@@ -9,13 +9,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
 from relay.keys import Seconds
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 LOOP_SHARE = 0.2
 """The part of the loop's time that one account gets while others are served."""
@@ -115,7 +116,7 @@ class Account:
                 self._queue = None
         self._fairness.switch(self)
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Do something in a thread, `MAX_THREADS` at a time: on a slow disk others need threads too."""
         if self._threads is None:
             self._threads = trio.Semaphore(MAX_THREADS)

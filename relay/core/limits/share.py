@@ -77,7 +77,7 @@ class Shares:
     """The shares of all connected users."""
 
     def __init__(self) -> None:
-        self._shares: dict[int, Share] = {}
+        self._shares: dict[UserKey, Share] = {}
         self.pieces_bytes = 0
         """Bytes of everybody's unfinished messages."""
 

@@ -12,7 +12,7 @@ class Turns:
     """A queue for each user with a job under way."""
 
     def __init__(self) -> None:
-        self._turns: dict[int, trio.StrictFIFOLock] = {}
+        self._turns: dict[UserKey, trio.StrictFIFOLock] = {}
 
     def __len__(self) -> int:
         return len(self._turns)

@@ -16,7 +16,7 @@ from relay.core.model.state import State
 from relay.keys import ChatKey, DeviceKey, Seq, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.snapshots import Snapshot
+from relay.store.queries.snapshots import Snapshot, SnapshotRows
 
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
@@ -281,16 +281,16 @@ class Round:
         """Tell whether all rows were taken."""
         return not self._dirty
 
-    def take(self, count: int) -> dict[str, Any]:
+    def take(self, count: int) -> SnapshotRows:
         """Take about `count` rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
-        rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
+        rows: SnapshotRows = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
         state, dirty, kept = self._state, self._dirty, self._state.seq
         self._taken = DirtyRows()
         if dirty.invites:
             dirty.invites = self._since.invites = False
             self._taken.invites = True
-            rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
-            count -= len(rows["invites"])
+            invites = rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
+            count -= len(invites)
         while dirty.users and count > 0:
             user = dirty.users.pop()
             self._since.users.discard(user)
@@ -306,7 +306,7 @@ class Round:
             count -= 1 + self._take_chat(next(iter(dirty.chats)), kept, rows)
         return rows
 
-    def _take_chat(self, chat: ChatKey, kept: int, rows: dict[str, Any]) -> int:
+    def _take_chat(self, chat: ChatKey, kept: int, rows: SnapshotRows) -> int:
         members = self._state.members[chat]
         users, more = self._dirty.take_chat(chat), self._since.take_chat(chat)
         both = None if users is None or more is None else users | more
@@ -328,16 +328,15 @@ class Round:
         return left
 
 
-def whole(state: State) -> dict[str, Any]:
+def whole(state: State) -> SnapshotRows:
     """Return all rows of a state at once, as the store's `snapshot` parameter."""
     round_ = Round(state, DirtyRows.everything(state))
-    rows: dict[str, Any] = {"users": [], "devices": [], "invites": [], "chats": [], "whole": [], "members": []}
-    for part in slices(round_, 1 << 30):
-        rows = {name: values + (part[name] or []) for name, values in rows.items()}
-    return {**round_.start._asdict(), **rows}
+    rows = round_.take(1 << 30)
+    rows["seq"], rows["at"], rows["pruned"] = round_.start
+    return rows
 
 
-def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
+def slices(round_: Round, count: int) -> Iterator[SnapshotRows]:
     """Take all rows of a round, `count` at a time."""
     while not round_.over:
         yield round_.take(count)

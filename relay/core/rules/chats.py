@@ -1,7 +1,7 @@
 """The rules of groups and channels: create, change, join and leave (PROTOCOL.md, section 5)."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Literal
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat
@@ -41,7 +41,7 @@ def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) 
 def _make(
     draft: DraftBuilder,
     command: Command,
-    type_: Any,
+    type_: Literal["group", "channel"],
     name: str,
     photo_url: str | None,
     owner: UserKey,

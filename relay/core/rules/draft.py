@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.command import Command
 from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
+
+Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
@@ -126,16 +128,17 @@ class DraftBuilder:
             del self.amendments[amended:]
         self.decisions.append(Decision(self.entries, answer))
 
-    def fact(self, fact: Fact) -> Any:
+    def fact(self, fact: Fact[Value]) -> Value:
         """Return a fact that was looked up.
 
         Raises:
             UnknownFact: it has to be looked up first.
         """
         try:
-            return self.facts[fact]
+            value: Value = self.facts[fact]
         except KeyError:
             raise UnknownFact(fact) from None
+        return value
 
     def add(
         self,

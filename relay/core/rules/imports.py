@@ -306,7 +306,7 @@ def _known(
 def _find(draft: DraftBuilder, chat: Chat, named: commands.MessageByClientId) -> StoredMessage | None:
     """Find the message that an import refers to, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
-    found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
+    found = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
         return None
     return found

@@ -94,7 +94,7 @@ def _first_mark(
     member = draft.state.members[key][user]
     marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
     if not marked_here:
-        return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
+        return draft.fact(FirstMark(key, user, read, message_id))
     top = max(marked_here, key=lambda one: one.message_id)
     at = next(
         entry.at
@@ -188,5 +188,5 @@ def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: MessageId, la
         # The writer waits while they are counted. Neither number is less than what is left.
         return sent + min(draft.state.missed(chat, user), committed - after)
     if after - read < committed - after:
-        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, read, after)))
-    return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))
+        return sent + draft.state.missed(chat, user) - draft.fact(UnreadAfter(chat.key, user, read, after))
+    return sent + draft.fact(UnreadAfter(chat.key, user, after, committed))

@@ -38,6 +38,8 @@ from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
+from relay.protocol.objects import ChatDetails
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 from relay.settings import Settings
 from relay.store.command import Command
 from relay.store.log.log import Log
@@ -48,20 +50,28 @@ logger = logging.getLogger(__name__)
 LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 """Commands for which the writer usually looks something up first, beside messages that quote or have files."""
 
-Reply = Callable[[object], None]
-"""Takes the answer to a request: a payload of the wire, a `codec.Page` of one, or a `RelayError`."""
+Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
+"""Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
 """Takes what the rules make of a command."""
 Waiting = Coroutine[Any, Any, None]
 """What is still to be awaited of an answer."""
-Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
+Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
 """Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
+
+
+def handled_by(
+    kind: RequestType[PayloadT, ResponseT],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+) -> tuple[str, Handler]:
+    """Pair a request with its handler, which takes its payload and answers with its response."""
+    return kind.name, handler
 
 
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply[Any]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -193,7 +203,7 @@ class Service:
             await reply.wait()
         await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
+    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
             async with lock:
@@ -265,7 +275,7 @@ class Service:
         share.commands += LOOKED_UP_WEIGHT if is_looked_up else 1
 
     def command_on_chat(
-        self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply, generated_id: str = ""
+        self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply[ChatDetails], generated_id: str = ""
     ) -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 

@@ -31,7 +31,7 @@ READ_ATTEMPTS = 8
 """How often a page is read at most while its reader clears the chat, or more is changed than is kept in memory."""
 
 
-def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply[requests.Accepted]) -> None:
     """Send a message."""
     if request.attachments:
         _check_attachments(service, request.attachments)
@@ -41,7 +41,7 @@ def new(service: Service, subscriber: Subscriber, request: requests.New, reply: 
 
 
 def edit_or_delete(
-    service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
+    service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply[requests.Accepted]
 ) -> None:
     """Change a message, or take it back."""
     if isinstance(request, requests.Edit) and request.attachments:
@@ -54,19 +54,21 @@ def _check_attachments(service: Service, attachments: Sequence[objects.Attachmen
         raise RelayError.forbidden("payload.attachments: this relay takes no files that lie elsewhere: upload them")
 
 
-def delivered(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+def delivered(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply[requests.Marked]) -> None:
     """Mark messages as delivered."""
     chat = service.chat(subscriber.user, request.chat_id)
     service.command(subscriber, commands.MarkDelivered(chat.key, request.message_id), reply)
 
 
-def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply[requests.Marked]) -> None:
     """Mark messages as read."""
     chat = service.chat(subscriber.user, request.chat_id)
     service.command(subscriber, commands.MarkRead(chat.key, request.message_id), reply)
 
 
-async def history_page(service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply) -> None:
+async def history_page(
+    service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply[list[objects.Message]]
+) -> None:
     """Answer with a page of a chat's history."""
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
@@ -151,7 +153,9 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
             await fairness.wait_for_turn()
 
 
-async def search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
+async def search(
+    service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply[list[objects.Message]]
+) -> None:
     """Answer with a page of the messages that a query finds."""
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:

@@ -35,7 +35,9 @@ def folded_name(name: str) -> str:
     return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
-async def directory(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+async def directory(
+    service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply[list[objects.Profile]]
+) -> None:
     """Answer with a page of the directory."""
     page = PageMaker()
     last, more = None, False
@@ -68,7 +70,9 @@ def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objec
     return chat_views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
 
 
-def profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
+def profile(
+    service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply[objects.Profile]
+) -> None:
     """Change one's own name or photo."""
 
     def answer(outcome: ChangedUser | RelayError) -> None:
@@ -77,7 +81,9 @@ def profile(service: Service, subscriber: Subscriber, request: requests.ProfileR
     service.command(subscriber, request, answer)
 
 
-async def devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+async def devices(
+    service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply[list[requests.DeviceItem]]
+) -> None:
     """Answer with the user's devices."""
     connected = {one.device for one in service.hub.presence.subscribers.get(subscriber.user, ())}
     reply(
@@ -97,7 +103,7 @@ async def devices(service: Service, subscriber: Subscriber, _request: requests.N
 
 
 def revoke_device(
-    service: Service, subscriber: Subscriber, request: requests.RevokeDeviceRequest, reply: Reply
+    service: Service, subscriber: Subscriber, request: requests.RevokeDeviceRequest, reply: Reply[requests.Nothing]
 ) -> None:
     """Sign one of the user's devices out."""
 
@@ -107,7 +113,9 @@ def revoke_device(
     service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
 
 
-async def password(service: Service, subscriber: Subscriber, request: requests.Password, reply: Reply) -> None:
+async def password(
+    service: Service, subscriber: Subscriber, request: requests.Password, reply: Reply[requests.PasswordChanged]
+) -> None:
     """Change one's own password."""
     signed_out = await service.signing_in.change_password(
         subscriber.user,
@@ -120,7 +128,9 @@ async def password(service: Service, subscriber: Subscriber, request: requests.P
     reply(requests.PasswordChanged(signed_out=signed_out))
 
 
-async def invite(service: Service, subscriber: Subscriber, request: requests.InviteRequest, reply: Reply) -> None:
+async def invite(
+    service: Service, subscriber: Subscriber, request: requests.InviteRequest, reply: Reply[requests.Invitation]
+) -> None:
     """Make an invite."""
     reply(
         await service.signing_in.invite(

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import outcome
 import trio
@@ -14,6 +14,7 @@ from relay.keys import Seconds
 from relay.net.sockets.epoll import Readiness
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 RECEIVE_BYTES = 65_536
 """The most bytes of one read."""
@@ -282,7 +283,7 @@ async def _turn_of(payer: Account | None) -> None:
         await payer.wait_for_turn()
 
 
-async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
+async def _in_thread(payer: Account | None, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 

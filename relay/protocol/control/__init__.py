@@ -47,7 +47,7 @@ from relay.protocol.control.operation import (
     UserConnections,
     Watch,
 )
-from relay.protocol.control.table import CONTROL, ITEMS, READING
+from relay.protocol.control.table import CONTROL, READING
 from relay.protocol.control.transfer import (
     ChatImport,
     Export,
@@ -67,7 +67,6 @@ from relay.protocol.control.transfer import (
 
 __all__ = [
     "CONTROL",
-    "ITEMS",
     "READING",
     "AddDeviceRequest",
     "AddHook",

@@ -7,7 +7,7 @@ and when, and uses the writing connection in the writer's turn only. `store.upke
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -20,6 +20,7 @@ from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.wal import Wal
@@ -43,22 +44,22 @@ FAR = float("inf")
 class SnapshotSource(Protocol):
     """Knows which rows of the snapshot are stale."""
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Return about `count` stale rows, as the `snapshot` parameter of a batch. The last ones come with `seq`."""
 
     def snapshot_over(self, *, written: bool) -> None:
         """End a round of the snapshot; `written` says whether all of it is on disk."""
 
 
-class _JobRequest:
+class _JobRequest(Generic[T]):
     """A job, and its outcome for the caller that waits for it."""
 
-    def __init__(self, job: Job[Any], work: str, *, hurried: bool) -> None:
+    def __init__(self, job: Job[T], work: str, *, hurried: bool) -> None:
         self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
-        self.outcome: list[Any] = []
+        self.outcome: list[T | Exception] = []
 
 
 class Background:
@@ -82,7 +83,7 @@ class Background:
         self._stalls = stalls
         self._wal = wal
         self._pace = Pace()
-        self._requests: list[_JobRequest] = []
+        self._requests: list[_JobRequest[Any]] = []
         self.index = IndexUpkeep(writing, schedule)
         self._key_flush: KeyFlush | None = None
         self._filing_at = 0
@@ -103,13 +104,13 @@ class Background:
 
     # Requests.
 
-    def ask(self, job: Job[Any], work: str, *, hurried: bool) -> _JobRequest:
+    def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
         """Queue a job; `done` of what this returns is set when it has an outcome."""
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request
 
-    def withdraw(self, request: _JobRequest) -> None:
+    def withdraw(self, request: _JobRequest[T]) -> None:
         """Drop a job that nobody waits for any more, unless it has run."""
         if request in self._requests:
             self._requests.remove(request)
@@ -230,7 +231,7 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, request: _JobRequest) -> str:
+    async def _do(self, request: _JobRequest[T]) -> str:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))

@@ -1,10 +1,11 @@
 """What the writer asks of the rules: to decide a batch, and to apply each entry once it is on disk. Types only."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from relay.store.command import Command
 from relay.store.entry import Amendment, Entry, Fact, Facts
+from relay.store.queries.snapshots import SnapshotRows
 
 
 class Decided(Protocol):
@@ -61,7 +62,7 @@ class DecisionEngine(Protocol):
     def batch_done(self) -> None:
         """Send what the entries of this batch published."""
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """See `background.SnapshotSource`."""
 
     def snapshot_over(self, *, written: bool) -> None:

@@ -16,7 +16,7 @@ import trio
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.entry import Facts
+from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
@@ -250,9 +250,10 @@ class Log(CommandQueue):
             await request.done.wait()
         finally:
             self._background.withdraw(request)
-        if isinstance(request.outcome[0], Exception):
-            raise request.outcome[0]
-        return request.outcome[0]  # type: ignore[no-any-return]
+        (outcome,) = request.outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def rest(self, seconds: float) -> None:
         """Rest after a portion of long work that took so many seconds, as background work does while people send."""
@@ -273,7 +274,7 @@ class Log(CommandQueue):
         if self._background.snapshot_failed:
             raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
-    async def client_keys(self, keys: Sequence[int]) -> Facts:
+    async def client_keys(self, keys: Sequence[int]) -> dict[ClientKey, StoredMessage | None]:
         """Find which messages have these client keys: facts of the kind `ClientKey`."""
         return await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
 

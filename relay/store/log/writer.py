@@ -277,7 +277,7 @@ class Writer:
                 known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise explain(error) from None
-                facts.update(known)
+                facts.update(known.items())
                 continue
             return draft, entries, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")

@@ -1,6 +1,6 @@
 """The last snapshot, and the base: the state where the log begins since history was removed. Reads only."""
 
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import msgspec
 
@@ -43,6 +43,23 @@ async def snapshot(connection: Connection) -> Snapshot:
         await connection.execute(_SNAPSHOT_CHATS),
         await connection.execute(_SNAPSHOT_MEMBERS),
     )
+
+
+class SnapshotRows(TypedDict):
+    """Rows to write to the snapshot, or to the base, in the form in which the store takes them (JSON)."""
+
+    users: list[tuple[UserKey, str]]
+    devices: list[tuple[DeviceKey, str]]
+    invites: list[tuple[str, str]] | None
+    """All of them; None where they are written already."""
+    chats: list[tuple[ChatKey, str]]
+    whole: list[ChatKey]
+    """Chats of which all members follow: others that the store has are gone."""
+    members: list[tuple[ChatKey, UserKey, str]]
+    seq: NotRequired[Seq]
+    """With the last rows of a round: the entry that it started at, its time, and where history begins."""
+    at: NotRequired[UnixMs]
+    pruned: NotRequired[Seq]
 
 
 class Base(msgspec.Struct, rename="camel"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from relay.keys import UnixMs
+from relay.keys import ChatKey, MessageId, UnixMs
 from relay.store.entry import (
     StoredFile,
 )
@@ -24,7 +24,7 @@ _KNOWN_DIGESTS = Statement("SELECT DISTINCT digest FROM file WHERE digest IN (SE
 _DIGESTS = Statement(
     "SELECT DISTINCT digest, size FROM file", whole="`relay check` looks at every file", sorts="likewise"
 )
-_holders = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
+_holders = msgspec.json.Decoder(tuple[tuple[ChatKey, MessageId], ...]).decode
 
 
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:

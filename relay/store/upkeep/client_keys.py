@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 
+from relay.keys import Seq
 from relay.store.idempotency import KeyFlush
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.parameters import round_up
 
 
-async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
     """Write some client keys to their table, if their messages are still in the log."""
     if keys:
         size = round_up(len(keys))

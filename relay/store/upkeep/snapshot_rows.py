@@ -1,7 +1,6 @@
 """Writing the snapshot, and the base: the state where the log begins since history was removed."""
 
-from typing import Any
-
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.statements import as_json
@@ -10,7 +9,7 @@ _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', 
 _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
-async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+async def keep_rows(connection: Connection, rows: SnapshotRows) -> None:
     """Write some rows of the snapshot. If `seq` is among them, the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
     await release_parameters(connection, _KEEP)
@@ -25,7 +24,7 @@ async def begin_base(connection: Connection) -> int:
     return int(number)
 
 
-async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+async def add_base(connection: Connection, number: int, rows: SnapshotRows) -> None:
     """Add some rows to a new base."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
     await release_parameters(connection, _ADD_BASE)
