@@ -23,6 +23,13 @@ class Portion:
     """How many items take about as long as a portion should."""
 
     def __init__(self, first: int, *, least: int = 1, most: int = 100_000) -> None:
+        """Begin with a size that is known to be small enough.
+
+        Args:
+            first: items of the first portion.
+            least: items of the smallest portion.
+            most: items of the largest portion.
+        """
         self.size = first
         """How many items the next portion has."""
         self._least = least

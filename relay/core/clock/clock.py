@@ -76,7 +76,11 @@ class RelayClock:
         """1 while the machine's clock is too far ahead to be believed, -1 while it is too far behind, else 0."""
 
     def begin(self, last: int) -> None:
-        """Start from the log's last time; 0 for an empty log."""
+        """Start from the log's last time; 0 for an empty log.
+
+        Args:
+            last: Unix milliseconds.
+        """
         self._known = (last, self._elapsed()) if last else None
         self._believed_from, self._believed_until = 1, 0
         self._look(self._now())

@@ -69,13 +69,23 @@ class RateLimit:
         return 0
 
     def refund(self, key: int, weight: float = 1.0) -> None:
-        """Give tokens back that were taken for what was not done."""
+        """Give tokens back that were taken for what was not done.
+
+        Args:
+            key: the key of the bucket.
+            weight: how many tokens.
+        """
         rate = self._limits.requests_per_second * self._times
         if rate and key in self._full_at:
             self._full_at[key] -= weight / rate
 
     def charge(self, key: int, now: Seconds, weight: float) -> float:
         """Take tokens for what was done already, however few there are.
+
+        Args:
+            key: the key of the bucket.
+            now: seconds of the clock that `take` goes by.
+            weight: how many tokens.
 
         Returns:
             The seconds for which nothing more would be granted.

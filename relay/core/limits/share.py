@@ -102,6 +102,11 @@ class Shares:
         """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
         It is the connection that holds most: of this user, or of the user who holds most if everybody's are too many.
+
+        Args:
+            share: the user's.
+            holder: the connection.
+            size: bytes that it holds now; 0 once the message is whole.
         """
         more = size - share.pieces[holder]
         share.pieces_bytes += more

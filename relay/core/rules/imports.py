@@ -147,6 +147,10 @@ def choose_members(kind: str, people: Sequence[P]) -> list[P]:
 def check_type(kind: str, people: int) -> None:
     """Refuse a chat of a type that the relay does not keep, or of a number of people that its type does not have.
 
+    Args:
+        kind: the type of the chat: `group`, `channel`, `dialog`, …
+        people: how many people it has.
+
     Raises:
         RelayError: `bad_request`.
     """
@@ -163,6 +167,12 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
 
     The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
     never comes to own a chat by rule, nor does anybody who may not sign in.
+
+    Args:
+        members: who is in the chat, in order of joining.
+        owner: the id of the owner that the export states.
+        founder: the id of the user who made the chat.
+        admins: ids of its admins, as the export lists them.
 
     Raises:
         RelayError: `forbidden`, none of the members can sign in.

@@ -20,6 +20,11 @@ class PageMaker:
     """Takes the items of a list as long as there is room; at least one."""
 
     def __init__(self, room: int = PAGE_BYTES) -> None:
+        """Begin an empty page.
+
+        Args:
+            room: bytes that the items may have together.
+        """
         self._whole = self._room = room
         self._items: list[msgspec.Raw] = []
         self.full = False

@@ -105,7 +105,13 @@ class Background:
     # Requests.
 
     def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
-        """Queue a job; `done` of what this returns is set when it has an outcome."""
+        """Queue a job; `done` of what this returns is set when it has an outcome.
+
+        Args:
+            job: called with the writing connection.
+            work: the name of the work, for the records of stalls.
+            hurried: whether it goes before other background work.
+        """
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request

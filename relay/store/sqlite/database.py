@@ -90,6 +90,14 @@ class Connection:
     """
 
     def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
+        """Wrap a connection.
+
+        Args:
+            connection: the open connection of aiosqlite.
+            bridge: runs its calls in trio.
+            reads: whether it only reads, so that a cancelled statement may be stopped.
+            seconds: how long one statement may take; infinity for no limit.
+        """
         self._connection = connection
         self._run = bridge.run
         self._reads = reads
@@ -291,7 +299,12 @@ async def recognise(connection: Connection) -> int:
 
 
 def identify(version: int, application: int, tables: int) -> None:
-    """Make sure that a file with this version, application id and number of tables is empty or a store, not too new.
+    """Make sure that a file is empty, or a store that is not too new.
+
+    Args:
+        version: `PRAGMA user_version` of the file: the count of migrations that made it.
+        application: `PRAGMA application_id` of the file.
+        tables: how many tables it has.
 
     Raises:
         NewerStore: the file has seen a newer relay.

@@ -11,7 +11,12 @@ from relay.store.sqlite.parameters import round_up
 
 
 async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
-    """Write some client keys to their table, if their messages are still in the log."""
+    """Write some client keys to their table, if their messages are still in the log.
+
+    Args:
+        connection: the one that writes.
+        keys: each key, with the `seq` of its message.
+    """
     if keys:
         size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))

@@ -37,6 +37,10 @@ _EMPTY_INDEX = (
 async def index(connection: Connection, upto: int) -> int:
     """Index entries up to one, or as many before it as have `INDEXED_BYTES` of text, but at least one.
 
+    Args:
+        connection: the one that writes.
+        upto: the `seq` of the last entry to index.
+
     Returns:
         The last entry that is indexed now.
     """
@@ -63,6 +67,10 @@ async def empty_index(connection: Connection, count: int) -> bool:
     """Remove a portion of a dropped full-text index; return whether there is more.
 
     Its tables are emptied directly: FTS5 would do it in one transaction, and may not be able to read them.
+
+    Args:
+        connection: the one that writes.
+        count: blocks or rows to remove at most.
     """
     for remove in _EMPTY_INDEX:
         if await connection.execute(remove, (count,)):

@@ -38,7 +38,12 @@ async def end_base(connection: Connection, number: int, start: dict[str, int]) -
 
 
 async def clear_bases(connection: Connection, count: int) -> int:
-    """Remove some parts of bases that are not valid; return how many."""
+    """Remove some parts of bases that are not valid; return how many.
+
+    Args:
+        connection: the one that writes.
+        count: parts to remove at most.
+    """
     rows = await connection.execute(
         "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"
         " WHERE round <> coalesce((SELECT value->>'$.round' FROM base), 0) LIMIT ?) RETURNING number",
