@@ -54,7 +54,7 @@ class Answer(NamedTuple, Generic[ResponseT]):
 
 STOPPED = "the relay stopped before it answered: try again"
 ANSWER_SECONDS = 10.0
-"""How long a relay may take for the first byte of an answer."""
+"""Seconds that a relay may take for the first byte of an answer."""
 UNLIMITED = {
     "watch",
     "export",

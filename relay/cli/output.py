@@ -21,7 +21,7 @@ class Failure(Exception):
 
 
 class WrongUse(Failure):
-    """What was typed makes no sense; the text is one line that says what would."""
+    """A command was used wrongly; the text is one line that says how to use it."""
 
     exit_code = 2
 

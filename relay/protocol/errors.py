@@ -26,8 +26,8 @@ class Error(Wire, frozen=True, kw_only=True):
     message: str
     retry_after: int | None = None
     quota: int | None = None
-    """With `storage_full`: the bytes that this user may store in total. It is their quota that is used up; without this
-    field it is the relay's disk that is full."""
+    """With `storage_full`: the bytes that this user may store in total; their quota is used up. Without this field
+    the relay's disk is full."""
 
 
 class RelayError(Exception):

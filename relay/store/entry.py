@@ -45,13 +45,13 @@ class Entry(msgspec.Struct, gc=False):
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
+    """Its meaning depends on the kind: read `replied_to`, `subject_id` or `unread_after`."""
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None
-    """A column that means another thing for each kind.
+    """Its meaning depends on the kind.
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
@@ -76,22 +76,22 @@ class Entry(msgspec.Struct, gc=False):
 
     @property
     def replied_to(self) -> MessageId:
-        """Of a new message, the one that it answers; 0 for none."""
+        """The message that a new one answers; 0 for none."""
         return self.target if self.kind == NEW else 0
 
     @property
     def unread_after(self) -> int:
-        """Of a read receipt, how many messages its reader has left unread in the chat."""
+        """How many messages the reader has left unread in the chat, of a read receipt."""
         return self.target
 
     @property
     def deleted_author(self) -> UserKey:
-        """Of a deletion, who wrote the message that is gone."""
+        """Who wrote the message that a deletion removed."""
         return UserKey(int(self.extra or 0))
 
     @property
     def covered_ids(self) -> list[MessageId]:
-        """Of a receipt, the highest message that it newly covers of each author."""
+        """The highest message of each author that a receipt newly covers."""
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
     def covers(self, author: UserKey) -> Covered | None:

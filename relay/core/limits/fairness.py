@@ -52,14 +52,14 @@ class Account:
         """When all that was charged is paid off at the rate of a share, by the accounts' time."""
 
     def charge(self, seconds: float, now: Seconds, most: float = MAX_CHARGE_SECONDS) -> None:
-        """Charge something that was done for this account.
+        """Charge work that was done for this account.
 
         Args:
             seconds: how long it took.
             now: the accounts' time.
             most: seconds that are charged at most.
         """
-        # With every read of a connection: compared here and not by `min` and `max`, which are calls.
+        # This runs with every read of a connection, so it compares here: `min` and `max` are calls.
         fairness = self._fairness
         if seconds > most:  # noqa: PLR1730
             seconds = most
@@ -74,7 +74,7 @@ class Account:
         fairness.last_at = now
 
     def rest(self, seconds: float) -> None:
-        """Do nothing more for this account for so many seconds, while others are served."""
+        """Let this account wait for so many seconds, while others are served."""
         self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
     def wait(self, now: Seconds) -> float:
@@ -159,7 +159,7 @@ class Fairness(trio.abc.Instrument):
         """The account that was served last."""
         self.last_at = float("-inf")
         self.others_at = float("-inf")
-        """When anybody but the last one was served."""
+        """When an account other than the last one was served."""
 
     def __len__(self) -> int:
         return len(self._accounts)

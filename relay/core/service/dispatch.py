@@ -53,9 +53,9 @@ LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
 """Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
-"""Takes what the rules make of a command."""
+"""Takes the outcome of a command."""
 Waiting = Coroutine[Any, Any, None]
-"""What is still to be awaited of an answer."""
+"""The part of an answer that is still to be awaited."""
 Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
 """Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
 
@@ -264,7 +264,7 @@ class Service:
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
         if not log.append(command, take):
-            # It is in no batch, so its user need not wait for one.
+            # The command is in no batch, so its user need not wait for one.
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
@@ -284,7 +284,7 @@ class Service:
                 reply(outcome)
                 return
             chat = self.state.chats[outcome.chat]
-            # Everything unread in a chat one has just changed is known to the client from its list.
+            # A client knows from its list what is unread in a chat that it has just changed.
             reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)

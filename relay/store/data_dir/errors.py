@@ -1,4 +1,4 @@
-"""What keeps a store from being opened, in words for a person, and what helps."""
+"""Why a store cannot be opened, in words for a person, and what helps."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
 
 
 def what_to_do(error: Exception, data: Path) -> str:
-    """Say in one line what keeps a store from being opened, and what helps.
+    """Say in one line why a store cannot be opened, and what helps.
 
     Args:
         error: one of `FAULTS`.

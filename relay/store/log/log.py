@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _TurnWatch(trio.abc.Instrument):
-    """Measures each turn of the event loop: while one lasts, no other task runs."""
+    """Measures each turn of the event loop. While a turn lasts, no other task runs."""
 
     def __init__(self, stalls: Stalls) -> None:
         self._stalls = stalls
@@ -158,7 +158,7 @@ class Log(CommandQueue):
 
     @property
     def busy_since(self) -> float | None:
-        """Since when the store has been at a request of the writer (trio's time); None while it is not."""
+        """Since when the store has been working on a request of the writer (trio's time); None while it is idle."""
         busy_since = self._writer.busy_since
         return self._background.busy_since if busy_since is None else busy_since
 
@@ -242,7 +242,7 @@ class Log(CommandQueue):
             OSError: what the job raised.
         """
         if self.stopped.is_set():
-            # It would never run.
+            # The job would never run.
             raise sqlite3.OperationalError("the relay has stopped")
         request = self._background.ask(job, work, hurried=hurried)
         self.work.set()

@@ -19,7 +19,7 @@ LIST_PREVIEW_CHARACTERS = 256
 CHATS_AT_A_TIME = 500
 """Chats that one statement reads, so that other requests have their turn in between."""
 MEMBERS_AT_A_TIME = 2_000
-"""Members that one statement reads; likewise."""
+"""Members that one statement reads, for the same reason."""
 
 
 class HistoryRow(NamedTuple):
@@ -148,7 +148,7 @@ async def receipts(
 
 
 class ChatTexts(NamedTuple):
-    """What the chat list shows of a chat and the state in memory does not have."""
+    """What the chat list shows of a chat beside the state in memory."""
 
     message: str | None
     """The beginning of the last message."""
