@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.core.rules import commands
-from relay.keys import DeviceKey
+from relay.keys import DeviceKey, UserKey
 from relay.protocol import control, requests
 from relay.store import kinds
 from relay.store.command import Command
@@ -107,6 +107,32 @@ def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_mem
 
 
 # Large chats.
+
+
+class Unwalked(dict[UserKey, Any]):
+    """The members of a chat, who may be looked up and not be walked."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all members of a chat were walked")
+
+    keys = items = values = __iter__
+
+
+def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_connected(house: House) -> None:
+    """A member of many large chats stopped the relay for as long as that took."""
+    house.log.add_users("Newcomer")
+    (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
+    large = house.log.state.group_keys["g-1"]
+    house.log.state.members[large] = Unwalked(house.log.state.members[large])
+    house.log.group("User2", "User4", id_="g-new")
+    assert ("online", "User4") in two.take()
+    assert ("online", "User2") in four.take()
+    three, ear = house.arrive("User3")
+    assert ("online", "User2") in ear.take()
+    assert ("online", "User3") in two.take()
+    house.later()
+    house.hub.disconnect(three)
+    assert ("offline", "User3") in two.take()
 
 
 def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(

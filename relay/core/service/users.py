@@ -18,7 +18,6 @@ from relay.text import fold
 
 SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
-CONNECTED = "a connection"
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
 MAX_FOLDED_NAME_CHARACTERS = 64
@@ -123,7 +122,6 @@ async def password(
         request.old,
         request.new,
         sign_out_others=request.sign_out_others,
-        address=CONNECTED,
     )
     reply(requests.PasswordChanged(signed_out=signed_out))
 
