@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from relay.store.files.place import log_of
+from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Wal:
             moved: called when there may be room again.
         """
         try:
-            await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
+            await self._connection.execute(database.busy_after(PAUSE))
             while True:
                 # An idle writer does not look, and its work may wait for room here. So what the last look found is
                 # handled, however soon after the last attempt that was.
