@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.store.files import replacing
+from relay.store.files import lock, replacing
 from relay.store.files.lock import locked
 from tests.support.command_line import done, run, running, said
 
@@ -149,7 +149,10 @@ def _archive(path: Path, store: bytes) -> None:
         tar.addfile(member, io.BytesIO(store))
 
 
-def test_a_file_that_is_no_backup_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_refused_in_one_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
     text.write_text("this is no archive")
     done("backup", cut, data=data)

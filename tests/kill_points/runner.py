@@ -195,8 +195,7 @@ def main() -> None:
     os.environ.update(ENVIRONMENT)
     # What a command needs is loaded once, and not in every fork.
     app.build()
-    memory = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="kp", dir=memory if memory.is_dir() else None))
+    base = Path(tempfile.mkdtemp(prefix="kp", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     end = time.monotonic() + chosen.seconds
     left = len(chosen.scenario or SCENARIOS) * len(chosen.mode or MODES)
     try:

@@ -26,11 +26,9 @@ Rows = list[tuple[Any, ...]]
 CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
+BUSY_SECONDS = 5.0
+"""How long a statement waits for a lock that another program has on the file."""
 
-_SHARED = """
-PRAGMA busy_timeout = 5000;
-PRAGMA temp_store = MEMORY;
-"""
 _WRITING = """
 PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -244,6 +242,11 @@ def utf8(text: str | None) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def busy_after(seconds: float) -> str:
+    """Return the statement that limits how long a connection waits for locks."""
+    return f"PRAGMA busy_timeout = {round(seconds * 1_000)}"
+
+
 @asynccontextmanager
 async def connect(
     path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER
@@ -262,7 +265,10 @@ async def connect(
         # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
         connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
-        await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+        await connection.script(
+            f"{busy_after(BUSY_SECONDS)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
+            f" {_WRITING if writing else _READING}"
+        )
         yield connection
     finally:
         with trio.CancelScope(shield=True):

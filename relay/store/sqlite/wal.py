@@ -17,6 +17,7 @@ import trio
 
 from relay.keys import Seconds
 from relay.store.files.store_location import log_of
+from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class Wal:
             moved: called when there may be room again.
         """
         try:
-            await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE_SECONDS * 1_000)}")
+            await self._connection.execute(database.busy_after(PAUSE_SECONDS))
             while True:
                 # An idle writer does not look, and its work may wait for room here. So what the last look found is
                 # handled, however soon after the last attempt that was.

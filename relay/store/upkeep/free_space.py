@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
 
@@ -17,9 +18,9 @@ async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> Non
     if not fits(pages * page):
         return
     # Senders wait meanwhile, so a reader that is in the way is not waited for.
-    await connection.execute("PRAGMA busy_timeout = 20")
+    await connection.execute(database.busy_after(0.02))
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    await connection.execute("PRAGMA busy_timeout = 5000")
+    await connection.execute(database.busy_after(database.BUSY_SECONDS))
 
 
 async def copy_each(connection: Connection, pages: int) -> None:
