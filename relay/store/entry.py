@@ -45,7 +45,10 @@ class Entry(msgspec.Struct, gc=False):
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """Its meaning depends on the kind: read `replied_to`, `subject_id` or `unread_after`."""
+    """Its meaning depends on the kind.
+
+    It is the message that a new one answers, or 0. For the others read `subject_id` or `unread_after`.
+    """
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
@@ -73,11 +76,6 @@ class Entry(msgspec.Struct, gc=False):
     def subject_id(self) -> MessageId:
         """The message that this is about: what an edit or a deletion changes, else the entry's own."""
         return self.target if self.kind in (EDIT, DELETE) else self.message_id
-
-    @property
-    def replied_to(self) -> MessageId:
-        """The message that a new one answers; 0 for none."""
-        return self.target if self.kind == NEW else 0
 
     @property
     def unread_after(self) -> int:
