@@ -140,7 +140,7 @@ class Client:
     async def request(self, kind: str, payload: Wire, answer: type[T]) -> T: ...
     @overload
     async def request(self, kind: str, payload: Wire) -> Any: ...
-    async def request(self, kind: RequestType[Wire, Any] | str, payload: Wire, answer: Any = None) -> Any:
+    async def request(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> Any:
         """Make any request of PROTOCOL.md, section 5, and wait for its response, across reconnects.
 
         Args:
@@ -155,7 +155,7 @@ class Client:
         """
         return (await self.page(kind, payload, answer)).payload
 
-    async def page(self, kind: RequestType[Wire, Any] | str, payload: Wire, answer: Any = None) -> AnswerPage:
+    async def page(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> AnswerPage:
         """Make a request like `request`, and return the response with where its next page begins.
 
         Args, Raises: as `request`.

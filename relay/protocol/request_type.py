@@ -7,23 +7,23 @@ import msgspec
 from relay.protocol.base import Wire
 
 PayloadT = TypeVar("PayloadT", bound=Wire)
-PayloadT_co = TypeVar("PayloadT_co", bound=Wire, covariant=True)
+"""Not covariant: a request is made with its own payload and no other."""
 ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
-class RequestType(msgspec.Struct, Generic[PayloadT_co, ResponseT_co], frozen=True):
+class RequestType(msgspec.Struct, Generic[PayloadT, ResponseT_co], frozen=True):
     """The types of a request: its payload, and the payload of its response."""
 
     name: str
     """The `payloadType`."""
-    payload: type[PayloadT_co]
+    payload: type[PayloadT]
     response: type[ResponseT_co]
 
 
-class StreamType(RequestType[PayloadT_co, ResponseT_co], Generic[PayloadT_co, ResponseT_co, ItemT_co], frozen=True):
+class StreamType(RequestType[PayloadT, ResponseT_co], Generic[PayloadT, ResponseT_co, ItemT_co], frozen=True):
     """The types of a request that is sent items before its response, each as an event."""
 
     item: type[ItemT_co]

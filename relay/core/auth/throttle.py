@@ -50,7 +50,7 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._failures)
 
-    def failures(self, who: str, now: float) -> int:
+    def failures(self, who: str, now: Seconds) -> int:
         """Count the failures of a key that neither time nor a success has forgiven."""
         known = self._failures.get(who)
         if known is None or now - known.last > FORGET_SECONDS:
@@ -101,17 +101,17 @@ class Slots:
         self._ahead = (at_once - 1) * every
         self._full_at = float("-inf")
 
-    def next(self, now: float) -> float:
+    def next(self, now: Seconds) -> float:
         """Give the time of the next slot: `now` where one is free."""
         return max(now, self._full_at - self._ahead)
 
-    def take(self, now: float) -> float:
+    def take(self, now: Seconds) -> float:
         """Take the next slot, which may lie ahead, and give its time."""
         slot = self.next(now)
         self._full_at = max(self._full_at, now) + self.every
         return slot
 
-    def full(self, now: float) -> bool:
+    def full(self, now: Seconds) -> bool:
         """Tell whether nothing is taken any more."""
         return self._full_at <= now
 

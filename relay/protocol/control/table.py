@@ -1,6 +1,7 @@
 """Every request of the control socket: its name, its payload and its answer."""
 
-from relay.protocol.base import Wire
+from typing import Any
+
 from relay.protocol.control.accounts import (
     AddDeviceRequest,
     AddInvite,
@@ -97,7 +98,7 @@ INVITE_LIST = RequestType("invite.list", Empty, list[InviteInfo])
 INVITE_REVOKE = RequestType("invite.revoke", InviteRevocation, list[InviteInfo])
 USER_PASSWORD = RequestType("user.password", SetPasswordRequest, Revoked)
 
-CONTROL: dict[str, RequestType[Wire, object]] = {
+CONTROL: dict[str, RequestType[Any, object]] = {
     kind.name: kind
     for kind in (
         USER_ADD,
