@@ -154,6 +154,7 @@ def test_each_command_works_with_the_others_left_out(name: str) -> None:
     assert f"Usage: relay {name}" in ran.out
 
 
+@pytest.mark.untraced
 def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
     program = (
         "import sys; sys.argv = ['relay', 'user', '--help']; from relay.cli.app import run\n"
