@@ -26,14 +26,18 @@ def sign_in(
     log: MemoryLog,
     label: str,
     user: str = "User1",
-    hook: Hook | None = None,
     *,
     seen: dict[int, int] | None = None,
     connected: list[int] | None = None,
 ) -> int:
     uses = DeviceUses(frozenset(connected or ()), seen or {})
-    request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
+    request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", uses)
     key: int = log.do(None, request).device
+    return key
+
+
+def add_hook(log: MemoryLog, label: str, user: str = "User1") -> int:
+    key: int = log.do(None, commands.AddHook(hook=Hook(chat="g-1"), token_hash=label, user_id=user)).device
     return key
 
 
@@ -81,10 +85,10 @@ def test_hooks_neither_count_nor_give_way() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     log.group("User1", "User2")
-    hooks = [sign_in(log, f"hook {n}", hook=Hook(chat="g-1")) for n in range(5)]
+    hooks = [add_hook(log, f"hook {n}") for n in range(5)]
     mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
     assert signed_in(log) == mine
-    sign_in(log, "another hook", hook=Hook(chat="g-1"))
+    add_hook(log, "another hook")
     assert signed_in(log) == mine
     sign_in(log, "new")
     assert not any(log.state.devices[key].revoked_at for key in hooks)

@@ -8,7 +8,7 @@ once they are on disk. Every rule raises `RelayError` for what it refuses.
 from collections.abc import Sequence
 
 from relay.core.model.state import State
-from relay.core.rules import chats, commands, hook_posts, imports, messages, receipts, retention, users
+from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, users
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import (
     ChangedChat,
@@ -18,6 +18,7 @@ from relay.core.rules.draft import (
     DevicesRevoked,
     Draft,
     DraftBuilder,
+    HookAdded,
     Rule,
     SignedIn,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Decision",
     "DevicesRevoked",
     "Draft",
+    "HookAdded",
     "SignedIn",
     "decide",
     "stands_alone",
@@ -76,7 +78,7 @@ _TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.Reser
 
 _RULES: dict[type, Rule] = {
     requests.New: messages.new,
-    commands.PostByHook: hook_posts.post_by_hook,
+    commands.PostByHook: hooks.post_by_hook,
     requests.Edit: messages.edit,
     requests.Delete: messages.delete,
     commands.MarkDelivered: receipts.mark_delivered,
@@ -93,6 +95,7 @@ _RULES: dict[type, Rule] = {
     control.AddUser: users.add_user,
     control.ChangeUser: users.change_user,
     commands.AddDevice: users.add_device,
+    commands.AddHook: hooks.add_hook,
     control.RevokeDevice: users.revoke_device,
     commands.PruneChats: retention.prune_chats,
     commands.RevokeDevices: users.revoke_devices,

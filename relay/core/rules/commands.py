@@ -194,14 +194,29 @@ class ForgetFiles(msgspec.Struct, frozen=True):
 
 
 class AddDevice(msgspec.Struct, frozen=True):
-    """Add a device, or a hook; the log gets only the hash of its token."""
+    """Add a device; the log gets only the hash of its token."""
 
     user: UserKey
     label: str
     token_hash: str
-    hook: Hook | None = None
     uses: DeviceUses = DeviceUses()
-    """Of the user; for a hook they do not matter."""
+    """Of the user."""
+
+
+class AddHook(msgspec.Struct, frozen=True, kw_only=True):
+    """Add a hook as an admin; the log gets only the hash of its token.
+
+    `generated_id` is the id of the bot that it acts as if no user is named.
+    """
+
+    hook: Hook
+    """Its chat is a group's, a channel's or a user's id."""
+    token_hash: str
+    user_id: str | None = None
+    name: str = ""
+    """What the bot is called."""
+    join: bool = False
+    """Whether a user who is named is added to the chat, and made an admin where only admins write, if necessary."""
 
 
 class ImportUser(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.permissions import Action
-from relay.keys import ChatKey, DeviceKey, MessageId, UserKey
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
@@ -45,6 +45,13 @@ class ChangedDevice(NamedTuple):
     """The answer to a change of a device: the device as it is afterwards."""
 
     device: DeviceKey
+
+
+class HookAdded(NamedTuple):
+    """The answer to a hook that was added: its device, and the `seq` of the entry from which on it acts."""
+
+    device: DeviceKey
+    seq: Seq
 
 
 class InvitesRevoked(NamedTuple):

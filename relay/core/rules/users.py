@@ -71,7 +71,12 @@ def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) ->
     return ChangedUser(key)
 
 
-def _known_user(draft: DraftBuilder, user_id: str) -> User:
+def known_user(draft: DraftBuilder, user_id: str) -> User:
+    """Find a user who was not removed.
+
+    Raises:
+        RelayError: `not_found`.
+    """
     user = draft.state.user(user_id)
     if user is None or user.removed:
         raise RelayError.no_user(user_id)
@@ -80,7 +85,7 @@ def _known_user(draft: DraftBuilder, user_id: str) -> User:
 
 def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> ChangedUser:
     """Rename, disable, enable or remove a user, by an admin."""
-    user = _known_user(draft, request.id)
+    user = known_user(draft, request.id)
     check_photo(draft, command, request.photo_url)
     if request.removed:
         for device in draft.state.devices.values():
@@ -114,14 +119,31 @@ def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, Message
 
 
 def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
-    """Add a device or a hook of a user."""
-    state = draft.state
-    user = state.users[request.user]
+    """Add a device of a user."""
+    user = draft.state.users[request.user]
+    check_enabled(user)
+    _make_room(draft, command, request.user, request.uses)
+    return ChangedDevice(add_device_entry(draft, command, request.user, request.label, request.token_hash))
+
+
+def check_enabled(user: User) -> None:
+    """Refuse to sign in or invite a user who is disabled.
+
+    Raises:
+        RelayError: `forbidden`.
+    """
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
-    if request.hook is None:
-        _make_room(draft, command, request.user, request.uses)
-    return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
+
+
+def check_admin(command: Command) -> None:
+    """Refuse a command of anybody but the machine's admin: no right of a user is asked for it.
+
+    Raises:
+        RelayError: `forbidden`.
+    """
+    if command.user != ADMIN:
+        raise RelayError.forbidden("only the machine's admin may do this")
 
 
 def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
@@ -143,9 +165,8 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         raise RelayError.forbidden("only the relay's admins may invite")
     user = NO_USER
     if request.user_id is not None:
-        known = _known_user(draft, request.user_id)
-        if known.disabled:
-            raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
+        known = known_user(draft, request.user_id)
+        check_enabled(known)
         user = known.key
     draft.change(
         kinds.SIGN_IN,
@@ -175,7 +196,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     _make_room(draft, command, user, request.uses)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
-    return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+    return SignedIn(user, add_device_entry(draft, command, user, request.label, request.token_hash), chat_id)
 
 
 INVITE_REFUSALS = {
@@ -245,7 +266,7 @@ def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> 
     """Sign up by a name, where that is open to all."""
     _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
-    return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
+    return SignedIn(user_key, add_device_entry(draft, command, user_key, request.label, request.token_hash), None)
 
 
 def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
@@ -261,9 +282,10 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
     return key
 
 
-def _sign_in(
+def add_device_entry(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
+    """Add a device, or a hook, to the draft; whether it may be added is for the caller to check."""
     key = draft.state.next_device()
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
@@ -293,7 +315,7 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
 
 def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> DevicesRevoked:
     """Set a user's password; on request, sign out their other devices."""
-    user = _known_user(draft, request.user_id)
+    user = known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only its user and the machine's admin may change a password")
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=request.hash))
@@ -302,7 +324,7 @@ def set_password(draft: DraftBuilder, command: Command, request: commands.SetPas
 
 def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
     """Sign out all devices of a user but the one that asks."""
-    user = _known_user(draft, request.user_id)
+    user = known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
     return DevicesRevoked(_revoke_all(draft, command, user.key))
