@@ -12,8 +12,9 @@ from relay.core.maintenance.statistics import LatencySamples
 from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.store import kinds
-from relay.store.entry import Entry, Facts
+from relay.store.entry import DevicesInUse, DeviceUses, Entry, Facts
 
 
 def _nobody() -> None:
@@ -24,12 +25,19 @@ class Engine:
     """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
     def __init__(
-        self, state: State, hub: Hub, dirty: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
+        self,
+        state: State,
+        hub: Hub,
+        dirty: DirtyRows,
+        on_writer_held: Callable[[Sequence[Command], float], None],
+        device_uses: Callable[[UserKey], DeviceUses],
     ) -> None:
         self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have released its files."""
         self.on_writer_held = on_writer_held
         """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
+        self._device_uses = device_uses
+        """Answers the fact `DevicesInUse`."""
         self._state = state
         self._hub = hub
         self._dirty = dirty
@@ -40,8 +48,14 @@ class Engine:
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
-        """See `decide.decide`."""
-        return decide.decide(self._state, batch, facts)
+        """See `decide.decide`. What is true for this turn only is answered here and kept by nobody."""
+        draft = decide.decide(self._state, batch, facts)
+        if draft.unknown:
+            facts = dict(facts)
+        while asked := [fact for fact in draft.unknown if type(fact) is DevicesInUse]:
+            facts.update((fact, self._device_uses(fact.user)) for fact in asked)
+            draft = decide.decide(self._state, batch, facts)
+        return draft
 
     @staticmethod
     def weight(command: Command) -> int:

@@ -158,8 +158,15 @@ async def open_relay(
                 state, dirty = await load_state(reading)
                 limits = UserLimits(settings.limits)
                 hub = Hub(state, time, frame, charge=limits.charge_fan_out)
-                rules = Engine(state, hub, dirty, on_writer_held=limits.charge_writer)
-                log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
+                cursors = await positions.cursors(reading)
+                rules = Engine(
+                    state,
+                    hub,
+                    dirty,
+                    on_writer_held=limits.charge_writer,
+                    device_uses=partial(device_uses, state, cursors, hub.presence),
+                )
+                log = Log(writing, looking, Wal(copying, path), rules, cursors)
                 _, import_began = log.cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
                 service = _service(
@@ -207,7 +214,7 @@ def _service(
         reading=reading,
         limits=limits,
         tokens=Tokens(state, log, clock, settings.auth),
-        signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
+        signing_in=SignIn(state, log, clock, settings.auth),
         acknowledgements=acknowledgements,
         chat_lists=chat_lists,
         catch_up=CatchUp(state, hub, replaying, chat_lists, limits.list_bytes),

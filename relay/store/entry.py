@@ -3,7 +3,7 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -240,6 +240,25 @@ class FilesNamed(FactBase, frozen=True):
     ids: tuple[str, ...]
 
 
+class DevicesInUse(FactBase, frozen=True):
+    """Fact: how a user's devices are used (`DeviceUses`).
+
+    Not the store but the engine knows it, and answers in the turn in which the batch is decided: who is connected may
+    change during any wait.
+    """
+
+    user: UserKey
+
+
+class DeviceUses(NamedTuple):
+    """How a user's devices are used at a moment."""
+
+    connected: frozenset[int] = frozenset()
+    """Keys of those that are connected."""
+    seen: Mapping[int, UnixMs] = {}
+    """When the others were last connected, by key; absent for never."""
+
+
 class StoredFile(NamedTuple):
     """What the store knows of an uploaded file."""
 
@@ -267,5 +286,5 @@ class FirstReceipt(NamedTuple):
     at: UnixMs
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed | DevicesInUse
 Facts = dict[Fact, Any]

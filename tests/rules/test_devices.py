@@ -8,11 +8,11 @@ import trio
 from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.commands import DeviceUses
 from relay.core.rules.users import MOST_DEVICES
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
+from relay.store.entry import DeviceUses
 from tests.support.memory_log import MemoryLog
 from tests.support.sessions import T0, house
 
@@ -30,9 +30,8 @@ def sign_in(
     seen: dict[int, int] | None = None,
     connected: list[int] | None = None,
 ) -> int:
-    uses = DeviceUses(frozenset(connected or ()), seen or {})
-    request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", uses)
-    key: int = log.do(None, request).device
+    log.device_uses = DeviceUses(frozenset(connected or ()), seen or {})
+    key: int = log.do(None, commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}")).device
     return key
 
 
@@ -74,8 +73,8 @@ def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected()
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
-    uses = DeviceUses(frozenset(mine))
-    refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash", uses=uses))
+    log.device_uses = DeviceUses(frozenset(mine))
+    refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash"))
     assert isinstance(refused, RelayError)
     assert refused.error.code == "conflict"
     assert signed_in(log) == mine

@@ -87,8 +87,7 @@ class UserAdmin:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
-        uses = self._sign_in.uses(user.key)
-        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token), uses=uses))
+        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
         assert isinstance(answer, ChangedDevice)
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 

@@ -24,7 +24,7 @@ from relay.core.model.state import State, typed_id
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
-from relay.keys import NO_USER, UserKey
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -79,7 +79,6 @@ class SignIn:
         log: Log,
         clock: Clock,
         settings: AuthSection,
-        uses: Callable[[UserKey], commands.DeviceUses],
     ) -> None:
         """Begin without failures.
 
@@ -88,7 +87,6 @@ class SignIn:
             log: takes the commands.
             clock: Unix milliseconds.
             settings: the ways in that are open.
-            uses: tells how a user's devices are used.
         """
         self.address: Address = str
         """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
@@ -97,8 +95,6 @@ class SignIn:
         self._log = log
         self._clock = clock
         self._settings = settings
-        self.uses = uses
-        """Tells how a user's devices are used: a command that signs in one more says it."""
         self.refusals = FailedSignIns()
         self._guesses = Guesses()
         self._where_known = Throttle(PAIR_WAIT_SECONDS)
@@ -137,8 +133,7 @@ class SignIn:
         if invite is None:
             wait = self._wrong_invites.wait(rate_limit_key(address), trio.current_time())
             self._refuse_early(wait, address, None)
-        uses = self.uses(invite.user if invite is not None else NO_USER)
-        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()), uses)
+        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
         generated_id = id_for(invite.name) if invite is not None else ""
         try:
             return await self._enter(request, token, generated_id)
@@ -206,7 +201,7 @@ class SignIn:
             raise RelayError("unauthorized", WRONG)
         self._succeeded(user, address, known_at)
         token = new_token()
-        request = commands.AddDevice(user.key, label, token_hash(token), uses=self.uses(user.key))
+        request = commands.AddDevice(user.key, label, token_hash(token))
         await submit(self._log, Command(self._clock(), user.key, 0, request))
         return Entered(token, user.id)
 

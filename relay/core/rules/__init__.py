@@ -1,8 +1,11 @@
 """The rules: whether a command is allowed and what follows from it: `decide(state, commands, facts) -> Draft`.
 
-They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log
-names a fact; it is looked up, and the batch is decided again with it. Rules do not change the state: their entries do,
-once they are on disk. Every rule raises `RelayError` for what it refuses.
+They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log,
+or which devices are connected, names a fact; it is looked up, and the batch is decided again with it. Rules do not
+change the state: their entries do, once they are on disk. Every rule raises `RelayError` for what it refuses.
+
+Whatever a command was allowed by may have ended before its turn, so it is asked again here: the user and the device of
+every command, rights and invites by the rules themselves.
 """
 
 from collections.abc import Sequence

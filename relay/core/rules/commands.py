@@ -125,23 +125,12 @@ class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: str | None = None
 
 
-class DeviceUses(msgspec.Struct, frozen=True):
-    """How a user's devices were used when a command was made that signs in one more."""
-
-    connected: frozenset[int] = frozenset()
-    """Keys of those that are connected: none of them gives way."""
-    seen: dict[int, UnixMs] = {}
-    """When the others were last connected, by key; absent for never."""
-
-
 class UseInvite(msgspec.Struct, frozen=True):
     """Sign in by an invite; `generated_id` is the id of a new user."""
 
     code_hash: str
     label: str
     token_hash: str
-    uses: DeviceUses = DeviceUses()
-    """Of the user whom the invite is for."""
 
 
 class RevokeInvites(msgspec.Struct, frozen=True):
@@ -199,8 +188,6 @@ class AddDevice(msgspec.Struct, frozen=True):
     user: UserKey
     label: str
     token_hash: str
-    uses: DeviceUses = DeviceUses()
-    """Of the user."""
 
 
 class AddHook(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.entry import DevicesInUse, DeviceUses
 
 MOST_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
@@ -122,7 +123,7 @@ def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevic
     """Add a device of a user."""
     user = draft.state.users[request.user]
     check_enabled(user)
-    _make_room(draft, command, request.user, request.uses)
+    _make_room(draft, command, request.user)
     return ChangedDevice(add_device_entry(draft, command, request.user, request.label, request.token_hash))
 
 
@@ -193,7 +194,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     if refusal is not None:
         raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
-    _make_room(draft, command, user, request.uses)
+    _make_room(draft, command, user)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, add_device_entry(draft, command, user, request.label, request.token_hash), chat_id)
@@ -292,7 +293,7 @@ def add_device_entry(
     return key
 
 
-def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: commands.DeviceUses) -> None:
+def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
     """Sign out the devices that a user has not used for the longest time, if they have as many as allowed.
 
     Those that are connected stay: a script that signs in each time it runs must not sign out the phone in somebody's
@@ -305,6 +306,7 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
     ]
     if len(devices) < MOST_DEVICES:
         return
+    uses: DeviceUses = draft.fact(DevicesInUse(user))
     unused = [device for device in devices if device.key not in uses.connected]
     if not unused:
         raise RelayError.conflict(f"{len(devices)} devices are signed in and connected: sign one of them out first")
