@@ -194,16 +194,24 @@ class SignIn:
             guessed = typed_id(user_id.strip()) if user is None else user.key
             wait = self._guesses.attempt(guessed, rate_limit_key(address, SITE_BITS), trio.current_time())
         self._refuse_early(wait, address, None if user is None else user.id)
-        hashed = None if user is None else user.password
-        right = await self.passwords.check(hashed, password, network, known=user is not None)
-        if not right or user is None or user.disabled or user.removed:
-            self.refusals.note(address, "password", None if user is None else user.id)
-            raise RelayError("unauthorized", WRONG)
+        checked = await self.passwords.prove(user, password, network)
+        if checked is None or user is None or user.disabled or user.removed:
+            raise self._wrong(address, user)
         self._succeeded(user, address, known_at)
-        token = new_token()
-        request = commands.AddDevice(user.key, label, token_hash(token))
-        await submit(self._log, Command(self._clock(), user.key, 0, request))
+        request = commands.SignInByPassword(checked, label, token_hash(token := new_token()))
+        try:
+            await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, request))
+        except RelayError as error:
+            if error.error.code not in ("unauthorized", "forbidden"):
+                raise
+            # Meanwhile the password was changed, or the user disabled.
+            raise self._wrong(address, user) from None
         return Entered(token, user.id)
+
+    def _wrong(self, address: str, user: User | None) -> RelayError:
+        """Note a wrong password, and give the refusal: it does not tell whether there is such a user."""
+        self.refusals.note(address, "password", None if user is None else user.id)
+        return RelayError("unauthorized", WRONG)
 
     async def _enter(self, request: msgspec.Struct, token: str, generated_id: str) -> Entered:
         answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request, generated_id=generated_id))
@@ -329,11 +337,14 @@ class SignIn:
             # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
             self._refuse_early(self._count_known(known_at), CONNECTED, user.id)
-            if not await self.passwords.check(user.password, old or "", key):
+            checked = await self.passwords.prove(user, old or "", key)
+            if checked is None:
                 self.refusals.note(CONNECTED, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
             self._where_known.succeeded(known_at)
-        request = commands.SetPassword(user.id, await self.passwords.hash(new, key), sign_out=sign_out_others)
+        else:
+            checked = self.passwords.nothing_to_prove(user)
+        request = commands.ChangePassword(checked, await self.passwords.hash(new, key), sign_out=sign_out_others)
         answer = await submit(self._log, Command(self._clock(), UserKey(key), device, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number

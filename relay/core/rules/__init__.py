@@ -5,7 +5,7 @@ or which devices are connected, names a fact; it is looked up, and the batch is 
 change the state: their entries do, once they are on disk. Every rule raises `RelayError` for what it refuses.
 
 Whatever a command was allowed by may have ended before its turn, so it is asked again here: the user and the device of
-every command, rights and invites by the rules themselves.
+every command, a password that was checked (`CheckedPassword`), rights and invites by the rules themselves.
 """
 
 from collections.abc import Sequence
@@ -106,9 +106,11 @@ _RULES: dict[type, Rule] = {
     commands.NoteRestore: retention.note_restore,
     commands.TrustClock: retention.trust_clock,
     commands.MakeInvite: users.make_invite,
+    commands.SignInByPassword: users.sign_in_by_password,
     commands.UseInvite: users.use_invite,
     commands.RevokeInvites: users.revoke_invites,
     commands.SignUp: users.sign_up,
+    commands.ChangePassword: users.change_password,
     commands.SetPassword: users.set_password,
     commands.AddFile: retention.add_file,
     commands.ForgetFiles: retention.forget_files,

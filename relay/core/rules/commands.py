@@ -147,13 +147,41 @@ class SignUp(msgspec.Struct, frozen=True):
     token_hash: str
 
 
+class CheckedPassword(msgspec.Struct, frozen=True):
+    """Whose password somebody said, and which one it was. `Passwords.prove` makes it, nothing else.
+
+    Checking takes a while, and then the command waits: the rules refuse it if the user has another password by then.
+    """
+
+    user: UserKey
+    hash: str
+    """The argon2 hash that it was checked against; empty where the user had no password."""
+
+
+class SignInByPassword(msgspec.Struct, frozen=True):
+    """Sign in by a password: adds a device of the user who asks. The log gets only the hash of its token."""
+
+    checked: CheckedPassword
+    label: str
+    token_hash: str
+
+
+class ChangePassword(msgspec.Struct, frozen=True):
+    """Change one's own password; `hash` is the argon2 hash of the new one."""
+
+    checked: CheckedPassword
+    hash: str
+    sign_out: bool = False
+    """Whether to sign out all their devices but the one that asks."""
+
+
 class SetPassword(msgspec.Struct, frozen=True):
-    """Set a user's password; `hash` is its argon2 hash, empty for none."""
+    """Set a user's password as an admin; `hash` is its argon2 hash, empty for none."""
 
     user_id: str
     hash: str
     sign_out: bool = False
-    """Whether to sign out all their devices but the one that asks."""
+    """Whether to sign out all their devices."""
 
 
 class RevokeDevices(msgspec.Struct, frozen=True):
@@ -183,7 +211,7 @@ class ForgetFiles(msgspec.Struct, frozen=True):
 
 
 class AddDevice(msgspec.Struct, frozen=True):
-    """Add a device; the log gets only the hash of its token."""
+    """Add a device as an admin; the log gets only the hash of its token."""
 
     user: UserKey
     label: str

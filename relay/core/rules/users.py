@@ -120,7 +120,8 @@ def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, Message
 
 
 def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
-    """Add a device of a user."""
+    """Add a device of a user, by an admin."""
+    check_admin(command)
     user = draft.state.users[request.user]
     check_enabled(user)
     _make_room(draft, command, request.user)
@@ -138,13 +139,34 @@ def check_enabled(user: User) -> None:
 
 
 def check_admin(command: Command) -> None:
-    """Refuse a command of anybody but the machine's admin: no right of a user is asked for it.
+    """Refuse a command of anybody but the machine's admin: no password and no right of a user is asked for it.
 
     Raises:
         RelayError: `forbidden`.
     """
     if command.user != ADMIN:
         raise RelayError.forbidden("only the machine's admin may do this")
+
+
+def sign_in_by_password(draft: DraftBuilder, command: Command, request: commands.SignInByPassword) -> ChangedDevice:
+    """Sign in by a password."""
+    user = _user_of(draft, command, request.checked)
+    if not user.password:
+        raise RelayError("unauthorized", "this user has no password")
+    _make_room(draft, command, user.key)
+    return ChangedDevice(add_device_entry(draft, command, user.key, request.label, request.token_hash))
+
+
+def _user_of(draft: DraftBuilder, command: Command, checked: commands.CheckedPassword) -> User:
+    """Find the user who said their password, if it is still the one that was checked.
+
+    Raises:
+        RelayError: `unauthorized`, it was changed or taken away while the command waited.
+    """
+    user = draft.state.users[command.user]
+    if user.key != checked.user or user.password != checked.hash:
+        raise RelayError("unauthorized", "old: the password has been changed meanwhile")
+    return user
 
 
 def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
@@ -316,12 +338,23 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
 
 
 def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> DevicesRevoked:
-    """Set a user's password; on request, sign out their other devices."""
+    """Set a user's password, by an admin; on request, sign out their devices."""
+    check_admin(command)
     user = known_user(draft, request.user_id)
-    if command.user not in (ADMIN, user.key):
-        raise RelayError.forbidden("only its user and the machine's admin may change a password")
-    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=request.hash))
-    return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
+    return _give_password(draft, command, user, request.hash, sign_out=request.sign_out)
+
+
+def change_password(draft: DraftBuilder, command: Command, request: commands.ChangePassword) -> DevicesRevoked:
+    """Change one's own password; on request, sign out the other devices."""
+    user = _user_of(draft, command, request.checked)
+    return _give_password(draft, command, user, request.hash, sign_out=request.sign_out)
+
+
+def _give_password(
+    draft: DraftBuilder, command: Command, user: User, password_hash: str, *, sign_out: bool
+) -> DevicesRevoked:
+    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=password_hash))
+    return DevicesRevoked(_revoke_all(draft, command, user.key) if sign_out else 0)
 
 
 def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
