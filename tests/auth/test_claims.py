@@ -464,6 +464,21 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog: pytest.LogCaptureFixtu
     assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
 
 
+def test_no_number_of_failures_for_nobody_hides_those_for_a_user(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        counted = failures.FailedSignIns()
+        for _ in range(1_000):
+            counted.note("10.0.0.9", "password", None)
+            counted.note("10.0.0.9", "wait", "ben")
+        counted.note("10.0.0.9", "password", "anna")
+
+    trio.run(fail, clock=autojump_clock)
+    assert len(caplog.records) == 2 * failures.RECORDS_PER_MINUTE + 1
+    assert caplog.messages[-1] == "sign-in failed from 10.0.0.9: a wrong password, for user anna"
+
+
 # Devices that nobody uses.
 
 

@@ -1,12 +1,14 @@
 """Guessing passwords: how many guesses a user has to stand, and how long those who know theirs wait meanwhile."""
 
 import random
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.core.auth import passwords
@@ -73,6 +75,20 @@ async def attempt(
     except RelayError as error:
         return error.error.code
     return "in"
+
+
+def note_order(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Event]:
+    """Note the passwords in the order in which they are checked, once the gate is open."""
+    order: list[str] = []
+    gate = threading.Event()
+
+    def verified(_hashed: str, password: str) -> bool:
+        assert gate.wait(10)
+        order.append(password)
+        return False
+
+    monkeypatch.setattr(passwords, "_verified", verified)
+    return order, gate
 
 
 class Count:
@@ -362,8 +378,7 @@ async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_whe
 async def test_a_password_of_one_network_is_checked_after_one_of_another_however_many_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    checks, order = Passwords(), []
-    monkeypatch.setattr(passwords, "_verified", lambda _hashed, password: order.append(password))
+    checks, (order, gate) = Passwords(), note_order(monkeypatch)
 
     async def check(password: str, network: str) -> None:
         await checks.check("a hash", password, network)
@@ -373,5 +388,23 @@ async def test_a_password_of_one_network_is_checked_after_one_of_another_however
             nursery.start_soon(check, f"guess {number}", "guesser")
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(check, "right", "office")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
     assert len(order) == 51
-    assert order.index("right") < 48
+    assert order.index("right") == 2
+
+
+async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks, (order, gate) = Passwords(), note_order(monkeypatch)
+    passwords._nobodys_hash()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(checks.check, "a hash", "first", "guesser")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(lambda: checks.check(None, "nobody", "guesser", known=False))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(checks.check, "a hash", "anna", "guesser")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert order == ["first", "nobody", "anna"]

@@ -155,12 +155,8 @@ class Passwords:
                 await trio.sleep(sum(secrets.choice(self._times) for _ in _forms(password)))
                 return False
             self._nobodys.take(now)
-        if hashed:
-            stored = hashed
-        else:
-            stored = await self._in_turn(_nobodys_hash, owner)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
-        return await self._in_turn(lambda: self._matches(stored, password), owner) and bool(hashed)
+        return await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner) and bool(hashed)
 
     async def prove(self, user: User | None, password: str, owner: Hashable) -> CheckedPassword | None:
         """Check a user's password; the result is for the command that needs it. None where it is wrong.
