@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -11,14 +10,11 @@ from relay.core.delivery.hub import Hub
 from relay.core.maintenance.statistics import LatencySamples
 from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
-from relay.core.rules.commands import Command
 from relay.keys import UserKey
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import DevicesInUse, DeviceUses, Entry, Facts
-
-
-def _nobody() -> None:
-    """Do nothing."""
+from relay.store.queries.snapshots import SnapshotRows
 
 
 class Engine:
@@ -30,14 +26,22 @@ class Engine:
         hub: Hub,
         dirty: DirtyRows,
         on_writer_held: Callable[[Sequence[Command], float], None],
+        on_files_released: Callable[[], None],
         device_uses: Callable[[UserKey], DeviceUses],
     ) -> None:
-        self.on_files_released: Callable[[], None] = _nobody
-        """Called when a message may have released its files."""
-        self.on_writer_held = on_writer_held
-        """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
+        """Decide by a state, and publish to a hub.
+
+        Args:
+            state: the state as the log has it.
+            hub: gets every entry once the state has it.
+            dirty: the rows that the snapshot does not have yet.
+            on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds of it.
+            on_files_released: called when a message may have released its files.
+            device_uses: answers the fact `DevicesInUse`.
+        """
+        self._on_writer_held = on_writer_held
+        self._on_files_released = on_files_released
         self._device_uses = device_uses
-        """Answers the fact `DevicesInUse`."""
         self._state = state
         self._hub = hub
         self._dirty = dirty
@@ -64,7 +68,7 @@ class Engine:
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
         """See `store.log.engine.DecisionEngine`."""
-        self.on_writer_held(batch, seconds)
+        self._on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
         """Apply an entry to the state, then publish it; the rest of publishing is returned as `Hub.publish` does."""
@@ -72,7 +76,7 @@ class Engine:
         self._dirty.note(entry, self._state)
         rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
-            self.on_files_released()
+            self._on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
@@ -85,7 +89,7 @@ class Engine:
             self.lags.note(max(0, self._hub.clock() - self._first))
             self._first = 0
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Take about `count` dirty rows of the current round, or start one; the last ones come with the round's `seq`.
 
         Entries from now on mark rows as dirty again.
@@ -94,7 +98,9 @@ class Engine:
             dirty, self._dirty = self._dirty, DirtyRows()
             self._round = Round(self._state, dirty, self._dirty)
         rows = self._round.take(count)
-        return {**rows, **self._round.start._asdict()} if self._round.over else rows
+        if self._round.over:
+            rows["seq"], rows["at"], rows["pruned"] = self._round.start
+        return rows
 
     def snapshot_over(self, *, written: bool) -> None:
         """End the round; rows that could not be written stay dirty."""

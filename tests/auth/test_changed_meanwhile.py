@@ -13,7 +13,7 @@ import relay as package
 from relay.core.auth.sign_in import WRONG
 from relay.core.relay import Relay
 from relay.core.rules import commands, users
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.held_writer import held_writer
@@ -22,10 +22,12 @@ from tests.support.memory_log import MemoryLog, code
 
 OLD, NEW, OWN = "correct horse", "battery staple", "another staple"
 
+ANNA = UserKey(1)
+
 ENDS: dict[str, tuple[str, Any]] = {
-    "changed": ("user.password", control.SetPassword(id="anna", password=NEW)),
-    "changed, signing out": ("user.password", control.SetPassword(id="anna", password=NEW, sign_out=True)),
-    "taken away": ("user.password", control.SetPassword(id="anna", password="")),
+    "changed": ("user.password", control.SetPasswordRequest(id="anna", password=NEW)),
+    "changed, signing out": ("user.password", control.SetPasswordRequest(id="anna", password=NEW, sign_out=True)),
+    "taken away": ("user.password", control.SetPasswordRequest(id="anna", password="")),
     "of a disabled user": ("user.change", control.ChangeUser(id="anna", disabled=True)),
     "of a removed user": ("user.change", control.ChangeUser(id="anna", removed=True)),
 }
@@ -33,14 +35,14 @@ ENDS: dict[str, tuple[str, Any]] = {
 
 async def with_password(relay: HttpRelay) -> None:
     await relay.ask("user.add", control.AddUser(id="anna"))
-    await relay.ask("user.password", control.SetPassword(id="anna", password=OLD))
+    await relay.ask("user.password", control.SetPasswordRequest(id="anna", password=OLD))
 
 
 async def sign_in(browser: httpx.AsyncClient, password: str = OLD) -> httpx.Response:
     return await browser.post("/session", json={"userId": "anna", "password": password})
 
 
-def signed_in(relay: Relay) -> list[int]:
+def signed_in(relay: Relay) -> list[DeviceKey]:
     return [device.key for device in relay.state.devices.values() if not device.revoked_at]
 
 
@@ -69,7 +71,7 @@ async def test_a_password_that_changes_after_a_sign_in_signs_its_device_out_only
 ) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
-        change = control.SetPassword(id="anna", password=NEW, sign_out=sign_out)
+        change = control.SetPasswordRequest(id="anna", password=NEW, sign_out=sign_out)
         async with held_writer(relay.relay.log) as writer:
             entered = await writer.queue(partial(sign_in, browser))
             changed = await writer.queue(partial(relay.ask, "user.password", change))
@@ -107,7 +109,7 @@ async def test_an_admins_new_password_holds_whichever_change_comes_first(tmp_pat
         (device,) = signed_in(relay.relay)
         signing_in = relay.relay.service.signing_in
         by_admin = partial(signing_in.set_password, "anna", NEW)
-        by_user = partial(signing_in.change_password, 1, device, OLD, OWN, sign_out_others=True)
+        by_user = partial(signing_in.change_password, ANNA, device, OLD, OWN, sign_out_others=True)
         async with held_writer(relay.relay.log) as writer:
             ended = {}
             for who in ("admin", "own") if first == "admin" else ("own", "admin"):
@@ -121,7 +123,7 @@ async def test_an_admins_new_password_holds_whichever_change_comes_first(tmp_pat
 async def test_of_two_changes_by_the_same_old_password_the_second_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
-        change = partial(relay.relay.service.signing_in.change_password, 1, 0, OLD, sign_out_others=False)
+        change = partial(relay.relay.service.signing_in.change_password, ANNA, NO_DEVICE, OLD, sign_out_others=False)
         async with held_writer(relay.relay.log) as writer:
             one = await writer.queue(partial(change, NEW))
             other = await writer.queue(partial(change, OWN))
@@ -135,7 +137,9 @@ async def test_a_first_password_of_ones_own_is_refused_if_an_admin_has_set_one_m
         signing_in = relay.relay.service.signing_in
         async with held_writer(relay.relay.log) as writer:
             await writer.queue(partial(signing_in.set_password, "anna", NEW))
-            own = await writer.queue(partial(signing_in.change_password, 1, 0, None, OWN, sign_out_others=False))
+            own = await writer.queue(
+                partial(signing_in.change_password, ANNA, NO_DEVICE, None, OWN, sign_out_others=False)
+            )
         assert code(own[0]) == "unauthorized"
         assert (await sign_in(browser, NEW)).status_code == 200
 
@@ -205,12 +209,12 @@ async def test_a_device_that_connects_while_a_sign_in_waits_for_its_turn_stays_s
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         for label in ("second", "third"):
-            await relay.ask("device.add", control.AddDevice(user_id="anna", label=label))
+            await relay.ask("device.add", control.AddDeviceRequest(user_id="anna", label=label))
         async with relay.socket(phone):
             """Its first connection has to be written, so it cannot come while the writer is held."""
         code_ = await relay.invite("anna")
         for device in (2, 3):
-            relay.relay.log.keep_cursor(device, 0, relay.relay.clock() + 60_000)
+            relay.relay.log.keep_cursor(DeviceKey(device), 0, relay.relay.clock() + 60_000)
         async with held_writer(relay.relay.log) as writer:
             entered = await writer.queue(partial(browser.post, "/session", json={"invite": code_}))
             async with relay.socket(phone) as socket:
@@ -228,7 +232,7 @@ async def test_a_device_that_disconnects_while_a_sign_in_waits_for_its_turn_give
         phone = await relay.user("anna")
         async with relay.socket(phone):
             """As above."""
-        add = partial(relay.ask, "device.add", control.AddDevice(user_id="anna"))
+        add = partial(relay.ask, "device.add", control.AddDeviceRequest(user_id="anna"))
         async with held_writer(relay.relay.log) as writer:
             async with relay.socket(phone):
                 added = await writer.queue(add)

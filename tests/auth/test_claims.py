@@ -51,7 +51,7 @@ async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path: Path) ->
 async def test_a_revoked_bearer_switches_nothing_off(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="alarm"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="alarm"))
         answer = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})
     assert answer.status_code == 421
 
@@ -282,7 +282,7 @@ async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path: Path)
             f"GET {url} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
         )
         first = await stream.receive_some(65_536)
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         got = len(first)
         got += await rest_of(stream)
     assert got < size - 4 * 2**20
@@ -294,7 +294,7 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         anna, ben = await relay.user("anna"), await relay.user("ben")
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
-            group: objects.Chat = await socket.request(
+            group: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
@@ -318,7 +318,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
         stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
         await trio.sleep(0.1)
         if how == "revoked":
-            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+            await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
             await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
         await stream.send_all(b"more, and by far not all")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command, ImportMessage
-from relay.keys import NO_DEVICE
+from relay.core.rules.commands import ImportMessage
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 from tests.support.held_writer import held_writer
 
 THEN = 1_700_000_000_000
@@ -25,7 +26,7 @@ async def dialog(data: Path, *, signed_in: bool = True) -> AsyncIterator[Relay]:
         for user in ("anna", "ben"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
             if signed_in:
-                await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
         chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN)
         await send(relay, "import.chat", chat)
         yield relay
@@ -204,4 +205,4 @@ async def test_a_dialog_that_begins_while_its_import_waits_stays_the_only_one_of
             imported = await writer.queue(partial(send, relay, "import.chat", chat))
         assert not isinstance(imported[0], Exception)
         assert len(relay.state.chats) == 1
-        assert relay.state.chats[relay.state.dialog_keys[1, 2]].count == 1
+        assert relay.state.chats[relay.state.dialog_keys[UserKey(1), UserKey(2)]].count == 1

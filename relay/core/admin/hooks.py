@@ -14,9 +14,10 @@ from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.entities import Device
 from relay.core.model.state import State
-from relay.core.rules import HookAdded, commands
+from relay.core.rules import commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_hook_id
+from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
@@ -54,12 +55,11 @@ class HookAdmin:
             secret=new_token() if request.url else "",
         )
         added = await self._submit(
-            commands.AddHook(
+            commands.MakeHook(
                 hook=hook, token_hash=token_hash(token), user_id=request.user_id, name=request.name, join=request.add
             ),
             new_hook_id(),
         )
-        assert isinstance(added, HookAdded)
         if request.url:
             # Events are posted from here on, even if no relay is running yet.
             self._log.keep_cursor(added.device, added.seq, self._clock())
@@ -75,7 +75,7 @@ class HookAdmin:
 
     async def remove(self, request: control.RemoveHook) -> control.HookInfo:
         """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
-        device = self._state.devices.get(request.device_id)
+        device = self._state.devices.get(DeviceKey(request.device_id))
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")
         await self._submit(control.RevokeDevice(device_id=device.key))

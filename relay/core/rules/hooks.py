@@ -14,22 +14,23 @@ from hashlib import blake2b
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, User
 from relay.core.rules import commands, permissions
-from relay.core.rules.commands import Command
-from relay.core.rules.draft import DraftBuilder, HookAdded, chat_for, client_key
+from relay.core.rules.draft import DraftBuilder, chat_for, client_key
 from relay.core.rules.messages import new
 from relay.core.rules.permissions import Action
 from relay.core.rules.users import add_device_entry, check_admin, check_enabled, known_user
 from relay.keys import NO_CHAT, Seq, UserKey
+from relay.outcomes import HookAdded
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
-from relay.store.entry import ClientKey, StoredMessage
+from relay.store.command import Command
+from relay.store.entry import ClientKey
 
 LABEL = "hook"
 """The label of a hook's device."""
 
 
-def add_hook(draft: DraftBuilder, command: Command, request: commands.AddHook) -> HookAdded:
+def make_hook(draft: DraftBuilder, command: Command, request: commands.MakeHook) -> HookAdded:
     """Add a hook, which acts as a user or as a bot of its own, by an admin."""
     check_admin(command)
     chat = _chat(draft, command, request.hook.chat)
@@ -128,7 +129,7 @@ def _posted_under_bare_key(
     chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
     if chat is None:
         return None
-    known: StoredMessage | None = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
+    known = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
     if known is None or known.kind != kinds.NEW or (known.chat, known.author) != (chat, command.user):
         return None
     if known.device != device.key or known.client_id != request.key:

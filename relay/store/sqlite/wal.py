@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.files.place import log_of
 from relay.store.sqlite.database import Connection
 
@@ -129,7 +130,7 @@ class Wal:
         """Whether there are pages to copy, or work waits for room."""
         return self.crowded or self._frames - self._copied >= self._copy_from
 
-    def look(self, now: float) -> float:
+    def look(self, now: Seconds) -> float:
         """Measure the log after a commit, at most every `LOOK` seconds.
 
         Returns:
