@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, invoked, logs, standard, thread_limit
+from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.relay import Relay, open_relay
 from relay.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net import control_socket as control
@@ -37,8 +37,8 @@ from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import room
 from relay.store.files.directory import NoDirectory, about_file, make
 from relay.store.files.disk_full import is_full
-from relay.store.files.lock import WAIT
-from relay.store.files.reserve import LITTLE
+from relay.store.files.lock import WAIT_SECONDS
+from relay.store.files.reserve import START_AND_STOP_BYTES
 from relay.store.sqlite.migrate import CannotUpgrade
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    standard.fill()
-    standard.stand_in_for_stderr()
+    standard_streams.open_closed()
+    standard_streams.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     logs.set_up("info")
     # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
@@ -172,7 +172,7 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT)
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS)
             try:
                 relay = await stack.enter_async_context(opening)
                 break
@@ -191,7 +191,7 @@ def _is_disk_full(error: Exception, data: Path) -> bool:
     if isinstance(error, OSError) and error.errno not in room.NO_ROOM:
         return False
     disk = room.of(data)
-    return (is_full(error) or disk.free < LITTLE or not disk.names) and not disk.read_only
+    return (is_full(error) or disk.free < START_AND_STOP_BYTES or not disk.names) and not disk.read_only
 
 
 async def _proof_of_life(server: Server) -> str:
@@ -265,13 +265,13 @@ def _log_addresses(relay: Relay, urls: Sequence[str]) -> None:
     logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)
     if not relay.state.users and not relay.settings.auth.open:
-        within = invoked.needs_directory()
+        within = typed_command.needs_directory()
         logger.info(
             "\nNobody can sign in yet. In another terminal%s, for each user:\n"
             "  %s    (a link and its QR code for a browser)\n"
             "  %s; %s    (a token for a program)\n",
             f", in {within}" if within else "",
-            invoked.line("invite anna --new --name Anna", relay.data),
-            invoked.line("user add robot", relay.data),
-            invoked.line("device add robot", relay.data),
+            typed_command.line("invite anna --new --name Anna", relay.data),
+            typed_command.line("user add robot", relay.data),
+            typed_command.line("device add robot", relay.data),
         )

@@ -32,20 +32,20 @@ NOT_READ = {
 """Why a file could not be written or read, where the system's own message would not help."""
 
 
-def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
+def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
     A part of the data directory that cannot be used is named itself, and so is another file that the error is about.
 
     Args:
-        what: the file, as the user named it.
+        name: the file, as the user named it.
         error: the system's error.
         again: whether nothing was changed, so that the same command may be typed again.
     """
-    if isinstance(error, UnusablePart) or not _is_about(what, error):
+    if isinstance(error, UnusablePart) or not _is_about(name, error):
         return Failure(about_file(error))
     helps = RETRY_HINT if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
+    return Failure(f"{name} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
 
 
 def _is_about(what: object, error: OSError) -> bool:
@@ -56,11 +56,11 @@ def _is_about(what: object, error: OSError) -> bool:
     return named.is_relative_to(file) or scratch.outside(named) == file.parent
 
 
-def cannot_read(what: object, error: OSError) -> Failure:
+def cannot_read(name: object, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))
-    return Failure(f"{what} cannot be read: {_reason(error, NOT_READ)}")
+    return Failure(f"{name} cannot be read: {_reason(error, NOT_READ)}")
 
 
 def _reason(error: OSError, words: Mapping[int, str]) -> str:

@@ -53,11 +53,11 @@ from relay.store.sqlite.wal import Wal
 logger = logging.getLogger(__name__)
 
 LOOKUP_CACHE_KIB = 500
-"""Page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
+"""KiB of the page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
 READ_SECONDS = 10.0
-"""After this a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
+"""Seconds after which a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
 CHECKPOINT_CACHE_KIB = 100
-"""Page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
+"""KiB of the page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
 
 
 class Connections(NamedTuple):
@@ -77,7 +77,7 @@ class Connections(NamedTuple):
 
 
 class Relay:
-    """Everything that is open while a data directory is: here the objects are made, each from those before it."""
+    """Everything that is open while a data directory is. The objects are made here, each from those before it."""
 
     def __init__(
         self,
@@ -114,7 +114,14 @@ class Relay:
         # What decides and publishes, and the log that it is called by.
         self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out)
         released = FileRelease()
-        engine = Engine(state, hub, dirty, on_writer_held=limits.charge_writer, on_files_released=released.note)
+        engine = Engine(
+            state,
+            hub,
+            dirty,
+            on_writer_held=limits.charge_writer,
+            on_files_released=released.note,
+            device_uses=partial(device_uses, state, cursors, hub.presence),
+        )
         pending_acks = PendingAcknowledgements(state, clock)
         wal = Wal(connections.copying, data / directory.STORE)
         self.log = log = Log(connections.writing, connections.looking, wal, engine, cursors, pending_acks.apply)
@@ -130,7 +137,7 @@ class Relay:
             reading=reading,
             limits=limits,
             tokens=Tokens(state, log, clock, settings.auth),
-            signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
+            signing_in=SignIn(state, log, clock, settings.auth),
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),

@@ -4,6 +4,7 @@ Only these differ: the ids of files (whose ids are secrets that the relay makes)
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -213,7 +214,7 @@ def examples(request: pytest.FixtureRequest) -> int:
 
 
 def there_and_back(seed: int, steps: int) -> None:
-    here = Path(tempfile.mkdtemp(prefix="relay-carry-"))
+    here = Path(tempfile.mkdtemp(prefix="relay-carry-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     try:
         trio.run(partial(live, here / "one", seed, steps))
         first = exported(here / "one", here / "one.tar")

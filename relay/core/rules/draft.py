@@ -1,6 +1,6 @@
 """A batch that is being decided: the state, what the batch adds to it, and the facts that it needs.
 
-And the checks that most rules begin with: which chat and which users a request names. Changes nothing.
+Also the checks that most rules begin with: which chat and which users a request names. Changes nothing.
 """
 
 import logging
@@ -95,7 +95,7 @@ class DraftBuilder:
         """Entries by the hash of their idempotency key."""
         self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
         self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
-        """Up to where members have delivered and read, where the batch changes it."""
+        """Up to which message members have received and read, where the batch changes it."""
         self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
         """Receipts of each member, ascending."""
         self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
@@ -108,9 +108,12 @@ class DraftBuilder:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
-            if command.device and not self.state.is_authorized(command.user, command.device):
-                # The user was disabled, or the device signed out, while it waited.
-                raise RelayError("unauthorized", "this device may not sign in any more")
+            # The user may have been disabled, or the device signed out, while the command waited.
+            if command.device:
+                if not self.state.is_authorized(command.user, command.device):
+                    raise RelayError("unauthorized", "this device may not sign in any more")
+            elif command.user in self.state.inactive and not command.importer:
+                raise RelayError.forbidden("this account is switched off")
             answer = rule(self, command, command.request)
         except RelayError as error:
             # Its traceback refers to this frame, which refers to it: a cycle that would keep all facts of the batch.
@@ -119,7 +122,7 @@ class DraftBuilder:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command that breaks a rule must not fail the whole batch, nor be tried for ever.
+            # A command on which a rule fails must not fail the whole batch, nor be tried for ever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):

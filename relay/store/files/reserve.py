@@ -17,10 +17,10 @@ from relay.store.files.room import NO_ROOM, START_NAMES, UNCOUNTED
 
 logger = logging.getLogger(__name__)
 
-NAME = "relay.reserve"
-SHARE = 4
+RESERVE_NAME = "relay.reserve"
+SMALL_DISK_DIVISOR = 4
 """On a small disk, reserve one part in so many at most."""
-LITTLE = 512 * 1_024
+START_AND_STOP_BYTES = 512 * 1_024
 """Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
 UNRESERVED_BYTES = 128 * 1_024
 """Bytes left free for a store that was opened on a full disk: the index of its log takes 32 KiB."""
@@ -58,12 +58,12 @@ class Reserve:
             return 0
 
     @property
-    def wanted(self) -> int:
+    def target_size(self) -> int:
         """Bytes that should be reserved."""
         if not self._most:
             return 0
         disk = os.statvfs(self._folder)
-        return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
+        return min(self._most, disk.f_blocks * disk.f_frsize // SMALL_DISK_DIVISOR)
 
     def store_may_have(self, size: int) -> bool:
         """Tell whether the disk has room for the store to grow to so many bytes."""
@@ -73,7 +73,7 @@ class Reserve:
     @property
     def disk_is_full(self) -> bool:
         """Whether so little is free that even a start may fail. A quota may leave less than the disk has."""
-        needed = min(LITTLE, self.wanted)
+        needed = min(START_AND_STOP_BYTES, self.target_size)
         disk = room.of(self._folder)
         if disk.free < needed:
             return True
@@ -134,14 +134,14 @@ class Reserve:
             disk = os.statvfs(self._folder)
             left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
-                self._take(min(left, self.wanted))
+                self._take(min(left, self.target_size))
         self.short = True
 
     def fill(self) -> None:
         """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
             self.keep_names()
-            wanted, size = self.wanted, self.size
+            wanted, size = self.target_size, self.size
             if size == wanted:
                 self.short = False
             elif not wanted:

@@ -16,7 +16,7 @@ import trio
 
 from relay import threads
 from relay.store.files.disk_full import find_cause, is_unclear
-from relay.store.files.place import StorePlace
+from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -26,16 +26,14 @@ T = TypeVar("T")
 Parameters = Sequence[Any]
 Rows = list[tuple[Any, ...]]
 
-CACHE = 2_000
+CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
 ASK_SECONDS = 1.0
 """Seconds between two questions to the system why writes fail."""
+BUSY_SECONDS = 5.0
+"""How long a statement waits for a lock that another program has on the file."""
 
-_SHARED = """
-PRAGMA busy_timeout = 5000;
-PRAGMA temp_store = MEMORY;
-"""
 _WRITING = """
 PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -83,7 +81,7 @@ class PageBound(NamedTuple):
     weight: int
     weigh: Callable[[tuple[Any, ...]], int]
     """Returns the weight of a row, in bytes."""
-    wanted: Callable[[tuple[Any, ...]], bool] = _any
+    belongs: Callable[[tuple[Any, ...]], bool] = _any
     """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
@@ -97,6 +95,15 @@ class Connection:
     def __init__(
         self, connection: aiosqlite.Connection, bridge: Bridge, folder: Path, *, reads: bool, seconds: float
     ) -> None:
+        """Wrap a connection.
+
+        Args:
+            connection: the open connection of aiosqlite.
+            bridge: runs its calls in trio.
+            folder: where the file is.
+            reads: whether it only reads, so that a cancelled statement may be stopped.
+            seconds: how long one statement may take; infinity for no limit.
+        """
         self._connection = connection
         self._folder = folder
         self._asked_at = -FOR_EVER
@@ -246,7 +253,7 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
-            if not bound.wanted(row):
+            if not bound.belongs(row):
                 continue
             weight = bound.weigh(row)
             if rows and (len(rows) >= bound.rows or weight > left):
@@ -263,6 +270,11 @@ def utf8(text: str | None) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def busy_after(seconds: float) -> str:
+    """Return the statement that limits how long a connection waits for locks."""
+    return f"PRAGMA busy_timeout = {round(seconds * 1_000)}"
+
+
 def _folder_of(path: Path) -> Path:
     """Return the folder of the file that a path, or a link, leads to."""
     return Path(os.path.realpath(path)).parent
@@ -270,7 +282,7 @@ def _folder_of(path: Path) -> Path:
 
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER, address: str | None = None
+    path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER, address: str | None = None
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
@@ -299,7 +311,10 @@ async def connect(
         folder = _folder_of(path)
         connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds)
         try:
-            await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+            await connection.script(
+                f"{busy_after(BUSY_SECONDS)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
+                f" {_WRITING if writing else _READING}"
+            )
         except sqlite3.OperationalError as error:
             find_cause(error, folder)
             raise
@@ -339,7 +354,12 @@ async def recognise(connection: Connection) -> int:
 
 
 def identify(version: int, application: int, tables: int) -> None:
-    """Make sure that a file with this version, application id and number of tables is empty or a store, not too new.
+    """Make sure that a file is empty, or a store that is not too new.
+
+    Args:
+        version: `PRAGMA user_version` of the file: the count of migrations that made it.
+        application: `PRAGMA application_id` of the file.
+        tables: how many tables it has.
 
     Raises:
         NewerStore: the file has seen a newer relay.
