@@ -160,6 +160,11 @@ def fold(text: str) -> str:
     return _spaced("".join([_composed(piece) for piece in _pieces(folded)]))
 
 
+def fold_query(query: str) -> str:
+    """Return what is looked for: a query folded, without the spaces around it that keyboards add."""
+    return fold(query).strip()
+
+
 def _spaced(text: str) -> str:
     """Make one space of each run of white space: spaces, tabs, line breaks."""
     # The only white space that is printable is the space.

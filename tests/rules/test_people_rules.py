@@ -264,6 +264,13 @@ async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(
         assert await alice.request("users", query="nobody") == []
 
 
+@pytest.mark.parametrize("typed", ["Berg ", " anna", "anna berg\t", "Berg\u00a0", "berg\u3000"])
+async def test_spaces_around_a_query_of_the_directory_make_no_difference(tmp_path: Path, typed: str) -> None:
+    async with house(tmp_path, "alice") as made, made.device("alice") as alice:
+        await made.relay.admin.handle("user.add", control.AddUser(id="x", name="Anna Berg"))
+        assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
+
+
 async def test_a_search_of_a_long_directory_leaves_turns_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from relay.core.rules import ChangedDevice, ChangedUser
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
 from relay.protocol import control, objects, requests
-from relay.text import fold
+from relay.text import fold, fold_query
 
 SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
@@ -37,7 +37,7 @@ async def directory(service: Service, subscriber: Subscriber, request: requests.
     """Answer with a page of the directory."""
     page = PageMaker()
     last, more = None, False
-    query = fold(request.query or "")
+    query = fold_query(request.query or "")
     ids = sorted(service.state.user_keys)
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % SLICE_USERS == SLICE_USERS - 1:
