@@ -42,6 +42,7 @@ PRELOAD = (
     "i18n/i18n.js",
     "model/state.js",
     "model/text.js",
+    "model/names.js",
     "views/shell.js",
     "views/chatlist.js",
     "views/parts.js",

@@ -39,7 +39,8 @@ _UNSEEN = (
     range(0xE0100, 0xE01F0),
     range(0x1F3FB, 0x1F400),  # colours of skin
 )
-"""Characters that change how another one looks, other than formatting characters (Cf)."""
+"""Characters that change how another one looks, other than formatting characters (Cf). All that cannot be seen is in
+`relay.unicode.unseen`; a test says in what this differs, since a change here makes each index again."""
 _ALIKE = {
     "\u0131": "i",  # dotless
     "æ": "ae",

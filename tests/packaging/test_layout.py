@@ -64,6 +64,10 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
     allowed = {
         "relay.settings",
         "relay.text",
+        "relay.unicode",
+        "relay.unicode.lookalikes",
+        "relay.unicode.tables",
+        "relay.unicode.unseen",
         "relay.marks",
         "relay.keys",
         "relay.socket_path",

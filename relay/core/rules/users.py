@@ -2,7 +2,6 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.likeness import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
@@ -22,10 +21,13 @@ from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.unicode.unseen import one_line
 
 MOST_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
 is not connected."""
+MAX_LABEL = 128
+"""Characters of what a device is called."""
 REVOKED_AT_ONCE = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
@@ -49,8 +51,10 @@ def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
     """Refuse a name that looks like another user's name or id; only an admin may make two Annas."""
     state = draft.state
     taken = state.users_named(name) - {but}
-    # A user's present name may stay: an admin gave it, or it is older than this rule.
-    if taken and not (but and likeness(state.users[but].name) == likeness(name)):
+    if but:
+        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
+        taken -= state.users_named(state.users[but].name)
+    if taken:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
 
 
@@ -265,6 +269,7 @@ def _sign_in(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
     key = draft.state.next_device()
+    label = one_line(label, MAX_LABEL)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key

@@ -1,6 +1,6 @@
 /**
  * What a text means: links, code, emoji; what is the same text however it was typed, as the relay's search has it
- * (PROTOCOL.md, section 5); which names look alike. Text in, plain data out; the views make elements of it and nothing
+ * (PROTOCOL.md, section 5). Text in, plain data out; the views make elements of it and nothing
  * here or there ever makes markup.
  */
 
@@ -249,33 +249,4 @@ export function partsFound(text, words) {
     parts[parts.length - 1] += letter;
   });
   return parts;
-}
-
-/** Letters of Cyrillic and of Greek and the Latin ones that they look like; one stroke and one ring. */
-const LOOKS_LIKE = new Map(
-  [..."\u0430\u0441\u0435\u043e\u0440\u0456\u0458\u0455\u0445\u0443\u043a\u0501\u051b\u051d\u044c\u04cf\u0432\u043d\u043c\u0442\u04af\u04bb\u03b1\u03bf\u03c1\u03c5\u03bd\u03b9\u03ba\u03c4\u03c7\u03b5\u03b7i\u0131|10"].map(
-    (one, index) => [one, "aceopljsxykdqwblbhmtyhaopuvlktxenllllo"[index]],
-  ),
-);
-
-/** The look-alike key of a name, as on the relay: people confuse names with the same key. */
-export function likeness(name) {
-  const folded = [...name.normalize("NFKC").toLowerCase()].map((one) => LOOKS_LIKE.get(one) ?? one);
-  return folded.join("").replaceAll(/[\p{Cf}\p{Cc}\u034f\ufe00-\ufe0f]/gu, "").split(/\s+/u).filter(Boolean).join(" ").replaceAll("rn", "m");
-}
-
-const known = new WeakMap();
-
-/** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id. */
-export function lookAlikes(people) {
-  const before = known.get(people);
-  if (before) return before;
-  const called = new Map();
-  for (const { id, name } of people.values()) {
-    for (const look of [likeness(name ?? id), likeness(id)]) called.set(look, (called.get(look) ?? new Set()).add(id));
-  }
-  const alike = new Set();
-  for (const { id, name } of people.values()) if (called.get(likeness(name ?? id)).size > 1) alike.add(id);
-  known.set(people, alike);
-  return alike;
 }
