@@ -5,7 +5,9 @@ seen. `packaging/unicode_tables.py` makes the table, and says which letters were
 """
 
 import functools
+import re
 import unicodedata
+from collections.abc import Iterator
 from hashlib import blake2b
 
 from relay.unicode.tables import ALIKE
@@ -19,6 +21,8 @@ LONGEST_LOOK = 128
 """Characters; of a longer look only a hash is kept. One character may become 54 (U+FDFA)."""
 _BLANK = "\u2800\u1160"
 """Characters as wide as a space: the empty cell of Braille, the filler of Hangul (U+3164 in its normal form)."""
+_MENTION = re.compile(r"@\s*([^\s@]+)")
+_PUNCTUATION = "()[]{}<>.,;:!?'\"-_"
 
 
 @functools.cache
@@ -75,3 +79,10 @@ def _short(look: str) -> str:
 def look_alike(one: str, other: str) -> bool:
     """Tell whether people would take one name for the other."""
     return not looks(one).isdisjoint(looks(other))
+
+
+def mentions(name: str) -> Iterator[str]:
+    """Give what stands behind each `@` of a name, as the page writes an id behind a name; with and without signs."""
+    shown = "".join(one for one in unicodedata.normalize("NFKC", name) if one.isspace() or can_be_seen(one))
+    for found in _MENTION.finditer(shown):
+        yield from dict.fromkeys((found[1], found[1].strip(_PUNCTUATION)))

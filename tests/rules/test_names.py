@@ -114,6 +114,23 @@ async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path, monkeypatch: p
                 assert code in ("conflict", "bad_request"), ascii(other)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Anna @anna", "A (@anna)", "@anna", "X @ anna", "\uff20anna", "@\u0430nna", "@an\u200dna", "X@Anna.", "@b @anna"],
+)  # fmt: skip
+async def test_a_name_with_the_id_of_another_behind_an_at_sign_is_refused(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
+        refused = await cara.refused("profile", name=name)
+    assert refused["code"] == "conflict"
+    assert "stands for somebody else" in refused["message"] or name == "@anna"
+
+
+@pytest.mark.parametrize("name", ["Cara @cara", "cara@example.org", "Cara @ work", "@", "Cara @ben"])
+async def test_a_name_with_another_at_sign_is_allowed(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
+        assert (await cara.request("profile", name=name))["name"] == name
+
+
 async def test_a_user_keeps_a_name_that_an_older_relay_allowed(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "cara") as here:
         for user_id, name in (("anna", "Ivan Google"), ("cara", "Ivan Goo\u0261le @anna")):

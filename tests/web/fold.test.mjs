@@ -74,3 +74,9 @@ test("a character can be seen on the page that can be seen on the relay", () => 
   }
   for (const name of names.blank) assert.ok(![...name].some(isSeen), name);
 });
+
+test("a name with an at sign stands with the id of its owner behind it", () => {
+  const people = [{ id: "anna", name: "Anna" }, { id: "cara", name: "Anna @anna" }, { id: "dora", name: "D \uff20anna" }];
+  const state = learnPeople(initial({ id: "me", name: "Me" }), people);
+  assert.deepEqual(people.map(({ id }) => tellOf(state, id)), ["Anna", "Anna @anna @cara", "D \uff20anna @dora"]);
+});

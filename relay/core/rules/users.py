@@ -21,6 +21,7 @@ from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.unicode.lookalikes import look_alike, mentions
 from relay.unicode.unseen import one_line
 
 MOST_DEVICES = 100
@@ -48,14 +49,27 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
 
 
 def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
-    """Refuse a name that looks like another user's name or id; only an admin may make two Annas."""
+    """Refuse a name that looks like another user's name or id, or has it behind an @, as the page tells people apart.
+
+    Only an admin may make two Annas.
+    """
     state = draft.state
-    taken = state.users_named(name) - {but}
+    taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
     if but:
         # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
-        taken -= state.users_named(state.users[but].name)
+        present = state.users[but].name
+        taken -= state.users_named(present)
+        mentioned -= _mentioned(state, present)
     if taken:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
+    if mentioned:
+        other = state.users[min(mentioned)].id
+        raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
+
+
+def _mentioned(state: State, name: str) -> set[UserKey]:
+    """Find the users whose id stands behind an @ in a name, or what looks like it."""
+    return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
 
 
 def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:

@@ -50,7 +50,7 @@ export function looks(name) {
 
 const known = new WeakMap();
 
-/** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id. */
+/** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id, or has an @. */
 export function lookAlikes(people) {
   const before = known.get(people);
   if (before) return before;
@@ -60,7 +60,7 @@ export function lookAlikes(people) {
   }
   const alike = new Set();
   for (const { id, name } of people.values()) {
-    if (looks(name ?? id).some((look) => called.get(look).size > 1)) alike.add(id);
+    if (/[@\ufe6b\uff20]/u.test(name ?? "") || looks(name ?? id).some((look) => called.get(look).size > 1)) alike.add(id);
   }
   known.set(people, alike);
   return alike;
