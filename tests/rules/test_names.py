@@ -24,11 +24,11 @@ DOORS: list[tuple[Any, dict[str, Any]]] = [
     (requests.CreateChat, {"type": "group", "participants": []}),
     (requests.UpdateChat, {"chatId": "x"}),
     (requests.ProfileRequest, {}),
-    (requests.Invite, {}),
+    (requests.InviteRequest, {}),
     (Credentials, {}),
     (control.AddUser, {"id": "x"}),
     (control.ChangeUser, {"id": "x"}),
-    (control.Invite, {"userId": "x"}),
+    (control.AddInvite, {"userId": "x"}),
     (control.MakeChat, {"type": "group", "owner": "x"}),
     (control.UserImport, {"id": "x", "at": 1}),
     (control.ChatImport, {"at": 1}),
@@ -151,6 +151,6 @@ async def test_a_name_does_not_turn_into_anothers_in_small_steps(tmp_path: Path)
 async def test_what_a_device_is_called_has_nothing_hidden_in_it(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as here:
         for label in ("Pho\u202ene\n1\u3164", "\u3164", ""):
-            await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label=label))
+            await here.relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=label))
         labels = [device.label for device in here.relay.state.devices.values()]
     assert labels[-3:] == ["Phone 1", "", ""]

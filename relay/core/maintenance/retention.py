@@ -15,10 +15,12 @@ import trio
 from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
-from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
+from relay.store.command import Command
 from relay.store.files.disk_full import is_full
 from relay.store.log import maintenance
 from relay.store.log.log import Log
@@ -118,7 +120,7 @@ class Retention:
         for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
 
-    async def _erase(self, chat: int) -> None:
+    async def _erase(self, chat: ChatKey) -> None:
         while await self._portion(self._rows, lambda writing, count: maintenance.erase_chat(writing, chat, count)):
             pass
 
@@ -193,10 +195,10 @@ class Retention:
         now = self._clock()
         return await prunable.last_before(self._reading, now - days * DAY, now)
 
-    async def _remove(self, first: int, upto: int) -> int:
+    async def _remove(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
         # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(maintenance.remove_history, after, upto)):
@@ -210,10 +212,10 @@ class Retention:
             while await self._portion(self._pages, partial(_give_back, spare)):
                 pass
 
-    async def _adjust_unread(self, first: int, upto: int) -> None:
+    async def _adjust_unread(self, first: Seq, upto: Seq) -> None:
         """Adjust unread counts chat by chat; others use the writer in between."""
         last = dict(await prunable.last_messages(self._reading, first - 1, upto))
-        step: list[tuple[int, int]] = []
+        step: list[tuple[ChatKey, MessageId]] = []
         weight = 0
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
@@ -229,9 +231,9 @@ class Retention:
         if step:
             await self._prune_chats(step)
 
-    async def _prune_chats(self, step: list[tuple[int, int]]) -> None:
+    async def _prune_chats(self, step: list[tuple[ChatKey, MessageId]]) -> None:
         began = trio.current_time()
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
         await self._log.rest(trio.current_time() - began)
 
     async def _keep(self) -> None:
