@@ -42,7 +42,6 @@ PRELOAD = (
     "i18n/i18n.js",
     "model/state.js",
     "model/text.js",
-    "model/names.js",
     "views/shell.js",
     "views/chatlist.js",
     "views/parts.js",

@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isSeen, lookAlikes, looks } from "../../relay/web/model/names.js";
-import { fold, partsFound } from "../../relay/web/model/text.js";
+import { fold, isSeen, lookAlikes, looks, partsFound } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));

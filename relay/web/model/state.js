@@ -5,7 +5,7 @@
  * Pure: no browser, no clock, no socket. Names are the protocol's.
  */
 
-import { lookAlikes } from "./names.js";
+import { lookAlikes } from "./text.js";
 
 /** Typing ends after so many ms without a repeat: the relay sends `stop` after 6 s, and that may be lost. */
 export const TYPING_LASTS = 8_000;
