@@ -104,10 +104,9 @@ def test_a_search_counts_for_nothing_what_cannot_be_seen() -> None:
     assert counted <= {"\u17b4", "\u17b5", "\U00013441", "\U00013442", "\U00016fe4", "\U0001bc9d"}
 
 
-async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
         await here.relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Ivan Google"))
-        monkeypatch.setattr(here.relay.service.limits.requests, "charge", lambda *_: 0.0)
         for one, other in NAMES["alike"]:
             if one == "Ivan Google":
                 code = (await cara.refused("profile", name=other))["code"]
@@ -154,3 +153,16 @@ async def test_what_a_device_is_called_has_nothing_hidden_in_it(tmp_path: Path) 
             await here.relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=label))
         labels = [device.label for device in here.relay.state.devices.values()]
     assert labels[-3:] == ["Phone 1", "", ""]
+
+
+async def test_a_store_with_names_that_are_refused_today_opens_and_keeps_them(tmp_path: Path) -> None:
+    given = {"anna": "Anna\u3164", "ben": "\U000e0100", "cara": "Anna", "dora": "\u0251nna @anna"}
+    async with house(tmp_path, *given) as here:
+        for user_id, name in given.items():
+            await here.relay.admin.handle("user.change", control.ChangeUser(id=user_id, name=name))
+    async with house(tmp_path) as here:
+        assert {user.id: user.name for user in here.relay.state.users.values()} == given
+        await here.add_device("ben")
+        async with here.device("ben") as ben:
+            assert {one["id"]: one["name"] for one in await ben.request("users")} == given
+            assert (await ben.request("profile", name="Ben"))["name"] == "Ben"
