@@ -45,7 +45,10 @@ class Entry(msgspec.Struct, gc=False):
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
+    """A column that means another thing for each kind.
+
+    Of a new message the one that it answers, or 0; for the others read `subject_id` or `unread_after`.
+    """
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
@@ -73,11 +76,6 @@ class Entry(msgspec.Struct, gc=False):
     def subject_id(self) -> MessageId:
         """The message that this is about: what an edit or a deletion changes, else the entry's own."""
         return self.target if self.kind in (EDIT, DELETE) else self.message_id
-
-    @property
-    def replied_to(self) -> MessageId:
-        """Of a new message, the one that it answers; 0 for none."""
-        return self.target if self.kind == NEW else 0
 
     @property
     def unread_after(self) -> int:

@@ -654,6 +654,7 @@ def test_scratch_of_a_killed_command_is_reported_and_then_removed(data: Path) ->
     assert not list(data.rglob(".relay-*"))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", ["the copy of the store", "the archive"])
 def test_a_backup_beyond_the_file_size_limit_leaves_nothing(part: str, data: Path, tmp_path: Path) -> None:
     stick = tmp_path / "stick"

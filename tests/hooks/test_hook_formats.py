@@ -266,6 +266,42 @@ TAKEN: list[tuple[str, bytes, str, str]] = [
         JSON,
         "@U1 look at this (http://x/1) a < b &amp; 🔥:rafflecop:@here\n1. one\n2. two\n  • dot\nx = 1\n> so\n> said",
     ),
+    (
+        "Slack's table block, with a rich text in a cell, and a picture beside a text",
+        slack(
+            blocks=[
+                {
+                    "type": "table",
+                    "rows": [
+                        [{"type": "raw_text", "text": "Job"}, {"type": "raw_text", "text": "Who"}],
+                        [
+                            {"type": "raw_text", "text": "deploy"},
+                            {
+                                "type": "rich_text",
+                                "elements": [
+                                    {
+                                        "type": "rich_text_section",
+                                        "elements": [
+                                            {"type": "usergroup", "usergroup_id": "S1"},
+                                            {"type": "text", "text": " in "},
+                                            {"type": "channel", "channel_id": "C1"},
+                                        ],
+                                    }
+                                ],
+                            },
+                        ],
+                    ],
+                },
+                {
+                    "type": "section",
+                    "text": {"type": "mrkdwn", "text": "Load"},
+                    "accessory": {"type": "image", "image_url": "http://x/load.png", "alt_text": "graph"},
+                },
+            ]
+        ),
+        JSON,
+        "Job | Who\ndeploy | @S1 in #C1\nLoad\ngraph (http://x/load.png)",
+    ),
     # Marked-up words.
     (
         "go-gitea/gitea#9195 a link with a label",

@@ -268,6 +268,34 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
+async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = maintenance.erase_chat
+    sizes: list[int] = []
+
+    async def nearly_full(writing: Any, chat: Any, count: int) -> Any:
+        sizes.append(count)
+        if count > 20:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return await real(writing, chat, count)
+
+    monkeypatch.setattr(maintenance, "erase_chat", nearly_full)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
+        assert isinstance(chat, control.ChatInfo)
+        for number in range(20):
+            await _say(relay, 1, chat.id, f"message {number}")
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
+        await relay.retention.erase_gone()
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
+    assert sizes[0] > sizes[1]
+    assert min(sizes) <= 20
+
+
 async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> None:
     """Its text was in the message's row: an edit without one blanked what a device still had."""
     async with open_relay(tmp_path) as relay:

@@ -13,7 +13,7 @@ from struct import Struct
 
 __all__ = [
     "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
-    "Decoder", "Violation", "encode", "encode_close", "encode_text", "parse_close", "payload_of",
+    "Decoder", "Violation", "encode", "encode_close", "encode_text", "parse_close",
 ]  # fmt: skip
 
 CONTINUATION = 0
@@ -351,12 +351,6 @@ def encode_text(payload: bytes) -> bytes:
     if _SHORT < length <= _LONG:
         return _pack_two_bytes(_FINAL | TEXT, _TWO_BYTES, length) + payload
     return encode(TEXT, payload)
-
-
-def payload_of(frame: bytes) -> bytes:
-    """Return the payload of a frame of `encode`, for a recipient without a WebSocket."""
-    length = frame[1]
-    return frame[2 if length <= _SHORT else 4 if length == _TWO_BYTES else 10 :]
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
