@@ -28,4 +28,4 @@ NO_USER = UserKey(0)
 NO_CHAT = ChatKey(0)
 """The chat of an entry that is about none."""
 NO_DEVICE = DeviceKey(0)
-"""The device of what came from none: from the machine itself, or by a temporary token."""
+"""The device of what came from none: from the machine itself, or by a temporary token, which has no cursor."""

@@ -19,12 +19,15 @@ from relay.core.maintenance.check import check as check_store
 from relay.core.relay import open_relay
 from relay.core.rules import commands
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE
 from relay.protocol import control
+from relay.protocol.control.table import PRUNE, REINDEX
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection, Settings, StoreSection, data_directory
 from relay.store.backup import archive as backups
 from relay.store.backup import gently
 from relay.store.backup import restore as restoring
+from relay.store.command import Command
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.data_dir.opening import settle_for_reading
@@ -92,7 +95,7 @@ def reindex(data: Data = None, json: Json = False) -> None:
 
     Example: relay reindex
     """
-    done = ask(data_directory(data), "reindex", control.Empty())
+    done = ask(data_directory(data), REINDEX, control.Empty())
     if json:
         as_json(done)
     else:
@@ -237,7 +240,7 @@ async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
     settings = Settings(store=StoreSection(reserve_bytes=0), limits=LimitsSection(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:
         note = commands.NoteRestore(last, end_invites=sign_out_all)
-        await submit(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, note))
+        await submit(relay.log, Command(relay.clock(), commands.ADMIN, NO_DEVICE, note))
         for device in list(relay.state.devices.values()) if sign_out_all else ():
             if not device.revoked_at:
                 await relay.admin.handle("device.revoke", control.RevokeDevice(device_id=device.key))
@@ -258,13 +261,13 @@ def prune(
 ) -> None:
     """Remove old messages for good and free their space.
 
-    Interrupted, it stops after the part under way; retention completes that part within the hour.
+    Interrupted, it leaves the rest: the part under way, 2,000 entries at most, is completed within the hour.
 
     Example: relay prune --days 365
     """
     if days or max_bytes:
         confirm("Remove old messages for good?", yes=yes_)
-    pruned = ask(data_directory(data), "prune", control.Prune(days=days, max_bytes=max_bytes))
+    pruned = ask(data_directory(data), PRUNE, control.Prune(days=days, max_bytes=max_bytes))
     if json:
         as_json(pruned)
     else:

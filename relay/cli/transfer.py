@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import msgspec
 import typer
@@ -22,6 +22,7 @@ from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
 from relay.protocol import control
+from relay.protocol.control.table import EXPORT
 from relay.settings import data_directory
 from relay.store.backup import archive, gently
 from relay.store.blobs import Blobs
@@ -71,7 +72,7 @@ def export(
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> control.Exported:
     """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
 
     Args:
@@ -106,7 +107,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
     return exported
 
 
-def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
+def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> control.Exported:
     """Write the lines. If `held` is given, put the records of uploaded files into it, by id."""
     with progress("exporting") as advance:
 
@@ -116,7 +117,7 @@ def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record
             target.write(msgspec.json.encode(record) + b"\n")
             advance(1)
 
-        return ask(data_directory(data), "export", control.Export(files=held is not None), items=write)
+        return ask(data_directory(data), EXPORT, control.Export(files=held is not None), items=write)
 
 
 def import_(

@@ -47,7 +47,9 @@ OVERFLOW_UID = 65_534
 """The id of users that do not exist in this process's user namespace."""
 
 Send = Callable[[bytes], Awaitable[None]]
-_payloads = {name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()}
+_payloads: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+    name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()
+}
 
 
 class Peer(NamedTuple):

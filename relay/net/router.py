@@ -13,6 +13,7 @@ import trio
 from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
+from relay.keys import UserKey
 from relay.net.http.admission import READING, Admission
 from relay.net.http.caller import Caller
 from relay.net.http.connection import Disconnected, HttpConnection
@@ -71,7 +72,7 @@ class Router:
         }
 
     async def serve(
-        self, transport: Transport, *, secure: bool, full: Callable[[int], str | None]
+        self, transport: Transport, *, secure: bool, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade | None:
         """Answer one connection's requests until it ends or becomes a WebSocket.
 
@@ -202,7 +203,7 @@ class Router:
 
     @staticmethod
     def _upgrade(
-        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[int], str | None]
+        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade:
         connection.reusable = False
         if caller.who is None:

@@ -18,6 +18,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
+from relay.keys import Seq, UserKey
 from relay.net.http.connection import HEAD_SECONDS
 from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
@@ -101,7 +102,7 @@ class Server:
         self._rejected_at = 0.0
         self._allowed = (0, 0)
         self.sessions: set[Session] = set()
-        self._connections: Counter[int] = Counter()
+        self._connections: Counter[UserKey] = Counter()
         """WebSockets by user, including those in their handshake."""
         self._connecting = RateLimit(LimitsSection(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
@@ -326,7 +327,7 @@ class Server:
             if self._stopping and not self._in_http:
                 self._http_ended.set()
 
-    def _full(self, user: int) -> str | None:
+    def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
         if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"
@@ -336,7 +337,7 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
+    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: Seq) -> None:
         session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
@@ -346,7 +347,7 @@ class Server:
             if self._stopping and not self.sessions:
                 self._sessions_ended.set()
 
-    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
+    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> Seq | None:
         """Finish the handshake; return the event after which the replay starts, None where the relay stops."""
         position = await self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         await _send(transport, upgrade.response)
@@ -358,7 +359,7 @@ class Server:
 
     async def _announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
-        hub = self.relay.hub
+        relay, hub = self.relay, self.relay.hub
         while True:
             await hub.pending.wait()
             before = trio.current_time()
@@ -366,7 +367,7 @@ class Server:
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
                 # The relay stood still: first read what came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
-            hub.tick(trio.current_time())
+            relay.tick(trio.current_time())
             hub.flush()
 
 

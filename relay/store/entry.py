@@ -4,11 +4,11 @@ Plain data: no SQL, no I/O, no rules.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, gc=False):
     chat: ChatKey
     message_id: MessageId
     actor: UserKey
-    device: int
+    device: DeviceKey
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
@@ -66,7 +66,7 @@ class Entry(msgspec.Struct, gc=False):
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
-    by_author: dict[int, Covered] | None = None
+    by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
 
     @property
@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, gc=False):
         """Of a receipt, the highest message that it newly covers of each author."""
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
-    def covers(self, author: int) -> Covered | None:
+    def covers(self, author: UserKey) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
         if len(covered) <= FEW:
@@ -146,7 +146,7 @@ class StoredMessage(NamedTuple):
     changed_at: UnixMs
     target: int
     extra: str | None
-    device: int | None
+    device: DeviceKey | None
     """The key of the device that sent it, 0 for none; None if retention removed the message."""
 
     @property
@@ -173,71 +173,6 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
         if not (self.attachments or self.forwarded or self.said_at):
             return None
         return msgspec.json.encode(self).decode()
-
-
-class FactBase(msgspec.Struct, frozen=True, gc=False):
-    """A fact that the rules look up. Facts of different classes differ even if their fields are equal."""
-
-
-class MessageAt(FactBase, frozen=True):
-    """Fact: the message of that id (`StoredMessage`, or None)."""
-
-    chat: ChatKey
-    message_id: MessageId
-
-
-class ClientKey(FactBase, frozen=True):
-    """Fact: the message with this client key (`StoredMessage`, or None), also one that retention removed lately."""
-
-    client_key: int
-
-
-class CoveredBy(FactBase, frozen=True):
-    """Fact: the highest message of each author but the user in (after, upto] (tuple of `Covered`)."""
-
-    chat: ChatKey
-    user: UserKey
-    after: MessageId
-    upto: MessageId
-    dialog: bool = False
-    """Whether there is at most one other author."""
-
-
-class UnreadAfter(FactBase, frozen=True):
-    """Fact: how many messages of others are in (after, upto] (int)."""
-
-    chat: ChatKey
-    user: UserKey
-    after: MessageId
-    upto: MessageId
-
-
-class Prunable(FactBase, frozen=True):
-    """Fact: the messages of each chat between two ids, without deleted ones.
-
-    (A dict from chat to a dict from author to message ids, ascending.)
-    """
-
-    chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
-    """(chat key, message id before the first, last message id)."""
-
-
-class FirstMark(FactBase, frozen=True):
-    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it.
-
-    (`FirstReceipt`, or None.)
-    """
-
-    chat: ChatKey
-    user: UserKey
-    read: bool
-    upto: MessageId
-
-
-class FilesNamed(FactBase, frozen=True):
-    """Fact: the files of these ids (a dict from id to `StoredFile`, without unknown ones)."""
-
-    ids: tuple[str, ...]
 
 
 class StoredFile(NamedTuple):
@@ -267,5 +202,76 @@ class FirstReceipt(NamedTuple):
     at: UnixMs
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
+if TYPE_CHECKING:
+    import typing_extensions
+
+    Value_co = typing_extensions.TypeVar("Value_co", covariant=True, default=object)
+else:
+    # Type checkers read a bare `Fact` as one of any value; see `relay.outcomes`.
+    Value_co = TypeVar("Value_co", covariant=True)
+
+
+class Fact(msgspec.Struct, Generic[Value_co], frozen=True, gc=False):
+    """A fact that the rules look up, and the type of its value.
+
+    Facts of different classes differ even if their fields are equal.
+    """
+
+
+class MessageAt(Fact[StoredMessage | None], frozen=True):
+    """Fact: the message of that id, if there is one."""
+
+    chat: ChatKey
+    message_id: MessageId
+
+
+class ClientKey(Fact[StoredMessage | None], frozen=True):
+    """Fact: the message with this client key, if there is one; also one that retention removed lately."""
+
+    client_key: int
+
+
+class CoveredBy(Fact[tuple[Covered, ...]], frozen=True):
+    """Fact: the highest message of each author but the user in (after, upto]."""
+
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
+    dialog: bool = False
+    """Whether there is at most one other author."""
+
+
+class UnreadAfter(Fact[int], frozen=True):
+    """Fact: how many messages of others are in (after, upto]."""
+
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
+
+
+class Prunable(Fact[dict[ChatKey, dict[UserKey, list[MessageId]]]], frozen=True):
+    """Fact: the messages of each chat between two ids, without deleted ones: by author, ascending."""
+
+    chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
+    """(chat key, message id before the first, last message id)."""
+
+
+class FirstMark(Fact[FirstReceipt | None], frozen=True):
+    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it, if ever."""
+
+    chat: ChatKey
+    user: UserKey
+    read: bool
+    upto: MessageId
+
+
+class FilesNamed(Fact[dict[str, StoredFile]], frozen=True):
+    """Fact: the files of these ids, by id, without unknown ones."""
+
+    ids: tuple[str, ...]
+
+
 Facts = dict[Fact, Any]
+"""Values by facts. Each is of its fact's type, which `DraftBuilder.fact` gives it back."""

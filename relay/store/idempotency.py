@@ -8,6 +8,7 @@ what a message writes. So they are moved to the table a slice at a time: neighbo
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from relay.keys import Seq
 from relay.store.entry import Entry
 
 SLICE_BITS = 4
@@ -23,7 +24,7 @@ class KeyFlush(NamedTuple):
     """Its number, from -8 to 7: the upper bits of its keys."""
     upto: int
     """The `seq` up to which the table has all keys of this slice afterwards."""
-    keys: list[tuple[int, int]]
+    keys: list[tuple[int, Seq]]
     """Keys and the `seq` of their messages, by key, so that each page is touched once."""
 
 
@@ -52,7 +53,7 @@ class IdempotencyKeys:
             if (key := entry.client_key) is not None and key in slices[key >> (64 - SLICE_BITS)]
         ]
 
-    def add(self, key: int, seq: int) -> None:
+    def add(self, key: int, seq: Seq) -> None:
         """Add one key."""
         # Slices are numbered from -8 to 7, and Python counts a negative index from the end.
         place = self._slices[key >> (64 - SLICE_BITS)]

@@ -4,6 +4,8 @@ All background work keeps this pace: the writer's between two batches, prune and
 backup in a process of its own (`gently`).
 """
 
+from relay.keys import Seconds
+
 AIM_SECONDS = 0.008
 """How long one portion should take: a sender waits for it."""
 REST_FACTOR = 2.0
@@ -48,6 +50,6 @@ class Pace:
     def __init__(self) -> None:
         self.rests_until = 0.0
 
-    def worked(self, began: float, now: float, *, lively: bool) -> None:
+    def worked(self, began: float, now: Seconds, *, lively: bool) -> None:
         """Note that a portion was done; while people send (`lively`), a rest follows."""
         self.rests_until = now + rest_after(now - began) if lively else now

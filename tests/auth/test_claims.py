@@ -51,7 +51,7 @@ async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path: Path) ->
 async def test_a_revoked_bearer_switches_nothing_off(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="alarm"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="alarm"))
         answer = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})
     assert answer.status_code == 421
 
@@ -221,7 +221,6 @@ async def test_one_visitor_behind_a_trusted_proxy_does_not_lock_out_others(tmp_p
     trusting = Settings(http=HttpSection(trusted_proxies=["127.0.0.1"]))
     async with http_relay(tmp_path, trusting) as relay, relay.browser() as browser:
         from_one = [await guess(browser, "198.51.100.1") for _ in range(7)]
-        relay.relay.service.signing_in._by_user.succeeded("anna")
         from_another = await guess(browser, "198.51.100.2")
     async with http_relay(tmp_path / "2") as relay, relay.browser() as browser:
         believed = [await guess(browser, f"198.51.100.{number}") for number in range(7)]
@@ -283,7 +282,7 @@ async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path: Path)
             f"GET {url} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
         )
         first = await stream.receive_some(65_536)
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         got = len(first)
         got += await rest_of(stream)
     assert got < size - 4 * 2**20
@@ -295,7 +294,7 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         anna, ben = await relay.user("anna"), await relay.user("ben")
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
-            group: objects.Chat = await socket.request(
+            group: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
@@ -319,7 +318,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
         stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
         await trio.sleep(0.1)
         if how == "revoked":
-            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+            await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
             await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
         await stream.send_all(b"more, and by far not all")
@@ -463,6 +462,21 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog: pytest.LogCaptureFixtu
     trio.run(fail, clock=autojump_clock)
     assert len(caplog.records) == failures.RECORDS_PER_MINUTE + 2
     assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
+
+
+def test_no_number_of_failures_for_nobody_hides_those_for_a_user(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        counted = failures.FailedSignIns()
+        for _ in range(1_000):
+            counted.note("10.0.0.9", "password", None)
+            counted.note("10.0.0.9", "wait", "ben")
+        counted.note("10.0.0.9", "password", "anna")
+
+    trio.run(fail, clock=autojump_clock)
+    assert len(caplog.records) == 2 * failures.RECORDS_PER_MINUTE + 1
+    assert caplog.messages[-1] == "sign-in failed from 10.0.0.9: a wrong password, for user anna"
 
 
 # Devices that nobody uses.

@@ -134,7 +134,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         ids = [f"u{number}" for number in range(MEMBERS)]
         for user in ids:
             await relay.admin.handle("user.add", control.AddUser(id=user))
-            made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            made = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
             assert isinstance(made, control.Token)
             tokens.append(made.token)
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="all", owner="u0", participants=ids))

@@ -23,6 +23,7 @@ from relay.cli import control_client, status
 from relay.cli.output import Failure
 from relay.net.tls.authority import Authority
 from relay.protocol import control
+from relay.protocol.control import CONTROL
 from tests.support.command_line import Running, done, run, running
 
 
@@ -389,7 +390,7 @@ def test_only_the_first_line_of_a_short_request_has_a_time_limit(
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        control_client._exchange(here, name, control.Empty(), lambda _item: None)
+        control_client._exchange(here, CONTROL[name], control.Empty(), lambda _item: None)
     answering.join()
 
 

@@ -257,7 +257,7 @@ async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autoj
         async with relay.comes() as link:
             later = await link.heard()
             assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
-            answer = objects.Chat(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
+            answer = objects.ChatDetails(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
             await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
             await link.quiet()
 

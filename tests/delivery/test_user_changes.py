@@ -10,6 +10,7 @@ from relay.core.delivery.hub import Hub
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model import changes
+from relay.keys import NO_DEVICE
 from relay.protocol import control
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -67,7 +68,7 @@ class House:
 
     def arrive(self, user: str) -> Subscriber:
         ear = Ear()
-        one = Subscriber(self.hub.next_number(), self.state.user_keys[user], 0, ear, ear, self.state.seq)
+        one = Subscriber(self.hub.next_number(), self.state.user_keys[user], NO_DEVICE, ear, ear, self.state.seq)
         self.hub.connect(one)
         assert self.hub.rejoin(one)
         one.listed_at = T0 / 1_000  # so that its next list waits, and what is owed can be looked at

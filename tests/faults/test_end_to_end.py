@@ -104,7 +104,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
         await first.request("delete", requests.Delete(chat_id="User2", original_message_id=1))
         await two.hears("delete", chat_id="User1", original_message_id=1, message_id=4)
 
-        crew: objects.Chat = await first.request(
+        crew: objects.ChatDetails = await first.request(
             "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
         )
         assert "Crew" in [item.name for item in (await _latest_chats(two, 2)).payload]
@@ -140,7 +140,7 @@ async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> 
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as one:
-            crew: objects.Chat = await one.request(
+            crew: objects.ChatDetails = await one.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
             )
 

@@ -20,9 +20,8 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from relay.core.hooks import loops
 from relay.core.hooks.loops import MAX_ANSWERS, MAX_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
 from relay.core.model.changes import Hook
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.keys import ChatKey, UserKey
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey, UserKey
 from relay.net.sockets.transport import StreamTransport
 from relay.net.tls.authority import Authority
 from relay.net.webhooks import outgoing as hooks
@@ -31,6 +30,7 @@ from relay.net.webhooks.post import PostFailed
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Entry
 from tests.support.sessions import T0, House, house
 
@@ -95,7 +95,7 @@ class Place:
     async def ask(self, what: str, request: msgspec.Struct) -> Any:
         return await self.relay.admin.handle(what, request)
 
-    async def say(self, who: str, chat: str, text: str, *, device: int = 0) -> Any:
+    async def say(self, who: str, chat: str, text: str, *, device: DeviceKey = NO_DEVICE) -> Any:
         user = self.relay.state.user(who)
         assert user is not None
         message = requests.New(chat_id=chat, client_message_id=str(uuid.uuid4()), message=text)
@@ -253,7 +253,7 @@ async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Pl
     delivery._idle = True
     before = place.relay.log.cursors[made.device_id]
     delivery.check()
-    delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), 0, T0))
+    delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), NO_DEVICE, T0))
     assert place.relay.log.cursors[made.device_id] == before
 
 

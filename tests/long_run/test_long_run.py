@@ -88,7 +88,7 @@ async def _settle_people(data: Path, world: World) -> None:
             await relay.admin.handle("user.add", control.AddUser(id=user))
             tokens = []
             for _ in range(DEVICES):
-                made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                made = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
                 assert isinstance(made, control.Token)
                 tokens.append(made.token)
             world.add_person(user, tokens)

@@ -310,7 +310,7 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
     """A relay on a loopback port: its server, what connects to it, and a request for one user without its end."""
     async with open_relay(data) as relay, trio.open_nursery() as nursery:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
-        device = await relay.admin.handle("device.add", control.AddDevice(user_id="User1"))
+        device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
         assert isinstance(device, control.Token)
         server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))

@@ -158,7 +158,7 @@ class Template:
                 await ask("user.add", control.AddUser(id=user))
                 self.tokens[user] = []
                 for _ in range(2):
-                    made = await ask("device.add", control.AddDevice(user_id=user))
+                    made = await ask("device.add", control.AddDeviceRequest(user_id=user))
                     assert isinstance(made, control.Token)
                     self.tokens[user].append(made)
             crew = control.MakeChat(name="Crew", owner="ann", participants=["ben", "cem"], admins=["ben"])

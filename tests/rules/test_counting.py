@@ -6,6 +6,7 @@ from relay.core.delivery import views
 from relay.core.model.snapshot import DirtyRows
 from relay.core.rules import commands
 from relay.core.rules.counting import waited_for
+from relay.keys import ChatKey
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus
 from relay.protocol.requests import Accepted
@@ -60,7 +61,7 @@ def test_a_dialogs_unread_messages_stay_unread_when_the_other_user_is_enabled_ag
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
     key = log.key("alice", "bob")
-    assert views.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
+    assert views.status_for_author(log.state, ChatKey(key), log.state.user_keys["alice"], 1) == "undelivered"
 
 
 def test_enabling_a_user_marks_their_member_rows_dirty(log: MemoryLog) -> None:

@@ -10,6 +10,7 @@ from relay.core.relay import open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import DeviceUses
 from relay.core.rules.users import MOST_DEVICES
+from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -28,12 +29,12 @@ def sign_in(
     user: str = "User1",
     hook: Hook | None = None,
     *,
-    seen: dict[int, int] | None = None,
-    connected: list[int] | None = None,
-) -> int:
+    seen: dict[DeviceKey, int] | None = None,
+    connected: list[DeviceKey] | None = None,
+) -> DeviceKey:
     uses = DeviceUses(frozenset(connected or ()), seen or {})
     request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
-    key: int = log.do(None, request).device
+    key: DeviceKey = log.do(None, request).device
     return key
 
 
@@ -87,21 +88,21 @@ def test_hooks_neither_count_nor_give_way() -> None:
     sign_in(log, "another hook", hook=Hook(chat="g-1"))
     assert signed_in(log) == mine
     sign_in(log, "new")
-    assert not any(log.state.devices[key].revoked_at for key in hooks)
+    assert not any(log.state.devices[DeviceKey(key)].revoked_at for key in hooks)
 
 
 async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="anna"))
         for n in range(MOST_DEVICES):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label=str(n)))
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=str(n)))
         devices = list(relay.state.devices.values())
         for device in devices:
             if device.label != "7":
                 relay.log.keep_cursor(device.key, relay.state.seq, relay.state.at + 1_000)
         await relay.admin.handle("chat.create", control.MakeChat(name="ops", owner="anna"))
     async with open_relay(tmp_path) as relay:
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="new"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="new"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["7"]
 
 
@@ -115,16 +116,16 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
         await signing_in.set_password("anna", "correct horse battery")
         phone = await opened.open("anna")
         for _ in range(MOST_DEVICES):
-            await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+            await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         for _ in range(2):
             if way == "password":
                 await signing_in.by_password("anna", "correct horse battery", "cron", "10.0.0.5")
             elif way == "invite":
-                invite = await ask("invite", control.Invite(user_id="anna"))
+                invite = await ask("invite", control.AddInvite(user_id="anna"))
                 assert isinstance(invite, Invitation)
                 await signing_in.by_invite(invite.code, "cron", "10.0.0.5")
             else:
-                await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+                await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert await phone.request("profile"), "it is still signed in"
         revoked = [device.label for device in relay.state.devices.values() if device.revoked_at]
         assert revoked == ["cron"] * 3
@@ -137,9 +138,9 @@ async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(
         relay = opened.relay
         phone = await opened.open("anna")
         for _ in range(MOST_DEVICES - 1):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         monkeypatch.setattr(relay.service.acknowledgements, "_clock", lambda: T0 + 60_000)
         await phone.close()
         await trio.sleep(0.05)
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["cron"]

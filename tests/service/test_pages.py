@@ -11,6 +11,7 @@ import trio
 
 from relay.core.delivery.replay import Replays
 from relay.core.service.answer_pages import PageMaker
+from relay.keys import UserKey
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
 from relay.store.sqlite.database import utf8
@@ -328,14 +329,14 @@ async def test_a_user_with_two_replays_lets_another_user_read_between_them(
     replaying = Replays(cast("Any", None))
     order: list[str] = []
 
-    async def read(user: int, name: str) -> None:
+    async def read(user: UserKey, name: str) -> None:
         async with replaying.turn(user):
             order.append(name)
             await trio.sleep(1)
 
     async with trio.open_nursery() as nursery:
         for user, name in ((2, "first of 2"), (2, "second of 2"), (3, "first of 3")):
-            nursery.start_soon(read, user, name)
+            nursery.start_soon(read, UserKey(user), name)
             await trio.testing.wait_all_tasks_blocked()
     assert order == ["first of 2", "first of 3", "second of 2"]
 

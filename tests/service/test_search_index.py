@@ -14,10 +14,11 @@ from relay.cli.status import warnings
 from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import ADMIN, Command, NoteRestore
+from relay.core.rules.commands import ADMIN, NoteRestore
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 from relay.store.log import maintenance, schedule
 from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
@@ -36,7 +37,7 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _new(relay: Relay, number: int, text: str) -> Command:
     request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-    return Command(relay.clock(), UserKey(1), 0, request)
+    return Command(relay.clock(), UserKey(1), NO_DEVICE, request)
 
 
 async def _say(relay: Relay, number: int, text: str) -> None:
@@ -66,7 +67,7 @@ async def _with_messages(data: Path) -> AsyncIterator[Relay]:
 
 
 async def _find(relay: Relay, text: str, count: int = 10) -> list[str | None]:
-    rows, _ = await relay.service.searching.find(1, Sought(text, {1: 0}, count=count))
+    rows, _ = await relay.service.searching.find(UserKey(1), Sought(text, {ChatKey(1): 0}, count=count))
     return [row.message for row in rows]
 
 
@@ -138,7 +139,7 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
             if request_ == "edit"
             else requests.Delete(chat_id="b", message_id=5)
         )
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, asked, generated_id="x"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, asked, generated_id="x"))
         assert not relay.log.failing
         assert await _find(relay, "message 0004") == []
         await _indexed(relay)
@@ -304,7 +305,7 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
 async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_restore_left_out(tmp_path: Path) -> None:
     async with _with_messages(tmp_path) as relay:
         for _ in range(2):
-            await submit(relay.log, Command(relay.clock(), ADMIN, 0, NoteRestore(relay.state.seq + 1_000_000)))
+            await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, NoteRestore(relay.state.seq + 1_000_000)))
             await _say(relay, relay.state.seq, "after a restore")
         ((entries,),) = await relay.reading.execute("SELECT count(*) FROM log")
     async with open_relay(tmp_path) as relay:

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 from relay.store.log import maintenance, schedule
 from relay.store.log.index_upkeep import SEGMENTS
 from relay.store.queries import positions, search
@@ -35,7 +35,7 @@ LONE = "u9"
 """Somebody to whom little was said."""
 SAID = 3
 """Messages of theirs, the first of all."""
-ALONE, LARGE = {1: 0}, {2: 0}
+ALONE, LARGE = {ChatKey(1): 0}, {ChatKey(2): 0}
 """Their chat by its key, and the other."""
 STEP = 10
 """Steps of SQLite's machine between two ticks."""
@@ -103,7 +103,7 @@ async def _say(relay: Relay, to: str, numbers: range) -> None:
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=f"{to}{number}", message=_text(number))
-        relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, request), answer)
     await done.wait()
 
 

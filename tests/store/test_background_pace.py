@@ -14,6 +14,7 @@ import trio
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
+from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
 from relay.store import portion
@@ -68,7 +69,7 @@ async def test_a_portion_returns_as_many_pages_to_the_file_system_as_requested(t
     "remove",
     [
         lambda writing: maintenance.remove_history(0, 10_000, writing, 1_000),
-        lambda writing: maintenance.erase_chat(writing, 1, 1_000),
+        lambda writing: maintenance.erase_chat(writing, ChatKey(1), 1_000),
     ],
     ids=["pruned", "of a deleted chat"],
 )

@@ -18,6 +18,7 @@ from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
+from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
@@ -315,11 +316,11 @@ def marks(data: Path) -> list[int]:
 
 def acknowledge(relay: Relay, message_id: int) -> None:
     """What the service does with the acknowledgement of a `new` event by User2's device."""
-    chat = relay.state.chat_key(2, "User1")
+    chat = relay.state.chat_key(UserKey(2), "User1")
     assert chat is not None
     mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
     relay.log.append_deferred((chat, 2), message_id, mark)
-    relay.log.keep_cursor(2, relay.state.seq, T0)
+    relay.log.keep_cursor(DeviceKey(2), relay.state.seq, T0)
 
 
 async def until(true: Any) -> None:
@@ -355,7 +356,7 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
     await settled(relay, clock)
     before = commits(relay.data)
     for seq in range(1, 50):
-        relay.log.keep_cursor(2, seq, T0)
+        relay.log.keep_cursor(DeviceKey(2), seq, T0)
         await trio.lowlevel.checkpoint()
     clock.jump(schedule.CURSOR_SECONDS - 1)
     await trio.sleep(0.05)
@@ -367,9 +368,9 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
 
 
 async def test_a_cursor_never_goes_back(relay: Relay) -> None:
-    relay.log.keep_cursor(2, 9, T0)
-    relay.log.keep_cursor(2, 4, T0)
-    assert relay.log.cursors[2][0] == 9
+    relay.log.keep_cursor(DeviceKey(2), 9, T0)
+    relay.log.keep_cursor(DeviceKey(2), 4, T0)
+    assert relay.log.cursors[DeviceKey(2)][0] == 9
 
 
 async def test_a_cursor_is_never_on_disk_before_the_receipts_of_its_acknowledgements(
@@ -429,9 +430,9 @@ class Nowhere:
 def reader(relay: Relay, *seqs: int) -> Subscriber:
     """User2's device, which was sent these events."""
     there = Nowhere()
-    subscriber = Subscriber(relay.hub.next_number(), 2, 2, there, there, 0)
+    subscriber = Subscriber(relay.hub.next_number(), UserKey(2), DeviceKey(2), there, there, 0)
     for seq in seqs:
-        subscriber.replayed(b"", Receipt(seq, 1, 1))
+        subscriber.replayed(b"", Receipt(seq, ChatKey(1), 1))
     return subscriber
 
 
@@ -452,7 +453,7 @@ async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_oth
     good, bad = reader(relay, seq), reader(relay, seq)
     for one in (good, bad):
         relay.service.acknowledgements.take(one, seq)
-    bad.acked_up_to = {999: 1}
+    bad.acked_up_to = {ChatKey(999): 1}
     for n in range(3):
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2

@@ -14,16 +14,17 @@ from relay.core.maintenance import retention
 from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
-from relay.core.rules.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, DeleteChat, MarkRead, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Kept
 from relay.settings import Settings
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Prunable
-from relay.store.log import schedule
+from relay.store.log import maintenance, schedule
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
 from tests.support.disk import people, talk
@@ -52,7 +53,7 @@ async def _faults(data: Path) -> list[CheckResult]:
 
 async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
     request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
-    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), 0, request))
+    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), NO_DEVICE, request))
     assert isinstance(answer, requests.Accepted)
     return answer
 
@@ -68,23 +69,23 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
         await _two_users(relay)
         for number in range(10):
             await _say(relay, 1, "b", f"old {number}")
-        await submit(relay.log, Command(clock(), UserKey(2), 0, MarkRead(1, 3)))
+        await submit(relay.log, Command(clock(), UserKey(2), NO_DEVICE, MarkRead(ChatKey(1), 3)))
         clock.now += 40 * DAY
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
-        assert relay.state.missed(relay.state.chats[1], 2) == 10
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 10
         assert (await relay.retention.prune(days=30)).removed == 11
         # Of the ten that were unread three are left to read.
-        assert relay.state.missed(relay.state.chats[1], 2) == 3
-        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=100)
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 3
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=100)
         assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
-        assert await search.search(relay.reading, Sought("old 5", {1: 0})) == ([], False)
+        assert await search.search(relay.reading, Sought("old 5", {ChatKey(1): 0})) == ([], False)
         assert (await _say(relay, 2, "a", "next")).message_id == 14
         # The relay did not stop in order yet: the check must hold all the same.
         assert await _faults(tmp_path) == []
     assert await _faults(tmp_path) == []
     async with open_relay(tmp_path, clock=clock) as relay:
-        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 3
         assert relay.state.pruned > 0
 
 
@@ -136,7 +137,7 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
         steps = [chats for fact in asked for chats in [fact.chats]]
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
-        await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneHistory(first + 3)))
         assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
@@ -151,8 +152,8 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
             await _say(relay, 1, "bc"[number % 2], f"message {number}")
         with trio.CancelScope() as scope:
 
-            async def prune_chats(step: list[tuple[int, int]]) -> None:
-                await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
+            async def prune_chats(step: list[tuple[ChatKey, int]]) -> None:
+                await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
                 scope.cancel()
 
             with monkeypatch.context() as patch:
@@ -166,8 +167,34 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
             while (await prunable.first_prunable(relay.reading, 0)) <= first + 5:
                 await relay.retention.prune()
         # The second chat was made in between.
-        assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 2]
+        assert [relay.state.chats[ChatKey(chat)].pruned for chat in (1, 2)] == [3, 2]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(5,)]
+    assert await _faults(tmp_path) == []
+
+
+async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PART_ENTRIES", 4)
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock) as relay:
+        await _two_users(relay)
+        for number in range(20):
+            await _say(relay, 1, "b", f"message {number}")
+        clock.now += 40 * DAY
+        with trio.CancelScope() as scope:
+            real = maintenance.remove_history
+
+            async def remove_history(*where: Any) -> Any:
+                scope.cancel()
+                return await real(*where)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(maintenance, "remove_history", remove_history)
+                await relay.retention.prune(days=30)
+        await relay.retention.prune()
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=500)
+        assert [row.message_id for row in rows] == list(range(5, 21))
     assert await _faults(tmp_path) == []
 
 
@@ -181,7 +208,7 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkey
         size = await storage.size(relay.reading)
         await relay.retention.prune(max_bytes=size // 2)
         assert await storage.size(relay.reading) <= size // 2
-        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=500)
         assert 20 < len(rows) < 150
         assert rows[-1].message_id == 200
     assert await _faults(tmp_path) == []
@@ -235,7 +262,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
         assert isinstance(chat, control.ChatInfo)
         await _say(relay, 1, chat.id, "the secret word")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, DeleteChat(chat.id)))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
@@ -247,7 +274,8 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
         await _two_users(relay)
         await _say(relay, 1, "b", "first")
         await submit(
-            relay.log, Command(1, UserKey(1), 0, requests.Edit(chat_id="b", original_message_id=1, message="better"))
+            relay.log,
+            Command(1, UserKey(1), NO_DEVICE, requests.Edit(chat_id="b", original_message_id=1, message="better")),
         )
         await _say(relay, 1, "b", "second")
         state = relay.state
@@ -257,7 +285,11 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
-            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_event_for(state, entry, 2)]
+            return [
+                views.event(state, entry, UserKey(2))[0]
+                for entry in replayed
+                if visibility.is_event_for(state, entry, UserKey(2))
+            ]
 
         assert await told() == ["new", "edit", "new"]
         await relay.retention._remove(1, edit[0] - 1)

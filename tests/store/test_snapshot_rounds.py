@@ -20,6 +20,7 @@ from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.portion import Portion
 from relay.store.queries import log_entries, snapshots
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.statements import as_json
 from tests.support.disk import answers, command, people, rows, say, talk
 from tests.support.memory_log import facts_of
@@ -35,7 +36,7 @@ async def restarted(relay: Relay) -> State:
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
-    catching = snapshot.CatchUp(state, known)
+    catching = snapshot.StateRecovery(state, known)
     while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)
@@ -83,7 +84,7 @@ async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_lo
     portions: list[bool] = []
     real = maintenance.keep_rows
 
-    async def keep_rows(connection: Any, what: dict[str, Any]) -> None:
+    async def keep_rows(connection: Any, what: SnapshotRows) -> None:
         portions.append("seq" in what)
         await real(connection, what)
 
@@ -235,8 +236,8 @@ async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_pa
         await talk(relay, random.Random(5), 60)
         for chat in relay.state.chats.values():
             chat.pruned = chat.last_message_id
-        whole = snapshot.whole(relay.state)
-        whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
+        rows_of_all = snapshot.whole(relay.state)
+        whole = {name: [] if value is None else value for name, value in rows_of_all.items() if name != "whole"}
     with opened(tmp_path / "relay.db") as file:
         file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (as_json(whole),))
         file.execute("DELETE FROM log WHERE kind <= 5")

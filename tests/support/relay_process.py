@@ -28,7 +28,7 @@ async def add_users(data: Path, *ids: str) -> dict[str, str]:
     async with open_relay(data) as relay:
         for user_id in ids:
             await relay.admin.handle("user.add", control.AddUser(id=user_id))
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user_id))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user_id))
             assert isinstance(token, control.Token)
             tokens[user_id] = token.token
     return tokens

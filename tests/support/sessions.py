@@ -235,7 +235,7 @@ class House:
 
     async def add_device(self, user_id: str, label: str = "") -> None:
         """Make a device; its token is kept under the user's id and the label."""
-        made = await self.relay.admin.handle("device.add", control.AddDevice(user_id=user_id, label=label))
+        made = await self.relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user_id, label=label))
         assert isinstance(made, control.Token)
         self.tokens[user_id + label] = made.token
 

@@ -21,6 +21,8 @@ from relay.cli.output import when
 from relay.client import connect
 from relay.protocol import control, objects, requests
 from relay.protocol.base import LATEST_DATE
+from relay.protocol.control.table import IMPORT_MESSAGES
+from relay.protocol.request_type import RequestType
 from tests.support.command_line import done, run, running
 
 T0 = 1_700_000_000
@@ -696,9 +698,9 @@ def test_a_dialog_is_the_same_in_any_order_of_its_users(
     assert run("check", data=data).code == 0
 
 
-async def accept(name: str, payload: Any) -> Any:
+async def accept(kind: RequestType[Any, Any], payload: Any, /) -> Any:
     """Answer as a relay that takes everything."""
-    if name == "import.messages":
+    if kind is IMPORT_MESSAGES:
         return [control.MessageImportResult(added=True) for _ in payload.messages]
     return control.ImportResult(added=True)
 

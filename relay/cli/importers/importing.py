@@ -6,7 +6,7 @@ same questions as the import itself and keeps account of what would have been im
 
 from collections import Counter
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,8 +18,10 @@ from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_p
 from relay.cli.output import progress
 from relay.core.rules.counting import can_act
 from relay.protocol import control
+from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_MESSAGES, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
 BATCH_MESSAGES = 200
 """Messages that go in one request."""
@@ -90,13 +92,13 @@ class Importing:
         """
         users: dict[str, Namesake] = {}
         for person in self._people:
-            answer = await self._ask_or_none("import.user", user_payload(person, self._start, dry=True))
+            answer = await self._ask_or_none(IMPORT_USER, user_payload(person, self._start, dry=True))
             if answer is not None and answer.namesake is not None:
                 users[person.id] = Namesake(person.id, person.name, answer.namesake)
         groups: list[Namesake] = []
         for chat in self._chats:
             request = chat_payload(chat, self._start, dry=True)
-            answer = await self._ask_or_none("import.chat", request) if chat.id else None
+            answer = await self._ask_or_none(IMPORT_CHAT, request) if chat.id else None
             if answer is None or answer.added or answer.gone:
                 continue
             if answer.namesake is not None:
@@ -104,7 +106,7 @@ class Importing:
                 continue
             for user_id in users.keys() & set(chat.participants):
                 alone = msgspec.structs.replace(request, participants=[user_id])
-                answer = await self._ask_or_none("import.chat", alone)
+                answer = await self._ask_or_none(IMPORT_CHAT, alone)
                 if answer is not None and not answer.absent:
                     del users[user_id]
         return [*users.values(), *groups]
@@ -128,21 +130,23 @@ class Importing:
                     advance(await self._flush())
             advance(await self._flush())
         if not self._dry:
-            await self._ask("import.end", control.Empty())
+            await self._ask(IMPORT_END, control.Empty())
 
-    async def _ask_or_none(self, name: str, request: Any) -> Any:
+    async def _ask_or_none(self, kind: RequestType[PayloadT, ResponseT], request: PayloadT) -> ResponseT | None:
         """Ask the relay; None where it refuses."""
         try:
-            return await self._ask(name, request)
+            return await self._ask(kind, request)
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
             return None
 
-    async def _ask_or_count(self, what: str, name: str, request: Any) -> Any:
+    async def _ask_or_count(
+        self, what: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
+    ) -> ResponseT | None:
         """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
         try:
-            return await self._ask(name, request)
+            return await self._ask(kind, request)
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
@@ -158,7 +162,7 @@ class Importing:
         if self._dry and person.id in self._newcomers:
             self._count("users", added=False)
             return
-        answer = await self._ask_or_count("users", "import.user", user_payload(person, self._start, dry=self._dry))
+        answer = await self._ask_or_count("users", IMPORT_USER, user_payload(person, self._start, dry=self._dry))
         if answer is None:
             return
         self._users.add(person.id)
@@ -171,7 +175,7 @@ class Importing:
         if person.picture is not None and (answer.added or answer.bare):
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
-                await self._ask("import.picture", control.PictureImport(user=person.id, url=picture.url))
+                await self._ask(IMPORT_PICTURE, control.PictureImport(user=person.id, url=picture.url))
 
     async def _import_chat(self, chat: SourceChat) -> None:
         identity = chat.id or frozenset(chat.participants)
@@ -185,13 +189,13 @@ class Importing:
         request = chat_payload(chat, self._start, newcomers, dry=self._dry)
         if chat.picture is not None:
             # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
-            planned = await self._ask_or_count("chats", "import.chat", msgspec.structs.replace(request, dry=True))
+            planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))
             if planned is None:
                 return
             if planned.added:
                 picture = await self._files.bring(chat.picture, chat.owner or chat.participants[0], self._start)
                 request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
-        answer = await self._ask_or_count("chats", "import.chat", request)
+        answer = await self._ask_or_count("chats", IMPORT_CHAT, request)
         if answer is None:
             return
         if answer.gone:
@@ -278,7 +282,7 @@ class Importing:
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
             messages = [message_payload(one, self._places[one.chat]) for one in asked]
-            answers = await self._ask("import.messages", control.MessagesImport(messages=messages, dry=True))
+            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=True))
             found.update({id(one): answer for one, answer in zip(asked, answers, strict=True)})
         return found
 
@@ -298,9 +302,7 @@ class Importing:
                 text, attachments = await self._content(message, first)
             messages.append(message_payload(message, self._places[message.chat], text, attachments))
         try:
-            answers: list[control.MessageImportResult] = await self._ask(
-                "import.messages", control.MessagesImport(messages=messages)
-            )
+            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages))
         except RequestRefused as refused:
             end_import(refused)
         return answers

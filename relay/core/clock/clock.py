@@ -124,7 +124,7 @@ class RelayClock:
         self._believe(now)
         return now
 
-    def _look(self, now: int) -> int:
+    def _look(self, now: UnixMs) -> int:
         if self._known is None:
             # An empty log starts at what the clock shows; a clock that was never set may still be set.
             if now >= EARLIEST_MS:
@@ -153,7 +153,7 @@ class RelayClock:
             logger.info("the clock is %.1f days past the log's last time, and %s vouches for it", off / DAY_MS, found)
         return found is not None
 
-    def _believe(self, now: int) -> None:
+    def _believe(self, now: UnixMs) -> None:
         if self._held:
             self._held = 0
             logger.info("the machine's clock is believed again")

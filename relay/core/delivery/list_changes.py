@@ -9,17 +9,14 @@ from collections.abc import Callable
 from relay.core.delivery import views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
+from relay.keys import ChatKey, Seconds, Seq, UserKey
 from relay.store.entry import Entry
-
-
-def _nothing(_user: int, _chat: int) -> None:
-    """Do nothing."""
 
 
 class ListChanges:
     """The live subscribers that are owed a chat list."""
 
-    def __init__(self, state: State, time: Callable[[], float]) -> None:
+    def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
         """Begin with nobody owed a list.
 
         Args:
@@ -29,11 +26,6 @@ class ListChanges:
         self._state = state
         self._time = time
         self._owed: dict[Subscriber, None] = {}
-        self.request_entry: Callable[[int, int], None] = _nothing
-        """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has.
-
-        Set once there is a log: it appends to the log, which publishes through the hub that this belongs to.
-        """
 
     @property
     def pending(self) -> bool:
@@ -60,17 +52,21 @@ class ListChanges:
         self._owed[subscriber] = None
         return False
 
-    def note_count(self, subscriber: Subscriber, seq: int, chat: int) -> None:
+    def note_count(self, subscriber: Subscriber, seq: Seq, chat: ChatKey) -> None:
         """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
         """Let subscribers get their list that were owed it for long enough.
 
         Args:
             now: monotonic seconds.
+
+        Returns:
+            Users whose list needs an event id that no event has, each with a changed chat (`NO_CHAT` for a name).
         """
+        without_id: list[tuple[UserKey, ChatKey]] = []
         seq = self._state.seq
         for subscriber in list(self._owed):
             if not subscriber.owed:
@@ -80,4 +76,5 @@ class ListChanges:
                     # The list gets the id of the last entry, which was no event for this subscriber.
                     subscriber.fall_behind(seq)
                 else:
-                    self.request_entry(subscriber.user, next(iter(subscriber.owed)))
+                    without_id.append((subscriber.user, next(iter(subscriber.owed))))
+        return without_id

@@ -14,6 +14,7 @@ from relay.core.model.entities import Chat, Member, User
 from relay.core.model.state import State
 from relay.core.rules import attachments, visibility
 from relay.core.rules.counting import waited_for
+from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Entry, Extra
@@ -23,7 +24,7 @@ _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: 
 _extra = msgspec.json.Decoder(Extra).decode
 
 
-def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
+def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: MessageId) -> objects.MessageStatus:
     """Give the status of a message as its author sees it (PROTOCOL.md, section 6)."""
     status: objects.MessageStatus = "read"
     where = state.chats[chat]
@@ -38,7 +39,7 @@ def status_for_author(state: State, chat: int, author: int, message_id: int) -> 
 
 
 def status_for(
-    state: State, chat: int, user: int, author: int, message_id: int, *, deleted: bool
+    state: State, chat: ChatKey, user: UserKey, author: UserKey, message_id: MessageId, *, deleted: bool
 ) -> objects.MessageStatus:
     """Give a message's status as one member sees it.
 
@@ -58,7 +59,7 @@ def status_for(
     return "read" if member is not None and member.read >= message_id else "unread"
 
 
-def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
+def event(state: State, entry: Entry, user: UserKey) -> tuple[str, msgspec.Struct]:
     """Make the event of an entry for a user whom it concerns: its type and payload.
 
     Entries that change the chat list are not made here: their payload is the list.
@@ -68,7 +69,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
     if entry.kind == kinds.NEW:
         sender = state.users[entry.actor]
         gone = entry.deleted
-        return "new", events.New(
+        return "new", events.NewEvent(
             chat_id=chat_id,
             sender=sender.id,
             sender_name=sender.name,
@@ -82,7 +83,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
         )
     if entry.kind == kinds.EDIT:
-        return "edit", events.Edit(
+        return "edit", events.EditEvent(
             chat_id=chat_id,
             message_id=entry.message_id,
             original_message_id=entry.subject_id,
@@ -92,7 +93,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             timestamp=entry.at,
         )
     if entry.kind == kinds.DELETE:
-        return "delete", events.Delete(
+        return "delete", events.DeleteEvent(
             chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.subject_id
         )
     reader = state.users[entry.actor].id
@@ -117,14 +118,14 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
     )
 
 
-def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
+def _quote(state: State, chat: Chat, user: UserKey, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
     """Show the message that is quoted, without its text to a member who does not see it."""
     if quoted is None or visibility.sees(chat, state.members[chat.key].get(user), quoted.message_id):
         return quoted
     return msgspec.structs.replace(quoted, message=None)
 
 
-def chat_list_readers(state: State, entry: Entry) -> Sequence[int]:
+def chat_list_readers(state: State, entry: Entry) -> Sequence[UserKey]:
     """Name the users whose chat list an entry of kind CHATS or USER changes."""
     change = changes.change_of(entry)
     match change:
@@ -143,21 +144,21 @@ def chat_list_readers(state: State, entry: Entry) -> Sequence[int]:
     return ()
 
 
-def changed_chats(state: State, entry: Entry, user: int) -> Sequence[int]:
+def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey]:
     """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
 
     Returns:
-        Chat keys; 0 stands for no chat, where users are told of their own name or picture.
+        Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
     """
     change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):
         return [entry.chat]
     shared = map(state.chats.__getitem__, sorted(state.chats_of[change.key] & state.chats_of[user]))
     found = [chat.key for chat in shared if user in _line_readers(state, change, chat)]
-    return found or ([0] if user == change.key and _is_shown(change) else ())
+    return found or ([NO_CHAT] if user == change.key and _is_shown(change) else ())
 
 
-def changes_list(state: State, entry: Entry, user: int) -> bool:
+def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
     """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
     if isinstance(changes.change_of(entry), changes.UserChanged):
         return bool(changed_chats(state, entry, user))
@@ -169,7 +170,7 @@ def _is_shown(change: changes.UserChanged) -> bool:
     return change.name is not None or change.photo_url is not None
 
 
-def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[int]:
+def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
     A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
@@ -188,17 +189,17 @@ def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iter
 class ListChange(NamedTuple):
     """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
 
-    newcomers: frozenset[int]
+    newcomers: frozenset[UserKey]
     """Users whom it makes members of the chat."""
-    appears_for: frozenset[int]
+    appears_for: frozenset[UserKey]
     """Users to whose list it adds a chat."""
-    goes_for: frozenset[int]
+    goes_for: frozenset[UserKey]
     """Users from whose list it removes a chat."""
 
 
 def list_change(entry: Entry) -> ListChange:
     """Read what an entry of kind CHATS or USER does to chat lists."""
-    nobody: frozenset[int] = frozenset()
+    nobody: frozenset[UserKey] = frozenset()
     match changes.change_of(entry):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
             everybody = frozenset(users)
@@ -212,7 +213,7 @@ def list_change(entry: Entry) -> ListChange:
     return ListChange(nobody, nobody, nobody)
 
 
-def profile(user: User, last_seen: int | None = None) -> objects.Profile:
+def profile(user: User, last_seen: UnixMs | None = None) -> objects.Profile:
     """Show a user as others see them; `last_seen` is Unix milliseconds."""
     return objects.Profile(
         id=user.id,
@@ -223,30 +224,32 @@ def profile(user: User, last_seen: int | None = None) -> objects.Profile:
     )
 
 
-def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
+def _title(state: State, chat: Chat, user: UserKey) -> tuple[str, str | None]:
     if chat.id is not None:
         return chat.name, attachments.shown(chat.photo_url)
     peer = state.users[state.peer(chat, user)]
     return peer.name, attachments.shown(peer.photo_url)
 
 
-def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
+def wanted_texts(
+    state: State, user: UserKey, chats: Iterable[tuple[Chat, Member]]
+) -> list[tuple[ChatKey, MessageId, MessageId]]:
     """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them."""
     return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
 
 
-def place(chat: Chat) -> tuple[int, int]:
+def place(chat: Chat) -> tuple[UnixMs, ChatKey]:
     """Give a chat's place in a list; the greatest comes first."""
     return chat.newest_at or chat.created_at, chat.key
 
 
-def listed(state: State, user: int) -> list[tuple[Chat, Member]]:
+def listed(state: State, user: UserKey) -> list[tuple[Chat, Member]]:
     """Give the chats of a user's list, the latest first."""
     return sorted(state.listed(user), key=lambda one: place(one[0]), reverse=True)
 
 
 def list_item(
-    state: State, user: int, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
+    state: State, user: UserKey, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
 ) -> objects.ChatListItem:
     """Make one line of a user's chat list.
 
@@ -286,7 +289,7 @@ def list_item(
     )
 
 
-def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.Chat:
+def chat(state: State, user: UserKey, chat: Chat, first_missed: str | None, presence: Presence) -> objects.ChatDetails:
     """Show one chat in full, as a member sees it; `first_missed` is the client id of the first unread message."""
     name, photo_url = _title(state, chat, user)
     if chat.id is None:
@@ -299,7 +302,7 @@ def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence
             participants=[profile(state.users[key], presence.last(key)) for key in members],
             created_at=chat.created_at,
         )
-    return objects.Chat(
+    return objects.ChatDetails(
         chat_id=state.chat_id(chat, user),
         type=chat.type,
         name=name,
@@ -313,10 +316,10 @@ def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence
 
 def messages(
     state: State,
-    user: int,
+    user: UserKey,
     chat: Chat,
     rows: Sequence[HistoryRow],
-    marks: Sequence[tuple[int, int, int, int]],
+    marks: Sequence[tuple[UserKey, int, MessageId, UnixMs]],
     *,
     with_chat_id: bool = False,
 ) -> Iterator[objects.Message]:
@@ -330,7 +333,7 @@ def messages(
         marks: the receipts that cover these messages, as `history.receipts` gives them; for groups only.
         with_chat_id: whether each message names its chat, as in the results of a search.
     """
-    delivering: dict[int, list[objects.Delivering]] = {}
+    delivering: dict[MessageId, list[objects.Delivering]] = {}
     if chat.id is not None and not with_chat_id:
         delivering = _delivering(state, chat, rows, marks)
     for row in rows:
@@ -339,7 +342,7 @@ def messages(
 
 def _message(
     state: State,
-    user: int,
+    user: UserKey,
     chat: Chat,
     row: HistoryRow,
     delivering: list[objects.Delivering] | None,
@@ -407,15 +410,15 @@ def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.M
 
 
 def _delivering(
-    state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[int, int, int, int]]
-) -> dict[int, list[objects.Delivering]]:
+    state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[UserKey, int, MessageId, UnixMs]]
+) -> dict[MessageId, list[objects.Delivering]]:
     """Give for each message of a group who got and read it, and when: a receipt covers all messages before it.
 
     Goes from the last message down, so that of a member's receipts the one met last is the first that covers a message.
     """
-    found: dict[int, list[objects.Delivering]] = {}
-    got: dict[int, int] = {}
-    read: dict[int, int] = {}
+    found: dict[MessageId, list[objects.Delivering]] = {}
+    got: dict[UserKey, UnixMs] = {}
+    read: dict[UserKey, UnixMs] = {}
     members = list(state.members[chat.key].items())
     left = iter(marks)
     mark = next(left, None)
@@ -434,7 +437,7 @@ def _delivering(
     return found
 
 
-def _earlier(one: int | None, other: int | None) -> int | None:
+def _earlier(one: UnixMs | None, other: UnixMs | None) -> UnixMs | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import trio
+
 from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
@@ -23,13 +26,27 @@ MAX_UPLOADS_PER_USER = 8
 class Allowance:
     """The reservation of one upload."""
 
-    def __init__(self, quota: "Quota", user: int) -> None:
+    def __init__(self, quota: "Quota", user: UserKey) -> None:
         self._quota = quota
         self._user = user
         self.size = 0
         """Bytes that the upload has so far."""
         self.reserved = 0
         """Bytes that are reserved for the upload."""
+        self.scope: trio.CancelScope | None = None
+        """Cancelled when somebody who has fewer uploads needs the place."""
+
+    @contextmanager
+    def until_displaced(self) -> Iterator[None]:
+        """Receive the upload within this block, which ends when somebody with fewer uploads needs its place.
+
+        Raises:
+            RelayError: `rate_limited`, it did.
+        """
+        with trio.CancelScope() as self.scope:
+            yield
+        if self.scope.cancelled_caught:
+            raise _too_many()
 
     def take(self, count: int) -> None:
         """Count bytes before they are written.
@@ -42,9 +59,13 @@ class Allowance:
             self._quota.reserve(self, max(self.size, self.reserved + RESERVE_STEP_BYTES), needed=self.size)
 
     @property
-    def user(self) -> int:
+    def user(self) -> UserKey:
         """The key of the user who uploads."""
         return self._user
+
+
+def _too_many() -> RelayError:
+    return RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
 
 
 class Quota:
@@ -61,11 +82,12 @@ class Quota:
         self._state = state
         self._limits = limits
         self._free = free
-        self._running: Counter[int] = Counter()
-        self._reserved: Counter[int] = Counter()
+        self._running: dict[UserKey, list[Allowance]] = {}
+        """Uploads under way by user, the latest last."""
+        self._reserved: Counter[UserKey] = Counter()
 
     @contextmanager
-    def upload(self, user: int, announced: int | None) -> Iterator[Allowance]:
+    def upload(self, user: UserKey, announced: int | None) -> Iterator[Allowance]:
         """Reserve what an upload needs, until it has ended in one way or another.
 
         Args:
@@ -75,21 +97,41 @@ class Quota:
         Raises:
             RelayError: the upload is not allowed, or not now.
         """
-        if self._running[user] >= MAX_UPLOADS_PER_USER or self._running.total() >= MAX_UPLOADS:
-            raise RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
         allowance = Allowance(self, user)
-        self._running[user] += 1
+        running = self._running.get(user, ())
+        if len(running) >= MAX_UPLOADS_PER_USER or (self._count() >= MAX_UPLOADS and not self._displace(len(running))):
+            raise _too_many()
+        self._running.setdefault(user, []).append(allowance)
         try:
             self.reserve(allowance, announced or 0, needed=announced or 0)
             yield allowance
         finally:
-            self._running[user] -= 1
+            self._end(allowance)
             self._reserved[user] -= allowance.reserved
-            for counter in (self._running, self._reserved):
-                if not counter[user]:
-                    del counter[user]
+            if not self._reserved[user]:
+                del self._reserved[user]
 
-    def check(self, user: int | None, size: int, before: int) -> None:
+    def _count(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _displace(self, held: int) -> bool:
+        """Cancel the latest upload of the user with the most, if they have more than somebody with `held` would."""
+        most = max(self._running.values(), key=len)
+        latest = most[-1]
+        if len(most) <= held + 1 or latest.scope is None:
+            return False
+        latest.scope.cancel()
+        self._end(latest)
+        return True
+
+    def _end(self, allowance: "Allowance") -> None:
+        running = self._running.get(allowance.user, [])
+        if allowance in running:
+            running.remove(allowance)
+            if not running:
+                del self._running[allowance.user]
+
+    def check(self, user: UserKey | None, size: int, before: int) -> None:
         """Check in advance whether an upload would be allowed.
 
         Args:

@@ -7,7 +7,7 @@ import logging
 
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, Seconds, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class LoopBrake:
         self._limit = RateLimit(_Answers())
         self._last: dict[ChatKey, UserKey] = {}
         """By chat, the user for whom a program has written last."""
-        self._warned: dict[ChatKey, float] = {}
+        self._warned: dict[ChatKey, Seconds] = {}
 
-    def check(self, user: UserKey, chat_id: str, now: float) -> None:
+    def check(self, user: UserKey, chat_id: str, now: Seconds) -> None:
         """Refuse a message of a program in a chat in which programs answer each other too fast.
 
         Args:
@@ -85,7 +85,7 @@ class TurnsInARow:
         """Note that a person has written: there is no loop."""
         self._level = 0.0
 
-    def passes(self, at: int) -> bool:
+    def passes(self, at: UnixMs) -> bool:
         """Count a message of a program, and decide whether the hook posts it.
 
         Args:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from relay.keys import Seconds
+
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 LOOP_SHARE = 0.2
 """The part of the loop's time that one account gets while others are served."""
@@ -48,7 +51,7 @@ class Account:
         self.paid_at = float("-inf")
         """When all that was charged is paid off at the rate of a share, by the accounts' time."""
 
-    def charge(self, seconds: float, now: float, most: float = MAX_CHARGE_SECONDS) -> None:
+    def charge(self, seconds: float, now: Seconds, most: float = MAX_CHARGE_SECONDS) -> None:
         """Charge something that was done for this account.
 
         Args:
@@ -74,7 +77,7 @@ class Account:
         """Do nothing more for this account for so many seconds, while others are served."""
         self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: Seconds) -> float:
         """Give the seconds until more may be done; 0.0 means in the next round, a negative number at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
@@ -113,7 +116,7 @@ class Account:
                 self._queue = None
         self._fairness.switch(self)
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Do something in a thread, `MAX_THREADS` at a time: on a slow disk others need threads too."""
         if self._threads is None:
             self._threads = trio.Semaphore(MAX_THREADS)
@@ -183,7 +186,7 @@ class Fairness(trio.abc.Instrument):
             self._accounts.move_to_end(asker)
         return account
 
-    def alone(self, account: Account, now: float) -> bool:
+    def alone(self, account: Account, now: Seconds) -> bool:
         """Tell whether nobody else was served lately."""
         others_at = self.others_at if account is self.last else self.last_at
         return now - others_at > ALONE_SECONDS

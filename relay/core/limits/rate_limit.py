@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from relay.keys import Seconds
 from relay.settings import LimitsSection
 
 _ROUNDING = 1e-6
@@ -118,9 +119,11 @@ class ListBytes:
 
 
 class RateLimit:
-    """Token buckets by user: `requests_per_second` refill them, `burst` is their size, both as they are set now.
+    """Token buckets, each of a user, a chat or a hook by its key.
 
-    One number is stored per user: the time at which the bucket will be full again.
+    `requests_per_second` refill them, `burst` is their size, both as they are set now.
+
+    One number is stored for each: the time at which the bucket will be full again.
     """
 
     def __init__(self, limits: Rate, times: float = 1.0) -> None:
@@ -132,15 +135,15 @@ class RateLimit:
         """
         self._limits = limits
         self._times = times
-        self._full_at: dict[int, float] = {}
+        self._full_at: dict[int, Seconds] = {}
 
-    def take(self, user: int, now: float, weight: float = 1.0) -> int:
-        """Take tokens out of a user's bucket.
+    def take(self, key: int, now: Seconds, weight: float = 1.0) -> int:
+        """Take tokens out of a bucket.
 
         A full bucket grants any weight, also more than it holds; the rest is paid off before anything else is granted.
 
         Args:
-            user: their key.
+            key: whose bucket it is.
             now: seconds of any clock that does not jump.
             weight: how many tokens.
 
@@ -151,25 +154,25 @@ class RateLimit:
         rate = limits.requests_per_second * self._times
         if not rate:
             return 0
-        full_at = self._full_at.get(user, now)
+        full_at = self._full_at.get(key, now)
         if full_at <= now:
-            self._full_at[user] = now + weight / rate
+            self._full_at[key] = now + weight / rate
             return 0
         room = limits.burst * self._times / rate
         then = full_at + weight / rate
         wait = then - now - room
         if wait > _ROUNDING and full_at > now + _ROUNDING:
             return max(1, round((wait if weight / rate < room else full_at - now) * 1000))
-        self._full_at[user] = then
+        self._full_at[key] = then
         return 0
 
-    def refund(self, user: int, weight: float = 1.0) -> None:
+    def refund(self, key: int, weight: float = 1.0) -> None:
         """Give tokens back that were taken for what was not done."""
         rate = self._limits.requests_per_second * self._times
-        if rate and user in self._full_at:
-            self._full_at[user] -= weight / rate
+        if rate and key in self._full_at:
+            self._full_at[key] -= weight / rate
 
-    def charge(self, user: int, now: float, weight: float) -> float:
+    def charge(self, key: int, now: Seconds, weight: float) -> float:
         """Take tokens for what was done already, however few there are.
 
         Returns:
@@ -178,5 +181,5 @@ class RateLimit:
         rate = self._limits.requests_per_second * self._times
         if not rate:
             return 0.0
-        full_at = self._full_at[user] = max(self._full_at.get(user, now), now) + weight / rate
+        full_at = self._full_at[key] = max(self._full_at.get(key, now), now) + weight / rate
         return max(0.0, full_at - now - self._limits.burst * self._times / rate)

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import trio
 
+from relay.keys import UserKey
+
 WAITING_BYTES = 4 * 2**20
 """Bytes that may wait in all outboxes of one user before no more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
@@ -75,7 +77,7 @@ class Shares:
     """The shares of all connected users."""
 
     def __init__(self) -> None:
-        self._shares: dict[int, Share] = {}
+        self._shares: dict[UserKey, Share] = {}
         self.pieces_bytes = 0
         """Bytes of everybody's unfinished messages."""
 
@@ -83,7 +85,7 @@ class Shares:
         return len(self._shares)
 
     @contextmanager
-    def of(self, user: int, holder: Holder) -> Iterator[Share]:
+    def of(self, user: UserKey, holder: Holder) -> Iterator[Share]:
         """Give one of a user's connections their share, until it ends."""
         share = self._shares.setdefault(user, Share())
         share.holders.add(holder)

@@ -13,6 +13,7 @@ from relay.core.limits import rate_limit
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import Shares
+from relay.keys import UserKey
 from relay.settings import LimitsSection
 
 WRITER_SECOND = 2.0
@@ -49,7 +50,7 @@ class UserLimits:
         self.fairness = Fairness()
         """Each user's part of the event loop, and of the writer's time."""
 
-    def charge_fan_out(self, user: int, connections: int) -> None:
+    def charge_fan_out(self, user: UserKey, connections: int) -> None:
         """Charge a user for an event of theirs that went to so many connections; 0 is the relay itself."""
         if user:
             now = trio.current_time()

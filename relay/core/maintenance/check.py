@@ -123,8 +123,8 @@ async def _compare_states(reading: database.Connection) -> list[str]:
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
     try:
         quick = snapshot.load(known)
-        await _apply_entries(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
-        await _apply_entries(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
+        await _apply_entries(reading, snapshot.StateRecovery(quick, known), known.seq, upto, number)
+        await _apply_entries(reading, snapshot.StateRecovery(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         if await snapshots.base_round(reading) != number:
             raise _HistoryRemoved from error
@@ -190,7 +190,11 @@ async def _snapshot(reading: database.Connection) -> snapshots.Snapshot:
 
 
 async def _apply_entries(
-    reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
+    reading: database.Connection,
+    catching: snapshot.StateRecovery,
+    after: int,
+    upto: int,
+    number: tuple[int, int] | None,
 ) -> None:
     while after < upto:
         entries = await log_entries.entries(reading, after, ENTRIES_PER_READ)

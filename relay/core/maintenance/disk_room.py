@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-import msgspec
 import trio
 
 from relay.core.rules import commands
+from relay.outcomes import Decidable
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.files.disk_full import is_full
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
@@ -36,7 +37,7 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 FILL_SECONDS = 5.0
 """Seconds between two attempts to fill the reserve."""
 
-ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
+ALWAYS: frozenset[type[Decidable]] = frozenset(
     {
         requests.Delete,
         commands.MarkDelivered,
@@ -74,7 +75,7 @@ FREEING = frozenset(
 """Admin requests that may use the reserve."""
 
 
-def _needs_room(command: commands.Command) -> bool:
+def _needs_room(command: Command) -> bool:
     return type(command.request) not in ALWAYS
 
 

@@ -15,10 +15,12 @@ import trio
 from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
-from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
+from relay.store.command import Command
 from relay.store.files.disk_full import is_full
 from relay.store.log import maintenance
 from relay.store.log.log import Log
@@ -38,14 +40,15 @@ FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
 PERIOD_SECONDS = 3_600.0
 """Seconds between two runs of retention."""
-SCANNED_ENTRIES = 20_000
-"""Entries scanned at a time for the chats that lose messages."""
 STEP_WEIGHT = 500
 """Messages and members in one step that adjusts unread counts."""
+PART_ENTRIES = 2_000
+"""The most entries that a part of a prune goes through. A prune that is cancelled, or cut off by a kill, completes its
+part later and leaves what is younger."""
 SHARES = 20
-"""The parts of a store that is too large; the oldest part goes first."""
+"""The shares of a store that is too large; the oldest share goes before the size is looked at again."""
 MOST_SHARES = 1_000
-"""The most parts, where little has to go."""
+"""The most shares, where little has to go."""
 SPARE_PAGES = 4_096
 """Free pages that may accumulate during a prune. To remove one from the end of the file SQLite walks the list of all
 free pages, so giving everything back at the end would take quadratic time."""
@@ -117,7 +120,7 @@ class Retention:
         for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
 
-    async def _erase(self, chat: int) -> None:
+    async def _erase(self, chat: ChatKey) -> None:
         while await self._portion(self._rows, lambda writing, count: maintenance.erase_chat(writing, chat, count)):
             pass
 
@@ -125,7 +128,7 @@ class Retention:
         """Remove messages older than a number of days, then the oldest ones until the store is small enough.
 
         A prune removes nothing that came after it began, so it ends. Only one runs at a time. What an earlier prune
-        began and did not complete is removed first.
+        began a part of and did not complete is removed first.
 
         Args:
             days: the age in days; by default that of the settings. 0 means any age.
@@ -143,21 +146,22 @@ class Retention:
         limit, removed = self._state.seq, 0
         first = await prunable.first_prunable(self._reading, 0)
         prepared = False
-        upto = min(limit, max(await self._too_old(days), self._state.pruned))
+        due = min(limit, max(await self._too_old(days), self._state.pruned))
         index, left, _size = await storage.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
         while first and first <= limit:
-            if upto < first and max_bytes and size > max_bytes:
+            if due < first and max_bytes and size > max_bytes:
                 share = min(1 / SHARES, max((size - max_bytes) / size, 1 / MOST_SHARES))
-                upto = first + int((limit - first) * share)
-            if upto < first:
+                due = first + int((limit - first) * share)
+            if due < first:
                 break
             if not prepared:
                 await self._keep()
                 prepared = True
-            removed += await self._remove(first, upto)
-            first = await prunable.first_prunable(self._reading, upto)
+            part = min(due, first + PART_ENTRIES - 1)
+            removed += await self._remove(first, part)
+            first = await prunable.first_prunable(self._reading, part)
             size = await self._lasting(text_bytes)
         if removed:
             await self._give_back(0)
@@ -191,10 +195,10 @@ class Retention:
         now = self._clock()
         return await prunable.last_before(self._reading, now - days * DAY, now)
 
-    async def _remove(self, first: int, upto: int) -> int:
+    async def _remove(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
-        # First record how far the prune goes: if it is cut off, the next one goes as far in all chats.
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(maintenance.remove_history, after, upto)):
@@ -208,14 +212,10 @@ class Retention:
             while await self._portion(self._pages, partial(_give_back, spare)):
                 pass
 
-    async def _adjust_unread(self, first: int, upto: int) -> None:
+    async def _adjust_unread(self, first: Seq, upto: Seq) -> None:
         """Adjust unread counts chat by chat; others use the writer in between."""
-        last: dict[int, int] = {}
-        for after in range(first - 1, upto, SCANNED_ENTRIES):
-            found = await prunable.last_messages(self._reading, after, min(after + SCANNED_ENTRIES, upto))
-            for chat, message_id in found:
-                last[chat] = max(message_id, last.get(chat, 0))
-        step: list[tuple[int, int]] = []
+        last = dict(await prunable.last_messages(self._reading, first - 1, upto))
+        step: list[tuple[ChatKey, MessageId]] = []
         weight = 0
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
@@ -231,9 +231,9 @@ class Retention:
         if step:
             await self._prune_chats(step)
 
-    async def _prune_chats(self, step: list[tuple[int, int]]) -> None:
+    async def _prune_chats(self, step: list[tuple[ChatKey, MessageId]]) -> None:
         began = trio.current_time()
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
         await self._log.rest(trio.current_time() - began)
 
     async def _keep(self) -> None:

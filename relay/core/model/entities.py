@@ -97,7 +97,7 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Up to here everything is delivered to the user's devices."""
     read: MessageId = 0
     """Up to here the user has read everything."""
-    seen: int = 0
+    seen: UnixMs = 0
     """How many of the chat's counted messages are not unread for this user: read, or their own."""
     cleared: MessageId = 0
     """Up to here the user has cleared the chat for themselves."""
@@ -132,7 +132,7 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     newest: MessageId = 0
     """The `message_id` of the latest message that is neither an edit nor a deletion."""
     newest_at: UnixMs = 0
-    newest_by: int = 0
+    newest_by: UserKey = NO_USER
     newest_deleted: bool = False
     pruned: int = 0
     """Up to this message id history was removed."""

@@ -9,7 +9,7 @@ import sqlite3
 
 import msgspec
 
-from relay.core.model.snapshot import CatchUp, DirtyRows, load
+from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
 from relay.store.log import maintenance
 from relay.store.queries import log_entries, snapshots
@@ -48,7 +48,7 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
 async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:
     """Load a snapshot, and apply the entries after it."""
     state, dirty = load(kept), DirtyRows()
-    catching = CatchUp(state, kept)
+    catching = StateRecovery(state, kept)
     while entries := await log_entries.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from relay.keys import Seq
 from relay.protocol import codec, objects
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
@@ -62,7 +63,7 @@ class PageMaker:
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
-def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
+def chat(whole: objects.ChatDetails, after: str | None = None) -> Page | objects.ChatDetails:
     """Give a chat with as many of its participants as there is room for.
 
     Args:
@@ -88,7 +89,7 @@ LARGEST_PROFILE = 4_096
 """Bytes that a participant takes at most: an id, a name, the address of a photo."""
 
 
-def cursor(seq: int) -> str:
+def cursor(seq: Seq) -> str:
     """Make the cursor for what comes before an entry."""
     return f"{_SEQ}{seq}"
 

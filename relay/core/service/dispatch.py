@@ -28,16 +28,20 @@ from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
-from relay.core.rules import ChangedChat, commands, permissions
-from relay.core.rules.commands import Command
+from relay.core.rules import commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.search import Searches
+from relay.keys import Seconds, UserKey
+from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
+from relay.protocol.objects import ChatDetails
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 from relay.settings import Settings
+from relay.store.command import Command
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
@@ -46,18 +50,28 @@ logger = logging.getLogger(__name__)
 LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 """Commands for which the writer usually looks something up first, beside messages that quote or have files."""
 
-Reply = Callable[[object], None]
-"""Takes the answer to a request: a payload, or a `RelayError`."""
+Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
+"""Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
+TakeOutcome = Callable[[Outcome | RelayError], None]
+"""Takes what the rules make of a command."""
 Waiting = Coroutine[Any, Any, None]
 """What is still to be awaited of an answer."""
-Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
+Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
 """Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
+
+
+def handled_by(
+    kind: RequestType[PayloadT, ResponseT],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+) -> tuple[str, Handler]:
+    """Pair a request with its handler, which takes its payload and answers with its response."""
+    return kind.name, handler
 
 
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply[Any]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -112,7 +126,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
         """Handle one text message of a client.
 
         Args:
@@ -142,7 +156,7 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
@@ -189,7 +203,7 @@ class Service:
             await reply.wait()
         await fairness.turn()
 
-    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
+    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
             async with turn:
@@ -217,7 +231,7 @@ class Service:
                 self.limits.requests.charge(subscriber.user, trio.current_time(), weight)
         self.hub.send(subscriber.outlet, payload)
 
-    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
+    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: Seconds) -> None:
         name = event.event_type or event.payload_type
         if name is None:
             raise RelayError.bad_field("eventType", "this field is required")
@@ -236,18 +250,20 @@ class Service:
 
     # For handlers.
 
-    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = "") -> None:
+    def command(
+        self, subscriber: Subscriber, request: Decidable[Outcome], take: TakeOutcome[Outcome], generated_id: str = ""
+    ) -> None:
         """Append what a connection asks for as a command.
 
         Args:
             subscriber: who asks.
             request: the request, or the command that it stands for.
-            reply: takes the answer once the command is decided and on disk.
+            take: takes the outcome once it is on disk.
             generated_id: an id that the relay made up for it.
         """
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
-        if not log.append(command, reply):
+        if not log.append(command, take):
             # It is in no batch, so its user need not wait for one.
             return
         if share.batch != log.batch:
@@ -259,20 +275,21 @@ class Service:
         share.commands += LOOKED_UP_WEIGHT if is_looked_up else 1
 
     def command_on_chat(
-        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = ""
+        self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply[ChatDetails], generated_id: str = ""
     ) -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 
-        def answer(decided: object) -> None:
-            if isinstance(decided, ChangedChat):
-                chat = self.state.chats[decided.chat]
-                # Everything unread in a chat one has just changed is known to the client from its list.
-                decided = answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence))
-            reply(decided)
+        def answer(outcome: ChangedChat | RelayError) -> None:
+            if isinstance(outcome, RelayError):
+                reply(outcome)
+                return
+            chat = self.state.chats[outcome.chat]
+            # Everything unread in a chat one has just changed is known to the client from its list.
+            reply(answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)
 
-    def chat(self, user: int, chat_id: str) -> Chat:
+    def chat(self, user: UserKey, chat_id: str) -> Chat:
         """Find a chat that a user may read by the id that it has for them.
 
         Raises:

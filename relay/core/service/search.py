@@ -9,6 +9,7 @@ from typing import Protocol
 import trio
 
 from relay.core.limits.turns import Turns
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.store.log import maintenance
 from relay.store.queries import search
@@ -44,7 +45,7 @@ class Searches:
         self._usual = TrigramShares()
         self._learn_at = float("-inf")
 
-    async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:
+    async def find(self, user: UserKey, sought: Sought) -> tuple[list[HistoryRow], bool]:
         """Find messages as `search.search` does, once the user's other searches are over.
 
         If the full-text index is damaged, the log is searched instead and the index is made again.

@@ -7,6 +7,7 @@ may do afterwards is up to each path.
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from relay.keys import DeviceKey, UserKey
 from relay.net.http.caller import Caller
 from relay.net.http.cookies import session_cookie
 from relay.net.http.proxies import Networks, client_address, was_forwarded
@@ -24,7 +25,7 @@ WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 class Admission:
     """Identifies callers, and refuses requests that a strange page or a strange host name caused."""
 
-    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[int, int] | None]) -> None:
+    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[UserKey, DeviceKey] | None]) -> None:
         """Read the names and proxies from the settings.
 
         Args:

@@ -5,6 +5,8 @@ from collections.abc import Hashable
 
 import trio
 
+from relay.keys import Seconds
+
 RATE = 100.0
 """Requests a second of one address. A page's first visit makes fewer than thirty, a later one three."""
 BURST = 400.0
@@ -24,7 +26,7 @@ class AddressPace:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, address: Hashable, now: float, longest: float) -> float | None:
+    def take(self, address: Hashable, now: Seconds, longest: float) -> float | None:
         """Take a token, in advance if there is none yet.
 
         A request that would wait too long takes none. Otherwise others behind the same address would pay for a flood

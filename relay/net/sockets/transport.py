@@ -4,15 +4,17 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
 from relay.core.limits.fairness import Account
+from relay.keys import Seconds
 from relay.net.sockets.epoll import Readiness
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 RECEIVE = 65_536
 """The most bytes of one read."""
@@ -187,7 +189,7 @@ class SocketTransport:
         self._readable = self._over or len(data) == RECEIVE
         return data
 
-    def _read_once(self, take: ReadHandler, now: float) -> ReadResult | None:
+    def _read_once(self, take: ReadHandler, now: Seconds) -> ReadResult | None:
         """Read once and call `take`; None where nothing is left to do."""
         try:
             data = self._receive_now()
@@ -204,7 +206,7 @@ class SocketTransport:
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def readable(self, now: float, *, over: bool) -> None:
+    def readable(self, now: Seconds, *, over: bool) -> None:
         """See `Reader`."""
         self._readable = True
         self._over |= over
@@ -281,7 +283,7 @@ async def _turn_of(payer: Account | None) -> None:
         await payer.turn()
 
 
-async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
+async def _in_thread(payer: Account | None, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 

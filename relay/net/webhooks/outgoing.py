@@ -22,6 +22,7 @@ from relay.core.model import changes
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
+from relay.keys import ChatKey, DeviceKey, Seq
 from relay.net.webhooks.post import PostFailed, post
 from relay.protocol import codec
 from relay.store import kinds
@@ -47,9 +48,9 @@ class OutgoingHooks:
         self._relay = relay
         self._known = {one.key: one for one in relay.state.devices.values() if _posts(one)}
         """The hooks that are not removed, by device key."""
-        self._running: dict[int, Delivery] = {}
-        self._of_chat: dict[int, list[Delivery]] = {}
-        self._failed: set[int] = set()
+        self._running: dict[DeviceKey, Delivery] = {}
+        self._of_chat: dict[ChatKey, list[Delivery]] = {}
+        self._failed: set[DeviceKey] = set()
         self._news = trio.Event()
 
     async def run(self) -> None:
@@ -96,7 +97,7 @@ class OutgoingHooks:
 
     def _index(self) -> None:
         """Index the hooks by chat: a dialog may have begun."""
-        found: defaultdict[int, list[Delivery]] = defaultdict(list)
+        found: defaultdict[ChatKey, list[Delivery]] = defaultdict(list)
         for delivery in self._running.values():
             chat = chat_of(self._relay.state, delivery.device)
             if chat is not None:
@@ -126,7 +127,7 @@ def _posts(device: Device) -> bool:
 class _Retried(NamedTuple):
     """An event that was not accepted yet."""
 
-    seq: int
+    seq: Seq
     since: float
     """When it was tried first, trio's time."""
     times: int

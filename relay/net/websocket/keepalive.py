@@ -15,6 +15,8 @@ from typing import Protocol
 
 import trio
 
+from relay.keys import Seconds
+
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 20.0
@@ -136,7 +138,7 @@ class Keepalive:
             heappop(self._due)
         return self._due[0].due if self._due else float("inf")
 
-    def _stood_still(self, now: float, seconds: float) -> None:
+    def _stood_still(self, now: Seconds, seconds: float) -> None:
         """Restart all timeouts: what the peers sent meanwhile is still to be read."""
         logger.warning("the relay stood still for %.0f s or more: nobody is disconnected for that time", seconds)
         self._last_turn.clear()
@@ -145,7 +147,7 @@ class Keepalive:
             watched.heard = now
             self._push(now + watched.timeout, watched)
 
-    def _check(self, watched: Watched, now: float) -> None:
+    def _check(self, watched: Watched, now: Seconds) -> None:
         if watched.exempt:
             watched.heard = now
         due = watched.heard + watched.timeout

@@ -13,6 +13,7 @@ import trio
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
+from relay.keys import DeviceKey, Seconds, Seq, UserKey
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import close_codes, frames
 from relay.net.websocket.bad_frames import BAD_FRAMES, BadFrames
@@ -82,7 +83,7 @@ class Session:
         self.heard = trio.current_time()
         """When the peer last sent something, trio's time."""
 
-    async def run(self, user: int, device: int, position: int, received: bytes, version: int = 1) -> None:
+    async def run(self, user: UserKey, device: DeviceKey, position: Seq, received: bytes, version: int = 1) -> None:
         """Serve the connection until it ends.
 
         Args:
@@ -104,7 +105,7 @@ class Session:
         self._replay = None
         del self._nursery, self._outbox, self._subscriber
 
-    async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
+    async def _serve(self, user: UserKey, device: DeviceKey, position: Seq, received: bytes, version: int) -> None:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -139,7 +140,7 @@ class Session:
             await waiting
         await self._transport.receive_each(self._handle_read)
 
-    def _handle_read(self, data: bytes, now: float) -> Awaitable[None] | None:
+    def _handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
         """Handle all messages of a read that came at `now`, trio's time.
 
         Returns:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay import __version__
+from relay.keys import Seq, UnixMs
 from relay.store.backup import gently
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
@@ -53,8 +54,8 @@ class NoRoom(Exception):
 class LogEnd(NamedTuple):
     """Where a store's log ends."""
 
-    seq: int
-    at: int
+    seq: Seq
+    at: UnixMs
     version: int
 
 

@@ -7,10 +7,11 @@ and when, and uses the writing connection in the writer's turn only. `maintenanc
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters, maintenance
@@ -20,6 +21,7 @@ from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
 
@@ -41,22 +43,22 @@ FAR = float("inf")
 class SnapshotSource(Protocol):
     """Knows which rows of the snapshot are stale."""
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Return about `count` stale rows, as the `snapshot` parameter of a batch. The last ones come with `seq`."""
 
     def snapshot_over(self, *, written: bool) -> None:
         """End a round of the snapshot; `written` says whether all of it is on disk."""
 
 
-class _JobRequest:
+class _JobRequest(Generic[T]):
     """A job, and its outcome for the caller that waits for it."""
 
-    def __init__(self, job: Job[Any], work: str, *, hurried: bool) -> None:
+    def __init__(self, job: Job[T], work: str, *, hurried: bool) -> None:
         self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
-        self.outcome: list[Any] = []
+        self.outcome: list[T | Exception] = []
 
 
 class Background:
@@ -80,7 +82,7 @@ class Background:
         self._stalls = stalls
         self._wal = wal
         self._pace = Pace()
-        self._requests: list[_JobRequest] = []
+        self._requests: list[_JobRequest[Any]] = []
         self.index = IndexUpkeep(writing, schedule)
         self._key_flush: KeyFlush | None = None
         self._filing_at = 0
@@ -101,13 +103,13 @@ class Background:
 
     # Requests.
 
-    def ask(self, job: Job[Any], work: str, *, hurried: bool) -> _JobRequest:
+    def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
         """Queue a job; `done` of what this returns is set when it has an outcome."""
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request
 
-    def withdraw(self, request: _JobRequest) -> None:
+    def withdraw(self, request: _JobRequest[T]) -> None:
         """Drop a job that nobody waits for any more, unless it has run."""
         if request in self._requests:
             self._requests.remove(request)
@@ -191,7 +193,7 @@ class Background:
             lively = not last and now < self._schedule.quiet_at and not self._idempotency_keys.overflowing
             self._pace.worked(now, ended, lively=lively)
 
-    async def _portion(self, now: float, *, last: bool) -> str:
+    async def _portion(self, now: Seconds, *, last: bool) -> str:
         """Do one portion and return its name, or an empty text if nothing was due."""
         request = next((one for one in self._requests if one.hurried), self._requests[0] if self._requests else None)
         if request is not None and (request.hurried or last or not self._starved()):
@@ -228,7 +230,7 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, request: _JobRequest) -> str:
+    async def _do(self, request: _JobRequest[T]) -> str:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))
@@ -245,7 +247,7 @@ class Background:
             request.done.set()
         return request.work
 
-    async def _snapshot(self, now: float) -> str:
+    async def _snapshot(self, now: Seconds) -> str:
         schedule, engine = self._schedule, self._engine
         if not schedule.snapshot_begun:
             # A caller that comes after this waits for the next round.
@@ -273,7 +275,7 @@ class Background:
             awaited.set()
         self._snapshot_awaited = []
 
-    async def _file(self, now: float) -> str:
+    async def _file(self, now: Seconds) -> str:
         """Move some client keys from memory to their table."""
         filing = self._key_flush or self._idempotency_keys.due()
         if filing is None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.log import maintenance
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
@@ -143,7 +144,7 @@ class IndexUpkeep:
             self.remaking = False
             logger.info("the full-text index is whole again")
 
-    async def _failed(self, error: sqlite3.Error, now: float) -> None:
+    async def _failed(self, error: sqlite3.Error, now: Seconds) -> None:
         """Drop an index that is damaged, or schedule one that could not be written again."""
         if maintenance.is_damage(error):
             try:
@@ -157,7 +158,7 @@ class IndexUpkeep:
 
     # Portions.
 
-    async def index(self, now: float) -> None:
+    async def index(self, now: Seconds) -> None:
         """Index some more entries. What is left of a dropped index is removed first."""
         if self._schedule.index_left_over:
             await self._empty(now)
@@ -176,7 +177,7 @@ class IndexUpkeep:
             self.segments += 1
             self._look_whether_whole()
 
-    async def _empty(self, now: float) -> None:
+    async def _empty(self, now: Seconds) -> None:
         """Remove some of a dropped index."""
         try:
             self._schedule.index_left_over = await maintenance.empty_index(self._writing, self._blocks.size)
@@ -186,7 +187,7 @@ class IndexUpkeep:
         else:
             self._blocks.took(trio.current_time() - now)
 
-    async def merge(self, now: float) -> None:
+    async def merge(self, now: Seconds) -> None:
         """Merge some segments, so that searches have few to read."""
         try:
             if not await maintenance.merge(self._writing, pages=self._pages.size):

@@ -8,12 +8,15 @@ sockets.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import trio
 
+from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
-from relay.store.entry import Facts
+from relay.store.command import Command
+from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
@@ -61,7 +64,13 @@ class Log(CommandQueue):
     """The log of a running relay, and its writer."""
 
     def __init__(
-        self, writing: Connection, reading: Connection, wal: Wal, engine: DecisionEngine, cursors: Cursors
+        self,
+        writing: Connection,
+        reading: Connection,
+        wal: Wal,
+        engine: DecisionEngine,
+        cursors: Cursors,
+        collect: "Callable[[Log], None]",
     ) -> None:
         """Put the writer together.
 
@@ -71,8 +80,9 @@ class Log(CommandQueue):
             wal: the write-ahead log of the store.
             engine: decides commands and applies entries.
             cursors: every device's cursor, as it is on disk.
+            collect: moves cursors of this log and appends the deferred commands that `expect_deferred` announced.
         """
-        super().__init__(engine)
+        super().__init__(engine, partial(collect, self))
         self.stalls = Stalls()
         self.wal = wal
         self._writing = writing
@@ -176,7 +186,7 @@ class Log(CommandQueue):
         """Whether only what is needed is written; see `spare`."""
         return self._background.thrifty
 
-    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+    def spare(self, refuses: Callable[[Command], bool] | None) -> None:
         """Write only what is needed from now on, or everything again.
 
         Args:
@@ -194,7 +204,7 @@ class Log(CommandQueue):
         """Every device's cursor."""
         return self._schedule.cursors
 
-    def keep_cursor(self, device: int, seq: int, seen: int) -> None:
+    def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's cursor written within seconds. It never goes back.
 
         Args:
@@ -205,7 +215,7 @@ class Log(CommandQueue):
         self._schedule.keep_cursor(device, seq, seen, trio.current_time())
         self.work.set()
 
-    async def first_cursor(self, device: int, seq: int, seen: int) -> None:
+    async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
@@ -240,9 +250,10 @@ class Log(CommandQueue):
             await request.done.wait()
         finally:
             self._background.withdraw(request)
-        if isinstance(request.outcome[0], Exception):
-            raise request.outcome[0]
-        return request.outcome[0]  # type: ignore[no-any-return]
+        (outcome,) = request.outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def rest(self, seconds: float) -> None:
         """Rest after a portion of long work that took so many seconds, as background work does while people send."""
@@ -263,7 +274,7 @@ class Log(CommandQueue):
         if self._background.snapshot_failed:
             raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
-    async def client_keys(self, keys: Sequence[int]) -> Facts:
+    async def client_keys(self, keys: Sequence[int]) -> dict[ClientKey, StoredMessage | None]:
         """Find which messages have these client keys: facts of the kind `ClientKey`."""
         return await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
 

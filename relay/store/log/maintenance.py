@@ -8,11 +8,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
 
+from relay.keys import ChatKey, Seq
 from relay.store.idempotency import KeyFlush
 from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
 from relay.store.log.batch import release_parameters, round_up
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
@@ -70,7 +71,7 @@ _ERASE_RECEIPTS = Statement(
 _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
-async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+async def keep_rows(connection: Connection, rows: SnapshotRows) -> None:
     """Write some rows of the snapshot. If `seq` is among them, the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
     await release_parameters(connection, _KEEP)
@@ -85,7 +86,7 @@ async def begin_base(connection: Connection) -> int:
     return int(number)
 
 
-async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+async def add_base(connection: Connection, number: int, rows: SnapshotRows) -> None:
     """Add some rows to a new base."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
     await release_parameters(connection, _ADD_BASE)
@@ -131,7 +132,7 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
     )
 
 
-async def erase_chat(connection: Connection, chat: int, count: int) -> int:
+async def erase_chat(connection: Connection, chat: ChatKey, count: int) -> int:
     """Remove some messages of a deleted chat, and once none is left some receipts. Arguments as for `remove_history`.
 
     Returns:
@@ -178,7 +179,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
     return False
 
 
-async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
     """Write some client keys to their table, if their messages are still in the log."""
     if keys:
         size = round_up(len(keys))

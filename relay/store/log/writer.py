@@ -8,11 +8,11 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import trio
 
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.entry import ClientKey, Entry, Fact, Facts
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
@@ -250,7 +250,7 @@ class Writer:
         return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
 
     async def _decide_and_write(
-        self, commands: list[Any], size: int, side_writes: SideWrites
+        self, commands: list[Command], size: int, side_writes: SideWrites
     ) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
         for _ in range(MOST_LOOKUPS):
@@ -277,7 +277,7 @@ class Writer:
                 known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise explain(error) from None
-                facts.update(known)
+                facts.update(known.items())
                 continue
             return draft, entries, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
@@ -323,7 +323,7 @@ class Writer:
             item.answer(answer)
         self._engine.batch_done()
 
-    async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
+    async def _decide_unwritten(self, commands: list[Command], refusal: RelayError) -> list[object]:
         facts: Facts = {}
         for _ in range(MOST_LOOKUPS):
             # Each by itself: a command must not count on one that is refused.

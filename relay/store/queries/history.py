@@ -6,6 +6,7 @@ SQL in, rows out. Reads only.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.store.entry import REPLY_PREVIEW
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
@@ -24,23 +25,23 @@ MEMBERS_AT_A_TIME = 2_000
 class HistoryRow(NamedTuple):
     """One message of a chat's history as it is now."""
 
-    seq: int
-    chat: int
+    seq: Seq
+    chat: ChatKey
     kind: int
-    message_id: int
-    actor: int
-    at: int
+    message_id: MessageId
+    actor: UserKey
+    at: UnixMs
     target: int
     """The message that it answers or changes; 0 for none."""
     client_id: str
     message: str | None
     extra: str | None
     """JSON of a message's `Extra`."""
-    changed_at: int
+    changed_at: UnixMs
     deleted: int
     reply_client_id: str | None
-    reply_actor: int | None
-    reply_at: int | None
+    reply_actor: UserKey | None
+    reply_at: UnixMs | None
     reply_message: str | None
     """The beginning that is shown."""
     reply_length: int | None
@@ -95,7 +96,14 @@ def weight(row: tuple[Any, ...]) -> int:
 
 
 async def messages(
-    connection: Connection, chat: int, *, start: int | None, end: int | None, after: int, cleared: int = 0, count: int
+    connection: Connection,
+    chat: ChatKey,
+    *,
+    start: int | None,
+    end: int | None,
+    after: int,
+    cleared: int = 0,
+    count: int,
 ) -> tuple[list[HistoryRow], bool]:
     """Read a page of a chat: from `start` on, ascending; or before `end`, or the latest, descending.
 
@@ -121,8 +129,8 @@ async def messages(
 
 
 async def receipts(
-    connection: Connection, chat: int, members: Sequence[int], first: int, last: int
-) -> list[tuple[int, int, int, int]]:
+    connection: Connection, chat: ChatKey, members: Sequence[UserKey], first: MessageId, last: MessageId
+) -> list[tuple[UserKey, int, MessageId, UnixMs]]:
     """Read the receipts that cover the messages from `first` to `last`.
 
     For each member and kind, a message is covered by the receipt with the lowest message id that is not below it.
@@ -130,7 +138,7 @@ async def receipts(
     Returns:
         (user, kind, message id, Unix milliseconds), the highest message id first.
     """
-    found: list[tuple[int, int, int, int]] = []
+    found: list[tuple[UserKey, int, MessageId, UnixMs]] = []
     for begin in range(0, len(members), MEMBERS_AT_A_TIME):
         some = as_json(members[begin : begin + MEMBERS_AT_A_TIME])
         found += await connection.execute(_RECEIPTS, (some, chat, first, last + 1))
@@ -145,13 +153,15 @@ class ChatTexts(NamedTuple):
     """The beginning of the last message."""
     extra: str | None
     """Its `extra` (JSON), if it has no text."""
-    said_at: int | None
+    said_at: UnixMs | None
     """When an imported one was said, Unix milliseconds, if that is not when it was imported."""
     first_missed: str | None
     """The client id of the first unread message."""
 
 
-async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]) -> dict[int, ChatTexts]:
+async def chat_texts(
+    connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId, MessageId]]
+) -> dict[ChatKey, ChatTexts]:
     """Read the newest message of chats, and the client id of the first unread one.
 
     Args:
@@ -162,7 +172,7 @@ async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[in
     Returns:
         By chat key.
     """
-    found: dict[int, ChatTexts] = {}
+    found: dict[ChatKey, ChatTexts] = {}
     for start in range(0, len(chats), CHATS_AT_A_TIME):
         rows = await connection.execute(_CHAT_TEXTS, (user, as_json(chats[start : start + CHATS_AT_A_TIME])))
         found.update((key, ChatTexts(*texts)) for key, *texts in rows)

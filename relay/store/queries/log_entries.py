@@ -1,5 +1,6 @@
 """Entries as they were written, for whatever applies or audits them. Reads only."""
 
+from relay.keys import UserKey
 from relay.store.entry import (
     Entry,
 )
@@ -24,7 +25,7 @@ async def entries(connection: Connection, after: int, limit: int) -> list[Entry]
     return [Entry(*row) for row in rows]
 
 
-async def changes(connection: Connection, before: int, actor: int | None, count: int) -> list[Entry]:
+async def changes(connection: Connection, before: int, actor: UserKey | None, count: int) -> list[Entry]:
     """Read changes to users, devices, chats and history, the newest first.
 
     Args:

@@ -9,6 +9,7 @@ from typing import cast
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.trigrams import TRIGRAM, TrigramChoice, TrigramShares
@@ -45,11 +46,11 @@ class Sought(msgspec.Struct, frozen=True):
 
     text: str
     """The text as it was typed."""
-    chats: dict[int, int]
+    chats: dict[ChatKey, MessageId]
     """By chat key: the message id up to which messages are not shown."""
-    before: int = END
+    before: Seq = END
     """Only messages with a lower `seq`."""
-    older: int = END
+    older: UnixMs = END
     """Only older messages, Unix milliseconds."""
     count: int = 50
     """How many at most."""
@@ -117,7 +118,7 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
     return usual.learn([text for (text,) in rows])
 
 
-async def ends(connection: Connection) -> tuple[int, int]:
+async def ends(connection: Connection) -> tuple[Seq, Seq]:
     """Read up to which entry the full-text index is, and which is the last entry."""
     ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
     return indexed, last

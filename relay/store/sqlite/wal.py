@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.files.place import log_of
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
@@ -78,6 +79,12 @@ def frames(file: int) -> tuple[int, int]:
     return low, size
 
 
+def _close(file: int) -> None:
+    """Close a descriptor; network file systems report only then that a write failed, and the next sync reports it."""
+    with suppress(OSError):
+        os.close(file)
+
+
 Pause = Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]]
 """Runs a job while the writer pauses."""
 
@@ -124,7 +131,7 @@ class Wal:
         """Whether there are pages to copy, or work waits for room."""
         return self.crowded or self._frames - self._copied >= self._copy_from
 
-    def look(self, now: float) -> float:
+    def look(self, now: Seconds) -> float:
         """Measure the log after a commit, at most every `LOOK` seconds.
 
         Returns:
@@ -183,7 +190,7 @@ class Wal:
                     self._tried = trio.current_time()
         finally:
             if self._file is not None:
-                os.close(self._file)
+                _close(self._file)
                 self._file = None
 
     async def keep_length(self, pause: Pause) -> None:
@@ -229,7 +236,7 @@ class Wal:
             logger.debug("the write-ahead log cannot be made longer: %s", error)
             return False
         finally:
-            os.close(file)
+            _close(file)
         return longer
 
     async def _copy(self, pause: Pause) -> None:
