@@ -54,7 +54,7 @@ class Answer(NamedTuple, Generic[ResponseT]):
 
 STOPPED = "the relay stopped before it answered: try again"
 ANSWER_SECONDS = 10.0
-"""How long a relay may take for the first byte of an answer."""
+"""Seconds that a relay may take for the first byte of an answer."""
 UNLIMITED = {
     "watch",
     "export",
@@ -75,16 +75,16 @@ class Stopped(Failure):
 class Busy(Failure):
     """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
 
-    def __init__(self, data: Path, who: str) -> None:
-        super().__init__(f"{who} already has {data} open, but its control socket does not answer")
-        self.who = who
+    def __init__(self, data: Path, holder: str) -> None:
+        super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
+        self.holder = holder
 
 
 class Waiting:
     """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + lock.WAIT
+        self._until = time.monotonic() + lock.WAIT_SECONDS
         self._said = False
 
     def go_on(self, busy: Busy) -> None:
@@ -96,9 +96,9 @@ class Waiting:
         if time.monotonic() >= self._until:
             raise busy
         if not self._said:
-            say(f"relay: waiting for {busy.who}", error=True)
+            say(f"relay: waiting for {busy.holder}", error=True)
             self._said = True
-        time.sleep(lock.LOOK)
+        time.sleep(lock.RETRY_SECONDS)
 
 
 class RequestRefused(Failure):

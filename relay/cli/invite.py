@@ -14,7 +14,7 @@ from relay.protocol import control
 from relay.protocol.control.table import INVITE, INVITE_LIST, INVITE_REVOKE
 from relay.settings import data_directory
 
-QUIET = 2
+QUIET_ZONE_MODULES = 2
 """Light modules around the code. The standard asks for four; cameras find it with fewer."""
 STATES = {"open": "open", "userDisabled": "user disabled", "makerMayNot": "maker may not invite"}
 
@@ -139,9 +139,13 @@ def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:
     Returns:
         The lines to print.
     """
-    width = len(rows[0]) + 2 * QUIET if rows else 0
+    width = len(rows[0]) + 2 * QUIET_ZONE_MODULES if rows else 0
     light = "0" * width
-    framed = [light] * QUIET + [f"{'0' * QUIET}{row}{'0' * QUIET}" for row in rows] + [light] * QUIET
+    framed = (
+        [light] * QUIET_ZONE_MODULES
+        + [f"{'0' * QUIET_ZONE_MODULES}{row}{'0' * QUIET_ZONE_MODULES}" for row in rows]
+        + [light] * QUIET_ZONE_MODULES
+    )
     if len(framed) % 2:
         framed.append(light)
     before, after = ("\x1b[30;107m", "\x1b[0m") if coloured else ("", "")

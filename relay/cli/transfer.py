@@ -24,7 +24,7 @@ from relay.cli.paths import cannot_write, check_target
 from relay.protocol import control
 from relay.protocol.control.table import EXPORT
 from relay.settings import data_directory
-from relay.store.backup import archive, gently
+from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.files import scratch
 
@@ -54,12 +54,12 @@ def export(
     missing: list[str] = []
     try:
         scratch.sweep(file.absolute().parent)
-        with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
+        with pacing.low_priority(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
-            with gently.opened(part) as target:
+            with pacing.open_paced(part) as target:
                 part.chmod(0o600)
                 exported = _export_tar(data, target, here, missing) if files else _export(data, target)
-            scratch.place(part, file.absolute())
+            scratch.put_in_place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
     if json:

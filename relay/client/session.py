@@ -31,7 +31,7 @@ SUSPENDED_SECONDS = 2.0
 """Seconds by which a sleep may end too late before the client takes itself to have been suspended."""
 MAX_QUEUED_EVENTS = 4_096
 """Events that may wait to be handled; the client asks the relay again for those beyond."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 """Seconds between two attempts to connect: doubled after each failure, with jitter."""
 HANDSHAKE_SECONDS = 10.0
 """Seconds for the connection, and again for its handshake: trio-websocket itself sets no limit."""
@@ -258,7 +258,7 @@ class Client:
 
     async def run(self) -> None:
         """Stay connected until cancelled or signed out."""
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         try:
             while True:
                 self._served = False
@@ -267,9 +267,9 @@ class Client:
                     return
                 if self._served:
                     # A relay that was restarted is back soon; one that refuses connections needs longer pauses.
-                    pause = FIRST_PAUSE
+                    pause = FIRST_PAUSE_SECONDS
                 await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             self._over = True
             self._connected.set()

@@ -57,7 +57,7 @@ class Engine:
         return len(msgspec.json.encode(command.request))
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
-        """See `store.log.engine.DecisionEngine`."""
+        """See `store.log.decision_engine.DecisionEngine`."""
         self._on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> Iterator[None] | None:

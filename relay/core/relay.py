@@ -53,11 +53,11 @@ from relay.store.sqlite.wal import Wal
 logger = logging.getLogger(__name__)
 
 LOOKUP_CACHE_KIB = 500
-"""Page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
+"""KiB of the page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
 READ_SECONDS = 10.0
-"""After this a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
+"""Seconds after which a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
 CHECKPOINT_CACHE_KIB = 100
-"""Page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
+"""KiB of the page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
 
 
 class Connections(NamedTuple):
@@ -77,7 +77,7 @@ class Connections(NamedTuple):
 
 
 class Relay:
-    """Everything that is open while a data directory is: here the objects are made, each from those before it."""
+    """Everything that is open while a data directory is. The objects are made here, each from those before it."""
 
     def __init__(
         self,

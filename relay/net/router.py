@@ -127,7 +127,7 @@ class Router:
 
         Users pay for themselves, and not for others behind the same address.
         """
-        user = None if caller.who is None else caller.who[0]
+        user = None if caller.signed_in is None else caller.signed_in[0]
         payer = self.fairness.of(rate_limit_key(caller.address) if user is None else user)
         self.fairness.move(payer)
         transport.payer = payer
@@ -147,15 +147,15 @@ class Router:
             Whether the connection may go on.
         """
         transport = connection.transport
-        if caller.who is not None:
+        if caller.signed_in is not None:
             transport.grow_buffer()
         place = await self.places.wait(caller)
         if place is None:
             # A caller that uses up all of its places gets no response: that would take another one.
             transport.discard()
             return False
-        places, who = place
-        async with places.take(who) as scope:
+        places, holder = place
+        async with places.take(holder) as scope:
             try:
                 answer = failed or await self._answer(request, caller)
                 hsts = self._hsts if caller.secure else self.admission.behind_tls_proxy
@@ -206,12 +206,13 @@ class Router:
         connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade:
         connection.reusable = False
-        if caller.who is None:
+        if caller.signed_in is None:
             raise caller.unauthorized()
         why = full(caller.user)
         if why is not None:
             raise HttpError(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
-        return WebSocketUpgrade(*caller.who, last_event(request), accept(request), connection.rest, version(request))
+        user, device = caller.signed_in
+        return WebSocketUpgrade(user, device, last_event(request), accept(request), connection.rest, version(request))
 
 
 def _method_not_allowed(methods: Iterable[str]) -> HttpError:

@@ -34,7 +34,7 @@ from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1_024
+BACKLOG_CONNECTIONS = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
@@ -43,7 +43,7 @@ TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
-WAITING_EACH = 1_024
+WAITING_CONNECTIONS_PER_ADDRESS = 1_024
 """New connections of one address that may wait for its turn on the event loop; more are closed at once."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
@@ -76,7 +76,7 @@ def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, 
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
         listener.bind(address)
-        listener.listen(BACKLOG)
+        listener.listen(BACKLOG_CONNECTIONS)
     except OSError:
         listener.close()
         raise
@@ -180,7 +180,7 @@ class Server:
                 peer = _peer(address)
                 payer = self.router.payer_at(peer)
                 # Connecting is charged to the address: if it connects all the time, its connections wait.
-                if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
+                if payer is not None and not payer.begin() and payer.waiting >= WAITING_CONNECTIONS_PER_ADDRESS:
                     connected.close()
                     continue
                 connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
@@ -246,7 +246,7 @@ class Server:
         """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
         with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
-            await payer.turn()
+            await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:

@@ -90,7 +90,7 @@ class Nothing(Wire, frozen=True, kw_only=True):
 
 
 class ChatsRequest(Wire, frozen=True, kw_only=True):
-    """Get the chat list. `after` is the `next` of the previous page (version 2, which gets it in pages)."""
+    """Get the chat list. `after` is the `next` of the previous page (version 2 only, which has pages)."""
 
     after: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 

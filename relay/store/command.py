@@ -18,7 +18,7 @@ class Command(msgspec.Struct, Generic[Outcome_co], frozen=True, gc=False):
     at: UnixMs
     """When it was received; stamped once."""
     user: UserKey
-    """Who asks; `NO_USER` for an admin on the machine."""
+    """The user who asks; `NO_USER` for an admin on the machine."""
     device: DeviceKey
     """The device that it came from, `NO_DEVICE` for none."""
     request: Decidable[Outcome_co]

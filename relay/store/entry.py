@@ -12,9 +12,9 @@ from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
-REPLY_PREVIEW = 1_000
+REPLY_PREVIEW_CHARACTERS = 1_000
 """Characters of a message that a reply shows."""
-FEW = 8
+FEW_AUTHORS = 8
 """Authors up to which a list is searched one by one."""
 
 
@@ -45,13 +45,16 @@ class Entry(msgspec.Struct, gc=False):
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
+    """Its meaning depends on the kind.
+
+    It is the message that a new one answers, or 0. For the others read `subject_id` or `unread_after`.
+    """
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None
-    """A column that means another thing for each kind.
+    """Its meaning depends on the kind.
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
@@ -75,29 +78,24 @@ class Entry(msgspec.Struct, gc=False):
         return self.target if self.kind in (EDIT, DELETE) else self.message_id
 
     @property
-    def replied_to(self) -> MessageId:
-        """Of a new message, the one that it answers; 0 for none."""
-        return self.target if self.kind == NEW else 0
-
-    @property
     def unread_after(self) -> int:
-        """Of a read receipt, how many messages its reader has left unread in the chat."""
+        """How many messages the reader has left unread in the chat, of a read receipt."""
         return self.target
 
     @property
     def deleted_author(self) -> UserKey:
-        """Of a deletion, who wrote the message that is gone."""
+        """Who wrote the message that a deletion removed."""
         return UserKey(int(self.extra or 0))
 
     @property
     def covered_ids(self) -> list[MessageId]:
-        """Of a receipt, the highest message that it newly covers of each author."""
+        """The highest message of each author that a receipt newly covers."""
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
     def covers(self, author: UserKey) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
-        if len(covered) <= FEW:
+        if len(covered) <= FEW_AUTHORS:
             return next((one for one in covered if one.author == author), None)
         if self.by_author is None:
             self.by_author = {one.author: one for one in covered}

@@ -2,7 +2,7 @@
 
 The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, which is most of
 what a message writes. So they are moved to the table a slice at a time: neighbours share their pages. No SQL:
-`maintenance` writes what is due here.
+`upkeep.client_keys` writes what is due here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from relay.store.entry import Entry
 
 SLICE_BITS = 4
 """A slice is a sixteenth of the keys: those with the same upper four bits."""
-HELD = 8_192
+HELD_KEYS = 8_192
 """Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
@@ -81,17 +81,17 @@ class IdempotencyKeys:
     @property
     def full(self) -> bool:
         """Whether the next slice is due."""
-        return self._held >= HELD
+        return self._held >= HELD_KEYS
 
     @property
     def overfull(self) -> bool:
         """Whether it is overdue, and goes before jobs."""
-        return self._held >= 2 * HELD
+        return self._held >= 2 * HELD_KEYS
 
     @property
     def overflowing(self) -> bool:
         """Whether it goes before everything else, so that memory stays bounded."""
-        return self._held >= 8 * HELD
+        return self._held >= 8 * HELD_KEYS
 
     def due(self) -> KeyFlush | None:
         """Return the next slice, if it is due."""

@@ -1,7 +1,7 @@
 """The size of a portion of long work, and the rest after it. Pure: the time is an argument.
 
 All background work keeps this pace: the writer's between two batches, prune and export in the event loop, and the
-backup in a process of its own (`gently`).
+backup in a process of its own (`backup.pacing`).
 """
 
 from relay.keys import Seconds
@@ -23,6 +23,13 @@ class Portion:
     """How many items take about as long as a portion should."""
 
     def __init__(self, first: int, *, least: int = 1, most: int = 100_000) -> None:
+        """Begin with a size that is known to be small enough.
+
+        Args:
+            first: items of the first portion.
+            least: items of the smallest portion.
+            most: items of the largest portion.
+        """
         self.size = first
         """How many items the next portion has."""
         self._least = least

@@ -21,7 +21,7 @@ from relay.net.http.response import HttpResponse
 from relay.net.http.static import StaticFiles
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.hostnames import same_origin, split_host
-from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
+from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER_BYTES, SocketTransport
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
@@ -378,7 +378,7 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "ANONYMOUS_EACH", 4)
+    monkeypatch.setattr(places, "ANONYMOUS_PLACES_PER_ADDRESS", 4)
     monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
@@ -536,5 +536,5 @@ def test_the_kernel_buffers_little_before_sign_in() -> None:
             before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             transport.grow_buffer()
             after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    assert before <= 2 * ANONYMOUS_SEND_BUFFER
-    assert after >= SEND_BUFFER
+    assert before <= 2 * ANONYMOUS_SEND_BUFFER_BYTES
+    assert after >= SEND_BUFFER_BYTES

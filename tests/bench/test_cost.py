@@ -304,8 +304,8 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_module, "MAX_ENTRIES", 64)
-    monkeypatch.setattr("relay.store.idempotency.HELD", 64)
-    monkeypatch.setattr("relay.core.model.tail.TAIL_LENGTH", 64)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 64)
+    monkeypatch.setattr("relay.core.model.tail.CHAT_TAIL_MESSAGES", 64)
     async with office(tmp_path) as there:
         sender, *members = there.lines
 

@@ -38,6 +38,18 @@ def test_every_work_comes_to_figures_and_loses_nothing(tmp_path: Path) -> None:
     assert rows["replay"]["sent"] >= 300
 
 
+def test_the_figures_are_a_table_for_people() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "relay", "bench", "alone", "--seconds", "0.3"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    started, _, head, row, *_ = ran.stdout.splitlines()
+    assert started.startswith("Started in ")
+    assert head.split()[:3] == ["WORK", "PER", "SECOND"]
+    assert row.startswith("alone ")
+
+
 async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     relay = RelayProcess(tmp_path / "data", {}, ())

@@ -31,7 +31,7 @@ def test_a_thousand_busy_chats_all_have_their_tail() -> None:
 
 
 def test_tails_hold_no_more_messages_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "TAIL_MESSAGES", 100)
+    monkeypatch.setattr(state_module, "ALL_TAIL_MESSAGES", 100)
     state = busy(30, 10)
     held = sum(len(tail.messages) for tail in state.tails.values())
     assert held == state._tailed <= 100

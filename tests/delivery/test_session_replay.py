@@ -476,8 +476,8 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 async def test_a_replay_waits_only_for_a_client_that_acknowledges(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.websocket.replay.UNACKNOWLEDGED_REPLAY", 10)
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
+    monkeypatch.setattr("relay.net.websocket.replay.MAX_UNACKNOWLEDGED_EVENTS", 10)
+    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 10)
     monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:

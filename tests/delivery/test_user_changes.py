@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views, list_readers
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
@@ -78,8 +78,8 @@ class House:
         """Give the lines of a user's chat list, by the chat's key."""
         key, presence = self.state.user_keys[user], Presence()
         return {
-            chat.key: msgspec.json.encode(views.list_item(self.state, key, chat, member, None, presence))
-            for chat, member in views.listed(self.state, key)
+            chat.key: msgspec.json.encode(chat_views.list_item(self.state, key, chat, member, None, presence))
+            for chat, member in chat_views.listed(self.state, key)
         }
 
 
@@ -120,12 +120,12 @@ def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House
         told = [
             entry
             for entry in house.entries[start:]
-            if entry.kind in (kinds.CHATS, kinds.USER) and views.changes_list(house.state, entry, device.user)
+            if entry.kind in (kinds.CHATS, kinds.USER) and list_readers.changes_list(house.state, entry, device.user)
         ]
-        assert {chat for entry in told for chat in views.changed_chats(house.state, entry, device.user)} == set(
+        assert {chat for entry in told for chat in list_readers.changed_chats(house.state, entry, device.user)} == set(
             device.owed
         ), f"{user} is told otherwise by a replay"
-        assert bool(told) == any(device.user in views.chat_list_readers(house.state, entry) for entry in told)
+        assert bool(told) == any(device.user in list_readers.chat_list_readers(house.state, entry) for entry in told)
 
 
 def test_disabling_a_member_completes_the_tick_of_the_author_and_tells_nobody_else(house: House) -> None:

@@ -12,7 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from relay.core.files import quota
-from relay.core.model.entities import BLOCK, User
+from relay.core.model.entities import BLOCK_BYTES, User
 from relay.core.model.state import State
 from relay.keys import UserKey
 from relay.protocol import requests
@@ -128,7 +128,7 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
 @pytest.fixture
 def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files count for their exact bytes."""
-    monkeypatch.setattr("relay.core.model.entities.BLOCK", 0)
+    monkeypatch.setattr("relay.core.model.entities.BLOCK_BYTES", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
@@ -165,7 +165,7 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.Monkey
     assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
 
 
-@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
+@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK_BYTES}, {"total_bytes": 3 * BLOCK_BYTES}])
 @pytest.mark.parametrize("content", [b"", b"x"])
 async def test_a_small_file_counts_for_a_block(tmp_path: Path, limits: dict[str, int], content: bytes) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:

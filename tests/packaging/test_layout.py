@@ -64,14 +64,14 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
     allowed = {
         "relay.settings",
         "relay.text",
-        "relay.marks",
+        "relay.combining_marks",
         "relay.keys",
         "relay.outcomes",
         "relay.socket_path",
-        "relay.standard",
+        "relay.standard_streams",
         "relay.logs",
         "relay",
-        "relay.invoked",
+        "relay.typed_command",
     }
     for number, layer in enumerate(layers):
         for module in MODULES:

@@ -9,7 +9,7 @@ import trio
 
 from relay.core.auth import passwords
 from relay.core.auth.passwords import check_new
-from relay.core.model.likeness import likeness
+from relay.core.model.lookalikes import likeness
 from relay.core.service import users
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views, message_views
 from relay.core.delivery.presence import Presence
 from relay.core.model import changes
 from relay.core.rules import commands
@@ -20,7 +20,10 @@ from tests.support.memory_log import MemoryLog, code
 def chat_list(log: MemoryLog, user_id: str) -> list[objects.ChatListItem]:
     """A user's chat list, without texts."""
     state, user = log.state, log.state.user_keys[user_id]
-    return [views.list_item(state, user, chat, member, None, Presence()) for chat, member in views.listed(state, user)]
+    return [
+        chat_views.list_item(state, user, chat, member, None, Presence())
+        for chat, member in chat_views.listed(state, user)
+    ]
 
 
 @pytest.fixture
@@ -216,7 +219,7 @@ def test_a_message_does_not_wait_for_members_who_joined_later(log: MemoryLog) ->
     log.new("User1", "g-1", "c1")
     log.do("User1", add("User3"))
     log.read("User2", "g-1")
-    assert views.status_for_author(log.state, log.key("User1", "g-1"), UserKey(1), 1) == "read"
+    assert message_views.status_for_author(log.state, log.key("User1", "g-1"), UserKey(1), 1) == "read"
 
 
 def test_a_member_named_twice_is_removed_by_one_entry(log: MemoryLog) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules import receipts as marks
@@ -37,7 +37,9 @@ def said(log: MemoryLog, count: int, chat_id: str = "User2", user: str = "User1"
 
 
 def status(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> str:
-    return views.status_for_author(log.state, ChatKey(log.key(user, chat_id)), log.state.user_keys[user], message_id)
+    return message_views.status_for_author(
+        log.state, ChatKey(log.key(user, chat_id)), log.state.user_keys[user], message_id
+    )
 
 
 def delete(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> None:
@@ -66,7 +68,7 @@ def test_a_receipt_names_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
-@pytest.mark.parametrize("bound", ["tail.TAIL_LENGTH", "state.TAIL_MESSAGES"])
+@pytest.mark.parametrize("bound", ["tail.CHAT_TAIL_MESSAGES", "state.ALL_TAIL_MESSAGES"])
 def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:

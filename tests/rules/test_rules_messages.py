@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.rules import commands
 from relay.keys import NO_DEVICE, UserKey
 from relay.outcomes import Decidable
@@ -35,7 +35,7 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    told = [views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
+    told = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
     assert [event.chat_id for event in told if isinstance(event, events.NewEvent)] == ["User2", "User1"]
 
 
@@ -50,7 +50,7 @@ def test_a_users_own_id_names_their_notes(log: MemoryLog) -> None:
     assert log.chat("User1", "User1").type == "favorites"
     assert log.members("User1", "User1") == {"User1"}
     assert log.missed("User1", "User1") == 0
-    assert views.status_for_author(log.state, log.key("User1", "User1"), UserKey(1), 1) == "read"
+    assert message_views.status_for_author(log.state, log.key("User1", "User1"), UserKey(1), 1) == "read"
 
 
 def test_others_do_not_see_a_dialog(log: MemoryLog) -> None:

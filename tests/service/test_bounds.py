@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from relay.core.auth import tokens
 from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rate_limit, share
+from relay.core.limits import rates, request_weights, share
 from relay.core.limits.fairness import Account
 from relay.core.rules import commands
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey, UserKey
@@ -202,7 +202,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         for number in range(199):
             text = "x" * (100 if number % 10 else 1_900)
             await one.request("new", chatId="User1", clientMessageId=str(number), message=text)
-        long = "x" * rate_limit.REQUEST_BYTES
+        long = "x" * request_weights.REQUEST_BYTES
         assert (await one.refused("new", chatId="User1", clientMessageId="long", message=long))[
             "code"
         ] == "rate_limited"
@@ -318,8 +318,8 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(rate_limit.ListBytes, "requests_per_second", 10.0)
+    monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
+    monkeypatch.setattr(rates.ListBytes, "requests_per_second", 10.0)
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])

@@ -87,9 +87,9 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
 
 async def test_one_or_two_characters_are_found_as_ten_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
-        for latest in (search.LATEST, 0):
+        for latest in (search.LATEST_ENTRIES, 0):
             # Where none is looked through first the index has to find it.
-            monkeypatch.setattr(search, "LATEST", latest)
+            monkeypatch.setattr(search, "LATEST_ENTRIES", latest)
             for typed, said in SHORT:
                 for found in await _ways(relay, typed):
                     assert said in found, (typed, latest)
@@ -106,7 +106,7 @@ async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
         return wanted(self, row)
 
     monkeypatch.setattr(search._Search, "_wanted", look)
-    monkeypatch.setattr(search, "LATEST", 20)
+    monkeypatch.setattr(search, "LATEST_ENTRIES", 20)
     texts = [f"{number} words 茶 here" if number % 100 == 7 else f"{number} words here" for number in range(400)]
     async with _saying(tmp_path, texts) as relay:
         rows, more = await search.search(relay.reading, Sought("茶", {ChatKey(1): 0}))
@@ -119,7 +119,7 @@ async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
         assert len(looked_at) == 11
         # Of two letters that begin too many trigrams the log tells, also page by page.
         monkeypatch.setattr(search, "_ENDINGS", search._ENDINGS.replace("501", "3"))
-        monkeypatch.setattr(search, "ENDINGS", 2)
+        monkeypatch.setattr(search, "MAX_PREFIXED_TRIGRAMS", 2)
         found: list[str | None] = []
         before, more = search.END, True
         while more:
@@ -228,8 +228,8 @@ def test_a_part_of_a_text_typed_in_another_form_folds_to_a_part(letters: list[st
 async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SPAN", 5)
-    monkeypatch.setattr(search, "LATEST", 0)
+    monkeypatch.setattr(search, "SPAN_ENTRIES", 5)
+    monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
     messages: list[list[str]] = []
 
     @settings(max_examples=120, database=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -215,7 +215,7 @@ async def test_a_common_letter_is_found_across_the_gap_of_a_restore(
         await _with_two_users(relay)
         await _saying(relay)("1", "q before")
         await _indexed(relay)
-        restored = NoteRestore(relay.state.seq + 2 * search.SCANNED, end_invites=False)
+        restored = NoteRestore(relay.state.seq + 2 * search.SCANNED_ENTRIES, end_invites=False)
         await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, restored))
         await _saying(relay)("2", "q after")
         assert await _find(relay, "q") == ["q after", "q before"]

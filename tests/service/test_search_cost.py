@@ -85,7 +85,7 @@ async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
     assert usual.learn([f"{number:03} xxxx" for number in range(100)])
     assert "xxx" not in asked("017 xxxx", 5_000_000)
     assert asked("xxxx", 5_000_000) == ["xxx"]
-    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.ASKED
+    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.LOOKED_UP_TRIGRAMS
     with pytest.raises(ValueError, match="trigram"):
         asked("ab", 10)
     assert not usual.learn(["xxx"])
@@ -167,7 +167,7 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
 
 def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None:
     ticks = {}
-    for number in (2 * fact_lookup.COVERED, 8 * fact_lookup.COVERED):
+    for number in (2 * fact_lookup.COVERED_MESSAGES, 8 * fact_lookup.COVERED_MESSAGES):
         store = statement_plans.empty_store()
         store.execute("BEGIN")
         store.executemany(

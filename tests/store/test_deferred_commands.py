@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from relay.core.rules.commands import MarkDelivered
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.store.command import Command
-from relay.store.log.deferred import ALONE, DEFER_SECONDS, WITH_BATCH, DeferredCommand, DeferredCommands
+from relay.store.log.deferred import (
+    COMMANDS_ALONE,
+    COMMANDS_WITH_BATCH,
+    DEFER_SECONDS,
+    DeferredCommand,
+    DeferredCommands,
+)
 
 
 def mark(message_id: int) -> Command:
@@ -47,8 +53,8 @@ def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
 
 
 def test_a_small_batch_takes_few_deferred_commands_and_the_next_takes_more() -> None:
-    deferred = deferred_with(WITH_BATCH + 3)
-    assert len(deferred.take(1, DEFER_SECONDS)) == WITH_BATCH
+    deferred = deferred_with(COMMANDS_WITH_BATCH + 3)
+    assert len(deferred.take(1, DEFER_SECONDS)) == COMMANDS_WITH_BATCH
     assert len(deferred.take(1, DEFER_SECONDS)) == 3
 
 
@@ -57,10 +63,10 @@ def test_a_large_batch_takes_as_many_deferred_commands_as_it_has() -> None:
 
 
 def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> None:
-    deferred = deferred_with(ALONE + WITH_BATCH)
+    deferred = deferred_with(COMMANDS_ALONE + COMMANDS_WITH_BATCH)
     deferred.take(1, DEFER_SECONDS)
     assert deferred.alone_at == 2 * DEFER_SECONDS
-    assert len(deferred.take(0, 2 * DEFER_SECONDS)) == ALONE
+    assert len(deferred.take(0, 2 * DEFER_SECONDS)) == COMMANDS_ALONE
 
 
 def test_announced_commands_are_collected_when_they_are_due() -> None:
@@ -79,7 +85,7 @@ def test_announced_commands_are_collected_when_they_are_due() -> None:
 
 def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
     calls: list[float] = []
-    deferred = deferred_with(WITH_BATCH + 1, lambda: calls.append(1))
+    deferred = deferred_with(COMMANDS_WITH_BATCH + 1, lambda: calls.append(1))
     deferred.take(1, DEFER_SECONDS)
     deferred.expect(DEFER_SECONDS)
     deferred.take(1, DEFER_SECONDS)

@@ -22,9 +22,11 @@ from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
-from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep.full_text_index import merge
+from relay.store.upkeep.removal import remove_history
+from relay.store.upkeep.snapshot_rows import add_base
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 
@@ -165,7 +167,7 @@ async def test_a_new_client_id_needs_no_lookup(relay: Relay, monkeypatch: pytest
 async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 20)
 
     async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
         got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
@@ -197,7 +199,7 @@ async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(
 async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 20)
     monkeypatch.setattr(background, "RETRY_SECONDS", 0.0)
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path) as relay:
@@ -287,7 +289,7 @@ async def test_statements_release_the_texts_that_they_wrote_last(
 
 async def test_statements_that_hold_much_are_released_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
-    monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
+    monkeypatch.setattr("relay.store.log.bound_parameters.HELD_BYTES", 1_000)
     relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
     await relay.log.probe()
@@ -476,7 +478,7 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
 async def test_many_client_keys_are_written_without_rest(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.portion.REST_FACTOR", 1e6)
-    monkeypatch.setattr("relay.store.idempotency.HELD", 4)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 4)
     keys = relay.log._idempotency_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
     with trio.fail_after(5):
@@ -486,7 +488,7 @@ async def test_many_client_keys_are_written_without_rest(relay: Relay, monkeypat
 
 async def test_client_keys_in_memory_stay_bounded_under_a_flood(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.store.portion.AIM_SECONDS", 0.0)  # a busy loop: each portion looks slow
-    monkeypatch.setattr("relay.store.idempotency.HELD", 128)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 128)
     for batch in range(60):
         await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
     with closing(sqlite3.connect(relay.data / "relay.db")) as store:

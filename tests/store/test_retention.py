@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.maintenance import retention
 from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
@@ -24,9 +24,10 @@ from relay.settings import Settings
 from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import Prunable
-from relay.store.log import maintenance, schedule
+from relay.store.log import schedule
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
+from relay.store.upkeep import removal
 from tests.support.disk import people, talk
 from tests.support.raw_store import opened
 
@@ -94,7 +95,7 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
 async def test_unread_counts_after_a_prune_match_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", step)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", step)
     chance = random.Random(seed)
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -118,7 +119,7 @@ async def test_unread_counts_after_a_prune_match_the_log(
 async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 4)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 4)
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 
@@ -144,7 +145,7 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
 async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 1)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 1)
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b", "c"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -183,14 +184,14 @@ async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
             await _say(relay, 1, "b", f"message {number}")
         clock.now += 40 * DAY
         with trio.CancelScope() as scope:
-            real = maintenance.remove_history
+            real = removal.remove_history
 
             async def remove_history(*where: Any) -> Any:
                 scope.cancel()
                 return await real(*where)
 
             with monkeypatch.context() as patch:
-                patch.setattr(maintenance, "remove_history", remove_history)
+                patch.setattr(removal, "remove_history", remove_history)
                 await relay.retention.prune(days=30)
         await relay.retention.prune()
         rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=500)
@@ -268,6 +269,34 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
+async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = removal.erase_chat
+    sizes: list[int] = []
+
+    async def nearly_full(writing: Any, chat: Any, count: int) -> Any:
+        sizes.append(count)
+        if count > 20:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return await real(writing, chat, count)
+
+    monkeypatch.setattr(removal, "erase_chat", nearly_full)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
+        assert isinstance(chat, control.ChatInfo)
+        for number in range(20):
+            await _say(relay, 1, chat.id, f"message {number}")
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
+        await relay.retention.erase_gone()
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
+    assert sizes[0] > sizes[1]
+    assert min(sizes) <= 20
+
+
 async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> None:
     """Its text was in the message's row: an edit without one blanked what a device still had."""
     async with open_relay(tmp_path) as relay:
@@ -286,7 +315,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
             return [
-                views.event(state, entry, UserKey(2))[0]
+                message_views.event(state, entry, UserKey(2))[0]
                 for entry in replayed
                 if visibility.is_event_for(state, entry, UserKey(2))
             ]

@@ -120,8 +120,10 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_WITH_BATCH, write_schedule.INDEX_WITH_BATCH)
-    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_WITH_BATCH
+    schedule.entries_written(write_schedule.INDEX_ENTRIES_WITH_BATCH, write_schedule.INDEX_ENTRIES_WITH_BATCH)
+    assert (
+        indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_ENTRIES_WITH_BATCH
+    )
     assert schedule.indexed
 
 
@@ -148,7 +150,7 @@ def test_new_entries_wait_before_they_are_indexed(schedule: WriteSchedule) -> No
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
-    many = write_schedule.INDEX_WITH_BATCH + 1
+    many = write_schedule.INDEX_ENTRIES_WITH_BATCH + 1
     lively = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(many, many)
     schedule.started(lively)
@@ -163,7 +165,7 @@ def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
 
 def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSchedule) -> None:
     now = START + write_schedule.INDEX_SECONDS
-    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
+    schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.started(now)
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
@@ -172,7 +174,7 @@ def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSche
 
 
 def test_an_index_that_could_not_be_written_is_retried_later(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
+    schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.index_failed(START + 10)
     assert schedule.index_at == START + 10 + write_schedule.INDEX_SECONDS
 

@@ -142,7 +142,7 @@ class Importing:
             return None
 
     async def _ask_or_count(
-        self, what: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
+        self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
     ) -> ResponseT | None:
         """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
         try:
@@ -150,11 +150,11 @@ class Importing:
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
-            self.left[f"{what} ({refused})"] += 1
+            self.left[f"{counted} ({refused})"] += 1
             return None
 
-    def _count(self, what: str, *, added: bool) -> None:
-        (self.added if added else self.here)[what] += 1
+    def _count(self, counted: str, *, added: bool) -> None:
+        (self.added if added else self.here)[counted] += 1
 
     # Users and chats.
 

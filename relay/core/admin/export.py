@@ -23,9 +23,9 @@ from relay.store.log.log import Log
 from relay.store.queries import export_rows, stored_files
 from relay.store.sqlite.database import Connection
 
-PAGE = 500
+PAGE_MESSAGES = 500
 """Messages in one page; between two pages the export pauses while people send."""
-FORMAT = 2
+FORMAT_VERSION = 2
 """The version of the format. Version 1 had no edits, deletions, clearings and pictures, and named the message of a
 reply by its client id alone."""
 _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
@@ -51,7 +51,7 @@ class Exporter:
         """
         state = self._state
         upto = state.seq
-        await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
+        await item(control.Record(type="relay", format=FORMAT_VERSION, version=__version__, at=self._clock()))
         users = chats = 0
         for chat in list(state.chats.values()):
             users = await self._send_users(users, item)
@@ -154,7 +154,7 @@ class _Messages:
         """
         count = after = 0
         began = trio.current_time()
-        while rows := await export_rows.export_page(self._reading, after, upto, PAGE):
+        while rows := await export_rows.export_page(self._reading, after, upto, PAGE_MESSAGES):
             for row in rows:
                 after = row.seq
                 if not self._state.chats[row.chat].gone:
@@ -163,7 +163,7 @@ class _Messages:
             began = trio.current_time()
         while self._open and after < self._state.seq:
             # The message was deleted during the export, so it was sent without its text: its deletion must follow.
-            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE)
+            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE_MESSAGES)
             for row in rows:
                 after = row.seq
                 if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:

@@ -9,7 +9,7 @@ from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import new_token, token_hash
 from relay.core.clock.clock import Clock
-from relay.core.hooks.rights import problem
+from relay.core.hooks.hook_rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.entities import Chat, Device, User

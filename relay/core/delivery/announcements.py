@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import list_readers
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.typing import Typists
 from relay.core.model import changes
@@ -90,12 +90,12 @@ class Announcements:
 
     def online_contacts(self, user: UserKey) -> list[bytes]:
         """Make the frames that tell a user who connects which of their contacts are online."""
-        return [self._online(contact) for contact in self._connected_contacts(user) if self._presence.shown(contact)]
+        return [self._online(contact) for contact in self._state.contacts(user, self._presence.all_shown())]
 
     def introduce(self, entry: Entry) -> None:
         """Announce to each other those who come to share a chat by this entry and shared none before."""
         connected = self._state.members[entry.chat].keys() & self._presence.subscribers.keys()
-        newcomers = connected.intersection(views.list_change(entry).newcomers)
+        newcomers = connected.intersection(list_readers.list_change(entry).newcomers)
         if self._is_much(connected, newcomers):
             return
         online = {user: self._online(user) for user in connected if self._presence.shown(user)}
@@ -109,7 +109,7 @@ class Announcements:
 
     def part(self, entry: Entry) -> None:
         """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
-        gone = views.list_change(entry).goes_for
+        gone = list_readers.list_change(entry).goes_for
         shown = self._presence.shown
         members = [*gone, *self._state.members[entry.chat]]
         connected = {user for user in members if user in self._presence.subscribers}
@@ -158,11 +158,8 @@ class Announcements:
 
     def _send_presence(self, user: UserKey, *, is_online: bool) -> None:
         frame = self._online(user) if is_online else self._offline(user)
-        for contact in self._connected_contacts(user):
+        for contact in self._state.contacts(user, self._presence.subscribers):
             self._send(contact, frame)
-
-    def _connected_contacts(self, user: UserKey) -> list[UserKey]:
-        return self._state.contacts(user, self._presence.subscribers)
 
     def _offline(self, user: UserKey) -> bytes:
         return self._event("offline", events.Offline(user_id=self._state.users[user].id))

@@ -82,7 +82,7 @@ class CatchUp:
                     # What was sent is not sent again: a list that came before an entry does not stand for it.
                     subscriber.position = max(subscriber.position, seq)
                     return
-            await fairness.turn()
+            await fairness.wait_for_turn()
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: Seq, at: UnixMs) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.entities import Chat, Member
@@ -43,7 +43,7 @@ class ChatLists:
 
     async def whole(self, user: UserKey) -> msgspec.Raw:
         """Encode a user's whole chat list."""
-        lines, _ = await self._lines(user, views.listed(self._state, user))
+        lines, _ = await self._lines(user, chat_views.listed(self._state, user))
         return msgspec.Raw(b"[" + b",".join(lines) + b"]")
 
     async def page(self, subscriber: Subscriber, after: str | None) -> codec.Page:
@@ -59,15 +59,15 @@ class ChatLists:
             RelayError: `after` is no such thing.
         """
         state, user = self._state, subscriber.user
-        chats = views.listed(state, user)
+        chats = chat_views.listed(state, user)
         if after is not None and after == subscriber.listing_after:
             present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
             chats = [present[key] for key in subscriber.listing if key in present]
         elif after is not None:
             # From an earlier connection, or asked for again: go by the places that chats have now.
             last = _parse_place(after)
-            chats = [one for one in chats if views.place(one[0]) < last]
-        places = [views.place(chat) for chat, _ in chats[:PAGE_CHATS]]
+            chats = [one for one in chats if chat_views.list_position(one[0]) < last]
+        places = [chat_views.list_position(chat) for chat, _ in chats[:PAGE_CHATS]]
         lines, shown = await self._lines(user, chats[:PAGE_CHATS], PAGE_BYTES)
         payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
         if shown == len(chats):
@@ -122,7 +122,7 @@ class ChatLists:
             return state.members[chat.key].get(user) is member
 
         async with self.concurrent:
-            wanted = views.wanted_texts(state, user, [one for one in chats if is_member(*one)])
+            wanted = chat_views.wanted_texts(state, user, [one for one in chats if is_member(*one)])
             texts = await history.chat_texts(self._reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % SLICE_CHATS == SLICE_CHATS - 1:
@@ -130,7 +130,7 @@ class ChatLists:
                     await trio.lowlevel.checkpoint()
                 if not is_member(chat, member):
                     continue
-                line = codec.encode(views.list_item(state, user, chat, member, texts.get(chat.key), presence))
+                line = codec.encode(chat_views.list_item(state, user, chat, member, texts.get(chat.key), presence))
                 if most is not None and lines and size + len(line) > most:
                     return lines, count
                 lines.append(line)

@@ -12,7 +12,7 @@ import trio
 
 from relay.core.auth.rights import KINDS, Rights
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
@@ -33,7 +33,7 @@ SLICE_CONNECTIONS = 256
 """Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
 SLICE_MEMBERS = 64
 """Members of a large chat between two looks at how many connections it were."""
-REVOKED_CODE = 4401
+REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
 
@@ -177,7 +177,7 @@ class Hub:
     @staticmethod
     def _reject(subscriber: Subscriber) -> None:
         subscriber.live = False
-        subscriber.connection.close(REVOKED_CODE, "this device may not sign in any more")
+        subscriber.connection.close(REVOKED_CLOSE_CODE, "this device may not sign in any more")
 
     # What is sent later.
 
@@ -344,7 +344,7 @@ class Hub:
                     self.pending.set()
 
     def _event_frame(self, entry: Entry, user: UserKey) -> bytes:
-        name, payload = views.event(self.state, entry, user)
+        name, payload = message_views.event(self.state, entry, user)
         return self.frame(codec.event(name, entry.at, payload, entry.seq))
 
     # Chat lists.
@@ -356,14 +356,14 @@ class Hub:
             self.announcements.part(entry)
             self.pending.set()
         self._disconnect_revoked(entry)
-        note = partial(self._note_list_change, entry, views.list_change(entry))
-        readers = views.chat_list_readers(self.state, entry)
+        note = partial(self._note_list_change, entry, list_readers.list_change(entry))
+        readers = list_readers.chat_list_readers(self.state, entry)
         if len(readers) > SLICE_CONNECTIONS:
             return self._in_slices(entry, readers, note)
         note(readers)
         return None
 
-    def _note_list_change(self, entry: Entry, change: views.ListChange, users: Iterable[UserKey]) -> int:
+    def _note_list_change(self, entry: Entry, change: list_readers.ListChange, users: Iterable[UserKey]) -> int:
         """Note for these users that their list changed; gives how many connections they have."""
         count = 0
         for user in users:
@@ -388,8 +388,8 @@ class Hub:
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
-                changed = entry.seq > subscriber.chats_as_of and views.changes_list(state, entry, user)
-                if changed and self.list_changes.owe(subscriber, entry, views.list_change(entry)):
+                changed = entry.seq > subscriber.chats_as_of and list_readers.changes_list(state, entry, user)
+                if changed and self.list_changes.owe(subscriber, entry, list_readers.list_change(entry)):
                     yield entry.seq, entry.at
                 elif changed:
                     self.pending.set()

@@ -6,7 +6,7 @@ moment ago gets the next one a moment later, with all that changes until then.
 
 from collections.abc import Callable
 
-from relay.core.delivery import views
+from relay.core.delivery import list_readers
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
 from relay.keys import ChatKey, Seconds, Seq, UserKey
@@ -36,16 +36,16 @@ class ListChanges:
         """Owe nothing to a subscriber that is gone."""
         self._owed.pop(subscriber, None)
 
-    def note(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> None:
+    def note(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> None:
         """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once."""
         if self.owe(subscriber, entry, change):
             subscriber.fall_behind(entry.seq - 1)
 
-    def owe(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
+    def owe(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> bool:
         """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
         user = subscriber.user
         appears, goes = user in change.appears_for, user in change.goes_for
-        for chat in views.changed_chats(self._state, entry, user):
+        for chat in list_readers.changed_chats(self._state, entry, user):
             subscriber.owe_list(entry.seq, chat, appears=appears, goes=goes)
         if subscriber.list_due(self._time()):
             return True

@@ -29,6 +29,10 @@ class Presence:
         announced = self._announced.get(user)
         return self.online(user) if announced is None else announced[0]
 
+    def all_shown(self) -> list[UserKey]:
+        """Return all users who are online by what was announced, some of whom may have gone a moment ago."""
+        return [user for user in self.subscribers.keys() | self._announced.keys() if self.shown(user)]
+
     def due(self, now: Seconds) -> list[tuple[UserKey, bool]]:
         """Take out the users to announce now, and whether each is online; `now` is monotonic seconds."""
         changed = []

@@ -12,7 +12,7 @@ import msgspec
 from relay.core.model.state import State
 from relay.keys import ChatKey, MessageId, Seq
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Entry
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry
 
 MAX_ENTRIES = 4_096
 """Entries kept in memory, and edits and deletions that `changes_since` knows of without looking at them."""
@@ -120,5 +120,5 @@ def _amend(one: Entry, change: Entry) -> None:
         one.message, one.attachments = change.message, change.attachments
         one.deleted = change.kind == kinds.DELETE
     elif one.reply_to is not None and one.reply_to.message_id == target:
-        text = change.message[:REPLY_PREVIEW] if change.message else None
+        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
         one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

@@ -17,10 +17,10 @@ from relay.core.limits.turns import Turns
 from relay.keys import ChatKey, MessageId, Seq, UserKey
 from relay.store.entry import Entry
 from relay.store.queries import replay
-from relay.store.queries.replay import CHANGES, PAGE
+from relay.store.queries.replay import CHANGES, PAGE_ENTRIES
 from relay.store.sqlite.database import Connection
 
-FEWEST = 4
+MIN_READ_AHEAD_ENTRIES = 4
 """Entries read ahead per chat at least, however many chats there are."""
 
 
@@ -73,7 +73,7 @@ class ReadAhead:
             listed: the `seq` up to which changes of chat lists are known to the device.
 
         Returns:
-            The entries' `seq`, ascending, `PAGE` at most; and up to which `seq` there are no others.
+            The entries' `seq`, ascending, `PAGE_ENTRIES` at most; and up to which `seq` there are no others.
         """
         # A chat that the user has left is forgotten, and one that they came to begins here.
         sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
@@ -86,18 +86,18 @@ class ReadAhead:
             if not source.seqs and source.known < min(ends[key], upto)
         ]
         if short:
-            most = max(FEWEST, min(PAGE, 2 * PAGE // len(short)))
+            most = max(MIN_READ_AHEAD_ENTRIES, min(PAGE_ENTRIES, 2 * PAGE_ENTRIES // len(short)))
             for key, seqs in (await replay.ahead(connection, short, upto, most)).items():
                 sources[key].seqs.extend(seqs)
                 sources[key].known = seqs[-1] if len(seqs) == most else upto
         horizon = min((source.known for key, source in sources.items() if source.known < ends[key]), default=upto)
         horizon = min(horizon, upto)
         found: list[Seq] = []
-        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE):
+        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE_ENTRIES):
             if seq > horizon:
                 break
             found.append(seq)
-        return found, found[-1] if len(found) == PAGE else horizon
+        return found, found[-1] if len(found) == PAGE_ENTRIES else horizon
 
 
 class Replays:

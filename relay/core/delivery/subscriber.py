@@ -113,18 +113,18 @@ class Subscriber:
         self.connected_seq = position
         """The last `seq` when it connected."""
         self.own_entries: set[Seq] = set()
-        """Entries it caused itself while it was not live: the log knows devices, but not their connections."""
+        """Entries that it caused itself while it was not live. The log knows devices, but not their connections."""
         self.lookahead = ReadAhead()
         """What was read ahead for it while it catches up."""
         self.live = False
         """Whether it gets events as they happen; else they are read from the log."""
         self.foreground = True
         self.chats_as_of = 0
-        """The `seq` at which the last chat list sent was true: older changes of it are known."""
+        """The `seq` as of which the last chat list was sent: the client knows older changes."""
         self.version = version
         """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
         self.share = share or Share()
-        """What its user holds, over all their connections."""
+        """The share of its user, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
         self.owed: dict[ChatKey, None] = {}
@@ -134,11 +134,11 @@ class Subscriber:
         self.appeared: set[ChatKey] = set()
         """Owed chats that the device does not know yet: they are sent before anything else."""
         self.gone: set[ChatKey] = set()
-        """Owed chats that the user is out of and the device still has."""
+        """Owed chats that the user has left and the device still has."""
         self.listed_at = float("-inf")
         """When the list or changes of it were last sent, the hub's time."""
         self.listing: list[ChatKey] = []
-        """Chats of the pages of a list that were not asked for yet, in the order of the list."""
+        """Chats on pages of a list that the client has not asked for yet, in the order of the list."""
         self.listing_after: str | None = None
         """The `after` that asks for them."""
         self.ack_pending = False
@@ -229,8 +229,8 @@ class Subscriber:
         Args:
             seq: the entry's.
             chat: the chat's key.
-            appears: whether the list has it now and had it not before.
-            goes: whether the list has it no more.
+            appears: whether the chat is new in the list.
+            goes: whether the chat left the list.
         """
         if not self.owed or seq < self.owed_since:
             self.owed_since = seq

@@ -149,12 +149,12 @@ class Quota:
         if quota_bytes(size) + stored > limits.user_bytes:
             raise RelayError.over_quota(limits.user_bytes, f"one user may store {limits.user_bytes} bytes here")
 
-    def reserve(self, allowance: Allowance, wanted: int, *, needed: int) -> None:
-        """Reserve the wanted bytes for an upload, or fewer if the limits do not allow more.
+    def reserve(self, allowance: Allowance, desired: int, *, needed: int) -> None:
+        """Reserve the desired bytes for an upload, or fewer if the limits do not allow more.
 
         Args:
             allowance: the reservation to change.
-            wanted: bytes in total.
+            desired: bytes in total.
             needed: bytes in total that the upload cannot do without.
 
         Raises:
@@ -178,6 +178,6 @@ class Quota:
         disk = self._free() - limits.free_bytes - in_all + allowance.size
         if needed > min(total, disk):
             raise RelayError("storage_full", "the relay has no room for this file: its admin can make some")
-        reserved = max(needed, min(wanted, limits.file_bytes, for_user, total, disk))
+        reserved = max(needed, min(desired, limits.file_bytes, for_user, total, disk))
         self._reserved[user] += reserved - allowance.reserved
         allowance.reserved = reserved

@@ -149,6 +149,10 @@ class Uploads:
     async def begin(self, user: UserKey, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.
 
+        Args:
+            user: the key of its owner.
+            announced: bytes that the file will have.
+
         Raises:
             RelayError: as `receive`.
         """
@@ -193,7 +197,16 @@ class Uploads:
     async def keep(
         self, incoming: BlobWriter, user: UserKey, device: DeviceKey, name: str, head: bytes, at: UnixMs | None
     ) -> Attachment:
-        """Move a complete file to its place, and add it to the log."""
+        """Move a complete file to its place, and add it to the log.
+
+        Args:
+            incoming: the file, whole.
+            user: the key of its owner.
+            device: the device that sent it.
+            name: the name that the owner has given.
+            head: its first bytes, by which its type is detected.
+            at: when it was uploaded elsewhere, Unix milliseconds; None for now.
+        """
         mimetype = media_types.sniff(head)
         size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
@@ -213,7 +226,7 @@ class Uploads:
         )
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.contents.place, incoming, digest)
+                await trio.to_thread.run_sync(self.contents.put_in_place, incoming, digest)
                 upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
                 added = await submit(self._log, upload)
         except RelayError:

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
 """Messages by which programs may answer each other in one chat: at once, and then a second."""
-MAX_IN_A_ROW, RECOVERY_MS = 100, 10_000
+MAX_MESSAGES_IN_A_ROW, RECOVERY_MS = 100, 10_000
 """Messages of programs in a row that one outgoing hook posts, and the milliseconds after which it posts one more."""
 WARNING_SECONDS = 600.0
 """Seconds between two warnings about one chat."""
@@ -93,7 +93,7 @@ class TurnsInARow:
         """
         self._level = max(0.0, self._level - max(0, at - self._at) / RECOVERY_MS)
         self._at = at
-        if self._level + 1 > MAX_IN_A_ROW:
+        if self._level + 1 > MAX_MESSAGES_IN_A_ROW:
             return False
         self._level += 1
         return True

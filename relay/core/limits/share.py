@@ -39,7 +39,7 @@ class Share:
     """What one user holds; it lives as long as one of their connections."""
 
     def __init__(self) -> None:
-        self.turn = trio.Lock()
+        self.answering = trio.Lock()
         """Held while something is read for this user: one request at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
         """Held while a request of this user occupies the writer alone."""
@@ -102,6 +102,11 @@ class Shares:
         """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
         It is the connection that holds most: of this user, or of the user who holds most if everybody's are too many.
+
+        Args:
+            share: the user's.
+            holder: the connection.
+            size: bytes that it holds now; 0 once the message is whole.
         """
         more = size - share.pieces[holder]
         share.pieces_bytes += more

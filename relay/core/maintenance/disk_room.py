@@ -21,8 +21,8 @@ from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.files.disk_full import is_full
 from relay.store.files.reserve import Reserve
-from relay.store.log import maintenance
 from relay.store.log.log import Log
+from relay.store.upkeep import free_space
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class DiskRoom:
     async def begin(self) -> None:
         """Act on the state of the disk at the start."""
         self._apply()
-        wanted = self.reserve.wanted
+        wanted = self.reserve.target_size
         if 0 < wanted < SMALL_RESERVE_BYTES:
             # Copying SQLite's log into the file must never need more space than the reserve has.
             self._log.wal.keep_small(wanted // 2)
@@ -186,13 +186,13 @@ class DiskRoom:
 
     async def _copy_pages(self, pages: int) -> None:
         """Have each commit copy SQLite's log into the file once it has this many pages; 0 for never."""
-        await self._log.run_exclusive(partial(maintenance.copy_each, pages=pages), "checkpoint", hurried=True)
+        await self._log.run_exclusive(partial(free_space.copy_each, pages=pages), "checkpoint", hurried=True)
 
     async def _shrink_log(self) -> None:
         """Copy SQLite's log into the file and truncate it, if that is possible now."""
         try:
             await self._log.run_exclusive(
-                partial(maintenance.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
+                partial(free_space.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
             )
         except (sqlite3.Error, OSError) as error:
             logger.debug("the write-ahead log keeps its size: %s", error)

@@ -11,8 +11,8 @@ from functools import singledispatchmethod
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
-from relay.core.model.likeness import NameIndex
-from relay.core.model.tail import TAIL_MESSAGES, Tail
+from relay.core.model.lookalikes import NameIndex
+from relay.core.model.tail import ALL_TAIL_MESSAGES, Tail
 from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -24,7 +24,7 @@ def typed_id(user_id: str) -> str:
 
 
 class State:
-    """Everything that the log says but the texts. Read its collections; change them through `apply` only."""
+    """Everything that the log says, without the texts. Read its collections; change them through `apply` only."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -32,7 +32,7 @@ class State:
         self.pruned = 0
         """Up to this `seq` history was removed."""
         self.users: dict[UserKey, User] = {}
-        """By user key, as all collections of users."""
+        """By user key, like all collections of users."""
         self.user_keys: dict[str, UserKey] = {}
         """By user id."""
         self.inactive: set[UserKey] = set()
@@ -87,7 +87,7 @@ class State:
         return self._names.find(name)
 
     def is_authorized(self, user: UserKey, device: DeviceKey) -> bool:
-        """Tell whether a user may use the relay from a device; device 0 stands for none that could be revoked."""
+        """Tell whether a user may use the relay from a device; for `NO_DEVICE` only the user counts."""
         used = self.devices.get(device)
         return user not in self.inactive and (used is None or not used.revoked_at)
 
@@ -187,7 +187,7 @@ class State:
         assert entry.client_id is not None
         if tail.add(entry.message_id, entry.actor, entry.client_id):
             self._tailed += 1
-            if self._tailed > TAIL_MESSAGES:
+            if self._tailed > ALL_TAIL_MESSAGES:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
@@ -212,7 +212,7 @@ class State:
         member.dlvrd = max(member.dlvrd, entry.message_id)
         if entry.kind == kinds.READ:
             member.read = max(member.read, entry.message_id)
-            # The entry says how many stay unread, so that nothing need be counted here.
+            # The entry says how many stay unread, so nothing is counted here.
             member.seen = chat.count - entry.unread_after
 
     def _delete(self, entry: Entry) -> None:
@@ -224,7 +224,7 @@ class State:
             chat.newest_deleted = True
         chat.count -= 1
         for user, member in self.members[entry.chat].items():
-            # Their own message never was unread for its author.
+            # Their own message was never unread for its author.
             if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
@@ -374,14 +374,14 @@ class State:
 
     @_change.register
     def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
-        """Nothing changes but the `seq`, which is greater."""
+        """Advance the `seq`. Nothing else changes."""
 
     @_change.register
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
     def step_back(self, before: UnixMs, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
-        """Bring dates that lie ahead of the right time back to it; invites keep the time that they have left.
+        """Move dates that lie ahead of the right time back to it. Invites keep the time that they have left.
 
         Args:
             before: the log's last time until now.
@@ -450,7 +450,7 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Add a device; a revoked one signs nobody in."""
+        """Add a device; nobody can sign in with a revoked one."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key

@@ -18,7 +18,7 @@ from relay.protocol.objects import Attachment, ChatType
 from relay.protocol.requests import Accepted, Marked, Nothing
 
 ADMIN = NO_USER
-"""The actor of what an admin does on the machine itself."""
+"""The actor of commands that an admin makes on the machine itself."""
 
 
 class PostByHook(msgspec.Struct, Decidable[Accepted], frozen=True):
@@ -115,10 +115,10 @@ class MakeInvite(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
 
 
 class DeviceUses(msgspec.Struct, frozen=True):
-    """How a user's devices were used when a command was made that signs in one more."""
+    """How a user's devices were used when a command was made that signs in another one."""
 
     connected: frozenset[DeviceKey] = frozenset()
-    """Keys of those that are connected: none of them gives way."""
+    """Keys of those that are connected: none of them is signed out."""
     seen: dict[DeviceKey, UnixMs] = {}
     """When the others were last connected, by key; absent for never."""
 
@@ -130,11 +130,11 @@ class UseInvite(msgspec.Struct, Decidable[SignedIn], frozen=True):
     label: str
     token_hash: str
     uses: DeviceUses = DeviceUses()
-    """Of the user whom the invite is for."""
+    """The uses of the devices of the user whom the invite is for."""
 
 
 class RevokeInvites(msgspec.Struct, Decidable[InvitesRevoked], frozen=True):
-    """Let nobody in any more by these invites, which their codes' hashes name."""
+    """Revoke these invites, which their codes' hashes name."""
 
     code_hashes: tuple[str, ...]
 
@@ -190,11 +190,11 @@ class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
     token_hash: str
     hook: Hook | None = None
     uses: DeviceUses = DeviceUses()
-    """Of the user; for a hook they do not matter."""
+    """The uses of the user's other devices; they do not matter for a hook."""
 
 
 class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
-    """Import a user as they are elsewhere: one who is disabled there cannot sign in here."""
+    """Import a user as they are elsewhere. One who is disabled there cannot sign in here."""
 
     id: str
     name: str
@@ -214,7 +214,7 @@ class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=T
     owner: str | None
     """Who owns it, if a relay's export says so."""
     founder: str | None
-    """Who made it, if the export says no more: they own it if they can sign in."""
+    """Who made it, if the export does not name the owner. They own it if they can sign in."""
     admins: list[str]
     participants: list[str]
     """The members; the longest first, for one of them may become the owner."""
@@ -252,7 +252,7 @@ class ImportChange(msgspec.Struct, Decidable[Imported], frozen=True, kw_only=Tru
 
 
 class ImportClearing(msgspec.Struct, Decidable[Nothing], frozen=True):
-    """Import that the user had cleared a dialog up to a message."""
+    """Import a clearing: the user had cleared a dialog up to a message."""
 
     chat: ChatKey
     upto: MessageByClientId

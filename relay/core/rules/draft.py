@@ -1,6 +1,6 @@
 """A batch that is being decided: the state, what the batch adds to it, and the facts that it needs.
 
-And the checks that most rules begin with: which chat and which users a request names. Changes nothing.
+Also the checks that most rules begin with: which chat and which users a request names. Changes nothing.
 """
 
 import logging
@@ -95,7 +95,7 @@ class DraftBuilder:
         """Entries by the hash of their idempotency key."""
         self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
         self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
-        """Up to where members have delivered and read, where the batch changes it."""
+        """Up to which message members have received and read, where the batch changes it."""
         self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
         """Receipts of each member, ascending."""
         self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
@@ -119,7 +119,7 @@ class DraftBuilder:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command that breaks a rule must not fail the whole batch, nor be tried for ever.
+            # A command on which a rule fails must not fail the whole batch, nor be tried for ever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):

@@ -24,7 +24,15 @@ from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
 from relay.store.command import Command
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW_CHARACTERS,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    StoredFile,
+    StoredMessage,
+)
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
@@ -139,6 +147,10 @@ def choose_members(kind: str, people: Sequence[P]) -> list[P]:
 def check_type(kind: str, people: int) -> None:
     """Refuse a chat of a type that the relay does not keep, or of a number of people that its type does not have.
 
+    Args:
+        kind: the type of the chat: `group`, `channel`, `dialog`, …
+        people: how many people it has.
+
     Raises:
         RelayError: `bad_request`.
     """
@@ -155,6 +167,12 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
 
     The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
     never comes to own a chat by rule, nor does anybody who may not sign in.
+
+    Args:
+        members: who is in the chat, in order of joining.
+        owner: the id of the owner that the export states.
+        founder: the id of the user who made the chat.
+        admins: ids of its admins, as the export lists them.
 
     Raises:
         RelayError: `forbidden`, none of the members can sign in.
@@ -316,7 +334,7 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
-        message=message[:REPLY_PREVIEW] if message else None,
+        message=message[:REPLY_PREVIEW_CHARACTERS] if message else None,
         sender=draft.state.users[answered.author].id,
         created_at=said_at or answered.at,
     )

@@ -19,7 +19,7 @@ from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import (
-    REPLY_PREVIEW,
+    REPLY_PREVIEW_CHARACTERS,
     Amendment,
     ClientKey,
     Extra,
@@ -210,7 +210,7 @@ def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: Mes
     return ReplyTo(
         message_id=message_id,
         client_message_id=stored.client_id,
-        message=stored.message[:REPLY_PREVIEW] if stored.message else None,
+        message=stored.message[:REPLY_PREVIEW_CHARACTERS] if stored.message else None,
         sender=draft.state.users[stored.author].id,
         created_at=stored.details.said_at or stored.at,
     )

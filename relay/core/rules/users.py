@@ -2,7 +2,7 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.likeness import likeness
+from relay.core.model.lookalikes import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
@@ -16,10 +16,10 @@ from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.command import Command
 
-MOST_DEVICES = 100
+MAX_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
 is not connected."""
-REVOKED_AT_ONCE = 100
+MAX_REVOKED_DEVICES = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
@@ -274,13 +274,13 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
         for device in draft.state.devices.values()
         if device.user == user and not device.revoked_at and device.hook is None
     ]
-    if len(devices) < MOST_DEVICES:
+    if len(devices) < MAX_DEVICES:
         return
     unused = [device for device in devices if device.key not in uses.connected]
     if not unused:
         raise RelayError.conflict(f"{len(devices)} devices are signed in and connected: sign one of them out first")
     unused.sort(key=lambda device: (uses.seen.get(device.key, device.created_at), device.key))
-    for device in unused[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
+    for device in unused[: min(len(devices) - MAX_DEVICES + 1, MAX_REVOKED_DEVICES)]:
         draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.rules import commands
 from relay.core.service import answer_pages
@@ -29,7 +29,7 @@ async def one_chat(
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-    reply(answer_pages.chat(views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
+    reply(answer_pages.chat(chat_views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
 
 
 async def chat_list(

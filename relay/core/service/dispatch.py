@@ -16,14 +16,14 @@ import trio
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.catch_up import CatchUp
 from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.hooks.loops import LoopBrake
-from relay.core.limits import fairness, rate_limit
+from relay.core.limits import fairness, request_weights
 from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.entities import Chat
@@ -53,9 +53,9 @@ LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
 """Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
-"""Takes what the rules make of a command."""
+"""Takes the outcome of a command."""
 Waiting = Coroutine[Any, Any, None]
-"""What is still to be awaited of an answer."""
+"""The part of an answer that is still to be awaited."""
 Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
 """Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
 
@@ -160,13 +160,13 @@ class Service:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
-        weight = rate_limit.WEIGHTS.get(name)
-        awaited = _AwaitedReply(reply) if weight is not None and name in rate_limit.IN_TURN else None
+        weight = request_weights.WEIGHTS.get(name)
+        awaited = _AwaitedReply(reply) if weight is not None and name in request_weights.IN_TURN else None
         size = len(request.payload)
         if weight is None:
             weight = 1.0
-        if size >= rate_limit.REQUEST_BYTES:
-            weight += size // rate_limit.REQUEST_BYTES
+        if size >= request_weights.REQUEST_BYTES:
+            weight += size // request_weights.REQUEST_BYTES
         wait_ms = self.limits.requests.take(subscriber.user, now, weight)
         if wait_ms:
             reply(RelayError.rate_limited(wait_ms))
@@ -187,7 +187,7 @@ class Service:
         if waiting is None:
             return None
         share = subscriber.share
-        return self._in_turn(share, share.turn if awaited is None else share.changing, waiting, reply, name)
+        return self._in_turn(share, share.answering if awaited is None else share.changing, waiting, reply, name)
 
     async def _handle_in_turn(
         self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
@@ -201,12 +201,12 @@ class Service:
             await waiting
         else:
             await reply.wait()
-        await fairness.turn()
+        await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
+    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
-            async with turn:
+            async with lock:
                 await share.room()
                 await waiting
         except RelayError as error:
@@ -226,8 +226,8 @@ class Service:
             payload = codec.refusal(request_id, now, answer.error)
         else:
             payload = codec.response(request_id, now, answer)
-            if len(payload) >= rate_limit.ANSWER_BYTES:
-                weight = len(payload) // rate_limit.ANSWER_BYTES
+            if len(payload) >= request_weights.ANSWER_BYTES:
+                weight = len(payload) // request_weights.ANSWER_BYTES
                 self.limits.requests.charge(subscriber.user, trio.current_time(), weight)
         self.hub.send(subscriber.outlet, payload)
 
@@ -264,7 +264,7 @@ class Service:
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
         if not log.append(command, take):
-            # It is in no batch, so its user need not wait for one.
+            # The command is in no batch, so its user need not wait for one.
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
@@ -284,8 +284,8 @@ class Service:
                 reply(outcome)
                 return
             chat = self.state.chats[outcome.chat]
-            # Everything unread in a chat one has just changed is known to the client from its list.
-            reply(answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
+            # A client knows from its list what is unread in a chat that it has just changed.
+            reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
 from relay.core.model.entities import Chat
@@ -110,7 +110,7 @@ async def _read_page(service: Service, user: UserKey, request: requests.Messages
         if members.get(user) is not member:
             # They left or were removed meanwhile, and may be back as another member.
             return None
-        await _add_all(page, views.messages(state, user, chat, some, receipts), added)
+        await _add_all(page, message_views.messages(state, user, chat, some, receipts), added)
     # From here on nothing waits: the page is true when it is answered.
     changes = service.hub.recent.changes_since(shown, as_of)
     is_same_view = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
@@ -132,7 +132,7 @@ def _amended(
     for change in changes:
         if change.chat == chat.key:
             sees = visibility.sees(chat, member, change.target)
-            amended = [views.amended(one, change, sees=sees) for one in amended]
+            amended = [message_views.amended(one, change, sees=sees) for one in amended]
     return amended
 
 
@@ -150,7 +150,7 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
         added.append(item)
         if page.size - size > SLICE_BYTES or count % SLICE_MESSAGES == 0:
             size = page.size
-            await fairness.turn()
+            await fairness.wait_for_turn()
 
 
 async def search(
@@ -188,12 +188,12 @@ async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple
     for row in rows:
         # The user may have left a chat or cleared it meanwhile.
         if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
-            (message,) = views.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+            (message,) = message_views.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
             shown.append((row, message))
             size += len(message.message or "")
             if size > SLICE_BYTES:
                 size = 0
-                await fairness.turn()
+                await fairness.wait_for_turn()
     # From here on nothing waits: the page is true when it is answered.
     changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
     if changes is None:

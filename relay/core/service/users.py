@@ -5,7 +5,7 @@ from bisect import bisect_right
 
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
 from relay.core.service.answer_pages import PageMaker
@@ -20,7 +20,7 @@ SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
-MAX_FOLDED_NAME = 64
+MAX_FOLDED_NAME_CHARACTERS = 64
 """Characters of a name up to which its folded form is kept: a character can fold to 18."""
 
 
@@ -31,7 +31,7 @@ def _kept_fold(name: str) -> str:
 
 def folded_name(name: str) -> str:
     """Fold a name, a short one once for all the letters that somebody types to find it."""
-    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME else fold(name)
+    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
 async def directory(
@@ -45,7 +45,7 @@ async def directory(
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % SLICE_USERS == SLICE_USERS - 1:
             service.limits.requests.charge(subscriber.user, trio.current_time(), 1)
-            await fairness.turn()
+            await fairness.wait_for_turn()
         profile = _listed(service, subscriber.user, ids[number], query)
         if profile is None:
             continue
@@ -66,7 +66,7 @@ def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objec
     if user.disabled or user.removed or not (query in fold(user_id) or query in folded_name(user.name)):
         return None
     is_contact = asker == user.key or state.share_chat(asker, user.key)
-    return views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
+    return chat_views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
 
 
 def profile(
@@ -75,7 +75,7 @@ def profile(
     """Change one's own name or photo."""
 
     def answer(outcome: ChangedUser | RelayError) -> None:
-        reply(outcome if isinstance(outcome, RelayError) else views.profile(service.state.users[outcome.user]))
+        reply(outcome if isinstance(outcome, RelayError) else chat_views.profile(service.state.users[outcome.user]))
 
     service.command(subscriber, request, answer)
 

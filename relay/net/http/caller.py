@@ -9,7 +9,7 @@ from relay.net.http.response import HttpError
 class Caller(NamedTuple):
     """Who makes a request, and over what kind of connection."""
 
-    who: tuple[UserKey, DeviceKey] | None
+    signed_in: tuple[UserKey, DeviceKey] | None
     """The keys of user and device; None without a valid token."""
     by_cookie: bool
     """Whether a cookie was sent rather than an `Authorization` header."""
@@ -27,9 +27,9 @@ class Caller(NamedTuple):
         Raises:
             HttpError: the caller has not signed in.
         """
-        if self.who is None:
+        if self.signed_in is None:
             raise self.unauthorized()
-        return self.who[0]
+        return self.signed_in[0]
 
     @property
     def device(self) -> DeviceKey:
@@ -38,9 +38,9 @@ class Caller(NamedTuple):
         Raises:
             HttpError: the caller has not signed in.
         """
-        if self.who is None:
+        if self.signed_in is None:
             raise self.unauthorized()
-        return self.who[1]
+        return self.signed_in[1]
 
     @staticmethod
     def unauthorized(**more: object) -> HttpError:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import trio
 
 from relay.core.auth.rights import KINDS
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.delivery.replay import ReadAhead
-from relay.core.hooks.loops import MAX_IN_A_ROW, TurnsInARow
-from relay.core.hooks.rights import chat_of, may_act
+from relay.core.hooks.hook_rights import chat_of, may_act
+from relay.core.hooks.loops import MAX_MESSAGES_IN_A_ROW, TurnsInARow
 from relay.core.model import changes
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
 """The entries that are posted."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
 """Seconds before a retry: doubled each time, and jittered."""
 GIVE_UP_SECONDS = 3 * 86_400.0
 """How long one event is retried; then the next one follows."""
@@ -202,7 +202,7 @@ class Delivery:
                 page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
         except sqlite3.Error as error:
             logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
-            await trio.sleep(FIRST_PAUSE)
+            await trio.sleep(FIRST_PAUSE_SECONDS)
             return False
         for entry in page.entries:
             if not await self._post_entry(entry, upto):
@@ -231,7 +231,7 @@ class Delivery:
             if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It was removed, or has to be read again to be posted in its present form.
                 return False
-            name, payload = views.event(self._relay.state, entry, self.device.user)
+            name, payload = message_views.event(self._relay.state, entry, self.device.user)
             try:
                 await post(
                     self._hook,
@@ -244,7 +244,7 @@ class Delivery:
                 if error.final or self._is_given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
                     return True
-                pause = min(FIRST_PAUSE * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE)
+                pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE_SECONDS)
                 await trio.sleep(max(error.after, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter, no secret
             else:
                 self._accepted(entry)
@@ -274,7 +274,7 @@ class Delivery:
                 "hook %d: programs sent more than %d messages in a row in %s: some are held back from here on, "
                 "in case they answer each other",
                 self.device.key,
-                MAX_IN_A_ROW,
+                MAX_MESSAGES_IN_A_ROW,
                 self._hook.chat,
             )
         self._skipped += 1

@@ -25,7 +25,7 @@ OVERSLEPT_SECONDS = 2.0
 """If the task wakes later than this, the relay itself stood still."""
 LAST_READ_SECONDS = 0.25
 """A last chance to be read before a timeout, for stalls that are too short to be noticed."""
-STALE = 1_024
+STALE_ENTRIES = 1_024
 """The heap is rebuilt when it has this many stale entries beside as many as are watched."""
 
 
@@ -100,7 +100,7 @@ class Keepalive:
         if place is not None:
             place.watched = None
         self._last_turn.discard(watched)
-        if len(self._due) > 2 * len(self._watched) + STALE:
+        if len(self._due) > 2 * len(self._watched) + STALE_ENTRIES:
             self._due = [place for place in self._due if place.watched is not None]
             heapify(self._due)
 

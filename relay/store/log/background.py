@@ -1,7 +1,7 @@
 """The writer's work between batches: the snapshot, client keys, the full-text index, and jobs of other rooms.
 
 Each portion is a short transaction; while people send, the writer rests after each. This module decides what is done
-and when, and uses the writing connection in the writer's turn only. `maintenance` has the SQL.
+and when, and uses the writing connection in the writer's turn only. `store.upkeep` has the SQL.
 """
 
 import logging
@@ -14,8 +14,7 @@ import trio
 from relay.keys import Seconds
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
-from relay.store.log import bound_parameters, maintenance
-from relay.store.log.batch import release_parameters
+from relay.store.log import bound_parameters
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
@@ -23,7 +22,9 @@ from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
 from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.wal import Wal
+from relay.store.upkeep import client_keys, snapshot_rows
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ RETRY_SECONDS = 1.0
 """Seconds until client keys that could not be written are tried again."""
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
-FILED_AT_ONCE = 4_096
+FILED_KEYS = 4_096
 """Client keys filed between two batches once too many are in memory: more than a batch of short messages adds."""
 FAR = float("inf")
 
@@ -104,7 +105,13 @@ class Background:
     # Requests.
 
     def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
-        """Queue a job; `done` of what this returns is set when it has an outcome."""
+        """Queue a job; `done` of what this returns is set when it has an outcome.
+
+        Args:
+            job: called with the writing connection.
+            work: the name of the work, for the records of stalls.
+            hurried: whether it goes before other background work.
+        """
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request
@@ -255,7 +262,7 @@ class Background:
             schedule.snapshot_begins()
         rows = engine.snapshot(self._rows.size)
         try:
-            await maintenance.keep_rows(self._writing, rows)
+            await snapshot_rows.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
             logger.warning("the snapshot cannot be written: %s", error)
             self.snapshot_full = is_full(error)
@@ -282,13 +289,13 @@ class Background:
             return ""
         self._key_flush = filing
         # A busy event loop makes each portion look slow; shrunk portions would never catch up with what batches add.
-        size = FILED_AT_ONCE if self._idempotency_keys.overflowing else self._keys.size
+        size = FILED_KEYS if self._idempotency_keys.overflowing else self._keys.size
         keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
-            await maintenance.file_client_keys(self._writing, keys)
+            await client_keys.file_client_keys(self._writing, keys)
             self._filing_at += len(keys)
             if self._filing_at >= len(filing.keys):
-                await maintenance.note_filed(self._writing, filing)
+                await client_keys.note_filed(self._writing, filing)
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)

@@ -16,8 +16,8 @@ from relay.keys import Seconds
 from relay.outcomes import Outcome
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
-from relay.store.log.engine import DecisionEngine
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,13 @@ class CommandQueue:
         return True
 
     def append_deferred(self, key: Hashable, reach: int, command: Command) -> None:
-        """Have a command written a moment later. It replaces one of the same key that reaches less far."""
+        """Have a command written a moment later. It replaces one of the same key that reaches less far.
+
+        Args:
+            key: names what the command moves, as one mark of one user in one chat.
+            reach: how far it moves that; the one that reaches further is kept.
+            command: the command.
+        """
         if not self.deferred:
             self.work.set()
         self.deferred.add(DeferredCommand(key, reach, command), trio.current_time())

@@ -13,9 +13,9 @@ from relay.store.command import Command
 
 DEFER_SECONDS = 0.15
 """Seconds until they are committed with the next batch; after as many again without a batch they are one."""
-WITH_BATCH = 16
+COMMANDS_WITH_BATCH = 16
 """How many are committed with a smaller batch, whose senders wait for them; a larger batch takes its own number."""
-ALONE = 256
+COMMANDS_ALONE = 256
 """How many make a batch of their own."""
 
 
@@ -83,7 +83,7 @@ class DeferredCommands:
         if self._expected and not self._waiting:
             self._expected = False
             self._collect()
-        most = max(WITH_BATCH, count) if count else ALONE
+        most = max(COMMANDS_WITH_BATCH, count) if count else COMMANDS_ALONE
         taken = list(islice(self._waiting.values(), most))
         for deferred in taken:
             del self._waiting[deferred.key]

@@ -21,9 +21,9 @@ from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.engine import DecisionEngine
-from relay.store.log.schedule import INDEX_LAG, Cursors, WriteSchedule
-from relay.store.log.stalls import SLOW_TURN, SYNC, Stalls
+from relay.store.log.decision_engine import DecisionEngine
+from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
+from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class _TurnWatch(trio.abc.Instrument):
-    """Measures each turn of the event loop: while one lasts, no other task runs."""
+    """Measures each turn of the event loop. While a turn lasts, no other task runs."""
 
     def __init__(self, stalls: Stalls) -> None:
         self._stalls = stalls
@@ -47,7 +47,7 @@ class _TurnWatch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
         seconds = time.perf_counter() - self._began
-        if seconds > SLOW_TURN:
+        if seconds > SLOW_TURN_SECONDS:
             now = trio.current_time()
             self._stalls.turned(now - seconds, now)
 
@@ -113,7 +113,7 @@ class Log(CommandQueue):
         gaps = await positions.gaps(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG
+        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
@@ -158,7 +158,7 @@ class Log(CommandQueue):
 
     @property
     def busy_since(self) -> float | None:
-        """Since when the store has been at a request of the writer (trio's time); None while it is not."""
+        """Since when the store has been working on a request of the writer (trio's time); None while it is idle."""
         busy_since = self._writer.busy_since
         return self._background.busy_since if busy_since is None else busy_since
 
@@ -242,7 +242,7 @@ class Log(CommandQueue):
             OSError: what the job raised.
         """
         if self.stopped.is_set():
-            # It would never run.
+            # The job would never run.
             raise sqlite3.OperationalError("the relay has stopped")
         request = self._background.ask(job, work, hurried=hurried)
         self.work.set()

@@ -17,13 +17,13 @@ SNAPSHOT_SECONDS = 60.0
 """Seconds after which it is due for fewer."""
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
-INDEX_WITH_BATCH = 64
+INDEX_ENTRIES_WITH_BATCH = 64
 """Entries that are indexed with a batch, whose senders wait for it; only if no others are left."""
-INDEX_WITH_BATCH_TEXT = 16_384
+INDEX_CHARACTERS_WITH_BATCH = 16_384
 """Characters of text that they may have: a long text costs as much as many entries."""
 QUIET_SECONDS = 0.1
 """Seconds without a batch that count as quiet: while people send much the index waits, since merging takes time."""
-INDEX_LAG = 50_000
+INDEX_LAG_ENTRIES = 50_000
 """Entries that the index may lag behind for that: a search can read so many without it."""
 
 Cursors = dict[DeviceKey, tuple[Seq, UnixMs]]
@@ -89,7 +89,7 @@ class WriteSchedule:
         self._snapshot_since = now
         if not self.indexed:
             # The length of their texts is not known.
-            self._text = INDEX_WITH_BATCH_TEXT + 1
+            self._text = INDEX_CHARACTERS_WITH_BATCH + 1
 
     # What is due.
 
@@ -149,7 +149,7 @@ class WriteSchedule:
         if self.indexed:
             return float("inf")
         due = self._index_since + INDEX_SECONDS
-        if self._last_seq - self._indexed >= INDEX_LAG and self.index_behind >= INDEX_LAG:
+        if self._last_seq - self._indexed >= INDEX_LAG_ENTRIES and self.index_behind >= INDEX_LAG_ENTRIES:
             return due
         return max(due, self.quiet_at)
 
@@ -254,8 +254,8 @@ class WriteSchedule:
         if (
             self.index_left_over
             or not commands
-            or not 0 < behind <= INDEX_WITH_BATCH
-            or self._text > INDEX_WITH_BATCH_TEXT
+            or not 0 < behind <= INDEX_ENTRIES_WITH_BATCH
+            or self._text > INDEX_CHARACTERS_WITH_BATCH
             or now < self._index_since + INDEX_SECONDS
         ):
             return 0

@@ -13,7 +13,7 @@ KEPT_MINUTES = 60
 """Minutes of which records are kept."""
 KEPT_WORKS = 256
 """Works that are kept to explain a wait."""
-SLOW_TURN = 0.01
+SLOW_TURN_SECONDS = 0.01
 """Seconds of one turn of the event loop from which it is recorded."""
 NEAR_SECONDS = 0.005
 """A work that ends within this time after a slow turn was waiting for that turn."""
@@ -51,7 +51,13 @@ class Stalls:
         self._worst = 0.0
 
     def worked(self, cause: str, began: float, ended: float) -> None:
-        """Note a work of the writer. Works do not overlap, and are noted in order."""
+        """Note a work of the writer. Works do not overlap, and are noted in order.
+
+        Args:
+            cause: what the writer did, in a word or two for people.
+            began: when it began, monotonic seconds.
+            ended: when it ended.
+        """
         self._works.append(_Span(cause, began, ended))
         if int(ended // 60) != self._minute:
             self._turn_over(ended)
@@ -60,11 +66,21 @@ class Stalls:
             longest[cause] = ended - began
 
     def turned(self, began: float, ended: float) -> None:
-        """Note one slow turn of the event loop."""
+        """Note one slow turn of the event loop.
+
+        Args:
+            began: when it began, monotonic seconds.
+            ended: when it ended.
+        """
         self._turns.append(_Span(LOOP, began, ended))
 
     def waited(self, since: float, now: Seconds) -> None:
-        """Note the longest wait of a batch: when its first command came, and when it was answered."""
+        """Note the longest wait of a batch.
+
+        Args:
+            since: when the first command of the batch came, monotonic seconds.
+            now: when the batch was answered.
+        """
         if int(now // 60) != self._minute:
             self._turn_over(now)
         if now - since > self._worst:

@@ -26,7 +26,7 @@ from relay.store.queries.stored_files import files
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
-COVERED = 10_000
+COVERED_MESSAGES = 10_000
 """The latest messages whose authors one receipt reaches: the first receipt of a member may cover a long history."""
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
@@ -46,8 +46,8 @@ _COVERED_BY = Statement(
     "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
     f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted"
-    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
-    sorts=f"{COVERED} messages at most",
+    f" ORDER BY message_id DESC LIMIT {COVERED_MESSAGES}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED_MESSAGES} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
     f"SELECT actor, message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
-from relay.store.entry import REPLY_PREVIEW
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_BYTES = 1_000_000
 """Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
-LIST_PREVIEW = 256
+LIST_PREVIEW_CHARACTERS = 256
 """Characters of the last message that the chat list shows."""
 CHATS_AT_A_TIME = 500
 """Chats that one statement reads, so that other requests have their turn in between."""
 MEMBERS_AT_A_TIME = 2_000
-"""Members that one statement reads; likewise."""
+"""Members that one statement reads, for the same reason."""
 
 
 class HistoryRow(NamedTuple):
@@ -51,7 +51,7 @@ class HistoryRow(NamedTuple):
 COLUMNS = f"""
     l.seq, l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
            l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
-           substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
+           substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}), length(r.message)
 """
 REPLIED_TO = f"""
     LEFT JOIN log AS r
@@ -80,7 +80,8 @@ _RECEIPTS = Statement(f"""
         AND kind = k.value AND message_id >= ?4 ORDER BY message_id LIMIT 1)
 """)
 _CHAT_TEXTS = Statement(f"""
-    SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW}), CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
+    SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW_CHARACTERS}),
+        CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
         l.extra ->> '$.saidAt',
         CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log
             WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = c.value->>0 AND message_id > c.value->>2
@@ -147,7 +148,7 @@ async def receipts(
 
 
 class ChatTexts(NamedTuple):
-    """What the chat list shows of a chat and the state in memory does not have."""
+    """What the chat list shows of a chat beside the state in memory."""
 
     message: str | None
     """The beginning of the last message."""

@@ -20,7 +20,13 @@ _CHANGES = Statement(
 
 
 async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
-    """Read entries after one, without their texts: what applying them to the state needs."""
+    """Read entries without their texts: what applying them to the state needs.
+
+    Args:
+        connection: one that reads.
+        after: the `seq` of the last entry that is known.
+        limit: how many entries at most.
+    """
     rows = await connection.execute(_BARE_ENTRIES, (after, limit))
     return [Entry(*row) for row in rows]
 

@@ -10,12 +10,12 @@ import msgspec
 
 from relay.keys import NO_CHAT, ChatKey, MessageId, Seq, UserKey
 from relay.protocol.objects import ReplyTo
-from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, Extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
-PAGE = 256
+PAGE_ENTRIES = 256
 """Entries in a page at most."""
 PAGE_BYTES = 256 * 1024
 """Bytes of text in a page at most; it has one entry at least."""
@@ -40,7 +40,7 @@ _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
         o.deleted,
-        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW}),
+        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}),
         CASE WHEN l.kind > {EDIT} THEN l.extra END,
         o.client_id, length(r.message)
     FROM log AS l

@@ -48,7 +48,7 @@ class SessionPage:
 
     async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Return who is signed in, and the limits; renews a browser's cookie."""
-        if caller.who is None:
+        if caller.signed_in is None:
             raise caller.unauthorized(signIn=self._sign_in.ways())
         user = self._relay.state.users[caller.user]
         who: dict[str, object] = {

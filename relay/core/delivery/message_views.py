@@ -1,24 +1,21 @@
-"""How a user sees an entry, a message or a chat: one function for each, whether it is live or replayed.
+"""How a user sees a message: as an event, as a line of history, and its status; the same live and replayed.
 
 Reads the state and what it is given; no I/O.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from relay.core.delivery.presence import Presence
-from relay.core.model import changes
-from relay.core.model.entities import Chat, Member, User
+from relay.core.model.entities import Chat
 from relay.core.model.state import State
-from relay.core.rules import attachments, visibility
+from relay.core.rules import visibility
 from relay.core.rules.counting import waited_for
-from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
+from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Entry, Extra
-from relay.store.queries.history import LIST_PREVIEW, ChatTexts, HistoryRow
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra
+from relay.store.queries.history import HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
 _extra = msgspec.json.Decoder(Extra).decode
@@ -125,195 +122,6 @@ def _quote(state: State, chat: Chat, user: UserKey, quoted: objects.ReplyTo | No
     return msgspec.structs.replace(quoted, message=None)
 
 
-def chat_list_readers(state: State, entry: Entry) -> Sequence[UserKey]:
-    """Name the users whose chat list an entry of kind CHATS or USER changes."""
-    change = changes.change_of(entry)
-    match change:
-        case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
-            return list(state.members.get(entry.chat, ()))
-        case changes.MembersRemoved():
-            return [*state.members.get(entry.chat, ()), *change.users]
-        case changes.ChatDeleted() | changes.ChatShown():
-            return change.users
-        case changes.ChatHidden():
-            return [change.user]
-        case changes.UserChanged() if _is_shown(change) or change.disabled:
-            chats = map(state.chats.__getitem__, state.chats_of[change.key])
-            readers = {user for chat in chats for user in _line_readers(state, change, chat)}
-            return [*(readers | {change.key} if _is_shown(change) else readers)]
-    return ()
-
-
-def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey]:
-    """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
-
-    Returns:
-        Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
-    """
-    change = changes.change_of(entry)
-    if not isinstance(change, changes.UserChanged):
-        return [entry.chat]
-    shared = map(state.chats.__getitem__, sorted(state.chats_of[change.key] & state.chats_of[user]))
-    found = [chat.key for chat in shared if user in _line_readers(state, change, chat)]
-    return found or ([NO_CHAT] if user == change.key and _is_shown(change) else ())
-
-
-def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
-    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
-    if isinstance(changes.change_of(entry), changes.UserChanged):
-        return bool(changed_chats(state, entry, user))
-    return user in chat_list_readers(state, entry)
-
-
-def _is_shown(change: changes.UserChanged) -> bool:
-    """Tell whether a change of a user changes their name or picture."""
-    return change.name is not None or change.photo_url is not None
-
-
-def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
-    """Name the members for whom a change of a user changes the line of one chat in their list.
-
-    A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
-    its status, for which nobody who is disabled is waited. Rights as an admin are in no line; a removed user has left
-    each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
-    """
-    if chat.id is None:
-        return state.members[chat.key] if _is_shown(change) else ()
-    members, author = state.members[chat.key], chat.newest_by
-    waited = members.get(change.key)
-    if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:
-        return ()
-    return (author,) if waited.joined < chat.newest and waited.read < chat.newest else ()
-
-
-class ListChange(NamedTuple):
-    """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
-
-    newcomers: frozenset[UserKey]
-    """Users whom it makes members of the chat."""
-    appears_for: frozenset[UserKey]
-    """Users to whose list it adds a chat."""
-    goes_for: frozenset[UserKey]
-    """Users from whose list it removes a chat."""
-
-
-def list_change(entry: Entry) -> ListChange:
-    """Read what an entry of kind CHATS or USER does to chat lists."""
-    nobody: frozenset[UserKey] = frozenset()
-    match changes.change_of(entry):
-        case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
-            everybody = frozenset(users)
-            return ListChange(everybody, everybody, nobody)
-        case changes.ChatShown(users=users):
-            return ListChange(nobody, frozenset(users), nobody)
-        case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
-            return ListChange(nobody, nobody, frozenset(users))
-        case changes.ChatHidden(user=user):
-            return ListChange(nobody, nobody, frozenset((user,)))
-    return ListChange(nobody, nobody, nobody)
-
-
-def profile(user: User, last_seen: UnixMs | None = None) -> objects.Profile:
-    """Show a user as others see them; `last_seen` is Unix milliseconds."""
-    return objects.Profile(
-        id=user.id,
-        name=user.name,
-        avatar_url=attachments.shown(user.photo_url),
-        last_seen=last_seen,
-        bot=user.bot or None,
-    )
-
-
-def _title(state: State, chat: Chat, user: UserKey) -> tuple[str, str | None]:
-    if chat.id is not None:
-        return chat.name, attachments.shown(chat.photo_url)
-    peer = state.users[state.peer(chat, user)]
-    return peer.name, attachments.shown(peer.photo_url)
-
-
-def wanted_texts(
-    state: State, user: UserKey, chats: Iterable[tuple[Chat, Member]]
-) -> list[tuple[ChatKey, MessageId, MessageId]]:
-    """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them."""
-    return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
-
-
-def place(chat: Chat) -> tuple[UnixMs, ChatKey]:
-    """Give a chat's place in a list; the greatest comes first."""
-    return chat.newest_at or chat.created_at, chat.key
-
-
-def listed(state: State, user: UserKey) -> list[tuple[Chat, Member]]:
-    """Give the chats of a user's list, the latest first."""
-    return sorted(state.listed(user), key=lambda one: place(one[0]), reverse=True)
-
-
-def list_item(
-    state: State, user: UserKey, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
-) -> objects.ChatListItem:
-    """Make one line of a user's chat list.
-
-    Args:
-        state: the state.
-        user: whose list it is.
-        chat: the chat.
-        member: the user as its member.
-        texts: what was read for the line; None if nothing was.
-        presence: who is online.
-    """
-    name, photo_url = _title(state, chat, user)
-    missed = state.missed(chat, user)
-    shown = visibility.sees(chat, member, chat.newest)
-    text = (texts.message if texts and shown else None) or ""
-    if not text and texts and texts.extra and shown:
-        attachments = _extra(texts.extra).attachments or []
-        text = ", ".join(attachment.filename for attachment in attachments)
-    return objects.ChatListItem(
-        type=chat.type,
-        id=state.chat_id(chat, user),
-        name=name,
-        photo_url=photo_url,
-        last_message_text=text[:LIST_PREVIEW],
-        last_message_time=(texts.said_at if texts else None) or chat.newest_at if shown else chat.created_at,
-        last_message_author=state.users[chat.newest_by].id if shown else None,
-        last_message_status=(
-            status_for(state, chat.key, user, chat.newest_by, chat.newest, deleted=chat.newest_deleted)
-            if shown
-            else "read"
-        ),
-        last_message_id=chat.newest if shown else 0,
-        missed=missed or None,
-        first_missed=texts.first_missed if texts else None,
-        is_mine=shown and chat.newest_by == user,
-        last_seen=presence.last(state.peer(chat, user)) if chat.type == "dialog" else None,
-    )
-
-
-def chat(state: State, user: UserKey, chat: Chat, first_missed: str | None, presence: Presence) -> objects.ChatDetails:
-    """Show one chat in full, as a member sees it; `first_missed` is the client id of the first unread message."""
-    name, photo_url = _title(state, chat, user)
-    if chat.id is None:
-        meta = objects.ChatMeta(first_name=name, last_seen=presence.last(state.peer(chat, user)))
-    else:
-        members = state.members[chat.key]
-        meta = objects.ChatMeta(
-            owner=state.users[chat.owner].id,
-            admins=[state.users[key].id for key, member in members.items() if member.admin],
-            participants=[profile(state.users[key], presence.last(key)) for key in members],
-            created_at=chat.created_at,
-        )
-    return objects.ChatDetails(
-        chat_id=state.chat_id(chat, user),
-        type=chat.type,
-        name=name,
-        photo_url=photo_url,
-        last_message_id=chat.last_message_id or None,
-        missed=state.missed(chat, user),
-        first_missed=first_missed,
-        meta=meta,
-    )
-
-
 def messages(
     state: State,
     user: UserKey,
@@ -404,7 +212,7 @@ def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.M
         return replace(message, message=change.message, attachments=change.attachments, updated_at=change.at)
     quoted = message.reply_to
     if quoted is not None and quoted.message_id == change.target and sees:
-        text = change.message[:REPLY_PREVIEW] if change.message else None
+        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
         return replace(message, reply_to=replace(quoted, message=text))
     return message
 
