@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 MEMORY = Path("/dev/shm")
-MEMORY_BYTES = 2**31
+MEMORY_BYTES = 2**30
 """Room that must be there before the tests' files are put into memory."""
 
 # A store of each of many tests is kept for a while: what each sets aside should be little.

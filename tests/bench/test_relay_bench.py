@@ -17,6 +17,7 @@ from tests.support.relay_process import RelayProcess, add_users, program
 SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
 
 
+@pytest.mark.timing
 def test_every_work_comes_to_figures_and_loses_nothing(tmp_path: Path) -> None:
     relay = program({"relay.bench.work.WARM_UP_SECONDS": 0.1})
     ran = subprocess.run(

@@ -39,7 +39,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield relay
 
 
-def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it did not come"

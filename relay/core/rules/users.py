@@ -2,7 +2,6 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.lookalikes import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
@@ -16,10 +15,14 @@ from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import DevicesInUse
+from relay.unicode.lookalikes import look_alike, mentions
+from relay.unicode.unseen import one_line
 
 MAX_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
 is not connected."""
+MAX_LABEL = 128
+"""Characters of what a device is called."""
 MAX_REVOKED_DEVICES = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
@@ -40,12 +43,27 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
 
 
 def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
-    """Refuse a name that looks like another user's name or id; only an admin may make two Annas."""
+    """Refuse a name that looks like another user's name or id, or has it behind an @, as the page tells people apart.
+
+    Only an admin may make two Annas.
+    """
     state = draft.state
-    taken = state.users_named(name) - {but}
-    # A user's present name may stay: an admin gave it, or it is older than this rule.
-    if taken and not (but and likeness(state.users[but].name) == likeness(name)):
+    taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
+    if but:
+        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
+        present = state.users[but].name
+        taken -= state.users_named(present)
+        mentioned -= _mentioned(state, present)
+    if taken:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
+    if mentioned:
+        other = state.users[min(mentioned)].id
+        raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
+
+
+def _mentioned(state: State, name: str) -> set[UserKey]:
+    """Find the users whose id stands behind an @ in a name, or what looks like it."""
+    return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
 
 
 def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
@@ -303,6 +321,7 @@ def add_device_entry(
 ) -> DeviceKey:
     """Add a device, or a hook, to the draft; whether it may be added is for the caller to check."""
     key = draft.state.next_device()
+    label = one_line(label, MAX_LABEL)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key
