@@ -108,7 +108,7 @@ async def test_a_name_that_nobody_knows_is_an_error_each_time(lookups: NameLooku
 def test_every_thread_of_the_relay_is_started_in_a_pool_that_it_names() -> None:
     where = Path(relay.__file__).parent
     # The command line waits for nobody; the write-ahead log is the relay's own work.
-    known = {"threads.py", "cli/control_client.py", "store/sqlite/wal.py"}
+    known = {"threads.py", "cli/control_client.py"}
     found = {
         str(path.relative_to(where))
         for path in where.rglob("*.py")

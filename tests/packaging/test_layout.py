@@ -74,6 +74,8 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
         "relay.socket_path",
         "relay.standard_streams",
         "relay.logs",
+        "relay.threads",
+        "relay.thread_limit",
         "relay",
         "relay.typed_command",
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from relay import threads
 from relay.keys import Seconds
 from relay.store.files.store_location import log_of
 from relay.store.sqlite import database
@@ -230,7 +231,7 @@ class Wal:
         try:
             await pause(write)
             if longer:
-                await trio.to_thread.run_sync(os.fdatasync, file)
+                await threads.run_own(os.fdatasync, file)
         except (OSError, sqlite3.Error) as error:
             # The disk is full, or the writer has stopped.
             logger.debug("the write-ahead log cannot be made longer: %s", error)
