@@ -1,83 +1,52 @@
-"""A source whose users and groups get other ids here. Knows neither the file system nor a relay."""
+"""Users, chats and messages of a source with the ids that they get here. Knows neither the file system nor a relay."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from relay.cli.importers.base import NotUnderstood, Reference, Source, SourceChat, SourceMessage, SourceUser
+from relay.cli.importers.base import Reference, SourceChat, SourceFile, SourceMessage, SourceUser
 
 
-class MappedSource:
-    """Another source, with the ids of some of its users and groups replaced wherever they occur."""
+class Mapped:
+    """Replaces the ids of a source's users, wherever they occur, and of its groups."""
 
-    def __init__(self, source: Source, ids: Mapping[str, str]) -> None:
-        """Wrap a source.
+    def __init__(self, users: Mapping[str, str], groups: Mapping[str, str]) -> None:
+        """Take the ids here.
 
         Args:
-            source: the other source.
-            ids: the id here, by the id in the source.
+            users: the id here of a user, by the id in the source.
+            groups: the id here of a group, by its key in the source.
         """
-        self._source = source
-        self._ids = ids
-        self.left = source.left
-        self.start = source.start
-        self._origins: dict[str, str] = {}
-        """By id here, the id in the source: users and groups share one namespace."""
+        self._users = users
+        self._groups = groups
 
-    def users(self) -> Iterator[SourceUser]:
-        """See `Source`.
+    def user(self, user: SourceUser) -> SourceUser:
+        """Give a user as they are called here."""
+        return user._replace(id=self._id(user.id), picture=self._picture(user.picture))
 
-        Raises:
-            NotUnderstood: two users would have the same id.
-        """
-        for user in self._source.users():
-            user_id = self._new_id(user.id)
-            picture = user.picture
-            if picture is not None and picture.sender:
-                picture = picture._replace(sender=self._id(picture.sender))
-            yield user._replace(id=user_id, picture=picture)
+    def chat(self, chat: SourceChat) -> SourceChat:
+        """Give a chat with its people as they are called here."""
+        return chat._replace(
+            id=self._groups.get(chat.key, chat.id),
+            owner=None if chat.owner is None else self._id(chat.owner),
+            founder=None if chat.founder is None else self._id(chat.founder),
+            admins=[self._id(one) for one in chat.admins],
+            participants=[self._id(one) for one in chat.participants],
+            picture=self._picture(chat.picture),
+        )
 
-    def chats(self) -> Iterator[SourceChat]:
-        """See `Source`; after `users`.
-
-        Raises:
-            NotUnderstood: a group would have the id of another one or of a user, or an id to replace does not occur.
-        """
-        for chat in self._source.chats():
-            picture = chat.picture
-            if picture is not None and picture.sender:
-                picture = picture._replace(sender=self._id(picture.sender))
-            yield chat._replace(
-                id=self._new_id(chat.id) if chat.id else "",
-                owner=None if chat.owner is None else self._id(chat.owner),
-                founder=None if chat.founder is None else self._id(chat.founder),
-                admins=[self._id(one) for one in chat.admins],
-                participants=[self._id(one) for one in chat.participants],
-                picture=picture,
-            )
-
-        unknown = set(self._ids) - set(self._origins.values())
-        if unknown:
-            raise NotUnderstood(f"--map: nobody in the export has the id {min(unknown)}")
-
-    def messages(self) -> Iterator[SourceMessage]:
-        """See `Source`."""
-        for message in self._source.messages():
-            yield message._replace(
-                sender=self._id(message.sender),
-                reply_to=self._reference(message.reply_to),
-                original=self._reference(message.original),
-                files=tuple(one._replace(sender=self._id(one.sender)) for one in message.files),
-            )
-
-    def _new_id(self, source_id: str) -> str:
-        """Give the id here of a user or group, which no other one may have."""
-        new_id = self._id(source_id)
-        origin = self._origins.setdefault(new_id, source_id)
-        if origin != source_id:
-            raise NotUnderstood(f"--map: {origin} and {source_id} would both be {new_id}")
-        return new_id
+    def message(self, message: SourceMessage) -> SourceMessage:
+        """Give a message with its author, and those whom it refers to, as they are called here."""
+        return message._replace(
+            sender=self._id(message.sender),
+            reply_to=self._reference(message.reply_to),
+            original=self._reference(message.original),
+            files=tuple(one._replace(sender=self._id(one.sender)) for one in message.files),
+        )
 
     def _id(self, user_id: str) -> str:
-        return self._ids.get(user_id, user_id)
+        return self._users.get(user_id, user_id)
 
     def _reference(self, message: Reference | None) -> Reference | None:
         return None if message is None else (self._id(message[0]), message[1])
+
+    def _picture(self, picture: SourceFile | None) -> SourceFile | None:
+        return picture._replace(sender=self._id(picture.sender)) if picture is not None and picture.sender else picture

@@ -16,8 +16,8 @@ from relay.cli.importers.base import (
     SourceMessage,
     SourceUser,
     dialog_kind,
-    fit_id,
     fit_key,
+    fit_origin,
 )
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
@@ -65,6 +65,12 @@ class _File(msgspec.Struct):
     name: str | None = None
 
 
+class _Comment(msgspec.Struct):
+    """A comment on a file, which older messages are about."""
+
+    user: str | None = None
+
+
 class _Reaction(msgspec.Struct):
     users: list[str] | None = None
 
@@ -91,6 +97,7 @@ class _Message(msgspec.Struct):
     blocks: Any = None
     attachments: Any = None
     files: list[_File | None] | None = None
+    comment: _Comment | None = None
     reactions: list[_Reaction | None] | None = None
     thread_ts: str | float | None = None
 
@@ -100,6 +107,8 @@ class _Message(msgspec.Struct):
         return moment(self.ts)
 
 
+SYSTEM = "slack"
+"""Begins the origins of its users and channels."""
 UNDATED = "invalid dates: these messages get the date of the previous one"
 
 
@@ -118,12 +127,12 @@ class Slack:
         self._files = files
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
-        self._taken: set[str] = set()
         for user in (user for name in SLACK_USERS for user in files.records(name, _User)):
             if user.id in self._people:
                 continue
-            self._people[user.id] = SourceUser(
-                fit_id(user.name or user.id, self._taken),
+            self._people[user.id] = _person(
+                user.id,
+                user.name or user.id,
                 user.shown,
                 bot=bool(user.is_bot) or user.id == "USLACKBOT",
                 admin=bool(user.is_admin),
@@ -225,25 +234,26 @@ class Slack:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
-        """Find the author of a message; programs, people of other workspaces and deleted users are in no list."""
-        for one in (message.user, message.bot_id):
-            if one and one in self._people:
-                return self._people[one]
-        if self._is_note(message):
-            return None
-        if message.bot_id:
-            name = message.username or (message.bot_profile or _BotProfile()).name or message.bot_id
-            person = SourceUser(fit_id(name, self._taken), name, bot=True)
-            self._people[message.bot_id] = person
-            return person
-        if message.user:
+        """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
+
+        Who it is depends on this message alone, so that an export of other days says the same.
+        """
+        user = message.user or (message.comment or _Comment()).user
+        # A program without an id is known by its name.
+        author = user or message.bot_id or (f"name:{message.username}" if message.username else "")
+        known = self._people.get(author)
+        if known is not None or not author or self._is_note(message):
+            return known
+        if message.bot_id or not user:
+            name = message.username or (message.bot_profile or _BotProfile()).name or author
+            person = _person(author, name, name, bot=True)
+        else:
             profile = message.user_profile or _Author()
-            name = profile.display_name or profile.real_name or profile.name or message.user
-            bot = message.user == "USLACKBOT"
-            person = SourceUser(fit_id(profile.name or message.user, self._taken), name, bot=bot, disabled=not bot)
-            self._people[message.user] = person
-            return person
-        return None
+            name = profile.display_name or profile.real_name or profile.name or user
+            bot = user == "USLACKBOT"
+            person = _person(user, profile.name or user, name, bot=bot, disabled=not bot)
+        self._people[author] = person
+        return person
 
     def _is_note(self, message: _Message) -> bool:
         return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
@@ -288,8 +298,9 @@ class Slack:
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
             chat, name = f"slack-{channel.id}", channel.name or channel.id
+            origins = (fit_origin(SYSTEM, channel.id),)
             yield SourceChat(
-                chat, fit_id(chat, set()), name, "group", None, founder, [], members, moment(channel.created)
+                chat, chat, name, "group", None, founder, [], members, moment(channel.created), origins=origins
             )
         for dialog in self._dialogs:
             folder = self._folders.get(dialog.id)
@@ -357,6 +368,12 @@ class Slack:
             text.strip(),
             (root, fit_key(f"slack-{channel}-{thread}")) if root is not None else None,
         )
+
+
+def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUser:
+    """Make a user, who is known by Slack's id: handles change, and several people may have the same."""
+    origins = (fit_origin(SYSTEM, slack_id),)
+    return SourceUser(slack_id, name, handle, origins, fixed=True, **standing)  # type: ignore[arg-type]
 
 
 def _names(channel: _Channel) -> list[str]:

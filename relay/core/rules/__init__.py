@@ -108,6 +108,7 @@ _RULES: dict[type, Rule] = {
     commands.ForgetFiles: retention.forget_files,
     commands.ImportUser: imports.import_user,
     commands.ImportChat: imports.import_chat,
+    commands.ImportOrigins: imports.import_origins,
     commands.ImportMessage: imports.import_message,
     commands.ImportChange: imports.import_change,
     commands.ImportClearing: imports.import_clearing,

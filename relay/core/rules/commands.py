@@ -6,7 +6,7 @@ A command has everything that deciding it needs (ARCHITECTURE.md, "Room to grow"
 import msgspec
 
 from relay.core.model.changes import Hook
-from relay.keys import NO_USER, MessageId, Seq, UnixMs, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ChatType
 
 ADMIN = NO_USER
@@ -215,6 +215,15 @@ class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool = False
     disabled: bool = False
     removed: bool = False
+    origins: tuple[str, ...] = ()
+
+
+class ImportOrigins(msgspec.Struct, frozen=True, kw_only=True):
+    """Note what other systems call a user or a chat that is here already."""
+
+    user: UserKey = NO_USER
+    chat: ChatKey = NO_CHAT
+    origins: tuple[str, ...]
 
 
 class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +240,7 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     """The members; the longest first, for one of them may become the owner."""
     created_at: UnixMs
     photo_url: str | None = None
+    origins: tuple[str, ...] = ()
 
 
 class Original(msgspec.Struct, frozen=True, gc=False):
