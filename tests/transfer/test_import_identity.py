@@ -361,7 +361,7 @@ def slack_story(rng: random.Random, root: Path) -> Callable[[], Path]:
                 now[one] = rng.choice(handles) or one
         first, last = sorted(rng.choices(range(10, 16), k=2))
         listed = [{"id": one, "name": now[one], "real_name": f"Person {one}"} for one in people]
-        rng.shuffle(listed)
+        listed = rng.sample(listed, rng.randint(5, len(listed)))
         entries: Entries = {
             "users.json": listed,
             "channels.json": [{"id": "C1", "name": "general", "created": T0, "members": people}],
@@ -379,7 +379,7 @@ def mattermost_story(rng: random.Random, root: Path) -> Callable[[], Path]:
     """A server with users and channels of like names, of which each export has some."""
     people = ["max", "max.", "max-", "max-2", "anna", "a.b", "a-b"]
     places = [("a", "b-c"), ("a-b", "c"), ("a", "b"), ("a-b-c", "d"), ("a", "b-c-d")]
-    teams = [{"name": name, "channels": [{"name": channel}]} for name, channel in places]
+    teams: list[Entries] = [{"name": name, "channels": [{"name": channel}]} for name, channel in places]
     posts: list[tuple[tuple[str, str] | None, tuple[str, Any]]] = []
     for number in range(60):
         author, other = rng.sample(people, 2)
@@ -395,8 +395,8 @@ def mattermost_story(rng: random.Random, root: Path) -> Callable[[], Path]:
 
     def export() -> Path:
         some = rng.sample(places, rng.randint(1, len(places)))
-        found = [("channel", {"team": one, "name": name, "type": "P"}) for one, name in some]
-        found += [("user", {"username": name, "teams": teams}) for name in rng.sample(people, len(people))]
+        found: list[tuple[str, Any]] = [("channel", {"team": one, "name": name, "type": "P"}) for one, name in some]
+        found += [("user", {"username": name, "teams": teams}) for name in rng.sample(people, rng.randint(2, 7))]
         first, last = sorted(rng.choices(range(61), k=2))
         found += [post for place, post in posts[first:last] if place is None or place in some]
         return lines(root, mattermost(*found))
