@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from relay.cli.output import Failure, WrongUse
-from relay.store.files.directory import DanglingLink, about_file, is_there
+from relay.store.files.directory import UnusablePart, about_file, is_there
 
 BACKUPS = "backups"
 """The folder in a data directory that commands may write to. The timer of the Debian package writes there."""
@@ -33,14 +33,14 @@ NOT_READ = {
 def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
-    A link whose disk is not mounted is named itself.
+    A part of the data directory that cannot be used is named itself.
 
     Args:
         what: the file, as the user named it.
         error: the system's error.
         again: whether nothing was changed, so that the same command may be typed again.
     """
-    if isinstance(error, DanglingLink):
+    if isinstance(error, UnusablePart):
         return Failure(about_file(error))
     helps = RETRY_HINT if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
@@ -48,7 +48,7 @@ def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure
 
 def cannot_read(what: object, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
-    if isinstance(error, DanglingLink):
+    if isinstance(error, UnusablePart):
         return Failure(about_file(error))
     return Failure(f"{what} cannot be read: {_reason(error, NOT_READ)}")
 

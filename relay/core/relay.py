@@ -5,7 +5,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,6 @@ from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory
-from relay.store.files.lock import store_locked
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
 from relay.store.queries import positions
@@ -131,7 +130,7 @@ async def open_relay(
     """
     settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
     time = _relay_clock(clock, settings)
-    with opened(data, wait=wait, waiting=_say_who), _ungrouped(), ExitStack() as locks:
+    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         spent = reserve.disk_is_full
         if spent:
@@ -140,7 +139,6 @@ async def open_relay(
         empty.refuse(path)
         if not directory.is_there(path):
             await begin(path)
-        locks.enter_context(store_locked(data, wait=wait, waiting=_say_who))
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
             await written_by.sign(writing, path)

@@ -221,7 +221,6 @@ async def test_one_visitor_behind_a_trusted_proxy_does_not_lock_out_others(tmp_p
     trusting = Settings(http=HttpSection(trusted_proxies=["127.0.0.1"]))
     async with http_relay(tmp_path, trusting) as relay, relay.browser() as browser:
         from_one = [await guess(browser, "198.51.100.1") for _ in range(7)]
-        relay.relay.service.signing_in._by_user.succeeded("anna")
         from_another = await guess(browser, "198.51.100.2")
     async with http_relay(tmp_path / "2") as relay, relay.browser() as browser:
         believed = [await guess(browser, f"198.51.100.{number}") for number in range(7)]
@@ -463,6 +462,21 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog: pytest.LogCaptureFixtu
     trio.run(fail, clock=autojump_clock)
     assert len(caplog.records) == failures.RECORDS_PER_MINUTE + 2
     assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
+
+
+def test_no_number_of_failures_for_nobody_hides_those_for_a_user(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        counted = failures.FailedSignIns()
+        for _ in range(1_000):
+            counted.note("10.0.0.9", "password", None)
+            counted.note("10.0.0.9", "wait", "ben")
+        counted.note("10.0.0.9", "password", "anna")
+
+    trio.run(fail, clock=autojump_clock)
+    assert len(caplog.records) == 2 * failures.RECORDS_PER_MINUTE + 1
+    assert caplog.messages[-1] == "sign-in failed from 10.0.0.9: a wrong password, for user anna"
 
 
 # Devices that nobody uses.

@@ -7,11 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from relay.core.auth import passwords
+from relay.core.auth.guesses import FIRST_AT_ONCE
 from relay.core.auth.passwords import Passwords
-from relay.core.auth.sign_in import ADDRESS_FREE_FAILURES
 from relay.core.auth.throttle import FREE_FAILURES
+from relay.core.limits.fair_lock import FairLock
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import HttpRelay, http_relay
@@ -132,10 +134,8 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path:
         for _ in range(FREE_FAILURES):
             assert (await sign_in(browser, "anna", "guess")).status_code == 401
         limited = await sign_in(browser, "anna", "correct horse")
-        relay.relay.service.signing_in._by_pair.succeeded("127.0.0.1 anna")
-        still = await sign_in(browser, "anna", "correct horse")
         other = await sign_in(browser, "ben", "guess")
-    assert limited.status_code == still.status_code == 429
+    assert limited.status_code == 429
     error = limited.json()["error"]
     assert error["code"] == "rate_limited"
     assert 0 < error["retryAfter"] <= 1_001
@@ -151,18 +151,6 @@ async def test_right_passwords_never_count_as_guesses(tmp_path: Path) -> None:
     assert len(set(statuses)) == 1
     assert statuses[0] < 300
     assert wrong == [401] * FREE_FAILURES + [429]
-
-
-async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
-        await with_password(relay)
-        statuses = [
-            (await sign_in(browser, f"user{number}", "guess")).status_code
-            for number in range(ADDRESS_FREE_FAILURES + 1)
-        ]
-        right = await sign_in(browser, "anna", "correct horse")
-    assert statuses == [401] * ADDRESS_FREE_FAILURES + [429]
-    assert right.status_code == 429
 
 
 async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path: Path) -> None:
@@ -203,12 +191,13 @@ async def test_hashing_does_not_stall_the_loop(monkeypatch: pytest.MonkeyPatch) 
 
     hashes, ticks = Passwords(), 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hashes._in_turn, slow)
+        nursery.start_soon(hashes._in_turn, slow, "anna")
         for _ in range(20):
             await trio.sleep(0.01)
             ticks += 1
         assert ticks == 20
-        assert hashes._limiter.borrowed_tokens == 1
+        assert len(hashes._lock) == 0
+        assert hashes._lock._locked
 
 
 async def test_too_many_hashes_at_once_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +206,7 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch: pytest.MonkeyP
 
     async def one() -> None:
         try:
-            await hashes._in_turn(lambda: time.sleep(0.05))
+            await hashes._in_turn(lambda: time.sleep(0.05), "anna")
         except RelayError as error:
             refused.append(error.error.code)
 
@@ -227,12 +216,60 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch: pytest.MonkeyP
     assert refused == ["rate_limited"] * 3
 
 
+async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest() -> None:
+    lock, ended = FairLock(4), []
+
+    async def one(owner: str, number: int) -> None:
+        try:
+            async with lock.turn(owner):
+                await trio.sleep(0.001)
+                ended.append(f"{owner} {number}")
+        except RelayError as error:
+            ended.append(f"{owner} {number}: {error.error.code}")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(one, "guesser", number)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(one, "guesser", 5)
+        nursery.start_soon(one, "anna", 0)
+    assert sorted(ended[:2]) == ["guesser 4: rate_limited", "guesser 5: rate_limited"]
+    assert ended[2:] == ["guesser 0", "guesser 1", "anna 0", "guesser 2", "guesser 3"]
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_hash_that_nobody_waits_for_any_more_holds_up_no_other(*, early: bool) -> None:
+    lock, ended = FairLock(4), []
+    scope = trio.CancelScope()
+
+    async def one(owner: str) -> None:
+        async with lock.turn(owner):
+            ended.append(owner)
+
+    async def cancelled() -> None:
+        with scope:
+            await one("gone")
+
+    async with trio.open_nursery() as nursery:
+        async with lock.turn("first"):
+            nursery.start_soon(cancelled)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(one, "anna")
+            await trio.testing.wait_all_tasks_blocked()
+            if early:
+                scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+    assert ended in (["anna"], ["gone", "anna"])
+    assert (len(lock), lock._locked) == (0, False)
+
+
 async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
         signing_in = relay.relay.service.signing_in
         await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
-        for number in range(FREE_FAILURES + 3):
+        for number in range(FIRST_AT_ONCE):
             with pytest.raises(RelayError):
                 await signing_in.by_password("anna", "guess", "x", f"192.0.2.{number}")
         assert (await signing_in.by_password("anna", "correct horse", "tablet", "10.0.0.1")).user_id == "anna"
@@ -241,16 +278,24 @@ async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_i
         assert refused.value.error.code == "rate_limited"
 
 
-async def test_guesses_at_one_user_lock_out_nobody_else_behind_the_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 0.0)
-    async with http_relay(tmp_path) as relay:
+async def test_a_browser_that_signed_out_gets_in_while_others_guess_behind_its_address(tmp_path: Path) -> None:
+    async with http_relay(tmp_path) as relay, relay.browser() as browser, relay.browser() as other:
         await with_password(relay)
-        await with_password(relay, "ben")
-        signing_in = relay.relay.service.signing_in
-        for _ in range(2 * ADDRESS_FREE_FAILURES):
-            with pytest.raises(RelayError):
-                await signing_in.by_password("ben", "guess", "x", "10.0.0.1")
-        monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 1.0)
-        assert (await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")).user_id == "anna"
+        await sign_in(browser, "anna", "correct horse")
+        await browser.delete("/session")
+        for _ in range(FREE_FAILURES):
+            await sign_in(other, "anna", "guess")
+        new = await sign_in(other, "anna", "correct horse")
+        known = await sign_in(browser, "anna", "correct horse")
+        proof = known.cookies["relay_device"]
+        alone = await browser.get("/session", headers={"Cookie": f"relay_device={proof}"})
+    assert (new.status_code, known.status_code, alone.status_code) == (429, 200, 401)
+
+
+async def test_a_browser_that_was_signed_in_before_there_were_proofs_gets_one(tmp_path: Path) -> None:
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("anna")
+        shown = await browser.get("/session", headers={"Cookie": f"relay_session={token}"})
+        by_program = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
+    assert shown.cookies["relay_device"] == relay.relay.service.signing_in.proof(token)
+    assert "set-cookie" not in by_program.headers

@@ -477,6 +477,32 @@ def test_users_who_share_another_chat_stay_online_for_each_other(house: House) -
 # Large chats.
 
 
+class Unwalked(dict[int, Any]):
+    """The members of a chat, who may be looked up and not be walked."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all members of a chat were walked")
+
+    keys = items = values = __iter__
+
+
+def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_connected(house: House) -> None:
+    """A member of many large chats stopped the relay for as long as that took."""
+    house.log.add_users("Newcomer")
+    (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
+    large = house.log.state.group_keys["g-1"]
+    house.log.state.members[large] = Unwalked(house.log.state.members[large])
+    house.log.group("User2", "User4", id_="g-new")
+    assert ("online", "User4") in two.take()
+    assert ("online", "User2") in four.take()
+    three, ear = house.arrive("User3")
+    assert ("online", "User2") in ear.take()
+    assert ("online", "User3") in two.take()
+    house.later()
+    house.hub.disconnect(three)
+    assert ("offline", "User3") in two.take()
+
+
 def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

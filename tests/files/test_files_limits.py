@@ -266,6 +266,35 @@ async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path, monk
     assert waits.status_code == 429
 
 
+async def test_who_holds_most_of_the_uploads_loses_the_latest_to_somebody_with_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "MAX_UPLOADS", 2)
+    async with http_relay(tmp_path) as relay:
+        anna, ben, cleo = [await relay.user(name) for name in ("anna", "ben", "cleo")]
+
+        async def begin(token: str, number: int) -> trio.SocketStream:
+            head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
+            stream = await relay.raw(f"{head}Content-Length: 9\r\n\r\n1".encode())
+            await until(lambda: len(on_disk(relay)) == number)
+            return stream
+
+        first, latest = await begin(anna, 1), await begin(anna, 2)
+        of_ben = await try_upload(relay, ben, b"x")
+        displaced = await latest.receive_some()
+        again = await begin(ben, 3)
+        of_cleo = await try_upload(relay, cleo, b"x")
+        await first.send_all(b"23456789")
+        kept = await first.receive_some()
+        await first.aclose()
+        await latest.aclose()
+        await again.aclose()
+    assert of_ben.status_code == 200
+    assert displaced.startswith(b"HTTP/1.1 429")
+    assert kept.startswith(b"HTTP/1.1 200")
+    assert of_cleo.status_code == 429, "everybody has one"
+
+
 async def test_a_refused_upload_is_answered_although_more_was_sent(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(file_bytes=1_000)) as relay:
         token = await relay.user("anna")

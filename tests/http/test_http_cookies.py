@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 import h11
 import pytest
 
-from relay.net.http.cookies import COOKIE, SECURE_COOKIE, session_cookie
+from relay.net.http.cookies import COOKIE, HOST_PREFIX, session_cookie
 from relay.net.http.headers import fixed_headers
 from relay.net.http.request import HttpRequest
 
@@ -29,11 +29,11 @@ def test_a_malformed_cookie_of_another_program_does_not_hide_the_session(others:
 
 
 def test_under_tls_the_cookie_that_no_other_page_can_set_goes_first() -> None:
-    both = request(f"{COOKIE}=planted; {SECURE_COOKIE}=own")
+    both = request(f"{COOKIE}=planted; {HOST_PREFIX}{COOKIE}=own")
     assert session_cookie(both, secure=True) == "own"
     assert session_cookie(both, secure=False) == "planted"
     assert session_cookie(request(f"{COOKIE}=before-tls"), secure=True) == "before-tls"
-    assert session_cookie(request(f"{SECURE_COOKIE}=own"), secure=False) is None
+    assert session_cookie(request(f"{HOST_PREFIX}{COOKIE}=own"), secure=False) is None
 
 
 def test_without_a_session_cookie_there_is_no_token() -> None:

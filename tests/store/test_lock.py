@@ -108,38 +108,6 @@ def test_a_store_behind_a_link_within_its_directory_is_locked_for_other_director
             pass
 
 
-def test_a_store_that_is_served_by_one_name_takes_no_command_by_a_hard_link(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    done("user", "add", "anna", data=first)
-    second.mkdir()
-    (second / "relay.db").hardlink_to(first / "relay.db")
-    monkeypatch.setattr(lock, "WAIT", 0.2)
-    with running(first):
-        ran = run("user", "add", "ben", data=second)
-        assert ran.code == 1
-        assert f"another process (by another name of relay.db) already has {second} open" in ran.err
-        done("user", "add", "cem", data=first)
-    done("user", "add", "ben", data=second)
-    assert [user["id"] for user in done("user", "list", "--json", data=first).json] == ["anna", "ben", "cem"]
-
-
-async def test_a_store_whose_file_system_has_one_lock_for_all_is_left_to_sqlite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refusing(*_arguments: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(fcntl, "lockf", refusing)
-    async with open_relay(tmp_path):
-        descriptor = os.open(tmp_path / "relay.db", os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        finally:
-            os.close(descriptor)
-
-
 def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
     with running(tmp_path) as relay:
         kinds = {
@@ -148,7 +116,7 @@ def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
             if line.split()[4] == str(relay.process.pid)
             and line.split()[5].rpartition(":")[2] == str((tmp_path / "relay.db").stat().st_ino)
         }
-        assert kinds == {"FLOCK", "POSIX"}
+        assert kinds == {"POSIX"}
 
 
 def test_a_command_on_a_link_names_the_directory_in_use(
@@ -234,3 +202,30 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
             lambda writing: writing.script("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
         )
     assert "another program writes to the store: end it, then start the relay again" in caplog.text
+
+
+ALIASES = {
+    "hard link": "ln a/relay.db q/relay.db",
+    "mount of the file": "touch q/relay.db; mount --bind a/relay.db q/relay.db",
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to mount")
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_killed_relays_store_is_not_opened_by_another_name_which_has_no_log(tmp_path: Path, alias: str) -> None:
+    """The user who was answered as added was lost."""
+    first, second = tmp_path / "a", tmp_path / "q"
+    done("user", "add", "anna", data=first)
+    with running(first) as relay:
+        done("user", "add", "ben", data=first)
+        relay.process.kill()
+    second.mkdir()
+    script = f"""cd {tmp_path}; {ALIASES[alias]}
+        for command in "user add cem" "user list" "check" "backup x.tar"; do
+            {sys.executable} -m relay $command --data q && exit 1
+        done
+        [ -h q/relay.db ] || umount q/relay.db 2>/dev/null; rm q/relay.db"""
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("q/relay.db cannot be used (it ") == 4, ran.stderr
+    assert [user["id"] for user in done("user", "list", "--json", data=first).json] == ["anna", "ben"]

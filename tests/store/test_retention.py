@@ -23,7 +23,7 @@ from relay.settings import RetentionSection as Kept
 from relay.settings import Settings
 from relay.store import kinds
 from relay.store.entry import Prunable
-from relay.store.log import schedule
+from relay.store.log import maintenance, schedule
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
 from tests.support.disk import people, talk
@@ -168,6 +168,32 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
         # The second chat was made in between.
         assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 2]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(5,)]
+    assert await _faults(tmp_path) == []
+
+
+async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PART_ENTRIES", 4)
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock) as relay:
+        await _two_users(relay)
+        for number in range(20):
+            await _say(relay, 1, "b", f"message {number}")
+        clock.now += 40 * DAY
+        with trio.CancelScope() as scope:
+            real = maintenance.remove_history
+
+            async def remove_history(*where: Any) -> Any:
+                scope.cancel()
+                return await real(*where)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(maintenance, "remove_history", remove_history)
+                await relay.retention.prune(days=30)
+        await relay.retention.prune()
+        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
+        assert [row.message_id for row in rows] == list(range(5, 21))
     assert await _faults(tmp_path) == []
 
 

@@ -1,5 +1,6 @@
 """The write-ahead log: how much of it is in use, who copies it back, and that it stays small."""
 
+import errno
 import os
 import sqlite3
 import struct
@@ -107,6 +108,31 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
             (copy / name).write_bytes((tmp_path / name).read_bytes())
         said = rows(copy, "SELECT count(*) FROM log WHERE kind = 1")
     assert said == [(50 * (batch + 10),)]
+
+
+async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network file systems report a quota only then."""
+    monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
+    real, failed = os.close, 0
+
+    def close(file: int) -> None:
+        nonlocal failed
+        name = Path(f"/proc/self/fd/{file}").readlink().name
+        real(file)
+        if name.endswith("-wal"):
+            failed += 1
+            raise OSError(errno.EDQUOT, "quota")
+
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        monkeypatch.setattr(os, "close", close)
+        with trio.fail_after(10):
+            while not failed:
+                await trio.sleep(0.01)
+        assert (await say(relay, "User1", "User2", "after")).message_id == 1
+    assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(1,)]
 
 
 async def test_the_file_is_not_lengthened_where_little_room_is_left(

@@ -29,8 +29,8 @@ def examine(data: Path) -> Iterator[Left]:
     reached = True
     for name in directory.LINKED:
         try:
-            directory.is_there(data / name)
-        except directory.DanglingLink as error:
+            directory.check_links(data, (name,))
+        except directory.UnusablePart as error:
             yield Left("bad", directory.about_file(error), LACKS[name])
             reached = reached and name not in directory.NEEDED
     if not reached:
@@ -42,7 +42,7 @@ def examine(data: Path) -> Iterator[Left]:
             empty.refuse(data / "relay.db")
         except empty.EmptiedStore as error:
             yield Left("bad", str(error), "`relay restore` puts a backup in place, or `relay restore --undo`.")
-        except directory.DanglingLink:
+        except directory.UnusablePart:
             # It is named above.
             pass
     for path in opening.leftovers(data):

@@ -5,14 +5,19 @@ their password into the wrong field.
 """
 
 import logging
+from collections import Counter
 
 import trio
 
 logger = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 20
-"""Log records per minute; failures beyond them are counted in one record later."""
+"""Log records per minute of each kind: of wrong passwords and invites for a user, of those for nobody known, and of
+attempts that came too early. Failures beyond them are counted in one record later. What anybody can cause without end
+must not hide what is guessed at a user."""
 MINUTE = 60.0
+EARLY = "wait"
+"""The way of an attempt that came before its wait was over."""
 
 
 class FailedSignIns:
@@ -22,7 +27,8 @@ class FailedSignIns:
         self.total = 0
         """Failed sign-ins since the start."""
         self._began = float("-inf")
-        self._said = 0
+        self._said: Counter[str] = Counter()
+        """Records of this minute, by kind."""
         self._unsaid = 0
 
     def note(self, address: str, way: str, user: str | None) -> None:
@@ -36,14 +42,16 @@ class FailedSignIns:
         self.total += 1
         now = trio.current_time()
         if now - self._began > MINUTE:
-            self._began, self._said = now, 0
+            self._began = now
+            self._said.clear()
             if self._unsaid:
                 logger.warning("sign-in failed %d more times in the minutes before", self._unsaid)
                 self._unsaid = 0
-        if self._said >= RECORDS_PER_MINUTE:
+        kind = way if way == EARLY else "nobody" if user is None else "user"
+        if self._said[kind] >= RECORDS_PER_MINUTE:
             self._unsaid += 1
             return
-        self._said += 1
+        self._said[kind] += 1
         whom = f"user {user}" if user is not None else "no known user"
         logger.warning("sign-in failed from %s: %s, for %s", address, WAYS[way], whom)
 
@@ -52,5 +60,5 @@ WAYS = {
     "password": "a wrong password",
     "old": "a wrong old password",
     "invite": "an invite that lets nobody in",
-    "wait": "another attempt before the wait was over",
+    EARLY: "another attempt before the wait was over",
 }

@@ -5,14 +5,19 @@ argon2 is loaded with the first password; most relays never have one.
 
 import functools
 import re
+import secrets
+import time
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
 from importlib.resources import files
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from relay.core.auth.throttle import Slots
+from relay.core.limits.fair_lock import FairLock
 from relay.protocol.errors import RelayError
 
 if TYPE_CHECKING:
@@ -20,10 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_CONCURRENT = 1
-"""Hashes being made at a time: each takes `MEMORY_KIB` and a core for some tens of milliseconds."""
-MAX_WAITING = 32
-"""Hashes that may wait for that; more are refused as `rate_limited`."""
+MAX_WAITING = 256
+"""Hashes that may wait for that, in turn by network or user. Beyond it whoever has the most loses the latest."""
+NOBODYS_SECONDS, NOBODYS_AT_ONCE = 1.0, 40
+"""Hashes for ids that no user has: seconds between two, and how many at once. Further ones only take as long as one."""
+TIMES_KEPT = 32
+"""The latest hashes whose times are known."""
 MEMORY_KIB = 19_456
 """KiB for one hash: with `PASSES` the minimum of OWASP's Password Storage Cheat Sheet for argon2id."""
 PASSES = 2
@@ -109,37 +116,58 @@ class Passwords:
     """Makes and checks hashes, one at a time."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
+        self._lock = FairLock(MAX_WAITING)
+        self._limiter = trio.CapacityLimiter(1)
+        self._nobodys = Slots(NOBODYS_SECONDS, NOBODYS_AT_ONCE)
+        self._times: deque[float] = deque(maxlen=TIMES_KEPT)
+        """Seconds that the latest hashes took which were made to check a password."""
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, owner: Hashable) -> str:
         """Hash a new password.
+
+        Args:
+            password: the new one.
+            owner: for whom, a user or a network: owners take turns.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
-        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)))
+        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)), owner)
 
-    async def check(self, hashed: str | None, password: str) -> bool:
+    async def check(self, hashed: str | None, password: str, owner: Hashable, *, known: bool = True) -> bool:
         """Tell whether a password is the one that was hashed. It takes as long if there is no hash.
 
         Args:
             hashed: the hash of the password; None if there is none.
             password: what was typed.
+            owner: for whom, a user or a network: owners take turns.
+            known: whether there is such a user. There are ids without end, so of those that nobody has not all are
+                hashed: they must not keep the processor from those that somebody has.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
-        known = hashed or await self._nobodys()
+        if not known and self._times:
+            now = trio.current_time()
+            if self._nobodys.next(now) > now:
+                await trio.sleep(sum(secrets.choice(self._times) for _ in _forms(password)))
+                return False
+            self._nobodys.take(now)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
-        return await self._in_turn(lambda: _matches(known, password)) and bool(hashed)
+        return await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner) and bool(hashed)
 
-    async def _nobodys(self) -> str:
-        return await self._in_turn(_nobodys_hash)
+    def _matches(self, stored: str, password: str) -> bool:
+        for form in _forms(password):
+            began = time.perf_counter()
+            matches = _verified(stored, form)
+            self._times.append(time.perf_counter() - began)
+            if matches:
+                return True
+        return False
 
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
-            raise RelayError.rate_limited(1_000)
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+    async def _in_turn(self, work: Callable[[], T], owner: Hashable) -> T:
+        async with self._lock.turn(owner):
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
 
 @functools.cache
@@ -154,10 +182,10 @@ def _nobodys_hash() -> str:
     return _hasher().hash("")
 
 
-def _matches(hashed: str, password: str) -> bool:
+def _forms(password: str) -> list[str]:
+    """Give the forms in which a password may have been hashed: older relays hashed it as it came."""
     typed = _as_typed(password)
-    # Older relays hashed a password as it came.
-    return _verified(hashed, typed) or (typed != password and _verified(hashed, password))
+    return [typed] if typed == password else [typed, password]
 
 
 def _verified(hashed: str, password: str) -> bool:

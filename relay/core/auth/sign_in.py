@@ -14,12 +14,13 @@ import msgspec
 import trio
 
 from relay.core.auth.failures import FailedSignIns
+from relay.core.auth.guesses import PAIR_WAIT_SECONDS, Guesses
 from relay.core.auth.passwords import Passwords, check_new
-from relay.core.auth.throttle import Throttle, rate_limit_key
-from relay.core.auth.tokens import new_token, token_hash
+from relay.core.auth.throttle import SITE_BITS, Throttle, rate_limit_key
+from relay.core.auth.tokens import NO_DEVICE, device_proof, new_token, proven_device, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.model.entities import User
-from relay.core.model.state import State
+from relay.core.model.state import State, typed_id
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
@@ -30,20 +31,19 @@ from relay.protocol.requests import Invitation
 from relay.settings import AuthSection
 from relay.store.log.log import Log
 
-PAIR_WAIT_SECONDS = 900.0
-"""The longest that an address has to wait after its failures to guess one user's password, in seconds."""
-USER_WAIT_SECONDS = 60.0
-"""The same for a user who is guessed at, from all addresses: a guesser must not lock them out for long."""
-ADDRESS_WAIT_SECONDS, ADDRESS_FREE_FAILURES = 60.0, 50
-"""The same for an address that guesses at many users, and how many failures are free: an office may share it."""
+SIGN_UP_WAIT_SECONDS = 60.0
+"""The longest that an address has to wait before it makes one more user on an open relay, in seconds."""
 NETWORK_FREE_SIGN_UPS = 200
 """Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
-"""The same for wrong invites. They have 128 bits, so nobody guesses one; a right one never waits."""
+"""The longest wait after wrong invites, and how many are free. They have 128 bits, so nobody guesses one; a right one
+never waits."""
 MAX_PROVEN = 8_192
 """Networks with users who signed in from there that are remembered; the least recent is dropped."""
 HOUR_MS = 3_600_000
 
+CONNECTED = "a connection"
+"""Stands for the address of somebody who has signed in."""
 WRONG = "the user id or the password is wrong"
 
 
@@ -100,18 +100,20 @@ class SignIn:
         self.uses = uses
         """Tells how a user's devices are used: a command that signs in one more says it."""
         self.refusals = FailedSignIns()
-        self._by_pair = Throttle(PAIR_WAIT_SECONDS)
-        self._by_user = Throttle(USER_WAIT_SECONDS)
-        self._by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
-        """Guesses at users who were guessed at from the same address before."""
-        self._first_by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
-        """First guesses at a user from an address: counted apart, so that guesses at one user lock out no others."""
+        self._guesses = Guesses()
+        self._where_known = Throttle(PAIR_WAIT_SECONDS)
+        """Failures at users from where they signed in before, by the network or the device and the user."""
         self._proven: OrderedDict[str, None] = OrderedDict()
-        """Networks and the users who signed in from there: what others guess elsewhere does not keep them out."""
+        """Networks and the users who signed in from there."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
-        self._signed_up = Throttle(USER_WAIT_SECONDS)
-        self._signed_up_near = Throttle(USER_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
+        self._signed_up = Throttle(SIGN_UP_WAIT_SECONDS)
+        self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
         """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
+
+    def proof(self, token: str) -> str:
+        """Make what shows that the device of a valid token was signed in; empty for a temporary token."""
+        device = self._state.device_keys.get(token_hash(token))
+        return "" if device is None else device_proof(self._state.devices[device])
 
     def ways(self) -> list[str]:
         """Name the ways in that a sign-in page may offer."""
@@ -133,7 +135,8 @@ class SignIn:
         """
         invite = self._state.invites.get(token_hash(code))
         if invite is None:
-            self._wait_first((self._wrong_invites, rate_limit_key(address)), address=address, user_id=None)
+            wait = self._wrong_invites.wait(rate_limit_key(address), trio.current_time())
+            self._refuse_early(wait, address, None)
         uses = self.uses(invite.user if invite is not None else NO_USER)
         request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()), uses)
         generated_id = id_for(invite.name) if invite is not None else ""
@@ -173,20 +176,35 @@ class SignIn:
                 attempts.forgive(who)
             raise
 
-    async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
+    async def by_password(self, user_id: str, password: str, label: str, address: str, *, proof: str = "") -> Entered:
         """Sign a user in by their password.
+
+        Args:
+            user_id: whose, as it was typed.
+            password: what was typed.
+            label: what the device is called.
+            address: where they come from.
+            proof: shows that they were signed in from this device before (`tokens.device_proof`).
 
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         user = self._state.user_typed(user_id.strip())
-        # However the id was written, it is one user who is guessed at.
-        counted = self._count_guess(user_id if user is None else user.id, address, known=user)
-        right = await self.passwords.check(user.password if user is not None else None, password)
+        network = rate_limit_key(address)
+        known_at = None if user is None else self._known_at(user, network, proof)
+        if known_at is not None:
+            wait = self._count_known(known_at)
+        else:
+            # An id that nobody has is treated as one that somebody has, so that nobody learns who exists.
+            guessed = typed_id(user_id.strip()) if user is None else user.key
+            wait = self._guesses.attempt(guessed, rate_limit_key(address, SITE_BITS), trio.current_time())
+        self._refuse_early(wait, address, None if user is None else user.id)
+        hashed = None if user is None else user.password
+        right = await self.passwords.check(hashed, password, network, known=user is not None)
         if not right or user is None or user.disabled or user.removed:
             self.refusals.note(address, "password", None if user is None else user.id)
             raise RelayError("unauthorized", WRONG)
-        self._succeeded(counted)
+        self._succeeded(user, address, known_at)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token), uses=self.uses(user.key))
         await submit(self._log, Command(self._clock(), user.key, 0, request))
@@ -197,44 +215,40 @@ class SignIn:
         assert isinstance(answer, SignedIn)
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 
-    def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Throttle, str]]":
-        """Count an attempt as a guess before the password is checked, so that many at once are not all checked.
+    def _known_at(self, user: User, network: str, proof: str) -> str | None:
+        """Name the device or the network from which this user signed in before; None where this is neither.
 
-        Returns:
-            What it was counted in, and under which key; that of the address and the user first.
-
-        Raises:
-            RelayError: `rate_limited`, there were too many.
+        The device goes first: others may be in the same network, and may guess there.
         """
-        where = rate_limit_key(address)
-        pair = f"{where} {user_id}"
-        counted = [(self._by_pair, pair)]
-        if pair not in self._proven:
-            by_address = self._by_address if pair in self._by_pair else self._first_by_address
-            counted += [(self._by_user, user_id), (by_address, where)]
-        self._wait_first(*counted, address=address, user_id=None if known is None else known.id)
-        now = trio.current_time()
-        for attempts, who in counted:
-            attempts.failed(who, now)
-        return counted
+        device = proven_device(self._state.devices, proof)
+        if device is not None and device.user == user.key:
+            return f"device {device.key}"
+        pair = f"{network} {user.key}"
+        return pair if pair in self._proven else None
 
-    def _succeeded(self, counted: "list[tuple[Throttle, str]]") -> None:
-        """Forget the failures of this user and address, and take this attempt back from those of the whole address."""
-        (by_pair, pair), *others = counted
-        by_pair.succeeded(pair)
-        for attempts, who in others:
-            if attempts is self._by_user:
-                attempts.succeeded(who)
-            else:
-                attempts.forgive(who)
+    def _count_known(self, known_at: str) -> float:
+        """Count an attempt from where its user signed in before as a failure; return the seconds it has to wait.
+
+        It is counted before the password is checked, so that many at once are not all checked. So does `Guesses`.
+        """
+        now = trio.current_time()
+        wait = self._where_known.wait(known_at, now)
+        if wait == 0:
+            self._where_known.failed(known_at, now)
+        return wait
+
+    def _succeeded(self, user: User, address: str, known_at: str | None) -> None:
+        """Forget the failures of this user here, and that the network is new to them."""
+        if known_at is not None:
+            self._where_known.succeeded(known_at)
+        self._guesses.succeeded(user.key, rate_limit_key(address, SITE_BITS))
+        pair = f"{rate_limit_key(address)} {user.key}"
         self._proven[pair] = None
         self._proven.move_to_end(pair)
         if len(self._proven) > MAX_PROVEN:
             self._proven.popitem(last=False)
 
-    def _wait_first(self, *counted: tuple[Throttle, str], address: str, user_id: str | None) -> None:
-        now = trio.current_time()
-        wait = max(attempts.wait(who, now) for attempts, who in counted)
+    def _refuse_early(self, wait: float, address: str, user_id: str | None) -> None:
         if wait > 0:
             self.refusals.note(address, "wait", user_id)
             raise RelayError.rate_limited(int(wait * 1_000) + 1)
@@ -291,15 +305,13 @@ class SignIn:
         user = self._state.user(user_id)
         if password and user is not None:
             check_new(password, user.id, user.name)
-        hashed = await self.passwords.hash(password) if password else ""
+        hashed = await self.passwords.hash(password, ADMIN) if password else ""
         request = commands.SetPassword(user_id, hashed, sign_out=sign_out)
         answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number
 
-    async def change_password(
-        self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool, address: str
-    ) -> int:
+    async def change_password(self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool) -> int:
         """Change a user's own password; whoever has one says it first.
 
         Args:
@@ -308,7 +320,6 @@ class SignIn:
             old: the one they have.
             new: the one they want.
             sign_out_others: whether their other devices have to sign in again.
-            address: where they come from.
 
         Returns:
             How many devices were signed out.
@@ -320,12 +331,14 @@ class SignIn:
         user = self._state.users[key]
         check_new(new, user.id, user.name)
         if user.password:
-            counted = self._count_guess(user.id, address, known=user)
-            if not await self.passwords.check(user.password, old or ""):
-                self.refusals.note(address, "old", user.id)
+            # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
+            known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
+            self._refuse_early(self._count_known(known_at), CONNECTED, user.id)
+            if not await self.passwords.check(user.password, old or "", key):
+                self.refusals.note(CONNECTED, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
-            self._succeeded(counted)
-        request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
+            self._where_known.succeeded(known_at)
+        request = commands.SetPassword(user.id, await self.passwords.hash(new, key), sign_out=sign_out_others)
         answer = await submit(self._log, Command(self._clock(), UserKey(key), device, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number

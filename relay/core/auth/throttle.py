@@ -18,6 +18,11 @@ FORGIVE_SECONDS = 600.0
 MAX_TRACKED = 8_192
 """Maximum number of keys tracked. Beyond it the key that failed least recently is dropped."""
 
+HOUSEHOLD_BITS = 64
+"""Bits of an IPv6 address that a household has for itself."""
+SITE_BITS = 48
+"""Bits of an IPv6 address that a site has for itself at most (RFC 6177): within it, it has 65,536 networks of /64."""
+
 
 class _Failures(NamedTuple):
     times: int
@@ -43,8 +48,12 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._failures)
 
-    def __contains__(self, who: str) -> bool:
-        return who in self._failures
+    def failures(self, who: str, now: float) -> int:
+        """Count the failures of a key that neither time nor a success has forgiven."""
+        known = self._failures.get(who)
+        if known is None or now - known.last > FORGET_SECONDS:
+            return 0
+        return max(0, known.times - int((now - known.last) / FORGIVE_SECONDS))
 
     def wait(self, who: str, now: float) -> float:
         """Give the seconds until the next attempt is looked at; `now` in seconds of any clock that does not jump."""
@@ -59,11 +68,9 @@ class Throttle:
 
     def failed(self, who: str, now: float) -> None:
         """Count a failure."""
-        known = self._failures.pop(who, None)
-        count = 0
-        if known is not None and now - known.last <= FORGET_SECONDS:
-            count = max(0, known.times - int((now - known.last) / FORGIVE_SECONDS))
+        count = self.failures(who, now)
         self._failures[who] = _Failures(count + 1, now)
+        self._failures.move_to_end(who)
         if len(self._failures) > self._kept:
             self._failures.popitem(last=False)
 
@@ -78,12 +85,47 @@ class Throttle:
         self._failures.pop(who, None)
 
 
-def rate_limit_key(address: str) -> str:
-    """Give the key that failures from an address count under: of IPv6 its /64, since a household has all of one."""
+class Slots:
+    """Points in time at which one attempt each is looked at: at a fixed distance, some of them at once."""
+
+    def __init__(self, every: float, at_once: int) -> None:
+        """Begin with all that may be taken at once.
+
+        Args:
+            every: seconds between two slots.
+            at_once: slots that may be taken at once, after a time in which none was.
+        """
+        self.every = every
+        self._ahead = (at_once - 1) * every
+        self._full_at = float("-inf")
+
+    def next(self, now: float) -> float:
+        """Give the time of the next slot: `now` where one is free."""
+        return max(now, self._full_at - self._ahead)
+
+    def take(self, now: float) -> float:
+        """Take the next slot, which may lie ahead, and give its time."""
+        slot = self.next(now)
+        self._full_at = max(self._full_at, now) + self.every
+        return slot
+
+    def full(self, now: float) -> bool:
+        """Tell whether nothing is taken any more."""
+        return self._full_at <= now
+
+
+def rate_limit_key(address: str, bits: int = HOUSEHOLD_BITS) -> str:
+    """Give the key that failures from an address count under: of IPv6 its network, since a household has all of one.
+
+    Args:
+        address: an IP address, or any other name of where somebody comes from.
+        bits: the length of the network's prefix.
+    """
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:
         return address
     if isinstance(known, IPv6Address):
-        return str(IPv6Address(int(known) >> 64 << 64))
+        rest = 128 - bits
+        return str(IPv6Address(int(known) >> rest << rest))
     return address

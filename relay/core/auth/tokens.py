@@ -4,11 +4,14 @@ The store keeps the SHA-256 of a device's token. A temporary token is in memory 
 """
 
 import hashlib
+import hmac
 import secrets
+from collections.abc import Mapping
 
 import trio
 
 from relay.core.clock.clock import Clock
+from relay.core.model.entities import Device
 from relay.core.model.state import State
 from relay.settings import AuthSection
 from relay.store.log.log import Log
@@ -19,6 +22,8 @@ TEMPORARY_SECONDS = 86_400.0
 """Seconds for which a temporary token is valid."""
 MAX_TEMPORARY = 1_024
 """Temporary tokens that are valid at a time; the oldest are dropped."""
+MAX_DIGITS = 20
+"""Digits of a device's number in a proof."""
 DAY_MS = 86_400_000
 HOUR_MS = DAY_MS // 24
 
@@ -31,6 +36,20 @@ def token_hash(token: str) -> str:
 def new_token() -> str:
     """Make a token: 256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def device_proof(device: Device) -> str:
+    """Make what shows that somebody was signed in from a device once. It lets nobody in, nor does it end."""
+    return f"{device.key}.{token_hash(f'proof {device.token_hash}')}"
+
+
+def proven_device(devices: Mapping[int, Device], proof: str) -> Device | None:
+    """Find the device, revoked or not, that a proof stands for. A hook is none."""
+    number = proof.partition(".")[0]
+    device = devices.get(int(number)) if number.isdecimal() and len(number) < MAX_DIGITS else None
+    if device is None or device.hook is not None:
+        return None
+    return device if hmac.compare_digest(device_proof(device).encode(), proof.encode()) else None
 
 
 class Tokens:

@@ -89,7 +89,7 @@ class Announcements:
 
     def online_contacts(self, user: int) -> list[bytes]:
         """Make the frames that tell a user who connects which of their contacts are online."""
-        return [self._online(contact) for contact in self._state.contacts(user) if self._presence.shown(contact)]
+        return [self._online(contact) for contact in self._connected_contacts(user) if self._presence.shown(contact)]
 
     def introduce(self, entry: Entry) -> None:
         """Announce to each other those who come to share a chat by this entry and shared none before."""
@@ -100,7 +100,7 @@ class Announcements:
         online = {user: self._online(user) for user in connected if self._presence.shown(user)}
         for user in newcomers:
             connected.discard(user)
-            for other in connected - self._state.contacts(user, but=entry.chat):
+            for other in connected.difference(self._state.contacts(user, connected, but=entry.chat)):
                 if other in online:
                     self._send(user, online[other])
                 if user in online:
@@ -157,8 +157,11 @@ class Announcements:
 
     def _send_presence(self, user: int, *, is_online: bool) -> None:
         frame = self._online(user) if is_online else self._offline(user)
-        for contact in self._state.contacts(user):
+        for contact in self._connected_contacts(user):
             self._send(contact, frame)
+
+    def _connected_contacts(self, user: int) -> list[int]:
+        return self._state.contacts(user, self._presence.subscribers)
 
     def _offline(self, user: int) -> bytes:
         return self._event("offline", events.Offline(user_id=self._state.users[user].id))

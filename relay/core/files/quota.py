@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import trio
+
 from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
 from relay.protocol.errors import RelayError
@@ -30,6 +32,20 @@ class Allowance:
         """Bytes that the upload has so far."""
         self.reserved = 0
         """Bytes that are reserved for the upload."""
+        self.scope: trio.CancelScope | None = None
+        """Cancelled when somebody who has fewer uploads needs the place."""
+
+    @contextmanager
+    def until_displaced(self) -> Iterator[None]:
+        """Receive the upload within this block, which ends when somebody with fewer uploads needs its place.
+
+        Raises:
+            RelayError: `rate_limited`, it did.
+        """
+        with trio.CancelScope() as self.scope:
+            yield
+        if self.scope.cancelled_caught:
+            raise _too_many()
 
     def take(self, count: int) -> None:
         """Count bytes before they are written.
@@ -47,6 +63,10 @@ class Allowance:
         return self._user
 
 
+def _too_many() -> RelayError:
+    return RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
+
+
 class Quota:
     """Reserves space for uploads."""
 
@@ -61,7 +81,8 @@ class Quota:
         self._state = state
         self._limits = limits
         self._free = free
-        self._running: Counter[int] = Counter()
+        self._running: dict[int, list[Allowance]] = {}
+        """Uploads under way by user, the latest last."""
         self._reserved: Counter[int] = Counter()
 
     @contextmanager
@@ -75,19 +96,39 @@ class Quota:
         Raises:
             RelayError: the upload is not allowed, or not now.
         """
-        if self._running[user] >= MAX_UPLOADS_PER_USER or self._running.total() >= MAX_UPLOADS:
-            raise RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
         allowance = Allowance(self, user)
-        self._running[user] += 1
+        running = self._running.get(user, ())
+        if len(running) >= MAX_UPLOADS_PER_USER or (self._count() >= MAX_UPLOADS and not self._displace(len(running))):
+            raise _too_many()
+        self._running.setdefault(user, []).append(allowance)
         try:
             self.reserve(allowance, announced or 0, needed=announced or 0)
             yield allowance
         finally:
-            self._running[user] -= 1
+            self._end(allowance)
             self._reserved[user] -= allowance.reserved
-            for counter in (self._running, self._reserved):
-                if not counter[user]:
-                    del counter[user]
+            if not self._reserved[user]:
+                del self._reserved[user]
+
+    def _count(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _displace(self, held: int) -> bool:
+        """Cancel the latest upload of the user with the most, if they have more than somebody with `held` would."""
+        most = max(self._running.values(), key=len)
+        latest = most[-1]
+        if len(most) <= held + 1 or latest.scope is None:
+            return False
+        latest.scope.cancel()
+        self._end(latest)
+        return True
+
+    def _end(self, allowance: "Allowance") -> None:
+        running = self._running.get(allowance.user, [])
+        if allowance in running:
+            running.remove(allowance)
+            if not running:
+                del self._running[allowance.user]
 
     def check(self, user: int | None, size: int, before: int) -> None:
         """Check in advance whether an upload would be allowed.

@@ -91,7 +91,7 @@ class Uploads:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
                 revoked meanwhile.
         """
-        with self._quota.upload(user, announced) as allowance:
+        with self._quota.upload(user, announced) as allowance, allowance.until_displaced():
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:

@@ -38,14 +38,15 @@ FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
 PERIOD_SECONDS = 3_600.0
 """Seconds between two runs of retention."""
-SCANNED_ENTRIES = 20_000
-"""Entries scanned at a time for the chats that lose messages."""
 STEP_WEIGHT = 500
 """Messages and members in one step that adjusts unread counts."""
+PART_ENTRIES = 2_000
+"""The most entries that a part of a prune goes through. A prune that is cancelled, or cut off by a kill, completes its
+part later and leaves what is younger."""
 SHARES = 20
-"""The parts of a store that is too large; the oldest part goes first."""
+"""The shares of a store that is too large; the oldest share goes before the size is looked at again."""
 MOST_SHARES = 1_000
-"""The most parts, where little has to go."""
+"""The most shares, where little has to go."""
 SPARE_PAGES = 4_096
 """Free pages that may accumulate during a prune. To remove one from the end of the file SQLite walks the list of all
 free pages, so giving everything back at the end would take quadratic time."""
@@ -125,7 +126,7 @@ class Retention:
         """Remove messages older than a number of days, then the oldest ones until the store is small enough.
 
         A prune removes nothing that came after it began, so it ends. Only one runs at a time. What an earlier prune
-        began and did not complete is removed first.
+        began a part of and did not complete is removed first.
 
         Args:
             days: the age in days; by default that of the settings. 0 means any age.
@@ -143,21 +144,22 @@ class Retention:
         limit, removed = self._state.seq, 0
         first = await prunable.first_prunable(self._reading, 0)
         prepared = False
-        upto = min(limit, max(await self._too_old(days), self._state.pruned))
+        due = min(limit, max(await self._too_old(days), self._state.pruned))
         index, left, _size = await storage.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
         while first and first <= limit:
-            if upto < first and max_bytes and size > max_bytes:
+            if due < first and max_bytes and size > max_bytes:
                 share = min(1 / SHARES, max((size - max_bytes) / size, 1 / MOST_SHARES))
-                upto = first + int((limit - first) * share)
-            if upto < first:
+                due = first + int((limit - first) * share)
+            if due < first:
                 break
             if not prepared:
                 await self._keep()
                 prepared = True
-            removed += await self._remove(first, upto)
-            first = await prunable.first_prunable(self._reading, upto)
+            part = min(due, first + PART_ENTRIES - 1)
+            removed += await self._remove(first, part)
+            first = await prunable.first_prunable(self._reading, part)
             size = await self._lasting(text_bytes)
         if removed:
             await self._give_back(0)
@@ -193,7 +195,7 @@ class Retention:
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
-        # First record how far the prune goes: if it is cut off, the next one goes as far in all chats.
+        # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
         await submit(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
@@ -210,11 +212,7 @@ class Retention:
 
     async def _adjust_unread(self, first: int, upto: int) -> None:
         """Adjust unread counts chat by chat; others use the writer in between."""
-        last: dict[int, int] = {}
-        for after in range(first - 1, upto, SCANNED_ENTRIES):
-            found = await prunable.last_messages(self._reading, after, min(after + SCANNED_ENTRIES, upto))
-            for chat, message_id in found:
-                last[chat] = max(message_id, last.get(chat, 0))
+        last = dict(await prunable.last_messages(self._reading, first - 1, upto))
         step: list[tuple[int, int]] = []
         weight = 0
         for chat, message_id in sorted(last.items()):

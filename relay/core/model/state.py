@@ -18,7 +18,8 @@ from relay.store import kinds
 from relay.store.entry import Entry
 
 
-def _typed(user_id: str) -> str:
+def typed_id(user_id: str) -> str:
+    """Fold an id so that it is the same in capitals and from whatever keyboard."""
     return unicodedata.normalize("NFKC", user_id).casefold()
 
 
@@ -80,7 +81,9 @@ class State:
         found = self.user(user_id)
         if found is not None:
             return found
-        fit = [self.users[key] for key in self.users_named(user_id) if _typed(self.users[key].id) == _typed(user_id)]
+        fit = [
+            self.users[key] for key in self.users_named(user_id) if typed_id(self.users[key].id) == typed_id(user_id)
+        ]
         return fit[0] if len(fit) == 1 else None
 
     def users_named(self, name: str) -> set[UserKey]:
@@ -123,14 +126,13 @@ class State:
         """Return how many messages of a chat a member has unread."""
         return chat.count - self.members[chat.key][user].seen
 
-    def contacts(self, user: int, but: int = 0) -> set[int]:
-        """Return the users who share a chat with a user, other than the chat `but`."""
-        found: set[int] = set()
-        for chat in self.chats_of.get(user, ()):
-            if chat != but:
-                found.update(self.members[chat])
-        found.discard(user)
-        return found
+    def contacts(self, user: int, others: Iterable[int], but: int = 0) -> list[int]:
+        """Return those of some users who share a chat with a user, other than the chat `but`.
+
+        The cost goes by `others` and the chats, never by their members.
+        """
+        chats = self.chats_of.get(user, set()) - {but}
+        return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
 
     def listed(self, user: int) -> Iterator[tuple[Chat, Member]]:
         """Yield the chats in a user's chat list."""

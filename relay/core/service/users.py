@@ -16,7 +16,6 @@ from relay.text import fold
 
 SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
-CONNECTED = "a connection"
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
 MAX_FOLDED_NAME = 64
@@ -113,7 +112,6 @@ async def password(service: Service, subscriber: Subscriber, request: requests.P
         request.old,
         request.new,
         sign_out_others=request.sign_out_others,
-        address=CONNECTED,
     )
     reply(requests.PasswordChanged(signed_out=signed_out))
 

@@ -1,4 +1,4 @@
-"""The session cookie: reading it, setting it, and clearing it (RFC 6265bis).
+"""The cookies of a session and of a device: reading, setting and clearing them (RFC 6265bis).
 
 Cookies are shared by all ports of a host, so a browser sends those of other programs along. The standard library's
 `http.cookies` is not used, since it drops what follows a cookie that it finds malformed, or all of them: a JSON text in
@@ -10,8 +10,10 @@ from relay.net.http.request import HttpRequest
 from relay.net.http.response import Headers
 
 COOKIE = "relay_session"
-SECURE_COOKIE = f"__Host-{COOKIE}"
-"""Under TLS: browsers accept a cookie of such a name only from this very host and over TLS (RFC 6265bis, 4.1.3.2)."""
+DEVICE_COOKIE = "relay_device"
+HOST_PREFIX = "__Host-"
+"""Begins the names under TLS: browsers accept such a cookie only from this very host and over TLS (RFC 6265bis,
+4.1.3.2)."""
 COOKIE_SECONDS = 400 * 86_400
 """How long a browser keeps the cookie after it last asked for `/session`; browsers allow no more."""
 
@@ -26,29 +28,42 @@ def session_cookie(request: HttpRequest, *, secure: bool) -> str | None:
         request: the request that brings it.
         secure: whether the browser speaks TLS.
     """
+    return _cookie(request, COOKIE, secure=secure)
+
+
+def device_cookie(request: HttpRequest, *, secure: bool) -> str | None:
+    """Return the proof that the browser's user was signed in there before (`tokens.device_proof`), None without one."""
+    return _cookie(request, DEVICE_COOKIE, secure=secure)
+
+
+def _cookie(request: HttpRequest, name: str, *, secure: bool) -> str | None:
+    names = (f"{HOST_PREFIX}{name}", name) if secure else (name,)
     found: dict[str, str] = {}
     for pair in (request.header(b"cookie") or "").split(";"):
-        name, _, value = pair.strip().partition("=")
-        if value and name in (COOKIE, SECURE_COOKIE):
-            found.setdefault(name, value)
-    names = (SECURE_COOKIE, COOKIE) if secure else (COOKIE,)
-    return next((found[name] for name in names if name in found), None)
+        key, _, value = pair.strip().partition("=")
+        if value and key in names:
+            found.setdefault(key, value)
+    return next((found[one] for one in names if one in found), None)
 
 
 def set_session_cookie(token: str, *, secure: bool) -> Headers:
     """Return the headers that have a browser keep a token, out of reach of scripts."""
-    return _set_cookie(token, COOKIE_SECONDS, secure=secure)
+    return _set_cookie(COOKIE, token, COOKIE_SECONDS, secure=secure)
+
+
+def set_device_cookie(proof: str, *, secure: bool) -> Headers:
+    """Return the headers that have a browser keep a proof, which outlives the session."""
+    return _set_cookie(DEVICE_COOKIE, proof, COOKIE_SECONDS, secure=secure)
 
 
 def clear_session_cookie(*, secure: bool) -> Headers:
     """Return the headers that have a browser forget the token."""
-    return _set_cookie("", 0, secure=secure)
+    return _set_cookie(COOKIE, "", 0, secure=secure)
 
 
-def _set_cookie(token: str, seconds: int, *, secure: bool) -> Headers:
+def _set_cookie(name: str, value: str, seconds: int, *, secure: bool) -> Headers:
     attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
-    name = SECURE_COOKIE if secure else COOKIE
-    cookies = [f"{name}={token}; Max-Age={seconds}; {attributes}"]
+    cookies = [f"{HOST_PREFIX if secure else ''}{name}={value}; Max-Age={seconds}; {attributes}"]
     if secure:
-        cookies.append(f"{COOKIE}=; Max-Age=0; {attributes}")
+        cookies.append(f"{name}=; Max-Age=0; {attributes}")
     return [(b"Set-Cookie", cookie.encode()) for cookie in cookies]

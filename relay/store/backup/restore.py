@@ -153,10 +153,10 @@ def _held(data: Path) -> Iterator[None]:
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """Turn a link that leads nowhere into a reason not to restore."""
+    """Turn a part of the data directory that cannot be used into a reason not to restore."""
     try:
         yield
-    except directory.DanglingLink as error:
+    except directory.UnusablePart as error:
         raise CannotRestore(directory.about_file(error)) from None
 
 

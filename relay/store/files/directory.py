@@ -2,10 +2,12 @@
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from relay.store.files import descriptors, scratch
+from relay.store.files.mounts import is_mounted
 
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
@@ -18,12 +20,31 @@ class NoDirectory(Exception):
     """There is no data directory, or it cannot be made. One line that says what to do."""
 
 
-class DanglingLink(OSError):
+class UnusablePart(OSError):
+    """A part of the data directory that no command may use as it is."""
+
+    def __init__(self, number: int, path: Path, why: str, what_helps: str) -> None:
+        super().__init__(number, why, str(path))
+        self.what_helps = what_helps
+
+
+class DanglingLink(UnusablePart):
     """A link whose target is missing, most likely since its disk is not mounted. Not the same as an absent file."""
 
     def __init__(self, path: Path) -> None:
-        target = os.path.realpath(path)
-        super().__init__(errno.ENOLINK, f"it is a link to {target}, which is not there", str(path))
+        why = f"it is a link to {os.path.realpath(path)}, which is not there"
+        super().__init__(errno.ENOLINK, path, why, "mount its disk, or make the link right")
+
+
+class SharedStore(UnusablePart):
+    """A store's file that has a second name.
+
+    SQLite keeps what is not in the file yet in a log beside the name by which the file was opened. After a crash that
+    log is not found, and so lost, by the other name (https://sqlite.org/howtocorrupt.html, section 2.5).
+    """
+
+    def __init__(self, path: Path, why: str, what_helps: str) -> None:
+        super().__init__(errno.EMLINK, path, why, what_helps)
 
 
 def is_there(path: Path) -> bool:
@@ -54,9 +75,27 @@ def check_links(data: Path, names: Sequence[str] = NEEDED) -> None:
 
     Raises:
         DanglingLink: a link in the data directory leads nowhere.
+        SharedStore: the store has a second name.
     """
     for name in names:
-        is_there(data / name)
+        if is_there(data / name) and name == STORE:
+            _check_name(store_file(data))
+
+
+def _check_name(store: Path) -> None:
+    found = store.stat()
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise SharedStore(
+            store,
+            "it has a second name, a hard link, and what was written last may be in a log beside that one",
+            f"`find / -xdev -samefile {store}` shows both: keep the one with a {STORE}-wal beside it, remove the other",
+        )
+    if is_mounted(store):
+        raise SharedStore(
+            store,
+            "it is mounted without its directory, and what was written last may be in a log beside its other name",
+            "mount the directory that it is in",
+        )
 
 
 def store_file(data: Path) -> Path:
@@ -86,6 +125,7 @@ def make(data: Path) -> None:
     Raises:
         NoDirectory: it cannot be made.
         DanglingLink: it, or a part that every command needs, is a link that leads nowhere.
+        SharedStore: the store has a second name.
         OSError: there is no permission or no room to make it.
     """
     try:
@@ -107,8 +147,8 @@ def about_file(error: OSError, data: Path | None = None) -> str:
     """
     where = scratch.outside(error.filename) if error.filename else data or "a file"
     why = error.strerror or error
-    if isinstance(error, DanglingLink):
-        return f"{where} cannot be used ({why}): mount its disk, or make the link right"
+    if isinstance(error, UnusablePart):
+        return f"{where} cannot be used ({why}): {error.what_helps}"
     if isinstance(error, PermissionError):
         return may_not_use(where)
     if descriptors.exhausted(error):

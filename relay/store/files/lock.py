@@ -1,9 +1,8 @@
 """One relay to a store: advisory locks that end with their process, and a record of who has them.
 
-Three locks (flock) are taken. The one on the directory cannot be lost: removing `relay.lock` does not let a second
+Two locks (flock) are taken. The one on the directory cannot be lost: removing `relay.lock` does not let a second
 relay in. The one on `relay.lock` is what earlier relays look at, and its content says who has it. Where `relay.db` is a
-link, both are taken for what it leads to as well. The one on the store's file is the same under all names of that file:
-hard links, and a file that is mounted twice.
+link, both are taken for what it leads to as well. A store whose file has two names is refused before (`directory`).
 """
 
 import fcntl
@@ -28,10 +27,6 @@ SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
 RECORD_BYTES = 64
 """Bytes of the record at most."""
-FAR_BYTE = 1 << 40
-"""A byte of the store that SQLite never locks."""
-ANOTHER_NAME = "another process (by another name of relay.db)"
-"""The holder of a store whose record lies in a directory that cannot be found from here."""
 
 
 class Locked(Exception):
@@ -75,26 +70,6 @@ def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
             yield
         finally:
             hand_over(data)
-
-
-@contextmanager
-def store_locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
-    """Hold the lock of the store's file itself, which has to exist.
-
-    Enter before SQLite opens the file, and leave after it has closed it: when a process closes any descriptor of a
-    file, it loses all its POSIX locks on it, and those are SQLite's.
-
-    Args:
-        data: the directory, which is locked already.
-        wait: see `locked`.
-        waiting: see `locked`.
-
-    Raises:
-        Locked: a process has the same file open by another name.
-    """
-    with ExitStack() as locks:
-        _Patience(data, wait, waiting).enter(locks, partial(_held_file, data / directory.STORE), lambda: ANOTHER_NAME)
-        yield
 
 
 class _Patience:
@@ -155,36 +130,6 @@ def _held(store: Path) -> Iterator[None]:
             # The system does not know the name of a descriptor.
             raise OSError(error.errno, error.strerror, str(_lock_of(store))) from None
         yield
-
-
-@contextmanager
-def _held_file(store: Path) -> Iterator[None]:
-    """Hold the lock of a file, if one may read it and its file system has such a lock apart from SQLite's.
-
-    Raises:
-        _Held: another process has it.
-    """
-    with ExitStack() as opened:
-        with suppress(OSError):
-            # Only for reading: there NFS refuses this lock, which would be one of SQLite's kind on the whole file.
-            descriptor = os.open(store, os.O_RDONLY | os.O_CLOEXEC)
-            opened.callback(os.close, descriptor)
-            _flock(descriptor, fcntl.LOCK_EX)
-            if not _leaves_room_for_sqlite(store):
-                opened.close()
-        yield
-
-
-def _leaves_room_for_sqlite(store: Path) -> bool:
-    """Tell whether a file that this process has locked can be locked by SQLite: with SMB the two are one lock."""
-    descriptor = os.open(store, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, FAR_BYTE)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _lock_directory(folder: Path, opened: ExitStack) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from relay.store.files.mounts import is_mounted
 from relay.store.files.ownership import hand_over
 from relay.store.files.scratch import sync, sync_tree
 
@@ -46,7 +47,7 @@ STORE = Replacement(
 
 def in_the_way(directory: Path, plan: Replacement) -> Path | None:
     """Name the first item that cannot be moved, since a disk is mounted there; None if all can be."""
-    return next((path for item in plan.items if os.path.ismount(path := directory / item)), None)
+    return next((path for item in plan.items if is_mounted(path := directory / item)), None)
 
 
 def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:

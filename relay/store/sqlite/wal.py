@@ -77,6 +77,12 @@ def frames(file: int) -> tuple[int, int]:
     return low, size
 
 
+def _close(file: int) -> None:
+    """Close a descriptor; network file systems report only then that a write failed, and the next sync reports it."""
+    with suppress(OSError):
+        os.close(file)
+
+
 Pause = Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]]
 """Runs a job while the writer pauses."""
 
@@ -182,7 +188,7 @@ class Wal:
                     self._tried = trio.current_time()
         finally:
             if self._file is not None:
-                os.close(self._file)
+                _close(self._file)
                 self._file = None
 
     async def keep_length(self, pause: Pause) -> None:
@@ -228,7 +234,7 @@ class Wal:
             logger.debug("the write-ahead log cannot be made longer: %s", error)
             return False
         finally:
-            os.close(file)
+            _close(file)
         return longer
 
     async def _copy(self, pause: Pause) -> None:

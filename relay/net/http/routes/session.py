@@ -10,9 +10,15 @@ from relay.core.auth.tokens import NO_DEVICE
 from relay.core.delivery.chat_lists import PAGE_BYTES
 from relay.core.relay import Relay
 from relay.net.http.caller import Caller
-from relay.net.http.cookies import clear_session_cookie, session_cookie, set_session_cookie
+from relay.net.http.cookies import (
+    clear_session_cookie,
+    device_cookie,
+    session_cookie,
+    set_device_cookie,
+    set_session_cookie,
+)
 from relay.net.http.request import HttpRequest
-from relay.net.http.response import HttpError, HttpResponse, json_response
+from relay.net.http.response import Headers, HttpError, HttpResponse, json_response
 from relay.protocol.base import Id, Name, Wire
 from relay.protocol.objects import MAX_ATTACHMENTS
 from relay.protocol.requests import MAX_MESSAGE_CHARACTERS, MAX_PAGE_ITEMS
@@ -55,7 +61,7 @@ class SessionPage:
         if not caller.by_cookie:
             return json_response(who)
         token = session_cookie(request, secure=caller.by_tls) or ""
-        return json_response(who, headers=set_session_cookie(token, secure=caller.by_tls))
+        return json_response(who, headers=self._cookies(token, caller))
 
     def _limits(self) -> dict[str, object]:
         """Return what a client may send and ask for, in bytes, characters and counts."""
@@ -76,18 +82,28 @@ class SessionPage:
     async def sign_in(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Sign a person in, and return the new device's token."""
         credentials = await request.json(Credentials)
-        entered = await self._enter(credentials, caller.address)
+        proof = device_cookie(request, secure=caller.by_tls) or ""
+        entered = await self._enter(credentials, caller.address, proof)
         answer = {"token": entered.token, "userId": entered.user_id}
         if entered.chat_id is not None:
             answer["chatId"] = entered.chat_id
-        return json_response(answer, headers=set_session_cookie(entered.token, secure=caller.by_tls))
+        return json_response(answer, headers=self._cookies(entered.token, caller))
 
-    async def _enter(self, credentials: Credentials, address: str) -> Entered:
+    def _cookies(self, token: str, caller: Caller) -> Headers:
+        cookies = set_session_cookie(token, secure=caller.by_tls)
+        proof = self._sign_in.proof(token)
+        if proof:
+            cookies = [*cookies, *set_device_cookie(proof, secure=caller.by_tls)]
+        return cookies
+
+    async def _enter(self, credentials: Credentials, address: str, proof: str) -> Entered:
         label = credentials.label
         if credentials.invite is not None:
             return await self._sign_in.by_invite(credentials.invite, label, address)
         if credentials.user_id is not None and credentials.password is not None:
-            return await self._sign_in.by_password(credentials.user_id, credentials.password, label, address)
+            return await self._sign_in.by_password(
+                credentials.user_id, credentials.password, label, address, proof=proof
+            )
         if credentials.name is not None:
             return await self._sign_in.by_name(credentials.name, label, address)
         raise HttpError(400, "bad_request", "body: send an invite, or userId and password")

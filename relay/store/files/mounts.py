@@ -1,0 +1,29 @@
+"""Whether a disk, or a file of one, is mounted at a path. Reads the kernel's list of mounts."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+MOUNT_POINT = 4
+"""The field of a line that names the mount point (proc_pid_mountinfo(5))."""
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+def is_mounted(path: Path) -> bool:
+    """Tell whether something is mounted at a path itself, which may be a link elsewhere.
+
+    `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do.
+    """
+    real = path.parent.resolve() / path.name
+    return os.path.ismount(real) or bytes(real) in _mount_points()
+
+
+def _mount_points() -> set[bytes]:
+    points = set()
+    with suppress(OSError):
+        for line in MOUNTS.read_bytes().splitlines():
+            point = line.split(b" ")[MOUNT_POINT]
+            points.add(_ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), point))
+    return points

@@ -1,0 +1,410 @@
+"""Guessing passwords: how many guesses a user has to stand, and how long those who know theirs wait meanwhile."""
+
+import random
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from relay.core.auth import passwords
+from relay.core.auth.guesses import (
+    FIRST_AT_ONCE,
+    FIRST_SECONDS,
+    FIRST_TRIES,
+    MAX_NETWORKS,
+    MAX_PROMISED,
+    MAX_UNKNOWN,
+    PAIR_WAIT_SECONDS,
+    PROMISED_SECONDS,
+    Guesses,
+)
+from relay.core.auth.passwords import NOBODYS_AT_ONCE, Passwords
+from relay.core.auth.sign_in import SignIn
+from relay.core.auth.throttle import FREE_FAILURES, SITE_BITS, Throttle, rate_limit_key
+from relay.core.auth.tokens import token_hash
+from relay.core.relay import Relay, open_relay
+from relay.keys import UserKey
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+
+ANNA = UserKey(1)
+HOUR = 3_600.0
+MOST_AN_HOUR = 100
+"""OWASP ASVS 4.0.3, 2.2.1: failed attempts at one account."""
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(rate=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
+    monkeypatch.setattr(passwords, "PASSES", 1)
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+    yield
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+
+
+@pytest.fixture
+async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
+    async with open_relay(tmp_path) as opened:
+        for name in ("anna", "ben"):
+            await opened.admin.handle("user.add", control.AddUser(id=name))
+            await opened.admin.handle("user.password", control.SetPassword(id=name, password="correct horse"))
+        yield opened
+
+
+async def guess(signing_in: SignIn, user_id: str, address: str, proof: str = "") -> str:
+    return await attempt(signing_in, user_id, address, "a wrong one", proof)
+
+
+async def attempt(
+    signing_in: SignIn, user_id: str, address: str, password: str = "correct horse", proof: str = ""
+) -> str:
+    try:
+        await signing_in.by_password(user_id, password, "phone", address, proof=proof)
+    except RelayError as error:
+        return error.error.code
+    return "in"
+
+
+def note_order(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Event]:
+    """Note the passwords in the order in which they are checked, once the gate is open."""
+    order: list[str] = []
+    gate = threading.Event()
+
+    def verified(_hashed: str, password: str) -> bool:
+        assert gate.wait(10)
+        order.append(password)
+        return False
+
+    monkeypatch.setattr(passwords, "_verified", verified)
+    return order, gate
+
+
+class Count:
+    """Attempts that were looked at, and the most of them in any hour."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._times: deque[float] = deque()
+
+    def add(self, now: float) -> None:
+        self._times.append(now)
+        while now - self._times[0] > HOUR:
+            self._times.popleft()
+        self.most = max(self.most, len(self._times))
+
+
+# Those who know their password.
+
+
+async def test_who_guesses_at_other_ids_behind_the_same_address_holds_up_nobody(relay: Relay, clock: MockClock) -> None:
+    signing_in = relay.service.signing_in
+    for number in range(300):
+        assert await guess(signing_in, f"nobody{number}", "10.0.0.1") == "unauthorized"
+        clock.jump(1)
+    for _ in range(30):
+        await guess(signing_in, "ben", "10.0.0.1")
+    assert await attempt(signing_in, "anna", "10.0.0.1") == "in"
+
+
+async def test_a_user_who_is_guessed_at_from_many_addresses_gets_in_from_a_new_one(
+    relay: Relay, clock: MockClock
+) -> None:
+    signing_in = relay.service.signing_in
+
+    for _ in range(360):
+        for number in range(20):
+            await guess(signing_in, "anna", f"192.0.2.{number}")
+        clock.jump(10)
+    began, came = trio.current_time(), ""
+    while came != "in":
+        for number in range(20):
+            await guess(signing_in, "anna", f"192.0.2.{number}")
+        await guess(signing_in, "anna", f"203.0.113.{round(trio.current_time() - began)}")
+        came = await attempt(signing_in, "anna", "198.51.100.1")
+        clock.jump(5)
+    assert trio.current_time() - began < 2 * FIRST_SECONDS
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_new_network_waits_a_minute_for_itself_and_for_each_network_that_guesses(seed: int) -> None:
+    dice = random.Random(seed)
+    guesses, guessers = Guesses(), [f"guesser {number}" for number in range(dice.randrange(MAX_PROMISED))]
+    comes_at, mistypes, often = dice.uniform(0, 5_000), dice.randrange(FIRST_TRIES), dice.choice([0.02, 0.3, 1.0])
+    now, asks_at, began = 0.0, comes_at, comes_at
+    waits: list[float] = []
+    while len(waits) <= mistypes:
+        for guesser in guessers:
+            if dice.random() < often:
+                guesses.attempt(ANNA, guesser, now)
+        if now >= asks_at:
+            wait = guesses.attempt(ANNA, "anna", now)
+            if wait == 0:
+                waits.append(now - began)
+                began = now
+            # People do not come back to the second.
+            asks_at = now + wait + dice.uniform(0, 30)
+        now += 1
+    assert max(waits) <= (len(guessers) + 1) * FIRST_SECONDS + 32
+
+
+def test_networks_that_failed_often_take_no_slots_of_others() -> None:
+    guesses = Guesses()
+    for now in range(0, 8 * 3_600, 20):
+        for number in range(MAX_NETWORKS):
+            guesses.attempt(ANNA, f"guesser {number}", now)
+    assert guesses.attempt(ANNA, "anna", 8 * 3_600) == 0
+
+
+def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised_none() -> None:
+    guesses = Guesses()
+    for number in range(FIRST_AT_ONCE):
+        assert guesses.attempt(ANNA, f"first {number}", 0) == 0
+    waits = [guesses.attempt(ANNA, f"guesser {number}", 0) for number in range(MAX_PROMISED)]
+    assert waits == [FIRST_SECONDS * (number + 1) for number in range(MAX_PROMISED)]
+    assert guesses.attempt(ANNA, "one more", 0) == FIRST_SECONDS
+    assert guesses.attempt(ANNA, "guesser 4", 100) == 5 * FIRST_SECONDS - 100
+    assert guesses.attempt(ANNA, "guesser 4", 5 * FIRST_SECONDS + PROMISED_SECONDS) == 0
+
+
+async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_but_itself(relay: Relay) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+    proof = signing_in.proof(entered.token)
+    await signing_in.sign_out(1, 1)
+    for _ in range(FREE_FAILURES + 1):
+        last = await guess(signing_in, "anna", "10.0.0.1")
+    assert last == "rate_limited"
+    assert await attempt(signing_in, "anna", "10.0.0.1", proof=proof) == "in"
+    guesses = [await guess(signing_in, "anna", f"192.0.2.{number}", proof) for number in range(FREE_FAILURES + 1)]
+    assert guesses == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
+
+
+async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Relay) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+    for number in range(20):
+        await guess(signing_in, "anna", f"192.0.2.{number}")
+    device = relay.state.device_keys[token_hash(entered.token)]
+
+    async def change(old: str) -> str:
+        try:
+            await signing_in.change_password(1, device, old, "correct battery staple", sign_out_others=False)
+        except RelayError as error:
+            return error.error.code
+        return "changed"
+
+    assert await change("correct horse") == "changed"
+    wrong = [await change("a wrong one") for _ in range(FREE_FAILURES + 1)]
+    assert wrong == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
+
+
+async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Relay) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("ben", "correct horse", "phone", "10.0.0.1")
+    of_ben = signing_in.proof(entered.token)
+    for number in range(FIRST_AT_ONCE):
+        await guess(signing_in, "anna", f"192.0.2.{number}")
+    for proof in (of_ben, of_ben[:-1], f"2{of_ben[1:]}", "1.", "1.é", "9" * 5_000 + ".x", "²."):
+        assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "rate_limited"
+
+
+# Those who guess.
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
+    # Guessers come from many networks, all the time or as late as they may, to save up what they are promised.
+    dice = random.Random(seed)
+    guesses, count = Guesses(), Count()
+    networks = [f"guesser {number}" for number in range(dice.choice([1, 5, 30, 100, 2_000]))]
+    patience = dice.choice([0.0, 0.0, PROMISED_SECONDS, PROMISED_SECONDS / 2])
+    due: dict[str, float] = {}
+    now = 0.0
+    while now < 4 * HOUR:
+        asking = networks if len(networks) < 50 else dice.sample(networks, 30)
+        for network in asking:
+            if due.get(network, 0.0) > now:
+                continue
+            wait = guesses.attempt(ANNA, network, now)
+            if wait == 0:
+                count.add(now)
+            due[network] = now + (wait + patience if wait else 0.0)
+        now += dice.choice([1.0, 5.0, 20.0])
+        if dice.random() < 0.001:
+            now += 2 * HOUR
+    assert count.most <= MOST_AN_HOUR
+
+
+def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_a_hundred_in_an_hour() -> None:
+    # Half of them move to a new network after each three tries. All keep what they are promised until the third hour.
+    guesses, count = Guesses(), Count()
+    tries, due = [0] * 20, [0.0] * 20
+    for now in range(4 * 3_600):
+        for number in range(20):
+            if due[number] > now:
+                continue
+            network = f"guesser {number} {tries[number] // FIRST_TRIES if number < 10 else 0}"
+            wait = guesses.attempt(ANNA, network, now)
+            if wait == 0:
+                count.add(now)
+                tries[number] += 1
+            elif now + wait <= 3 * HOUR <= now + wait + PROMISED_SECONDS:
+                due[number] = 3 * HOUR
+            else:
+                due[number] = now + wait
+    assert MOST_AN_HOUR - 15 <= count.most <= MOST_AN_HOUR
+
+
+def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that_guess() -> None:
+    guesses, holders = Guesses(), [f"holder {number}" for number in range(MAX_PROMISED)]
+    for number in range(FIRST_AT_ONCE):
+        guesses.attempt(ANNA, f"guesser {number}", 0)
+    due = dict.fromkeys(holders, 0.0)
+    for now in range(0, 4 * 3_600, 10):
+        for holder in holders:
+            if due[holder] <= now:
+                due[holder] = now + guesses.attempt(ANNA, holder, now) + PROMISED_SECONDS + 1
+    assert guesses.attempt(ANNA, "anna", 4 * 3_600) == 0
+
+
+def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
+    guesses, count = Guesses(), Count()
+    for now in range(3 * 3_600):
+        if guesses.attempt(ANNA, "guesser", now) == 0:
+            count.add(now)
+    assert count.most <= 18
+
+
+def test_where_somebody_signed_in_eighteen_guesses_are_looked_at_in_an_hour() -> None:
+    failures, count = Throttle(PAIR_WAIT_SECONDS), Count()
+    for now in range(3 * 3_600):
+        if failures.wait("anna", now) == 0:
+            failures.failed("anna", now)
+            count.add(now)
+    assert count.most <= 18
+
+
+def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
+    guesses, count = Guesses(), Count()
+    for now in range(0, 4 * 3_600, 5):
+        for number in range(40):
+            if guesses.attempt(ANNA, f"guesser {number}", now) == 0:
+                count.add(now)
+                if now % 3 == 0:
+                    guesses.succeeded(ANNA, f"guesser {number}")
+    assert count.most <= MOST_AN_HOUR
+
+
+def test_ids_that_nobody_has_are_limited_as_those_of_users() -> None:
+    dice = random.Random(7)
+    guesses, now = Guesses(), 0.0
+    for _ in range(5_000):
+        now += dice.choice([0.0, 0.5, 30.0, 200.0])
+        network = f"guesser {dice.randrange(12)}"
+        assert guesses.attempt(ANNA, network, now) == guesses.attempt("nobody", network, now)
+
+
+def test_no_flood_of_ids_costs_memory_or_forgives_a_user() -> None:
+    guesses = Guesses()
+    for _ in range(FREE_FAILURES):
+        guesses.attempt(ANNA, "guesser", 0)
+    for number in range(5 * MAX_UNKNOWN):
+        guesses.attempt(f"nobody{number}", f"guesser {number % 500}", 0)
+        guesses.attempt(ANNA, f"guesser {number}", 0)
+        guesses.attempt("nobody", f"guesser {number}", 0)
+    assert len(guesses) < MAX_UNKNOWN + 200
+    assert guesses.attempt(ANNA, "guesser", 0) > 0
+
+
+def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
+    guesses = Guesses()
+    for key in range(1, 1_000):
+        guesses.attempt(UserKey(key), "guesser", 0)
+    guesses.attempt(UserKey(1_000), "guesser", 2 * HOUR)
+    assert len(guesses) < 10
+
+
+def test_a_site_of_ipv6_is_one_network_to_guess_from() -> None:
+    assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) == rate_limit_key("2001:db8:1:3::1", SITE_BITS)
+    assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) != rate_limit_key("2001:db8:2:2::1", SITE_BITS)
+
+
+# What guessing costs the relay.
+
+
+async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_when_they_are_not(
+    monkeypatch: pytest.MonkeyPatch, clock: MockClock
+) -> None:
+    made = 0
+
+    def verified(_hashed: str, _password: str) -> bool:
+        nonlocal made
+        made += 1
+        return False
+
+    monkeypatch.setattr(passwords, "_verified", verified)
+    checks = Passwords()
+    await checks.check(None, "guess", "guesser", known=True)
+    checks._times.clear()
+    checks._times.append(0.125)
+    monkeypatch.setattr(checks, "_times", deque(checks._times, maxlen=1))
+    for _ in range(NOBODYS_AT_ONCE):
+        await checks.check(None, "guess", "guesser", known=False)
+    checks._times.append(0.125)
+    hashed = made
+    before = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(lambda: checks.check(None, "guess", "guesser", known=False))
+    assert made - hashed <= 1
+    assert trio.current_time() - before >= 0.125
+    clock.jump(1)
+    await checks.check(None, "guess", "guesser", known=False)
+    assert made > hashed
+
+
+async def test_a_password_of_one_network_is_checked_after_one_of_another_however_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks, (order, gate) = Passwords(), note_order(monkeypatch)
+
+    async def check(password: str, network: str) -> None:
+        await checks.check("a hash", password, network)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(check, f"guess {number}", "guesser")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(check, "right", "office")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert len(order) == 51
+    assert order.index("right") == 2
+
+
+async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checks, (order, gate) = Passwords(), note_order(monkeypatch)
+    passwords._nobodys_hash()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(checks.check, "a hash", "first", "guesser")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(lambda: checks.check(None, "nobody", "guesser", known=False))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(checks.check, "a hash", "anna", "guesser")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert order == ["first", "nobody", "anna"]
