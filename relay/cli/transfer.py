@@ -147,7 +147,8 @@ def import_(
     twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
     A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
-    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
+    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. Where several have the same name,
+    give the id that Slack has of each: U024BE7LH=anna. What you said is remembered.
 
     Example: relay import slack-export.zip
     """
