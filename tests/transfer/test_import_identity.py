@@ -94,6 +94,19 @@ def test_a_new_person_with_the_former_handle_of_another_is_another_person(tmp_pa
     assert said(data) == [("Max Neu", "new"), ("Max Alt", "old")]
 
 
+@pytest.mark.parametrize("option", [(), ("--map", "U1=eva")])
+def test_a_person_who_is_in_no_channel_is_known_by_the_workspace(option: tuple[str, ...], tmp_path: Path) -> None:
+    """A channel of the same id and date shows which workspace it is."""
+    zoe, day = {"id": "U4", "name": "zoe"}, [message("U1", "one"), message("U4", "two", 1)]
+    data, source = tmp_path / "data", slack(tmp_path / "first", [zoe], {"general": day}, org_users=[ANNA])
+    brought(source, data)
+    renamed = slack(tmp_path / "second", [zoe], {"general": [*day, message("U1", "new", 2)][1:]})
+    (renamed / "org_users.json").write_text(json.dumps([{"id": "U1", "name": "anna.meyer", "real_name": "Anna M."}]))
+    ran = run("import", *option, renamed, data=data)
+    assert (ran.code, "is anna here since an earlier import, and not eva" in ran.err) == (bool(option), bool(option))
+    assert said(data) == [("anna", "new")] * (not option) + [("anna", "one"), ("zoe", "two")]
+
+
 def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
     return {**message(None, text, seconds), "subtype": "bot_message", "bot_id": bot_id, "username": name}
 

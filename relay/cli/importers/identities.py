@@ -8,9 +8,19 @@ admin decides.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from relay.cli.importers.base import NotUnderstood, SourceChat, SourceUser, fit_id, fit_name, with_hash
+from relay.cli.importers.base import (
+    NotUnderstood,
+    Reference,
+    SourceChat,
+    SourceFile,
+    SourceMessage,
+    SourceUser,
+    fit_id,
+    fit_name,
+    with_hash,
+)
 from relay.protocol import control
 
 
@@ -47,6 +57,8 @@ class Identity(NamedTuple):
     """Whether they are here under one of their origins."""
     said: bool = False
     """Whether the admin said so."""
+    fixed: bool = False
+    """Whether their origins never change and are nobody else's in that system."""
     doubt: Namesake | None = None
     """What the admin is asked, unless they said it."""
 
@@ -109,7 +121,7 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
     label = wish if not shared else one.key if one.numbered else own
     names = [one.key, own] if shared else [wish, one.key, own]
     here = next((chosen[name] for name in names if name in chosen), None)
-    found = Identity(one.key, own if shared else wish, label, wish, one.origins)
+    found = Identity(one.key, own if shared else wish, label, wish, one.origins, fixed=one.fixed)
     if here is not None:
         return await _as_chosen(one, found._replace(id=here))
     answer = await one.ask(wish, one.origins, False)
@@ -146,12 +158,22 @@ async def _as_chosen(one: Wanted, found: Identity) -> Identity:
     if answer is None or not answer.known or answer.id == found.id:
         new = answer is not None and answer.added
         return found._replace(said=True, new=new, known=answer is not None and answer.known)
+    doubt = Namesake(found.label, one.name, answer.namesake or "", answer.id or "", unique=True)
+    found = found._replace(said=True, doubt=doubt)
     if answer.namesake is None or (one.fixed and answer.namesake == one.name):
-        raise NotUnderstood(
-            f"--map: {found.label} is {answer.id} here since an earlier import, and cannot be {found.id}"
-        )
+        refuse(found)
     # Two of one system have the same id there, as in two workspaces: only the first one is known by it.
-    return found._replace(said=True, origins=())
+    return found._replace(origins=())
+
+
+def refuse(one: Identity) -> NoReturn:
+    """Refuse what the admin says of somebody who is known.
+
+    Raises:
+        NotUnderstood: always.
+    """
+    known = one.doubt.here_id if one.doubt is not None else one.id
+    raise NotUnderstood(f"--map: {one.label} is {known} here since an earlier import, and not {one.id}")
 
 
 def check(identities: Sequence[Identity], chosen: Mapping[str, str]) -> None:
@@ -172,3 +194,50 @@ def check(identities: Sequence[Identity], chosen: Mapping[str, str]) -> None:
         if several:
             raise NotUnderstood(f"--map: several in the export are called {min(unknown)}: {', '.join(several)}")
         raise NotUnderstood(f"--map: nobody in the export has the id {min(unknown)}")
+
+
+class Mapped:
+    """Replaces the ids of a source's users, wherever they occur, and of its groups."""
+
+    def __init__(self, users: Mapping[str, str], groups: Mapping[str, str]) -> None:
+        """Take the ids here.
+
+        Args:
+            users: the id here of a user, by the id in the source.
+            groups: the id here of a group, by its key in the source.
+        """
+        self._users = users
+        self._groups = groups
+
+    def user(self, user: SourceUser) -> SourceUser:
+        """Give a user as they are called here."""
+        return user._replace(id=self._id(user.id), picture=self._picture(user.picture))
+
+    def chat(self, chat: SourceChat) -> SourceChat:
+        """Give a chat with its people as they are called here."""
+        return chat._replace(
+            id=self._groups.get(chat.key, chat.id),
+            owner=None if chat.owner is None else self._id(chat.owner),
+            founder=None if chat.founder is None else self._id(chat.founder),
+            admins=[self._id(one) for one in chat.admins],
+            participants=[self._id(one) for one in chat.participants],
+            picture=self._picture(chat.picture),
+        )
+
+    def message(self, message: SourceMessage) -> SourceMessage:
+        """Give a message with its author, and those whom it refers to, as they are called here."""
+        return message._replace(
+            sender=self._id(message.sender),
+            reply_to=self._reference(message.reply_to),
+            original=self._reference(message.original),
+            files=tuple(one._replace(sender=self._id(one.sender)) for one in message.files),
+        )
+
+    def _id(self, user_id: str) -> str:
+        return self._users.get(user_id, user_id)
+
+    def _reference(self, message: Reference | None) -> Reference | None:
+        return None if message is None else (self._id(message[0]), message[1])
+
+    def _picture(self, picture: SourceFile | None) -> SourceFile | None:
+        return picture._replace(sender=self._id(picture.sender)) if picture is not None and picture.sender else picture

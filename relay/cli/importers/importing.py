@@ -15,8 +15,16 @@ import msgspec
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.base import TEXT_CHARACTERS, Source, SourceChat, SourceMessage, SourceUser
 from relay.cli.importers.files import STOPPING, FileImporter, end_import
-from relay.cli.importers.identities import Identity, Namesake, check, identify, wanted_group, wanted_user
-from relay.cli.importers.mapped import Mapped
+from relay.cli.importers.identities import (
+    Identity,
+    Mapped,
+    Namesake,
+    check,
+    identify,
+    refuse,
+    wanted_group,
+    wanted_user,
+)
 from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
@@ -107,7 +115,14 @@ class Importing:
         self._people = [self._mapped.user(one)._replace(origins=noted[0][one.id]) for one in self._people]
         self._chats = [self._mapped.chat(one)._replace(origins=noted[1].get(one.key, ())) for one in self._chats]
         certain = {one.key for one in groups if not one.new and one.doubt is None}
-        doubtful = await self._without_members(users, certain)
+        known = certain & {one.key for one in groups if one.known}
+        if any(chat.at is not None and chat.key in known for chat in self._chats):
+            # The same group, made at the same time: this is the system that was imported before.
+            for one in users:
+                if one.said and one.fixed and one.doubt is not None:
+                    refuse(one)
+            users = [one._replace(doubt=None) if one.known and one.fixed else one for one in users]
+        doubtful = await self._without_members([one for one in users if not one.said], certain)
         return [*doubtful, *(one.doubt for one in groups if one.doubt is not None)]
 
     async def _without_members(self, users: Sequence[Identity], groups: Container[str]) -> list[Namesake]:
