@@ -244,7 +244,7 @@ def _ask_about(namesakes: list[Namesake]) -> str:
     if others:
         first = others[0]
         said.append(
-            f"an id here could be of several in the export, or of another one: {_shown(others)}. Say who each is:"
+            f"An id here could be of several in the export, or of another one: {_shown(others)}. Say who each is:"
             f" --map {first.id}={first.here_id} for one that is the same, --map {first.id}=NEW for another one"
         )
     return f"{'. '.join(said)}. Nothing was changed"

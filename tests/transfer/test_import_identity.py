@@ -141,6 +141,14 @@ def test_messages_of_programs_without_an_id_and_comments_on_files_have_their_aut
     assert said(tmp_path / "data") == [("anna", "nice"), ("GitHub", "push")]
 
 
+def test_channels_that_a_message_names_by_their_ids_have_their_names(tmp_path: Path) -> None:
+    section = {"type": "rich_text_section", "elements": [{"type": "channel", "channel_id": "C1"}]}
+    program = bot("B1", "GitHub", "", 1) | {"blocks": [{"type": "rich_text", "elements": [section]}]}
+    day = [message("U1", "see <#C1|> and <#C9>"), program]
+    brought(slack(tmp_path / "slack", [ANNA], {"general": day}), tmp_path / "data")
+    assert [text for _, text in said(tmp_path / "data")] == ["#general", "see #general and #C9"]
+
+
 # Mattermost: a name is all that an export says of a user.
 
 

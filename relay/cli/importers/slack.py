@@ -3,7 +3,7 @@
 import heapq
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -146,6 +146,7 @@ class Slack:
         # Some lists name a channel twice.
         self._channels = list({one.id: one for one in self._channels}.values())
         self._dialogs = list({one.id: one for one in files.records("dms.json", _Channel)}.values())
+        self._channel_names = {one.id: one.name for one in self._channels if one.name}
         self._renamed: dict[str, str] = {}
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
@@ -255,6 +256,13 @@ class Slack:
         self._people[author] = person
         return person
 
+    def _name(self, slack_id: str) -> str | None:
+        person = self._people.get(slack_id)
+        return None if person is None else person.name
+
+    def _mentioned(self, sign: str, slack_id: str) -> str | None:
+        return self._channel_names.get(slack_id) if sign == "#" else self._name(slack_id)
+
     def _is_note(self, message: _Message) -> bool:
         return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
 
@@ -341,8 +349,8 @@ class Slack:
         if sender is None:
             self.left["messages without an author"] += 1
             return None
-        text = plain(message.text or "", self._people)
-        whole = all_words(text, message.blocks, message.attachments, self._people, program=sender.bot)
+        text = slack_markup.plain(message.text or "", self._name, self._channel_names.get)
+        whole = all_words(text, message.blocks, message.attachments, self._mentioned, program=sender.bot)
         self.left[NOT_UNDERSTOOD] += whole is None
         text = text if whole is None else whole
         for file in message.files or ():
@@ -355,7 +363,11 @@ class Slack:
         at = message.at
         if at is None:
             self.left[UNDATED] += 1
-        key = f"slack-{channel}-{message.ts}" if at is not None else f"slack-{channel}-{before}-{text[:64]}"
+        key = (
+            f"slack-{channel}-{message.ts}"
+            if at is not None
+            else f"slack-{channel}-{before}-{(message.text or text)[:64]}"
+        )
         thread = str(message.thread_ts)
         root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
         if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
@@ -379,13 +391,3 @@ def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUs
 def _names(channel: _Channel) -> list[str]:
     """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]
-
-
-def plain(text: str, people: Mapping[str, SourceUser]) -> str:
-    """Turn Slack's markup into plain text: users, channels and links by their names."""
-
-    def name(slack_id: str) -> str | None:
-        person = people.get(slack_id)
-        return None if person is None else person.name
-
-    return slack_markup.plain(text, name)
