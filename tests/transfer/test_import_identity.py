@@ -243,6 +243,17 @@ def test_one_of_two_people_of_one_handle_in_an_older_import_is_not_guessed(tmp_p
     assert (ran.code, "--map max=NEW" in ran.err) == (1, True)
 
 
+def test_a_person_of_an_older_import_is_not_new_where_the_other_of_that_handle_is_known(tmp_path: Path) -> None:
+    day = [message("U2", "old"), message("U3", "new", 1)]
+    data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": day}), tmp_path)
+    done("import", "--same", "--map", "max=max", slack(tmp_path / "old", [ANNA, OLD], {"general": day[:1]}), data=data)
+    both = slack(tmp_path / "both", [ANNA, OLD, NEW], {"general": day})
+    ran = run("import", "--same", both, data=data)
+    assert (ran.code, "U3 (Max Neu there, Max Neu, max-2 here)" in ran.err) == (1, True)
+    came = done("import", "--json", "--map", "U3=max-2", both, data=data).json
+    assert (came["added"]["users"], came["added"]["messages"]) == (0, 0)
+
+
 def test_what_an_admin_says_of_a_person_is_remembered(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", "--name", "Another Anna", data=data)

@@ -8,6 +8,7 @@ admin decides.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple, NoReturn
 
 from relay.cli.importers.base import (
@@ -132,24 +133,36 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
         sure = answer.namesake is None or (one.fixed and (answer.namesake == one.name or here in (wish, own)))
         doubt = None if sure else Namesake(label, one.name, answer.namesake or here, here, unique=True)
         return found._replace(id=here, known=True, doubt=doubt)
-    if answer.taken:
-        return found._replace(id=own, new=True)
-    if answer.added:
+    if answer.added and not answer.taken:
         return found._replace(new=True)
+    numbered = await _numbered(one) if one.numbered else None
+    if answer.taken and numbered is None:
+        return found._replace(id=own, new=True)
     if answer.namesake is None and not shared:
         return found
     # Somebody has the id of whom nothing else is known: they may have come with an import of an older relay, which
     # numbered those who wished for the same id in the order of the export.
     alike = one.exact or answer.namesake == one.name
-    unique = alike and not shared and not (one.numbered and await _is_here(one, f"{wish}-2"))
-    doubt = Namesake(label, one.name, answer.namesake or wish, wish, unique)
+    unique = alike and not shared and numbered is None
+    here_id, here = (wish, answer.namesake) if numbered is None or not answer.taken else numbered
+    doubt = Namesake(label, one.name, here or here_id, here_id, unique)
     return found._replace(id=wish if unique else own, new=not unique, doubt=doubt)
 
 
-async def _is_here(one: Wanted, user_id: str) -> bool:
-    """Tell whether somebody has an id here of whom no id of this system is known."""
-    answer = await one.ask(user_id, one.origins, False)
-    return answer is not None and not (answer.known or answer.taken or answer.added)
+async def _numbered(one: Wanted) -> tuple[str, str | None] | None:
+    """Find the first user here with a number behind the wished id of whom no id of this system is known.
+
+    Returns:
+        Their id and name; None where there is none.
+    """
+    for number in count(2):
+        user_id = f"{one.wish}-{number}"
+        answer = await one.ask(user_id, one.origins, False)
+        if answer is None or (answer.added and not answer.taken):
+            break
+        if not answer.taken:
+            return user_id, answer.namesake
+    return None
 
 
 async def _as_chosen(one: Wanted, found: Identity) -> Identity:
