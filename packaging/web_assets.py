@@ -25,27 +25,9 @@ WEB = Path(__file__).resolve().parent.parent / "relay" / "web"
 VENDOR = WEB / "vendor"
 PACKAGES = VENDOR / "packages.json"
 
-# What the first screen needs. Everything else is loaded when it is first opened.
-PRELOAD = (
-    "app.js",
-    "device.js",
-    "signals.js",
-    "storage.js",
-    "net/socket.js",
-    "actions/notices.js",
-    "actions/navigation.js",
-    "actions/store.js",
-    "actions/rooms.js",
-    "actions/outbox.js",
-    "actions/events.js",
-    "actions/session.js",
-    "i18n/i18n.js",
-    "model/state.js",
-    "model/text.js",
-    "views/shell.js",
-    "views/chatlist.js",
-    "views/parts.js",
-)
+FIRST = "app.js"
+"""The module that the page begins with. What it imports is fetched at once, all else when it is first needed."""
+IMPORT = re.compile(r"""^(?:import|export)\b[^;(]*?"(\.[^"]+)";""", re.MULTILINE)
 STYLES = ("styles/tokens.css", "styles/app.css")
 
 
@@ -62,6 +44,18 @@ def stamp(path: Path) -> str:
 def own_modules() -> list[Path]:
     """List all modules of ours, in a stable order. The service worker is fetched by name and never stamped."""
     return sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js")
+
+
+def first_modules() -> list[Path]:
+    """List the modules of ours that the first screen is made of, in a stable order."""
+    found: set[Path] = set()
+    waiting = [WEB / FIRST]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += [(module.parent / name).resolve() for name in IMPORT.findall(module.read_text("utf-8"))]
+    return sorted(found)
 
 
 def import_map() -> str:
@@ -82,11 +76,11 @@ def head() -> str:
     packages = json.loads(PACKAGES.read_text())
     vendored = [file for package in packages for file in package["files"]]
     preload = [f"/vendor/{file['to']}" for file in vendored if file.get("preload")]
-    preload += [f"/{name}?v={stamp(WEB / name)}" for name in PRELOAD]
+    preload += [f"/{path.relative_to(WEB).as_posix()}?v={stamp(path)}" for path in first_modules()]
     lines = [f'<link rel="stylesheet" href="/{name}?v={stamp(WEB / name)}">' for name in STYLES]
     lines += [f'<script type="importmap">{import_map()}</script>']
     lines += [f'<link rel="modulepreload" href="{url}">' for url in preload]
-    lines += [f'<script type="module" src="/app.js?v={stamp(WEB / "app.js")}"></script>']
+    lines += [f'<script type="module" src="/{FIRST}?v={stamp(WEB / FIRST)}"></script>']
     return "\n".join(lines) + "\n"
 
 

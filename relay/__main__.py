@@ -7,7 +7,7 @@ UMASK = 0o027
 """What is made in the data directory is for its owner and their group, whichever command makes it."""
 
 
-INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 """The exit code of what was ended with Ctrl-C, as shells have it."""
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(INTERRUPTED_EXIT_CODE)
 
 
 def _run() -> None:

@@ -24,8 +24,8 @@ Seconds = float
 """A monotonic time (`trio.current_time`) or a span: it does not follow the machine's clock."""
 
 NO_USER = UserKey(0)
-"""Stands where a user may and none does; as an actor, the machine's admin."""
+"""No user; as an actor, the admin of this machine."""
 NO_CHAT = ChatKey(0)
-"""The chat of an entry that is about none."""
+"""No chat, where an entry concerns none."""
 NO_DEVICE = DeviceKey(0)
-"""The device of what came from none: from the machine itself, or by a temporary token."""
+"""No device: a command on this machine, or a temporary token, which has no cursor."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, invoked, logs, standard
+from relay import __version__, logs, standard_streams, typed_command
 from relay.core.relay import Relay, open_relay
 from relay.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net import control_socket as control
@@ -35,8 +35,8 @@ from relay.serve_options import parser
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files.directory import NoDirectory, about_file, make
-from relay.store.files.lock import WAIT
-from relay.store.files.reserve import LITTLE
+from relay.store.files.lock import WAIT_SECONDS
+from relay.store.files.reserve import START_AND_STOP_BYTES
 from relay.store.sqlite.migrate import CannotUpgrade
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    standard.fill()
-    standard.stand_in_for_stderr()
+    standard_streams.open_closed()
+    standard_streams.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     logs.set_up("info")
     # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
@@ -167,7 +167,7 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT)
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS)
             try:
                 relay = await stack.enter_async_context(opening)
                 break
@@ -186,7 +186,7 @@ def _is_disk_full(error: Exception, data: Path) -> bool:
     if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return False
     disk = os.statvfs(data)
-    return disk.f_bavail * disk.f_frsize < LITTLE and not disk.f_flag & os.ST_RDONLY
+    return disk.f_bavail * disk.f_frsize < START_AND_STOP_BYTES and not disk.f_flag & os.ST_RDONLY
 
 
 async def _proof_of_life(server: Server) -> str:
@@ -260,13 +260,13 @@ def _log_addresses(relay: Relay, urls: Sequence[str]) -> None:
     logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)
     if not relay.state.users and not relay.settings.auth.open:
-        within = invoked.needs_directory()
+        within = typed_command.needs_directory()
         logger.info(
             "\nNobody can sign in yet. In another terminal%s, for each user:\n"
             "  %s    (a link and its QR code for a browser)\n"
             "  %s; %s    (a token for a program)\n",
             f", in {within}" if within else "",
-            invoked.line("invite anna --new --name Anna", relay.data),
-            invoked.line("user add robot", relay.data),
-            invoked.line("device add robot", relay.data),
+            typed_command.line("invite anna --new --name Anna", relay.data),
+            typed_command.line("user add robot", relay.data),
+            typed_command.line("device add robot", relay.data),
         )

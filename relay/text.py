@@ -4,13 +4,13 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from relay.marks import SHORT_CHARACTERS, ordered
+from relay.combining_marks import SHORT_CHARACTERS, ordered
 
 FOLDING = f"2/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
 PLAIN_CHARACTERS_KEPT = 30_000
 """How many ideographs and unassigned codes are kept in the table. Every other character (some 46,000) is kept once it
-was asked for, so that a text with all of them is not folded one by one each time."""
+was folded, so that a text with all of them is not folded one by one each time."""
 
 # Marks over Latin, Greek and Cyrillic letters, and vowel signs of Arabic, Hebrew and Syriac: people leave them out when
 # they type in a hurry, and mean the same word. Marks of other scripts make letters of their own.

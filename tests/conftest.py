@@ -2,15 +2,49 @@
 
 import gc
 import os
+import sys
 import traceback
 import warnings
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2**31
+"""Room that must be there before the tests' files are put into memory."""
+
 # A store of each of many tests is kept for a while: what each sets aside should be little.
 os.environ.setdefault("RELAY_STORE_RESERVE_BYTES", str(2**16))
+
+
+def _use_memory() -> None:
+    """Keep the directories of the tests in memory: most of a test's time is waiting for a disk otherwise.
+
+    PYTEST_DEBUG_TEMPROOT names another place: steps of CI that care for the disk do.
+    """
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        there = os.statvfs(MEMORY)
+        # Tests build programs and libraries in their directories.
+        if there.f_bavail * there.f_frsize >= MEMORY_BYTES and not there.f_flag & os.ST_NOEXEC:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _keep_bytecode() -> None:
+    """Keep compiled modules where the environment forbids to: each process of a test would compile all of them again.
+
+    Images for containers forbid it so that nothing appears beside the sources. It does not here, either.
+    """
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(Path(__file__).parent.parent / ".pytest_cache" / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+_use_memory()
+_keep_bytecode()
 
 # How long one example takes says more about who else uses the machine than about the code.
 # One commit has one verdict: the examples are the same in each run, unless `--hypothesis-profile=elsewhere` asks
@@ -97,6 +131,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(0))
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported to itself: it stays, and each collection of garbage would look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_teardown() -> None:
     """Take the processor back that a command yielded which ran here as another user, and could not take it back."""
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
@@ -109,7 +149,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Close what a failed test has left open: found later, it would fail an unrelated test."""
     report = yield
-    if call.excinfo is not None and not item.config.option.usepdb:
+    # A test that skips itself raises, too, and leaves nothing; a collection for each would take seconds in all.
+    if report.failed and call.excinfo is not None and not item.config.option.usepdb:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _let_go(call.excinfo.value, set())

@@ -27,7 +27,7 @@ import trio
 import trio_websocket
 
 PORT = int(os.environ.get("RELAY_PORT", "8765"))
-PATIENCE = 25
+WAIT_SECONDS = 25
 PAUSE = 0.01
 
 
@@ -75,7 +75,7 @@ async def connected(nursery: trio.Nursery, token: str, host: str = "127.0.0.1", 
 async def once(options: argparse.Namespace) -> None:
     """Do one thing on one connection."""
     source = getattr(options, "source", None)
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(WAIT_SECONDS):
         async with trio.open_nursery() as nursery:
             chat = await connected(nursery, options.token, source or "127.0.0.1", source)
             if options.what == "say":
@@ -197,7 +197,7 @@ class Conversation:
             async with trio.open_nursery() as ending:
                 ending.start_soon(self.stay, self.tokens[0], self.write)
                 ending.start_soon(self.knock)
-            with trio.move_on_after(PATIENCE):
+            with trio.move_on_after(WAIT_SECONDS):
                 while set(self.answered) - set(self.received):  # noqa: ASYNC110 - a test may look now and then
                     await trio.sleep(0.05)
             nursery.cancel_scope.cancel()

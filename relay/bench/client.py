@@ -25,7 +25,7 @@ _RESPONSE = b'{"type":"response","id":'
 _EVENT = b'{"type":"event","id":'
 _NEW = b'"eventType":"new"'
 _MESSAGE = b'"message":"'
-NUMBER = 8
+NUMBER_DIGITS = 8
 """Hexadecimal digits at the start of a text: the message's number."""
 
 
@@ -165,7 +165,7 @@ class BenchClient:
             if _NEW in payload:
                 at = payload.find(_MESSAGE) + len(_MESSAGE)
                 try:
-                    return DeliveredEvent(int(payload[at : at + NUMBER], 16))
+                    return DeliveredEvent(int(payload[at : at + NUMBER_DIGITS], 16))
                 except ValueError:
                     return None
         elif payload.startswith(_RESPONSE):

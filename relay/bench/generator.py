@@ -19,7 +19,7 @@ from relay.bench import work
 from relay.bench.client import Answered, BenchClient, BenchRefused, DeliveredEvent
 from relay.bench.work import Conversation, Load, WorkFigures, figures, processor
 
-WINDOW = 8
+WINDOW_MESSAGES = 8
 
 
 class Workload(msgspec.Struct, kw_only=True):
@@ -82,7 +82,7 @@ class Generator:
 
     def dialogs(self) -> Iterator[WorkFigures]:
         """Measure many dialogs with eight messages under way in each."""
-        yield self._talk("dialogs", self._plan.dialogs, window=WINDOW)
+        yield self._talk("dialogs", self._plan.dialogs, window=WINDOW_MESSAGES)
 
     def alone(self) -> Iterator[WorkFigures]:
         """Measure one dialog with one message under way: the delay that one person notices."""
@@ -111,7 +111,7 @@ class Generator:
             chat_id = msgspec.json.decode(made)["payload"]["chatId"]
             try:
                 conversation = Conversation(clients[0], chat_id, clients[1:])
-                for window in (1, WINDOW):
+                for window in (1, WINDOW_MESSAGES):
                     name = f"group, {window} under way"
                     yield self._load(name, "deliveries/s", [conversation], clients, window=window)
             finally:

@@ -121,7 +121,7 @@ async def _add_users(data: Path, count: int) -> dict[str, str]:
 
         async def add(user_id: str) -> None:
             await relay.admin.handle("user.add", control.AddUser(id=user_id))
-            made = await relay.admin.handle("device.add", control.AddDevice(user_id=user_id))
+            made = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user_id))
             assert isinstance(made, control.Token)
             tokens[user_id] = made.token
 

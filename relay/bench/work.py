@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from relay.bench.client import NUMBER, Answered, BenchClient, BenchRefused, DeliveredEvent
+from relay.bench.client import NUMBER_DIGITS, Answered, BenchClient, BenchRefused, DeliveredEvent
 
 FILL = " the printer on the second floor is out of paper again, could somebody bring a new box up here please"
-LENGTH = 120
+TEXT_BYTES = 120
 """Bytes of a message's text."""
 WARM_UP_SECONDS = 1.0
 SETTLE_SECONDS = 3.0
@@ -136,7 +136,7 @@ class Load:
         sender = conversation.sender
         for _ in range(count):
             self._number += 1
-            text = (f"%0{NUMBER}x" % self._number + FILL)[:LENGTH].ljust(LENGTH, ".")
+            text = (f"%0{NUMBER_DIGITS}x" % self._number + FILL)[:TEXT_BYTES].ljust(TEXT_BYTES, ".")
             self._under_way[self._number] = _UnderWay(due, len(conversation.receivers) + 1, index)
             sender.put(
                 f'{{"type":"request","id":{self._number},"payloadType":"new","payload":{{"chatId":"{conversation.chat_id}",'

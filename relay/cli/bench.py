@@ -19,7 +19,7 @@ from relay.bench.scratch import Scratch, command, cores
 from relay.cli.options import Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, size, table
 
-GENERATOR_FULL = 0.85
+FULL_CORE_SHARE = 0.85
 """Share of a core from which on the generator is the limit, and not the relay."""
 
 
@@ -192,7 +192,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
         ),
         "Nothing was measured.",
     )
-    if any(row.get("generator", 0) > GENERATOR_FULL for row in rows):
+    if any(row.get("generator", 0) > FULL_CORE_SHARE for row in rows):
         print("\nWhere the generator's core was full, the relay could have carried more.")
 
 

@@ -8,6 +8,15 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, Yes, complete_chat, complete_user
 from relay.cli.output import as_json, confirm, say, table, when
 from relay.protocol import control
+from relay.protocol.control.table import (
+    CHAT_ADD,
+    CHAT_CREATE,
+    CHAT_DELETE,
+    CHAT_LIST,
+    CHAT_REMOVE,
+    CHAT_SHOW,
+    CHAT_UPDATE,
+)
 from relay.settings import data_directory
 
 app = typer.Typer(help="Groups and channels.", no_args_is_help=True)
@@ -27,7 +36,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
     Example: relay chat list
     """
-    chats = ask(data_directory(data), "chat.list", control.Empty())
+    chats = ask(data_directory(data), CHAT_LIST, control.Empty())
     if json:
         as_json(chats)
         return
@@ -55,7 +64,7 @@ def show(chat_id: ChatId, data: Data = None, json: Json = False) -> None:
 
     Example: relay chat show g-0123456789abcdef
     """
-    _show(ask(data_directory(data), "chat.show", control.OneChat(id=chat_id)), json)
+    _show(ask(data_directory(data), CHAT_SHOW, control.OneChat(id=chat_id)), json)
 
 
 @app.command()
@@ -79,7 +88,7 @@ def create(
     members = users or []
     chat = ask(
         data_directory(data),
-        "chat.create",
+        CHAT_CREATE,
         control.MakeChat(type=type_, name=name, owner=owner or members[0], participants=members),
     )
     if json:
@@ -94,7 +103,7 @@ def add(chat_id: ChatId, users: Users, data: Data = None, json: Json = False) ->
 
     Example: relay chat add g-0123456789abcdef dora
     """
-    _show(ask(data_directory(data), "chat.add", control.ChatUsers(id=chat_id, participants=users)), json)
+    _show(ask(data_directory(data), CHAT_ADD, control.ChatUsers(id=chat_id, participants=users)), json)
 
 
 @app.command()
@@ -103,7 +112,7 @@ def remove(chat_id: ChatId, users: Users, data: Data = None, json: Json = False)
 
     Example: relay chat remove g-0123456789abcdef ben
     """
-    _show(ask(data_directory(data), "chat.remove", control.ChatUsers(id=chat_id, participants=users)), json)
+    _show(ask(data_directory(data), CHAT_REMOVE, control.ChatUsers(id=chat_id, participants=users)), json)
 
 
 @app.command()
@@ -117,7 +126,7 @@ def rename(
 
     Example: relay chat rename g-0123456789abcdef "Night shift"
     """
-    _show(ask(data_directory(data), "chat.update", control.UpdateGroup(id=chat_id, name=name)), json)
+    _show(ask(data_directory(data), CHAT_UPDATE, control.UpdateGroup(id=chat_id, name=name)), json)
 
 
 @app.command()
@@ -141,7 +150,7 @@ def admins(
 
     Example: relay chat admins g-0123456789abcdef ben carla
     """
-    _show(ask(data_directory(data), "chat.update", control.UpdateGroup(id=chat_id, admins=users or [])), json)
+    _show(ask(data_directory(data), CHAT_UPDATE, control.UpdateGroup(id=chat_id, admins=users or [])), json)
 
 
 @app.command()
@@ -151,7 +160,7 @@ def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = F
     Example: relay chat delete g-0123456789abcdef --yes
     """
     confirm(f"Delete {chat_id} for everybody in it?", yes=yes_)
-    ask(data_directory(data), "chat.delete", control.OneChat(id=chat_id))
+    ask(data_directory(data), CHAT_DELETE, control.OneChat(id=chat_id))
     if json:
         as_json({})
     else:

@@ -6,6 +6,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say, when
 from relay.protocol import control
+from relay.protocol.control.table import CLOCK_TRUST
 from relay.settings import data_directory
 
 app = typer.Typer(help="The machine's clock.", no_args_is_help=True)
@@ -21,7 +22,7 @@ def trust(data: Data = None, json: Json = False) -> None:
 
     Example: relay clock trust
     """
-    trusted = ask(data_directory(data), "clock.trust", control.Empty())
+    trusted = ask(data_directory(data), CLOCK_TRUST, control.Empty())
     if json:
         as_json(trusted)
     else:

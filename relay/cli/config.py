@@ -10,6 +10,7 @@ from relay.cli.control_client import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, say, table
 from relay.protocol import control
+from relay.protocol.control.table import CONFIG_SHOW
 from relay.settings import Loaded, WrongSettings, data_directory, default_file, toml_value
 
 app = typer.Typer(help="The settings.", no_args_is_help=True)
@@ -44,7 +45,7 @@ def show(
     if default:
         print(default_file(), end="")
         return
-    running = None if config else ask_running(data_directory(data), "config.show", control.Empty())
+    running = None if config else ask_running(data_directory(data), CONFIG_SHOW, control.Empty())
     settings = _settings(_read(config)) if running is None else running
     if json:
         as_json(settings)

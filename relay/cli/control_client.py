@@ -13,30 +13,48 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 import msgspec
 
 from relay.cli.errors import for_people
 from relay.cli.output import Failure, say
 from relay.protocol import codec
-from relay.protocol.base import Wire
-from relay.protocol.control import CONTROL, ITEMS, READING, Empty
-from relay.protocol.envelopes import Event, Request
+from relay.protocol.control import READING, Empty
+from relay.protocol.control.table import STATUS_SHOW
+from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
+from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
 from relay.settings import control_socket
 from relay.socket_path import fitting
 from relay.store.files import directory, lock
 from relay.store.files.directory import about_file
 
-Items = Callable[[Any], None]
-"""Called with each item of an answer that has many, as it arrives."""
-Ask = Callable[[str, Wire], Awaitable[Any]]
-"""Makes a request, named by its `payloadType`, and returns the answer."""
+if TYPE_CHECKING:
+    from relay.core.relay import Relay
+
+T = TypeVar("T")
+
+TakeItem = Callable[[Any], None]
+"""Called with each item of an answer that has many, as it arrives; `ask` has checked that it takes them."""
+
+
+class Ask(Protocol):
+    """Makes a request, and returns its answer."""
+
+    async def __call__(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
+        """Make it, as `ask` does."""
+
+
+class Answer(NamedTuple, Generic[ResponseT]):
+    """The last line of an answer."""
+
+    value: ResponseT
+
 
 STOPPED = "the relay stopped before it answered: try again"
 ANSWER_SECONDS = 10.0
-"""How long a relay may take for the first byte of an answer."""
+"""Seconds that a relay may take for the first byte of an answer."""
 UNLIMITED = {
     "watch",
     "export",
@@ -57,16 +75,16 @@ class Stopped(Failure):
 class Busy(Failure):
     """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
 
-    def __init__(self, data: Path, who: str) -> None:
-        super().__init__(f"{who} already has {data} open, but its control socket does not answer")
-        self.who = who
+    def __init__(self, data: Path, holder: str) -> None:
+        super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
+        self.holder = holder
 
 
 class Waiting:
     """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + lock.WAIT
+        self._until = time.monotonic() + lock.WAIT_SECONDS
         self._said = False
 
     def go_on(self, busy: Busy) -> None:
@@ -78,9 +96,9 @@ class Waiting:
         if time.monotonic() >= self._until:
             raise busy
         if not self._said:
-            say(f"relay: waiting for {busy.who}", error=True)
+            say(f"relay: waiting for {busy.holder}", error=True)
             self._said = True
-        time.sleep(lock.LOOK)
+        time.sleep(lock.RETRY_SECONDS)
 
 
 class RequestRefused(Failure):
@@ -104,12 +122,25 @@ def _ignore(_item: Any) -> None:
     """Drop an item."""
 
 
-def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Items = _ignore) -> Any:
-    """Make a request and return its answer, of the type that `CONTROL` names.
+@overload
+def ask(
+    data: Path, kind: StreamType[PayloadT, ResponseT, ItemT], payload: PayloadT, *, items: Callable[[ItemT], None]
+) -> ResponseT: ...
+@overload
+def ask(data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool = False) -> ResponseT: ...
+def ask(
+    data: Path,
+    kind: RequestType[PayloadT, ResponseT],
+    payload: PayloadT,
+    *,
+    make: bool = False,
+    items: TakeItem = _ignore,
+) -> ResponseT:
+    """Make a request and return its answer.
 
     Args:
         data: the data directory.
-        name: the request's `payloadType`.
+        kind: which request, of `control.table`.
         payload: its payload.
         make: whether to make the data directory if there is none.
         items: called with each item that comes before the answer.
@@ -118,12 +149,12 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Item
         Failure: the request was refused, or neither a relay nor its file can be reached.
     """
 
-    def attempt() -> Any:
+    def attempt() -> ResponseT:
         connection = _connect(control_socket(data))
         if connection is None:
-            return _ask_file(data, name, payload, make=make, items=items)
+            return _ask_file(data, kind, payload, make=make, items=items)
         with connection:
-            return _converse(connection, name, payload, items)
+            return _converse(connection, kind, payload, items)
 
     waiting = Waiting()
     while True:
@@ -133,7 +164,15 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Item
             waiting.go_on(busy)
 
 
-def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _ignore) -> Any | None:
+@overload
+def ask_running(
+    data: Path, kind: StreamType[PayloadT, ResponseT, ItemT], payload: PayloadT, *, items: Callable[[ItemT], None]
+) -> ResponseT | None: ...
+@overload
+def ask_running(data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT | None: ...
+def ask_running(
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem = _ignore
+) -> ResponseT | None:
     """Make a request as `ask` does, but only of a relay that runs or is starting.
 
     Args, Raises: see `ask`.
@@ -148,7 +187,7 @@ def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _ignore)
             return None
         waiting.go_on(Busy(data, who))
     with connection:
-        return _converse(connection, name, payload, items)
+        return _converse(connection, kind, payload, items)
 
 
 def _connect(path: Path) -> socket.socket | None:
@@ -177,48 +216,53 @@ def _connect(path: Path) -> socket.socket | None:
     return connection
 
 
-def _request(name: str, payload: Wire) -> bytes:
-    return codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload))))
+def _request(kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> bytes:
+    return codec.encode(Request(id="1", payload_type=kind.name, payload=msgspec.Raw(codec.encode(payload))))
 
 
-def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
-    if name in UNLIMITED:
-        _exchange(connection, "status.show", Empty(), _ignore)
-    return _exchange(connection, name, payload, items)
+def _converse(
+    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+) -> ResponseT:
+    if kind.name in UNLIMITED:
+        _exchange(connection, STATUS_SHOW, Empty(), _ignore)
+    return _exchange(connection, kind, payload, items)
 
 
-def _exchange(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+def _exchange(
+    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+) -> ResponseT:
     """Send one request and read its answer. The time limit is for the first line alone.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if name in UNLIMITED else ANSWER_SECONDS)
+    connection.settimeout(None if kind.name in UNLIMITED else ANSWER_SECONDS)
     try:
         with connection.makefile("rb") as lines:
-            first = _first_word(connection, lines, name, payload)
+            first = _first_word(connection, lines, kind, payload)
             connection.settimeout(None)
             for line in chain([first], lines):
                 if line in (b"", b"\n"):
                     continue
-                done, value = _take(name, line)
-                if done:
-                    return value
-                items(value)
+                answer = _take(kind, line, items)
+                if answer is not None:
+                    return answer.value
     except ConnectionResetError:
         pass
     raise Stopped(STOPPED)
 
 
-def _first_word(connection: socket.socket, lines: IO[bytes], name: str, payload: Wire) -> bytes:
+def _first_word(
+    connection: socket.socket, lines: IO[bytes], kind: RequestType[PayloadT, ResponseT], payload: PayloadT
+) -> bytes:
     try:
         with contextlib.suppress(BrokenPipeError):
             # A relay that refuses the connection answers before the request.
-            connection.sendall(_request(name, payload) + b"\n")
+            connection.sendall(_request(kind, payload) + b"\n")
         return lines.readline()
     except TimeoutError:
-        changes = name == "say" or name not in READING
+        changes = kind.name == "say" or kind.name not in READING
         end = "; the change may still be made once it does" if changes else ""
         raise Failure(_silent(_process(connection)) + end) from None
 
@@ -233,36 +277,40 @@ def _process(connection: socket.socket) -> str:
     return f"the relay (process {pid})" if pid else "the relay"
 
 
-def _take(name: str, line: bytes) -> tuple[bool, Any]:
-    """Decode one line of an answer.
+def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem) -> Answer[ResponseT] | None:
+    """Decode one line of an answer, and hand on the item that it may be.
 
     Returns:
-        Whether it is the last line, and its payload.
+        The answer, if it is the last line.
 
     Raises:
         RequestRefused: it is a refusal.
     """
     frame = codec.decode_server_frame(line)
     if isinstance(frame, Event):
-        return False, msgspec.json.decode(frame.payload, type=ITEMS[name])
-    error = getattr(frame, "error", None)
-    if error is not None:
-        raise RequestRefused(error.code, error.message, error.quota)
-    return True, msgspec.json.decode(frame.payload, type=CONTROL[name].response)  # type: ignore[union-attr]
+        assert isinstance(kind, StreamType), f"{kind.name} is sent no items"
+        items(msgspec.json.decode(frame.payload, type=kind.item))
+        return None
+    if frame.error is not None:
+        raise RequestRefused(frame.error.code, frame.error.message, frame.error.quota)
+    assert isinstance(frame, Response)
+    return Answer(msgspec.json.decode(frame.payload, type=kind.response))
 
 
-def _ask_file(data: Path, name: str, payload: Wire, *, make: bool, items: Items) -> Any:
+def _ask_file(
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem
+) -> ResponseT:
     """Make a request on the file itself, while no relay runs on it."""
     import trio
 
-    async def once() -> Any:
-        async with _opened(data, make=make) as ask_file:
-            return await ask_file(name, payload, items)
+    async def once() -> ResponseT:
+        async with _opened(data, make=make) as relay:
+            return await _ask_relay(relay, kind, payload, items)
 
     return in_trio(trio.run, once)
 
 
-def in_trio(run: Callable[..., Any], main: Callable[[], Awaitable[Any]]) -> Any:
+def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], Awaitable[T]]) -> T:
     """Run `main` in trio and return its result. An exception is raised without the groups around it."""
     try:
         return run(main)
@@ -282,10 +330,9 @@ def _find(data: Path, *, make: bool) -> None:
 
 
 @asynccontextmanager
-async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wire, Items], Awaitable[Any]]]:
-    """Open the file of a relay that does not run; yield a function that makes requests on it."""
+async def _opened(data: Path, *, make: bool) -> AsyncIterator["Relay"]:
+    """Open the file of a relay that does not run."""
     from relay.core.relay import open_relay
-    from relay.net import control_socket as control
     from relay.net.sockets.hostnames import browser_address
     from relay.settings import Loaded
     from relay.store.data_dir.errors import FAULTS, what_to_do
@@ -298,20 +345,26 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
             relay.service.signing_in.address = partial(
                 browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
             )
-
-            async def ask_file(name: str, payload: Wire, items: Items) -> Any:
-                async def send(line: bytes) -> None:
-                    if line:
-                        items(_take(name, line)[1])
-
-                line = await control.answer(relay.admin, relay.clock, _request(name, payload), send)
-                return _take(name, line)[1]
-
-            yield ask_file
+            yield relay
     except* lock.Locked as errors:
         raise Busy(data, _one(errors).holder) from None
     except* FAULTS as errors:
         raise Failure(what_to_do(errors.exceptions[0], data)) from None
+
+
+async def _ask_relay(
+    relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+) -> ResponseT:
+    """Make a request of a relay that this process has opened."""
+    from relay.net import control_socket as control
+
+    async def send(line: bytes) -> None:
+        if line:
+            _take(kind, line, items)
+
+    answer = _take(kind, await control.answer(relay.admin, relay.clock, _request(kind, payload), send), items)
+    assert answer is not None
+    return answer.value
 
 
 def _one(group: ExceptionGroup[lock.Locked]) -> lock.Locked:
@@ -343,16 +396,16 @@ async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
 
     connection = _connect(control_socket(data))
     if connection is None:
-        ask_file = await stack.enter_async_context(_opened(data, make=make))
+        relay = await stack.enter_async_context(_opened(data, make=make))
 
-        async def ask_here(name: str, payload: Wire) -> Any:
-            return await ask_file(name, payload, _ignore)
+        async def ask_here(kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
+            return await _ask_relay(relay, kind, payload, _ignore)
 
         return ask_here
 
     stack.enter_context(connection)
 
-    async def ask_there(name: str, payload: Wire) -> Any:
-        return await trio.to_thread.run_sync(_converse, connection, name, payload, _ignore)
+    async def ask_there(kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
+        return await trio.to_thread.run_sync(_converse, connection, kind, payload, _ignore)
 
     return ask_there

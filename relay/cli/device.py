@@ -8,6 +8,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import WrongUse, as_json, say, table, when, yes
 from relay.protocol import control
+from relay.protocol.control.table import DEVICE_ADD, DEVICE_LIST, DEVICE_REVOKE, DEVICE_REVOKE_ALL
 from relay.settings import data_directory
 
 app = typer.Typer(help="Devices that users are signed in on.", no_args_is_help=True)
@@ -26,7 +27,7 @@ def add(
 
     Example: relay device add alarm --label "door sensor"
     """
-    token = ask(data_directory(data), "device.add", control.AddDevice(user_id=user_id, label=label))
+    token = ask(data_directory(data), DEVICE_ADD, control.AddDeviceRequest(user_id=user_id, label=label))
     if json:
         as_json({"deviceId": token.device_id, "token": token.token})
     else:
@@ -46,7 +47,7 @@ def list_(
 
     Example: relay device list anna
     """
-    devices = ask(data_directory(data), "device.list", control.ListDevices(user_id=user_id))
+    devices = ask(data_directory(data), DEVICE_LIST, control.ListDevices(user_id=user_id))
     if json:
         as_json(devices)
         return
@@ -78,13 +79,13 @@ def revoke(
     if (device_id is None) == (all_of is None):
         raise WrongUse("name one device, or --all USER: `relay device list` shows them")
     if all_of is not None:
-        revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevices(user_id=all_of))
+        revoked = ask(data_directory(data), DEVICE_REVOKE_ALL, control.RevokeDevicesRequest(user_id=all_of))
         if json:
             as_json(revoked)
         else:
             say(f"{revoked.count} devices of {all_of} may not sign in any more")
         return
-    device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=device_id or 0))
+    device = ask(data_directory(data), DEVICE_REVOKE, control.RevokeDevice(device_id=device_id or 0))
     if json:
         as_json(device)
     else:

@@ -8,7 +8,7 @@ import re
 from contextvars import ContextVar
 from pathlib import Path
 
-from relay.invoked import line
+from relay.typed_command import line
 
 WITHOUT_DATA = ("bench", "config check", "help", "schema", "version")
 """Commands that take no `--data`."""

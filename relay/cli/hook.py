@@ -8,6 +8,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_chat, complete_user
 from relay.cli.output import as_json, say, table, when
 from relay.protocol import control
+from relay.protocol.control.table import HOOK_ADD, HOOK_LIST, HOOK_REMOVE
 from relay.settings import data_directory
 
 app = typer.Typer(help="Programs that post into a chat, or receive what happens in one.", no_args_is_help=True)
@@ -47,7 +48,7 @@ def add_(
 
     Example: relay hook add ops --name Grafana
     """
-    hook = ask(data_directory(data), "hook.add", control.AddHook(chat=chat, name=name, user_id=as_, add=add, url=to))
+    hook = ask(data_directory(data), HOOK_ADD, control.AddHook(chat=chat, name=name, user_id=as_, add=add, url=to))
     if json:
         as_json(hook)
     elif to:
@@ -63,7 +64,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
     Example: relay hook list
     """
-    hooks = ask(data_directory(data), "hook.list", control.Empty())
+    hooks = ask(data_directory(data), HOOK_LIST, control.Empty())
     if json:
         as_json(hooks)
         return
@@ -96,7 +97,7 @@ def remove(
 
     Example: relay hook remove 7
     """
-    removed = ask(data_directory(data), "hook.remove", control.RemoveHook(device_id=hook_id))
+    removed = ask(data_directory(data), HOOK_REMOVE, control.RemoveHook(device_id=hook_id))
     if json:
         as_json(removed)
     else:

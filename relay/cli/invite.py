@@ -11,9 +11,10 @@ from relay.cli.control_client import RequestRefused, ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, say, table, when
 from relay.protocol import control
+from relay.protocol.control.table import INVITE, INVITE_LIST, INVITE_REVOKE
 from relay.settings import data_directory
 
-QUIET = 2
+QUIET_ZONE_MODULES = 2
 """Light modules around the code. The standard asks for four; cameras find it with fewer."""
 STATES = {"open": "open", "userDisabled": "user disabled", "makerMayNot": "maker may not invite"}
 
@@ -56,9 +57,9 @@ def add(
     """
     if name is not None and not new:
         raise WrongUse(f"--name is for a new user, with --new; to rename one: `relay user rename {user_id} NAME`")
-    request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
+    request = control.AddInvite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
-        invitation = ask(data_directory(data), "invite", request)
+        invitation = ask(data_directory(data), INVITE, request)
     except RequestRefused as refused:
         if refused.code == "not_found" and not new and chat is None:
             raise Failure(f"{refused}: `relay invite {user_id} --new` makes one") from None
@@ -78,7 +79,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
     Example: relay invite list
     """
-    invites = ask(data_directory(data), "invite.list", control.Empty())
+    invites = ask(data_directory(data), INVITE_LIST, control.Empty())
     if json:
         as_json(invites)
         return
@@ -119,7 +120,7 @@ def revoke(
     if (invite_id is None) == (all_of is None):
         raise WrongUse("name one invite, or --all USER: `relay invite list` shows them")
     request = control.InviteRevocation(id=invite_id, user_id=all_of)
-    revoked = ask(data_directory(data), "invite.revoke", request)
+    revoked = ask(data_directory(data), INVITE_REVOKE, request)
     if json:
         as_json(revoked)
         return
@@ -138,9 +139,13 @@ def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:
     Returns:
         The lines to print.
     """
-    width = len(rows[0]) + 2 * QUIET if rows else 0
+    width = len(rows[0]) + 2 * QUIET_ZONE_MODULES if rows else 0
     light = "0" * width
-    framed = [light] * QUIET + [f"{'0' * QUIET}{row}{'0' * QUIET}" for row in rows] + [light] * QUIET
+    framed = (
+        [light] * QUIET_ZONE_MODULES
+        + [f"{'0' * QUIET_ZONE_MODULES}{row}{'0' * QUIET_ZONE_MODULES}" for row in rows]
+        + [light] * QUIET_ZONE_MODULES
+    )
     if len(framed) % 2:
         framed.append(light)
     before, after = ("\x1b[30;107m", "\x1b[0m") if coloured else ("", "")

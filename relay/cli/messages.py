@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -15,7 +15,12 @@ from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, 
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
 from relay.protocol import codec, control, events
+from relay.protocol.control.table import LEND, SAY, WATCH
+from relay.protocol.requests import Accepted
 from relay.settings import data_directory
+
+if TYPE_CHECKING:
+    from relay.client.session import Received
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
 """Refusals after which another try may go well."""
@@ -59,11 +64,11 @@ def send(
         as_json(accepted)
 
 
-def _say(data: Path, message: control.Say, until: float) -> Any:
+def _say(data: Path, message: control.Say, until: float) -> Accepted:
     """Try until the message is saved. It is the same message each time, so that it cannot arrive twice."""
     while True:
         try:
-            return ask(data, "say", message)
+            return ask(data, SAY, message)
         except RequestRefused as refused:
             if refused.code not in MAY_COME_BACK or time.monotonic() + RETRY_SECONDS > until:
                 raise
@@ -108,7 +113,7 @@ def tail(
                 print(f"{moment(item.timestamp)}  {visible(describe(item))}", flush=True)
 
         try:
-            watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
+            watched = ask_running(where, WATCH, control.Watch(chat=chat, texts=texts), items=show)
         except Stopped:
             raise Failure("the relay stopped: nothing more happens") from None
         if watched is None:
@@ -151,14 +156,14 @@ def _words(change: str) -> str:
 def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
     """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
     request = control.TemporaryTokenRequest(id=user_id, chat=chat)
-    token = ask_running(data, "lend", request)
+    token = ask_running(data, LEND, request)
     if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
     chat_id: str | None = token.chat_id
     last: int | None = None
     said = ""
 
-    def show(event: Any) -> None:
+    def show(event: "Received") -> None:
         nonlocal last
         last = event.id or last
         if chat_id in (None, getattr(event.payload, "chat_id", None)):
@@ -183,7 +188,9 @@ class _ConnectionRefused(NamedTuple):
     wait_seconds: float
 
 
-def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _ConnectionRefused | None:
+def _hear(
+    token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]
+) -> _ConnectionRefused | None:
     """Show events until the connection is lost.
 
     Returns:
@@ -230,7 +237,7 @@ def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.Tempora
     while True:
         time.sleep(RETRY_SECONDS)
         with contextlib.suppress(Stopped):
-            token: control.TemporaryToken | None = ask_running(data, "lend", request)
+            token = ask_running(data, LEND, request)
             if token is not None:
                 return token
         if not said:
@@ -238,7 +245,7 @@ def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.Tempora
             said = True
 
 
-def _print(event: Any, *, json: bool) -> None:
+def _print(event: "Received", *, json: bool) -> None:
     if json:
         payload = msgspec.Raw(codec.encode(event.payload))
         as_json({"id": event.id, "timestamp": event.timestamp, "eventType": event.name, "payload": payload})
@@ -246,15 +253,15 @@ def _print(event: Any, *, json: bool) -> None:
     print(f"{moment(event.timestamp)}  {visible(_line(event))}", flush=True)
 
 
-def _line(event: Any) -> str:
+def _line(event: "Received") -> str:
     payload = event.payload
     match payload:
-        case events.New():
+        case events.NewEvent():
             said = payload.message or ", ".join(one.filename for one in payload.attachments or []) or "(deleted)"
             return f"[{payload.chat_id} #{payload.message_id}] {payload.sender}: {said}"
-        case events.Edit():
+        case events.EditEvent():
             return f"[{payload.chat_id} #{payload.original_message_id}] edited: {payload.message}"
-        case events.Delete():
+        case events.DeleteEvent():
             return f"[{payload.chat_id} #{payload.original_message_id}] deleted"
         case events.Delivered():
             return f"[{payload.chat_id} #{payload.message_id}] delivered to {payload.user_id}"

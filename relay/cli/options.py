@@ -1,7 +1,7 @@
 """The options that commands share, and the completions of ids for a shell."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -9,13 +9,17 @@ from relay.cli.control_client import ask_running
 from relay.cli.hints import note_data
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
+from relay.protocol.control.table import CHAT_LIST, USER_LIST
+from relay.protocol.request_type import RequestType
 from relay.settings import WrongSettings, data_directory
 
+Listed = TypeVar("Listed", control.UserInfo, control.ChatInfo)
 
-def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
-    """Ask a running relay for ids and names that begin with `incomplete`. Nothing if there is none to ask."""
+
+def _known(kind: RequestType[control.Empty, list[Listed]], incomplete: str) -> list[tuple[str, str]]:
+    """Ask a running relay for ids and names that begin with `incomplete`. None are returned where no relay runs."""
     try:
-        known = ask_running(data_directory(), name, control.Empty()) or []
+        known = ask_running(data_directory(), kind, control.Empty()) or []
     except (Failure, WrongSettings):
         return []
     return [(one.id, one.name) for one in known if one.id.startswith(incomplete)]
@@ -23,12 +27,12 @@ def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
 
 def complete_user(incomplete: str) -> list[tuple[str, str]]:
     """Return the user ids that begin with `incomplete`, each with a name."""
-    return _known("user.list", incomplete)
+    return _known(USER_LIST, incomplete)
 
 
 def complete_chat(incomplete: str) -> list[tuple[str, str]]:
     """Return the ids of groups and channels that begin with `incomplete`, each with a name."""
-    return _known("chat.list", incomplete)
+    return _known(CHAT_LIST, incomplete)
 
 
 def _directory(text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from relay.cli.hints import as_typed
-from relay.protocol.base import LATEST_DATE
+from relay.protocol.base import LATEST_DATE_MS
 
 
 class Failure(Exception):
@@ -21,7 +21,7 @@ class Failure(Exception):
 
 
 class WrongUse(Failure):
-    """What was typed makes no sense; the text is one line that says what would."""
+    """A command was used wrongly; the text is one line that says how to use it."""
 
     exit_code = 2
 
@@ -47,11 +47,11 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int], None]]:
+def progress(title: str) -> Iterator[Callable[[int], None]]:
     """Show the progress of long work on stderr, if that is a terminal.
 
     Args:
-        what: the name of the work.
+        title: the name of the work.
 
     Yields:
         A function to call with the number of units done since its last call.
@@ -64,7 +64,7 @@ def progress(what: str) -> Iterator[Callable[[int], None]]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda count: bar.advance(task, count)
 
 
@@ -173,7 +173,7 @@ def when(timestamp: int | None) -> str:
     if not timestamp:
         return "-"
     # Older relays accepted dates after the year 9999.
-    return datetime.fromtimestamp(min(timestamp, LATEST_DATE) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(min(timestamp, LATEST_DATE_MS) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def moment(timestamp: int) -> str:

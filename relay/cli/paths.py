@@ -30,27 +30,27 @@ NOT_READ = {
 """Why a file could not be written or read, where the system's own message would not help."""
 
 
-def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
+def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
     A part of the data directory that cannot be used is named itself.
 
     Args:
-        what: the file, as the user named it.
+        name: the file, as the user named it.
         error: the system's error.
         again: whether nothing was changed, so that the same command may be typed again.
     """
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))
     helps = RETRY_HINT if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
+    return Failure(f"{name} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
 
 
-def cannot_read(what: object, error: OSError) -> Failure:
+def cannot_read(name: object, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))
-    return Failure(f"{what} cannot be read: {_reason(error, NOT_READ)}")
+    return Failure(f"{name} cannot be read: {_reason(error, NOT_READ)}")
 
 
 def _reason(error: OSError, words: Mapping[int, str]) -> str:

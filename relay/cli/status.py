@@ -13,6 +13,7 @@ from relay.cli.messages import describe_change
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, as_json, duration, say, size, table, when
 from relay.protocol import control
+from relay.protocol.control.table import AUDIT_LIST, STATUS_SHOW
 from relay.settings import data_directory
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def status(
 
 
 def _look(data: Path) -> control.Status:
-    now = ask_running(data, "status.show", control.Empty())
+    now = ask_running(data, STATUS_SHOW, control.Empty())
     if now is None:
         raise Failure(f"no relay runs on {data}: `relay serve` or `systemctl start relay` starts one")
     assert isinstance(now, control.Status)
@@ -257,7 +258,7 @@ def audit(
 
     Example: relay audit --by "(admin)"
     """
-    done = ask(data_directory(data), "audit.list", control.Audit(actor=actor, count=count))
+    done = ask(data_directory(data), AUDIT_LIST, control.Audit(actor=actor, count=count))
     if json:
         as_json(done)
         return

@@ -4,7 +4,7 @@ import io
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from relay import standard
+from relay import standard_streams
 from relay.cli.output import Failure
 from relay.cli.paths import cannot_write
 
@@ -53,14 +53,14 @@ class _NoInput(io.RawIOBase):
 
 def set_up() -> None:
     """Turn errors of the standard streams into `Failure`, for every command."""
-    standard.fill()
+    standard_streams.open_closed()
     # A stream that was closed at the start is None, although its type does not say so.
     here: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout)
     if here[0] is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_NoInput()))
     if here[1] is sys.__stdout__:
         sys.stdout = _guarded(here[1])
-    standard.stand_in_for_stderr()
+    standard_streams.stand_in_for_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names need not be valid UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")

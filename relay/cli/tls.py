@@ -11,6 +11,7 @@ import typer
 from relay.cli.control_client import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
+from relay.protocol.control.table import STATUS_SHOW
 from relay.settings import data_directory
 from relay.store.files.directory import about_file, make
 
@@ -134,7 +135,7 @@ def _next(data: Path) -> str:
     from relay.protocol import control
 
     try:
-        status = ask_running(data, "status.show", control.Empty())
+        status = ask_running(data, STATUS_SHOW, control.Empty())
     except Failure:
         status = None
     if status is None or status.url is None:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import msgspec
 import typer
@@ -22,8 +22,9 @@ from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
 from relay.protocol import control
+from relay.protocol.control.table import EXPORT
 from relay.settings import data_directory
-from relay.store.backup import archive, gently
+from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.files import scratch
 
@@ -53,12 +54,12 @@ def export(
     missing: list[str] = []
     try:
         scratch.sweep(file.absolute().parent)
-        with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
+        with pacing.low_priority(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
-            with gently.opened(part) as target:
+            with pacing.open_paced(part) as target:
                 part.chmod(0o600)
                 exported = _export_tar(data, target, here, missing) if files else _export(data, target)
-            scratch.place(part, file.absolute())
+            scratch.put_in_place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
     if json:
@@ -71,7 +72,7 @@ def export(
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> control.Exported:
     """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
 
     Args:
@@ -106,7 +107,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
     return exported
 
 
-def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
+def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> control.Exported:
     """Write the lines. If `held` is given, put the records of uploaded files into it, by id."""
     with progress("exporting") as advance:
 
@@ -116,7 +117,7 @@ def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record
             target.write(msgspec.json.encode(record) + b"\n")
             advance(1)
 
-        return ask(data_directory(data), "export", control.Export(files=held is not None), items=write)
+        return ask(data_directory(data), EXPORT, control.Export(files=held is not None), items=write)
 
 
 def import_(

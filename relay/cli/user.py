@@ -11,6 +11,16 @@ from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
 from relay.cli.user_table import read_users
 from relay.protocol import control
+from relay.protocol.control.table import (
+    DEVICE_ADD,
+    DEVICE_LIST,
+    HOOK_LIST,
+    USER_ADD,
+    USER_CHANGE,
+    USER_LIST,
+    USER_PASSWORD,
+    USER_SHOW,
+)
 from relay.settings import data_directory
 
 app = typer.Typer(help="The users, who may sign in.", no_args_is_help=True)
@@ -44,7 +54,7 @@ def add(
     """
     user = ask(
         data_directory(data),
-        "user.add",
+        USER_ADD,
         control.AddUser(id=user_id, name=name, admin=admin, bot=bot),
         make=True,
     )
@@ -57,7 +67,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
     Example: relay user list --json
     """
-    users = ask(data_directory(data), "user.list", control.Empty())
+    users = ask(data_directory(data), USER_LIST, control.Empty())
     if json:
         as_json(users)
         return
@@ -88,17 +98,17 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     Example: relay user show anna
     """
     where = data_directory(data)
-    user = ask(where, "user.show", control.OneUser(id=user_id))
+    user = ask(where, USER_SHOW, control.OneUser(id=user_id))
     if json:
         as_json(user)
         return
     state = "disabled" if user.disabled else "online" if user.online else "offline"
     kind = "bot" if user.bot else "admin" if user.admin else "user"
     say(f"{user.id}  {user.name}  ({kind}, {state}, since {when(user.created_at)}, in {user.chats} chats)")
-    for hook in ask(where, "hook.list", control.Empty()):
+    for hook in ask(where, HOOK_LIST, control.Empty()):
         if hook.user_id == user.id:
             say(f"hook {hook.device_id} {'posts into' if hook.direction == 'in' else 'follows'} {hook.chat}")
-    devices = ask(where, "device.list", control.ListDevices(user_id=user_id))
+    devices = ask(where, DEVICE_LIST, control.ListDevices(user_id=user_id))
     table(
         ("device", "label", "online", "last seen", "since"),
         ((d.device_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
@@ -107,7 +117,7 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
 
 
 def _change(user_id: str, change: control.ChangeUser, said: str, data: Data, json: bool) -> None:
-    user = ask(data_directory(data), "user.change", change)
+    user = ask(data_directory(data), USER_CHANGE, change)
     _show(user, json=json, said=said.format(id=user_id, name=user.name))
 
 
@@ -151,8 +161,8 @@ def password(
         )
     revoked = ask(
         data_directory(data),
-        "user.password",
-        control.SetPassword(id=user_id, password=chosen, sign_out=sign_out),
+        USER_PASSWORD,
+        control.SetPasswordRequest(id=user_id, password=chosen, sign_out=sign_out),
     )
     if json:
         as_json({"id": user_id, "password": not none, "signedOut": revoked.count})
@@ -243,17 +253,17 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
     """
     added = True
     try:
-        await ask_one("user.add", control.AddUser(id=user_id, name=name))
+        await ask_one(USER_ADD, control.AddUser(id=user_id, name=name))
     except RequestRefused as refused:
         if refused.code != "conflict":
             raise
         added = False
     try:
         if device:
-            token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
+            token = await ask_one(DEVICE_ADD, control.AddDeviceRequest(user_id=user_id, label="imported"))
             return added, token.token, ""
         if not added:
-            await ask_one("user.show", control.OneUser(id=user_id))
+            await ask_one(USER_SHOW, control.OneUser(id=user_id))
     except RequestRefused as refused:
         if refused.code == "not_found":
             return False, "", "cannot be added: the id was a removed user's, or is a group's; take another"

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,7 @@ from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
 from relay.protocol.errors import RelayError
 from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
 KEEPALIVE_SECONDS = 8.0
 """Seconds between two keepalives. The relay answers each, and waits 20 s for one (PROTOCOL.md, section 4)."""
@@ -30,7 +31,7 @@ SUSPENDED_SECONDS = 2.0
 """Seconds by which a sleep may end too late before the client takes itself to have been suspended."""
 MAX_QUEUED_EVENTS = 4_096
 """Events that may wait to be handled; the client asks the relay again for those beyond."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 """Seconds between two attempts to connect: doubled after each failure, with jitter."""
 HANDSHAKE_SECONDS = 10.0
 """Seconds for the connection, and again for its handshake: trio-websocket itself sets no limit."""
@@ -123,7 +124,7 @@ class Client:
             SignedOut: the token is no longer accepted.
         """
         return await self.request(
-            "new",
+            requests.NEW,
             requests.New(
                 chat_id=chat_id,
                 client_message_id=client_message_id or str(uuid.uuid4()),
@@ -131,31 +132,37 @@ class Client:
                 attachments=attachments,
                 reply_to=reply_to,
             ),
-            requests.Accepted,
         )
 
-    async def request(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> T:
+    @overload
+    async def request(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT: ...
+    @overload
+    async def request(self, kind: str, payload: Wire, answer: type[T]) -> T: ...
+    @overload
+    async def request(self, kind: str, payload: Wire) -> Any: ...
+    async def request(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> Any:
         """Make any request of PROTOCOL.md, section 5, and wait for its response, across reconnects.
 
         Args:
-            payload_type: the request's name.
+            kind: the request, as `requests.NEW`, or its name.
             payload: its payload.
-            answer: the type of the response's payload; by default that of `requests.REQUESTS`.
+            answer: the type of the response's payload; by default that of the request.
 
         Raises:
             RelayError: the relay refused the request.
             Unanswered: the connection was lost before the response, and the request is not idempotent.
             SignedOut: the token is no longer accepted.
         """
-        return (await self.page(payload_type, payload, answer)).payload  # type: ignore[no-any-return]
+        return (await self.page(kind, payload, answer)).payload
 
-    async def page(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> AnswerPage:
+    async def page(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> AnswerPage:
         """Make a request like `request`, and return the response with where its next page begins.
 
         Args, Raises: as `request`.
         """
         if self._over:
             raise self._closed()
+        payload_type = kind if isinstance(kind, str) else kind.name
         if isinstance(payload, requests.Edit) and payload.client_message_id is None:
             # Without an idempotency key a repeated request would be another edit.
             payload = msgspec.structs.replace(payload, client_message_id=str(uuid.uuid4()))
@@ -251,7 +258,7 @@ class Client:
 
     async def run(self) -> None:
         """Stay connected until cancelled or signed out."""
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_SECONDS
         try:
             while True:
                 self._served = False
@@ -260,9 +267,9 @@ class Client:
                     return
                 if self._served:
                     # A relay that was restarted is back soon; one that refuses connections needs longer pauses.
-                    pause = FIRST_PAUSE
+                    pause = FIRST_PAUSE_SECONDS
                 await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             self._over = True
             self._connected.set()

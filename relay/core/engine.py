@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -11,25 +10,34 @@ from relay.core.delivery.hub import Hub
 from relay.core.maintenance.statistics import LatencySamples
 from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
-from relay.core.rules.commands import Command
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Entry, Facts
-
-
-def _nobody() -> None:
-    """Do nothing."""
+from relay.store.queries.snapshots import SnapshotRows
 
 
 class Engine:
     """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
     def __init__(
-        self, state: State, hub: Hub, dirty: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
+        self,
+        state: State,
+        hub: Hub,
+        dirty: DirtyRows,
+        on_writer_held: Callable[[Sequence[Command], float], None],
+        on_files_released: Callable[[], None],
     ) -> None:
-        self.on_files_released: Callable[[], None] = _nobody
-        """Called when a message may have released its files."""
-        self.on_writer_held = on_writer_held
-        """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
+        """Decide by a state, and publish to a hub.
+
+        Args:
+            state: the state as the log has it.
+            hub: gets every entry once the state has it.
+            dirty: the rows that the snapshot does not have yet.
+            on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds of it.
+            on_files_released: called when a message may have released its files.
+        """
+        self._on_writer_held = on_writer_held
+        self._on_files_released = on_files_released
         self._state = state
         self._hub = hub
         self._dirty = dirty
@@ -49,8 +57,8 @@ class Engine:
         return len(msgspec.json.encode(command.request))
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
-        """See `store.log.engine.DecisionEngine`."""
-        self.on_writer_held(batch, seconds)
+        """See `store.log.decision_engine.DecisionEngine`."""
+        self._on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
         """Apply an entry to the state, then publish it; the rest of publishing is returned as `Hub.publish` does."""
@@ -58,7 +66,7 @@ class Engine:
         self._dirty.note(entry, self._state)
         rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
-            self.on_files_released()
+            self._on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
@@ -71,7 +79,7 @@ class Engine:
             self.lags.note(max(0, self._hub.clock() - self._first))
             self._first = 0
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Take about `count` dirty rows of the current round, or start one; the last ones come with the round's `seq`.
 
         Entries from now on mark rows as dirty again.
@@ -80,7 +88,9 @@ class Engine:
             dirty, self._dirty = self._dirty, DirtyRows()
             self._round = Round(self._state, dirty, self._dirty)
         rows = self._round.take(count)
-        return {**rows, **self._round.start._asdict()} if self._round.over else rows
+        if self._round.over:
+            rows["seq"], rows["at"], rows["pruned"] = self._round.start
+        return rows
 
     def snapshot_over(self, *, written: bool) -> None:
         """End the round; rows that could not be written stay dirty."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -23,24 +24,27 @@ from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.engine import Engine
-from relay.core.files.uploads import Uploads
+from relay.core.files.uploads import FileRelease, Uploads
 from relay.core.limits.user_limits import UserLimits
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
-from relay.core.maintenance.statistics import LatencySamples, Statistics
+from relay.core.maintenance.statistics import Statistics
 from relay.core.model.recovery import load_state
+from relay.core.model.snapshot import DirtyRows
 from relay.core.model.state import State
-from relay.core.service.acknowledgements import Acknowledgements
+from relay.core.service.acknowledgements import Acknowledgements, PendingAcknowledgements
 from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
 from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
+from relay.keys import Seconds
 from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
+from relay.store.log.schedule import Cursors
 from relay.store.queries import positions
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
@@ -49,43 +53,104 @@ from relay.store.sqlite.wal import Wal
 logger = logging.getLogger(__name__)
 
 LOOKUP_CACHE_KIB = 500
-"""Page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
+"""KiB of the page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
 READ_SECONDS = 10.0
-"""After this a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
+"""Seconds after which a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
 CHECKPOINT_CACHE_KIB = 100
-"""Page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
+"""KiB of the page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
+
+
+class Connections(NamedTuple):
+    """The connections to the store. Reads must not hold up the writer; searches, replays and exports not the reads."""
+
+    writing: database.Connection
+    reading: database.Connection
+    looking: database.Connection
+    """Looks up facts for the writer."""
+    finding: database.Connection
+    """Searches."""
+    replaying: database.Connection
+    carrying: database.Connection
+    """Exports, and finds what retention removes."""
+    copying: database.Connection
+    """Checkpoints the write-ahead log."""
 
 
 class Relay:
-    """Everything that is open while a data directory is."""
+    """Everything that is open while a data directory is. The objects are made here, each from those before it."""
 
     def __init__(
         self,
         data: Path,
-        service: Service,
-        reading: database.Connection,
-        carrying: database.Connection,
+        connections: Connections,
+        state: State,
+        dirty: DirtyRows,
+        cursors: Cursors,
         clock: RelayClock,
-        lags: LatencySamples,
+        frame: Frame,
+        settings: Settings,
         reserve: Reserve,
     ) -> None:
+        """Put the relay together.
+
+        Args:
+            data: the data directory.
+            connections: the open connections to its store.
+            state: the state as the log has it.
+            dirty: the rows that the snapshot does not have yet.
+            cursors: every device's cursor, as it is on disk.
+            clock: the time, from now on later than all that the store has.
+            frame: encodes a message as a frame for connections.
+            settings: the settings in force.
+            reserve: the last bytes of the disk.
+        """
         self.data = data
-        self.service = service
-        self.settings = settings = service.settings
-        self.state = state = service.state
-        self.log = log = service.log
-        self.hub = hub = service.hub
-        self.reading = reading
+        self.settings = settings
+        self.state = state
         self.clock = clock
-        self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights)
-        self.meter = Statistics(data, log, hub, lags)
+        self.reading = reading = connections.reading
+        limits = UserLimits(settings.limits)
+
+        # What decides and publishes, and the log that it is called by.
+        self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out)
+        released = FileRelease()
+        engine = Engine(state, hub, dirty, on_writer_held=limits.charge_writer, on_files_released=released.note)
+        pending_acks = PendingAcknowledgements(state, clock)
+        wal = Wal(connections.copying, data / directory.STORE)
+        self.log = log = Log(connections.writing, connections.looking, wal, engine, cursors, pending_acks.apply)
+
+        # What answers connections.
+        replays = Replays(connections.replaying)
+        chat_lists = ChatLists(state, reading, hub.presence)
+        self._empty_entries = EmptyEntries(state, log, clock)
+        self.service = Service(
+            state=state,
+            log=log,
+            hub=hub,
+            reading=reading,
+            limits=limits,
+            tokens=Tokens(state, log, clock, settings.auth),
+            signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
+            acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
+            chat_lists=chat_lists,
+            catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),
+            searching=Searches(connections.finding, log),
+            replaying=replays,
+            clock=clock,
+            settings=settings,
+            handlers=HANDLERS,
+        )
+        self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights, released)
+
+        # What keeps the store, and what an admin asks.
+        self.meter = Statistics(data, log, hub, engine.lags)
         self.room = DiskRoom(reserve, log)
-        self.retention = Retention(state, log, carrying, clock, settings.retention, self.room.freeing)
+        self.retention = Retention(state, log, connections.carrying, clock, settings.retention, self.room.freeing)
         self.admin = Admin(
             state,
             log,
             hub,
-            carrying,
+            connections.carrying,
             clock,
             self.meter,
             self.service,
@@ -93,6 +158,11 @@ class Relay:
             self.files,
             self.room,
         )
+
+    def tick(self, now: Seconds) -> None:
+        """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
+        for user, chat in self.hub.tick(now):
+            self._empty_entries.request(user, chat)
 
     def stop(self) -> None:
         """Accept nothing new; `log.run` returns once everything queued is written."""
@@ -146,27 +216,20 @@ async def open_relay(
             writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=READ_SECONDS) as reading,
-                # Reads must not hold up the writer; searches, replays and exports must not hold up reads.
                 database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as looking,
                 database.connect(path, writing=False) as finding,
                 database.connect(path, writing=False, seconds=READ_SECONDS) as replaying,
                 database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as carrying,
                 database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
             ):
+                connections = Connections(writing, reading, looking, finding, replaying, carrying, copying)
                 state, dirty = await load_state(reading)
-                limits = UserLimits(settings.limits)
-                hub = Hub(state, time, frame, charge=limits.charge_fan_out)
-                rules = Engine(state, hub, dirty, on_writer_held=limits.charge_writer)
-                log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
-                _, import_began = log.cursors.get(IMPORT_CURSOR, (0, 0))
+                cursors = await positions.cursors(reading)
+                _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
-                service = _service(
-                    state, log, hub, limits, reading, Searches(finding, log), Replays(replaying), time, settings
-                )
-                relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
-                rules.on_files_released = relay.files.loosen
+                relay = Relay(data, connections, state, dirty, cursors, time, frame, settings, reserve)
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(log.run)
+                    await nursery.start(relay.log.run)
                     if spent:
                         reserve.keep_rest()
                     await relay.room.begin()
@@ -174,47 +237,12 @@ async def open_relay(
                         yield relay
                     finally:
                         relay.stop()
-                if log.disk_full and not spent:
+                if relay.log.disk_full and not spent:
                     # Closing the file brings SQLite's log into it, which needs room.
                     reserve.spend()
         if spent or reserve.short:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
-
-
-def _service(
-    state: State,
-    log: Log,
-    hub: Hub,
-    limits: UserLimits,
-    reading: database.Connection,
-    searching: Searches,
-    replaying: Replays,
-    clock: Clock,
-    settings: Settings,
-) -> Service:
-    """Put together what answers connections, and connect it to the hub and the log that it stands on."""
-    acknowledgements = Acknowledgements(state, log, clock, replaying)
-    log.deferred.collect = acknowledgements.apply
-    hub.list_changes.request_entry = EmptyEntries(state, log, clock).request
-    chat_lists = ChatLists(state, reading, hub.presence)
-    return Service(
-        state=state,
-        log=log,
-        hub=hub,
-        reading=reading,
-        limits=limits,
-        tokens=Tokens(state, log, clock, settings.auth),
-        signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
-        acknowledgements=acknowledgements,
-        chat_lists=chat_lists,
-        catch_up=CatchUp(state, hub, replaying, chat_lists, limits.list_bytes),
-        searching=searching,
-        replaying=replaying,
-        clock=clock,
-        settings=settings,
-        handlers=HANDLERS,
-    )
 
 
 def _say_who(holder: str) -> None:

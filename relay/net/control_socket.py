@@ -23,13 +23,13 @@ import trio
 
 from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
-from relay.invoked import line
 from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
 from relay.store.files.disk_full import is_full
+from relay.typed_command import line
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,9 @@ OVERFLOW_UID = 65_534
 """The id of users that do not exist in this process's user namespace."""
 
 Send = Callable[[bytes], Awaitable[None]]
-_payloads = {name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()}
+_payloads: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+    name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()
+}
 
 
 class Peer(NamedTuple):

@@ -13,6 +13,7 @@ import trio
 from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
+from relay.keys import UserKey
 from relay.net.http.admission import READING, Admission
 from relay.net.http.caller import Caller
 from relay.net.http.connection import Disconnected, HttpConnection
@@ -71,7 +72,7 @@ class Router:
         }
 
     async def serve(
-        self, transport: Transport, *, secure: bool, full: Callable[[int], str | None]
+        self, transport: Transport, *, secure: bool, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade | None:
         """Answer one connection's requests until it ends or becomes a WebSocket.
 
@@ -126,7 +127,7 @@ class Router:
 
         Users pay for themselves, and not for others behind the same address.
         """
-        user = None if caller.who is None else caller.who[0]
+        user = None if caller.signed_in is None else caller.signed_in[0]
         payer = self.fairness.of(rate_limit_key(caller.address) if user is None else user)
         self.fairness.move(payer)
         transport.payer = payer
@@ -146,15 +147,15 @@ class Router:
             Whether the connection may go on.
         """
         transport = connection.transport
-        if caller.who is not None:
+        if caller.signed_in is not None:
             transport.grow_buffer()
         place = await self.places.wait(caller)
         if place is None:
             # A caller that uses up all of its places gets no response: that would take another one.
             transport.discard()
             return False
-        places, who = place
-        async with places.take(who) as scope:
+        places, holder = place
+        async with places.take(holder) as scope:
             try:
                 answer = failed or await self._answer(request, caller)
                 hsts = self._hsts if caller.secure else self.admission.behind_tls_proxy
@@ -202,15 +203,16 @@ class Router:
 
     @staticmethod
     def _upgrade(
-        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[int], str | None]
+        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade:
         connection.reusable = False
-        if caller.who is None:
+        if caller.signed_in is None:
             raise caller.unauthorized()
         why = full(caller.user)
         if why is not None:
             raise HttpError(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
-        return WebSocketUpgrade(*caller.who, last_event(request), accept(request), connection.rest, version(request))
+        user, device = caller.signed_in
+        return WebSocketUpgrade(user, device, last_event(request), accept(request), connection.rest, version(request))
 
 
 def _method_not_allowed(methods: Iterable[str]) -> HttpError:

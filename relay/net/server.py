@@ -18,6 +18,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
+from relay.keys import Seq, UserKey
 from relay.net.http.connection import HEAD_SECONDS
 from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
@@ -33,7 +34,7 @@ from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1_024
+BACKLOG_CONNECTIONS = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
@@ -42,7 +43,7 @@ TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
-WAITING_EACH = 1_024
+WAITING_CONNECTIONS_PER_ADDRESS = 1_024
 """New connections of one address that may wait for its turn on the event loop; more are closed at once."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
@@ -75,7 +76,7 @@ def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, 
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
         listener.bind(address)
-        listener.listen(BACKLOG)
+        listener.listen(BACKLOG_CONNECTIONS)
     except OSError:
         listener.close()
         raise
@@ -101,7 +102,7 @@ class Server:
         self._rejected_at = 0.0
         self._allowed = (0, 0)
         self.sessions: set[Session] = set()
-        self._connections: Counter[int] = Counter()
+        self._connections: Counter[UserKey] = Counter()
         """WebSockets by user, including those in their handshake."""
         self._connecting = RateLimit(LimitsSection(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
@@ -179,7 +180,7 @@ class Server:
                 peer = _peer(address)
                 payer = self.router.payer_at(peer)
                 # Connecting is charged to the address: if it connects all the time, its connections wait.
-                if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
+                if payer is not None and not payer.begin() and payer.waiting >= WAITING_CONNECTIONS_PER_ADDRESS:
                     connected.close()
                     continue
                 connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
@@ -245,7 +246,7 @@ class Server:
         """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
         with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
-            await payer.turn()
+            await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
@@ -326,7 +327,7 @@ class Server:
             if self._stopping and not self._in_http:
                 self._http_ended.set()
 
-    def _full(self, user: int) -> str | None:
+    def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
         if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"
@@ -336,7 +337,7 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
+    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: Seq) -> None:
         session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
@@ -346,7 +347,7 @@ class Server:
             if self._stopping and not self.sessions:
                 self._sessions_ended.set()
 
-    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
+    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> Seq | None:
         """Finish the handshake; return the event after which the replay starts, None where the relay stops."""
         position = await self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         await _send(transport, upgrade.response)
@@ -358,7 +359,7 @@ class Server:
 
     async def _announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
-        hub = self.relay.hub
+        relay, hub = self.relay, self.relay.hub
         while True:
             await hub.pending.wait()
             before = trio.current_time()
@@ -366,7 +367,7 @@ class Server:
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
                 # The relay stood still: first read what came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
-            hub.tick(trio.current_time())
+            relay.tick(trio.current_time())
             hub.flush()
 
 

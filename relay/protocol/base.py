@@ -53,10 +53,10 @@ ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """Unix milliseconds."""
 
-LATEST_DATE = 253_402_128_000_000 - 1
+LATEST_DATE_MS = 253_402_128_000_000 - 1
 """The latest date that ISO 8601 and all programs can write in any time zone: two days before the end of 9999."""
 
-Date = Annotated[int, msgspec.Meta(ge=0, le=LATEST_DATE)]
+Date = Annotated[int, msgspec.Meta(ge=0, le=LATEST_DATE_MS)]
 """A date that an import claims, and that people are shown, in Unix milliseconds."""
 
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

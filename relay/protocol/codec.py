@@ -185,7 +185,14 @@ def decode_event(event: Event) -> object:
 
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
-    """Encode an event of the relay."""
+    """Encode an event of the relay.
+
+    Args:
+        name: the `eventType`.
+        timestamp: Unix milliseconds.
+        payload: the event's Struct.
+        event_id: the `seq` of a durable event; None for one that is not in the log.
+    """
     return encode(OutgoingEvent(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
@@ -202,7 +209,13 @@ class Page(NamedTuple):
 
 
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
-    """Encode the response to a request."""
+    """Encode the response to a request.
+
+    Args:
+        request_id: the request's `id`.
+        timestamp: Unix milliseconds.
+        payload: the answer; a `Page` also says where the next one begins.
+    """
     if type(payload) is Page:
         more = True if payload.more or payload.next is not None else None
         return encode(

@@ -26,8 +26,8 @@ class Error(Wire, frozen=True, kw_only=True):
     message: str
     retry_after: int | None = None
     quota: int | None = None
-    """With `storage_full`: the bytes that this user may store in total. It is their quota that is used up; without this
-    field it is the relay's disk that is full."""
+    """With `storage_full`: the bytes that this user may store in total; their quota is used up. Without this field
+    the relay's disk is full."""
 
 
 class RelayError(Exception):
@@ -40,9 +40,9 @@ class RelayError(Exception):
         self.error = Error(code=code, message=message, retry_after=retry_after, quota=quota)
 
     @classmethod
-    def bad_field(cls, field: str, what: str) -> Self:
+    def bad_field(cls, field: str, problem: str) -> Self:
         """A field is invalid; `field` is its path (`payload.chatId`)."""
-        return cls("bad_request", f"{field}: {what}")
+        return cls("bad_request", f"{field}: {problem}")
 
     @classmethod
     def no_chat(cls, chat_id: str) -> Self:
@@ -65,9 +65,9 @@ class RelayError(Exception):
         return cls("forbidden", reason)
 
     @classmethod
-    def conflict(cls, what: str) -> Self:
+    def conflict(cls, message: str) -> Self:
         """The request contradicts what is already there."""
-        return cls("conflict", what)
+        return cls("conflict", message)
 
     @classmethod
     def rate_limited(cls, retry_after: int) -> Self:
@@ -85,9 +85,9 @@ class RelayError(Exception):
         return cls("storage_full", "the relay's disk is full: nothing was saved, try again later")
 
     @classmethod
-    def over_quota(cls, quota: int, what: str) -> Self:
+    def over_quota(cls, quota: int, message: str) -> Self:
         """The user's quota is used up; the disk may have space."""
-        return cls("storage_full", what, quota=quota)
+        return cls("storage_full", message, quota=quota)
 
     @classmethod
     def unavailable(cls) -> Self:

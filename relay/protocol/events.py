@@ -4,7 +4,7 @@ from relay.protocol.base import ClientMessageId, Id, MessageId, Timestamp, Wire
 from relay.protocol.objects import Attachments, ChatListItem, MessageStatus, ReplyTo
 
 
-class New(Wire, frozen=True, kw_only=True):
+class NewEvent(Wire, frozen=True, kw_only=True):
     """A message was sent. `missed` counts the unread messages of the recipient in this chat, with this one."""
 
     chat_id: Id
@@ -20,7 +20,7 @@ class New(Wire, frozen=True, kw_only=True):
     status: MessageStatus
 
 
-class Edit(Wire, frozen=True, kw_only=True):
+class EditEvent(Wire, frozen=True, kw_only=True):
     """A message was edited. `message_id` is the number of the edit, `original_message_id` that of the message."""
 
     chat_id: Id
@@ -32,7 +32,7 @@ class Edit(Wire, frozen=True, kw_only=True):
     timestamp: Timestamp
 
 
-class Delete(Wire, frozen=True, kw_only=True):
+class DeleteEvent(Wire, frozen=True, kw_only=True):
     """A message was deleted. `message_id` is the number of the deletion."""
 
     chat_id: Id
@@ -121,10 +121,10 @@ class ClientOffline(Wire, frozen=True, kw_only=True):
 
 
 SERVER_EVENTS: dict[str, type] = {
-    "new": New,
+    "new": NewEvent,
     "chats": ChatList,
-    "edit": Edit,
-    "delete": Delete,
+    "edit": EditEvent,
+    "delete": DeleteEvent,
     "dlvrd": Delivered,
     "read": Read,
     "online": Online,

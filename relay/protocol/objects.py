@@ -127,7 +127,7 @@ class ChatMeta(Wire, frozen=True, kw_only=True):
     created_at: Timestamp | None = None
 
 
-class Chat(Wire, frozen=True, kw_only=True):
+class ChatDetails(Wire, frozen=True, kw_only=True):
     """A chat with all its details, as one member sees it."""
 
     chat_id: Id
@@ -163,7 +163,7 @@ __all__ = [
     "Attachment",
     "AttachmentMeta",
     "Attachments",
-    "Chat",
+    "ChatDetails",
     "ChatListItem",
     "ChatMeta",
     "ChatType",

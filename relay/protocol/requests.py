@@ -1,11 +1,13 @@
 """The payloads of requests and responses: the table of PROTOCOL.md, section 5."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
-from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
+from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
+from relay.protocol.request_type import RequestType
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -17,7 +19,15 @@ Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
-class New(Wire, frozen=True, kw_only=True):
+class Accepted(Wire, frozen=True, kw_only=True):
+    """The response to requests that add an entry to a chat: its number and time."""
+
+    message_id: MessageId
+    timestamp: Timestamp
+    client_message_id: ClientMessageId
+
+
+class New(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Send a message; it must have a text or attachments."""
 
     chat_id: Id
@@ -27,7 +37,7 @@ class New(Wire, frozen=True, kw_only=True):
     reply_to: MessageId | None = None
 
 
-class Edit(Wire, frozen=True, kw_only=True):
+class Edit(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Edit one's own message."""
 
     chat_id: Id
@@ -37,7 +47,7 @@ class Edit(Wire, frozen=True, kw_only=True):
     client_message_id: ClientMessageId | None = None
 
 
-class Delete(Wire, frozen=True, kw_only=True):
+class Delete(Wire, Decidable[Accepted], frozen=True, kw_only=True):
     """Delete a message; `message_id` is accepted for `original_message_id`."""
 
     chat_id: Id
@@ -68,7 +78,7 @@ class ChatRequest(Wire, frozen=True, kw_only=True):
     chat_id: Id
 
 
-class OneChat(Wire, frozen=True, kw_only=True):
+class ChatDetailsRequest(Wire, frozen=True, kw_only=True):
     """Get one chat. `after` is the `next` of a response that did not have all participants."""
 
     chat_id: Id
@@ -80,7 +90,7 @@ class Nothing(Wire, frozen=True, kw_only=True):
 
 
 class ChatsRequest(Wire, frozen=True, kw_only=True):
-    """Get the chat list. `after` is the `next` of the previous page (version 2, which gets it in pages)."""
+    """Get the chat list. `after` is the `next` of the previous page (version 2 only, which has pages)."""
 
     after: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
@@ -102,7 +112,7 @@ class Search(Wire, frozen=True, kw_only=True):
     count: Count = 50
 
 
-class CreateChat(Wire, frozen=True, kw_only=True):
+class CreateChat(Wire, Decidable[ChangedChat], frozen=True, kw_only=True):
     """Create a group or channel; the user becomes its owner."""
 
     type: Literal["group", "channel"]
@@ -111,7 +121,7 @@ class CreateChat(Wire, frozen=True, kw_only=True):
     photo_url: Url | None = None
 
 
-class UpdateChat(Wire, frozen=True, kw_only=True):
+class UpdateChat(Wire, Decidable[ChangedChat], frozen=True, kw_only=True):
     """Change the name, the picture or the admins of a group or channel."""
 
     chat_id: Id
@@ -127,19 +137,11 @@ class Participants(Wire, frozen=True, kw_only=True):
     participants: Users
 
 
-class ProfileRequest(Wire, frozen=True, kw_only=True):
+class ProfileRequest(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """Change one's own profile; without fields only get it."""
 
     name: Name | None = None
     photo_url: Url | None = None
-
-
-class Accepted(Wire, frozen=True, kw_only=True):
-    """The response to requests that add an entry to a chat: its number and time."""
-
-    message_id: MessageId
-    timestamp: Timestamp
-    client_message_id: ClientMessageId
 
 
 class Marked(Wire, frozen=True, kw_only=True):
@@ -151,7 +153,7 @@ class Marked(Wire, frozen=True, kw_only=True):
     missed: int | None = None
 
 
-class RevokeDevice(Wire, frozen=True, kw_only=True):
+class RevokeDeviceRequest(Wire, frozen=True, kw_only=True):
     """Revoke one of one's own devices."""
 
     device_id: int
@@ -171,7 +173,7 @@ class PasswordChanged(Wire, frozen=True, kw_only=True, omit_defaults=False):
     signed_out: int
 
 
-class Invite(Wire, frozen=True, kw_only=True):
+class InviteRequest(Wire, frozen=True, kw_only=True):
     """Make an invite, for a new user unless `user_id` is given. For admins."""
 
     name: Name | None = None
@@ -199,35 +201,53 @@ class Invitation(Wire, frozen=True, kw_only=True):
     qr: list[str]
 
 
-class RequestType(NamedTuple):
-    """The types of a request: its payload and the payload of its response."""
+NEW = RequestType("new", New, Accepted)
+EDIT = RequestType("edit", Edit, Accepted)
+DELETE = RequestType("delete", Delete, Accepted)
+DLVRD = RequestType("dlvrd", Mark, Marked)
+READ = RequestType("read", Mark, Marked)
+MESSAGES = RequestType("messages", Messages, list[Message])
+CHAT = RequestType("chat", ChatDetailsRequest, ChatDetails)
+CHATS = RequestType("chats", ChatsRequest, list[ChatListItem])
+USERS = RequestType("users", UsersRequest, list[Profile])
+SEARCH = RequestType("search", Search, list[Message])
+CREATE_CHAT = RequestType("createChat", CreateChat, ChatDetails)
+UPDATE_CHAT = RequestType("updateChat", UpdateChat, ChatDetails)
+ADD_PARTICIPANTS = RequestType("addParticipants", Participants, ChatDetails)
+REMOVE_PARTICIPANTS = RequestType("removeParticipants", Participants, ChatDetails)
+LEAVE_CHAT = RequestType("leaveChat", ChatRequest, Nothing)
+DELETE_CHAT = RequestType("deleteChat", ChatRequest, Nothing)
+PROFILE = RequestType("profile", ProfileRequest, Profile)
+DEVICES = RequestType("devices", Nothing, list[DeviceItem])
+REVOKE_DEVICE = RequestType("revokeDevice", RevokeDeviceRequest, Nothing)
+INVITE = RequestType("invite", InviteRequest, Invitation)
+PASSWORD = RequestType("password", Password, PasswordChanged)
 
-    payload: type[Wire]
-    response: Any
-
-
-REQUESTS: dict[str, RequestType] = {
-    "new": RequestType(New, Accepted),
-    "edit": RequestType(Edit, Accepted),
-    "delete": RequestType(Delete, Accepted),
-    "dlvrd": RequestType(Mark, Marked),
-    "read": RequestType(Mark, Marked),
-    "messages": RequestType(Messages, list[Message]),
-    "chat": RequestType(OneChat, Chat),
-    "chats": RequestType(ChatsRequest, list[ChatListItem]),
-    "users": RequestType(UsersRequest, list[Profile]),
-    "search": RequestType(Search, list[Message]),
-    "createChat": RequestType(CreateChat, Chat),
-    "updateChat": RequestType(UpdateChat, Chat),
-    "addParticipants": RequestType(Participants, Chat),
-    "removeParticipants": RequestType(Participants, Chat),
-    "leaveChat": RequestType(ChatRequest, Nothing),
-    "deleteChat": RequestType(ChatRequest, Nothing),
-    "profile": RequestType(ProfileRequest, Profile),
-    "devices": RequestType(Nothing, list[DeviceItem]),
-    "revokeDevice": RequestType(RevokeDevice, Nothing),
-    "invite": RequestType(Invite, Invitation),
-    "password": RequestType(Password, PasswordChanged),
+REQUESTS: dict[str, RequestType[Any, object]] = {
+    kind.name: kind
+    for kind in (
+        NEW,
+        EDIT,
+        DELETE,
+        DLVRD,
+        READ,
+        MESSAGES,
+        CHAT,
+        CHATS,
+        USERS,
+        SEARCH,
+        CREATE_CHAT,
+        UPDATE_CHAT,
+        ADD_PARTICIPANTS,
+        REMOVE_PARTICIPANTS,
+        LEAVE_CHAT,
+        DELETE_CHAT,
+        PROFILE,
+        DEVICES,
+        REVOKE_DEVICE,
+        INVITE,
+        PASSWORD,
+    )
 }
 """The types of every request, by `payloadType`."""
 

@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from relay.settings.catalog import PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
-from relay.settings.places import INSTALLED_FILE
+from relay.settings.locations import INSTALLED_FILE
 from relay.settings.sections import Settings
 from relay.settings.suggestions import nearest
 

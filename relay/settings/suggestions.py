@@ -17,6 +17,10 @@ def nearest(key: str, known: Iterable[str]) -> str:
     """Suggest a setting, or at least a section; empty if nothing is similar.
 
     The section decides first: keys of one section are all similar to each other.
+
+    Args:
+        key: the unknown one, `section.name` or a name alone.
+        known: all keys, `section.name`.
     """
     sections: dict[str, list[str]] = {}
     for one in known:

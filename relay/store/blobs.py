@@ -17,7 +17,7 @@ from relay.store.files.scratch import sync
 
 INCOMING = "."
 """Prefix of the names of unfinished files; a backup leaves them out."""
-DIGEST = 64
+DIGEST_CHARACTERS = 64
 """Characters of a blob's name."""
 
 
@@ -107,7 +107,7 @@ class Blobs:
         finally:
             self._candidates = [other for other in self._candidates if other is not leaving]
 
-    def place(self, incoming: BlobWriter, digest: str) -> None:
+    def put_in_place(self, incoming: BlobWriter, digest: str) -> None:
         """Give a finished blob its name, durably. If the name exists, the contents are the same.
 
         Raises:
@@ -152,7 +152,7 @@ class Blobs:
             return
         for directory in sorted(self.directory.iterdir()):
             if directory.is_dir():
-                yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST]
+                yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST_CHARACTERS]
 
     def free(self) -> int:
         """Return how many bytes are free on the disk of the blobs."""

@@ -4,17 +4,17 @@ Plain data: no SQL, no I/O, no rules.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
-REPLY_PREVIEW = 1_000
+REPLY_PREVIEW_CHARACTERS = 1_000
 """Characters of a message that a reply shows."""
-FEW = 8
+FEW_AUTHORS = 8
 """Authors up to which a list is searched one by one."""
 
 
@@ -41,17 +41,20 @@ class Entry(msgspec.Struct, gc=False):
     chat: ChatKey
     message_id: MessageId
     actor: UserKey
-    device: int
+    device: DeviceKey
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
+    """Its meaning depends on the kind.
+
+    It is the message that a new one answers, or 0. For the others read `subject_id` or `unread_after`.
+    """
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None
-    """A column that means another thing for each kind.
+    """Its meaning depends on the kind.
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
@@ -66,7 +69,7 @@ class Entry(msgspec.Struct, gc=False):
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
-    by_author: dict[int, Covered] | None = None
+    by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
 
     @property
@@ -75,29 +78,24 @@ class Entry(msgspec.Struct, gc=False):
         return self.target if self.kind in (EDIT, DELETE) else self.message_id
 
     @property
-    def replied_to(self) -> MessageId:
-        """Of a new message, the one that it answers; 0 for none."""
-        return self.target if self.kind == NEW else 0
-
-    @property
     def unread_after(self) -> int:
-        """Of a read receipt, how many messages its reader has left unread in the chat."""
+        """How many messages the reader has left unread in the chat, of a read receipt."""
         return self.target
 
     @property
     def deleted_author(self) -> UserKey:
-        """Of a deletion, who wrote the message that is gone."""
+        """Who wrote the message that a deletion removed."""
         return UserKey(int(self.extra or 0))
 
     @property
     def covered_ids(self) -> list[MessageId]:
-        """Of a receipt, the highest message that it newly covers of each author."""
+        """The highest message of each author that a receipt newly covers."""
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
-    def covers(self, author: int) -> Covered | None:
+    def covers(self, author: UserKey) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
-        if len(covered) <= FEW:
+        if len(covered) <= FEW_AUTHORS:
             return next((one for one in covered if one.author == author), None)
         if self.by_author is None:
             self.by_author = {one.author: one for one in covered}
@@ -146,7 +144,7 @@ class StoredMessage(NamedTuple):
     changed_at: UnixMs
     target: int
     extra: str | None
-    device: int | None
+    device: DeviceKey | None
     """The key of the device that sent it, 0 for none; None if retention removed the message."""
 
     @property
@@ -173,71 +171,6 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
         if not (self.attachments or self.forwarded or self.said_at):
             return None
         return msgspec.json.encode(self).decode()
-
-
-class FactBase(msgspec.Struct, frozen=True, gc=False):
-    """A fact that the rules look up. Facts of different classes differ even if their fields are equal."""
-
-
-class MessageAt(FactBase, frozen=True):
-    """Fact: the message of that id (`StoredMessage`, or None)."""
-
-    chat: ChatKey
-    message_id: MessageId
-
-
-class ClientKey(FactBase, frozen=True):
-    """Fact: the message with this client key (`StoredMessage`, or None), also one that retention removed lately."""
-
-    client_key: int
-
-
-class CoveredBy(FactBase, frozen=True):
-    """Fact: the highest message of each author but the user in (after, upto] (tuple of `Covered`)."""
-
-    chat: ChatKey
-    user: UserKey
-    after: MessageId
-    upto: MessageId
-    dialog: bool = False
-    """Whether there is at most one other author."""
-
-
-class UnreadAfter(FactBase, frozen=True):
-    """Fact: how many messages of others are in (after, upto] (int)."""
-
-    chat: ChatKey
-    user: UserKey
-    after: MessageId
-    upto: MessageId
-
-
-class Prunable(FactBase, frozen=True):
-    """Fact: the messages of each chat between two ids, without deleted ones.
-
-    (A dict from chat to a dict from author to message ids, ascending.)
-    """
-
-    chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
-    """(chat key, message id before the first, last message id)."""
-
-
-class FirstMark(FactBase, frozen=True):
-    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it.
-
-    (`FirstReceipt`, or None.)
-    """
-
-    chat: ChatKey
-    user: UserKey
-    read: bool
-    upto: MessageId
-
-
-class FilesNamed(FactBase, frozen=True):
-    """Fact: the files of these ids (a dict from id to `StoredFile`, without unknown ones)."""
-
-    ids: tuple[str, ...]
 
 
 class StoredFile(NamedTuple):
@@ -267,5 +200,76 @@ class FirstReceipt(NamedTuple):
     at: UnixMs
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
+if TYPE_CHECKING:
+    import typing_extensions
+
+    Value_co = typing_extensions.TypeVar("Value_co", covariant=True, default=object)
+else:
+    # Type checkers read a bare `Fact` as one of any value; see `relay.outcomes`.
+    Value_co = TypeVar("Value_co", covariant=True)
+
+
+class Fact(msgspec.Struct, Generic[Value_co], frozen=True, gc=False):
+    """A fact that the rules look up, and the type of its value.
+
+    Facts of different classes differ even if their fields are equal.
+    """
+
+
+class MessageAt(Fact[StoredMessage | None], frozen=True):
+    """Fact: the message of that id, if there is one."""
+
+    chat: ChatKey
+    message_id: MessageId
+
+
+class ClientKey(Fact[StoredMessage | None], frozen=True):
+    """Fact: the message with this client key, if there is one; also one that retention removed lately."""
+
+    client_key: int
+
+
+class CoveredBy(Fact[tuple[Covered, ...]], frozen=True):
+    """Fact: the highest message of each author but the user in (after, upto]."""
+
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
+    dialog: bool = False
+    """Whether there is at most one other author."""
+
+
+class UnreadAfter(Fact[int], frozen=True):
+    """Fact: how many messages of others are in (after, upto]."""
+
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
+
+
+class Prunable(Fact[dict[ChatKey, dict[UserKey, list[MessageId]]]], frozen=True):
+    """Fact: the messages of each chat between two ids, without deleted ones: by author, ascending."""
+
+    chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
+    """(chat key, message id before the first, last message id)."""
+
+
+class FirstMark(Fact[FirstReceipt | None], frozen=True):
+    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it, if ever."""
+
+    chat: ChatKey
+    user: UserKey
+    read: bool
+    upto: MessageId
+
+
+class FilesNamed(Fact[dict[str, StoredFile]], frozen=True):
+    """Fact: the files of these ids, by id, without unknown ones."""
+
+    ids: tuple[str, ...]
+
+
 Facts = dict[Fact, Any]
+"""Values by facts. Each is of its fact's type, which `DraftBuilder.fact` gives it back."""

@@ -2,17 +2,18 @@
 
 The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, which is most of
 what a message writes. So they are moved to the table a slice at a time: neighbours share their pages. No SQL:
-`maintenance` writes what is due here.
+`upkeep.client_keys` writes what is due here.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from relay.keys import Seq
 from relay.store.entry import Entry
 
 SLICE_BITS = 4
 """A slice is a sixteenth of the keys: those with the same upper four bits."""
-HELD = 8_192
+HELD_KEYS = 8_192
 """Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
@@ -23,7 +24,7 @@ class KeyFlush(NamedTuple):
     """Its number, from -8 to 7: the upper bits of its keys."""
     upto: int
     """The `seq` up to which the table has all keys of this slice afterwards."""
-    keys: list[tuple[int, int]]
+    keys: list[tuple[int, Seq]]
     """Keys and the `seq` of their messages, by key, so that each page is touched once."""
 
 
@@ -52,7 +53,7 @@ class IdempotencyKeys:
             if (key := entry.client_key) is not None and key in slices[key >> (64 - SLICE_BITS)]
         ]
 
-    def add(self, key: int, seq: int) -> None:
+    def add(self, key: int, seq: Seq) -> None:
         """Add one key."""
         # Slices are numbered from -8 to 7, and Python counts a negative index from the end.
         place = self._slices[key >> (64 - SLICE_BITS)]
@@ -80,17 +81,17 @@ class IdempotencyKeys:
     @property
     def full(self) -> bool:
         """Whether the next slice is due."""
-        return self._held >= HELD
+        return self._held >= HELD_KEYS
 
     @property
     def overfull(self) -> bool:
         """Whether it is overdue, and goes before jobs."""
-        return self._held >= 2 * HELD
+        return self._held >= 2 * HELD_KEYS
 
     @property
     def overflowing(self) -> bool:
         """Whether it goes before everything else, so that memory stays bounded."""
-        return self._held >= 8 * HELD
+        return self._held >= 8 * HELD_KEYS
 
     def due(self) -> KeyFlush | None:
         """Return the next slice, if it is due."""

@@ -7,24 +7,24 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
-from relay.store.log import maintenance
-from relay.store.queries.trigrams import TRIGRAM
+from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
+from relay.store.sqlite.read_views import Views
 from relay.store.sqlite.statements import as_json
-from relay.store.sqlite.views import Views
+from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
 
-SHOWN = 10
+SHOWN_FAULTS = 10
 """Faults that are listed; more are not."""
-SMALL = 32 << 20
+SMALL_FILE_BYTES = 32 << 20
 """Bytes of a file up to which it is read in one view."""
-CHATS = 64
+CHATS_PER_VIEW = 64
 """Chats read in one view."""
-ROWS = 20_000
+ROWS_PER_VIEW = 20_000
 """Rows of other tables read in one view."""
-TERMS = 64
+TRIGRAMS_PER_VIEW = 64
 """Trigrams whose lists are read in one view."""
-PROBED = 256
+PROBED_MESSAGES = 256
 """Messages that are searched in the full-text index."""
 INDEX = "full-text index"
 REINDEX = "`relay reindex` rebuilds it from the messages"
@@ -35,30 +35,33 @@ Check = Callable[[Views], Awaitable[list[str]]]
 async def _integrity(views: Views) -> list[str]:
     ((pages,),) = await views.execute("PRAGMA page_count")
     ((size,),) = await views.execute("PRAGMA page_size")
-    whole = [f"PRAGMA integrity_check({SHOWN})"]
-    if pages * size > SMALL:
+    whole = [f"PRAGMA integrity_check({SHOWN_FAULTS})"]
+    if pages * size > SMALL_FILE_BYTES:
         # Pages that belong to no table are checked only where all tables are.
         tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
         whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
-    return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN]
+    return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN_FAULTS]
 
 
 async def _foreign_keys(views: Views) -> list[str]:
     rows = await views.execute("PRAGMA foreign_key_check")
-    return [f"table {row[0]}, row {row[1]}" for row in rows[:SHOWN]]
+    return [f"table {row[0]}, row {row[1]}" for row in rows[:SHOWN_FAULTS]]
 
 
 async def _message_ids(views: Views) -> list[str]:
     ((last,),) = await views.execute(f"SELECT coalesce((SELECT max(chat) FROM log WHERE kind <= {LAST_MESSAGE}), 0)")
     wrong = []
-    for first in range(0, last + 1, CHATS):
+    for first in range(0, last + 1, CHATS_PER_VIEW):
         wrong += await views.execute(
             "SELECT chat, count(*), min(message_id), max(message_id) FROM log"
             f" WHERE kind <= {LAST_MESSAGE} AND chat >= ? AND chat < ?"
             " GROUP BY chat HAVING count(*) <> max(message_id) - min(message_id) + 1",
-            (first, first + CHATS),
+            (first, first + CHATS_PER_VIEW),
         )
-    return [f"chat {chat} has {count} messages between {one} and {other}" for chat, count, one, other in wrong[:SHOWN]]
+    return [
+        f"chat {chat} has {count} messages between {one} and {other}"
+        for chat, count, one, other in wrong[:SHOWN_FAULTS]
+    ]
 
 
 async def _order(views: Views) -> list[str]:
@@ -70,20 +73,20 @@ async def _order(views: Views) -> list[str]:
             "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
             " WHERE seq > ? AND seq <= ?)"
             " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
-            (before, after, upto, NOTE, SHOWN),
+            (before, after, upto, NOTE, SHOWN_FAULTS),
         )
         wrong += [seq for (seq,) in rows]
         for (at,) in await views.execute("SELECT at FROM log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (upto,)):
             before = at
-    return [f"entry {seq} is older than the one before it" for seq in wrong[:SHOWN]]
+    return [f"entry {seq} is older than the one before it" for seq in wrong[:SHOWN_FAULTS]]
 
 
 async def _in_spans(views: Views, sql: str) -> list[int]:
     """Run a statement that finds wrong entries on each part of the log."""
     wrong: list[int] = []
     async for span in views.spans(await views.last()):
-        wrong += [seq for (seq,) in await views.execute(sql, (*span, SHOWN))]
-    return wrong[:SHOWN]
+        wrong += [seq for (seq,) in await views.execute(sql, (*span, SHOWN_FAULTS))]
+    return wrong[:SHOWN_FAULTS]
 
 
 async def _erased(views: Views) -> list[str]:
@@ -120,19 +123,19 @@ async def _client_ids(views: Views) -> list[str]:
         " FROM client LEFT JOIN log ON log.seq = client.seq"
         " LEFT JOIN removed ON removed.place = client.seq % 65536 AND removed.seq = client.seq"
         " WHERE client.key > ? ORDER BY client.key LIMIT ?",
-        (key, ROWS),
+        (key, ROWS_PER_VIEW),
     ):
         left += [seq for _, seq, wrong in rows if wrong]
         key = rows[-1][0]
     gone = await views.execute(
         "SELECT removed.seq FROM removed LEFT JOIN client ON client.key = removed.key"
         " WHERE client.seq IS NOT removed.seq OR EXISTS (SELECT 1 FROM log WHERE log.seq = removed.seq) LIMIT ?",
-        (SHOWN,),
+        (SHOWN_FAULTS,),
     )
     return [
         *(f"entry {seq} cannot be found by its client id" for seq in missing),
         *(f"the client id of entry {seq}, which was removed, is missing" for (seq,) in gone),
-        *(f"a client id is recorded for entry {seq}, which does not have it" for seq in left[:SHOWN]),
+        *(f"a client id is recorded for entry {seq}, which does not have it" for seq in left[:SHOWN_FAULTS]),
         *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
     ]
 
@@ -153,7 +156,7 @@ async def _twice(views: Views) -> list[int]:
         ):
             if seen.setdefault(key, seq) != seq or known not in (None, seq):
                 wrong.append(seq)
-    return wrong[:SHOWN]
+    return wrong[:SHOWN_FAULTS]
 
 
 async def _indexed(views: Views) -> list[str]:
@@ -167,11 +170,13 @@ async def _indexed(views: Views) -> list[str]:
         return []
     try:
         term = ""
-        while rows := await views.long("SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TERMS)):
+        while rows := await views.long(
+            "SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TRIGRAMS_PER_VIEW)
+        ):
             term = rows[-1][0]
         return await _indexed_messages(views) or await _unfound(views)
     except sqlite3.DatabaseError as error:
-        if not maintenance.is_damage(error):
+        if not full_text_index.is_damage(error):
             raise
         return [f"it cannot be read ({error}); {REINDEX}"]
 
@@ -182,7 +187,7 @@ async def _unfound(views: Views) -> list[str]:
     if folding != FOLDING:
         # A relay with another Python filled it, which may find them by its own tables.
         return []
-    spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
+    spread = sorted({upto * number // PROBED_MESSAGES for number in range(1, PROBED_MESSAGES + 1)})
     rows = await views.execute(
         f"SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = {NEW}"
         " AND message IS NOT NULL",
@@ -191,15 +196,15 @@ async def _unfound(views: Views) -> list[str]:
     wrong = []
     for seq, message in rows:
         folded = fold(message)
-        if len(folded) < TRIGRAM:
+        if len(folded) < TRIGRAM_CHARACTERS:
             continue
-        middle = (len(folded) - TRIGRAM) // 2
-        quoted = folded[middle : middle + TRIGRAM].replace('"', '""')
+        middle = (len(folded) - TRIGRAM_CHARACTERS) // 2
+        quoted = folded[middle : middle + TRIGRAM_CHARACTERS].replace('"', '""')
         if not await views.execute(
             "SELECT rowid FROM search WHERE search MATCH ? AND rowid = ?", (f'"{quoted}"', seq)
         ) and await views.execute("SELECT seq FROM log WHERE seq = ? AND message = ?", (seq, message)):
             wrong.append(seq)
-    return [f"entry {seq} cannot be found by its text; {REINDEX}" for seq in wrong[:SHOWN]]
+    return [f"entry {seq} cannot be found by its text; {REINDEX}" for seq in wrong[:SHOWN_FAULTS]]
 
 
 async def _indexed_messages(views: Views) -> list[str]:
@@ -208,7 +213,7 @@ async def _indexed_messages(views: Views) -> list[str]:
     while rows := await views.execute(
         "SELECT d.id, l.message IS NULL FROM search_docsize AS d LEFT JOIN log AS l ON l.seq = d.id"
         " WHERE d.id > ? ORDER BY d.id LIMIT ?",
-        (last, ROWS),
+        (last, ROWS_PER_VIEW),
     ):
         left += [seq for seq, wrong in rows if wrong]
         last = rows[-1][0]
@@ -217,7 +222,7 @@ async def _indexed_messages(views: Views) -> list[str]:
         f"SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind = {NEW} AND message IS NOT NULL"
         " AND seq <= (SELECT seq FROM indexed) AND NOT EXISTS (SELECT 1 FROM search_docsize WHERE id = seq) LIMIT ?",
     )
-    return [f"entry {seq} is in the full-text index and has no text" for seq in left[:SHOWN]] + [
+    return [f"entry {seq} is in the full-text index and has no text" for seq in left[:SHOWN_FAULTS]] + [
         f"entry {seq} is missing from the full-text index" for seq in missing
     ]
 
@@ -237,7 +242,7 @@ async def _holdings(views: Views) -> list[str]:
         f" WHERE l.kind <= {LAST_MESSAGE} AND l.kind = {NEW} AND l.chat = h.chat"
         " AND l.message_id = h.message_id AND l.extra IS NOT NULL AND a.value->>'$.id' = h.file) FROM holding AS h"
         " WHERE (h.chat, h.message_id, h.file) > (?, ?, ?) ORDER BY h.chat, h.message_id, h.file LIMIT ?",
-        (*place, ROWS // 10),
+        (*place, ROWS_PER_VIEW // 10),
     ):
         left += [file for *_, file, held in rows if not held]
         place = rows[-1][:3]
@@ -246,17 +251,17 @@ async def _holdings(views: Views) -> list[str]:
     while rows := await views.execute(
         "SELECT id, (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) FROM file WHERE id > ?"
         " ORDER BY id LIMIT ?",
-        (last, ROWS // 10),
+        (last, ROWS_PER_VIEW // 10),
     ):
         loose += [file for file, wrong in rows if wrong]
         last = rows[-1][0]
     return [
         *(f"entry {seq} has a file that is not recorded as held by it" for seq in missing),
-        *(f"file {file} is recorded as held by a message that does not have it" for file in left[:SHOWN]),
+        *(f"file {file} is recorded as held by a message that does not have it" for file in left[:SHOWN_FAULTS]),
         *(
             f"file {file}: reference count and expiry disagree (it is unreferenced and not scheduled for deletion,"
             " or referenced and scheduled)"
-            for file in loose[:SHOWN]
+            for file in loose[:SHOWN_FAULTS]
         ),
     ]
 

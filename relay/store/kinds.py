@@ -1,6 +1,7 @@
-"""The kinds of entries, as numbers. They are in every row and compared for every message, so they are no enumeration.
+"""The kinds of entries, as numbers.
 
-(In Python 3.11 reading a member of an enumeration takes four times as long, and sqlite3 has to adapt each one.)
+They are in every row and compared for every message, so an enumeration would be too slow.
+In Python 3.11 reading a member of an enumeration takes four times as long, and sqlite3 has to adapt each one.
 """
 
 from typing import Final

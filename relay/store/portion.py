@@ -1,8 +1,10 @@
 """The size of a portion of long work, and the rest after it. Pure: the time is an argument.
 
 All background work keeps this pace: the writer's between two batches, prune and export in the event loop, and the
-backup in a process of its own (`gently`).
+backup in a process of its own (`backup.pacing`).
 """
+
+from relay.keys import Seconds
 
 AIM_SECONDS = 0.008
 """How long one portion should take: a sender waits for it."""
@@ -21,6 +23,13 @@ class Portion:
     """How many items take about as long as a portion should."""
 
     def __init__(self, first: int, *, least: int = 1, most: int = 100_000) -> None:
+        """Begin with a size that is known to be small enough.
+
+        Args:
+            first: items of the first portion.
+            least: items of the smallest portion.
+            most: items of the largest portion.
+        """
         self.size = first
         """How many items the next portion has."""
         self._least = least
@@ -48,6 +57,6 @@ class Pace:
     def __init__(self) -> None:
         self.rests_until = 0.0
 
-    def worked(self, began: float, now: float, *, lively: bool) -> None:
+    def worked(self, began: float, now: Seconds, *, lively: bool) -> None:
         """Note that a portion was done; while people send (`lively`), a rest follows."""
         self.rests_until = now + rest_after(now - began) if lively else now

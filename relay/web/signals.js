@@ -1,7 +1,7 @@
 /** Every signal that the views read. Only `actions/` change them. */
 import { computed, signal } from "@preact/signals";
-import { keepSettings, loadSettings } from "./device.js";
 import * as model from "./model/state.js";
+import { keepSettings, loadSettings } from "./storage.js";
 
 /** Characters of a message at most; a frame of the relay has 256 KiB at most. */
 export const LONGEST_MESSAGE = 32_000;

@@ -21,7 +21,7 @@ from relay.net.http.response import HttpResponse
 from relay.net.http.static import StaticFiles
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.hostnames import same_origin, split_host
-from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
+from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER_BYTES, SocketTransport
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
@@ -51,7 +51,7 @@ async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path: Path) ->
 async def test_a_revoked_bearer_switches_nothing_off(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="alarm"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="alarm"))
         answer = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})
     assert answer.status_code == 421
 
@@ -282,7 +282,7 @@ async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path: Path)
             f"GET {url} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
         )
         first = await stream.receive_some(65_536)
-        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         got = len(first)
         got += await rest_of(stream)
     assert got < size - 4 * 2**20
@@ -294,7 +294,7 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         anna, ben = await relay.user("anna"), await relay.user("ben")
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
-            group: objects.Chat = await socket.request(
+            group: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
@@ -318,7 +318,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
         stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
         await trio.sleep(0.1)
         if how == "revoked":
-            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+            await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
             await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
         await stream.send_all(b"more, and by far not all")
@@ -378,7 +378,7 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "ANONYMOUS_EACH", 4)
+    monkeypatch.setattr(places, "ANONYMOUS_PLACES_PER_ADDRESS", 4)
     monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
@@ -536,5 +536,5 @@ def test_the_kernel_buffers_little_before_sign_in() -> None:
             before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             transport.grow_buffer()
             after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    assert before <= 2 * ANONYMOUS_SEND_BUFFER
-    assert after >= SEND_BUFFER
+    assert before <= 2 * ANONYMOUS_SEND_BUFFER_BYTES
+    assert after >= SEND_BUFFER_BYTES

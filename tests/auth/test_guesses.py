@@ -28,7 +28,7 @@ from relay.core.auth.sign_in import SignIn
 from relay.core.auth.throttle import FREE_FAILURES, SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import token_hash
 from relay.core.relay import Relay, open_relay
-from relay.keys import UserKey
+from relay.keys import DeviceKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 
@@ -59,7 +59,7 @@ async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
     async with open_relay(tmp_path) as opened:
         for name in ("anna", "ben"):
             await opened.admin.handle("user.add", control.AddUser(id=name))
-            await opened.admin.handle("user.password", control.SetPassword(id=name, password="correct horse"))
+            await opened.admin.handle("user.password", control.SetPasswordRequest(id=name, password="correct horse"))
         yield opened
 
 
@@ -182,7 +182,7 @@ async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_bu
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
     proof = signing_in.proof(entered.token)
-    await signing_in.sign_out(1, 1)
+    await signing_in.sign_out(UserKey(1), DeviceKey(1))
     for _ in range(FREE_FAILURES + 1):
         last = await guess(signing_in, "anna", "10.0.0.1")
     assert last == "rate_limited"
@@ -200,7 +200,7 @@ async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Rela
 
     async def change(old: str) -> str:
         try:
-            await signing_in.change_password(1, device, old, "correct battery staple", sign_out_others=False)
+            await signing_in.change_password(UserKey(1), device, old, "correct battery staple", sign_out_others=False)
         except RelayError as error:
             return error.error.code
         return "changed"

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command, UseInvite
+from relay.core.rules.commands import UseInvite
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 
 HOUR = 3_600_000
 

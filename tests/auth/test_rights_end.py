@@ -21,7 +21,7 @@ End = Callable[[HttpRelay], Awaitable[Any]]
 
 
 async def revoked(relay: HttpRelay) -> None:
-    await relay.ask("device.revokeAll", control.RevokeDevices(user_id="ben"))
+    await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="ben"))
 
 
 async def disabled(relay: HttpRelay) -> None:
@@ -141,7 +141,7 @@ async def test_typing_stops_when_the_right_to_write_ends(tmp_path: Path, how: st
             case "disabled":
                 await ask("user.change", control.ChangeUser(id="ben", disabled=True))
             case "revoked":
-                await ask("device.revokeAll", control.RevokeDevices(user_id="ben"))
+                await ask("device.revokeAll", control.RevokeDevicesRequest(user_id="ben"))
             case _:
                 await anna.ask("updateChat", chatId=chat, admins=[])
         with trio.fail_after(SOON):
@@ -162,7 +162,7 @@ async def test_a_disconnected_user_is_offline(tmp_path: Path, how: str) -> None:
                 case "disabled":
                     await ask("user.change", control.ChangeUser(id="ben", disabled=True))
                 case _:
-                    await ask("device.revokeAll", control.RevokeDevices(user_id="ben"))
+                    await ask("device.revokeAll", control.RevokeDevicesRequest(user_id="ben"))
             with trio.fail_after(SOON):
                 assert (await anna.until("offline"))["payload"]["userId"] == "ben"
 
@@ -219,7 +219,7 @@ async def test_an_invite_opens_no_group_whose_maker_was_taken_out_of_it(tmp_path
 async def test_an_invite_for_somebody_who_is_disabled_lets_nobody_in(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         ask = made.relay.admin.handle
-        invite = await ask("invite", control.Invite(user_id="anna"))
+        invite = await ask("invite", control.AddInvite(user_id="anna"))
         await ask("user.change", control.ChangeUser(id="anna", disabled=True))
         assert not await _enters(made, invite.code)  # type: ignore[attr-defined]
 

@@ -105,7 +105,7 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path
         token = await relay.user("boss", admin=True)
         async with relay.socket(token) as socket:
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.Invite(name="Zoë Ødegård", chat_id="boss")
+                "invite", requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
             )
             assert len(relay.relay.state.users) == 1
         async with relay.browser() as browser:
@@ -122,7 +122,7 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path
 async def test_only_admins_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
         with pytest.raises(RelayError, match="admins") as refused:
-            await socket.request("invite", requests.Invite(name="Ben"))
+            await socket.request("invite", requests.InviteRequest(name="Ben"))
     assert refused.value.error.code == "forbidden"
 
 
@@ -131,13 +131,13 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path: Path) 
         boss = await relay.user("boss", admin=True)
         await relay.user("anna", name="Anna Berg")
         async with relay.socket(boss) as socket:
-            crew: objects.Chat = await socket.request(
+            crew: objects.ChatDetails = await socket.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
             )
             known: requests.Invitation = await socket.request(
-                "invite", requests.Invite(user_id="anna", chat_id=crew.chat_id)
+                "invite", requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
             )
-            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
+            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
         anna = (await browser.post("/session", json={"invite": known.code})).json()
         ben = (await browser.post("/session", json={"invite": unknown.code})).json()
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
@@ -159,8 +159,8 @@ async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: cont
         boss = await relay.user("boss", admin=True)
         await relay.user("anna")
         async with relay.socket(boss) as socket:
-            known: requests.Invitation = await socket.request("invite", requests.Invite(user_id="anna"))
-            unknown: requests.Invitation = await socket.request("invite", requests.Invite(name="Ben"))
+            known: requests.Invitation = await socket.request("invite", requests.InviteRequest(user_id="anna"))
+            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
         await relay.ask("user.change", change)
         answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
@@ -172,12 +172,12 @@ async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
         async with relay.socket(anna) as owner, relay.socket(boss) as socket:
-            crew: objects.Chat = await owner.request(
+            crew: objects.ChatDetails = await owner.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
             )
             await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.Invite(name="Ben", chat_id=crew.chat_id)
+                "invite", requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
             )
             await owner.request(
                 "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
@@ -194,9 +194,9 @@ async def test_signing_out_everywhere_ends_older_invites(tmp_path: Path, change:
         await relay.user("anna")
         older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)
         if change == "all":
-            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+            await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
-            words = control.SetPassword(id="anna", password="correct horse battery", sign_out=True)
+            words = control.SetPasswordRequest(id="anna", password="correct horse battery", sign_out=True)
             await relay.ask("user.password", words)
         newer = await relay.invite("anna")
         answers = [await browser.post("/session", json={"invite": code}) for code in (older, newer, bens)]
@@ -289,7 +289,7 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         token = await relay.user("other")
-        own = (await relay.ask("device.add", control.AddDevice(user_id="anna", label="bot"))).token
+        own = (await relay.ask("device.add", control.AddDeviceRequest(user_id="anna", label="bot"))).token
         cookie = ("Cookie", f"relay_session={browser.cookies['relay_session']}")
         async with (
             relay.socket(own) as socket,
@@ -306,8 +306,8 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
             phone = devices["Test · here"].device_id
             async with relay.socket(token) as stranger:
                 with pytest.raises(Exception, match="no device"):
-                    await stranger.request("revokeDevice", requests.RevokeDevice(device_id=phone))
-            await socket.request("revokeDevice", requests.RevokeDevice(device_id=phone))
+                    await stranger.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
+            await socket.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
             assert await close_code(raw) == 4401
             left: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
         gone = await browser.get("/session")

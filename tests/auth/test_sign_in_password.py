@@ -14,6 +14,7 @@ from relay.core.auth.guesses import FIRST_AT_ONCE
 from relay.core.auth.passwords import Passwords
 from relay.core.auth.throttle import FREE_FAILURES
 from relay.core.limits.fair_lock import FairLock
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import HttpRelay, http_relay
@@ -32,7 +33,7 @@ def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def with_password(relay: HttpRelay, user_id: str = "anna", password: str = "correct horse") -> None:
     await relay.user(user_id)
-    await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
+    await relay.ask("user.password", control.SetPasswordRequest(id=user_id, password=password))
 
 
 async def sign_in(browser: httpx.AsyncClient, user_id: str, password: str) -> httpx.Response:
@@ -44,7 +45,7 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> Non
         await with_password(relay)
         right = await sign_in(browser, "anna", "correct horse")
         wrong = await sign_in(browser, "anna", "wrong horse")
-        await relay.ask("user.password", control.SetPassword(id="anna", password=""))
+        await relay.ask("user.password", control.SetPasswordRequest(id="anna", password=""))
         taken_away = await sign_in(browser, "anna", "correct horse")
         empty = await sign_in(browser, "anna", "")
     assert (right.status_code, right.json()["userId"]) == (200, "anna")
@@ -68,7 +69,7 @@ async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tm
     typed = "pa\u0308sswo\u0308rterlich"
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
-        relay.relay.state.users[1].password = passwords._hasher().hash(typed)
+        relay.relay.state.users[UserKey(1)].password = passwords._hasher().hash(typed)
         assert (await sign_in(browser, "anna", typed)).status_code == 200
 
 

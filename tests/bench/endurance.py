@@ -36,11 +36,11 @@ import msgspec
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import codec, control, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request
+from relay.store.command import Command
 
 BATCH = 2_000
 TEXT = "x" * 120
@@ -57,7 +57,7 @@ async def prepare(data: Path, *users: str, messages: int = 0, text: Callable[[in
     async with open_relay(data) as relay:
         for user in users:
             await relay.admin.handle("user.add", control.AddUser(id=user))
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for start in range(0, messages, BATCH):
@@ -76,7 +76,7 @@ async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text(number))
-        relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, request), answer)
     await done.wait()
 
 

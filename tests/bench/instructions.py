@@ -40,8 +40,8 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "snapshot rows and lags": (
         (
             "relay/core/engine.py",
-            "        self._stale.note(entry, self._state)\n",
-            "        if entry.kind > 5:\n            self._stale.note(entry, self._state)\n",
+            "        self._dirty.note(entry, self._state)\n",
+            "        if entry.kind > 5:\n            self._dirty.note(entry, self._state)\n",
         ),
     ),
     "entries kept for replays": (("relay/core/delivery/hub.py", "        self.recent.add(entry)\n", ""),),
@@ -55,7 +55,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "a bounded outbox": (
         (
             "relay/net/websocket/outbox.py",
-            "if self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES):",
+            "if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):",
             "if False:",
         ),
     ),

@@ -219,7 +219,7 @@ def _sends(side: Side) -> None:
 
 QUESTIONS: dict[str, Callable[[Side], None]] = {
     "chats": lambda side: side.small.ask("chats", requests.Nothing()),
-    "chat": lambda side: side.small.ask("chat", requests.OneChat(chat_id="u1")),
+    "chat": lambda side: side.small.ask("chat", requests.ChatDetailsRequest(chat_id="u1")),
     "messages of a small chat": _small_chat,
     "latest page of a large one": lambda side: side.large.ask("messages", requests.Messages(chat_id="b", count=50)),
     "a page far back": _far_back,

@@ -19,9 +19,9 @@ import msgspec
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 from tests.bench.endurance import free_port, served
 
 BATCH = 2_000
@@ -96,7 +96,7 @@ async def _begin(data: Path) -> dict[str, str]:
         for user in ("a", "b", "c", *others):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for user in ("a", "b", "c", *(f"c{number}" for number in range(LOGINS))):
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user[:1]))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user[:1]))
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for other in others:
@@ -123,5 +123,5 @@ async def _say(relay: Relay, to: str, author: int, numbers: range, says: Callabl
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=says(number))
-        relay.log.append(Command(relay.clock(), UserKey(author), 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(author), NO_DEVICE, request), answer)
     await done.wait()

@@ -14,11 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import msgspec
-
 # Last, there too where it is imported: `relay` is of the tree that is measured.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from relay.keys import NO_DEVICE
 from tests.bench import instructions
 from tests.bench.under_load import TREE
 
@@ -38,9 +37,10 @@ def work(*, group: bool) -> float:
     from relay.core.delivery.subscriber import Subscriber
     from relay.core.model.state import State
     from relay.core.rules import commands
-    from relay.core.rules.commands import Command
     from relay.keys import UserKey
+    from relay.outcomes import Decidable
     from relay.protocol import control, requests
+    from relay.store.command import Command
 
     class End:
         """The other end of a connection: takes all, and keeps the last frame."""
@@ -75,8 +75,8 @@ def work(*, group: bool) -> float:
                 hub.publish(entry)
         hub.flush()
 
-    def asks(user: UserKey, request: msgspec.Struct, generated_id: str = "") -> Command:
-        return Command(now, user, 0, request, generated_id=generated_id)
+    def asks(user: UserKey, request: Decidable, generated_id: str = "") -> Command:
+        return Command(now, user, NO_DEVICE, request, generated_id=generated_id)
 
     users = [UserKey(number) for number in range(1, 1 + (MEMBERS if group else 2 * DIALOGS))]
     for user in users:
@@ -91,7 +91,7 @@ def work(*, group: bool) -> float:
             commit([asks(user, requests.New(chat_id=place, client_message_id="0", message="first"))])
     for user in users:
         end = End()
-        there = Subscriber(hub.next_number(), user, 0, end, end, state.seq)
+        there = Subscriber(hub.next_number(), user, NO_DEVICE, end, end, state.seq)
         hub.connect(there)
         hub.rejoin(there)
     began = time.process_time()

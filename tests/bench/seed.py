@@ -21,7 +21,7 @@ async def seed(data: Path, users: int, members: int) -> dict[str, object]:
             await admin.handle("user.add", control.AddUser(id=user))
         tokens = {}
         for user in ids:
-            made = await admin.handle("device.add", control.AddDevice(user_id=user))
+            made = await admin.handle("device.add", control.AddDeviceRequest(user_id=user))
             assert isinstance(made, control.Token)
             tokens[user] = made.token
         group = None

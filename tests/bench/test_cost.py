@@ -134,7 +134,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         ids = [f"u{number}" for number in range(MEMBERS)]
         for user in ids:
             await relay.admin.handle("user.add", control.AddUser(id=user))
-            made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            made = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
             assert isinstance(made, control.Token)
             tokens.append(made.token)
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="all", owner="u0", participants=ids))
@@ -304,8 +304,8 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_module, "MAX_ENTRIES", 64)
-    monkeypatch.setattr("relay.store.idempotency.HELD", 64)
-    monkeypatch.setattr("relay.core.model.tail.TAIL_LENGTH", 64)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 64)
+    monkeypatch.setattr("relay.core.model.tail.CHAT_TAIL_MESSAGES", 64)
     async with office(tmp_path) as there:
         sender, *members = there.lines
 

@@ -12,14 +12,18 @@ from relay.bench.client import BenchClient, DeliveredEvent, masked
 from relay.bench.work import Conversation, Load, figures
 from relay.net.websocket import frames
 from tests.support.command_line import run
-from tests.support.relay_process import RelayProcess, add_users
+from tests.support.relay_process import RelayProcess, add_users, program
 
 SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
 
 
-def test_every_work_comes_to_figures_and_loses_nothing() -> None:
+def test_every_work_comes_to_figures_and_loses_nothing(tmp_path: Path) -> None:
+    relay = program({"relay.bench.work.WARM_UP_SECONDS": 0.1})
     ran = subprocess.run(
-        [sys.executable, "-m", "relay", "bench", *SMALL, "--json"], capture_output=True, timeout=120, check=False
+        [sys.executable, *relay, "bench", *SMALL, "--dir", tmp_path, "--json"],
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     rows = {row["work"]: row for row in msgspec.json.decode(ran.stdout)}
@@ -31,6 +35,18 @@ def test_every_work_comes_to_figures_and_loses_nothing() -> None:
     assert [row for row in measured if row["per_second"] <= 0 or row.get("lost")] == []
     assert all(row["p50"] <= row["p99"] <= row["worst"] for row in measured)
     assert rows["replay"]["sent"] >= 300
+
+
+def test_the_figures_are_a_table_for_people() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "relay", "bench", "alone", "--seconds", "0.3"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    started, _, head, row, *_ = ran.stdout.splitlines()
+    assert started.startswith("Started in ")
+    assert head.split()[:3] == ["WORK", "PER", "SECOND"]
+    assert row.startswith("alone ")
 
 
 async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from relay.core.model import state as state_module
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -15,12 +15,14 @@ USER = UserKey(1)
 def busy(chats: int, messages: int) -> State:
     state = State()
     for key in map(ChatKey, range(1, chats + 1)):
-        state.add_chat(Chat(key=key, id=f"g-{key}", type="group", owner=USER), {1: Member(), 2: Member()})
+        state.add_chat(
+            Chat(key=key, id=f"g-{key}", type="group", owner=USER), {UserKey(1): Member(), UserKey(2): Member()}
+        )
     seq = 0
     for message in range(1, messages + 1):
         for key in map(ChatKey, range(1, chats + 1)):
             seq += 1
-            state.apply(Entry(seq, kinds.NEW, key, message, USER, 1, seq, client_id=f"c{seq}"))
+            state.apply(Entry(seq, kinds.NEW, key, message, USER, DeviceKey(1), seq, client_id=f"c{seq}"))
     return state
 
 
@@ -29,11 +31,11 @@ def test_a_thousand_busy_chats_all_have_their_tail() -> None:
 
 
 def test_tails_hold_no_more_messages_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "TAIL_MESSAGES", 100)
+    monkeypatch.setattr(state_module, "ALL_TAIL_MESSAGES", 100)
     state = busy(30, 10)
     held = sum(len(tail.messages) for tail in state.tails.values())
     assert held == state._tailed <= 100
     chat, tail = next(iter(state.tails.items()))
     message = next(iter(tail.messages))
-    state.apply(Entry(10_000, kinds.DELETE, ChatKey(chat), 11, USER, 1, 10_000, target=message, extra="1"))
+    state.apply(Entry(10_000, kinds.DELETE, ChatKey(chat), 11, USER, DeviceKey(1), 10_000, target=message, extra="1"))
     assert state._tailed == held - 1

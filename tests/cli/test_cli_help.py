@@ -123,9 +123,16 @@ def test_commands_and_the_ids_of_a_running_relay_are_completed(tmp_path: Path) -
         for user in ("anna", "anton", "ben"):
             done("user", "add", user, data=data)
         words = complete("complete_bash", COMP_WORDS="relay user show an", COMP_CWORD="3", RELAY_DATA=str(data)).split()
+        chat = done("chat", "create", "Harbour", "--owner", "anna", "--json", data=data).json["id"]
+        chats = complete("complete_bash", COMP_WORDS="relay chat show ", COMP_CWORD="3", RELAY_DATA=str(data)).split()
     assert words == ["anna", "anton"]
+    assert chats == [chat]
     words = complete("complete_bash", COMP_WORDS="relay user show an", COMP_CWORD="3", RELAY_DATA=str(data)).split()
     assert words == []
+
+
+def test_the_topics_of_the_guide_are_completed() -> None:
+    assert complete("complete_bash", COMP_WORDS="relay help ba", COMP_CWORD="2").split() == ["backup"]
 
 
 def test_a_table_on_a_terminal_has_no_colour_where_none_is_wanted(tmp_path: Path) -> None:
@@ -147,6 +154,7 @@ def test_each_command_works_with_the_others_left_out(name: str) -> None:
     assert f"Usage: relay {name}" in ran.out
 
 
+@pytest.mark.untraced
 def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
     program = (
         "import sys; sys.argv = ['relay', 'user', '--help']; from relay.cli.app import run\n"

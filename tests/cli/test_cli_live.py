@@ -23,6 +23,8 @@ from relay.cli import control_client, status
 from relay.cli.output import Failure
 from relay.net.tls.authority import Authority
 from relay.protocol import control
+from relay.protocol.control import CONTROL
+from relay.protocol.control.table import STATUS_SHOW
 from tests.support.command_line import Running, done, run, running
 
 
@@ -68,6 +70,26 @@ def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
     text = done("status", data=relay.data).out
     assert "people      0 of 2 online" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_status_names_the_slow_readers_and_warns_of_a_disk_that_fills_up(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = control_client.ask(relay.data, STATUS_SHOW, control.Empty())
+    slow = control.SlowReader(user_id="anna", device_id=1, bytes=2_500_000, seconds=90)
+    worse = msgspec.structs.replace(now, slow_readers=[slow], disk_seconds_left=3_600, write_failing=True)
+    monkeypatch.setattr(status, "_look", lambda _data: worse)
+    text = run("status", data=relay.data)
+    said = text.out + text.err
+    assert "slowest: anna 2.5 MB for 1 min" in said
+    assert "the store cannot be written" in said
+    assert "the disk will be full in" in said
+
+
+def test_an_admin_can_trust_the_machines_clock(relay: Running) -> None:
+    assert "the relay uses the machine's clock: 20" in done("clock", "trust", data=relay.data).out
+    moment = done("clock", "trust", "--json", data=relay.data).json["timestamp"]
+    assert abs(moment / 1_000 - time.time()) < 60
 
 
 @pytest.mark.parametrize("options", [(), ("--watch",), ("--watch", "--json")])
@@ -389,7 +411,7 @@ def test_only_the_first_line_of_a_short_request_has_a_time_limit(
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        control_client._exchange(here, name, control.Empty(), lambda _item: None)
+        control_client._exchange(here, CONTROL[name], control.Empty(), lambda _item: None)
     answering.join()
 
 

@@ -9,9 +9,10 @@ import trio
 
 from relay.core.relay import open_relay
 from relay.core.rules import commands, decide
-from relay.core.rules.commands import ADMIN, Command
-from relay.keys import UserKey
+from relay.core.rules.commands import ADMIN
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control
+from relay.store.command import Command
 from relay.store.log.batch import prepare
 from relay.store.log.schedule import SideWrites
 from tests.support.command_line import done, running
@@ -21,12 +22,12 @@ USERS, CHATS = 1_000, 5_000
 
 def what_made_them() -> Iterator[Command]:
     for number in range(USERS):
-        yield Command(1, ADMIN, 0, control.AddUser(id=f"user{number}", name=f"User number {number}"))
-        yield Command(1, ADMIN, 0, commands.AddDevice(UserKey(number + 1), "phone", f"{number}"))
+        yield Command(1, ADMIN, NO_DEVICE, control.AddUser(id=f"user{number}", name=f"User number {number}"))
+        yield Command(1, ADMIN, NO_DEVICE, commands.AddDevice(UserKey(number + 1), "phone", f"{number}"))
     for number in range(CHATS):
         people = [f"user{(number + step) % USERS}" for step in range(10)]
         chat = control.MakeChat(name=f"Chat {number}", owner=people[0], participants=people)
-        yield Command(1, ADMIN, 0, chat, generated_id=f"g-{number}")
+        yield Command(1, ADMIN, NO_DEVICE, chat, generated_id=f"g-{number}")
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
             await handle("user.add", control.AddUser(id="eve", name=EVIL))
             await handle("user.add", control.AddUser(id="ben", name="Ben"))
             await handle("chat.create", control.MakeChat(owner="eve", name=EVIL, participants=["ben"]))
-            await handle("device.add", control.AddDevice(user_id="eve", label=EVIL))
+            await handle("device.add", control.AddDeviceRequest(user_id="eve", label=EVIL))
 
     trio.run(make)
     return tmp_path

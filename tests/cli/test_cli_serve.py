@@ -220,8 +220,8 @@ def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"
         "from relay import serve\n"
-        "from relay.settings import places\n"
-        "places.INSTALLED_DATA = places.INSTALLED_DATA / 'none'\n"
+        "from relay.settings import locations\n"
+        "locations.INSTALLED_DATA = locations.INSTALLED_DATA / 'none'\n"
         "sys.exit(serve.main(['--listen', '127.0.0.1:0']))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}

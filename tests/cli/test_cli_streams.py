@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.command_line import PATIENCE, Ran, done, run
+from tests.support.command_line import WAIT_SECONDS, Ran, done, run
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Pat
     line = f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:0 --data {shlex.quote(str(data))}"
     with subprocess.Popen(["bash", "-c", f"{line} {closed}"], stderr=subprocess.DEVNULL) as process:
         try:
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + WAIT_SECONDS
             while (status := run("status", "--json", data=data)).code and process.poll() is None:
                 assert time.monotonic() < until, status
             address = status.json["url"].replace("ws://", "http://").removesuffix("/ws")

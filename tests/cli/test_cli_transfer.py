@@ -16,11 +16,12 @@ from relay.cli.importers import importing
 from relay.client import connect
 from relay.core.admin.imports import Import
 from relay.core.relay import open_relay
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
+from relay.store.command import Command
 from tests.support.command_line import Running, done, run, running
 
 DAY = 86_400_000
@@ -106,7 +107,7 @@ def test_an_export_imported_into_its_own_relay_adds_nothing(office: Path, tmp_pa
             anna = relay.state.user_keys["anna"]
             for number, text in enumerate(("one", "two", "three")):
                 sent = requests.New(chat_id="ben", client_message_id=text, message=text)
-                said = await submit(relay.log, Command(FIRST, anna, 0, sent))
+                said = await submit(relay.log, Command(FIRST, anna, NO_DEVICE, sent))
                 target = said.message_id
                 for change in (
                     requests.Edit(chat_id="ben", original_message_id=target, message=f"{text}!"),
@@ -114,7 +115,7 @@ def test_an_export_imported_into_its_own_relay_adds_nothing(office: Path, tmp_pa
                     requests.Delete(chat_id="ben", original_message_id=target),
                 )[: number + 1]:
                     generated_id = f"{text}{type(change).__name__}{getattr(change, 'message', '')}"
-                    await submit(relay.log, Command(FIRST, anna, 0, change, generated_id=generated_id))
+                    await submit(relay.log, Command(FIRST, anna, NO_DEVICE, change, generated_id=generated_id))
 
     trio.run(change)
     done("export", file, data=office)

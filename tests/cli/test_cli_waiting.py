@@ -78,7 +78,7 @@ def test_a_command_waits_for_another_command_and_names_it(data: Path) -> None:
 
 
 def test_a_command_gives_up_after_its_wait_and_names_the_process(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WAIT", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with held(data, "prune") as holder:
         for command in (("user", "list"), ("user", "import", "-")):
             ran = run(*command, data=data, stdin="ben,Ben\n")
@@ -148,14 +148,14 @@ def test_status_waits_only_for_a_relay(data: Path) -> None:
 
 
 def test_a_relay_that_never_answers_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WAIT", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with held(data, "serve") as holder:
         ran = run("status", data=data)
         assert ran.code == 1
         assert f"process {holder.process.pid} (relay serve) already has" in ran.err
         began = time.monotonic()
         # A restore is no reason to wait for a relay, which does not end by itself.
-        monkeypatch.setattr(lock, "WAIT", 60.0)
+        monkeypatch.setattr(lock, "WAIT_SECONDS", 60.0)
         backup = data.parent / "backup.tar"
         done("backup", backup, data=data)
         assert "stop the relay first" in run("restore", backup, "--yes", data=data).err

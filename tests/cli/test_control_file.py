@@ -1,8 +1,10 @@
 """The control socket's file: it comes back when somebody removes it, and another program's file stays untouched."""
 
+import json
 import logging
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +37,21 @@ HARMS: dict[str, Harm] = {
 
 class Nothing:
     """Stands for `Admin` where no request is made."""
+
+    async def disconnected(self, _client: object) -> None:
+        """Forget nothing."""
+
+
+class Broken:
+    """Stands for `Admin` where the store cannot be read."""
+
+    def __init__(self, data: Path, error: sqlite3.Error) -> None:
+        self.data = data
+        self._error = error
+
+    async def handle(self, *_request: object, **_how: object) -> object:
+        """Fail as the store does."""
+        raise self._error
 
     async def disconnected(self, _client: object) -> None:
         """Forget nothing."""
@@ -174,4 +191,28 @@ def test_a_start_replaces_the_socket_that_a_killed_relay_left(tmp_path: Path) ->
 
 
 def test_a_command_waits_longer_than_a_removed_socket_is_gone() -> None:
-    assert 3 * LOOK_SECONDS < lock.WAIT
+    assert 3 * LOOK_SECONDS < lock.WAIT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal", "advice"),
+    [
+        (sqlite3.SQLITE_FULL, "storage_full", "remove old messages"),
+        (sqlite3.SQLITE_CORRUPT, "unavailable", "relay doctor"),
+    ],
+)
+async def test_a_request_on_which_the_store_fails_is_refused_with_what_to_do(
+    code: int, refusal: str, advice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = sqlite3.OperationalError("it broke")
+    error.sqlite_errorcode, error.sqlite_errorname = code, "SQLITE_SOMETHING"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(control_socket.serve, tmp_path / "socket", Broken(tmp_path, error), lambda: 1)
+        stream = await trio.open_unix_socket(tmp_path / "socket")
+        await stream.send_all(b'{"type":"request","id":"1","payloadType":"user.list","payload":{}}\n')
+        answer = json.loads(await stream.receive_some())
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert answer["error"]["code"] == refusal
+    assert advice in answer["error"]["message"]
+    assert ("SQLITE_SOMETHING" in caplog.text) == (refusal == "unavailable")

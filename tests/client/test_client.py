@@ -11,7 +11,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from relay.client import CannotConnect, Client, SignedOut, Unanswered, connect
-from relay.client.session import FIRST_PAUSE, KEEPALIVE_SECONDS, LONGEST_PAUSE, SILENCE_SECONDS
+from relay.client.session import FIRST_PAUSE_SECONDS, KEEPALIVE_SECONDS, LONGEST_PAUSE_SECONDS, SILENCE_SECONDS
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
@@ -179,7 +179,7 @@ async def test_the_pauses_between_attempts_grow(
     async with client():
         await trio.sleep(2 * LONG)
     pauses = [round(later - before, 3) for before, later in zip(relay.times, relay.times[1:], strict=False)]
-    doubled = [0.75 * min(FIRST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(len(pauses))]
+    doubled = [0.75 * min(FIRST_PAUSE_SECONDS * 2**n, LONGEST_PAUSE_SECONDS) for n in range(len(pauses))]
     assert pauses == pytest.approx(doubled)
     assert len(pauses) > 8
 
@@ -197,9 +197,11 @@ async def test_the_pauses_start_again_after_a_frame_and_not_after_a_mere_handsha
                 await wait_all_tasks_blocked()
             before = trio.current_time()
             while len(relay.times) < len(pauses) + 2:
-                await trio.sleep(FIRST_PAUSE / 4)
+                await trio.sleep(FIRST_PAUSE_SECONDS / 4)
             pauses.append(relay.times[-1] - before)
-    assert pauses == pytest.approx([FIRST_PAUSE, 2 * FIRST_PAUSE, FIRST_PAUSE, 2 * FIRST_PAUSE])
+    assert pauses == pytest.approx(
+        [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS]
+    )
 
 
 async def test_a_handshake_without_an_answer_is_given_up_and_tried_again(
@@ -257,7 +259,7 @@ async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autoj
         async with relay.comes() as link:
             later = await link.heard()
             assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
-            answer = objects.Chat(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
+            answer = objects.ChatDetails(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
             await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
             await link.quiet()
 

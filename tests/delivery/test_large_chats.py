@@ -14,10 +14,10 @@ import trio.lowlevel
 from relay.core.delivery import hub
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.store import kinds
+from relay.store.command import Command
 from tests.support.disk import T0
 
 MEMBERS = 60
@@ -36,7 +36,7 @@ class Device:
         self.catching_up = self.gone = False
         self.start = relay.state.seq
         number = relay.hub.next_number()
-        self.subscriber = Subscriber(number, user, 0, self, self, self.start)
+        self.subscriber = Subscriber(number, user, NO_DEVICE, self, self, self.start)
 
     def put(self, frame: bytes) -> None:
         event = json.loads(frame)
@@ -77,7 +77,7 @@ class Device:
     def append(self, request: requests.New | requests.Edit) -> None:
         """Ask for something over this connection."""
         command = Command(
-            self.relay.clock(), self.user, 0, request, self.subscriber.number, f"made up {random.random()}"
+            self.relay.clock(), self.user, NO_DEVICE, request, self.subscriber.number, f"made up {random.random()}"
         )
         self.relay.log.append(command)
 

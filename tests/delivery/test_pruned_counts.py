@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE
+from relay.store.command import Command
 from tests.support.sessions import House, house
 
 
@@ -25,7 +27,7 @@ def missed(chats: list[dict[str, Any]]) -> int:
 async def prune(house: House, seq: int) -> None:
     relay = house.relay
     (key,) = relay.state.chats
-    await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(((key, seq),))))
+    await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneChats(((key, seq),))))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -47,7 +49,7 @@ async def test_a_device_that_connects_during_a_prune_learns_of_a_lower_count(tmp
             await ben.rest()
         await say(opened, "one", "two", "three")
         relay = opened.relay
-        await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(relay.state.seq)))
+        await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneHistory(relay.state.seq)))
         async with opened.device("ben") as ben:
             assert missed((await ben.until("chats"))["payload"]) == 3
             await prune(opened, 2)

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.delivery import recent, subscriber
+from relay.keys import ChatKey, UserKey
 from relay.net.websocket import outbox
 from relay.store.log import deferred
 from relay.store.queries import replay
@@ -310,7 +311,7 @@ async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await acknowledged(other)
-        for subscriber in relay.relay.hub.presence.subscribers[1]:
+        for subscriber in relay.relay.hub.presence.subscribers[UserKey(1)]:
             subscriber.fall_behind(relay.relay.state.seq)
         await say(one, "User2", "news")
         assert durable(await other.rest()) == [("new", 2)]
@@ -327,13 +328,13 @@ async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await acknowledged(other)
-        for connection in relay.relay.hub.presence.subscribers[1]:
+        for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.live = False
         await say(one, "User2", "a")
         await say(other, "User2", "b", "c")
         await one.request("read", chatId="User2")
         await say(one, "User2", "d")
-        for connection in relay.relay.hub.presence.subscribers[1]:
+        for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.connection.start_catch_up()
         # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
         assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
@@ -461,7 +462,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
     await one.request("profile")
     (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User2"]]
     with trio.fail_after(5):
-        while relay.relay.state.chats[1].last_message_id < 401:
+        while relay.relay.state.chats[ChatKey(1)].last_message_id < 401:
             await trio.sleep(0.01)
     assert not subscriber.live
     assert subscriber.outlet.waiting[0] < 3 * 4_096 + 1_000
@@ -475,8 +476,8 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 async def test_a_replay_waits_only_for_a_client_that_acknowledges(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.websocket.replay.UNACKNOWLEDGED_REPLAY", 10)
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
+    monkeypatch.setattr("relay.net.websocket.replay.MAX_UNACKNOWLEDGED_EVENTS", 10)
+    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 10)
     monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:
@@ -558,4 +559,4 @@ async def test_a_stop_answers_what_was_taken_up_and_closes(relay: House) -> None
     answered = [(await client.answer(request_id))["payload"]["messageId"] for request_id in ids[1:]]
     assert answered == list(range(3, 22))
     assert await client.closed() == 1012
-    assert relay.relay.state.chats[1].last_message_id == 21
+    assert relay.relay.state.chats[ChatKey(1)].last_message_id == 21

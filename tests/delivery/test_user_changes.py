@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views, list_readers
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model import changes
+from relay.keys import NO_DEVICE
 from relay.protocol import control
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -67,7 +68,7 @@ class House:
 
     def arrive(self, user: str) -> Subscriber:
         ear = Ear()
-        one = Subscriber(self.hub.next_number(), self.state.user_keys[user], 0, ear, ear, self.state.seq)
+        one = Subscriber(self.hub.next_number(), self.state.user_keys[user], NO_DEVICE, ear, ear, self.state.seq)
         self.hub.connect(one)
         assert self.hub.rejoin(one)
         one.listed_at = T0 / 1_000  # so that its next list waits, and what is owed can be looked at
@@ -77,8 +78,8 @@ class House:
         """Give the lines of a user's chat list, by the chat's key."""
         key, presence = self.state.user_keys[user], Presence()
         return {
-            chat.key: msgspec.json.encode(views.list_item(self.state, key, chat, member, None, presence))
-            for chat, member in views.listed(self.state, key)
+            chat.key: msgspec.json.encode(chat_views.list_item(self.state, key, chat, member, None, presence))
+            for chat, member in chat_views.listed(self.state, key)
         }
 
 
@@ -119,12 +120,12 @@ def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House
         told = [
             entry
             for entry in house.entries[start:]
-            if entry.kind in (kinds.CHATS, kinds.USER) and views.changes_list(house.state, entry, device.user)
+            if entry.kind in (kinds.CHATS, kinds.USER) and list_readers.changes_list(house.state, entry, device.user)
         ]
-        assert {chat for entry in told for chat in views.changed_chats(house.state, entry, device.user)} == set(
+        assert {chat for entry in told for chat in list_readers.changed_chats(house.state, entry, device.user)} == set(
             device.owed
         ), f"{user} is told otherwise by a replay"
-        assert bool(told) == any(device.user in views.chat_list_readers(house.state, entry) for entry in told)
+        assert bool(told) == any(device.user in list_readers.chat_list_readers(house.state, entry) for entry in told)
 
 
 def test_disabling_a_member_completes_the_tick_of_the_author_and_tells_nobody_else(house: House) -> None:

@@ -14,15 +14,16 @@ from relay.core.clock.clock import DAY_MS as DAY
 from relay.core.clock.clock import RelayClock
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import read
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
+from relay.store.command import Command
 from relay.store.queries import stored_files
 from tests.support.command_line import done, run, running
 
@@ -52,7 +53,7 @@ class Machine:
 
 async def _say(relay: Relay, number: int) -> requests.Accepted:
     request = requests.New(chat_id="b", client_message_id=str(number), message="tick")
-    accepted: requests.Accepted = await submit(relay.log, Command(relay.clock(), UserKey(1), 0, request))
+    accepted: requests.Accepted = await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request))
     return accepted
 
 
@@ -336,7 +337,7 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
         async def piece() -> bytes:
             return content.pop() if content else b""
 
-        file = await relay.files.receive(1, 0, "hello.txt", 5, piece)
+        file = await relay.files.receive(UserKey(1), NO_DEVICE, "hello.txt", 5, piece)
         machine.wall += 3 * YEAR
         await relay.files.forget_loose()
         assert await stored_files.files(relay.reading, [file.id])

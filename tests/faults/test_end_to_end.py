@@ -20,7 +20,7 @@ from relay.core.maintenance.check import check
 from relay.protocol import events, objects, requests
 from tests.support.relay_process import RelayProcess, add_users, running
 
-PATIENCE = 10.0
+WAIT_SECONDS = 10.0
 
 
 async def command(relay: RelayProcess, *arguments: str) -> Any:
@@ -64,7 +64,7 @@ class Listener:
 
     async def hears(self, name: str, **expected: Any) -> Received:
         """Wait for an event with this name and these fields."""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(WAIT_SECONDS):
             while True:
                 for event in self.heard:
                     fields = {field: getattr(event.payload, field) for field in expected if event.name == name}
@@ -104,7 +104,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
         await first.request("delete", requests.Delete(chat_id="User2", original_message_id=1))
         await two.hears("delete", chat_id="User1", original_message_id=1, message_id=4)
 
-        crew: objects.Chat = await first.request(
+        crew: objects.ChatDetails = await first.request(
             "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
         )
         assert "Crew" in [item.name for item in (await _latest_chats(two, 2)).payload]
@@ -127,7 +127,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
 
 async def _latest_chats(listener: Listener, count: int) -> Received:
     """Return the first chat list with so many chats."""
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(WAIT_SECONDS):
         while True:
             for event in listener.heard:
                 if event.name == "chats" and len(event.payload) == count:
@@ -140,7 +140,7 @@ async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> 
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as one:
-            crew: objects.Chat = await one.request(
+            crew: objects.ChatDetails = await one.request(
                 "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
             )
 
@@ -197,7 +197,7 @@ async def foreign(relay: RelayProcess, token: str) -> AsyncIterator[Any]:
 
 
 async def heard_by(socket: Any, name: str) -> Any:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(WAIT_SECONDS):
         while True:
             frame = json.loads(await socket.recv())
             if frame.get("eventType") == name:
@@ -222,7 +222,7 @@ async def test_the_readmes_example_works_with_another_client(tmp_path: Path) -> 
         await anna.send(json.dumps({"type": "ack", "id": event["id"]}))
         assert (await heard_by(user, "dlvrd"))["payload"]["messageId"] == 2
         await anna.send("ping")
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(WAIT_SECONDS):
             assert await anna.recv() == '{"event":"pong"}'
 
 
@@ -255,7 +255,7 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
         async with trio.open_nursery() as nursery:
             for lane in range(4):
                 nursery.start_soon(pour, lane)
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(WAIT_SECONDS):
                 while len(answered) < 500:
                     await trio.sleep(0.01)
             # It allows itself 5 s; other tests may slow the machine down.
@@ -280,7 +280,7 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
     async with relay_with(tmp_path, "User1") as (relay, tokens), foreign(relay, tokens["User1"]) as socket:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(WAIT_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(relay.stop, number)
                 with pytest.raises(ConnectionClosed) as closed:

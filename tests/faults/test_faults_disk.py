@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -87,9 +87,14 @@ def failing_disk(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]
 
 
 @asynccontextmanager
-async def _talking(data: Path, environment: dict[str, str] | None = None) -> AsyncIterator[tuple[RelayProcess, Client]]:
+async def _talking(
+    data: Path, environment: dict[str, str] | None = None, constants: Mapping[str, object] | None = None
+) -> AsyncIterator[tuple[RelayProcess, Client]]:
     tokens = await add_users(data, "User1", "User2")
-    async with running(data, environment=environment) as relay, connect(relay.url, tokens["User1"]) as client:
+    async with (
+        running(data, environment=environment, constants=constants) as relay,
+        connect(relay.url, tokens["User1"]) as client,
+    ):
         yield relay, client
 
 
@@ -156,7 +161,8 @@ async def test_an_admins_command_names_the_disks_error(
 ) -> None:
     environment, fail = failing_disk
     data = tmp_path / "data"
-    async with _talking(data, environment) as (_relay_process, client):
+    pauses = {"relay.core.maintenance.disk_room.RETRY_SECONDS": (0.05,) * 4}
+    async with _talking(data, environment, pauses) as (_relay_process, client):
         for number in range(5):
             await client.send("User2", str(number))
         fail(plan)
@@ -185,7 +191,7 @@ async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None
 
 async def test_a_lock_that_another_program_keeps_is_reported_as_a_failure(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data) as (_relay, client):
+    async with _talking(data, constants={"relay.store.sqlite.database.BUSY_SECONDS": 0.5}) as (_relay, client):
         with closing(sqlite3.connect(data / "relay.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(RelayError, match="cannot save"), trio.fail_after(20):

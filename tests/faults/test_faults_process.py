@@ -140,7 +140,7 @@ async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(
     async with _talking(data, "User1", "User2", "Dead", environment=limits) as (relay, tokens):
         dead = [await _handshake(relay.url, tokens["Dead"]) for _ in range(50)]
         async with connect(relay.url, tokens["User1"]) as sender:
-            group: objects.Chat = await sender.request(
+            group: objects.ChatDetails = await sender.request(
                 "createChat", requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
             )
             before = resident(relay.pid)

@@ -104,7 +104,7 @@ async def test_a_full_disk_can_be_read_and_is_freed_by_prune(
         async with connect(relay.url, tokens["User1"]) as client:
             await _send_until_full(client, accepted)
             assert await history(client) == accepted
-        assert (relay.data / reserve.NAME).stat().st_size == 2 << 20, "no message may have it"
+        assert (relay.data / reserve.RESERVE_NAME).stat().st_size == 2 << 20, "no message may have it"
         if after == "goes on":
             code, out, _ = await _command(relay, "status")
             assert code == 0
@@ -122,7 +122,7 @@ async def test_a_full_disk_can_be_read_and_is_freed_by_prune(
             assert out.startswith("removed ")
             await client.send("User2", "there is room again")
             assert (await history(client))[-1] == "there is room again"
-        assert (relay.data / reserve.NAME).stat().st_size == 2 << 20
+        assert (relay.data / reserve.RESERVE_NAME).stat().st_size == 2 << 20
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
 
@@ -151,13 +151,13 @@ async def test_a_chat_can_be_deleted_on_a_disk_that_another_program_filled(
         connect(relay.url, tokens["User1"]) as client,
     ):
         group = requests.CreateChat(type="group", name="A", participants=["User2"])
-        made: objects.Chat = await client.request("createChat", group)
+        made: objects.ChatDetails = await client.request("createChat", group)
         ballast = fill(disk)
         await _send_until_full(client, [])
         assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0
         ballast.unlink()
         with trio.fail_after(30):
-            while not (relay.data / reserve.NAME).exists():
+            while not (relay.data / reserve.RESERVE_NAME).exists():
                 await trio.sleep(0.1)
         await client.send("User2", "hello")
         assert relay.log.count("the disk is full: people can read") == 1
@@ -191,7 +191,7 @@ def test_the_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> 
     kept = Reserve(disk, 1 << 30)
     before = free(disk)
     kept.fill()
-    assert kept.size == SIZE // reserve.SHARE
+    assert kept.size == SIZE // reserve.SMALL_DISK_DIVISOR
     assert before - free(disk) >= kept.size
     kept.spend()
     assert free(disk) == before
@@ -217,7 +217,7 @@ def test_a_reserve_removed_by_hand_comes_back_and_follows_the_setting(tmp_path: 
         kept = Reserve(tmp_path, size)
         kept.fill()
         assert kept.size == size
-        (tmp_path / reserve.NAME).unlink(missing_ok=True)
+        (tmp_path / reserve.RESERVE_NAME).unlink(missing_ok=True)
         kept.fill()
         assert kept.size == size
         assert not kept.short

@@ -104,7 +104,7 @@ def _answers(sockets: list[socket.socket]) -> list[bytes]:
 async def test_without_descriptors_new_connections_get_503_and_others_go_on(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     async with (
-        relay_running(tmp_path / "data", prefix=SMALL) as relay,
+        relay_running(tmp_path / "data", prefix=SMALL, constants={"relay.net.server.ROOM_AGAIN_SECONDS": 1.0}) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
         with crowd(relay.url, 2 * LIMIT) as sockets:

@@ -12,7 +12,7 @@ def put(contents: Blobs, data: bytes) -> str:
     incoming = contents.begin()
     incoming.write(data)
     digest = incoming.finish()
-    contents.place(incoming, digest)
+    contents.put_in_place(incoming, digest)
     incoming.discard()
     return digest
 

@@ -13,10 +13,11 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.files import uploads
-from relay.core.model.entities import BLOCK
+from relay.core.model.entities import BLOCK_BYTES
+from relay.keys import UserKey
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
-from relay.store.blobs import DIGEST
+from relay.store.blobs import DIGEST_CHARACTERS
 from relay.store.entry import StoredFile
 from relay.store.queries import stored_files
 from relay.store.sqlite.database import Connection
@@ -260,11 +261,11 @@ async def test_a_file_is_removed_with_its_last_message(tmp_path: Path) -> None:
             await socket.request("delete", first)
             await trio.sleep(0.2)
             assert (await fetch(relay, anna, attachment)).status_code == 200
-            assert relay.relay.state.users[1].stored == BLOCK
+            assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
             await socket.request("delete", second)
         await until(lambda: not on_disk(relay))
         assert (await fetch(relay, anna, attachment)).status_code == 404
-        assert relay.relay.state.users[1].stored == 0
+        assert relay.relay.state.users[UserKey(1)].stored == 0
 
 
 async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp_path: Path) -> None:
@@ -282,7 +283,7 @@ async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp
                     chat_id="ben", original_message_id=sent.message_id, message="x", attachments=[as_object(kept)]
                 ),
             )
-        await until(lambda: relay.relay.state.users[1].stored == 2 * BLOCK)
+        await until(lambda: relay.relay.state.users[UserKey(1)].stored == 2 * BLOCK_BYTES)
         statuses = [(await fetch(relay, anna, one)).status_code for one in (out, twin, kept)]
         assert len(on_disk(relay)) == 2
     assert statuses == [404, 200, 200]
@@ -321,7 +322,7 @@ async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(
     unlink = Path.unlink
 
     def slow(path: Path, **how: bool) -> None:
-        if len(path.name) > DIGEST:
+        if len(path.name) > DIGEST_CHARACTERS:
             trio.from_thread.run_sync(going.set)
             again.wait(5)
         unlink(path, **how)
@@ -365,7 +366,7 @@ async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(
     monkeypatch.setattr(uploads.Uploads, "forget_loose", lambda _files: look())
     async with http_relay(tmp_path) as relay:
         await looked(1)
-        relay.relay.files.loosen()
+        relay.relay.files.released.note()
         await looked(2)
         clock.jump(uploads.SWEEP_SECONDS)
         await looked(3)
@@ -417,7 +418,7 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> Non
     async with http_relay(tmp_path) as relay:
         await until(lambda: len(on_disk(relay)) == 1)
         assert (await fetch(relay, ben, held)).content == b"held"
-        assert relay.relay.state.users[1].stored == BLOCK
+        assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
 
 
 async def test_a_form_upload_is_refused_with_advice(tmp_path: Path) -> None:

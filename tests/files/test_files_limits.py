@@ -12,7 +12,7 @@ import trio
 from msgspec.structs import replace
 
 from relay.core.files import quota
-from relay.core.model.entities import BLOCK, User
+from relay.core.model.entities import BLOCK_BYTES, User
 from relay.core.model.state import State
 from relay.keys import UserKey
 from relay.protocol import requests
@@ -83,7 +83,7 @@ async def test_one_user_and_all_together_have_their_limits(
     async with http_relay(tmp_path, limited(**limits)) as relay:
         token = await relay.user("anna")
         answers = [await try_upload(relay, token, bytes(100_000) if announced else chunked(100_000)) for _ in range(3)]
-        assert relay.relay.state.users[1].stored == 200_000
+        assert relay.relay.state.users[UserKey(1)].stored == 200_000
     assert [answer.status_code for answer in answers] == [200, 200, 507]
     assert answers[2].json()["error"]["code"] == "storage_full"
     assert answers[2].json()["error"].get("quota") == limits.get("user_bytes"), "their own room, or the disk"
@@ -120,7 +120,7 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(one)
-        assert relay.relay.state.users[1].stored <= 250_000
+        assert relay.relay.state.users[UserKey(1)].stored <= 250_000
     assert statuses.count(200) <= 2
     assert set(statuses) <= {200, 507}
 
@@ -128,7 +128,7 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
 @pytest.fixture
 def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files count for their exact bytes."""
-    monkeypatch.setattr("relay.core.model.entities.BLOCK", 0)
+    monkeypatch.setattr("relay.core.model.entities.BLOCK_BYTES", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
@@ -139,15 +139,15 @@ def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_t
         state.add_user(User(key=UserKey(key), id=f"user{key}", name="", stored=stored))
     most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
     counted = quota.Quota(state, replace(FilesSection(), **{limit: most}), lambda: 2**40)
-    with counted.upload(1, 3) as other:
-        with counted.upload(1, None) as growing:
+    with counted.upload(UserKey(1), 3) as other:
+        with counted.upload(UserKey(1), None) as growing:
             while growing.size < room - 3:
                 growing.take(min(step, room - 3 - growing.size))
             with pytest.raises(RelayError) as refused:
                 growing.take(1)
         assert refused.value.error.code == "storage_full"
         other.take(3)
-    with counted.upload(1, room):
+    with counted.upload(UserKey(1), room):
         pass
 
 
@@ -157,7 +157,7 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.Monkey
     state.add_user(User(key=UserKey(1), id="user1", name=""))
     written = 0
     counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: 1_100 - written)
-    with counted.upload(1, 20), counted.upload(1, None) as growing:
+    with counted.upload(UserKey(1), 20), counted.upload(UserKey(1), None) as growing:
         with suppress(RelayError):
             while written < 100:
                 growing.take(1)
@@ -165,7 +165,7 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.Monkey
     assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
 
 
-@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
+@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK_BYTES}, {"total_bytes": 3 * BLOCK_BYTES}])
 @pytest.mark.parametrize("content", [b"", b"x"])
 async def test_a_small_file_counts_for_a_block(tmp_path: Path, limits: dict[str, int], content: bytes) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
@@ -247,7 +247,7 @@ async def test_a_broken_upload_leaves_nothing(tmp_path: Path, framing: str) -> N
         await until(lambda: on_disk(relay))
         await stream.aclose()
         await until(lambda: not on_disk(relay) and not relay.relay.files._quota._reserved)
-        assert relay.relay.state.users[1].stored == 0
+        assert relay.relay.state.users[UserKey(1)].stored == 0
 
 
 async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

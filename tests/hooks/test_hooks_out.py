@@ -3,9 +3,7 @@
 import datetime as dt
 import logging
 import ssl
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,24 +13,23 @@ import h11
 import msgspec
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair
 
 from relay.core.hooks import loops
-from relay.core.hooks.loops import MAX_ANSWERS, MAX_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
+from relay.core.hooks.loops import MAX_ANSWERS, MAX_MESSAGES_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
 from relay.core.model.changes import Hook
-from relay.core.rules.commands import Command
-from relay.core.rules.submit import submit
-from relay.keys import ChatKey, UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.net.sockets.transport import StreamTransport
 from relay.net.tls.authority import Authority
 from relay.net.webhooks import outgoing as hooks
 from relay.net.webhooks import post as hook_post
 from relay.net.webhooks.post import PostFailed
-from relay.protocol import control, requests
+from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.entry import Entry
-from tests.support.sessions import T0, House, house
+from tests.support.outgoing_hooks import Address, Place, opened, settled, until
+from tests.support.sessions import T0
 
 HOUR = 3_600.0
 
@@ -42,98 +39,11 @@ def clock() -> MockClock:
     return MockClock(rate=1.0)
 
 
-class Address:
-    """The receiver of all outgoing hooks: accepts posts, or refuses them as scripted."""
-
-    def __init__(self) -> None:
-        self.taken: list[dict[str, Any]] = []
-        self.skipped: list[int] = []
-        self.tries = 0
-        self.refuses: Callable[[dict[str, Any]], PostFailed | None] = lambda _event: None
-        self.answers: Callable[[dict[str, Any]], Awaitable[None]] | None = None
-        self.hangs = False
-        self.cut_off = 0
-
-    async def post(self, _hook: Hook, payload: bytes, event_id: int, _at: int, skipped: int) -> None:
-        self.tries += 1
-        event = msgspec.json.decode(payload)
-        assert event["id"] == event_id
-        if self.hangs:
-            try:
-                await trio.sleep_forever()
-            finally:
-                self.cut_off += 1
-        error = self.refuses(event)
-        if error is not None:
-            raise error
-        self.taken.append(event)
-        self.skipped.append(skipped)
-        if self.answers is not None:
-            await self.answers(event)
-
-    @property
-    def texts(self) -> list[str]:
-        """The messages, in the order in which they were accepted."""
-        return [event["payload"].get("message", "") for event in self.taken]
-
-
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Address:
     made = Address()
     monkeypatch.setattr(hooks, "post", made.post)
     return made
-
-
-class Place:
-    """A relay with the group `ops` of anna, ben and whoever else."""
-
-    def __init__(self, house: House, ops: str) -> None:
-        self.house = house
-        self.relay = house.relay
-        self.ops = ops
-
-    async def ask(self, what: str, request: msgspec.Struct) -> Any:
-        return await self.relay.admin.handle(what, request)
-
-    async def say(self, who: str, chat: str, text: str, *, device: int = 0) -> Any:
-        user = self.relay.state.user(who)
-        assert user is not None
-        message = requests.New(chat_id=chat, client_message_id=str(uuid.uuid4()), message=text)
-        return await submit(self.relay.log, Command(T0, user.key, device, message))
-
-    async def hook(self, chat: str = "", **more: Any) -> Any:
-        """Add an outgoing hook."""
-        return await self.ask("hook.add", control.AddHook(chat=chat or self.ops, url="http://hook.example/", **more))
-
-    async def hook_in(self, **more: Any) -> Any:
-        """Add a hook to post through."""
-        return await self.ask("hook.add", control.AddHook(chat=self.ops, **more))
-
-
-async def settled() -> None:
-    """Wait until the store and the hooks are idle."""
-    for _ in range(4):
-        await wait_all_tasks_blocked(0.01)
-        await trio.sleep(0.01)
-
-
-async def until(what: Callable[[], object]) -> None:
-    with trio.fail_after(10):
-        while not what():
-            await trio.sleep(0.005)
-
-
-@asynccontextmanager
-async def opened(tmp_path: Path) -> AsyncIterator[Place]:
-    async with house(tmp_path, "anna", "ben", "carol") as relay, trio.open_nursery() as nursery:
-        made = await relay.relay.admin.handle(
-            "chat.create", control.MakeChat(name="ops", owner="anna", participants=["ben"])
-        )
-        assert isinstance(made, control.ChatInfo)
-        nursery.start_soon(hooks.OutgoingHooks(relay.relay).run)
-        await wait_all_tasks_blocked(0.01)
-        yield Place(relay, made.id)
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
@@ -253,7 +163,7 @@ async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Pl
     delivery._idle = True
     before = place.relay.log.cursors[made.device_id]
     delivery.check()
-    delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), 0, T0))
+    delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), NO_DEVICE, T0))
     assert place.relay.log.cursors[made.device_id] == before
 
 
@@ -283,7 +193,7 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
         await place.say("anna", place.ops, "hello")
         await until(lambda: "held back" in caplog.text)
         await settled()
-        assert len(address.taken) == 1 + MAX_IN_A_ROW
+        assert len(address.taken) == 1 + MAX_MESSAGES_IN_A_ROW
         # A person goes through at once, and the other side is told that something is missing.
         address.answers = None
         await place.say("anna", place.ops, "is somebody there?")
@@ -294,14 +204,14 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
 
 def test_a_person_ends_a_row_and_with_time_one_more_message_passes() -> None:
     row = TurnsInARow()
-    assert sum(row.passes(T0) for _ in range(500)) == MAX_IN_A_ROW
+    assert sum(row.passes(T0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW
     # The times are the log's: what waited for hours is not a storm because it is posted in a second.
     assert sum(row.passes(T0 + RECOVERY_MS * number) for number in range(1, 50)) == 49
     assert not row.passes(T0 + RECOVERY_MS * 49)
     row.person()
     assert row.passes(T0 + RECOVERY_MS * 49)
     # A clock that was put back stops nothing for good.
-    assert sum(row.passes(0) for _ in range(500)) == MAX_IN_A_ROW - 1
+    assert sum(row.passes(0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW - 1
     assert row.passes(RECOVERY_MS)
 
 

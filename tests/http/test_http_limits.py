@@ -92,9 +92,9 @@ async def test_one_request_is_parsed_per_turn_of_the_event_loop(
 
 def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not() -> None:
     address = pace.AddressPace()
-    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
-    assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
-    assert waits[-1] == pytest.approx(100 / pace.RATE)
+    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST_REQUESTS) + 100)]
+    assert waits[: int(pace.BURST_REQUESTS)] == pytest.approx([0.0] * int(pace.BURST_REQUESTS))
+    assert waits[-1] == pytest.approx(100 / pace.REQUESTS_PER_SECOND)
     assert address.take("b", 10.0, 5.0) == 0.0
     assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
 
@@ -109,16 +109,16 @@ def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer() -> No
 
 def test_the_number_of_remembered_addresses_is_bounded() -> None:
     address = pace.AddressPace()
-    for number in range(pace.KNOWN + 100):
+    for number in range(pace.MAX_KNOWN_ADDRESSES + 100):
         address.take(number, 1.0, 5.0)
-    assert len(address) == pace.KNOWN
+    assert len(address) == pace.MAX_KNOWN_ADDRESSES
 
 
 async def test_anonymous_requests_beyond_the_rate_are_answered_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "BURST", 3.0)
-    monkeypatch.setattr(pace, "RATE", 20.0)
+    monkeypatch.setattr(pace, "BURST_REQUESTS", 3.0)
+    monkeypatch.setattr(pace, "REQUESTS_PER_SECOND", 20.0)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = request.replace(b"localhost", b"localhost\r\nConnection: close")
     async with http_relay(tmp_path) as relay:
@@ -131,8 +131,8 @@ async def test_anonymous_requests_beyond_the_rate_are_answered_later(
 async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "BURST", 3.0)
-    monkeypatch.setattr(pace, "RATE", 1.0)
+    monkeypatch.setattr(pace, "BURST_REQUESTS", 3.0)
+    monkeypatch.setattr(pace, "REQUESTS_PER_SECOND", 1.0)
     monkeypatch.setattr(places, "QUEUE_SECONDS", 0.5)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path) as relay:

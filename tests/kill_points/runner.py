@@ -28,7 +28,7 @@ from tests.support.command_line import Undone
 
 _shim = ctypes.CDLL(None)
 MODES = ("kill", "half", "power", "full")
-PATIENCE = 60
+WAIT_SECONDS = 60
 """Seconds that a run or a look may take."""
 
 
@@ -46,7 +46,7 @@ def forked(work: Callable[[], object]) -> tuple[int, str]:
         nothing = os.open("/dev/null", os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nothing, descriptor)
-        signal.alarm(PATIENCE)
+        signal.alarm(WAIT_SECONDS)
         code = 0
         try:
             work()
@@ -195,8 +195,7 @@ def main() -> None:
     os.environ.update(ENVIRONMENT)
     # What a command needs is loaded once, and not in every fork.
     app.build()
-    memory = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="kp", dir=memory if memory.is_dir() else None))
+    base = Path(tempfile.mkdtemp(prefix="kp", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     end = time.monotonic() + chosen.seconds
     left = len(chosen.scenario or SCENARIOS) * len(chosen.mode or MODES)
     try:

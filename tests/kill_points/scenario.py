@@ -11,6 +11,7 @@ import trio
 
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
+from relay.keys import NO_DEVICE
 from relay.protocol import requests
 from relay.settings import LimitsSection, Settings, StoreSection
 from relay.store.backup import archive as backups
@@ -42,7 +43,7 @@ async def upload(relay: Relay, user: str, name: str, content: bytes) -> Any:
         return pieces.pop() if pieces else b""
 
     key = relay.state.user_keys[user]
-    attachment = await relay.files.receive(key, 0, name, len(content), piece)
+    attachment = await relay.files.receive(key, NO_DEVICE, name, len(content), piece)
     message = requests.New(chat_id=user, client_message_id=name, message=name, attachments=[attachment])
     (answer,) = await answers(relay, command(relay, user, message))
     return answer

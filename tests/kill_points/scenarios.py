@@ -18,6 +18,7 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
+from relay.keys import NO_DEVICE
 from relay.net.tls.authority import AUTHORITY, AUTHORITY_KEY, Authority
 from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
@@ -235,7 +236,7 @@ async def _live(relay: Relay) -> None:
         async def piece(picture: Iterator[bytes] = picture) -> bytes:
             return next(picture)
 
-        attachment = await relay.files.receive(key, 0, "picture.png", None, piece)
+        attachment = await relay.files.receive(key, NO_DEVICE, "picture.png", None, piece)
         await ask(user, request(photo_url=attachment.url))
     await ask("User2", requests.New(chat_id="g-crew", client_message_id="answer", message="yes", reply_to=2))
     await ask("User2", requests.Edit(chat_id="g-crew", original_message_id=1, message="better"), "edit")

@@ -9,6 +9,7 @@ import pytest
 
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.importing import Importing
+from relay.protocol.request_type import RequestType
 from tests.kill_points.scenarios import Import
 from tests.support.command_line import done, run
 
@@ -21,10 +22,10 @@ def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
     def make(ask_one: Ask, *arguments: Any, **options: Any) -> Importing:
         asked = count()
 
-        async def ask(name: str, request: Any) -> Any:
+        async def ask(kind: RequestType[Any, Any], request: Any, /) -> Any:
             if next(asked) == after:
                 raise by
-            return await ask_one(name, request)
+            return await ask_one(kind, request)
 
         return Importing(ask, *arguments, **options)
 

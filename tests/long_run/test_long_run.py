@@ -27,7 +27,7 @@ CALM = 0.4
 """The last part of the run, in which the relay is not killed, so that its memory can be watched."""
 LONG_ENOUGH = 200.0
 """Seconds of it from which on memory is judged: in less, caches still fill."""
-PATIENCE = 90.0
+WAIT_SECONDS = 90.0
 """Seconds without an event or an answer, once nothing goes wrong any more, after which nothing comes any more."""
 DRAINED = 3.0
 """Seconds without an event after which all marks are told, once everybody has every message."""
@@ -88,7 +88,7 @@ async def _settle_people(data: Path, world: World) -> None:
             await relay.admin.handle("user.add", control.AddUser(id=user))
             tokens = []
             for _ in range(DEVICES):
-                made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                made = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
                 assert isinstance(made, control.Token)
                 tokens.append(made.token)
             world.add_person(user, tokens)
@@ -157,9 +157,9 @@ async def _watch(world: World, draining: trio.CancelScope) -> None:
     before, heard = -1, 0
     while before != heard:
         before = heard
-        await trio.sleep(PATIENCE)
+        await trio.sleep(WAIT_SECONDS)
         heard = world.checker.counts["events"] + world.counts["requests"]
-    world.checker.fail(f"{PATIENCE:.0f} s after everything was well again {world.waiting()}")
+    world.checker.fail(f"{WAIT_SECONDS:.0f} s after everything was well again {world.waiting()}")
     draining.cancel()
 
 

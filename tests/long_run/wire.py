@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 RECEIVE = 65_536
-PATIENCE = 120.0
+WAIT_SECONDS = 120.0
 """Seconds within which a request is answered while its connection lives, however long the relay is stopped and
 however busy the machine is."""
 HANDSHAKE = 30.0
@@ -207,7 +207,7 @@ class Socket:
         frame = {"type": "request", "id": number, "payloadType": name, "payload": payload}
         try:
             self.say(msgspec.json.encode(frame))
-            with trio.move_on_after(PATIENCE) as patience:
+            with trio.move_on_after(WAIT_SECONDS) as patience:
                 await waiting[0].wait()
             if patience.cancelled_caught:
                 self.close()
@@ -277,7 +277,7 @@ async def http(url: str, method: str, path: str, token: str, body: bytes = b"") 
     """
     parts = urlsplit(url)
     received = b""
-    with trio.move_on_after(PATIENCE) as patience:
+    with trio.move_on_after(WAIT_SECONDS) as patience:
         stream = await trio.open_tcp_stream(parts.hostname or "", parts.port or 80)
         async with stream:
             try:

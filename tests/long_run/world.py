@@ -105,7 +105,7 @@ class World:
                 lost = True
                 self.counts["answers lost"] += 1
                 if str(how) == "silence":
-                    self.checker.fail(f"{phone.user}: {name} was not answered within {wire.PATIENCE:.0f} s")
+                    self.checker.fail(f"{phone.user}: {name} was not answered within {wire.WAIT_SECONDS:.0f} s")
                 await trio.sleep(0.05)
                 continue
             except Refused as refused:

@@ -64,13 +64,14 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
     allowed = {
         "relay.settings",
         "relay.text",
-        "relay.marks",
+        "relay.combining_marks",
         "relay.keys",
+        "relay.outcomes",
         "relay.socket_path",
-        "relay.standard",
+        "relay.standard_streams",
         "relay.logs",
         "relay",
-        "relay.invoked",
+        "relay.typed_command",
     }
     for number, layer in enumerate(layers):
         for module in MODULES:
@@ -78,3 +79,12 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
                 for other in imported(module):
                     if other.startswith("relay.") and other not in allowed:
                         assert other.startswith(tuple(layers[: number + 1])), f"{module} imports {other}"
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}

@@ -161,7 +161,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Leave nothing that names a data directory; gives where the package's would be."""
     for name in ("RELAY_DATA", "STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "package")
+    monkeypatch.setattr("relay.settings.locations.INSTALLED_DATA", tmp_path / "package")
     return tmp_path / "package"
 
 

@@ -26,7 +26,7 @@ HEAD = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer %s\r\n"
 )
-PATIENCE = 20
+WAIT_SECONDS = 20
 
 
 class NotifySocket:
@@ -35,7 +35,7 @@ class NotifySocket:
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(WAIT_SECONDS)
 
     def next(self) -> list[str]:
         return self._socket.recv(4096).decode().split("\n")
@@ -47,7 +47,7 @@ class NotifySocket:
             try:
                 found.append(self.next())
             except BlockingIOError:
-                self._socket.settimeout(PATIENCE)
+                self._socket.settimeout(WAIT_SECONDS)
                 return found
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.Monke
     name = f"chat-relay-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as abstract:
         abstract.bind(f"\0{name}")
-        abstract.settimeout(PATIENCE)
+        abstract.settimeout(WAIT_SECONDS)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
         systemd.notify("WATCHDOG=1")
         assert abstract.recv(100) == b"WATCHDOG=1"
@@ -250,8 +250,8 @@ def test_the_relay_serves_the_socket_handed_over_and_reports(
         ready = manager.next()
         assert ready[0] == "READY=1"
         assert ready[1].startswith("STATUS=0 connections")
-        with socket.create_connection(listener.getsockname(), PATIENCE) as client:
-            client.settimeout(PATIENCE)
+        with socket.create_connection(listener.getsockname(), WAIT_SECONDS) as client:
+            client.settimeout(WAIT_SECONDS)
             client.sendall(HEAD % b"nobody" + b"\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 401 ")
         assert [manager.next()[0], manager.next()[0]] == ["WATCHDOG=1"] * 2
@@ -269,9 +269,9 @@ def test_the_relay_serves_the_socket_handed_over_and_reports(
         while (last := manager.next())[0] == "WATCHDOG=1":
             pass
         assert last[0] == "STOPPING=1"
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(WAIT_SECONDS) == 0
         # The socket is systemd's: whoever comes now waits for the next relay.
-        with socket.create_connection(listener.getsockname(), PATIENCE):
+        with socket.create_connection(listener.getsockname(), WAIT_SECONDS):
             pass
     finally:
         process.kill()
@@ -281,7 +281,7 @@ def test_the_relay_serves_the_socket_handed_over_and_reports(
 def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         process = inheriting(datagrams.fileno(), "-m", "relay", "serve", "--data", str(tmp_path))
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 1
     assert said == "relay: systemd passes 'chat', which is not a listening TCP socket: see relay.socket\n"
 
@@ -310,7 +310,7 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
     """A relay on a loopback port: its server, what connects to it, and a request for one user without its end."""
     async with open_relay(data) as relay, trio.open_nursery() as nursery:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
-        device = await relay.admin.handle("device.add", control.AddDevice(user_id="User1"))
+        device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
         assert isinstance(device, control.Token)
         server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))
@@ -335,7 +335,7 @@ async def everything(stream: trio.SocketStream) -> bytes:
 
 
 async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(WAIT_SECONDS):
         async with served(tmp_path) as (server, connect, head):
             stream = await connect()
             await stream.send_all(head + b"\r\n")
@@ -351,7 +351,7 @@ async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
 
 
 async def test_a_stop_answers_connections_that_are_still_in_the_handshake(tmp_path: Path) -> None:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(WAIT_SECONDS):
         async with served(tmp_path) as (server, connect, head):
             stream = await connect()
             await stream.send_all(head)

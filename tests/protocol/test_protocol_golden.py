@@ -28,7 +28,7 @@ VIDEO = objects.Attachment(
     url="/files/f3",
     meta=objects.AttachmentMeta(mimetype="video/mp4", width=640, height=480, duration=1.5, size=4096),
 )
-NEW = events.New(
+NEW = events.NewEvent(
     chat_id="User1",
     sender="User1",
     sender_name="User One",
@@ -89,7 +89,7 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
     "event-edit": (
         "edit",
         25,
-        events.Edit(
+        events.EditEvent(
             chat_id="User1",
             message_id=8,
             original_message_id=7,
@@ -99,7 +99,7 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
             timestamp=NOW,
         ),
     ),
-    "event-delete": ("delete", 26, events.Delete(chat_id="User1", message_id=9, original_message_id=7)),
+    "event-delete": ("delete", 26, events.DeleteEvent(chat_id="User1", message_id=9, original_message_id=7)),
     "event-online": ("online", None, events.Online(user_id="User1")),
     "event-offline": ("offline", None, events.Offline(user_id="User1")),
     "event-typing": ("typing", None, events.Typing(user_id="User1", chat_id="User1")),

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.core.rules.hook_posts import hook_client_id
-from relay.keys import ChatKey
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey
 from relay.net.http.response import HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -112,7 +112,7 @@ class Playing(World):
                 return content.pop() if content else b""
 
             key = self.relay.state.user_keys[device.user]
-            id_ = (await self.relay.files.receive(key, 0, "a.txt", 1, piece)).id
+            id_ = (await self.relay.files.receive(key, NO_DEVICE, "a.txt", 1, piece)).id
             self.model.files[id_] = device.user
         file = {"type": "file", "id": id_, "filename": "a.txt", "url": f"/files/{id_}", "meta": {"size": 1}}
         return await self._say(device, chat_id, pick, file=file)
@@ -221,7 +221,7 @@ class Playing(World):
         device = self.devices[name]
         if device.token:
             return None
-        got = await self._by_machine("device.add", control.AddDevice(user_id=device.user))
+        got = await self._by_machine("device.add", control.AddDeviceRequest(user_id=device.user))
         if isinstance(got, str):
             return got, "not_found" if device.user in self.model.removed else "forbidden"
         device.renew(got.token, got.device_id)
@@ -309,7 +309,7 @@ class Playing(World):
         expected = "not_found" if hook.user in self.model.removed else "unavailable"
         if hook.user not in self.model.off:
             expected = self._expect(self.model.send, hook.user, hook.chat_id, text)
-        key = hook_client_id(self.relay.state.devices[hook.device_id], text)
+        key = hook_client_id(self.relay.state.devices[DeviceKey(hook.device_id)], text)
         for item in (item for chat in self.model.chats.values() for item in chat.items.values() if item.key == text):
             item.key = key
         self.by_hook.add(key)

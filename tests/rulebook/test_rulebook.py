@@ -4,6 +4,7 @@ After each step. Run it for longer with --rulebook-steps, and elsewhere with --r
 """
 
 import ast
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -157,7 +158,7 @@ class Template:
                 await ask("user.add", control.AddUser(id=user))
                 self.tokens[user] = []
                 for _ in range(2):
-                    made = await ask("device.add", control.AddDevice(user_id=user))
+                    made = await ask("device.add", control.AddDeviceRequest(user_id=user))
                     assert isinstance(made, control.Token)
                     self.tokens[user].append(made)
             crew = control.MakeChat(name="Crew", owner="ann", participants=["ben", "cem"], admins=["ben"])
@@ -179,7 +180,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 async def play(template: Template, story: Story, clock: MockClock) -> None:
     """Play one story in a relay of its own."""
     with (
-        tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory,
+        tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as directory,
         pytest.MonkeyPatch.context() as patch,
     ):
         data = Path(directory) / "data"

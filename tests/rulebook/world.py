@@ -164,7 +164,7 @@ class World(Windows):
         with trio.fail_after(120):
             while quiet < 2:
                 self.clock.jump(1.1)
-                relay.hub.tick(trio.current_time())
+                relay.tick(trio.current_time())
                 await trio.testing.wait_all_tasks_blocked()
                 await relay.log.run_exclusive(_nothing, hurried=True)
                 while not all(one._idle for one in self.posting._running.values()):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from relay.core.maintenance.check import check
+from relay.keys import NO_DEVICE
 from relay.protocol.errors import RelayError
 from tests.support.sessions import house
 
@@ -39,7 +40,7 @@ async def test_the_id_of_an_attachment_elsewhere_opens_no_file_of_the_relay(tmp_
         async def piece() -> bytes:
             return content.pop()
 
-        secret = await made.relay.files.receive(keys["alice"], 0, "secret.txt", 6, piece)
+        secret = await made.relay.files.receive(keys["alice"], NO_DEVICE, "secret.txt", 6, piece)
         await bob.request(
             "new", chatId="carol", clientMessageId="c1", attachments=[named("http://a.example/", secret.id)]
         )

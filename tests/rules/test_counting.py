@@ -2,10 +2,11 @@
 
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.model.snapshot import DirtyRows
 from relay.core.rules import commands
 from relay.core.rules.counting import waited_for
+from relay.keys import ChatKey
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus
 from relay.protocol.requests import Accepted
@@ -21,7 +22,7 @@ def log() -> MemoryLog:
 
 
 def status(log: MemoryLog, message_id: int = 1) -> MessageStatus:
-    return views.status_for_author(log.state, log.key("alice", "g-1"), log.state.user_keys["alice"], message_id)
+    return message_views.status_for_author(log.state, log.key("alice", "g-1"), log.state.user_keys["alice"], message_id)
 
 
 def switch(log: MemoryLog, user: str, *, disabled: bool) -> None:
@@ -60,7 +61,7 @@ def test_a_dialogs_unread_messages_stay_unread_when_the_other_user_is_enabled_ag
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
     key = log.key("alice", "bob")
-    assert views.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
+    assert message_views.status_for_author(log.state, ChatKey(key), log.state.user_keys["alice"], 1) == "undelivered"
 
 
 def test_enabling_a_user_marks_their_member_rows_dirty(log: MemoryLog) -> None:

@@ -9,7 +9,8 @@ from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import DeviceUses
-from relay.core.rules.users import MOST_DEVICES
+from relay.core.rules.users import MAX_DEVICES
+from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -28,12 +29,12 @@ def sign_in(
     user: str = "User1",
     hook: Hook | None = None,
     *,
-    seen: dict[int, int] | None = None,
-    connected: list[int] | None = None,
-) -> int:
+    seen: dict[DeviceKey, int] | None = None,
+    connected: list[DeviceKey] | None = None,
+) -> DeviceKey:
     uses = DeviceUses(frozenset(connected or ()), seen or {})
     request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
-    key: int = log.do(None, request).device
+    key: DeviceKey = log.do(None, request).device
     return key
 
 
@@ -41,7 +42,7 @@ def test_a_sign_in_beyond_the_bound_signs_out_the_longest_unused_device() -> Non
     log = MemoryLog()
     log.add_users("User1", "User2")
     others = [sign_in(log, "phone", "User2")]
-    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     assert signed_in(log) == mine
     # All were used since but one; the first came before it.
     new = sign_in(log, "new", seen={key: log.now + key for key in mine if key != mine[40]})
@@ -52,7 +53,7 @@ def test_a_sign_in_beyond_the_bound_signs_out_the_longest_unused_device() -> Non
 def test_a_device_that_was_never_used_counts_from_its_sign_in() -> None:
     log = MemoryLog()
     log.add_users("User1")
-    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     sign_in(log, "new", seen={mine[0]: log.now + 1})
     assert mine[1] not in signed_in(log)
     assert mine[0] in signed_in(log)
@@ -61,7 +62,7 @@ def test_a_device_that_was_never_used_counts_from_its_sign_in() -> None:
 def test_a_device_that_is_connected_stays_signed_in_however_long_ago_it_connected() -> None:
     log = MemoryLog()
     log.add_users("User1")
-    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     new = sign_in(log, "new", seen={key: log.now + key for key in mine[2:]}, connected=mine[:2])
     assert signed_in(log) == [*mine[:2], *mine[3:], new]
 
@@ -69,7 +70,7 @@ def test_a_device_that_is_connected_stays_signed_in_however_long_ago_it_connecte
 def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected() -> None:
     log = MemoryLog()
     log.add_users("User1")
-    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     uses = DeviceUses(frozenset(mine))
     refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash", uses=uses))
     assert isinstance(refused, RelayError)
@@ -82,26 +83,26 @@ def test_hooks_neither_count_nor_give_way() -> None:
     log.add_users("User1", "User2")
     log.group("User1", "User2")
     hooks = [sign_in(log, f"hook {n}", hook=Hook(chat="g-1")) for n in range(5)]
-    mine = [sign_in(log, str(n)) for n in range(MOST_DEVICES)]
+    mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     assert signed_in(log) == mine
     sign_in(log, "another hook", hook=Hook(chat="g-1"))
     assert signed_in(log) == mine
     sign_in(log, "new")
-    assert not any(log.state.devices[key].revoked_at for key in hooks)
+    assert not any(log.state.devices[DeviceKey(key)].revoked_at for key in hooks)
 
 
 async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="anna"))
-        for n in range(MOST_DEVICES):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label=str(n)))
+        for n in range(MAX_DEVICES):
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=str(n)))
         devices = list(relay.state.devices.values())
         for device in devices:
             if device.label != "7":
                 relay.log.keep_cursor(device.key, relay.state.seq, relay.state.at + 1_000)
         await relay.admin.handle("chat.create", control.MakeChat(name="ops", owner="anna"))
     async with open_relay(tmp_path) as relay:
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="new"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="new"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["7"]
 
 
@@ -114,17 +115,17 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
         signing_in, ask = relay.service.signing_in, relay.admin.handle
         await signing_in.set_password("anna", "correct horse battery")
         phone = await opened.open("anna")
-        for _ in range(MOST_DEVICES):
-            await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+        for _ in range(MAX_DEVICES):
+            await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         for _ in range(2):
             if way == "password":
                 await signing_in.by_password("anna", "correct horse battery", "cron", "10.0.0.5")
             elif way == "invite":
-                invite = await ask("invite", control.Invite(user_id="anna"))
+                invite = await ask("invite", control.AddInvite(user_id="anna"))
                 assert isinstance(invite, Invitation)
                 await signing_in.by_invite(invite.code, "cron", "10.0.0.5")
             else:
-                await ask("device.add", control.AddDevice(user_id="anna", label="cron"))
+                await ask("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert await phone.request("profile"), "it is still signed in"
         revoked = [device.label for device in relay.state.devices.values() if device.revoked_at]
         assert revoked == ["cron"] * 3
@@ -136,10 +137,10 @@ async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(
     async with house(tmp_path, "anna") as opened:
         relay = opened.relay
         phone = await opened.open("anna")
-        for _ in range(MOST_DEVICES - 1):
-            await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        for _ in range(MAX_DEVICES - 1):
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         monkeypatch.setattr(relay.service.acknowledgements, "_clock", lambda: T0 + 60_000)
         await phone.close()
         await trio.sleep(0.05)
-        await relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="cron"))
+        await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["cron"]

@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command, MarkRead
+from relay.core.rules.commands import MarkRead
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 
 
 async def _dialog(data: Path, messages: int) -> None:
@@ -30,7 +31,7 @@ async def _dialog(data: Path, messages: int) -> None:
 
         for number in range(messages):
             request = requests.New(chat_id="b", client_message_id=f"c{number}", message="hello")
-            relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answered)
+            relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, request), answered)
             if number == 0:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         await done.wait()
@@ -45,7 +46,7 @@ async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) ->
         return await real(sql, parameters)
 
     monkeypatch.setattr(relay.log._reading, "execute", noting)
-    await submit(relay.log, Command(relay.clock(), UserKey(2), 0, MarkRead(1, None)))
+    await submit(relay.log, Command(relay.clock(), UserKey(2), NO_DEVICE, MarkRead(ChatKey(1), None)))
     monkeypatch.undo()
     return [(sql, parameters) for sql, parameters in asked if "FROM log" in sql]
 
@@ -79,6 +80,6 @@ async def test_the_first_receipt_of_a_long_dialog_reads_its_last_message_only(
             relay.state.tails.clear()
             asked = await _asked_by_first_mark(relay, monkeypatch)
             assert asked, "it was looked up"
-            assert relay.state.missed(relay.state.chats[1], 2) == 0
+            assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 0
         work.append(_work(data / "relay.db", asked))
     assert work[1] < work[0] + 100

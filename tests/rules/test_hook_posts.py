@@ -6,11 +6,12 @@ from typing import Any
 from relay.core.model.changes import Hook
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE, DeviceKey
 from relay.net.http.routes.hooks import HookPage
 from relay.protocol import control, requests
 from relay.store import kinds
+from relay.store.command import Command
 from tests.support.memory_log import MemoryLog
 
 DAY = 86_400_000
@@ -74,7 +75,7 @@ class House:
         answer = await self.page.post(Post(path, text, key))
         assert answer.status == 200
 
-    async def send(self, text: str, client_id: str, device: int = 0) -> requests.Accepted:
+    async def send(self, text: str, client_id: str, device: DeviceKey = NO_DEVICE) -> requests.Accepted:
         """Send as anna's app does, or as an older relay posted for a hook: under the bare key."""
         request = requests.New(chat_id=self.chat_id, client_message_id=client_id, message=text)
         user = self.relay.state.user_keys["anna"]
@@ -128,7 +129,7 @@ async def test_what_an_older_relay_took_from_a_hook_is_a_repeat_for_that_hook_on
     async with open_relay(tmp_path, clock=clock) as relay:
         house = await House.of(relay)
         (build, build_key), (deploy, _) = await house.hook(), await house.hook()
-        await house.send("built", "42", build_key)
+        await house.send("built", "42", DeviceKey(build_key))
         await house.post(build, "built", "42")
         assert await house.texts() == ["built"]
         await house.post(deploy, "deployed", "42")

@@ -9,7 +9,7 @@ import trio
 
 from relay.core.auth import passwords
 from relay.core.auth.passwords import check_new
-from relay.core.model.likeness import likeness
+from relay.core.model.lookalikes import likeness
 from relay.core.service import users
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -177,7 +177,7 @@ def test_a_password_of_a_few_words_or_signs_is_accepted(password: str) -> None:
 async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
-        laptop = (await relay.ask("device.add", control.AddDevice(user_id="anna"))).token
+        laptop = (await relay.ask("device.add", control.AddDeviceRequest(user_id="anna"))).token
         hook = await relay.ask("hook.add", control.AddHook(chat="anna", user_id="anna"))
 
         async def status(token: str) -> int:
@@ -207,7 +207,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
 async def test_guesses_at_the_old_password_are_throttled(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        await relay.ask("user.password", control.SetPassword(id="anna", password="correct horse"))
+        await relay.ask("user.password", control.SetPasswordRequest(id="anna", password="correct horse"))
         codes = []
         async with relay.socket(token) as socket:
             for _ in range(7):
@@ -222,7 +222,7 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path: Path) ->
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         answer = await relay.ask(
-            "user.password", control.SetPassword(id="anna", password="correct horse", sign_out=True)
+            "user.password", control.SetPasswordRequest(id="anna", password="correct horse", sign_out=True)
         )
         gone = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
     assert (answer.count, gone.status_code) == (1, 401)
@@ -240,7 +240,9 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
         ):
             for one in (phone, old, other):
                 await one.rest()
-            added = await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="stolen"))
+            added = await here.relay.admin.handle(
+                "device.add", control.AddDeviceRequest(user_id="anna", label="stolen")
+            )
             assert isinstance(added, control.Token)
             await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
             told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]

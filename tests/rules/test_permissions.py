@@ -11,6 +11,8 @@ import pytest
 import relay.protocol
 from relay.core.rules import commands, permissions
 from relay.core.rules.permissions import TABLE, Action, ChatKind, Role
+from relay.keys import DeviceKey
+from relay.outcomes import Decidable
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.memory_log import MemoryLog
@@ -108,23 +110,25 @@ class Scene:
     def attempt(self, action: Action) -> Any:
         """Do something by the door that people do it by."""
         log, chat = self.log, self.chat
-        requests_: dict[Action, msgspec.Struct] = {
-            Action.WRITE: requests.New(chat_id=chat, client_message_id="n", message="x"),
-            Action.EDIT: requests.Edit(chat_id=chat, original_message_id=1, message="x"),
-            Action.EDIT_OTHERS: requests.Edit(chat_id=chat, original_message_id=2, message="x"),
-            Action.DELETE: requests.Delete(chat_id=chat, original_message_id=1),
-            Action.DELETE_OTHERS: requests.Delete(chat_id=chat, original_message_id=2),
-            Action.CHANGE: requests.UpdateChat(chat_id=chat, name="x"),
-            Action.SET_ADMINS: requests.UpdateChat(chat_id=chat, admins=[]),
-            Action.ADD: commands.AddParticipants(chat, ["guest"]),
-            Action.REMOVE: commands.RemoveParticipants(chat, [self.plain()]),
-            Action.REMOVE_ADMIN: commands.RemoveParticipants(chat, ["second"]),
-            Action.REMOVE_OWNER: commands.RemoveParticipants(chat, ["me" if self.owns() else "owner"]),
-            Action.INVITE: commands.MakeInvite(code_hash="h", expires_at=2**50, chat_id=chat),
-            Action.LEAVE: commands.LeaveChat(chat),
-            Action.CLEAR: commands.DeleteChat(chat),
-            Action.DELETE_CHAT: commands.DeleteChat(chat),
-        }
+        requests_ = dict[Action, Decidable](
+            {
+                Action.WRITE: requests.New(chat_id=chat, client_message_id="n", message="x"),
+                Action.EDIT: requests.Edit(chat_id=chat, original_message_id=1, message="x"),
+                Action.EDIT_OTHERS: requests.Edit(chat_id=chat, original_message_id=2, message="x"),
+                Action.DELETE: requests.Delete(chat_id=chat, original_message_id=1),
+                Action.DELETE_OTHERS: requests.Delete(chat_id=chat, original_message_id=2),
+                Action.CHANGE: requests.UpdateChat(chat_id=chat, name="x"),
+                Action.SET_ADMINS: requests.UpdateChat(chat_id=chat, admins=[]),
+                Action.ADD: commands.AddParticipants(chat, ["guest"]),
+                Action.REMOVE: commands.RemoveParticipants(chat, [self.plain()]),
+                Action.REMOVE_ADMIN: commands.RemoveParticipants(chat, ["second"]),
+                Action.REMOVE_OWNER: commands.RemoveParticipants(chat, ["me" if self.owns() else "owner"]),
+                Action.INVITE: commands.MakeInvite(code_hash="h", expires_at=2**50, chat_id=chat),
+                Action.LEAVE: commands.LeaveChat(chat),
+                Action.CLEAR: commands.DeleteChat(chat),
+                Action.DELETE_CHAT: commands.DeleteChat(chat),
+            }
+        )
         if action is Action.READ:
             key = next(iter(log.state.chats))
             requests_[action] = commands.MarkRead(key, None)
@@ -210,7 +214,7 @@ def test_a_command_that_waited_while_its_device_was_signed_out_is_refused() -> N
     log = MemoryLog()
     log.add_users("alice", "bob")
     log.do(None, commands.AddDevice(log.state.user_keys["alice"], "phone", "h"))
-    said = log.command("alice", requests.New(chat_id="bob", client_message_id="c", message="x"), device=1)
+    said = log.command("alice", requests.New(chat_id="bob", client_message_id="c", message="x"), device=DeviceKey(1))
     log.do(None, control.RevokeDevice(device_id=1))
     (answer,) = log.run(said)
     assert isinstance(answer, RelayError)

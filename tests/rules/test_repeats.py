@@ -13,11 +13,11 @@ import trio.lowlevel
 from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from tests.support.raw_store import opened
 
 DAY = 86_400_000
@@ -39,7 +39,7 @@ def new(client_id: str, chat: str = "b", text: str = "hello") -> requests.New:
 
 
 async def ask(relay: Relay, request: Any, user: int = 1) -> requests.Accepted:
-    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), 0, request))
+    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), NO_DEVICE, request))
     assert isinstance(answer, requests.Accepted)
     return answer
 
@@ -145,7 +145,7 @@ async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
         assert await refusal(relay, new("c2")) == "storage_full"
         answers: list[object] = []
         for client_id in ("c3", "c3", "c1"):
-            relay.log.append(Command(relay.clock(), UserKey(1), 0, new(client_id)), answers.append)
+            relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, new(client_id)), answers.append)
         with trio.fail_after(5):
             await relay.log.next_batch()
             while len(answers) < 3:
@@ -183,7 +183,7 @@ async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
                 done.set()
 
         for client_id in ("c2", "c1", "c3"):
-            command = Command(relay.clock(), UserKey(1), 0, new(client_id))
+            command = Command(relay.clock(), UserKey(1), NO_DEVICE, new(client_id))
             relay.log.append(command, partial(take, client_id))
         with trio.fail_after(5):
             await done.wait()

@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views, message_views
 from relay.core.delivery.presence import Presence
 from relay.core.model import changes
-from relay.core.rules import ChangedChat, commands
-from relay.keys import ChatKey
+from relay.core.rules import commands
+from relay.keys import UserKey
+from relay.outcomes import ChangedChat
 from relay.protocol import control, objects, requests
 from relay.store import kinds
 from relay.store.entry import StoredFile
@@ -19,7 +20,10 @@ from tests.support.memory_log import MemoryLog, code
 def chat_list(log: MemoryLog, user_id: str) -> list[objects.ChatListItem]:
     """A user's chat list, without texts."""
     state, user = log.state, log.state.user_keys[user_id]
-    return [views.list_item(state, user, chat, member, None, Presence()) for chat, member in views.listed(state, user)]
+    return [
+        chat_views.list_item(state, user, chat, member, None, Presence())
+        for chat, member in chat_views.listed(state, user)
+    ]
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def test_a_request_that_changes_nothing_adds_no_entry(log: MemoryLog) -> None:
     entries = len(log.entries)
     answers = [log.do("User1", request) for request in (add("User2"), remove("User3"), update())]
     assert len(log.entries) == entries
-    assert answers == [ChangedChat(ChatKey(log.key("User1", "g-1")))] * 3, "and is answered with the chat as it is"
+    assert answers == [ChangedChat(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
 
 
 def test_leaving_or_deleting_a_chat_answers_without_the_chat(log: MemoryLog) -> None:
@@ -215,7 +219,7 @@ def test_a_message_does_not_wait_for_members_who_joined_later(log: MemoryLog) ->
     log.new("User1", "g-1", "c1")
     log.do("User1", add("User3"))
     log.read("User2", "g-1")
-    assert views.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
+    assert message_views.status_for_author(log.state, log.key("User1", "g-1"), UserKey(1), 1) == "read"
 
 
 def test_a_member_named_twice_is_removed_by_one_entry(log: MemoryLog) -> None:

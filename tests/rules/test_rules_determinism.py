@@ -14,10 +14,12 @@ from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
+from relay.keys import NO_DEVICE, ChatKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Entry
 from relay.store.queries.snapshots import Snapshot
 from tests.support.memory_log import MemoryLog, facts_of
@@ -60,7 +62,7 @@ steps = st.lists(st.tuples(st.sampled_from(USERS), sends | sends | marks | marks
 Script = list[tuple[str, Any]]
 
 
-class Forgetful(dict[int, Tail]):
+class Forgetful(dict[ChatKey, Tail]):
     """Tails that are never there: every mark is looked up in the log."""
 
     def get(self, _key: int, _default: object = None) -> None:  # type: ignore[override]
@@ -87,7 +89,9 @@ def command(log: MemoryLog, user: str, step: Any) -> Command | None:
             if chat is None:
                 return None
             step = (commands.MarkRead if kind == "read" else commands.MarkDelivered)(chat, message_id)
-    return Command(log.now, ADMIN if isinstance(step, control.ChangeUser) else key, 0, step, generated_id=generated_id)
+    return Command(
+        log.now, ADMIN if isinstance(step, control.ChangeUser) else key, NO_DEVICE, step, generated_id=generated_id
+    )
 
 
 def recorded(script: Script) -> tuple[MemoryLog, list[Command], list[Any]]:
@@ -126,7 +130,7 @@ def restart(log: MemoryLog, lag: int) -> None:
     }
     known = Snapshot(seq=before.seq, at=before.at, pruned=before.pruned, **kept)
     state = snapshot.load(known)
-    catching = snapshot.CatchUp(state, known)
+    catching = snapshot.StateRecovery(state, known)
     for entry in log.entries[len(log.entries) - lag :]:
         catching.apply(as_read(entry))
     log.state = state
@@ -166,7 +170,7 @@ READ = ("User1", ("read", "g-1", None))
 @settings(max_examples=120, deadline=None)
 def test_the_state_does_not_depend_on_how_commands_are_batched(script: Script, random: Random) -> None:
     expected, taken, answers = recorded([*MADE, *script])
-    both: tuple[dict[int, Tail], ...] = ({}, Forgetful())
+    both: tuple[dict[ChatKey, Tail], ...] = ({}, Forgetful())
     for tails in both:
         log = prepared()
         log.state.tails = tails

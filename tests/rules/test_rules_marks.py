@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules import receipts as marks
-from relay.keys import ChatKey, UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import requests
 from relay.store import kinds
 from relay.store.entry import Covered, Entry
@@ -21,7 +21,7 @@ def log(request: pytest.FixtureRequest) -> MemoryLog:
     log = MemoryLog()
     if request.param == "read from the log":
 
-        class Forgetful(dict[int, Tail]):
+        class Forgetful(dict[ChatKey, Tail]):
             def get(self, _key: int, _default: object = None) -> None:  # type: ignore[override]
                 return None
 
@@ -37,7 +37,9 @@ def said(log: MemoryLog, count: int, chat_id: str = "User2", user: str = "User1"
 
 
 def status(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> str:
-    return views.status_for_author(log.state, log.key(user, chat_id), log.state.user_keys[user], message_id)
+    return message_views.status_for_author(
+        log.state, ChatKey(log.key(user, chat_id)), log.state.user_keys[user], message_id
+    )
 
 
 def delete(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> None:
@@ -66,7 +68,7 @@ def test_a_receipt_names_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
-@pytest.mark.parametrize("bound", ["tail.TAIL_LENGTH", "state.TAIL_MESSAGES"])
+@pytest.mark.parametrize("bound", ["tail.CHAT_TAIL_MESSAGES", "state.ALL_TAIL_MESSAGES"])
 def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
@@ -309,7 +311,7 @@ def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(
     monkeypatch.setattr(marks, "COUNTED_MESSAGES", 2)
     said(log, 10)
     delete(log, 9)
-    exact = log.state.tails.get(1) is not None
+    exact = log.state.tails.get(ChatKey(1)) is not None
     # Unread are 6, 7, 8 and 10; message 11 is the deletion.
     assert log.read("User2", "User1", 5).missed == (4 if exact else 6)
     assert log.missed("User2", "User1") == (4 if exact else 6)
@@ -332,7 +334,7 @@ class Counted(tuple[Covered, ...]):
 
 def test_a_receipt_for_many_authors_is_indexed_once() -> None:
     covered = Counted(Covered(UserKey(author), author, "c") for author in range(500))
-    entry = Entry(1, kinds.READ, ChatKey(1), 500, UserKey(500), 0, 0, covered=covered)
+    entry = Entry(1, kinds.READ, ChatKey(1), 500, UserKey(500), NO_DEVICE, 0, covered=covered)
     Counted.looked = 0
-    assert [entry.covers(author) for author in range(501)] == [*list(covered), None]
+    assert [entry.covers(UserKey(author)) for author in range(501)] == [*list(covered), None]
     assert Counted.looked <= 3 * 500

@@ -3,11 +3,13 @@
 import msgspec
 import pytest
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
+from relay.keys import NO_DEVICE, UserKey
+from relay.outcomes import Decidable
 from relay.protocol import control, events, requests
 from relay.store import kinds
+from relay.store.command import Command
 from tests.support.memory_log import T0, MemoryLog, code
 
 
@@ -33,8 +35,8 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    told = [views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
-    assert [event.chat_id for event in told if isinstance(event, events.New)] == ["User2", "User1"]
+    told = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
+    assert [event.chat_id for event in told if isinstance(event, events.NewEvent)] == ["User2", "User1"]
 
 
 def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:
@@ -48,7 +50,7 @@ def test_a_users_own_id_names_their_notes(log: MemoryLog) -> None:
     assert log.chat("User1", "User1").type == "favorites"
     assert log.members("User1", "User1") == {"User1"}
     assert log.missed("User1", "User1") == 0
-    assert views.status_for_author(log.state, log.key("User1", "User1"), 1, 1) == "read"
+    assert message_views.status_for_author(log.state, log.key("User1", "User1"), UserKey(1), 1) == "read"
 
 
 def test_others_do_not_see_a_dialog(log: MemoryLog) -> None:
@@ -171,7 +173,7 @@ def test_a_repeated_edit_or_deletion_is_answered_when_its_author_has_no_right_an
     log.new("User2", "g-1", "c1")
     log.new("User3", "g-1", "c2")
     log.do("User1", requests.UpdateChat(chat_id="g-1", admins=["User2"]))
-    said = [edit("g-1", 1, client_id="e1"), delete("g-1", 2, client_id="d1")]
+    said: list[Decidable] = [edit("g-1", 1, client_id="e1"), delete("g-1", 2, client_id="d1")]
     first = [log.do("User2", one) for one in said]
     log.do("User1", requests.UpdateChat(chat_id="g-1", admins=[]))
     log.do("User1", delete("g-1", 1))
@@ -256,7 +258,7 @@ def test_an_edit_that_leaves_nothing_is_refused(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("request_type", [requests.Edit, requests.Delete])
-def test_only_messages_can_be_changed(log: MemoryLog, request_type: type[msgspec.Struct]) -> None:
+def test_only_messages_can_be_changed(log: MemoryLog, request_type: type[Decidable]) -> None:
     log.new("User1", "User2", "c1")
     log.do("User1", edit("User2", 1))
     for original, expected in ((2, "bad_request"), (9, "not_found")):
@@ -336,9 +338,9 @@ def test_time_never_goes_backwards_along_the_log(log: MemoryLog) -> None:
     latest = log.state.at
     user = log.state.user_keys["User1"]
     said = requests.New(chat_id="User2", client_message_id="c2", message="x")
-    (answer,) = log.run(Command(T0 - 10**9, user, 0, said))
+    (answer,) = log.run(Command(T0 - 10**9, user, NO_DEVICE, said))
     assert answer.timestamp == latest
-    (answer,) = log.run(Command(latest + 5, user, 0, msgspec.structs.replace(said, client_message_id="c3")))
+    (answer,) = log.run(Command(latest + 5, user, NO_DEVICE, msgspec.structs.replace(said, client_message_id="c3")))
     assert answer.timestamp == latest + 5
     times = [entry.at for entry in log.entries]
     assert times == sorted(times)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.marks import ordered
+from relay.combining_marks import ordered
 from relay.text import fold
 
 

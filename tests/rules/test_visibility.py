@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.keys import NO_DEVICE
 from relay.store.queries import history
 from tests.support.sessions import Client, House, house
 
@@ -86,7 +87,7 @@ async def test_the_file_of_a_cleared_message_is_gone(tmp_path: Path, *, again: b
         async def piece() -> bytes:
             return pieces.pop()
 
-        file = await uploads.receive(keys["alice"], 0, "plan.txt", 7, piece)
+        file = await uploads.receive(keys["alice"], NO_DEVICE, "plan.txt", 7, piece)
         attachment = {"type": "file", "id": file.id, "filename": "plan.txt", "url": file.url, "meta": {"size": 7}}
         await alice.request("new", chatId="bob", clientMessageId="c1", attachments=[attachment])
         assert await uploads.find(keys["bob"], file.id)

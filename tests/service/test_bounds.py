@@ -12,14 +12,15 @@ from trio.testing import MockClock
 from relay.core.auth import tokens
 from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rate_limit, share
+from relay.core.limits import rates, request_weights, share
 from relay.core.limits.fairness import Account
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey, UserKey
 from relay.net.websocket import outbox
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from tests.support.client_frames import client_frame
 from tests.support.sessions import House, Refused, house
 
@@ -201,7 +202,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         for number in range(199):
             text = "x" * (100 if number % 10 else 1_900)
             await one.request("new", chatId="User1", clientMessageId=str(number), message=text)
-        long = "x" * rate_limit.REQUEST_BYTES
+        long = "x" * request_weights.REQUEST_BYTES
         assert (await one.refused("new", chatId="User1", clientMessageId="long", message=long))[
             "code"
         ] == "rate_limited"
@@ -212,7 +213,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
 async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_TEMPORARY", 3)
     tokens_of = relay.relay.service.tokens
-    issued = [tokens_of.issue_temporary(1) for _ in range(5)]
+    issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
     assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
 
 
@@ -298,7 +299,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     under_way = 0
     real = chat_lists.ChatLists.whole
 
-    async def counted(self: chat_lists.ChatLists, user: int) -> Any:
+    async def counted(self: chat_lists.ChatLists, user: UserKey) -> Any:
         nonlocal under_way
         if user != relay.relay.state.user_keys["User1"]:
             return await real(self, user)
@@ -317,8 +318,8 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(rate_limit.ListBytes, "requests_per_second", 10.0)
+    monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
+    monkeypatch.setattr(rates.ListBytes, "requests_per_second", 10.0)
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
@@ -485,7 +486,7 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
 async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
     """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
     user = relay.relay.state.user_keys["User1"]
-    draft = relay.relay.log._engine.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
+    draft = relay.relay.log._engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None
@@ -534,9 +535,9 @@ async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, cloc
 
 async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
     limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
-    imported = Command(0, user, 0, commands.ReserveSeq(1), importer=True)
+    imported = Command(0, user, NO_DEVICE, commands.ReserveSeq(ChatKey(1)), importer=True)
     limits.charge_writer([imported], 5.0)
     assert limits.fairness.of(user).paid_at == float("-inf")
-    limits.charge_writer([Command(0, user, 0, commands.ReserveSeq(1))], 0.3)
+    limits.charge_writer([Command(0, user, NO_DEVICE, commands.ReserveSeq(ChatKey(1)))], 0.3)
     now = limits.fairness.time()
     assert limits.fairness.of(user).paid_at - now > 0.3 * 2 / 0.2 - 0.5, "long work is charged whole"

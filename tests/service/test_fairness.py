@@ -48,7 +48,7 @@ class Work:
         account = self.fairness.of(who)
         fairness.PAYER.set(account)
         while True:
-            await account.turn()
+            await account.wait_for_turn()
             self.clock.jump(seconds)
             self.done.append(who)
             await trio.lowlevel.checkpoint()
@@ -161,14 +161,14 @@ async def test_a_waiting_task_that_is_cancelled_holds_up_nobody(clock: MockClock
         async with trio.open_nursery() as nursery:
             one.rest(10.0)
             other.charge(0.001, trio.current_time())
-            nursery.start_soon(one.turn)
-            nursery.start_soon(one.turn)
+            nursery.start_soon(one.wait_for_turn)
+            nursery.start_soon(one.wait_for_turn)
             for _ in range(5):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         clock.jump(100.0)
         with trio.fail_after(1):
-            await one.turn()
+            await one.wait_for_turn()
 
 
 async def test_threads_of_one_account_are_bounded_and_leave_others_theirs() -> None:
@@ -301,7 +301,7 @@ async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch:
 async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_are_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.server.WAITING_EACH", 3)
+    monkeypatch.setattr("relay.net.server.WAITING_CONNECTIONS_PER_ADDRESS", 3)
     async with http_relay(tmp_path) as relay:
         payer = relay.server.router.fairness.of("127.0.0.1")
         relay.server.router.fairness.of("192.0.2.1").charge(0.001, relay.server.router.fairness.time())

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from relay import text as text_module
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.core.service import messages
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.log import schedule
 from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
@@ -53,7 +53,7 @@ async def _saying(data: Path, texts: Iterable[str]) -> AsyncIterator[Relay]:
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for number, text in enumerate(texts):
             request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-            relay.log.append(Command(relay.clock(), UserKey(1), 0, request))
+            relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, request))
         await relay.log.keep_snapshot()
         await _indexed(relay)
         yield relay
@@ -67,7 +67,7 @@ async def _indexed(relay: Relay) -> None:
 
 async def _ways(relay: Relay, text: str) -> list[list[str | None]]:
     """Find a text by the index, without it, and by looking through the chat."""
-    sought = Sought(text, {1: 0}, count=200)
+    sought = Sought(text, {ChatKey(1): 0}, count=200)
     found = [
         await search.search(relay.reading, sought),
         await search.search(relay.reading, sought, indexed=0),
@@ -87,9 +87,9 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
 
 async def test_one_or_two_characters_are_found_as_ten_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
-        for latest in (search.LATEST, 0):
+        for latest in (search.LATEST_ENTRIES, 0):
             # Where none is looked through first the index has to find it.
-            monkeypatch.setattr(search, "LATEST", latest)
+            monkeypatch.setattr(search, "LATEST_ENTRIES", latest)
             for typed, said in SHORT:
                 for found in await _ways(relay, typed):
                     assert said in found, (typed, latest)
@@ -106,24 +106,24 @@ async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
         return wanted(self, row)
 
     monkeypatch.setattr(search._Search, "_wanted", look)
-    monkeypatch.setattr(search, "LATEST", 20)
+    monkeypatch.setattr(search, "LATEST_ENTRIES", 20)
     texts = [f"{number} words 茶 here" if number % 100 == 7 else f"{number} words here" for number in range(400)]
     async with _saying(tmp_path, texts) as relay:
-        rows, more = await search.search(relay.reading, Sought("茶", {1: 0}))
+        rows, more = await search.search(relay.reading, Sought("茶", {ChatKey(1): 0}))
         assert [row.message for row in rows] == [text for text in reversed(texts) if "茶" in text]
         assert not more
         assert len(looked_at) == 4
         looked_at.clear()
-        rows, more = await search.search(relay.reading, Sought("H", {1: 0}, count=10))
+        rows, more = await search.search(relay.reading, Sought("H", {ChatKey(1): 0}, count=10))
         assert (len(rows), more) == (10, True)
         assert len(looked_at) == 11
         # Of two letters that begin too many trigrams the log tells, also page by page.
         monkeypatch.setattr(search, "_ENDINGS", search._ENDINGS.replace("501", "3"))
-        monkeypatch.setattr(search, "ENDINGS", 2)
+        monkeypatch.setattr(search, "MAX_PREFIXED_TRIGRAMS", 2)
         found: list[str | None] = []
         before, more = search.END, True
         while more:
-            sought = Sought("7", {1: 0}, before, count=7)
+            sought = Sought("7", {ChatKey(1): 0}, before, count=7)
             try:
                 rows, more = await search.search(relay.reading, sought)
             except TooLong:
@@ -156,7 +156,7 @@ async def test_an_edit_of_a_text_with_line_breaks_leaves_nothing_of_it_in_the_in
         for found in await _ways(relay, "e two t"):
             assert found == ["one\n\tTWO  three"]
         edit = requests.Edit(chat_id="b", original_message_id=1, message="four\r\n\tFIVE")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, edit, generated_id="e"))
         for found in await _ways(relay, "r five"):
             assert found == ["four\r\n\tFIVE"]
         for term in ('"e t"', "two"):
@@ -167,10 +167,10 @@ async def test_an_edit_of_a_text_with_line_breaks_leaves_nothing_of_it_in_the_in
 async def test_an_edit_and_a_deletion_leave_nothing_of_a_folded_text_in_the_index(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["Straße ÄRGER", "Grüße ÄRGER", "bleibt"]) as relay:
         edit = requests.Edit(chat_id="b", original_message_id=1, message="ganz ＡＮＤＥＲＳ")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, edit, generated_id="e"))
         await submit(
             relay.log,
-            Command(relay.clock(), UserKey(1), 0, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
+            Command(relay.clock(), UserKey(1), NO_DEVICE, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
         )
         for found in await _ways(relay, "ärger"):
             assert found == []
@@ -228,8 +228,8 @@ def test_a_part_of_a_text_typed_in_another_form_folds_to_a_part(letters: list[st
 async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "SPAN", 5)
-    monkeypatch.setattr(search, "LATEST", 0)
+    monkeypatch.setattr(search, "SPAN_ENTRIES", 5)
+    monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
     messages: list[list[str]] = []
 
     @settings(max_examples=120, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -369,7 +369,7 @@ async def test_a_kept_store_finds_folded_words_after_the_upgrade(tmp_path: Path)
             if indexed:
                 await _indexed(relay)
             for typed in ("GRUSSE", "ЗДРАВСТВУЙТЕ", "你", "👋", "gladly,"):
-                rows, _ = await relay.service.searching.find(1, Sought(typed, chats))
+                rows, _ = await relay.service.searching.find(UserKey(1), Sought(typed, chats))
                 assert rows, (typed, indexed)
     with closing(sqlite3.connect(tmp_path / "relay.db")) as file, file:
         file.execute("INSERT INTO search (search) VALUES ('integrity-check')")

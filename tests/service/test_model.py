@@ -4,6 +4,7 @@ A state machine of hypothesis' drives whole sessions over streams in memory agai
 Run it for longer with --model-examples.
 """
 
+import os
 import shutil
 import tempfile
 import threading
@@ -350,7 +351,7 @@ class People(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         data = Path(self.directory.name) / "data"
         shutil.copytree(TEMPLATE.data, data)
         clock = MockClock(rate=1.0)

@@ -11,6 +11,7 @@ import trio
 
 from relay.core.delivery.replay import Replays
 from relay.core.service.answer_pages import PageMaker
+from relay.keys import UserKey
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
 from relay.store.sqlite.database import utf8
@@ -268,7 +269,7 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     reading = relay.relay.service.replaying._reading
     async with relay.device("User3") as three:
         await say(three, "User2", "old")
-    await say(one, "User1", *(f"note {number}" for number in range(3 * replay.PAGE)))
+    await say(one, "User1", *(f"note {number}" for number in range(3 * replay.PAGE_ENTRIES)))
     relay.relay.hub.recent.entries.clear()
     before = reading.started
     async with relay.open_from("User2", 0) as two:
@@ -279,8 +280,8 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
 async def test_a_replay_of_many_chats_comes_in_order_and_whole(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE", 7)
-    monkeypatch.setattr("relay.core.delivery.replay.FEWEST", 1)
+    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 7)
+    monkeypatch.setattr("relay.core.delivery.replay.MIN_READ_AHEAD_ENTRIES", 1)
     chats = [
         (await one.request("createChat", type="group", name=f"Crew {n}", participants=["User2"]))["chatId"]
         for n in range(5)
@@ -328,23 +329,23 @@ async def test_a_user_with_two_replays_lets_another_user_read_between_them(
     replaying = Replays(cast("Any", None))
     order: list[str] = []
 
-    async def read(user: int, name: str) -> None:
+    async def read(user: UserKey, name: str) -> None:
         async with replaying.turn(user):
             order.append(name)
             await trio.sleep(1)
 
     async with trio.open_nursery() as nursery:
         for user, name in ((2, "first of 2"), (2, "second of 2"), (3, "first of 3")):
-            nursery.start_soon(read, user, name)
+            nursery.start_soon(read, UserKey(user), name)
             await trio.testing.wait_all_tasks_blocked()
     assert order == ["first of 2", "first of 3", "second of 2"]
 
 
 def test_a_profile_is_never_larger_than_is_reckoned() -> None:
-    from relay.core.service.answer_pages import LARGEST_PROFILE
+    from relay.core.service.answer_pages import MAX_PROFILE_BYTES
 
     longest = Profile(id="i" * 64, name="漢" * 128, avatar_url="u" * 2_048, last_seen=2**53 - 1, bot=True)
-    assert len(json.dumps(longest.__class__.__struct_fields__)) < LARGEST_PROFILE
+    assert len(json.dumps(longest.__class__.__struct_fields__)) < MAX_PROFILE_BYTES
 
 
 async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(

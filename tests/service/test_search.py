@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import ADMIN, Command, NoteRestore
+from relay.core.rules.commands import ADMIN, NoteRestore
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
+from relay.store.command import Command
 from relay.store.log import schedule
 from relay.store.queries import positions, search
 from relay.store.queries.history import HistoryRow
@@ -38,7 +39,7 @@ async def _indexed(relay: Relay) -> None:
 def _saying(relay: Relay) -> Callable[[str, str], Awaitable[Accepted]]:
     async def say(client_id: str, text: str) -> Accepted:
         request = requests.New(chat_id="b", client_message_id=client_id, message=text)
-        answer = await submit(relay.log, Command(relay.clock(), UserKey(1), 0, request))
+        answer = await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request))
         assert isinstance(answer, Accepted)
         return answer
 
@@ -51,7 +52,7 @@ async def _with_two_users(relay: Relay) -> None:
 
 
 async def _find(relay: Relay, text: str, chats: tuple[int, ...] = (1,)) -> list[str | None]:
-    rows, _ = await search.search(relay.reading, Sought(text, dict.fromkeys(chats, 0), count=10))
+    rows, _ = await search.search(relay.reading, Sought(text, dict.fromkeys(map(ChatKey, chats), 0), count=10))
     return [row.message for row in rows]
 
 
@@ -102,10 +103,10 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
         await say("2", "secret beta")
         await _indexed(relay)
         edit = requests.Edit(chat_id="b", original_message_id=1, message="public alpha")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, edit, generated_id="e"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, edit, generated_id="e"))
         await submit(
             relay.log,
-            Command(relay.clock(), UserKey(1), 0, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
+            Command(relay.clock(), UserKey(1), NO_DEVICE, requests.Delete(chat_id="b", message_id=2), generated_id="d"),
         )
         assert await _find(relay, "secret") == []
         assert await _find(relay, "public") == ["public alpha"]
@@ -128,8 +129,8 @@ async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Pa
             await trio.testing.wait_all_tasks_blocked()
             with trio.move_on_after(5) as in_time:
                 reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
-                await submit(relay.log, Command(relay.clock(), UserKey(2), 0, reply))
-                found, _ = await relay.service.searching.find(1, Sought("just said", {1: 0}))
+                await submit(relay.log, Command(relay.clock(), UserKey(2), NO_DEVICE, reply))
+                found, _ = await relay.service.searching.find(UserKey(1), Sought("just said", {ChatKey(1): 0}))
             reading_still = bool(nursery.child_tasks)
             await relay.reading._connection.interrupt()
     assert reading_still
@@ -164,7 +165,7 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         searching = relay.service.searching
         for user in (1, 1, 1, 2, 1, 2):
-            nursery.start_soon(searching.find, user, Sought(str(user), {}))
+            nursery.start_soon(searching.find, UserKey(user), Sought(str(user), {}))
         with trio.fail_after(5):
             while len(running) < 2:
                 await trio.sleep(0.01)
@@ -188,18 +189,18 @@ async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
             await say(str(number), text)
         await _indexed(relay)
         monkeypatch.setattr(search, "search", too_long)
-        rows, more = await find(1, Sought("the", {1: 0}, count=2))
+        rows, more = await find(UserKey(1), Sought("the", {ChatKey(1): 0}, count=2))
         assert [row.message for row in rows] == ["the 1000", "The 100%"]
         assert more
-        rows, more = await find(1, Sought("the", {1: 0}, rows[-1].seq, count=2))
+        rows, more = await find(UserKey(1), Sought("the", {ChatKey(1): 0}, rows[-1].seq, count=2))
         assert [row.message for row in rows] == ["another", "the first"]
         assert not more
-        assert [row.message for row in (await find(1, Sought("0%", {1: 0})))[0]] == ["The 100%"]
-        assert await find(1, Sought("the", {})) == ([], False)
-        assert [row.message for row in (await find(1, Sought("the", {1: 3})))[0]] == ["the 1000"]
+        assert [row.message for row in (await find(UserKey(1), Sought("0%", {ChatKey(1): 0})))[0]] == ["The 100%"]
+        assert await find(UserKey(1), Sought("the", {})) == ([], False)
+        assert [row.message for row in (await find(UserKey(1), Sought("the", {ChatKey(1): 3})))[0]] == ["the 1000"]
         monkeypatch.setattr(search, "search_through", too_long)
         with pytest.raises(RelayError) as refused:
-            await find(1, Sought("the", {1: 0}))
+            await find(UserKey(1), Sought("the", {ChatKey(1): 0}))
         assert refused.value.error.code == "unavailable"
 
 
@@ -214,7 +215,7 @@ async def test_a_common_letter_is_found_across_the_gap_of_a_restore(
         await _with_two_users(relay)
         await _saying(relay)("1", "q before")
         await _indexed(relay)
-        restored = NoteRestore(relay.state.seq + 2 * search.SCANNED, end_invites=False)
-        await submit(relay.log, Command(relay.clock(), ADMIN, 0, restored))
+        restored = NoteRestore(relay.state.seq + 2 * search.SCANNED_ENTRIES, end_invites=False)
+        await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, restored))
         await _saying(relay)("2", "q after")
         assert await _find(relay, "q") == ["q after", "q before"]

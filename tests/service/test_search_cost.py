@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
+from relay.store.command import Command
 from relay.store.log import schedule
 from relay.store.queries import fact_lookup, positions, search, trigrams
 from relay.store.queries.search import Sought
@@ -40,7 +40,7 @@ async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
         async with trio.open_nursery() as nursery:
             for number, text in enumerate(texts):
                 request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-                nursery.start_soon(submit, relay.log, Command(relay.clock(), UserKey(1), 0, request))
+                nursery.start_soon(submit, relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request))
         with trio.fail_after(20):
             while len(set(await positions.ends(relay.reading))) > 1:
                 await trio.sleep(0.01)
@@ -64,12 +64,12 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path, looked_at: list[int]) -> None:
     async with _saying(tmp_path, [f"{number:04} the thing is that" for number in range(SAID)]) as relay:
         find = relay.service.searching.find
-        rows, more = await find(1, Sought("0217 the thing", {1: 0}))
+        rows, more = await find(UserKey(1), Sought("0217 the thing", {ChatKey(1): 0}))
         assert [row.message for row in rows] == ["0217 the thing is that"]
         assert not more
         assert len(looked_at) <= SAID / 40
         looked_at.clear()
-        rows, more = await find(1, Sought("the thing", {1: 0}, count=10))
+        rows, more = await find(UserKey(1), Sought("the thing", {ChatKey(1): 0}, count=10))
         assert len(rows) == 10
         assert more
         assert len(looked_at) == 11
@@ -85,7 +85,7 @@ async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
     assert usual.learn([f"{number:03} xxxx" for number in range(100)])
     assert "xxx" not in asked("017 xxxx", 5_000_000)
     assert asked("xxxx", 5_000_000) == ["xxx"]
-    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.ASKED
+    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.LOOKED_UP_TRIGRAMS
     with pytest.raises(ValueError, match="trigram"):
         asked("ab", 10)
     assert not usual.learn(["xxx"])
@@ -113,7 +113,10 @@ async def test_each_match_comes_once_over_the_pages(tmp_path: Path, half: bool) 
             before, more = search.END, True
             while more:
                 rows, more = await search.search(
-                    relay.reading, Sought(query, {1: 0}, before, count=7), usual, indexed=last // 2 if half else None
+                    relay.reading,
+                    Sought(query, {ChatKey(1): 0}, before, count=7),
+                    usual,
+                    indexed=last // 2 if half else None,
                 )
                 found += [row.message for row in rows]
                 assert rows or not found or not more
@@ -151,11 +154,11 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
 
         monkeypatch.setattr(search._Search, "_wanted", slowly)
         with trio.move_on_after(0.1) as gone:
-            await relay.service.searching.find(1, Sought("same thing", {1: 0}))
+            await relay.service.searching.find(UserKey(1), Sought("same thing", {ChatKey(1): 0}))
         assert gone.cancelled_caught
         assert compared < SAID / 4
         monkeypatch.undo()
-        rows, _ = await relay.service.searching.find(1, Sought("same thing", {1: 0}, count=1))
+        rows, _ = await relay.service.searching.find(UserKey(1), Sought("same thing", {ChatKey(1): 0}, count=1))
         assert len(rows) == 1
 
 
@@ -164,7 +167,7 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
 
 def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None:
     ticks = {}
-    for number in (2 * fact_lookup.COVERED, 8 * fact_lookup.COVERED):
+    for number in (2 * fact_lookup.COVERED_MESSAGES, 8 * fact_lookup.COVERED_MESSAGES):
         store = statement_plans.empty_store()
         store.execute("BEGIN")
         store.executemany(

@@ -14,15 +14,17 @@ from relay.cli.status import warnings
 from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import ADMIN, Command, NoteRestore
+from relay.core.rules.commands import ADMIN, NoteRestore
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
-from relay.store.log import maintenance, schedule
+from relay.store.command import Command
+from relay.store.log import schedule
 from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
-from relay.store.queries.trigrams import TRIGRAM
+from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite import database
+from relay.store.upkeep import full_text_index
 from tests.support.command_line import done, run
 
 SAID = 300
@@ -36,7 +38,7 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _new(relay: Relay, number: int, text: str) -> Command:
     request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-    return Command(relay.clock(), UserKey(1), 0, request)
+    return Command(relay.clock(), UserKey(1), NO_DEVICE, request)
 
 
 async def _say(relay: Relay, number: int, text: str) -> None:
@@ -66,7 +68,7 @@ async def _with_messages(data: Path) -> AsyncIterator[Relay]:
 
 
 async def _find(relay: Relay, text: str, count: int = 10) -> list[str | None]:
-    rows, _ = await relay.service.searching.find(1, Sought(text, {1: 0}, count=count))
+    rows, _ = await relay.service.searching.find(UserKey(1), Sought(text, {ChatKey(1): 0}, count=count))
     return [row.message for row in rows]
 
 
@@ -105,8 +107,8 @@ async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_
 ) -> None:
     async with _with_messages(tmp_path):
         pass
-    if len(query) < TRIGRAM:
-        monkeypatch.setattr(search, "LATEST", 0)
+    if len(query) < TRIGRAM_CHARACTERS:
+        monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
     _damage(tmp_path)
     async with _with_messages(tmp_path) as relay:
         with caplog.at_level(logging.INFO):
@@ -138,7 +140,7 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
             if request_ == "edit"
             else requests.Delete(chat_id="b", message_id=5)
         )
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, asked, generated_id="x"))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, asked, generated_id="x"))
         assert not relay.log.failing
         assert await _find(relay, "message 0004") == []
         await _indexed(relay)
@@ -220,11 +222,11 @@ async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
     async with _with_messages(tmp_path):
         pass
     async with database.connect(tmp_path / "relay.db", writing=True) as writing:
-        await maintenance.lose_index(writing)
+        await full_text_index.lose_index(writing)
         portions = 0
         while await positions.index_left_over(writing):
             before = await writing.execute("SELECT count(*) FROM search_docsize")
-            await maintenance.empty_index(writing, 50)
+            await full_text_index.empty_index(writing, 50)
             portions += 1
             after = await writing.execute("SELECT count(*) FROM search_docsize")
             assert before[0][0] - after[0][0] <= 50
@@ -265,7 +267,11 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
-        texts = ["é" * (maintenance.INDEXED_BYTES // 4)] * 4 + ["я" * maintenance.INDEXED_BYTES, "short", "words"]
+        texts = ["é" * (full_text_index.INDEXED_BYTES // 4)] * 4 + [
+            "я" * full_text_index.INDEXED_BYTES,
+            "short",
+            "words",
+        ]
         for number, text in enumerate(texts):
             await _say(relay, number, text)
         last, _ = await positions.ends(relay.reading)
@@ -274,7 +280,7 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
         async def portions(writing: database.Connection) -> list[int]:
             reached = [0]
             while reached[-1] < last:
-                reached.append(await maintenance.index(writing, last))
+                reached.append(await full_text_index.index(writing, last))
             return reached
 
         reached = await relay.log.run_exclusive(portions)
@@ -294,7 +300,7 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
         await _say(relay, 2, "more")
         last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (schedule.INDEX_WITH_BATCH_TEXT + 1))
+        await _say(relay, 3, "x" * (schedule.INDEX_CHARACTERS_WITH_BATCH + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
         last, indexed = await positions.ends(relay.reading)
@@ -304,14 +310,14 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
 async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_restore_left_out(tmp_path: Path) -> None:
     async with _with_messages(tmp_path) as relay:
         for _ in range(2):
-            await submit(relay.log, Command(relay.clock(), ADMIN, 0, NoteRestore(relay.state.seq + 1_000_000)))
+            await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, NoteRestore(relay.state.seq + 1_000_000)))
             await _say(relay, relay.state.seq, "after a restore")
         ((entries,),) = await relay.reading.execute("SELECT count(*) FROM log")
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("reindex", control.Empty())
         assert relay.log.index_behind <= entries
         written = 0
-        real = maintenance.index
+        real = full_text_index.index
 
         async def counted(connection: database.Connection, upto: int) -> int:
             nonlocal written
@@ -319,6 +325,6 @@ async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_rest
             return await real(connection, upto)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(maintenance, "index", counted)
+            patch.setattr(full_text_index, "index", counted)
             await _indexed(relay)
         assert written <= entries // 20

@@ -11,16 +11,17 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
-from relay.store.log import maintenance, schedule
-from relay.store.log.index_upkeep import SEGMENTS
+from relay.store.command import Command
+from relay.store.log import schedule
+from relay.store.log.index_upkeep import MERGE_SEGMENTS
 from relay.store.queries import positions, search
-from relay.store.queries.search import LOOKED, Sought
+from relay.store.queries.search import CHECKED_CANDIDATES, Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import full_text_index
 
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000
@@ -35,7 +36,7 @@ LONE = "u9"
 """Somebody to whom little was said."""
 SAID = 3
 """Messages of theirs, the first of all."""
-ALONE, LARGE = {1: 0}, {2: 0}
+ALONE, LARGE = {ChatKey(1): 0}, {ChatKey(2): 0}
 """Their chat by its key, and the other."""
 STEP = 10
 """Steps of SQLite's machine between two ticks."""
@@ -86,9 +87,9 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
     # Always in the same portions: the relay's own depend on the time that each took.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
-            while await maintenance.index(writing, min(last, upto)) < min(last, upto):
+            while await full_text_index.index(writing, min(last, upto)) < min(last, upto):
                 pass
-            while merged and upto % (SEGMENTS * PORTION) == 0 and await maintenance.merge(writing):
+            while merged and upto % (MERGE_SEGMENTS * PORTION) == 0 and await full_text_index.merge(writing):
                 pass
 
 
@@ -103,7 +104,7 @@ async def _say(relay: Relay, to: str, numbers: range) -> None:
 
     for number in numbers:
         request = requests.New(chat_id=to, client_message_id=f"{to}{number}", message=_text(number))
-        relay.log.append(Command(relay.clock(), UserKey(1), 0, request), answer)
+        relay.log.append(Command(relay.clock(), UserKey(1), NO_DEVICE, request), answer)
     await done.wait()
 
 
@@ -189,7 +190,7 @@ async def test_a_phrase_whose_trigrams_come_together_is_found_among_few_candidat
         for number in range(0, MIDDLE, MIDDLE // 10):
             text = f"{TOWN} {WORDS[number // TOWNED]}"
             cost = await meter.cost(Sought(text, LARGE))
-            assert cost.candidates <= 2 * LOOKED < MIDDLE / TOWNED / 2
+            assert cost.candidates <= 2 * CHECKED_CANDIDATES < MIDDLE / TOWNED / 2
             assert _text(number) in await meter.find(Sought(text, LARGE))
 
 
@@ -199,7 +200,7 @@ async def test_a_usual_word_is_found_in_a_small_chat_without_looking_at_others(
     async with _metered(stores[MIDDLE], monkeypatch) as meter:
         usual = next(word for word in _text(0).split() if len(word) > 3)
         sought = Sought(usual, ALONE, said=SAID)
-        assert (await meter.cost(sought)).candidates <= LOOKED + SAID
+        assert (await meter.cost(sought)).candidates <= CHECKED_CANDIDATES + SAID
         assert await meter.find(sought) == [_text(0)]
 
 
@@ -215,5 +216,5 @@ async def test_a_relay_merges_the_segments_left_by_an_earlier_run(tmp_path: Path
         assert left > 4 * BATCH // PORTION
         async with open_relay(tmp_path):
             with trio.fail_after(20):
-                while await segments(connection) > SEGMENTS:
+                while await segments(connection) > MERGE_SEGMENTS:
                     await trio.sleep(0.01)

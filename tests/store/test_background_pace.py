@@ -14,15 +14,16 @@ import trio
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
+from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
 from relay.store import portion
-from relay.store.backup import archive, gently
+from relay.store.backup import archive, pacing
 from relay.store.files.reserve import Reserve
-from relay.store.log import maintenance
 from relay.store.queries import export_rows, storage
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.read_only import read
+from relay.store.upkeep import free_space, removal
 from tests.support.disk import people, say
 
 
@@ -36,39 +37,39 @@ async def _talk(relay: Relay, messages: int) -> None:
 async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
     """Prune everything; return how many portions it took to free the pages."""
     portions = 0
-    real = maintenance.give_back
+    real = free_space.give_back
 
     async def give_back(*how: Any) -> bool:
         nonlocal portions
         portions += 1
         return await real(*how)
 
-    monkeypatch.setattr(maintenance, "give_back", give_back)
+    monkeypatch.setattr(free_space, "give_back", give_back)
     await relay.retention.prune(max_bytes=1)
-    monkeypatch.setattr(maintenance, "give_back", real)
+    monkeypatch.setattr(free_space, "give_back", real)
     return portions
 
 
 async def test_a_portion_returns_as_many_pages_to_the_file_system_as_requested(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
-        while await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000)):
+        while await relay.log.run_exclusive(lambda writing: removal.remove_history(0, 10_000, writing, 10_000)):
             pass
         free = await storage.free_pages(relay.reading)
         assert free > 120
-        assert await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, 50))
+        assert await relay.log.run_exclusive(lambda writing: free_space.give_back(writing, 50))
         assert await storage.free_pages(relay.reading) == free - 50
-        assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
+        assert not await relay.log.run_exclusive(lambda writing: free_space.give_back(writing, free, 20))
         assert await storage.free_pages(relay.reading) == 20, "so many were to stay"
-        assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
+        assert not await relay.log.run_exclusive(lambda writing: free_space.give_back(writing, free, 20))
         assert await storage.free_pages(relay.reading) == 20
 
 
 @pytest.mark.parametrize(
     "remove",
     [
-        lambda writing: maintenance.remove_history(0, 10_000, writing, 1_000),
-        lambda writing: maintenance.erase_chat(writing, 1, 1_000),
+        lambda writing: removal.remove_history(0, 10_000, writing, 1_000),
+        lambda writing: removal.erase_chat(writing, ChatKey(1), 1_000),
     ],
     ids=["pruned", "of a deleted chat"],
 )
@@ -85,7 +86,7 @@ async def test_a_portion_of_long_texts_is_bounded_in_bytes(
         left = [52]
         while await relay.log.run_exclusive(remove):
             left += [count for (count,) in await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")]
-    most = maintenance.ERASED_BYTES // len(text) + 1
+    most = removal.ERASED_BYTES // len(text) + 1
     assert left[-1] == 0
     assert left[1] == 52 - most, "the long ones"
     assert max(before - after for before, after in pairwise(left)) >= 40, "the short ones at once"
@@ -106,14 +107,14 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.core.maintenance.retention.SPARE_PAGES", 100)
     most = 0
-    real = maintenance.remove_history
+    real = removal.remove_history
 
     async def remove(after: int, upto: int, writing: Any, count: int) -> list[int]:
         nonlocal most
         most = max(most, await storage.free_pages(writing))
         return await real(after, upto, writing, min(count, 50))
 
-    monkeypatch.setattr(maintenance, "remove_history", remove)
+    monkeypatch.setattr(removal, "remove_history", remove)
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 1_000)
         await relay.retention.prune(max_bytes=1)
@@ -136,7 +137,7 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
             return await page(*how)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("relay.core.admin.export.PAGE", 100)
+            patch.setattr("relay.core.admin.export.PAGE_MESSAGES", 100)
             patch.setattr(export_rows, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
@@ -189,7 +190,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
 ) -> None:
     async with open_relay(tmp_path) as relay:
-        monkeypatch.setattr(Reserve, "wanted", wanted)
+        monkeypatch.setattr(Reserve, "target_size", wanted)
         room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
         await room.begin()
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
@@ -211,8 +212,8 @@ def test_a_process_beside_the_relay_is_nicer_until_its_work_ends() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if os.geteuid():
         pytest.skip("only root takes back what it gave up")
-    with gently.beside():
-        assert os.getpriority(os.PRIO_PROCESS, 0) >= gently.NICE
+    with pacing.low_priority():
+        assert os.getpriority(os.PRIO_PROCESS, 0) >= pacing.NICENESS
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
@@ -243,6 +244,6 @@ def test_work_beside_the_relay_goes_on_if_it_must_not_change_its_niceness(monkey
         raise PermissionError
 
     monkeypatch.setattr(os, "setpriority", refuse)
-    with gently.beside():
+    with pacing.low_priority():
         done = True
     assert done

@@ -1,19 +1,38 @@
 """When deferred commands are written, and how many at once. Pure, so time is a number here."""
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.log.deferred import ALONE, DEFER_SECONDS, WITH_BATCH, DeferredCommand, DeferredCommands
+from relay.core.rules.commands import MarkDelivered
+from relay.keys import NO_DEVICE, ChatKey, UserKey
+from relay.store.command import Command
+from relay.store.log.deferred import (
+    COMMANDS_ALONE,
+    COMMANDS_WITH_BATCH,
+    DEFER_SECONDS,
+    DeferredCommand,
+    DeferredCommands,
+)
 
 
-def deferred_with(count: int) -> DeferredCommands:
-    deferred = DeferredCommands()
+def mark(message_id: int) -> Command:
+    return Command(0, UserKey(1), NO_DEVICE, MarkDelivered(ChatKey(1), message_id))
+
+
+def nothing() -> None:
+    """Collect nothing."""
+
+
+def deferred_with(count: int, collect: Callable[[], None] = nothing) -> DeferredCommands:
+    deferred = DeferredCommands(collect)
     for number in range(count):
-        deferred.add(DeferredCommand(number, 1, f"mark {number}"), 0.0)
+        deferred.add(DeferredCommand(number, 1, mark(number)), 0.0)
     return deferred
 
 
-def commands(taken: list[DeferredCommand]) -> list[object]:
+def commands(taken: list[DeferredCommand]) -> list[Command]:
     return [one.command for one in taken]
 
 
@@ -21,21 +40,21 @@ def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() ->
     deferred = deferred_with(1)
     assert deferred.take(1, DEFER_SECONDS / 2) == []
     assert deferred.alone_at == 2 * DEFER_SECONDS
-    assert commands(deferred.take(1, DEFER_SECONDS)) == ["mark 0"]
+    assert commands(deferred.take(1, DEFER_SECONDS)) == [mark(0)]
     assert not deferred
     assert deferred.alone_at == float("inf")
 
 
 def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
-    deferred = DeferredCommands()
+    deferred = DeferredCommands(nothing)
     for reach in (2, 7, 5):
-        deferred.add(DeferredCommand("a chat", reach, reach), 0.0)
-    assert commands(deferred.take(0, 1.0)) == [7]
+        deferred.add(DeferredCommand("a chat", reach, mark(reach)), 0.0)
+    assert commands(deferred.take(0, 1.0)) == [mark(7)]
 
 
 def test_a_small_batch_takes_few_deferred_commands_and_the_next_takes_more() -> None:
-    deferred = deferred_with(WITH_BATCH + 3)
-    assert len(deferred.take(1, DEFER_SECONDS)) == WITH_BATCH
+    deferred = deferred_with(COMMANDS_WITH_BATCH + 3)
+    assert len(deferred.take(1, DEFER_SECONDS)) == COMMANDS_WITH_BATCH
     assert len(deferred.take(1, DEFER_SECONDS)) == 3
 
 
@@ -44,16 +63,15 @@ def test_a_large_batch_takes_as_many_deferred_commands_as_it_has() -> None:
 
 
 def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> None:
-    deferred = deferred_with(ALONE + WITH_BATCH)
+    deferred = deferred_with(COMMANDS_ALONE + COMMANDS_WITH_BATCH)
     deferred.take(1, DEFER_SECONDS)
     assert deferred.alone_at == 2 * DEFER_SECONDS
-    assert len(deferred.take(0, 2 * DEFER_SECONDS)) == ALONE
+    assert len(deferred.take(0, 2 * DEFER_SECONDS)) == COMMANDS_ALONE
 
 
 def test_announced_commands_are_collected_when_they_are_due() -> None:
-    deferred = DeferredCommands()
     calls: list[float] = []
-    deferred.collect = lambda: calls.append(1)
+    deferred = DeferredCommands(lambda: calls.append(1))
     deferred.expect(0.0)
     deferred.expect(DEFER_SECONDS / 2)
     assert deferred
@@ -66,9 +84,8 @@ def test_announced_commands_are_collected_when_they_are_due() -> None:
 
 
 def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
-    deferred = deferred_with(WITH_BATCH + 1)
     calls: list[float] = []
-    deferred.collect = lambda: calls.append(1)
+    deferred = deferred_with(COMMANDS_WITH_BATCH + 1, lambda: calls.append(1))
     deferred.take(1, DEFER_SECONDS)
     deferred.expect(DEFER_SECONDS)
     deferred.take(1, DEFER_SECONDS)
@@ -87,11 +104,11 @@ def test_a_flush_takes_all_deferred_commands() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
 def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, str]]) -> None:
-    deferred, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
+    deferred, wanted, written, now = DeferredCommands(nothing), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3
         if step == "add":
-            deferred.add(DeferredCommand(key, reach, None), now)
+            deferred.add(DeferredCommand(key, reach, mark(reach)), now)
             wanted[key] = max(reach, wanted.get(key, 0))
         for one in deferred.take(1 if step == "take" else 0, now) if step != "add" else ():
             written[one.key] = max(one.reach, written.get(one.key, 0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.log.batch import prepare
@@ -16,7 +16,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.migrate import begin
 
 KNOWN = -7
-ALONE, RIDING = SideWrites({}, 0), SideWrites({1: (1, 1)}, 0)
+ALONE, RIDING = SideWrites({}, 0), SideWrites({DeviceKey(1): (1, 1)}, 0)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def writing(tmp_path: Path) -> AsyncIterator[Connection]:
 
 
 def said(seq: int, client_key: int | None) -> Entry:
-    return Entry(seq, kinds.NEW, ChatKey(1), seq, UserKey(1), 1, 1_000, 0, client_key, f"c{seq}", "text")
+    return Entry(seq, kinds.NEW, ChatKey(1), seq, UserKey(1), DeviceKey(1), 1_000, 0, client_key, f"c{seq}", "text")
 
 
 async def count(writing: Connection) -> int:

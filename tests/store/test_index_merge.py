@@ -10,10 +10,11 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
-from relay.store.log import index_merge, maintenance
+from relay.store.log import index_merge
 from relay.store.log import schedule as write_schedule
 from relay.store.log.index_merge import IndexMerge
 from relay.store.sqlite.schema import MIGRATIONS
+from relay.store.upkeep import full_text_index
 from tests.support.disk import answers, command, new, people
 
 FAR = float("inf")
@@ -70,7 +71,7 @@ def test_an_index_merge_that_fails_is_retried_later() -> None:
 def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_schedule, "INDEX_SECONDS", 0.0)
     monkeypatch.setattr(index_merge, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(maintenance, "MERGED", 1)
+    monkeypatch.setattr(full_text_index, "MERGED_PAGES", 1)
 
 
 @pytest.fixture
@@ -160,14 +161,14 @@ def test_the_index_of_an_older_store_is_merged_once_if_it_has_messages(said: int
 
 async def test_the_index_is_not_merged_while_messages_come(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     merged: list[bool] = []
-    real = maintenance.merge
+    real = full_text_index.merge
 
     async def merge(*arguments: object, **which: bool) -> bool:
         if "begin" in which:
             merged.append(lively)
         return await real(*arguments, **which)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(maintenance, "merge", merge)
+    monkeypatch.setattr(full_text_index, "merge", merge)
     monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 0.5)
     lively = True
     await _delete(relay)
@@ -186,7 +187,7 @@ async def test_a_merge_that_fails_ends_nothing(relay: Relay, monkeypatch: pytest
         raise sqlite3.OperationalError("database or disk is full")
 
     failed = trio.Event()
-    monkeypatch.setattr(maintenance, "merge", merge)
+    monkeypatch.setattr(full_text_index, "merge", merge)
     await _delete(relay)
     with trio.fail_after(20):
         await failed.wait()

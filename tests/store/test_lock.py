@@ -15,7 +15,7 @@ from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.store.files import lock, reserve
 from relay.store.files.lock import Locked, locked
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from tests.support.command_line import done, run, running
 from tests.support.disk import people, say
 
@@ -123,7 +123,7 @@ def test_a_command_on_a_link_names_the_directory_in_use(
     linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = linked
-    monkeypatch.setattr(lock, "WAIT", 0.2)
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with running(first) as relay:
         ran = run("user", "add", "ben", data=second)
         assert ran.code == 1
@@ -170,8 +170,8 @@ async def test_room_is_reserved_on_the_disk_of_a_linked_store(linked: tuple[Path
     first, second = linked
     async with open_relay(second) as relay:
         relay.room.reserve.fill()
-        assert (first / reserve.NAME).stat().st_size
-        assert not (second / reserve.NAME).exists()
+        assert (first / reserve.RESERVE_NAME).stat().st_size
+        assert not (second / reserve.RESERVE_NAME).exists()
 
 
 async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Path, Path]) -> None:

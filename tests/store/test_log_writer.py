@@ -18,12 +18,15 @@ from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
+from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
-from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep.full_text_index import merge
+from relay.store.upkeep.removal import remove_history
+from relay.store.upkeep.snapshot_rows import add_base
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 
@@ -164,7 +167,7 @@ async def test_a_new_client_id_needs_no_lookup(relay: Relay, monkeypatch: pytest
 async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 20)
 
     async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
         got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
@@ -193,7 +196,7 @@ async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(
 async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 20)
     monkeypatch.setattr(background, "RETRY_SECONDS", 0.0)
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path) as relay:
@@ -283,7 +286,7 @@ async def test_statements_release_the_texts_that_they_wrote_last(
 
 async def test_statements_that_hold_much_are_released_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
-    monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
+    monkeypatch.setattr("relay.store.log.bound_parameters.HELD_BYTES", 1_000)
     relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
     await relay.log.probe()
@@ -315,11 +318,11 @@ def marks(data: Path) -> list[int]:
 
 def acknowledge(relay: Relay, message_id: int) -> None:
     """What the service does with the acknowledgement of a `new` event by User2's device."""
-    chat = relay.state.chat_key(2, "User1")
+    chat = relay.state.chat_key(UserKey(2), "User1")
     assert chat is not None
     mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
     relay.log.append_deferred((chat, 2), message_id, mark)
-    relay.log.keep_cursor(2, relay.state.seq, T0)
+    relay.log.keep_cursor(DeviceKey(2), relay.state.seq, T0)
 
 
 async def until(true: Any) -> None:
@@ -355,7 +358,7 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
     await settled(relay, clock)
     before = commits(relay.data)
     for seq in range(1, 50):
-        relay.log.keep_cursor(2, seq, T0)
+        relay.log.keep_cursor(DeviceKey(2), seq, T0)
         await trio.lowlevel.checkpoint()
     clock.jump(schedule.CURSOR_SECONDS - 1)
     await trio.sleep(0.05)
@@ -367,9 +370,9 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
 
 
 async def test_a_cursor_never_goes_back(relay: Relay) -> None:
-    relay.log.keep_cursor(2, 9, T0)
-    relay.log.keep_cursor(2, 4, T0)
-    assert relay.log.cursors[2][0] == 9
+    relay.log.keep_cursor(DeviceKey(2), 9, T0)
+    relay.log.keep_cursor(DeviceKey(2), 4, T0)
+    assert relay.log.cursors[DeviceKey(2)][0] == 9
 
 
 async def test_a_cursor_is_never_on_disk_before_the_receipts_of_its_acknowledgements(
@@ -429,9 +432,9 @@ class Nowhere:
 def reader(relay: Relay, *seqs: int) -> Subscriber:
     """User2's device, which was sent these events."""
     there = Nowhere()
-    subscriber = Subscriber(relay.hub.next_number(), 2, 2, there, there, 0)
+    subscriber = Subscriber(relay.hub.next_number(), UserKey(2), DeviceKey(2), there, there, 0)
     for seq in seqs:
-        subscriber.replayed(b"", Receipt(seq, 1, 1))
+        subscriber.replayed(b"", Receipt(seq, ChatKey(1), 1))
     return subscriber
 
 
@@ -452,7 +455,7 @@ async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_oth
     good, bad = reader(relay, seq), reader(relay, seq)
     for one in (good, bad):
         relay.service.acknowledgements.take(one, seq)
-    bad.acked_up_to = {999: 1}
+    bad.acked_up_to = {ChatKey(999): 1}
     for n in range(3):
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
@@ -472,7 +475,7 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
 async def test_many_client_keys_are_written_without_rest(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.portion.REST_FACTOR", 1e6)
-    monkeypatch.setattr("relay.store.idempotency.HELD", 4)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 4)
     keys = relay.log._idempotency_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
     with trio.fail_after(5):
@@ -482,7 +485,7 @@ async def test_many_client_keys_are_written_without_rest(relay: Relay, monkeypat
 
 async def test_client_keys_in_memory_stay_bounded_under_a_flood(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.store.portion.AIM_SECONDS", 0.0)  # a busy loop: each portion looks slow
-    monkeypatch.setattr("relay.store.idempotency.HELD", 128)
+    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 128)
     for batch in range(60):
         await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
     with closing(sqlite3.connect(relay.data / "relay.db")) as store:

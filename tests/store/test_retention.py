@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.maintenance import retention
 from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
-from relay.core.rules.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, DeleteChat, MarkRead, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Kept
 from relay.settings import Settings
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Prunable
-from relay.store.log import maintenance, schedule
+from relay.store.log import schedule
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
+from relay.store.upkeep import removal
 from tests.support.disk import people, talk
 from tests.support.raw_store import opened
 
@@ -52,7 +54,7 @@ async def _faults(data: Path) -> list[CheckResult]:
 
 async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
     request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
-    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), 0, request))
+    answer = await submit(relay.log, Command(relay.clock(), UserKey(user), NO_DEVICE, request))
     assert isinstance(answer, requests.Accepted)
     return answer
 
@@ -68,23 +70,23 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
         await _two_users(relay)
         for number in range(10):
             await _say(relay, 1, "b", f"old {number}")
-        await submit(relay.log, Command(clock(), UserKey(2), 0, MarkRead(1, 3)))
+        await submit(relay.log, Command(clock(), UserKey(2), NO_DEVICE, MarkRead(ChatKey(1), 3)))
         clock.now += 40 * DAY
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
-        assert relay.state.missed(relay.state.chats[1], 2) == 10
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 10
         assert (await relay.retention.prune(days=30)).removed == 11
         # Of the ten that were unread three are left to read.
-        assert relay.state.missed(relay.state.chats[1], 2) == 3
-        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=100)
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 3
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=100)
         assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
-        assert await search.search(relay.reading, Sought("old 5", {1: 0})) == ([], False)
+        assert await search.search(relay.reading, Sought("old 5", {ChatKey(1): 0})) == ([], False)
         assert (await _say(relay, 2, "a", "next")).message_id == 14
         # The relay did not stop in order yet: the check must hold all the same.
         assert await _faults(tmp_path) == []
     assert await _faults(tmp_path) == []
     async with open_relay(tmp_path, clock=clock) as relay:
-        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 3
         assert relay.state.pruned > 0
 
 
@@ -93,7 +95,7 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
 async def test_unread_counts_after_a_prune_match_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", step)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", step)
     chance = random.Random(seed)
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -117,7 +119,7 @@ async def test_unread_counts_after_a_prune_match_the_log(
 async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 4)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 4)
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 
@@ -136,14 +138,14 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
         steps = [chats for fact in asked for chats in [fact.chats]]
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
-        await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneHistory(first + 3)))
         assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
 async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_WEIGHT", 1)
+    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 1)
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b", "c"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -151,8 +153,8 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
             await _say(relay, 1, "bc"[number % 2], f"message {number}")
         with trio.CancelScope() as scope:
 
-            async def prune_chats(step: list[tuple[int, int]]) -> None:
-                await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
+            async def prune_chats(step: list[tuple[ChatKey, int]]) -> None:
+                await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
                 scope.cancel()
 
             with monkeypatch.context() as patch:
@@ -166,7 +168,7 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
             while (await prunable.first_prunable(relay.reading, 0)) <= first + 5:
                 await relay.retention.prune()
         # The second chat was made in between.
-        assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 2]
+        assert [relay.state.chats[ChatKey(chat)].pruned for chat in (1, 2)] == [3, 2]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(5,)]
     assert await _faults(tmp_path) == []
 
@@ -182,17 +184,17 @@ async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
             await _say(relay, 1, "b", f"message {number}")
         clock.now += 40 * DAY
         with trio.CancelScope() as scope:
-            real = maintenance.remove_history
+            real = removal.remove_history
 
             async def remove_history(*where: Any) -> Any:
                 scope.cancel()
                 return await real(*where)
 
             with monkeypatch.context() as patch:
-                patch.setattr(maintenance, "remove_history", remove_history)
+                patch.setattr(removal, "remove_history", remove_history)
                 await relay.retention.prune(days=30)
         await relay.retention.prune()
-        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=500)
         assert [row.message_id for row in rows] == list(range(5, 21))
     assert await _faults(tmp_path) == []
 
@@ -207,7 +209,7 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkey
         size = await storage.size(relay.reading)
         await relay.retention.prune(max_bytes=size // 2)
         assert await storage.size(relay.reading) <= size // 2
-        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
+        rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=500)
         assert 20 < len(rows) < 150
         assert rows[-1].message_id == 200
     assert await _faults(tmp_path) == []
@@ -261,10 +263,38 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
         assert isinstance(chat, control.ChatInfo)
         await _say(relay, 1, chat.id, "the secret word")
-        await submit(relay.log, Command(relay.clock(), UserKey(1), 0, DeleteChat(chat.id)))
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
+
+
+async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = removal.erase_chat
+    sizes: list[int] = []
+
+    async def nearly_full(writing: Any, chat: Any, count: int) -> Any:
+        sizes.append(count)
+        if count > 20:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return await real(writing, chat, count)
+
+    monkeypatch.setattr(removal, "erase_chat", nearly_full)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
+        assert isinstance(chat, control.ChatInfo)
+        for number in range(20):
+            await _say(relay, 1, chat.id, f"message {number}")
+        await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
+        await relay.retention.erase_gone()
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
+    assert sizes[0] > sizes[1]
+    assert min(sizes) <= 20
 
 
 async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> None:
@@ -273,7 +303,8 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
         await _two_users(relay)
         await _say(relay, 1, "b", "first")
         await submit(
-            relay.log, Command(1, UserKey(1), 0, requests.Edit(chat_id="b", original_message_id=1, message="better"))
+            relay.log,
+            Command(1, UserKey(1), NO_DEVICE, requests.Edit(chat_id="b", original_message_id=1, message="better")),
         )
         await _say(relay, 1, "b", "second")
         state = relay.state
@@ -283,7 +314,11 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
-            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_event_for(state, entry, 2)]
+            return [
+                message_views.event(state, entry, UserKey(2))[0]
+                for entry in replayed
+                if visibility.is_event_for(state, entry, UserKey(2))
+            ]
 
         assert await told() == ["new", "edit", "new"]
         await relay.retention._remove(1, edit[0] - 1)

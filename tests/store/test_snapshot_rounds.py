@@ -17,10 +17,12 @@ from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.protocol import control, requests
-from relay.store.log import maintenance, schedule
+from relay.store.log import schedule
 from relay.store.portion import Portion
 from relay.store.queries import log_entries, snapshots
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.statements import as_json
+from relay.store.upkeep import removal, snapshot_rows
 from tests.support.disk import answers, command, people, rows, say, talk
 from tests.support.memory_log import facts_of
 from tests.support.raw_store import opened
@@ -35,7 +37,7 @@ async def restarted(relay: Relay) -> State:
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
-    catching = snapshot.CatchUp(state, known)
+    catching = snapshot.StateRecovery(state, known)
     while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)
@@ -81,13 +83,13 @@ async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_lo
     monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 9)
     chance = random.Random(seed)
     portions: list[bool] = []
-    real = maintenance.keep_rows
+    real = snapshot_rows.keep_rows
 
-    async def keep_rows(connection: Any, what: dict[str, Any]) -> None:
+    async def keep_rows(connection: Any, what: SnapshotRows) -> None:
         portions.append("seq" in what)
         await real(connection, what)
 
-    monkeypatch.setattr(maintenance, "keep_rows", keep_rows)
+    monkeypatch.setattr(snapshot_rows, "keep_rows", keep_rows)
     async with open_relay(tmp_path) as relay:
         small(relay, 1)
         await people(relay, "User1", "User2", "User3")
@@ -198,8 +200,7 @@ async def test_a_prune_that_ends_at_any_step_leaves_a_consistent_store(
 ) -> None:
     steps = 0
 
-    def counted(name: str) -> Callable[..., Any]:
-        real = getattr(maintenance, name)
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
 
         async def counting(*arguments: Any, **named: Any) -> Any:
             nonlocal steps
@@ -210,8 +211,9 @@ async def test_a_prune_that_ends_at_any_step_leaves_a_consistent_store(
 
         return counting
 
-    for name in ("begin_base", "add_base", "end_base", "clear_bases", "remove_history"):
-        monkeypatch.setattr(maintenance, name, counted(name))
+    for name in ("begin_base", "add_base", "end_base", "clear_bases"):
+        monkeypatch.setattr(snapshot_rows, name, counted(getattr(snapshot_rows, name)))
+    monkeypatch.setattr(removal, "remove_history", counted(removal.remove_history))
     async with open_relay(tmp_path) as relay:
         small(relay, 2)
         relay.retention._rows = Portion(5, least=5, most=5)
@@ -235,8 +237,8 @@ async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_pa
         await talk(relay, random.Random(5), 60)
         for chat in relay.state.chats.values():
             chat.pruned = chat.last_message_id
-        whole = snapshot.whole(relay.state)
-        whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
+        rows_of_all = snapshot.whole(relay.state)
+        whole = {name: [] if value is None else value for name, value in rows_of_all.items() if name != "whole"}
     with opened(tmp_path / "relay.db") as file:
         file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (as_json(whole),))
         file.execute("DELETE FROM log WHERE kind <= 5")

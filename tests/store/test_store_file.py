@@ -14,6 +14,7 @@ import pytest
 
 from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files.lock import Locked, locked
@@ -213,7 +214,7 @@ async def test_texts_are_kept_as_they_were_sent(tmp_path: Path, text: str) -> No
         await answers(relay, command(relay, None, control.ChangeUser(id="User2", name=text[:128])))
     async with open_relay(tmp_path) as relay:
         assert (await say(relay, "User1", "User2", text[:128], "again")).message_id == 1
-        assert relay.state.users[2].name == text[:128]
+        assert relay.state.users[UserKey(2)].name == text[:128]
     assert rows(tmp_path, "SELECT message FROM log WHERE kind = 1") == [(text,)]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.keys import DeviceKey
 from relay.store.log import schedule as write_schedule
 from relay.store.log.schedule import SideWrites, WriteSchedule
 
@@ -34,8 +35,8 @@ def test_nothing_is_due_if_nothing_happened(schedule: WriteSchedule) -> None:
 
 
 def test_cursors_wait_their_time_and_are_written_earlier_with_a_batch(schedule: WriteSchedule) -> None:
-    schedule.keep_cursor(2, 7, 70, START)
-    schedule.keep_cursor(3, 8, 80, START + 1)
+    schedule.keep_cursor(DeviceKey(2), 7, 70, START)
+    schedule.keep_cursor(DeviceKey(3), 8, 80, START + 1)
     assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
     assert not take(schedule, START + write_schedule.CURSOR_SECONDS / 5 - 0.01, commands=1).cursors
     assert take(schedule, START + write_schedule.CURSOR_SECONDS / 5, commands=1).cursors == {2: (7, 70), 3: (8, 80)}
@@ -43,7 +44,7 @@ def test_cursors_wait_their_time_and_are_written_earlier_with_a_batch(schedule: 
 
 
 def test_a_cursor_waits_for_the_receipts_of_its_acknowledgements(schedule: WriteSchedule) -> None:
-    schedule.keep_cursor(2, 7, 70, START)
+    schedule.keep_cursor(DeviceKey(2), 7, 70, START)
     late = START + 2 * write_schedule.CURSOR_SECONDS
     assert schedule.next_at(marks_held=True) == FAR
     assert not take(schedule, late, marks_held=True, last=True).cursors
@@ -51,23 +52,23 @@ def test_a_cursor_waits_for_the_receipts_of_its_acknowledgements(schedule: Write
 
 
 def test_a_first_cursor_is_due_at_once_with_its_first_value(schedule: WriteSchedule) -> None:
-    schedule.keep_first_cursor(2, 7, 70)
-    schedule.keep_cursor(2, 9, 90, START)
+    schedule.keep_first_cursor(DeviceKey(2), 7, 70)
+    schedule.keep_cursor(DeviceKey(2), 9, 90, START)
     assert schedule.next_at(marks_held=True) == 0.0
     assert take(schedule, START, marks_held=True).cursors == {2: (7, 70)}
     assert schedule.left, "what it acknowledged since has the time that it always has"
 
 
 def test_a_stop_leaves_no_cursor_over(schedule: WriteSchedule) -> None:
-    schedule.keep_cursor(2, 7, 70, START)
+    schedule.keep_cursor(DeviceKey(2), 7, 70, START)
     assert schedule.left
     assert take(schedule, START, last=True).cursors == {2: (7, 70)}
 
 
 def test_a_cursor_that_could_not_be_written_is_written_later_with_its_latest_value(schedule: WriteSchedule) -> None:
-    schedule.keep_first_cursor(2, 7, 70)
+    schedule.keep_first_cursor(DeviceKey(2), 7, 70)
     schedule.not_written(take(schedule, START), START)
-    schedule.keep_cursor(2, 9, 90, START + 1)
+    schedule.keep_cursor(DeviceKey(2), 9, 90, START + 1)
     assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
     assert take(schedule, START + write_schedule.CURSOR_SECONDS).cursors == {2: (9, 90)}
 
@@ -119,8 +120,10 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_WITH_BATCH, write_schedule.INDEX_WITH_BATCH)
-    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_WITH_BATCH
+    schedule.entries_written(write_schedule.INDEX_ENTRIES_WITH_BATCH, write_schedule.INDEX_ENTRIES_WITH_BATCH)
+    assert (
+        indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_ENTRIES_WITH_BATCH
+    )
     assert schedule.indexed
 
 
@@ -147,7 +150,7 @@ def test_new_entries_wait_before_they_are_indexed(schedule: WriteSchedule) -> No
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
-    many = write_schedule.INDEX_WITH_BATCH + 1
+    many = write_schedule.INDEX_ENTRIES_WITH_BATCH + 1
     lively = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(many, many)
     schedule.started(lively)
@@ -162,7 +165,7 @@ def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
 
 def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSchedule) -> None:
     now = START + write_schedule.INDEX_SECONDS
-    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
+    schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.started(now)
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
@@ -171,7 +174,7 @@ def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSche
 
 
 def test_an_index_that_could_not_be_written_is_retried_later(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
+    schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.index_failed(START + 10)
     assert schedule.index_at == START + 10 + write_schedule.INDEX_SECONDS
 

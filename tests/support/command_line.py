@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import msgspec
 from relay.__main__ import main
 from tests.support.log_secrets import TALKATIVE, check
 
-PATIENCE = 60.0
+WAIT_SECONDS = 60.0
 """Seconds that a relay has to start."""
 
 
@@ -42,6 +43,19 @@ class Undone(AssertionError):
     def __init__(self, ran: Ran) -> None:
         super().__init__(ran)
         self.ran = ran
+
+
+def said(ran: Ran) -> str:
+    """What a command that failed said, in its one line."""
+    assert (ran.code, ran.out) == (1, ""), ran
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1, ran.err
+    return ran.err.removeprefix("relay: ").rstrip("\n")
+
+
+def modes(data: Path) -> dict[str, str]:
+    """The mode of each file of a data directory, as `ls` shows it."""
+    return {path.name: stat.filemode(path.lstat().st_mode) for path in data.iterdir()}
 
 
 def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
@@ -117,7 +131,7 @@ def running(data: Path, *options: str, environment: dict[str, str] | None = None
 
 
 def _wait_for_url(process: subprocess.Popen[str], log: Path) -> str:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + WAIT_SECONDS
     while process.poll() is None and time.monotonic() < until:
         found = re.search(r"listening on (\S+)\n(?:.*\n)*data in", log.read_text())
         if found:

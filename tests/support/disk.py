@@ -6,22 +6,24 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 
 from relay.client import Client
 from relay.core.relay import Relay
 from relay.core.rules import commands
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
+from relay.keys import NO_DEVICE
+from relay.outcomes import Decidable
 from relay.protocol import control, objects, requests
+from relay.store.command import Command
 
 T0 = 1_767_225_600_000
 
 
-def command(relay: Relay, user: str | None, request: msgspec.Struct, generated_id: str = "") -> Command:
+def command(relay: Relay, user: str | None, request: Decidable, generated_id: str = "") -> Command:
     """Make a command of a user's, or of an admin's."""
     key = ADMIN if user is None else relay.state.user_keys[user]
-    return Command(relay.clock(), key, 0, request, generated_id=generated_id)
+    return Command(relay.clock(), key, NO_DEVICE, request, generated_id=generated_id)
 
 
 def new(relay: Relay, user: str, chat_id: str, client_id: str, text: str = "hello") -> Command:

@@ -38,11 +38,11 @@ class HttpRelay:
     async def user(self, user_id: str, **what: Any) -> str:
         """Make a user with a device, and give its token."""
         await self.ask("user.add", control.AddUser(id=user_id, **what))
-        return str((await self.ask("device.add", control.AddDevice(user_id=user_id))).token)
+        return str((await self.ask("device.add", control.AddDeviceRequest(user_id=user_id))).token)
 
     async def invite(self, user_id: str, **what: Any) -> str:
         """Make an invite, and give its code."""
-        return str((await self.ask("invite", control.Invite(user_id=user_id, **what))).code)
+        return str((await self.ask("invite", control.AddInvite(user_id=user_id, **what))).code)
 
     def socket(self, token: str) -> AbstractAsyncContextManager[Client]:
         """Connect a client of the WebSocket."""

@@ -31,7 +31,7 @@ from typing import Any, Self
 from websockets.sync.client import ClientConnection, connect
 
 STORES = Path(__file__).parent.parent / "data" / "stores"
-PATIENCE = 30
+WAIT_SECONDS = 30
 PASSWORD = "a password of the old store"
 VOCABULARY = ("the", "printer", "is", "out", "of", "paper", "again", "and", "nobody", "knows", "why")
 DURABLE = ("new", "edit", "delete")
@@ -47,7 +47,7 @@ Command = Sequence[str | Path]
 def command(relay: Command, data: Path, *words: str, stdin: str = "") -> str:
     """Run one of the relay's commands; gives what it prints."""
     ran = subprocess.run(
-        [*relay, *words, "--data", data], input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [*relay, *words, "--data", data], input=stdin, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
     )
     assert ran.returncode == 0, (words, ran)
     return ran.stdout
@@ -61,7 +61,7 @@ def serving(relay: Command, data: Path) -> Iterator[str]:
     with log.open("w") as said:
         process = subprocess.Popen([*relay, "serve", "--data", data], stderr=said, env=environment)
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + WAIT_SECONDS
         while not (found := re.search(r"listening on ws://(\S+)/ws", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
@@ -69,7 +69,7 @@ def serving(relay: Command, data: Path) -> Iterator[str]:
         yield f"http://{found[1]}"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        process.wait(WAIT_SECONDS)
 
 
 class Talker:
@@ -92,7 +92,7 @@ class Talker:
     ) -> None:
         self._way.__exit__(kind, error, traceback)
 
-    def frame(self, patience: float = PATIENCE) -> dict[str, Any]:
+    def frame(self, patience: float = WAIT_SECONDS) -> dict[str, Any]:
         return dict(json.loads(self._socket.recv(patience)))
 
     def ask(self, name: str, /, **payload: Any) -> Any:
@@ -114,7 +114,7 @@ def http(url: str, body: bytes | None = None, token: str | None = None, **header
     """GET, or POST where there is a body."""
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=WAIT_SECONDS) as answer:
         return bytes(answer.read())
 
 
@@ -261,7 +261,7 @@ def replayed(url: str, token: str, ids: Sequence[int] | None) -> list[dict[str, 
     found: list[dict[str, Any]] = []
     with Talker(url, token, after=0) as talker, contextlib.suppress(TimeoutError):
         while ids is None or not {one["id"] for one in found} >= set(ids):
-            frame = talker.frame(1 if ids is None else PATIENCE)
+            frame = talker.frame(1 if ids is None else WAIT_SECONDS)
             if frame.get("eventType") in DURABLE:
                 found.append({name: frame[name] for name in ("id", "eventType", "payload")})
     return list(without_fleeting(found))

@@ -13,10 +13,13 @@ from relay.core.files.media_types import UNKNOWN
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey
+from relay.outcomes import Decidable
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import (
     ClientKey,
     Covered,
@@ -175,13 +178,15 @@ class MemoryLog:
 
     # Commands in words.
 
-    def command(self, user: str | None, request: msgspec.Struct, generated_id: str = "", device: int = 0) -> Command:
+    def command(
+        self, user: str | None, request: Decidable, generated_id: str = "", device: DeviceKey = NO_DEVICE
+    ) -> Command:
         """Make a command of a user's, or of an admin's; every one a second later than the one before."""
         self.now += 1_000
         key = ADMIN if user is None else self.state.user_keys[user]
         return Command(self.now, key, device, request, generated_id=generated_id)
 
-    def do(self, user: str | None, request: msgspec.Struct, generated_id: str = "") -> Any:
+    def do(self, user: str | None, request: Decidable, generated_id: str = "") -> Any:
         """Have one command decided, and give its answer."""
         (answer,) = self.run(self.command(user, request, generated_id))
         return answer
@@ -202,7 +207,8 @@ class MemoryLog:
         """Make the command of a mark."""
         key = self.key(user, chat_id)
         return self.command(
-            user, commands.MarkRead(key, message_id) if read else commands.MarkDelivered(key, message_id)
+            user,
+            commands.MarkRead(key, message_id) if read else commands.MarkDelivered(key, message_id),
         )
 
     def dlvrd(self, user: str, chat_id: str, message_id: int | None = None) -> Any:
@@ -222,7 +228,7 @@ class MemoryLog:
 
     # What is true now.
 
-    def key(self, user: str, chat_id: str) -> int:
+    def key(self, user: str, chat_id: str) -> ChatKey:
         """Find a chat as a user calls it."""
         key = self.state.chat_key(self.state.user_keys[user], chat_id)
         assert key is not None, f"{user} has no chat {chat_id}"

@@ -28,7 +28,7 @@ async def add_users(data: Path, *ids: str) -> dict[str, str]:
     async with open_relay(data) as relay:
         for user_id in ids:
             await relay.admin.handle("user.add", control.AddUser(id=user_id))
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id=user_id))
+            token = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user_id))
             assert isinstance(token, control.Token)
             tokens[user_id] = token.token
     return tokens
@@ -37,7 +37,13 @@ async def add_users(data: Path, *ids: str) -> dict[str, str]:
 class RelayProcess:
     """One relay; it can be killed and started again, on the same port."""
 
-    def __init__(self, data: Path, environment: Mapping[str, str], prefix: Sequence[str]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environment: Mapping[str, str],
+        prefix: Sequence[str],
+        constants: Mapping[str, object] | None = None,
+    ) -> None:
         self.data = data
         self.url = ""
         self.process: trio.Process | None = None
@@ -48,7 +54,7 @@ class RelayProcess:
             **TALKATIVE,
             **environment,
         }
-        self._prefix = list(prefix)
+        self._command = [*prefix, sys.executable, *program(constants or {})]
         self._log = data.parent / f"{data.name}.log"
 
     @property
@@ -65,10 +71,7 @@ class RelayProcess:
         """Start it and wait until it listens."""
         port = self.url.split(":")[2].split("/")[0] if self.url else "0"
         command = [
-            *self._prefix,
-            sys.executable,
-            "-m",
-            "relay",
+            *self._command,
             "serve",
             "--data",
             str(self.data),
@@ -104,12 +107,35 @@ class RelayProcess:
         await self.stop(signal.SIGKILL)
 
 
+def program(constants: Mapping[str, object]) -> list[str]:
+    """Return Python's arguments that run the relay, with other values for some constants of its modules."""
+    if not constants:
+        return ["-m", "relay"]
+    lines = ["import sys"]
+    for name, value in constants.items():
+        module, _, constant = name.rpartition(".")
+        lines.append(f"import {module}; assert hasattr({module}, {constant!r}); {module}.{constant} = {value!r}")
+    return ["-c", "; ".join([*lines, "from relay.__main__ import main; sys.argv[0] = 'relay'; main()"])]
+
+
 @asynccontextmanager
 async def running(
-    data: Path, *, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    data: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    constants: Mapping[str, object] | None = None,
 ) -> AsyncIterator[RelayProcess]:
-    """A relay on a data directory, stopped at the end."""
-    relay = RelayProcess(data, environment or {}, prefix)
+    """A relay on a data directory, stopped at the end.
+
+    Args:
+        data: its directory.
+        environment: variables beside those of this process.
+        prefix: the words before its command.
+        constants: other values of constants, so that a test need not wait for so long: by module and name, as in
+            `relay.net.server.ROOM_AGAIN_SECONDS`.
+    """
+    relay = RelayProcess(data, environment or {}, prefix, constants)
     await relay.start()
     try:
         yield relay

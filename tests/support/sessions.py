@@ -34,7 +34,7 @@ from relay.protocol import control
 from relay.settings import LimitsSection, Settings
 
 T0 = 1_767_225_600_000
-PATIENCE = 5.0
+WAIT_SECONDS = 5.0
 """Seconds that a client waits for what must come."""
 QUIET = 0.1
 """Seconds after which nothing will come any more."""
@@ -131,7 +131,7 @@ class Client:
             raise Refused(event.status_code, body)
         assert isinstance(event, AcceptConnection)
 
-    async def receive(self, *, patience: float = PATIENCE) -> dict[str, Any]:
+    async def receive(self, *, patience: float = WAIT_SECONDS) -> dict[str, Any]:
         """The next frame, waited for so many seconds.
 
         Raises:
@@ -154,7 +154,7 @@ class Client:
                 case Ping() | BytesMessage():
                     raise AssertionError(event)
 
-    async def _next(self, patience: float = PATIENCE) -> Any:
+    async def _next(self, patience: float = WAIT_SECONDS) -> Any:
         while True:
             if self._heard:
                 return self._heard.pop(0)
@@ -235,7 +235,7 @@ class House:
 
     async def add_device(self, user_id: str, label: str = "") -> None:
         """Make a device; its token is kept under the user's id and the label."""
-        made = await self.relay.admin.handle("device.add", control.AddDevice(user_id=user_id, label=label))
+        made = await self.relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user_id, label=label))
         assert isinstance(made, control.Token)
         self.tokens[user_id + label] = made.token
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from relay.net.sockets import hostnames
 from relay.net.tls import certificates as tls
 from relay.net.tls import reading
-from relay.net.tls.authority import DAYS, EARLIEST, Authority
+from relay.net.tls.authority import CERTIFICATE_DAYS, EARLIEST_TIME, Authority
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
@@ -62,7 +62,7 @@ def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made:
     alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert alternatives.get_values_for_type(x509.DNSName) == ["chat.office.lan", "localhost"]
     assert [str(one) for one in alternatives.get_values_for_type(x509.IPAddress)] == ["192.168.7.7", "fd00::7"]
-    assert leaf.not_valid_after_utc - NOW == dt.timedelta(days=DAYS)
+    assert leaf.not_valid_after_utc - NOW == dt.timedelta(days=CERTIFICATE_DAYS)
     assert leaf.not_valid_before_utc < NOW
     assert made.leaf.read_bytes().endswith(made.certificate.read_bytes())
 
@@ -92,7 +92,7 @@ def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made: Authori
     assert not made.needs_renewal(NAMES, NOW)
     assert not made.needs_renewal(NAMES[:2], NOW)
     assert made.needs_renewal([*NAMES, "192.168.7.8"], NOW)
-    later = NOW + dt.timedelta(days=DAYS - 30)
+    later = NOW + dt.timedelta(days=CERTIFICATE_DAYS - 30)
     assert made.needs_renewal(NAMES, later)
     before = load(made.certificate)
     made.issue(NAMES, later)
@@ -104,7 +104,7 @@ def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made: Authori
 def test_a_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path: Path) -> None:
     one = Authority(tmp_path)
     one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
-    assert load(one.leaf).not_valid_before_utc >= EARLIEST - dt.timedelta(days=1)
+    assert load(one.leaf).not_valid_before_utc >= EARLIEST_TIME - dt.timedelta(days=1)
     assert not one.needs_renewal(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
 
 

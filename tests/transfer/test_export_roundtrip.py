@@ -4,6 +4,7 @@ Only these differ: the ids of files (whose ids are secrets that the relay makes)
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,12 +20,13 @@ from hypothesis import strategies as st
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta
+from relay.store.command import Command
 from tests.support.command_line import done
 from tests.support.exports import exported, same
 from tests.support.picture_files import png
@@ -50,7 +52,7 @@ class Life:
     async def say(self, user: UserKey, request: Any, generated_id: str = "") -> Any:
         self.now += self.random.choice((0, 1, 60_000, 86_400_000))
         try:
-            return await submit(self.relay.log, Command(self.now, user, 0, request, generated_id=generated_id))
+            return await submit(self.relay.log, Command(self.now, user, NO_DEVICE, request, generated_id=generated_id))
         except RelayError:
             return None
 
@@ -65,7 +67,7 @@ class Life:
         users = [user.id for user in self.relay.state.users.values()]
         return self.random.sample(users, self.random.randrange(len(users)) + 1)
 
-    def place(self, user: int) -> str:
+    def place(self, user: UserKey) -> str:
         state = self.relay.state
         if self.random.random() < 0.5:
             mine = [state.chats[key].id for key in sorted(state.chats_of[user])]
@@ -152,7 +154,7 @@ class Life:
 
     async def upload(self) -> None:
         user = self.user()
-        if not self.relay.state.is_authorized(user, 0):
+        if not self.relay.state.is_authorized(user, NO_DEVICE):
             return
         name, content = self.random.choice(
             (
@@ -167,7 +169,7 @@ class Life:
         async def piece() -> bytes:
             return rest.pop() if rest else b""
 
-        file = await self.relay.files.receive(user, 0, name, None, piece, self.now)
+        file = await self.relay.files.receive(user, NO_DEVICE, name, None, piece, self.now)
         if file.type == "video":
             meta = AttachmentMeta(size=file.meta.size, width=640, height=480, duration=1.5)
             file = Attachment(type="video", id=file.id, filename=file.filename, url=file.url, meta=meta)
@@ -212,7 +214,7 @@ def examples(request: pytest.FixtureRequest) -> int:
 
 
 def there_and_back(seed: int, steps: int) -> None:
-    here = Path(tempfile.mkdtemp(prefix="relay-carry-"))
+    here = Path(tempfile.mkdtemp(prefix="relay-carry-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     try:
         trio.run(partial(live, here / "one", seed, steps))
         first = exported(here / "one", here / "one.tar")

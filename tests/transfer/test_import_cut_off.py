@@ -46,7 +46,7 @@ async def begin(relay: Relay, *, local: bool) -> None:
     for user in ("anna", "ben"):
         if local:
             await relay.admin.handle("user.add", control.AddUser(id=user))
-            await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
         else:
             await send(relay, "import.user", control.UserImport(id=user, name=user, at=THEN))
     await send(relay, "import.chat", control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import done, run
-from tests.transfer.test_import_archives import (
+from tests.support.foreign_exports import (
     DAY,
     T0,
     brought,

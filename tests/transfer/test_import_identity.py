@@ -14,8 +14,9 @@ from relay.cli.importers.importing import Importing
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.protocol.request_type import RequestType
 from tests.support.command_line import done, run
-from tests.transfer.test_import_archives import T0, Entries, brought, folder, lines, message, records
+from tests.support.foreign_exports import T0, Entries, brought, folder, lines, message, records
 
 CLIENT = object()
 DAY = "2023-11-14.json"
@@ -304,9 +305,9 @@ def test_people_are_known_elsewhere_by_the_ids_of_the_system_they_came_from(tmp_
 async def bring(relay: Relay, source: Path) -> Importing:
     """Import into a relay that runs, and check that a dry run has said the same."""
 
-    async def ask(name: str, request: Any) -> Any:
+    async def ask(kind: RequestType[Any, Any], request: Any, /) -> Any:
         try:
-            return await relay.admin.handle(name, request, client=CLIENT)
+            return await relay.admin.handle(kind.name, request, client=CLIENT)
         except RelayError as error:
             raise RequestRefused(error.error.code, error.error.message) from None
 

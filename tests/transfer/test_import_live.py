@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command, ImportMessage
+from relay.core.rules.commands import ImportMessage
 from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
+from relay.store.command import Command
 
 THEN = 1_700_000_000_000
 CLIENT = object()
@@ -23,7 +24,7 @@ async def dialog(data: Path, *, signed_in: bool = True) -> AsyncIterator[Relay]:
         for user in ("anna", "ben"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
             if signed_in:
-                await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+                await relay.admin.handle("device.add", control.AddDeviceRequest(user_id=user))
         chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN)
         await send(relay, "import.chat", chat)
         yield relay

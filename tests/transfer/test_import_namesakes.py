@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import done, run
-from tests.transfer.test_import_archives import T0, brought, bulk, folder, lines, message, post, records, workspace
+from tests.support.foreign_exports import T0, brought, bulk, folder, lines, message, post, records, workspace
 
 
 @pytest.fixture

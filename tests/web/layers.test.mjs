@@ -7,7 +7,7 @@ import { test } from "node:test";
 const WEB = new URL("../../relay/web/", import.meta.url).pathname;
 const LAYERS = [
   ["i18n/", "model/", "net/", "storage.js"],
-  ["device.js", "signals.js"],
+  ["signals.js"],
   ["notify.js"],
   ["actions/"],
   ["views/"],

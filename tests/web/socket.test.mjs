@@ -1,7 +1,7 @@
 // The wire on a fake socket and a fake clock: nothing here waits for real time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN, backoff, createWire, LONGEST_FRAME, PING_AFTER } from "../../relay/web/net/socket.js";
+import { ANSWER_WITHIN, backoff, createWire, PING_AFTER, USUAL_FRAME_BYTES } from "../../relay/web/net/socket.js";
 
 class FakeClock {
   time = 1_000_000;
@@ -30,7 +30,7 @@ class FakeClock {
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-function setUp({ signedIn = true } = {}) {
+function setUp({ signedIn = true, frameBytes } = {}) {
   const clock = new FakeClock();
   const sockets = [];
   const events = [];
@@ -43,6 +43,7 @@ function setUp({ signedIn = true } = {}) {
     },
     clock,
     random: () => 1,
+    frameBytes: () => frameBytes,
     onEvent: (frame) => events.push(frame),
     onState: (state) => states.push(state.name),
     stillSignedIn: async () => signedIn,
@@ -118,15 +119,25 @@ test("a request too large for a frame fails at once and is never sent, counted i
   const it = setUp();
   it.live();
   // Fewer characters than the limit has bytes, and more bytes.
-  const text = "ж".repeat(LONGEST_FRAME * 0.6);
+  const text = "ж".repeat(USUAL_FRAME_BYTES * 0.6);
   await assert.rejects(it.wire.request("search", { query: text }), { code: "too_large" });
-  await assert.rejects(it.wire.request("search", { query: "x".repeat(LONGEST_FRAME) }), { code: "too_large" });
-  it.wire.request("search", { query: "x".repeat(LONGEST_FRAME - 1_000) });
+  await assert.rejects(it.wire.request("search", { query: "x".repeat(USUAL_FRAME_BYTES) }), { code: "too_large" });
+  it.wire.request("search", { query: "x".repeat(USUAL_FRAME_BYTES - 1_000) });
   assert.equal(requests(it.socket).length, 1);
   await it.close(1006);
   await it.clock.advance(1_000);
   it.socket.onopen();
   assert.equal(requests(it.socket).length, 1);
+});
+
+test("a request is held to the limit that the relay names, be it smaller or larger than usual", async () => {
+  for (const frameBytes of [2_000, 2 * USUAL_FRAME_BYTES]) {
+    const it = setUp({ frameBytes });
+    it.live();
+    await assert.rejects(it.wire.request("search", { query: "x".repeat(frameBytes) }), { code: "too_large" });
+    it.wire.request("search", { query: "x".repeat(frameBytes - 200) });
+    assert.equal(requests(it.socket).length, 1);
+  }
 });
 
 test("what a relay with a smaller limit refuses is given up, and the rest goes out", async () => {

@@ -1,7 +1,11 @@
 // The model: what each event and each answer makes of the state.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as model from "../../relay/web/model/state.js";
+import * as events from "../../relay/web/model/events.js";
+import * as messages from "../../relay/web/model/messages.js";
+import * as state from "../../relay/web/model/state.js";
+
+const model = { ...state, ...messages, ...events };
 
 const ME = { id: "User1", name: "Anna" };
 const item = (change = {}) => ({
@@ -22,7 +26,7 @@ const incoming = (messageId, change = {}) => ({
 });
 const own = (state, clientMessageId, messageId, chatId = "User2") => {
   const row = { kind: "new", clientMessageId, chatId, message: "mine", createdAt: 9, state: "queued" };
-  return model.sent(model.enqueue(state, row), row, { messageId, timestamp: messageId * 1_000, clientMessageId });
+  return model.applyAnswer(model.enqueue(state, row), row, { messageId, timestamp: messageId * 1_000, clientMessageId });
 };
 
 test("a new message stands at the end, in the list and in the count", () => {
@@ -154,11 +158,11 @@ test("a waiting message is replaced by the real one, whichever news comes first"
   const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
   const answer = { messageId: 1, timestamp: 10, clientMessageId: "x" };
   const base = model.enqueue(model.addPage(start(), "User2", []), row);
-  const answered = model.sent(base, row, answer);
+  const answered = model.applyAnswer(base, row, answer);
   assert.deepEqual([answered.outbox.length, ids(answered)], [0, [1]]);
   const told = apply(base, "new", incoming(1, { sender: "User1", clientMessageId: "x" }));
   assert.deepEqual([told.outbox.length, ids(told)], [0, [1]]);
-  assert.deepEqual(ids(model.sent(told, row, answer)), [1]);
+  assert.deepEqual(ids(model.applyAnswer(told, row, answer)), [1]);
   const paged = model.addPage(base, "User2", [message(1, { sender: "User1", clientMessageId: "x" })]);
   assert.equal(paged.outbox.length, 0);
 });
@@ -267,8 +271,8 @@ test("the quote of a deleted message is told from that of a picture, from whiche
   const both = (first, second) => model.addPage(model.addPage(start(), "User2", first), "User2", second);
   for (const state of [model.addPage(start(), "User2", [...older, ...newer]), both(older, newer), both(newer, older)]) {
     const { messages } = state.rooms.get("User2");
-    assert.equal(model.find({ messages }, 19).replyTo.status, "deleted");
-    assert.equal(model.find({ messages }, 20).replyTo.status, undefined);
+    assert.equal(model.findMessage({ messages }, 19).replyTo.status, "deleted");
+    assert.equal(model.findMessage({ messages }, 20).replyTo.status, undefined);
   }
 });
 
@@ -276,9 +280,9 @@ test("a deletion that comes while an answer stands there changes its quote", () 
   const replyTo = { messageId: 1, clientMessageId: "c1", message: "m1", sender: "User2", createdAt: 1 };
   let state = model.addPage(start(), "User2", [message(1), message(2, { replyTo })]);
   state = apply(state, "edit", { chatId: "User2", messageId: 3, originalMessageId: 1, message: "better" });
-  assert.deepEqual(model.find(state.rooms.get("User2"), 2).replyTo, { ...replyTo, message: "better" });
+  assert.deepEqual(model.findMessage(state.rooms.get("User2"), 2).replyTo, { ...replyTo, message: "better" });
   state = apply(state, "delete", { chatId: "User2", messageId: 4, originalMessageId: 1 });
-  const quote = model.find(state.rooms.get("User2"), 2).replyTo;
+  const quote = model.findMessage(state.rooms.get("User2"), 2).replyTo;
   assert.equal(quote.status, "deleted");
   assert.equal(quote.message, undefined);
 });

@@ -1,7 +1,8 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { emojiCount, hueOf, initials, isSearchable, oneLine, parse, safeHref, sizeParts } from "../../relay/web/model/text.js";
+import { emojiCount, parse, safeHref, sizeParts } from "../../relay/web/model/markup.js";
+import { hueOf, initials, isSearchable, oneLine } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 

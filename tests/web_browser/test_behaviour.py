@@ -668,6 +668,26 @@ def test_a_message_kept_from_before_that_is_too_large_does_not_hold_up_the_other
     page.wait_for_selector(".failed", state="detached")
 
 
+def test_a_message_over_a_relays_small_limit_is_refused_without_losing_the_connection(
+    person: Any, relay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_LIMITS_FRAME_BYTES", "8192")
+    relay.stop()
+    relay.start()
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    later_sockets: list[str] = []
+    page.on("websocket", lambda socket: later_sockets.append(socket.url))
+    write(page, "x" * 9_000)
+    assert "too large" in page.wait_for_selector(".failed").inner_text()
+    write(page, "after the large one")
+    page.wait_for_selector(".is-mine:has-text('after the large one') .ticks-sent")
+    assert later_sockets == []
+
+
 # ---------------------------------------------------------------- 7: several tabs
 
 

@@ -121,7 +121,7 @@ async def test_a_revoked_connection_needs_no_garbage_collector(tmp_path: Path) -
         gc.disable()
         try:
             for _ in range(EACH):
-                made = await relay.ask("device.add", control.AddDevice(user_id="anna"))
+                made = await relay.ask("device.add", control.AddDeviceRequest(user_id="anna"))
                 client = await trio.to_thread.run_sync(_upgraded, relay, made.token)
                 with client:
                     await relay.ask("device.revoke", control.RevokeDevice(device_id=made.device_id))

@@ -274,8 +274,8 @@ async def test_an_unexpected_failure_of_a_request_is_answered_with_internal(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("relay.core.delivery.views.profile", broken)
-        patch.setattr("relay.core.delivery.views.listed", broken)
+        patch.setattr("relay.core.delivery.chat_views.profile", broken)
+        patch.setattr("relay.core.delivery.chat_views.listed", broken)
         assert (await client.refused(payload_type))["code"] == "internal"
     assert len([record for record in caplog.records if record.exc_info]) == 1
     assert await client.request("chats") == []

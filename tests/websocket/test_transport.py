@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from relay.net.sockets.epoll import Readiness
-from relay.net.sockets.transport import RECEIVE, ReadHandler, SocketTransport
+from relay.net.sockets.transport import RECEIVE_BYTES, ReadHandler, SocketTransport
 
 
 class Lines:
@@ -131,8 +131,8 @@ async def test_a_large_sender_lets_others_have_their_turn() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         order: list[int] = []
         for number in (0, 1):
-            there.peers[number].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * RECEIVE)
-            there.peers[number].send(b"x" * (3 * RECEIVE if number == 0 else 1))
+            there.peers[number].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * RECEIVE_BYTES)
+            there.peers[number].send(b"x" * (3 * RECEIVE_BYTES if number == 0 else 1))
         for number in (0, 1):
             nursery.start_soon(there.ours[number].receive_each, lambda *_, number=number: order.append(number))
         await settled()

@@ -17,6 +17,7 @@ from relay.cli.hints import as_typed
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, visible
 from relay.protocol import control
+from relay.protocol.control.table import STATUS_SHOW
 from relay.settings import Loaded, WrongSettings, data_directory
 
 
@@ -57,7 +58,7 @@ def examine(data: Path) -> Iterator[Finding]:
         settings = None
         yield Finding("settings", "bad", str(error), "Fix it, then run `relay config check`.")
     try:
-        status = ask_running(data, "status.show", control.Empty())
+        status = ask_running(data, STATUS_SHOW, control.Empty())
         yield service.running(data, status)
     except Failure as failure:
         status = None

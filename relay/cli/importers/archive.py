@@ -265,7 +265,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 @contextmanager
-def _readable(what: object) -> Iterator[None]:
+def _readable(name: object) -> Iterator[None]:
     """Turn the errors of a damaged archive into `NotUnderstood`.
 
     Raises:
@@ -275,9 +275,9 @@ def _readable(what: object) -> Iterator[None]:
         yield
     except RuntimeError as error:
         # An encrypted archive; NotImplementedError is a RuntimeError, too.
-        raise NotUnderstood(f"{what} cannot be unpacked: {error}") from None
+        raise NotUnderstood(f"{name} cannot be unpacked: {error}") from None
     except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError) as error:
-        raise NotUnderstood(f"{what} is damaged: {error}") from None
+        raise NotUnderstood(f"{name} is damaged: {error}") from None
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:

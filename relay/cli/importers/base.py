@@ -1,4 +1,4 @@
-"""What every source gives: users, chats and messages in the relay's terms, the messages in the order they were sent.
+"""What every source gives: users, chats and messages in the relay's terms, with the messages in the order sent.
 
 A source counts what it has to leave behind. Knows neither the file system nor a relay.
 """
@@ -22,7 +22,7 @@ ORIGIN_CHARACTERS = 256
 """Characters that an origin may have (`protocol.control.transfer.Origin`)."""
 
 UNKNOWN_MEMBERS = "members of channels who are in no list of users and wrote nothing"
-"""What counts members of whom nothing but an id is known."""
+"""The count of members of whom nothing but an id is known."""
 
 
 class NotUnderstood(Exception):
@@ -112,7 +112,7 @@ class SourceMessage(NamedTuple):
     original: Reference | None = None
     """The message that an edit or a deletion changes."""
     deleted: bool = False
-    """Whether it has no content because it was deleted."""
+    """Whether it was deleted, and so has no content."""
 
 
 class Source(Protocol):

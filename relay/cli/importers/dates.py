@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from relay.protocol.base import LATEST_DATE
+from relay.protocol.base import LATEST_DATE_MS
 
 _UNITS: Sequence[tuple[float, float]] = ((1e11, 1e3), (1e14, 1), (1e17, 1e-3), (math.inf, 1e-6))
 """Below each number, a date is in the unit of so many milliseconds: 1e11 seconds would be the year 5138."""
@@ -23,7 +23,7 @@ def moment(value: object) -> int | None:
     factor = next(factor for below, factor in _UNITS if number < below)
     # A number of whole milliseconds stays exact.
     found = value if isinstance(value, int) and factor == 1 else int(number * factor)
-    return found if 0 < found <= LATEST_DATE else None
+    return found if 0 < found <= LATEST_DATE_MS else None
 
 
 def _number(text: str) -> float | None:

@@ -11,6 +11,7 @@ from relay.cli.importers.base import NotUnderstood, SourceFile
 from relay.cli.output import Failure
 from relay.core.model.entities import quota_bytes
 from relay.protocol import control
+from relay.protocol.control.table import IMPORT_FILE
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 
@@ -79,7 +80,7 @@ class FileImporter:
         try:
             if self._dry:
                 planned = msgspec.structs.replace(whole, dry=True, before=self._bytes_before[sender])
-                await self._ask("import.file", planned)
+                await self._ask(IMPORT_FILE, planned)
                 self._bytes_before[sender] += quota_bytes(file.size)
                 self._added["files"] += 1
                 return None
@@ -87,7 +88,7 @@ class FileImporter:
             first = True
             for piece, more in _pieces(file.pieces):
                 request = msgspec.structs.replace(whole, data=piece, first=first, more=more)
-                result = await self._ask("import.file", request)
+                result = await self._ask(IMPORT_FILE, request)
                 first = False
         except NotUnderstood as error:
             self._left[f"files ({error})"] += 1

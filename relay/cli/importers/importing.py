@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -30,8 +29,10 @@ from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_p
 from relay.cli.output import progress
 from relay.core.rules.counting import can_act
 from relay.protocol import control
+from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_MESSAGES, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
 BATCH_MESSAGES = 200
 """Messages that go in one request."""
@@ -137,7 +138,7 @@ class Importing:
                 continue
             for user_id in signed & doubts.keys() & set(chat.participants):
                 alone = chat_payload(chat._replace(participants=[user_id]), self._start, dry=True)
-                answer = await self._ask_or_none("import.chat", alone)
+                answer = await self._ask_or_none(IMPORT_CHAT, alone)
                 if answer is not None and not answer.added and not answer.gone and not answer.absent:
                     del doubts[user_id]
         return list(doubts.values())
@@ -146,17 +147,13 @@ class Importing:
         self, user: SourceUser, user_id: str, origins: tuple[str, ...], same: bool
     ) -> control.ImportResult | None:
         request = user_payload(user._replace(id=user_id, origins=origins), self._start, dry=True, same=same)
-        answer: control.ImportResult | None = await self._ask_or_none("import.user", request)
-        return answer
+        return await self._ask_or_none(IMPORT_USER, request)
 
     async def _ask_about_group(
         self, chat: SourceChat, chat_id: str, origins: tuple[str, ...], same: bool
     ) -> control.ImportResult | None:
         chat = self._mapped.chat(chat)._replace(id=chat_id, origins=origins)
-        answer: control.ImportResult | None = await self._ask_or_none(
-            "import.chat", chat_payload(chat, self._start, dry=True, same=same)
-        )
-        return answer
+        return await self._ask_or_none(IMPORT_CHAT, chat_payload(chat, self._start, dry=True, same=same))
 
     async def run(self) -> None:
         """Import everything: people, then chats, then messages."""
@@ -177,29 +174,31 @@ class Importing:
                     advance(await self._flush())
             advance(await self._flush())
         if not self._dry:
-            await self._ask("import.end", control.Empty())
+            await self._ask(IMPORT_END, control.Empty())
 
-    async def _ask_or_none(self, name: str, request: Any) -> Any:
+    async def _ask_or_none(self, kind: RequestType[PayloadT, ResponseT], request: PayloadT) -> ResponseT | None:
         """Ask the relay; None where it refuses."""
         try:
-            return await self._ask(name, request)
+            return await self._ask(kind, request)
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
             return None
 
-    async def _ask_or_count(self, what: str, name: str, request: Any) -> Any:
+    async def _ask_or_count(
+        self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
+    ) -> ResponseT | None:
         """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
         try:
-            return await self._ask(name, request)
+            return await self._ask(kind, request)
         except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
-            self.left[f"{what} ({refused})"] += 1
+            self.left[f"{counted} ({refused})"] += 1
             return None
 
-    def _count(self, what: str, *, added: bool) -> None:
-        (self.added if added else self.here)[what] += 1
+    def _count(self, counted: str, *, added: bool) -> None:
+        (self.added if added else self.here)[counted] += 1
 
     # Users and chats.
 
@@ -207,9 +206,8 @@ class Importing:
         if self._dry and person.id in self._newcomers:
             self._count("users", added=False)
             return
-        answer = await self._ask_or_count(
-            "users", "import.user", user_payload(person, self._start, dry=self._dry, same=person.id in self._said)
-        )
+        request = user_payload(person, self._start, dry=self._dry, same=person.id in self._said)
+        answer = await self._ask_or_count("users", IMPORT_USER, request)
         if answer is None:
             return
         self._users.add(person.id)
@@ -222,7 +220,7 @@ class Importing:
         if person.picture is not None and (answer.added or answer.bare):
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
-                await self._ask("import.picture", control.PictureImport(user=person.id, url=picture.url))
+                await self._ask(IMPORT_PICTURE, control.PictureImport(user=person.id, url=picture.url))
 
     async def _import_chat(self, chat: SourceChat) -> None:
         identity = chat.id or frozenset(chat.participants)
@@ -236,13 +234,13 @@ class Importing:
         request = chat_payload(chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said)
         if chat.picture is not None:
             # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
-            planned = await self._ask_or_count("chats", "import.chat", msgspec.structs.replace(request, dry=True))
+            planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))
             if planned is None:
                 return
             if planned.added:
                 picture = await self._files.bring(chat.picture, chat.owner or chat.participants[0], self._start)
                 request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
-        answer = await self._ask_or_count("chats", "import.chat", request)
+        answer = await self._ask_or_count("chats", IMPORT_CHAT, request)
         if answer is None:
             return
         if answer.gone:
@@ -329,7 +327,7 @@ class Importing:
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
             messages = [message_payload(one, self._places[one.chat]) for one in asked]
-            answers = await self._ask("import.messages", control.MessagesImport(messages=messages, dry=True))
+            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=True))
             found.update({id(one): answer for one, answer in zip(asked, answers, strict=True)})
         return found
 
@@ -349,9 +347,7 @@ class Importing:
                 text, attachments = await self._content(message, first)
             messages.append(message_payload(message, self._places[message.chat], text, attachments))
         try:
-            answers: list[control.MessageImportResult] = await self._ask(
-                "import.messages", control.MessagesImport(messages=messages)
-            )
+            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages))
         except RequestRefused as refused:
             end_import(refused)
         return answers

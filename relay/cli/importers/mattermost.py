@@ -46,7 +46,7 @@ class _Team(msgspec.Struct):
     channels: list[_Membership] | None = None
 
 
-class _User(msgspec.Struct):
+class _MattermostUser(msgspec.Struct):
     username: str
     first_name: str | None = None
     last_name: str | None = None
@@ -66,7 +66,7 @@ class _Bot(msgspec.Struct):
     display_name: str | None = None
 
 
-class _Channel(msgspec.Struct):
+class _MattermostChannel(msgspec.Struct):
     name: str
     team: str = ""
     display_name: str | None = None
@@ -84,7 +84,7 @@ class _Direct(msgspec.Struct):
     participants: list[str | _Participant] | None = None
 
 
-class _File(msgspec.Struct):
+class _MattermostFile(msgspec.Struct):
     path: str = ""
 
 
@@ -96,7 +96,7 @@ class _Reply(msgspec.Struct):
     message: str | None = None
     type: str | None = None
     reactions: list[msgspec.Raw] | None = None
-    attachments: list[_File | None] | None = None
+    attachments: list[_MattermostFile | None] | None = None
     props: Any = None
     """Holds what a program posts beside the text, or in place of it."""
 
@@ -118,9 +118,9 @@ class _Record(msgspec.Struct):
     """One line of the export."""
 
     type: str = ""
-    user: _User | None = None
+    user: _MattermostUser | None = None
     bot: _Bot | None = None
-    channel: _Channel | None = None
+    channel: _MattermostChannel | None = None
     direct_channel: _Direct | None = None
     post: _Post | None = None
     direct_post: _DirectPost | None = None
@@ -161,7 +161,7 @@ class Mattermost:
         self._people: dict[str, SourceUser] = {}
         self._members: dict[tuple[str, str], list[str]] = {}
         self._admins: dict[tuple[str, str], list[str]] = {}
-        self._channels: list[_Channel] = []
+        self._channels: list[_MattermostChannel] = []
         self._groups: dict[str, list[str]] = {}
         self._dialogs: dict[str, list[str]] = {}
         self._authors: dict[str, None] = {}
@@ -210,7 +210,7 @@ class Mattermost:
             except ValueError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
 
-    def _user(self, user: _User) -> None:
+    def _user(self, user: _MattermostUser) -> None:
         person = self._people[user.username] = SourceUser(
             user.username,
             user.shown,

@@ -51,8 +51,8 @@ def _unicode_path(extra: bytes) -> str | None:
     return None
 
 
-def guess_name(name: str, wanted: Collection[str]) -> str | None:
-    """Find the wanted name that was written in another encoding and read as cp437, the old default of zip files."""
+def guess_name(name: str, names: Collection[str]) -> str | None:
+    """Find which of `names` was written in another encoding and read as cp437, the old default of zip files."""
     try:
         raw = name.encode("cp437")
     except UnicodeEncodeError:
@@ -62,7 +62,7 @@ def guess_name(name: str, wanted: Collection[str]) -> str | None:
             found = unicodedata.normalize("NFC", raw.decode(encoding))
         except UnicodeDecodeError:
             continue
-        if found in wanted:
+        if found in names:
             return found
     return None
 

@@ -17,7 +17,7 @@ from relay.cli.importers.base import (
 )
 from relay.cli.importers.names import decode_json
 from relay.protocol import control
-from relay.protocol.base import LATEST_DATE
+from relay.protocol.base import LATEST_DATE_MS
 
 FORMATS = (1, 2)
 """The formats that can be read."""
@@ -78,7 +78,7 @@ class RelayExport:
                 record = decode_json(self._decode, line)
             except msgspec.DecodeError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
-            if record.at > LATEST_DATE:
+            if record.at > LATEST_DATE_MS:
                 record = msgspec.structs.replace(record, at=before)
             before = record.at
             yield record

@@ -30,7 +30,7 @@ class _Profile(msgspec.Struct):
     real_name: str | None = None
 
 
-class _User(msgspec.Struct):
+class _SlackUser(msgspec.Struct):
     id: str
     name: str | None = None
     real_name: str | None = None
@@ -46,7 +46,7 @@ class _User(msgspec.Struct):
         return profile.display_name or profile.real_name or self.real_name or self.name or self.id
 
 
-class _Channel(msgspec.Struct):
+class _SlackChannel(msgspec.Struct):
     """A public or private channel, a group conversation or a dialog."""
 
     id: str
@@ -60,12 +60,12 @@ class _BotProfile(msgspec.Struct):
     name: str | None = None
 
 
-class _File(msgspec.Struct):
+class _SlackFile(msgspec.Struct):
     id: str | None = None
     name: str | None = None
 
 
-class _Comment(msgspec.Struct):
+class _SlackComment(msgspec.Struct):
     """A comment on a file, which older messages are about."""
 
     user: str | None = None
@@ -96,8 +96,8 @@ class _Message(msgspec.Struct):
     text: str | None = None
     blocks: Any = None
     attachments: Any = None
-    files: list[_File | None] | None = None
-    comment: _Comment | None = None
+    files: list[_SlackFile | None] | None = None
+    comment: _SlackComment | None = None
     reactions: list[_Reaction | None] | None = None
     thread_ts: str | float | None = None
 
@@ -127,7 +127,7 @@ class Slack:
         self._files = files
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
-        for user in (user for name in SLACK_USERS for user in files.records(name, _User)):
+        for user in (user for name in SLACK_USERS for user in files.records(name, _SlackUser)):
             if user.id in self._people:
                 continue
             self._people[user.id] = _person(
@@ -141,11 +141,11 @@ class Slack:
         self._channels = [
             channel
             for name in ("channels.json", "groups.json", "mpims.json")
-            for channel in files.records(name, _Channel)
+            for channel in files.records(name, _SlackChannel)
         ]
         # Some lists name a channel twice.
         self._channels = list({one.id: one for one in self._channels}.values())
-        self._dialogs = list({one.id: one for one in files.records("dms.json", _Channel)}.values())
+        self._dialogs = list({one.id: one for one in files.records("dms.json", _SlackChannel)}.values())
         self._channel_names = {one.id: one.name for one in self._channels if one.name}
         self._renamed: dict[str, str] = {}
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
@@ -205,7 +205,7 @@ class Slack:
             dates.append(message.at or dates[-1])
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
-    def _look(self, channel: _Channel) -> int | None:
+    def _look(self, channel: _SlackChannel) -> int | None:
         """Read a chat through: note its authors and threads; give the date of its oldest message."""
         folder = self._folders.get(channel.id)
         if folder is None:
@@ -239,7 +239,7 @@ class Slack:
 
         Who it is depends on this message alone, so that an export of other days says the same.
         """
-        user = message.user or (message.comment or _Comment()).user
+        user = message.user or (message.comment or _SlackComment()).user
         # A program without an id is known by its name.
         author = user or message.bot_id or (f"name:{message.username}" if message.username else "")
         known = self._people.get(author)
@@ -279,7 +279,7 @@ class Slack:
         for name in self._files.recoded:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
-    def _members(self, channel: _Channel) -> list[str]:
+    def _members(self, channel: _SlackChannel) -> list[str]:
         """Give the members of a channel; its creator and authors where none are listed, as in an archived one."""
         if not channel.members:
             creator = self._people.get(channel.creator or "")
@@ -330,7 +330,7 @@ class Slack:
         streams += [self._channel(dialog.id, dialog) for dialog in self._dialogs]
         yield from heapq.merge(*streams, key=lambda message: message.at)
 
-    def _channel(self, chat: str, channel: _Channel) -> Iterator[SourceMessage]:
+    def _channel(self, chat: str, channel: _SlackChannel) -> Iterator[SourceMessage]:
         folder = self._folders.get(channel.id)
         if folder is None or folder in self._damaged:
             return
@@ -388,6 +388,6 @@ def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUs
     return SourceUser(slack_id, name, handle, origins, fixed=True, **standing)  # type: ignore[arg-type]
 
 
-def _names(channel: _Channel) -> list[str]:
+def _names(channel: _SlackChannel) -> list[str]:
     """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]

@@ -11,7 +11,7 @@ import msgspec
 
 from relay.core.admin.chats import ChatAdmin
 from relay.core.admin.events import EventWatch, SendItem
-from relay.core.admin.export import Export
+from relay.core.admin.export import Exporter
 from relay.core.admin.hooks import HookAdmin
 from relay.core.admin.imports import IMPORT_CURSOR, Import
 from relay.core.admin.invites import InviteAdmin
@@ -29,7 +29,48 @@ from relay.core.rules import commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import Service
 from relay.protocol import control
+from relay.protocol.control.table import (
+    AUDIT_LIST,
+    CHAT_ADD,
+    CHAT_CREATE,
+    CHAT_DELETE,
+    CHAT_LIST,
+    CHAT_REMOVE,
+    CHAT_SHOW,
+    CHAT_UPDATE,
+    CLOCK_TRUST,
+    CONFIG_SHOW,
+    DEVICE_ADD,
+    DEVICE_LIST,
+    DEVICE_REVOKE,
+    DEVICE_REVOKE_ALL,
+    EXPORT,
+    HOOK_ADD,
+    HOOK_LIST,
+    HOOK_REMOVE,
+    IMPORT_CHAT,
+    IMPORT_END,
+    IMPORT_FILE,
+    IMPORT_MESSAGES,
+    IMPORT_PICTURE,
+    IMPORT_USER,
+    INVITE,
+    INVITE_LIST,
+    INVITE_REVOKE,
+    LEND,
+    PRUNE,
+    REINDEX,
+    SAY,
+    STATUS_SHOW,
+    USER_ADD,
+    USER_CHANGE,
+    USER_LIST,
+    USER_PASSWORD,
+    USER_SHOW,
+    WATCH,
+)
 from relay.protocol.errors import RelayError
+from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
@@ -39,7 +80,22 @@ IMPORT_PREFIX = "import."
 """The prefix of the names of import requests."""
 
 Handler = Callable[[Any], Awaitable[object]]
-StreamingHandler = Callable[[Any, SendItem], Awaitable[object]]
+StreamingHandler = Callable[[Any, SendItem[Any]], Awaitable[object]]
+
+
+def _by(
+    kind: RequestType[PayloadT, ResponseT], handler: Callable[[PayloadT], Awaitable[ResponseT]]
+) -> tuple[str, Handler]:
+    """Pair a request with its handler, which takes its payload and returns its response."""
+    return kind.name, handler
+
+
+def _streamed_by(
+    kind: StreamType[PayloadT, ResponseT, ItemT],
+    handler: Callable[[PayloadT, SendItem[ItemT]], Awaitable[ResponseT]],
+) -> tuple[str, StreamingHandler]:
+    """Pair a request with its handler, which also sends items of its type."""
+    return kind.name, handler
 
 
 async def discard(_item: object) -> None:
@@ -87,55 +143,54 @@ class Admin:
         chats = ChatAdmin(state, submit)
         status = StatusReport(state, log, hub.presence, statistics, self.runtime, clock, room, sign_in.refusals)
         events = EventWatch(state, hub, reading)
-        export = Export(state, log, reading, clock)
+        export = Exporter(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
-        self._handlers: dict[str, Handler] = {
-            "user.add": users.add_user,
-            "user.list": users.list_users,
-            "user.show": users.show_user,
-            "user.change": users.change_user,
-            "user.password": users.set_password,
-            "device.add": users.add_device,
-            "device.list": users.list_devices,
-            "device.revoke": users.revoke_device,
-            "device.revokeAll": users.revoke_devices,
-            "invite": invites.create,
-            "invite.list": invites.list_all,
-            "invite.revoke": invites.revoke,
-            "lend": users.lend,
-            "chat.create": chats.make,
-            "chat.list": chats.list_all,
-            "chat.show": chats.show,
-            "chat.add": chats.add,
-            "chat.remove": chats.remove,
-            "chat.update": chats.update,
-            "chat.delete": chats.delete,
-            "hook.add": hooks.add,
-            "hook.list": hooks.list_all,
-            "hook.remove": hooks.remove,
-            "say": MessageAdmin(state, log, clock).say,
-            "status.show": status.show,
-            "config.show": status.show_settings,
-            "audit.list": events.list_audit,
-            "prune": self._prune_now,
-            "clock.trust": self._trust_clock,
-            "reindex": self._reindex,
-            "import.user": imports.import_user,
-            "import.chat": imports.import_chat,
-            "import.file": imports.import_file,
-            "import.picture": imports.import_picture,
-            "import.messages": imports.import_messages,
-            "import.end": imports.end_import,
-        }
+        self._handlers = dict(
+            (
+                _by(USER_ADD, users.add_user),
+                _by(USER_LIST, users.list_users),
+                _by(USER_SHOW, users.show_user),
+                _by(USER_CHANGE, users.change_user),
+                _by(USER_PASSWORD, users.set_password),
+                _by(DEVICE_ADD, users.add_device),
+                _by(DEVICE_LIST, users.list_devices),
+                _by(DEVICE_REVOKE, users.revoke_device),
+                _by(DEVICE_REVOKE_ALL, users.revoke_devices),
+                _by(INVITE, invites.create),
+                _by(INVITE_LIST, invites.list_all),
+                _by(INVITE_REVOKE, invites.revoke),
+                _by(LEND, users.lend),
+                _by(CHAT_CREATE, chats.make),
+                _by(CHAT_LIST, chats.list_all),
+                _by(CHAT_SHOW, chats.show),
+                _by(CHAT_ADD, chats.add),
+                _by(CHAT_REMOVE, chats.remove),
+                _by(CHAT_UPDATE, chats.update),
+                _by(CHAT_DELETE, chats.delete),
+                _by(HOOK_ADD, hooks.add),
+                _by(HOOK_LIST, hooks.list_all),
+                _by(HOOK_REMOVE, hooks.remove),
+                _by(SAY, MessageAdmin(state, log, clock).say),
+                _by(STATUS_SHOW, status.show),
+                _by(CONFIG_SHOW, status.show_settings),
+                _by(AUDIT_LIST, events.list_audit),
+                _by(PRUNE, self._prune_now),
+                _by(CLOCK_TRUST, self._trust_clock),
+                _by(REINDEX, self._reindex),
+                _by(IMPORT_USER, imports.import_user),
+                _by(IMPORT_CHAT, imports.import_chat),
+                _by(IMPORT_FILE, imports.import_file),
+                _by(IMPORT_PICTURE, imports.import_picture),
+                _by(IMPORT_MESSAGES, imports.import_messages),
+                _by(IMPORT_END, imports.end_import),
+            )
+        )
         """The handlers, by the names of `control.CONTROL`."""
-        self._streaming_handlers: dict[str, StreamingHandler] = {
-            "watch": events.watch,
-            "export": export.export,
-        }
+        self._streaming_handlers = dict((_streamed_by(WATCH, events.watch), _streamed_by(EXPORT, export.export)))
         """The handlers of requests that send items before their answer."""
 
     async def handle(
-        self, name: str, payload: msgspec.Struct, item: SendItem = discard, *, client: object = None
+        self, name: str, payload: msgspec.Struct, item: SendItem[Any] = discard, *, client: object = None
     ) -> object:
         """Handle a request and return its answer.
 
@@ -159,13 +214,13 @@ class Admin:
         """End the import of a client that has disconnected."""
         await self._imports.disconnected(client)
 
-    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
+    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrustResult:
         now = self._clock.trust()
         await self._submit(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
             # The earlier time may be one at which the clock was wrong.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
-        return control.ClockTrusted(timestamp=now)
+        return control.ClockTrustResult(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> control.Empty:
         await self._log.begin_index()

@@ -1,13 +1,12 @@
 """The admin requests about groups and channels."""
 
-import msgspec
-
 from relay.core.admin.lookup import Lookup
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
-from relay.core.rules import ChangedChat, commands
+from relay.core.rules import commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_chat_id
+from relay.outcomes import ChangedChat, Decidable
 from relay.protocol import control, requests
 
 
@@ -42,10 +41,9 @@ class ChatAdmin:
         await self._submit(commands.DeleteChat(self._find.chat_id(request.id)))
         return control.Empty()
 
-    async def _changed(self, request: msgspec.Struct, generated_id: str = "") -> control.ChatInfo:
-        answer = await self._submit(request, generated_id)
-        assert isinstance(answer, ChangedChat)
-        return self._info(self._state.chats[answer.chat])
+    async def _changed(self, request: Decidable[ChangedChat], generated_id: str = "") -> control.ChatInfo:
+        changed = await self._submit(request, generated_id)
+        return self._info(self._state.chats[changed.chat])
 
     async def list_all(self, _request: control.Empty) -> list[control.ChatInfo]:
         """List all groups and channels, by name."""

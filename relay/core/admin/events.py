@@ -12,6 +12,7 @@ from relay.core.delivery.hub import Hub
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
+from relay.protocol.request_type import ItemT
 from relay.store.entry import Entry
 from relay.store.queries import log_entries
 from relay.store.sqlite.database import Connection
@@ -21,8 +22,8 @@ MAX_WAITING_ENTRIES = 1_000
 HEARTBEAT_SECONDS = 10.0
 """Seconds without an entry after which an empty item is sent, to find out whether the client is still connected."""
 
-SendItem = Callable[[object], Awaitable[None]]
-"""Sends an item of a streaming request, before its answer."""
+SendItem = Callable[[ItemT | None], Awaitable[None]]
+"""Sends an item of a streaming request, before its answer; None only shows that the connection is alive."""
 
 
 class EventWatch:
@@ -49,7 +50,7 @@ class EventWatch:
             before = entries[-1].seq
         return found[: request.count]
 
-    async def watch(self, request: control.Watch, item: SendItem) -> NoReturn:
+    async def watch(self, request: control.Watch, item: SendItem[control.EntryInfo]) -> NoReturn:
         """Send entries as they are written, until the client disconnects."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
         sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)

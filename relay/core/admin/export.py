@@ -15,6 +15,7 @@ from relay.core.clock.clock import Clock
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
 from relay.core.rules import attachments
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
@@ -22,9 +23,9 @@ from relay.store.log.log import Log
 from relay.store.queries import export_rows, stored_files
 from relay.store.sqlite.database import Connection
 
-PAGE = 500
+PAGE_MESSAGES = 500
 """Messages in one page; between two pages the export pauses while people send."""
-FORMAT = 2
+FORMAT_VERSION = 2
 """The version of the format. Version 1 had no edits, deletions, clearings and pictures, and named the message of a
 reply by its client id alone."""
 _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
@@ -34,7 +35,7 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 }
 
 
-class Export:
+class Exporter:
     """Exports a relay."""
 
     def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
@@ -43,14 +44,14 @@ class Export:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, request: control.Export, item: SendItem) -> control.Exported:
+    async def export(self, request: control.Export, item: SendItem[control.Record]) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
         Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
         """
         state = self._state
         upto = state.seq
-        await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
+        await item(control.Record(type="relay", format=FORMAT_VERSION, version=__version__, at=self._clock()))
         users = chats = 0
         for chat in list(state.chats.values()):
             users = await self._send_users(users, item)
@@ -65,12 +66,12 @@ class Export:
         users = await self._send_users(users, item)
         return control.Exported(users=users, chats=chats, messages=messages)
 
-    async def _send_users(self, given: int, item: SendItem) -> int:
+    async def _send_users(self, given: int, item: SendItem[control.Record]) -> int:
         """Send the users after the first `given` (their keys count up), and return how many there are now."""
         users = self._state.users
         while given < len(users):
             given += 1
-            await item(self._user_record(users[given]))
+            await item(self._user_record(users[UserKey(given)]))
         return given
 
     def _user_record(self, user: User) -> control.Record:
@@ -104,7 +105,7 @@ class Export:
         )
 
 
-def _ids(state: State, keys: Iterable[int]) -> list[str]:
+def _ids(state: State, keys: Iterable[UserKey]) -> list[str]:
     return [state.users[key].id for key in keys]
 
 
@@ -113,7 +114,7 @@ def _stored_here(held: Iterable[Attachment]) -> Iterable[str]:
     return (one.id for one in held if not one.is_elsewhere)
 
 
-async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem) -> None:
+async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem[control.Record]) -> None:
     """Send a record for each file: its content's digest, its size and its owner."""
     wanted = list(dict.fromkeys(ids))
     known = {file.id: file for file in await stored_files.files(reading, wanted)}
@@ -128,13 +129,15 @@ async def _send_files(state: State, reading: Connection, ids: Iterable[str], ite
 class _Messages:
     """Sends messages and their changes as records, in the order of the log."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, item: SendItem, *, files: bool) -> None:
+    def __init__(
+        self, state: State, log: Log, reading: Connection, item: SendItem[control.Record], *, files: bool
+    ) -> None:
         self._state = state
         self._log = log
         self._reading = reading
         self._item = item
         self._with_files = files
-        self._open: set[tuple[int, int]] = set()
+        self._open: set[tuple[ChatKey, MessageId]] = set()
         """Deleted messages whose deletion has not been sent yet, as chat and message id."""
         self._cleared = {
             key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
@@ -142,7 +145,7 @@ class _Messages:
             if chat.id is None and not chat.gone
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
-        self._last: dict[int, control.MessageReference] = {}
+        self._last: dict[ChatKey, control.MessageReference] = {}
         """The last message of each chat that somebody has cleared."""
 
     async def send(self, upto: int) -> int:
@@ -153,7 +156,7 @@ class _Messages:
         """
         count = after = 0
         began = trio.current_time()
-        while rows := await export_rows.export_page(self._reading, after, upto, PAGE):
+        while rows := await export_rows.export_page(self._reading, after, upto, PAGE_MESSAGES):
             for row in rows:
                 after = row.seq
                 if not self._state.chats[row.chat].gone:
@@ -162,7 +165,7 @@ class _Messages:
             began = trio.current_time()
         while self._open and after < self._state.seq:
             # The message was deleted during the export, so it was sent without its text: its deletion must follow.
-            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE)
+            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE_MESSAGES)
             for row in rows:
                 after = row.seq
                 if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
@@ -192,7 +195,7 @@ class _Messages:
             self._last[row.chat] = control.MessageReference(sender=sender, client_message_id=row.client_id)
         return row.kind == kinds.NEW and not row.deleted
 
-    async def _clear(self, chat: int, before: int | None) -> None:
+    async def _clear(self, chat: ChatKey, before: int | None) -> None:
         """Send the clearings of a dialog that are due before a message id, or all that are left."""
         due = [one for one in self._cleared[chat] if before is None or one[0] < before]
         left = [one for one in self._cleared[chat] if one not in due]
@@ -215,7 +218,7 @@ class _Messages:
         else:
             del self._cleared[chat]
 
-    def _place(self, key: int) -> dict[str, Any]:
+    def _place(self, key: ChatKey) -> dict[str, Any]:
         chat = self._state.chats[key]
         if chat.id is not None:
             return {"chat": chat.id}

@@ -9,15 +9,16 @@ from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import new_token, token_hash
 from relay.core.clock.clock import Clock
-from relay.core.hooks.rights import problem
+from relay.core.hooks.hook_rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.entities import Chat, Device, User
 from relay.core.model.state import State
-from relay.core.rules import ChangedDevice, ChangedUser, commands, permissions
+from relay.core.rules import commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_hook_id
+from relay.keys import DeviceKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
@@ -61,12 +62,11 @@ class HookAdmin:
             secret=new_token() if request.url else "",
         )
         since = state.seq
-        answer = await self._submit(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
-        assert isinstance(answer, ChangedDevice)
+        added = await self._submit(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
         if request.url:
             # Events are posted from here on, even if no relay is running yet.
-            self._log.keep_cursor(answer.device, since, self._clock())
-        info = self._info(state.devices[answer.device], hook)
+            self._log.keep_cursor(added.device, since, self._clock())
+        info = self._info(state.devices[added.device], hook)
         if request.url:
             return msgspec.structs.replace(info, secret=hook.secret)
         return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
@@ -97,7 +97,6 @@ class HookAdmin:
 
     async def _bot(self, request: control.AddHook) -> User:
         made = await self._submit(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
-        assert isinstance(made, ChangedUser)
         return self._state.users[made.user]
 
     async def list_all(self, _request: control.Empty) -> list[control.HookInfo]:
@@ -107,7 +106,7 @@ class HookAdmin:
 
     async def remove(self, request: control.RemoveHook) -> control.HookInfo:
         """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
-        device = self._state.devices.get(request.device_id)
+        device = self._state.devices.get(DeviceKey(request.device_id))
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")
         await self._submit(control.RevokeDevice(device_id=device.key))

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
-from relay.core.rules.imports import Imported
-from relay.keys import NO_CHAT, ChatKey, MessageId, UserKey
+from relay.keys import NO_CHAT, NO_DEVICE, ChatKey, MessageId, UserKey
+from relay.outcomes import Imported
+from relay.protocol.errors import RelayError
+from relay.protocol.requests import Nothing
+from relay.store.command import Command
 
 AppendCommands = Callable[[Sequence[Command]], Awaitable[object]]
 """Appends commands to the log and waits until they are on disk."""
@@ -43,8 +45,7 @@ class ImportReceipts:
 
     def _begin(self, chat: Chat) -> "ChatProgress":
         progress = ChatProgress(chat.last_message_id)
-        for key, member in self._state.members[chat.key].items():
-            user = UserKey(key)
+        for user, member in self._state.members[chat.key].items():
             unread = self._state.missed(chat, user)
             if unread:
                 progress.behind[user] = (unread, max(member.read_upto, member.joined))
@@ -52,7 +53,7 @@ class ImportReceipts:
                 progress.caught_up.append(user)
         return progress
 
-    def note(self, command: Command, answer: object) -> None:
+    def note(self, command: Command, answer: Imported | Nothing | RelayError) -> None:
         """Note what became of an imported message, edit or deletion."""
         progress = self._progress.get(getattr(command.request, "chat", NO_CHAT))
         if progress is None or not isinstance(answer, Imported):
@@ -81,7 +82,9 @@ class ImportReceipts:
         readers = [user for user in progress.readers() if user in members] if progress.last else []
         for start in range(0, len(readers), BATCH_RECEIPTS):
             at = self._state.at
-            batch = [Command(at, user, 0, mark, importer=True) for user in readers[start : start + BATCH_RECEIPTS]]
+            batch = [
+                Command(at, user, NO_DEVICE, mark, importer=True) for user in readers[start : start + BATCH_RECEIPTS]
+            ]
             await self._append(batch)
 
 

@@ -8,8 +8,8 @@ cut off: read receipts follow from what is unread (`ImportReceipts`), and the ti
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-import msgspec
 import trio
 
 from relay.core.admin.import_receipts import ImportReceipts
@@ -18,14 +18,16 @@ from relay.core.files.uploads import UploadInPieces, Uploads
 from relay.core.model.entities import SHARED_TYPES, Chat, User
 from relay.core.model.state import State
 from relay.core.rules import commands, imports
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.draft import client_key
-from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.ids import new_chat_id
-from relay.keys import NO_CHAT, NO_USER, ChatKey, UserKey
+from relay.keys import NO_CHAT, NO_DEVICE, NO_USER, ChatKey, UnixMs, UserKey
+from relay.outcomes import Decidable, Imported, Outcome
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.protocol.requests import Nothing
+from relay.store.command import Command
 from relay.store.entry import ClientKey
 from relay.store.log.log import Log
 from relay.store.portion import rest_after
@@ -34,7 +36,7 @@ NO_CLIENT = object()
 """The owner of the import while none is running."""
 RETRYABLE_CODES = ("storage_full", "unavailable", "internal")
 """Errors that end an import which may be repeated later: they say nothing against the imported data."""
-IMPORT_CURSOR = 0
+IMPORT_CURSOR = NO_DEVICE
 """The cursor, of no device, that keeps when the last import began: its `seen` is a time at which the clock was right.
 
 Imported entries have the dates of their source. An import that is cut off leaves such a date as the log's last time,
@@ -86,9 +88,11 @@ class Import:
         finally:
             self._client = NO_CLIENT
 
-    def _command(self, at: int, user: int, request: msgspec.Struct, generated_id: str = "") -> Command:
+    def _command(
+        self, at: UnixMs, user: UserKey, request: Decidable[Outcome], generated_id: str = ""
+    ) -> Command[Outcome]:
         # The log must not get a time in the future: all later entries would have it too.
-        return Command(min(at, self._clock()), UserKey(user), 0, request, generated_id=generated_id, importer=True)
+        return Command(min(at, self._clock()), user, NO_DEVICE, request, generated_id=generated_id, importer=True)
 
     # Users and chats.
 
@@ -183,7 +187,7 @@ class Import:
             photo_url=record.photo_url,
             origins=_new(record.origins, state.chat_origins),
         )
-        made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
+        made = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
         return control.ImportResult(added=True, id=state.chats[made.chat].id)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:
@@ -263,8 +267,8 @@ class Import:
         """
         if request.dry:
             return await self._look_up(request.messages)
-        answers: list[object] = [None] * len(request.messages)
-        appended: list[tuple[int, Command]] = []
+        answers: dict[int, Imported | Nothing | RelayError] = {}
+        appended: list[tuple[int, Command[Imported | Nothing]]] = []
         for index, message in enumerate(request.messages):
             try:
                 appended.append((index, self._message_command(message)))
@@ -272,15 +276,15 @@ class Import:
                 answers[index] = error
         chats: set[ChatKey] = {getattr(command.request, "chat", NO_CHAT) for _, command in appended}
         await self._receipts.begin(chats)
-        imported: list[object] = []
+        imported: list[Imported | Nothing | RelayError] = []
         for slice_ in await self._slices([command for _, command in appended]):
             imported += await self._append_resting(slice_)
         for (index, command), answer in zip(appended, imported, strict=True):
             answers[index] = answer
             self._receipts.note(command, answer)
-        return [_result(answer) for answer in answers]
+        return [_result(answers[index]) for index in range(len(request.messages))]
 
-    async def _append_resting(self, batch: Sequence[Command]) -> list[object]:
+    async def _append_resting(self, batch: Sequence[Command[Outcome]]) -> list[Outcome | RelayError]:
         """Append commands together, wait for all answers, and rest where others send meanwhile.
 
         Nobody is charged for an import: whoever wrote a message did not ask for it to be imported now.
@@ -291,7 +295,7 @@ class Import:
             await trio.sleep(rest_after(trio.current_time() - began))
         return answers
 
-    async def _slices(self, batch: Sequence[Command]) -> list[list[Command]]:
+    async def _slices(self, batch: Sequence[Command[Outcome]]) -> list[list[Command[Outcome]]]:
         """Divide commands so that no slice changes more than `CHANGED_BYTES` of text, or more than one message.
 
         A change removes its message's text from the full-text index and adds it again, which takes time by its size.
@@ -304,7 +308,7 @@ class Import:
                 request = command.request
                 key = client_key(request.chat, command.user, request.client_id)
                 sizes.setdefault(key, _size(request.text))
-        slices: list[list[Command]] = [[]]
+        slices: list[list[Command[Outcome]]] = [[]]
         held = 0
         for command in batch:
             change = command.request
@@ -328,35 +332,32 @@ class Import:
             facts = await self._log.client_keys(keys[start : start + LOOKED_UP_MESSAGES])
             for fact, message in facts.items():
                 if message is not None:
-                    sizes[fact.client_key] = _size(message.message)  # type: ignore[union-attr]
+                    sizes[fact.client_key] = _size(message.message)
         return sizes
 
-    async def _append(self, batch: Sequence[Command]) -> list[object]:
+    async def _append(self, batch: Sequence[Command[Outcome]]) -> list[Outcome | RelayError]:
         """Append commands together and wait for all answers."""
-        answers: list[object] = [None] * len(batch)
-        pending = len(batch)
+        answers: dict[int, Outcome | RelayError] = {}
         done = trio.Event()
 
-        def take(answer: object, index: int) -> None:
-            nonlocal pending
+        def take(index: int, answer: Outcome | RelayError) -> None:
             answers[index] = answer
-            pending -= 1
-            if not pending:
+            if len(answers) == len(batch):
                 done.set()
 
         for index, command in enumerate(batch):
-            self._log.append(command, lambda answer, index=index: take(answer, index))  # type: ignore[misc]
-        if pending:
+            self._log.append(command, partial(take, index))
+        if batch:
             await done.wait()
-        return answers
+        return [answers[index] for index in range(len(batch))]
 
-    def _message_command(self, message: control.MessageImport) -> Command:
+    def _message_command(self, message: control.MessageImport) -> Command[Imported | Nothing]:
         """Make the command that imports a message, an edit, a deletion or a clearing."""
         sender = self._user(message.sender)
         chat = self._find(message.chat, message.participants)
         if chat is None:
             raise RelayError("not_found", "its chat is not here")
-        request: msgspec.Struct
+        request: commands.ImportMessage | commands.ImportChange
         match message.kind:
             case "new":
                 request = commands.ImportMessage(
@@ -388,15 +389,19 @@ class Import:
             raise RelayError.no_user(user_id)
         return user
 
-    def _answered(self, reference: control.MessageReference | None) -> commands.Original | None:
+    def _answered(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
         """Name the message that a reply answers; nobody's where its author is not here, so that it counts as lost."""
         if reference is None:
             return None
-        return self._original(reference) or commands.Original(NO_USER, reference.client_message_id)
+        return self._original(reference) or commands.MessageByClientId(NO_USER, reference.client_message_id)
 
-    def _original(self, reference: control.MessageReference | None) -> commands.Original | None:
+    def _original(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
         user = self._state.user(reference.sender) if reference is not None else None
-        return None if reference is None or user is None else commands.Original(user.key, reference.client_message_id)
+        return (
+            None
+            if reference is None or user is None
+            else commands.MessageByClientId(user.key, reference.client_message_id)
+        )
 
     async def _look_up(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
         """Look up which messages are here already, and of the others whether the messages are that they answer."""
@@ -416,9 +421,9 @@ class Import:
         results = []
         for message, key, answers in zip(messages, keys, answered, strict=True):
             known = None if key is None else facts[ClientKey(key)]
-            original = None if answers is None else facts[ClientKey(answers)]
+            quoted = None if answers is None else facts[ClientKey(answers)]
             # Retention leaves nothing of a message that could be answered.
-            lost = message.reply_to is not None and (original is None or not original.client_id)
+            lost = message.reply_to is not None and (quoted is None or not quoted.client_id)
             results.append(
                 control.MessageImportResult(
                     message_id=known.message_id if known is not None else 0,
@@ -466,7 +471,7 @@ def _size(text: str | None) -> int:
     return len((text or "").encode())
 
 
-def _result(answer: object) -> control.MessageImportResult:
+def _result(answer: Imported | Nothing | RelayError) -> control.MessageImportResult:
     match answer:
         case RelayError() if answer.error.code in RETRYABLE_CODES:
             raise answer

@@ -36,7 +36,7 @@ class InviteAdmin:
         self._sign_in = sign_in
         self._clock = clock
 
-    async def create(self, request: control.Invite) -> Invitation:
+    async def create(self, request: control.AddInvite) -> Invitation:
         """Make an invite, and its user if `new` asks for it."""
         if request.new and self._state.user(request.user_id) is None:
             await self._submit(control.AddUser(id=request.user_id, name=request.name))

@@ -1,12 +1,12 @@
 """The admin request of `relay send`: a message of a user, sent from the machine itself."""
 
 from relay.core.admin.lookup import Lookup
-from relay.core.auth.tokens import NO_DEVICE
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
+from relay.store.command import Command
 from relay.store.log.log import Log
 
 
@@ -23,5 +23,4 @@ class MessageAdmin:
         user = self._find.enabled_user(request.user_id)
         chat_id = self._find.chat_of(user, request.chat_id)
         message = requests.New(chat_id=chat_id, client_message_id=request.client_message_id, message=request.message)
-        accepted: requests.Accepted = await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))
-        return accepted
+        return await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))

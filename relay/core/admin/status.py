@@ -14,6 +14,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.statistics import Statistics, memory_bytes
 from relay.core.model.state import State
+from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
@@ -37,7 +38,7 @@ class Runtime:
         """Returns the maximum number of connections."""
         self.settings: Loaded | None = None
         """The settings in force, with their sources."""
-        self.hooks: dict[int, str] = {}
+        self.hooks = dict[DeviceKey, str]()
         """By device of an outgoing hook, why its posts are failing."""
 
 

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 
-import msgspec
-
 from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
@@ -12,8 +10,10 @@ from relay.core.auth.tokens import new_token, token_hash
 from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Device, User
 from relay.core.model.state import State
-from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
+from relay.core.rules import commands
 from relay.core.rules.submit import AdminCommands
+from relay.keys import UserKey
+from relay.outcomes import ChangedUser, Decidable
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.log.schedule import Cursors
@@ -29,7 +29,7 @@ class UserAdmin:
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
-        lend: Callable[[int], str],
+        lend: Callable[[UserKey], str],
         runtime: Runtime,
     ) -> None:
         self._state = state
@@ -51,10 +51,9 @@ class UserAdmin:
         """Rename, disable, enable or remove a user."""
         return self._user_info(await self._changed(request))
 
-    async def _changed(self, request: msgspec.Struct) -> User:
-        answer = await self._submit(request)
-        assert isinstance(answer, ChangedUser)
-        return self._state.users[answer.user]
+    async def _changed(self, request: Decidable[ChangedUser]) -> User:
+        changed = await self._submit(request)
+        return self._state.users[changed.user]
 
     async def list_users(self, _request: control.Empty) -> list[control.UserInfo]:
         """List all users, by id."""
@@ -83,14 +82,13 @@ class UserAdmin:
 
     # Devices.
 
-    async def add_device(self, request: control.AddDevice) -> control.Token:
+    async def add_device(self, request: control.AddDeviceRequest) -> control.Token:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
         uses = self._sign_in.uses(user.key)
-        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token), uses=uses))
-        assert isinstance(answer, ChangedDevice)
-        return control.Token(device_id=answer.device, user_id=user.id, token=token)
+        added = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token), uses=uses))
+        return control.Token(device_id=added.device, user_id=user.id, token=token)
 
     async def list_devices(self, request: control.ListDevices) -> list[control.DeviceInfo]:
         """List the devices that are not revoked, of one user or of all."""
@@ -103,15 +101,13 @@ class UserAdmin:
 
     async def revoke_device(self, request: control.RevokeDevice) -> control.DeviceInfo:
         """Revoke a device; its connection ends at once."""
-        answer = await self._submit(request)
-        assert isinstance(answer, ChangedDevice)
-        return self._device_info(self._state.devices[answer.device])
+        revoked = await self._submit(request)
+        return self._device_info(self._state.devices[revoked.device])
 
-    async def revoke_devices(self, request: control.RevokeDevices) -> control.Revoked:
+    async def revoke_devices(self, request: control.RevokeDevicesRequest) -> control.Revoked:
         """Revoke all devices of a user."""
-        answer = await self._submit(commands.RevokeDevices(request.user_id))
-        assert isinstance(answer, DevicesRevoked)
-        return control.Revoked(count=answer.number)
+        revoked = await self._submit(commands.RevokeDevices(request.user_id))
+        return control.Revoked(count=revoked.number)
 
     def _device_info(self, device: Device) -> control.DeviceInfo:
         there = self._presence.subscribers.get(device.user, ())
@@ -127,12 +123,12 @@ class UserAdmin:
 
     # Signing in.
 
-    async def set_password(self, request: control.SetPassword) -> control.Revoked:
+    async def set_password(self, request: control.SetPasswordRequest) -> control.Revoked:
         """Set or remove the password of a user."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)
 
-    async def lend(self, request: control.TemporaryTokenRequest) -> object:
+    async def lend(self, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
         """Issue a temporary token, by which a command on this machine acts as a user; find the chat that they mean.
 
         Raises:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from relay.core.auth.throttle import FORGET_SECONDS, Slots, Throttle
-from relay.keys import UserKey
+from relay.keys import Seconds, UserKey
 
 FIRST_TRIES = 3
 """Slots that a network takes as one of somebody who may have mistyped."""
@@ -41,7 +41,7 @@ class _Queue:
     def __len__(self) -> int:
         return len(self._promised)
 
-    def promised(self, network: str, now: float) -> float | None:
+    def promised(self, network: str, now: Seconds) -> float | None:
         """Give the time of the slot that a network is promised."""
         while self._promised:
             first, slot = next(iter(self._promised.items()))
@@ -50,7 +50,7 @@ class _Queue:
             del self._promised[first]
         return self._promised.get(network)
 
-    def ask(self, network: str, now: float) -> tuple[float, bool]:
+    def ask(self, network: str, now: Seconds) -> tuple[float, bool]:
         """Use a slot, or be promised one.
 
         Returns:
@@ -69,7 +69,7 @@ class _Queue:
         self._promised.pop(network, None)
         return 0.0, is_new
 
-    def idle(self, now: float) -> bool:
+    def idle(self, now: Seconds) -> bool:
         """Tell whether it is as it was in the beginning."""
         return self._slots.full(now)
 
@@ -96,7 +96,7 @@ class _GuessedUser:
     def __len__(self) -> int:
         return 1 + len(self._failures) + len(self._tries) + len(self._first) + len(self._later)
 
-    def attempt(self, network: str, now: float) -> float:
+    def attempt(self, network: str, now: Seconds) -> float:
         self._asked_at = now
         tries = self._tries.pop(network, None)
         slots = tries.slots if tries is not None and now - tries.asked_at <= FORGET_SECONDS else 0
@@ -117,7 +117,7 @@ class _GuessedUser:
         self._failures.succeeded(network)
         self._tries.pop(network, None)
 
-    def idle(self, now: float) -> bool:
+    def idle(self, now: Seconds) -> bool:
         return now - self._asked_at > FORGET_SECONDS and self._first.idle(now) and self._later.idle(now)
 
 
@@ -132,7 +132,7 @@ class Guesses:
     def __len__(self) -> int:
         return sum(map(len, self._users.values())) + self._unknown_size
 
-    def attempt(self, who: UserKey | str, network: str, now: float) -> float:
+    def attempt(self, who: UserKey | str, network: str, now: Seconds) -> float:
         """Count an attempt as a failure, or tell how long it has to wait.
 
         Args:
@@ -151,7 +151,7 @@ class Guesses:
         self._users.move_to_end(who)
         return guessed.attempt(network, now)
 
-    def _unknown_attempt(self, user_id: str, network: str, now: float) -> float:
+    def _unknown_attempt(self, user_id: str, network: str, now: Seconds) -> float:
         guessed = self._unknown.pop(user_id, None)
         before = 0 if guessed is None else len(guessed)
         guessed = self._unknown[user_id] = guessed or _GuessedUser()

@@ -10,25 +10,26 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
 import trio
 
 from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.guesses import PAIR_WAIT_SECONDS, Guesses
 from relay.core.auth.passwords import Passwords, check_new
 from relay.core.auth.throttle import SITE_BITS, Throttle, rate_limit_key
-from relay.core.auth.tokens import NO_DEVICE, device_proof, new_token, proven_device, token_hash
+from relay.core.auth.tokens import device_proof, new_token, proven_device, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.model.entities import User
 from relay.core.model.state import State, typed_id
-from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import submit
-from relay.keys import NO_USER, UserKey
+from relay.keys import NO_DEVICE, NO_USER, DeviceKey, UserKey
+from relay.outcomes import Decidable, SignedIn
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
 from relay.settings import AuthSection
+from relay.store.command import Command
 from relay.store.log.log import Log
 
 SIGN_UP_WAIT_SECONDS = 60.0
@@ -207,13 +208,12 @@ class SignIn:
         self._succeeded(user, address, known_at)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token), uses=self.uses(user.key))
-        await submit(self._log, Command(self._clock(), user.key, 0, request))
+        await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, request))
         return Entered(token, user.id)
 
-    async def _enter(self, request: msgspec.Struct, token: str, generated_id: str) -> Entered:
-        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request, generated_id=generated_id))
-        assert isinstance(answer, SignedIn)
-        return Entered(token, self._state.users[answer.user].id, answer.chat_id)
+    async def _enter(self, request: Decidable[SignedIn], token: str, generated_id: str) -> Entered:
+        entered = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))
+        return Entered(token, self._state.users[entered.user].id, entered.chat_id)
 
     def _known_at(self, user: User, network: str, proof: str) -> str | None:
         """Name the device or the network from which this user signed in before; None where this is neither.
@@ -257,8 +257,8 @@ class SignIn:
 
     async def invite(
         self,
-        by: int,
-        device: int = 0,
+        by: UserKey,
+        device: DeviceKey = NO_DEVICE,
         *,
         user_id: str | None = None,
         name: str | None = None,
@@ -283,7 +283,7 @@ class SignIn:
         request = commands.MakeInvite(
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )
-        await submit(self._log, Command(now, UserKey(by), device, request))
+        await submit(self._log, Command(now, by, device, request))
         # A browser does not send a fragment, so the code reaches no log.
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
@@ -307,11 +307,12 @@ class SignIn:
             check_new(password, user.id, user.name)
         hashed = await self.passwords.hash(password, ADMIN) if password else ""
         request = commands.SetPassword(user_id, hashed, sign_out=sign_out)
-        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request))
-        assert isinstance(answer, DevicesRevoked)
-        return answer.number
+        signed_out = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request))
+        return signed_out.number
 
-    async def change_password(self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool) -> int:
+    async def change_password(
+        self, key: UserKey, device: DeviceKey, old: str | None, new: str, *, sign_out_others: bool
+    ) -> int:
         """Change a user's own password; whoever has one says it first.
 
         Args:
@@ -339,15 +340,13 @@ class SignIn:
                 raise RelayError("unauthorized", "old: this is not the current password")
             self._where_known.succeeded(known_at)
         request = commands.SetPassword(user.id, await self.passwords.hash(new, key), sign_out=sign_out_others)
-        answer = await submit(self._log, Command(self._clock(), UserKey(key), device, request))
-        assert isinstance(answer, DevicesRevoked)
-        return answer.number
+        signed_out = await submit(self._log, Command(self._clock(), key, device, request))
+        return signed_out.number
 
-    async def sign_out(self, user: int, device: int) -> None:
+    async def sign_out(self, user: UserKey, device: DeviceKey) -> None:
         """Revoke a device; its connection ends at once."""
         request = control.RevokeDevice(device_id=device)
-        answer = await submit(self._log, Command(self._clock(), UserKey(user), device, request))
-        assert isinstance(answer, ChangedDevice)
+        await submit(self._log, Command(self._clock(), user, device, request))
 
 
 def qr(text: str) -> list[str]:

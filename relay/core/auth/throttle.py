@@ -7,6 +7,8 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
+from relay.keys import Seconds
+
 FREE_FAILURES = 5
 """Failures that cost nothing: people mistype."""
 FIRST_WAIT_SECONDS = 1.0
@@ -48,14 +50,14 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._failures)
 
-    def failures(self, who: str, now: float) -> int:
+    def failures(self, who: str, now: Seconds) -> int:
         """Count the failures of a key that neither time nor a success has forgiven."""
         known = self._failures.get(who)
         if known is None or now - known.last > FORGET_SECONDS:
             return 0
         return max(0, known.times - int((now - known.last) / FORGIVE_SECONDS))
 
-    def wait(self, who: str, now: float) -> float:
+    def wait(self, who: str, now: Seconds) -> float:
         """Give the seconds until the next attempt is looked at; `now` in seconds of any clock that does not jump."""
         failures = self._failures.get(who)
         if failures is None:
@@ -66,7 +68,7 @@ class Throttle:
         over = count - self._free
         return 0.0 if over < 0 else min(self._longest, FIRST_WAIT_SECONDS * 2.0 ** min(over, 32))
 
-    def failed(self, who: str, now: float) -> None:
+    def failed(self, who: str, now: Seconds) -> None:
         """Count a failure."""
         count = self.failures(who, now)
         self._failures[who] = _Failures(count + 1, now)
@@ -99,17 +101,17 @@ class Slots:
         self._ahead = (at_once - 1) * every
         self._full_at = float("-inf")
 
-    def next(self, now: float) -> float:
+    def next(self, now: Seconds) -> float:
         """Give the time of the next slot: `now` where one is free."""
         return max(now, self._full_at - self._ahead)
 
-    def take(self, now: float) -> float:
+    def take(self, now: Seconds) -> float:
         """Take the next slot, which may lie ahead, and give its time."""
         slot = self.next(now)
         self._full_at = max(self._full_at, now) + self.every
         return slot
 
-    def full(self, now: float) -> bool:
+    def full(self, now: Seconds) -> bool:
         """Tell whether nothing is taken any more."""
         return self._full_at <= now
 

@@ -13,11 +13,10 @@ import trio
 from relay.core.clock.clock import Clock
 from relay.core.model.entities import Device
 from relay.core.model.state import State
+from relay.keys import NO_DEVICE, NO_USER, DeviceKey, Seconds, UnixMs, UserKey
 from relay.settings import AuthSection
 from relay.store.log.log import Log
 
-NO_DEVICE = 0
-"""The device of a temporary token: it has no cursor."""
 TEMPORARY_SECONDS = 86_400.0
 """Seconds for which a temporary token is valid."""
 MAX_TEMPORARY = 1_024
@@ -43,10 +42,10 @@ def device_proof(device: Device) -> str:
     return f"{device.key}.{token_hash(f'proof {device.token_hash}')}"
 
 
-def proven_device(devices: Mapping[int, Device], proof: str) -> Device | None:
+def proven_device(devices: Mapping[DeviceKey, Device], proof: str) -> Device | None:
     """Find the device, revoked or not, that a proof stands for. A hook is none."""
     number = proof.partition(".")[0]
-    device = devices.get(int(number)) if number.isdecimal() and len(number) < MAX_DIGITS else None
+    device = devices.get(DeviceKey(int(number))) if number.isdecimal() and len(number) < MAX_DIGITS else None
     if device is None or device.hook is not None:
         return None
     return device if hmac.compare_digest(device_proof(device).encode(), proof.encode()) else None
@@ -60,12 +59,12 @@ class Tokens:
         self._log = log
         self._clock = clock
         self._settings = settings
-        self._temporary: dict[str, tuple[int, float]] = {}
+        self._temporary: dict[str, tuple[UserKey, Seconds]] = {}
         """User key and expiry (trio's time), by the token's hash."""
-        self._last_sign_in: dict[int, int] = {}
+        self._last_sign_in: dict[DeviceKey, UnixMs] = {}
         """When each device last signed in since the start, Unix milliseconds."""
 
-    def authenticate(self, token: str) -> tuple[int, int] | None:
+    def authenticate(self, token: str) -> tuple[UserKey, DeviceKey] | None:
         """Find whose token this is.
 
         Returns:
@@ -79,7 +78,7 @@ class Tokens:
                 return None
             user = state.users[state.devices[device].user]
         else:
-            user_key, expires_at = self._temporary.get(hashed, (0, 0.0))
+            user_key, expires_at = self._temporary.get(hashed, (NO_USER, 0.0))
             if expires_at < trio.current_time():
                 return None
             user, device = state.users[user_key], NO_DEVICE
@@ -89,7 +88,7 @@ class Tokens:
             self._note_use(device)
         return user.key, device
 
-    def issue_temporary(self, user: int) -> str:
+    def issue_temporary(self, user: UserKey) -> str:
         """Make a token for a command on this machine that acts as a user. It is never written anywhere."""
         now = trio.current_time()
         self._temporary = {hashed: issued for hashed, issued in self._temporary.items() if issued[1] > now}
@@ -99,7 +98,7 @@ class Tokens:
         self._temporary[token_hash(token)] = (user, now + TEMPORARY_SECONDS)
         return token
 
-    def _is_unused(self, device: int) -> bool:
+    def _is_unused(self, device: DeviceKey) -> bool:
         """Whether a device was away for so long that it has to sign in again (`auth.device_days`).
 
         Nothing is written, so a clock that was wrong for a while signs nobody out for good.
@@ -111,7 +110,7 @@ class Tokens:
         last = max(self._state.devices[device].created_at, self._log.cursors.get(device, (0, 0))[1])
         return now - max(last, self._last_sign_in.get(device, 0)) > days * DAY_MS
 
-    def _note_use(self, device: int) -> None:
+    def _note_use(self, device: DeviceKey) -> None:
         now = self._last_sign_in[device] = self._clock()
         cursor = self._log.cursors.get(device)
         if cursor is not None and now - cursor[1] > HOUR_MS:

@@ -1,6 +1,6 @@
 """The relay's time, which stamps the log, and whether the machine's clock may be believed.
 
-Whatever deletes or expires something by time asks this module first (PROTOCOL.md, section 3). It reads the machine's
+Code that deletes or expires something by time asks this module first (PROTOCOL.md, section 3). It reads the machine's
 clocks through functions that are passed in; the rules never read a clock.
 """
 
@@ -26,9 +26,9 @@ PLAUSIBLE_DAYS = 7
 EARLIEST_MS = 1_735_689_600_000
 """The start of 2025: a clock that shows an earlier time was never set."""
 RECHECK_MS = 60_000
-"""For how long a clock that was found credible is not checked again."""
+"""Milliseconds for which a clock that was found credible is not checked again."""
 PROOF_RETRY_MS = 6_000
-"""For how long a missing proof is not looked for again."""
+"""Milliseconds for which a missing proof is not looked for again."""
 
 
 def wall_clock() -> int:
@@ -76,7 +76,11 @@ class RelayClock:
         """1 while the machine's clock is too far ahead to be believed, -1 while it is too far behind, else 0."""
 
     def begin(self, last: int) -> None:
-        """Start from the log's last time; 0 for an empty log."""
+        """Start from the log's last time; 0 for an empty log.
+
+        Args:
+            last: Unix milliseconds.
+        """
         self._known = (last, self._elapsed()) if last else None
         self._believed_from, self._believed_until = 1, 0
         self._look(self._now())
@@ -124,7 +128,7 @@ class RelayClock:
         self._believe(now)
         return now
 
-    def _look(self, now: int) -> int:
+    def _look(self, now: UnixMs) -> int:
         if self._known is None:
             # An empty log starts at what the clock shows; a clock that was never set may still be set.
             if now >= EARLIEST_MS:
@@ -153,7 +157,7 @@ class RelayClock:
             logger.info("the clock is %.1f days past the log's last time, and %s vouches for it", off / DAY_MS, found)
         return found is not None
 
-    def _believe(self, now: int) -> None:
+    def _believe(self, now: UnixMs) -> None:
         if self._held:
             self._held = 0
             logger.info("the machine's clock is believed again")

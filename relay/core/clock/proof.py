@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from relay.keys import Seconds
+
 TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches this file whenever it sets the clock."""
 CLOCKS = Path("/sys/class/rtc")
@@ -37,7 +39,7 @@ def kernel_is_synchronised() -> bool:
     return 0 <= state < TIME_ERROR
 
 
-def touched_lately(file: Path, now: float) -> bool:
+def touched_lately(file: Path, now: Seconds) -> bool:
     """Tell whether a file was changed within the last week, by a clock that shows `now` (Unix seconds)."""
     try:
         touched = file.stat().st_mtime
@@ -46,7 +48,7 @@ def touched_lately(file: Path, now: float) -> bool:
     return 0 <= now - touched <= SYNC_VALID_SECONDS
 
 
-def real_time_clock(directory: Path, now: float) -> str | None:
+def real_time_clock(directory: Path, now: Seconds) -> str | None:
     """Name a real-time clock that agrees with `now` (Unix seconds); None if there is none."""
     for clock in sorted(directory.glob("rtc*")):
         try:

@@ -9,13 +9,14 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import list_readers
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.typing import Typists
 from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions
 from relay.core.rules.permissions import Action
+from relay.keys import ChatKey, Seconds, UserKey
 from relay.protocol import codec, events
 from relay.store.entry import Entry
 
@@ -34,7 +35,7 @@ Frame = Callable[[bytes], bytes]
 class Send(Protocol):
     """Offers a frame to all devices of a user."""
 
-    def __call__(self, user: int, frame: bytes, *, least_version: int = 1) -> None:
+    def __call__(self, user: UserKey, frame: bytes, *, least_version: int = 1) -> None:
         """Offer it to those that speak at least this version of the protocol."""
 
 
@@ -42,7 +43,7 @@ class Announcements:
     """Who is announced to whom, and when."""
 
     def __init__(
-        self, state: State, clock: Clock, frame: Frame, time: Callable[[], float], presence: Presence, send: Send
+        self, state: State, clock: Clock, frame: Frame, time: Callable[[], Seconds], presence: Presence, send: Send
     ) -> None:
         """Begin with nothing to announce.
 
@@ -61,7 +62,7 @@ class Announcements:
         self._presence = presence
         self._send = send
         self.typing = Typists()
-        self._pairs: deque[tuple[list[int], int]] = deque()
+        self._pairs: deque[tuple[list[UserKey], int]] = deque()
         """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
 
     @property
@@ -69,7 +70,7 @@ class Announcements:
         """Whether something is to be announced later: `tick` does it."""
         return bool(self.typing or self._presence.pending or self._pairs)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: Seconds) -> None:
         """Announce what is due: who fell silent, and who came or went a while ago; `now` is trio's time."""
         for chat, user, stopped in self.typing.due(now):
             self._send_typing(chat, user, stop=True if stopped else None)
@@ -79,7 +80,7 @@ class Announcements:
 
     # Presence.
 
-    def presence_changed(self, user: int) -> None:
+    def presence_changed(self, user: UserKey) -> None:
         """Announce that a user came or went: at once, or after a second what is true then."""
         if not self._presence.online(user):
             for chat in self.typing.chats_of(user):
@@ -87,14 +88,14 @@ class Announcements:
         if self._presence.announces_now(user, self._time()):
             self._send_presence(user, is_online=self._presence.online(user))
 
-    def online_contacts(self, user: int) -> list[bytes]:
+    def online_contacts(self, user: UserKey) -> list[bytes]:
         """Make the frames that tell a user who connects which of their contacts are online."""
-        return [self._online(contact) for contact in self._connected_contacts(user) if self._presence.shown(contact)]
+        return [self._online(contact) for contact in self._state.contacts(user, self._presence.all_shown())]
 
     def introduce(self, entry: Entry) -> None:
         """Announce to each other those who come to share a chat by this entry and shared none before."""
         connected = self._state.members[entry.chat].keys() & self._presence.subscribers.keys()
-        newcomers = connected.intersection(views.list_change(entry).newcomers)
+        newcomers = connected.intersection(list_readers.list_change(entry).newcomers)
         if self._is_much(connected, newcomers):
             return
         online = {user: self._online(user) for user in connected if self._presence.shown(user)}
@@ -108,7 +109,7 @@ class Announcements:
 
     def part(self, entry: Entry) -> None:
         """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
-        gone = views.list_change(entry).goes_for
+        gone = list_readers.list_change(entry).goes_for
         shown = self._presence.shown
         members = [*gone, *self._state.members[entry.chat]]
         connected = {user for user in members if user in self._presence.subscribers}
@@ -124,7 +125,7 @@ class Announcements:
                     if shown(user):
                         self._send(other, self._offline(user))
 
-    def _is_much(self, connected: AbstractSet[int], moved: AbstractSet[int]) -> bool:
+    def _is_much(self, connected: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
         """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
         if len(connected) * len(moved) <= SLICE_PAIRS:
             return False
@@ -139,7 +140,7 @@ class Announcements:
         Somebody is online for the other if they are shown so and the two share a chat. Else they are offline, which is
         sent also if they went away while the pair waited: only those who shared a chat with them then heard of it.
         """
-        frames: dict[tuple[int, bool], bytes] = {}
+        frames: dict[tuple[UserKey, bool], bytes] = {}
         left = SLICE_PAIRS
         while self._pairs and left > 0:
             order, place = self._pairs.popleft()
@@ -155,18 +156,15 @@ class Announcements:
                         frames[subject, is_online] = frame
                     self._send(listener, frame)
 
-    def _send_presence(self, user: int, *, is_online: bool) -> None:
+    def _send_presence(self, user: UserKey, *, is_online: bool) -> None:
         frame = self._online(user) if is_online else self._offline(user)
-        for contact in self._connected_contacts(user):
+        for contact in self._state.contacts(user, self._presence.subscribers):
             self._send(contact, frame)
 
-    def _connected_contacts(self, user: int) -> list[int]:
-        return self._state.contacts(user, self._presence.subscribers)
-
-    def _offline(self, user: int) -> bytes:
+    def _offline(self, user: UserKey) -> bytes:
         return self._event("offline", events.Offline(user_id=self._state.users[user].id))
 
-    def _online(self, user: int) -> bytes:
+    def _online(self, user: UserKey) -> bytes:
         return self._event("online", events.Online(user_id=self._state.users[user].id))
 
     def _event(self, name: str, payload: object) -> bytes:
@@ -174,12 +172,12 @@ class Announcements:
 
     # Typing.
 
-    def start_typing(self, chat: int, user: int, now: float) -> None:
+    def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
         """Announce that a user types, unless that was done lately; `now` is trio's time."""
         if self.typing.start(chat, user, now):
             self._send_typing(chat, user, stop=None)
 
-    def stop_typing(self, chat: int, user: int) -> None:
+    def stop_typing(self, chat: ChatKey, user: UserKey) -> None:
         """Announce that a user has stopped typing, if they did type."""
         if self.typing.stop(chat, user):
             self._send_typing(chat, user, stop=True)
@@ -190,7 +188,7 @@ class Announcements:
             if not permissions.may(self._state, self._state.chats[chat], user, Action.TYPE):
                 self.stop_typing(chat, user)
 
-    def _send_typing(self, key: int, user: int, *, stop: bool | None) -> None:
+    def _send_typing(self, key: ChatKey, user: UserKey, *, stop: bool | None) -> None:
         chat = self._state.chats[key]
         now = self._clock()
         name = self._state.users[user].id

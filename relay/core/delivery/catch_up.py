@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
-from relay.core.auth.tokens import NO_DEVICE
 from relay.core.clock.clock import Clock
 from relay.core.delivery.chat_lists import MAX_CHANGES, ChatLists
 from relay.core.delivery.hub import Hub
@@ -17,10 +16,10 @@ from relay.core.limits import fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_CHAT, NO_DEVICE, ChatKey, Seq, UnixMs, UserKey
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.entry import Entry
 from relay.store.log.log import Log
 from relay.store.queries import replay
@@ -83,10 +82,10 @@ class CatchUp:
                     # What was sent is not sent again: a list that came before an entry does not stand for it.
                     subscriber.position = max(subscriber.position, seq)
                     return
-            await fairness.turn()
+            await fairness.wait_for_turn()
         subscriber.position = page.upto
 
-    async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
+    async def _send_chat_list(self, subscriber: Subscriber, seq: Seq, at: UnixMs) -> None:
         """Send the event `seq` that stands for changes of the chat list, as the list is now.
 
         One list of a user is made at a time, once there is room for it and earlier ones are paid for.
@@ -102,7 +101,7 @@ class CatchUp:
             # The list must be in the outbox before the user's next one looks for room.
             self._hub.flush()
 
-    async def _make_chat_list(self, subscriber: Subscriber, seq: int, at: int, *, is_unknown: bool) -> int:
+    async def _make_chat_list(self, subscriber: Subscriber, seq: Seq, at: UnixMs, *, is_unknown: bool) -> int:
         """Put that event into the outbox; gives its size in bytes."""
         changed, since = subscriber.begin_list(self._state.seq, trio.current_time())
         since = since if since < seq else 0
@@ -111,7 +110,7 @@ class CatchUp:
             last: tuple[str, object] = ("chats", await self._chat_lists.whole(subscriber.user))
         else:
             if is_unknown:
-                changed = [0] * (MAX_CHANGES + 1)
+                changed = [NO_CHAT] * (MAX_CHANGES + 1)
             *first, last = await self._chat_lists.changes(subscriber.user, changed)
             for name, payload in first:
                 # Of several events that are sent together the last one has the id.
@@ -119,7 +118,7 @@ class CatchUp:
                 size += len(event)
                 self._hub.send(subscriber.outlet, event)
         frame = self._hub.frame(codec.event(last[0], at, last[1], seq))
-        self._hub.send_replayed(subscriber, frame, Receipt(seq, 0, 0, since))
+        self._hub.send_replayed(subscriber, frame, Receipt(seq, NO_CHAT, 0, since))
         return size + len(frame)
 
 
@@ -133,18 +132,18 @@ class EmptyEntries:
         self._requested_at = -1
         """The last `seq` when an entry was requested: one does for all who ask until it is written."""
 
-    def request(self, user: int, chat: int) -> None:
+    def request(self, user: UserKey, chat: ChatKey) -> None:
         """Append such an entry.
 
         Args:
             user: who needs it.
-            chat: what changed in their list; 0 for a name.
+            chat: what changed in their list; `NO_CHAT` for a name.
         """
         # The entry is an event for nobody, so that any chat will do where a name changed.
         key = chat if chat in self._state.members else next(iter(self._state.members), None)
         if key is not None and self._requested_at != self._state.seq:
             self._requested_at = self._state.seq
-            self._log.append(Command(self._clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(key)), self._answered)
+            self._log.append(Command(self._clock(), user, NO_DEVICE, commands.ReserveSeq(key)), self._answered)
 
     def _answered(self, answer: object) -> None:
         if isinstance(answer, RelayError):

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
+from relay.keys import ChatKey, UnixMs, UserKey
 from relay.protocol import codec, events
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
@@ -40,9 +41,9 @@ class ChatLists:
         self._presence = presence
         self.concurrent = trio.CapacityLimiter(CONCURRENT_LISTS)
 
-    async def whole(self, user: int) -> msgspec.Raw:
+    async def whole(self, user: UserKey) -> msgspec.Raw:
         """Encode a user's whole chat list."""
-        lines, _ = await self._lines(user, views.listed(self._state, user))
+        lines, _ = await self._lines(user, chat_views.listed(self._state, user))
         return msgspec.Raw(b"[" + b",".join(lines) + b"]")
 
     async def page(self, subscriber: Subscriber, after: str | None) -> codec.Page:
@@ -58,15 +59,15 @@ class ChatLists:
             RelayError: `after` is no such thing.
         """
         state, user = self._state, subscriber.user
-        chats = views.listed(state, user)
+        chats = chat_views.listed(state, user)
         if after is not None and after == subscriber.listing_after:
-            present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
+            present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
             chats = [present[key] for key in subscriber.listing if key in present]
         elif after is not None:
             # From an earlier connection, or asked for again: go by the places that chats have now.
             last = _parse_place(after)
-            chats = [one for one in chats if views.place(one[0]) < last]
-        places = [views.place(chat) for chat, _ in chats[:PAGE_CHATS]]
+            chats = [one for one in chats if chat_views.list_position(one[0]) < last]
+        places = [chat_views.list_position(chat) for chat, _ in chats[:PAGE_CHATS]]
         lines, shown = await self._lines(user, chats[:PAGE_CHATS], PAGE_BYTES)
         payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
         if shown == len(chats):
@@ -76,7 +77,7 @@ class ChatLists:
         subscriber.listing = [chat.key for chat, _ in chats[shown:]]
         return codec.Page(payload, subscriber.listing_after)
 
-    async def changes(self, user: int, changed: Sequence[int]) -> list[tuple[str, object]]:
+    async def changes(self, user: UserKey, changed: Sequence[ChatKey]) -> list[tuple[str, object]]:
         """Make the events of version 2 that say how chats changed in a user's list.
 
         Args:
@@ -89,7 +90,7 @@ class ChatLists:
         state = self._state
         if len(changed) > MAX_CHANGES:
             return [("chatsStale", events.ChatsStale())]
-        present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
+        present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
         made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [
@@ -100,7 +101,7 @@ class ChatLists:
         return made or [("chatsStale", events.ChatsStale())]
 
     async def _lines(
-        self, user: int, chats: Sequence[tuple[Chat, Member]], most: int | None = None
+        self, user: UserKey, chats: Sequence[tuple[Chat, Member]], most: int | None = None
     ) -> tuple[list[bytes], int]:
         """Encode lines of a chat list, a few at a time.
 
@@ -121,7 +122,7 @@ class ChatLists:
             return state.members[chat.key].get(user) is member
 
         async with self.concurrent:
-            wanted = views.wanted_texts(state, user, [one for one in chats if is_member(*one)])
+            wanted = chat_views.wanted_texts(state, user, [one for one in chats if is_member(*one)])
             texts = await history.chat_texts(self._reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % SLICE_CHATS == SLICE_CHATS - 1:
@@ -129,7 +130,7 @@ class ChatLists:
                     await trio.lowlevel.checkpoint()
                 if not is_member(chat, member):
                     continue
-                line = codec.encode(views.list_item(state, user, chat, member, texts.get(chat.key), presence))
+                line = codec.encode(chat_views.list_item(state, user, chat, member, texts.get(chat.key), presence))
                 if most is not None and lines and size + len(line) > most:
                     return lines, count
                 lines.append(line)
@@ -137,7 +138,7 @@ class ChatLists:
         return lines, len(chats)
 
 
-def _parse_place(after: str) -> tuple[int, int]:
+def _parse_place(after: str) -> tuple[UnixMs, ChatKey]:
     """Read where a page of the chat list ended.
 
     Raises:
@@ -145,6 +146,6 @@ def _parse_place(after: str) -> tuple[int, int]:
     """
     at, _, key = after.partition(".")
     try:
-        return int(at, 16), int(key, 16)
+        return int(at, 16), ChatKey(int(key, 16))
     except ValueError:
         raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None

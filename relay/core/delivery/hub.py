@@ -12,7 +12,7 @@ import trio
 
 from relay.core.auth.rights import KINDS, Rights
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
@@ -22,6 +22,7 @@ from relay.core.model import changes
 from relay.core.model.entities import Member
 from relay.core.model.state import State
 from relay.core.rules import visibility
+from relay.keys import ChatKey, Seconds, Seq, UnixMs, UserKey
 from relay.protocol import codec
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -32,14 +33,14 @@ SLICE_CONNECTIONS = 256
 """Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
 SLICE_MEMBERS = 64
 """Members of a large chat between two looks at how many connections it were."""
-REVOKED_CODE = 4401
+REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
 
 T = TypeVar("T")
 
 
-def _nothing(_user: int, _what: int) -> None:
+def _nothing(_user: UserKey, _what: int) -> None:
     """Do nothing."""
 
 
@@ -52,7 +53,7 @@ class Hub:
         clock: Clock,
         frame: Frame,
         time: Callable[[], float] = trio.current_time,
-        charge: Callable[[int, int], None] = _nothing,
+        charge: Callable[[UserKey, int], None] = _nothing,
     ) -> None:
         """Begin without connections.
 
@@ -106,7 +107,7 @@ class Hub:
             # Only now: who signed their own device out is answered first.
             self._reject(self._revoked.pop())
 
-    def _send_ephemeral(self, user: int, frame: bytes, *, least_version: int = 1) -> None:
+    def _send_ephemeral(self, user: UserKey, frame: bytes, *, least_version: int = 1) -> None:
         """See `announcements.Send`."""
         for subscriber in self.presence.subscribers.get(user, ()):
             if subscriber.version >= least_version and subscriber.outlet.offer(frame):
@@ -152,7 +153,7 @@ class Hub:
         if self.presence.foreground(subscriber):
             self._presence_changed(subscriber.user)
 
-    def _presence_changed(self, user: int) -> None:
+    def _presence_changed(self, user: UserKey) -> None:
         self.pending.set()
         self.announcements.presence_changed(user)
 
@@ -176,27 +177,34 @@ class Hub:
     @staticmethod
     def _reject(subscriber: Subscriber) -> None:
         subscriber.live = False
-        subscriber.connection.close(REVOKED_CODE, "this device may not sign in any more")
+        subscriber.connection.close(REVOKED_CLOSE_CODE, "this device may not sign in any more")
 
     # What is sent later.
 
-    def start_typing(self, chat: int, user: int, now: float) -> None:
+    def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
         """Note that a user types; `now` is trio's time."""
         self.pending.set()
         self.announcements.start_typing(chat, user, now)
 
-    def stop_typing(self, chat: int, user: int) -> None:
+    def stop_typing(self, chat: ChatKey, user: UserKey) -> None:
         """Note that a user has stopped typing."""
         self.announcements.stop_typing(chat, user)
 
-    def tick(self, now: float) -> None:
-        """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
+    def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
+        """Send what is due: announcements, and chat lists that changed a while ago.
+
+        Args:
+            now: trio's time.
+
+        Returns:
+            Users whose list needs an entry for its event id, see `ListChanges.tick`.
+        """
         self.announcements.tick(now)
-        if not self._publishing:
-            # Otherwise some subscribers do not have the last entry yet, whose id a list would take.
-            self.list_changes.tick(now)
+        # While an entry is sent in slices, some subscribers do not have it yet, and a list would take its id.
+        without_id = [] if self._publishing else self.list_changes.tick(now)
         if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()
+        return without_id
 
     # Entries.
 
@@ -257,7 +265,7 @@ class Hub:
         finally:
             self._publishing = False
 
-    def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[int, Member]]) -> int:
+    def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[UserKey, Member]]) -> int:
         """Send a message, an edit or a deletion to these members; gives to how many connections.
 
         Args:
@@ -335,8 +343,8 @@ class Hub:
                     self.list_changes.note_count(subscriber, entry.seq, pruned.chat)
                     self.pending.set()
 
-    def _event_frame(self, entry: Entry, user: int) -> bytes:
-        name, payload = views.event(self.state, entry, user)
+    def _event_frame(self, entry: Entry, user: UserKey) -> bytes:
+        name, payload = message_views.event(self.state, entry, user)
         return self.frame(codec.event(name, entry.at, payload, entry.seq))
 
     # Chat lists.
@@ -348,14 +356,14 @@ class Hub:
             self.announcements.part(entry)
             self.pending.set()
         self._disconnect_revoked(entry)
-        note = partial(self._note_list_change, entry, views.list_change(entry))
-        readers = views.chat_list_readers(self.state, entry)
+        note = partial(self._note_list_change, entry, list_readers.list_change(entry))
+        readers = list_readers.chat_list_readers(self.state, entry)
         if len(readers) > SLICE_CONNECTIONS:
             return self._in_slices(entry, readers, note)
         note(readers)
         return None
 
-    def _note_list_change(self, entry: Entry, change: views.ListChange, users: Iterable[int]) -> int:
+    def _note_list_change(self, entry: Entry, change: list_readers.ListChange, users: Iterable[UserKey]) -> int:
         """Note for these users that their list changed; gives how many connections they have."""
         count = 0
         for user in users:
@@ -370,7 +378,7 @@ class Hub:
 
     # Replay.
 
-    def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterator[tuple[int, int]]:
+    def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterator[tuple[Seq, UnixMs]]:
         """Send what of these entries concerns a subscriber, and stop wherever their chat list is to be sent.
 
         Yields:
@@ -380,8 +388,8 @@ class Hub:
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
-                changed = entry.seq > subscriber.chats_as_of and views.changes_list(state, entry, user)
-                if changed and self.list_changes.owe(subscriber, entry, views.list_change(entry)):
+                changed = entry.seq > subscriber.chats_as_of and list_readers.changes_list(state, entry, user)
+                if changed and self.list_changes.owe(subscriber, entry, list_readers.list_change(entry)):
                     yield entry.seq, entry.at
                 elif changed:
                     self.pending.set()

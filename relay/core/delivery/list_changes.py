@@ -6,20 +6,17 @@ moment ago gets the next one a moment later, with all that changes until then.
 
 from collections.abc import Callable
 
-from relay.core.delivery import views
+from relay.core.delivery import list_readers
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
+from relay.keys import ChatKey, Seconds, Seq, UserKey
 from relay.store.entry import Entry
-
-
-def _nothing(_user: int, _chat: int) -> None:
-    """Do nothing."""
 
 
 class ListChanges:
     """The live subscribers that are owed a chat list."""
 
-    def __init__(self, state: State, time: Callable[[], float]) -> None:
+    def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
         """Begin with nobody owed a list.
 
         Args:
@@ -29,11 +26,6 @@ class ListChanges:
         self._state = state
         self._time = time
         self._owed: dict[Subscriber, None] = {}
-        self.request_entry: Callable[[int, int], None] = _nothing
-        """Called with a user and a changed chat (0 for a name) where a list needs an event id that no event has.
-
-        Set once there is a log: it appends to the log, which publishes through the hub that this belongs to.
-        """
 
     @property
     def pending(self) -> bool:
@@ -44,33 +36,37 @@ class ListChanges:
         """Owe nothing to a subscriber that is gone."""
         self._owed.pop(subscriber, None)
 
-    def note(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> None:
+    def note(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> None:
         """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once."""
         if self.owe(subscriber, entry, change):
             subscriber.fall_behind(entry.seq - 1)
 
-    def owe(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
+    def owe(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> bool:
         """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
         user = subscriber.user
         appears, goes = user in change.appears_for, user in change.goes_for
-        for chat in views.changed_chats(self._state, entry, user):
+        for chat in list_readers.changed_chats(self._state, entry, user):
             subscriber.owe_list(entry.seq, chat, appears=appears, goes=goes)
         if subscriber.list_due(self._time()):
             return True
         self._owed[subscriber] = None
         return False
 
-    def note_count(self, subscriber: Subscriber, seq: int, chat: int) -> None:
+    def note_count(self, subscriber: Subscriber, seq: Seq, chat: ChatKey) -> None:
         """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
         """Let subscribers get their list that were owed it for long enough.
 
         Args:
             now: monotonic seconds.
+
+        Returns:
+            Users whose list needs an event id that no event has, each with a changed chat (`NO_CHAT` for a name).
         """
+        without_id: list[tuple[UserKey, ChatKey]] = []
         seq = self._state.seq
         for subscriber in list(self._owed):
             if not subscriber.owed:
@@ -80,4 +76,5 @@ class ListChanges:
                     # The list gets the id of the last entry, which was no event for this subscriber.
                     subscriber.fall_behind(seq)
                 else:
-                    self.request_entry(subscriber.user, next(iter(subscriber.owed)))
+                    without_id.append((subscriber.user, next(iter(subscriber.owed))))
+        return without_id

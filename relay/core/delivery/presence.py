@@ -1,6 +1,7 @@
 """Who is online, and how often that is announced (PROTOCOL.md, section 4). In memory only; never written."""
 
 from relay.core.delivery.subscriber import Subscriber
+from relay.keys import Seconds, UnixMs, UserKey
 
 ANNOUNCE_SECONDS = 1.0
 """Seconds in which it is announced once that a user came or went; at their end what is true by then is announced."""
@@ -10,25 +11,29 @@ class Presence:
     """The connections of each user, and which of them are in the foreground."""
 
     def __init__(self) -> None:
-        self.subscribers: dict[int, list[Subscriber]] = {}
-        self.last_seen: dict[int, int] = {}
+        self.subscribers: dict[UserKey, list[Subscriber]] = {}
+        self.last_seen: dict[UserKey, UnixMs] = {}
         """When users went offline who were online since the relay started, Unix milliseconds."""
-        self._announced: dict[int, tuple[bool, float]] = {}
+        self._announced: dict[UserKey, tuple[bool, Seconds]] = {}
         """What was announced of a user in the last second, and when (monotonic seconds)."""
 
-    def announces_now(self, user: int, now: float) -> bool:
+    def announces_now(self, user: UserKey, now: Seconds) -> bool:
         """Tell whether to announce at once that a user came or went; else `due` gives it, if it is still true then."""
         if user in self._announced:
             return False
         self._announced[user] = (self.online(user), now)
         return True
 
-    def shown(self, user: int) -> bool:
+    def shown(self, user: UserKey) -> bool:
         """Tell whether a user is online by what was announced: who connects now learns the same."""
         announced = self._announced.get(user)
         return self.online(user) if announced is None else announced[0]
 
-    def due(self, now: float) -> list[tuple[int, bool]]:
+    def all_shown(self) -> list[UserKey]:
+        """Return all users who are online by what was announced, some of whom may have gone a moment ago."""
+        return [user for user in self.subscribers.keys() | self._announced.keys() if self.shown(user)]
+
+    def due(self, now: Seconds) -> list[tuple[UserKey, bool]]:
         """Take out the users to announce now, and whether each is online; `now` is monotonic seconds."""
         changed = []
         for user, (was, at) in list(self._announced.items()):
@@ -47,11 +52,11 @@ class Presence:
         """Whether `due` may have something to give later."""
         return bool(self._announced)
 
-    def online(self, user: int) -> bool:
+    def online(self, user: UserKey) -> bool:
         """Tell whether a user has a device in the foreground."""
         return any(one.foreground for one in self.subscribers.get(user, ()))
 
-    def last(self, user: int) -> int | None:
+    def last(self, user: UserKey) -> UnixMs | None:
         """Give when a user was last online, Unix milliseconds; None if they are now, or if it is unknown."""
         return None if self.online(user) else self.last_seen.get(user)
 
@@ -61,7 +66,7 @@ class Presence:
         self.subscribers.setdefault(subscriber.user, []).append(subscriber)
         return not before
 
-    def disconnect(self, subscriber: Subscriber, now: int) -> bool:
+    def disconnect(self, subscriber: Subscriber, now: UnixMs) -> bool:
         """Remove a connection; tell whether its user went offline by it. `now` is Unix milliseconds."""
         before = self.online(subscriber.user)
         there = self.subscribers.get(subscriber.user, [])
@@ -71,7 +76,7 @@ class Presence:
             self.subscribers.pop(subscriber.user, None)
         return self._gone(subscriber.user, now, before=before)
 
-    def background(self, subscriber: Subscriber, now: int) -> bool:
+    def background(self, subscriber: Subscriber, now: UnixMs) -> bool:
         """Note that a device went to the background; tell whether its user went offline by it."""
         before = self.online(subscriber.user)
         subscriber.foreground = False
@@ -83,7 +88,7 @@ class Presence:
         subscriber.foreground = True
         return not before
 
-    def _gone(self, user: int, now: int, *, before: bool) -> bool:
+    def _gone(self, user: UserKey, now: UnixMs, *, before: bool) -> bool:
         gone = before and not self.online(user)
         if gone:
             self.last_seen[user] = now

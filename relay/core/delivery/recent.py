@@ -10,8 +10,9 @@ from itertools import islice
 import msgspec
 
 from relay.core.model.state import State
+from relay.keys import ChatKey, MessageId, Seq
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Entry
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry
 
 MAX_ENTRIES = 4_096
 """Entries kept in memory, and edits and deletions that `changes_since` knows of without looking at them."""
@@ -27,7 +28,7 @@ class RecentEntries:
         self.entries: deque[Entry] = deque()
         """In the order of the log, without gaps, the last one of all at the end."""
         self._characters = 0
-        self._changes: deque[tuple[int, int, int]] = deque()
+        self._changes: deque[tuple[Seq, ChatKey, MessageId]] = deque()
         """The latest edits and deletions: `seq`, chat, and the message that they change."""
         self._changes_complete_after = 0
         """Every edit and deletion after this `seq` is in `_changes`."""
@@ -49,7 +50,7 @@ class RecentEntries:
                     _amend(one, entry)
                     self._characters += _length(one) - before
 
-    def after(self, seq: int) -> list[Entry] | None:
+    def after(self, seq: Seq) -> list[Entry] | None:
         """Give all entries after `seq`; None if some of them are no longer in memory."""
         entries = self.entries
         if seq >= self._state.seq:
@@ -58,7 +59,7 @@ class RecentEntries:
             return None
         return list(islice(entries, seq + 1 - entries[0].seq, None))
 
-    def refresh(self, entries: Sequence[Entry], since: int) -> bool:
+    def refresh(self, entries: Sequence[Entry], since: Seq) -> bool:
         """Amend entries that were read from the log when it ended at `since`.
 
         Whoever changed a message has the answer already: nothing sent afterwards may be older than that.
@@ -78,7 +79,7 @@ class RecentEntries:
                         _amend(one, change)
         return True
 
-    def changes_since(self, messages: Collection[tuple[int, int]], since: int) -> list[Entry] | None:
+    def changes_since(self, messages: Collection[tuple[ChatKey, MessageId]], since: Seq) -> list[Entry] | None:
         """Give the edits and deletions of these messages after `since`, for an answer that was read before them.
 
         Without them the answer is outdated: its reader may have been sent the change already.
@@ -119,5 +120,5 @@ def _amend(one: Entry, change: Entry) -> None:
         one.message, one.attachments = change.message, change.attachments
         one.deleted = change.kind == kinds.DELETE
     elif one.reply_to is not None and one.reply_to.message_id == target:
-        text = change.message[:REPLY_PREVIEW] if change.message else None
+        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
         one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from heapq import merge
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
 from relay.core.limits.turns import Turns
+from relay.keys import ChatKey, MessageId, Seq, UserKey
 from relay.store.entry import Entry
 from relay.store.queries import replay
-from relay.store.queries.replay import CHANGES, PAGE
+from relay.store.queries.replay import CHANGES, PAGE_ENTRIES
 from relay.store.sqlite.database import Connection
 
-FEWEST = 4
+MIN_READ_AHEAD_ENTRIES = 4
 """Entries read ahead per chat at least, however many chats there are."""
 
 
@@ -27,7 +28,7 @@ class ReplayPage(NamedTuple):
     """Entries in order, and the `seq` up to which the log was searched for them."""
 
     entries: list[Entry]
-    upto: int
+    upto: Seq
 
 
 class _Source:
@@ -35,12 +36,12 @@ class _Source:
 
     __slots__ = ("known", "seqs")
 
-    def __init__(self, position: int) -> None:
-        self.seqs: deque[int] = deque()
+    def __init__(self, position: Seq) -> None:
+        self.seqs: deque[Seq] = deque()
         self.known = position
         """The `seq` up to which all its entries are in `seqs`, or were."""
 
-    def skip(self, position: int) -> None:
+    def skip(self, position: Seq) -> None:
         seqs = self.seqs
         while seqs and seqs[0] <= position:
             seqs.popleft()
@@ -53,15 +54,15 @@ class ReadAhead:
     __slots__ = ("_sources",)
 
     def __init__(self) -> None:
-        self._sources: dict[int, _Source] = {}
+        self._sources: dict[ChatKey, _Source] = {}
 
     def clear(self) -> None:
         """Drop it: the end of the log is reached."""
         self._sources = {}
 
     async def page(
-        self, connection: Connection, position: int, upto: int, ends: Mapping[int, int], listed: int = 0
-    ) -> tuple[list[int], int]:
+        self, connection: Connection, position: Seq, upto: Seq, ends: Mapping[ChatKey, Seq], listed: int = 0
+    ) -> tuple[list[Seq], int]:
         """Find the next entries.
 
         Args:
@@ -72,7 +73,7 @@ class ReadAhead:
             listed: the `seq` up to which changes of chat lists are known to the device.
 
         Returns:
-            The entries' `seq`, ascending, `PAGE` at most; and up to which `seq` there are no others.
+            The entries' `seq`, ascending, `PAGE_ENTRIES` at most; and up to which `seq` there are no others.
         """
         # A chat that the user has left is forgotten, and one that they came to begins here.
         sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
@@ -85,18 +86,18 @@ class ReadAhead:
             if not source.seqs and source.known < min(ends[key], upto)
         ]
         if short:
-            most = max(FEWEST, min(PAGE, 2 * PAGE // len(short)))
+            most = max(MIN_READ_AHEAD_ENTRIES, min(PAGE_ENTRIES, 2 * PAGE_ENTRIES // len(short)))
             for key, seqs in (await replay.ahead(connection, short, upto, most)).items():
                 sources[key].seqs.extend(seqs)
                 sources[key].known = seqs[-1] if len(seqs) == most else upto
         horizon = min((source.known for key, source in sources.items() if source.known < ends[key]), default=upto)
         horizon = min(horizon, upto)
-        found: list[int] = []
-        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE):
+        found: list[Seq] = []
+        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE_ENTRIES):
             if seq > horizon:
                 break
             found.append(seq)
-        return found, found[-1] if len(found) == PAGE else horizon
+        return found, found[-1] if len(found) == PAGE_ENTRIES else horizon
 
 
 class Replays:
@@ -108,7 +109,7 @@ class Replays:
         self._next = trio.StrictFIFOLock()
 
     @asynccontextmanager
-    async def turn(self, user: int) -> AsyncIterator[None]:
+    async def turn(self, user: UserKey) -> AsyncIterator[None]:
         """Wait for the connection, one device of a user after another; inside, pages are read without waiting again."""
         async with self._turns.of(user), self._next:
             yield
@@ -116,11 +117,11 @@ class Replays:
     async def page(
         self,
         ahead: ReadAhead,
-        position: int,
-        upto: int,
-        ends: Mapping[int, int],
+        position: Seq,
+        upto: Seq,
+        ends: Mapping[ChatKey, Seq],
         listed: int,
-        user_ids: Any,
+        users: Mapping[UserKey, replay.Named],
     ) -> ReplayPage:
         """Read the next page, in the user's `turn`.
 
@@ -130,7 +131,7 @@ class Replays:
             upto: the last `seq` of interest.
             ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES`.
             listed: the `seq` up to which changes of chat lists are known to the device.
-            user_ids: users by key, for the names in answers.
+            users: users by key, for the names in answers.
 
         Raises:
             sqlite3.Error: the store cannot be read.
@@ -138,17 +139,17 @@ class Replays:
         seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
         if not seqs:
             return ReplayPage([], end)
-        entries, more = await replay.entries(self._reading, seqs, user_ids)
+        entries, more = await replay.entries(self._reading, seqs, users)
         return ReplayPage(entries, entries[-1].seq if more else end)
 
-    async def oldest_undelivered(self, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
+    async def oldest_undelivered(self, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]]) -> Seq | None:
         """See `replays.oldest_undelivered`."""
         async with self.turn(user):
             return await replay.oldest_undelivered(self._reading, user, chats)
 
     async def reached(
-        self, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
-    ) -> Sequence[tuple[int, int]]:
+        self, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]], after: Seq, upto: Seq
+    ) -> Sequence[tuple[ChatKey, MessageId]]:
         """See `replays.reached`."""
         async with self.turn(user):
             return await replay.reached(self._reading, user, chats, after, upto)

@@ -9,7 +9,7 @@ import msgspec
 
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
-from relay.keys import UserKey
+from relay.keys import NO_CHAT, ChatKey, DeviceKey, MessageId, Seconds, Seq, UserKey
 
 MAX_UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited at most: a client may never acknowledge."""
@@ -51,11 +51,11 @@ class ClientConnection(Protocol):
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the acknowledgement of an event means; one for all who get the event."""
 
-    seq: int
-    chat: int
-    message_id: int
+    seq: Seq
+    chat: ChatKey
+    message_id: MessageId
     """The message that is delivered by it; 0 for none."""
-    since: int = 0
+    since: Seq = 0
     """For a chat list: the first change it stands for, if that is not `seq`; it is acknowledged too. Else 0."""
 
 
@@ -95,16 +95,16 @@ class Subscriber:
     def __init__(
         self,
         number: int,
-        user: int,
-        device: int,
+        user: UserKey,
+        device: DeviceKey,
         outlet: Outlet,
         connection: ClientConnection,
-        position: int,
+        position: Seq,
         version: int = 1,
         share: Share | None = None,
     ) -> None:
         self.number = number
-        self.user = UserKey(user)
+        self.user = user
         self.device = device
         self.outlet = outlet
         self.connection = connection
@@ -112,47 +112,47 @@ class Subscriber:
         """While it is not live: the last `seq` that was replayed to it or does not concern it."""
         self.connected_seq = position
         """The last `seq` when it connected."""
-        self.own_entries: set[int] = set()
-        """Entries it caused itself while it was not live: the log knows devices, but not their connections."""
+        self.own_entries: set[Seq] = set()
+        """Entries that it caused itself while it was not live. The log knows devices, but not their connections."""
         self.lookahead = ReadAhead()
         """What was read ahead for it while it catches up."""
         self.live = False
         """Whether it gets events as they happen; else they are read from the log."""
         self.foreground = True
         self.chats_as_of = 0
-        """The `seq` at which the last chat list sent was true: older changes of it are known."""
+        """The `seq` as of which the last chat list was sent: the client knows older changes."""
         self.version = version
         """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
         self.share = share or Share()
-        """What its user holds, over all their connections."""
+        """The share of its user, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
-        self.owed: dict[int, None] = {}
+        self.owed: dict[ChatKey, None] = {}
         """Chats that changed in the list since it was last sent."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
-        self.appeared: set[int] = set()
+        self.appeared: set[ChatKey] = set()
         """Owed chats that the device does not know yet: they are sent before anything else."""
-        self.gone: set[int] = set()
-        """Owed chats that the user is out of and the device still has."""
+        self.gone: set[ChatKey] = set()
+        """Owed chats that the user has left and the device still has."""
         self.listed_at = float("-inf")
         """When the list or changes of it were last sent, the hub's time."""
-        self.listing: list[int] = []
-        """Chats of the pages of a list that were not asked for yet, in the order of the list."""
+        self.listing: list[ChatKey] = []
+        """Chats on pages of a list that the client has not asked for yet, in the order of the list."""
         self.listing_after: str | None = None
         """The `after` that asks for them."""
         self.ack_pending = False
         """Whether it has acknowledgements that were not applied yet."""
-        self.acked_up_to: dict[int, int] = {}
+        self.acked_up_to: dict[ChatKey, MessageId] = {}
         """The highest message acknowledged by these, by chat."""
-        self._unacknowledged: dict[int, Receipt] = {}
+        self._unacknowledged: dict[Seq, Receipt] = {}
         """Events that were sent and not acknowledged, by `seq` in its order."""
         self._latest = position
         """The highest `seq` that was acknowledged."""
         self._frozen = False
 
     @property
-    def cursor(self) -> int:
+    def cursor(self) -> Seq:
         """The highest `seq` up to which nothing is outstanding; entries that do not concern this user count as had.
 
         Computed when it is asked for: acknowledgements are many more than that.
@@ -193,26 +193,26 @@ class Subscriber:
         if not self._frozen:
             unacknowledged[receipt.seq] = receipt
 
-    def fall_behind(self, position: int) -> None:
+    def fall_behind(self, position: Seq) -> None:
         """Stop live events: what comes after `position` is read from the log."""
         self.live = False
         self.position = position
         self.connection.start_catch_up()
 
-    def note_own(self, seq: int) -> None:
+    def note_own(self, seq: Seq) -> None:
         """Remember an entry of this connection that it will meet in the log."""
         if len(self.own_entries) >= MAX_OWN_ENTRIES:
             self.connected_seq = seq
             self.own_entries.clear()
         self.own_entries.add(seq)
 
-    def go_live(self, position: int) -> None:
+    def go_live(self, position: Seq) -> None:
         """Begin live events: all up to `position` was replayed."""
         self.position = position
         self.live = True
         self.own_entries.clear()
 
-    def acknowledge(self, seq: int) -> Receipt | None:
+    def acknowledge(self, seq: Seq) -> Receipt | None:
         """Take an acknowledgement; give its receipt, None if nothing waits for it."""
         receipt = self._unacknowledged.pop(seq, None)
         if receipt is not None and receipt.since:
@@ -223,20 +223,20 @@ class Subscriber:
 
     # The chat list.
 
-    def owe_list(self, seq: int, chat: int, *, appears: bool, goes: bool) -> None:
+    def owe_list(self, seq: Seq, chat: ChatKey, *, appears: bool, goes: bool) -> None:
         """Note that an entry changed a chat in this user's list, in the order of the log.
 
         Args:
             seq: the entry's.
             chat: the chat's key.
-            appears: whether the list has it now and had it not before.
-            goes: whether the list has it no more.
+            appears: whether the chat is new in the list.
+            goes: whether the chat left the list.
         """
         if not self.owed or seq < self.owed_since:
             self.owed_since = seq
             # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
-                self._unacknowledged[seq] = Receipt(seq, 0, 0)
+                self._unacknowledged[seq] = Receipt(seq, NO_CHAT, 0)
         self.owed[chat] = None
         if goes and chat in self.appeared:
             self.appeared.discard(chat)
@@ -247,7 +247,7 @@ class Subscriber:
         elif appears:
             self.appeared.add(chat)
 
-    def owe_count(self, seq: int, chat: int) -> None:
+    def owe_count(self, seq: Seq, chat: ChatKey) -> None:
         """Note that an entry changed the unread count of a chat, also while entries before it are still replayed.
 
         Args:
@@ -262,15 +262,15 @@ class Subscriber:
             self.owed_since = seq
         self.owed[chat] = None
 
-    def list_due(self, now: float) -> bool:
+    def list_due(self, now: Seconds) -> bool:
         """Tell whether changes of the list are owed and the last ones were sent long enough ago."""
         return bool(self.owed) and now - self.listed_at >= LIST_SECONDS
 
-    def list_fits(self, now: float) -> bool:
+    def list_fits(self, now: Seconds) -> bool:
         """Tell whether the list is to be sent as the event `position`: no event has that id or a later one."""
         return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
-    def begin_list(self, as_of: int, now: float) -> tuple[list[int], int]:
+    def begin_list(self, as_of: int, now: Seconds) -> tuple[list[ChatKey], Seq]:
         """Count the list as sent.
 
         Args:

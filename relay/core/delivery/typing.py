@@ -3,6 +3,8 @@
 Pure: the time is handed in. Clients may repeat it as often as they like; it is announced every few seconds.
 """
 
+from relay.keys import ChatKey, Seconds, UserKey
+
 SILENCE_SECONDS = 6.0
 """Seconds after which a typist who does not repeat it has stopped."""
 REPEAT_SECONDS = 2.5
@@ -25,7 +27,7 @@ class _Typist:
         self.announced_at = -REPEAT_SECONDS
         """When it was last announced."""
 
-    def announces(self, now: float) -> bool:
+    def announces(self, now: Seconds) -> bool:
         """Tell whether to announce it now."""
         if now - self.announced_at < REPEAT_SECONDS:
             return False
@@ -38,10 +40,10 @@ class Typists:
     """All typists, and when each falls silent."""
 
     def __init__(self) -> None:
-        self.users: dict[int, dict[int, _Typist]] = {}
+        self.users: dict[UserKey, dict[ChatKey, _Typist]] = {}
         """Typists by user and chat; at most `MAX_CHATS` per user."""
 
-    def start(self, chat: int, user: int, now: float) -> bool:
+    def start(self, chat: ChatKey, user: UserKey, now: Seconds) -> bool:
         """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
         places = self.users.setdefault(user, {})
         place = places.get(chat)
@@ -53,7 +55,7 @@ class Typists:
         place.until = now + SILENCE_SECONDS
         return place.announces(now)
 
-    def stop(self, chat: int, user: int) -> bool:
+    def stop(self, chat: ChatKey, user: UserKey) -> bool:
         """Note that a user has stopped; tell whether to announce it."""
         place = self.users.get(user, {}).get(chat)
         if place is None or not place.typing:
@@ -63,15 +65,15 @@ class Typists:
         place.until = place.announced_at + REPEAT_SECONDS
         return shown
 
-    def chats_of(self, user: int) -> list[int]:
+    def chats_of(self, user: UserKey) -> list[ChatKey]:
         """Give the chats in which a user is typing."""
         return [chat for chat, place in self.users.get(user, {}).items() if place.typing]
 
-    def typists(self) -> list[tuple[int, int]]:
+    def typists(self) -> list[tuple[ChatKey, UserKey]]:
         """Give all who are typing, as pairs of chat and user."""
         return [(chat, user) for user in self.users for chat in self.chats_of(user)]
 
-    def due(self, now: float) -> list[tuple[int, int, bool]]:
+    def due(self, now: Seconds) -> list[tuple[ChatKey, UserKey, bool]]:
         """Take out what to announce now, as (chat, user, whether they stopped), and drop what is over."""
         due = []
         for user, places in list(self.users.items()):
@@ -93,7 +95,7 @@ class Typists:
         return sum(map(len, self.users.values()))
 
 
-def _make_room(places: dict[int, _Typist], now: float) -> bool:
+def _make_room(places: dict[ChatKey, _Typist], now: Seconds) -> bool:
     """Drop a chat in which the user does not type and that was not announced lately."""
     for chat, place in places.items():
         if not place.typing and place.until <= now:

@@ -3,8 +3,8 @@
 import re
 import unicodedata
 
+from relay.combining_marks import ordered
 from relay.core.files.media_types import EXTENSIONS
-from relay.marks import ordered
 
 MAX_CHARACTERS = 160
 """Characters. With an extension a name mostly fits into the 255 bytes that file systems allow."""

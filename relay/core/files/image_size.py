@@ -15,7 +15,7 @@ MAX_PIXELS = 2**25
 pixel. Photos of 33 megapixels pass; larger pictures are sent as files."""
 MAX_SEGMENTS = 1_000
 """Segments, and bytes between them, that are read before giving up."""
-FIRST_TURNED = 5
+FIRST_ROTATED_ORIENTATION = 5
 """The first of the Exif orientations that swap width and height."""
 
 
@@ -110,7 +110,7 @@ def _is_turned(segment: bytes) -> bool | None:
         for entry in range(at + 2, at + 2 + 12 * count, 12):
             tag, _, _, value = unpack(f"{order}HHIH", tiff[entry : entry + 10])
             if tag == 274:
-                return bool(FIRST_TURNED <= value <= 8)
+                return bool(FIRST_ROTATED_ORIENTATION <= value <= 8)
     except struct.error:
         return False
     return False

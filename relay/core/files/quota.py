@@ -11,6 +11,7 @@ import trio
 
 from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
@@ -25,7 +26,7 @@ MAX_UPLOADS_PER_USER = 8
 class Allowance:
     """The reservation of one upload."""
 
-    def __init__(self, quota: "Quota", user: int) -> None:
+    def __init__(self, quota: "Quota", user: UserKey) -> None:
         self._quota = quota
         self._user = user
         self.size = 0
@@ -58,7 +59,7 @@ class Allowance:
             self._quota.reserve(self, max(self.size, self.reserved + RESERVE_STEP_BYTES), needed=self.size)
 
     @property
-    def user(self) -> int:
+    def user(self) -> UserKey:
         """The key of the user who uploads."""
         return self._user
 
@@ -81,12 +82,12 @@ class Quota:
         self._state = state
         self._limits = limits
         self._free = free
-        self._running: dict[int, list[Allowance]] = {}
+        self._running: dict[UserKey, list[Allowance]] = {}
         """Uploads under way by user, the latest last."""
-        self._reserved: Counter[int] = Counter()
+        self._reserved: Counter[UserKey] = Counter()
 
     @contextmanager
-    def upload(self, user: int, announced: int | None) -> Iterator[Allowance]:
+    def upload(self, user: UserKey, announced: int | None) -> Iterator[Allowance]:
         """Reserve what an upload needs, until it has ended in one way or another.
 
         Args:
@@ -130,7 +131,7 @@ class Quota:
             if not running:
                 del self._running[allowance.user]
 
-    def check(self, user: int | None, size: int, before: int) -> None:
+    def check(self, user: UserKey | None, size: int, before: int) -> None:
         """Check in advance whether an upload would be allowed.
 
         Args:
@@ -148,12 +149,12 @@ class Quota:
         if quota_bytes(size) + stored > limits.user_bytes:
             raise RelayError.over_quota(limits.user_bytes, f"one user may store {limits.user_bytes} bytes here")
 
-    def reserve(self, allowance: Allowance, wanted: int, *, needed: int) -> None:
-        """Reserve the wanted bytes for an upload, or fewer if the limits do not allow more.
+    def reserve(self, allowance: Allowance, desired: int, *, needed: int) -> None:
+        """Reserve the desired bytes for an upload, or fewer if the limits do not allow more.
 
         Args:
             allowance: the reservation to change.
-            wanted: bytes in total.
+            desired: bytes in total.
             needed: bytes in total that the upload cannot do without.
 
         Raises:
@@ -177,6 +178,6 @@ class Quota:
         disk = self._free() - limits.free_bytes - in_all + allowance.size
         if needed > min(total, disk):
             raise RelayError("storage_full", "the relay has no room for this file: its admin can make some")
-        reserved = max(needed, min(wanted, limits.file_bytes, for_user, total, disk))
+        reserved = max(needed, min(desired, limits.file_bytes, for_user, total, disk))
         self._reserved[user] += reserved - allowance.reserved
         allowance.reserved = reserved

@@ -20,13 +20,14 @@ from relay.core.files.quota import Allowance, Quota
 from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
-from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
+from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
 from relay.core.rules.submit import submit
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
+from relay.store.command import Command
 from relay.store.entry import StoredFile
 from relay.store.log.log import Log
 from relay.store.queries import stored_files
@@ -47,6 +48,25 @@ Pieces = Callable[[], Awaitable[bytes]]
 """Returns the next piece of an upload; empty at its end."""
 
 
+class FileRelease:
+    """Tells that a message may have released its files, from whom entries are applied to what removes files."""
+
+    def __init__(self) -> None:
+        self._noted = trio.Event()
+
+    def note(self) -> None:
+        """Have unused files searched for soon."""
+        self._noted.set()
+
+    async def wait(self) -> None:
+        """Wait until it was noted since the last `clear`."""
+        await self._noted.wait()
+
+    def clear(self) -> None:
+        """Begin to wait for the next time."""
+        self._noted = trio.Event()
+
+
 class Uploads:
     """All uploaded files."""
 
@@ -59,11 +79,25 @@ class Uploads:
         clock: RelayClock,
         limits: Limits,
         rights: Rights,
+        released: "FileRelease",
     ) -> None:
+        """Begin without uploads.
+
+        Args:
+            directory: where the contents are stored.
+            state: has the users and what they have stored.
+            log: takes the commands.
+            reading: a connection that reads.
+            clock: Unix milliseconds, as far as it is credible.
+            limits: the settings.
+            rights: cancels uploads and downloads of users who lose the right to them.
+            released: starts a search for unused files.
+        """
         self.contents = Blobs(directory)
         self.uploaded_bytes = 0
         """Bytes uploaded since the start, for the metrics."""
-        self._loosened = trio.Event()
+        self.released = released
+        """Notes that a message may have released its files."""
         self._state = state
         self._log = log
         self._reading = reading
@@ -75,7 +109,13 @@ class Uploads:
     # Receiving.
 
     async def receive(
-        self, user: int, device: int, name: str, announced: int | None, pieces: Pieces, at: int | None = None
+        self,
+        user: UserKey,
+        device: DeviceKey,
+        name: str,
+        announced: int | None,
+        pieces: Pieces,
+        at: UnixMs | None = None,
     ) -> Attachment:
         """Receive a file. When this returns it is on disk and in the log; if it raises, nothing is left of it.
 
@@ -106,8 +146,12 @@ class Uploads:
             except OSError as error:
                 raise _write_error(error) from None
 
-    async def begin(self, user: int, announced: int) -> "UploadInPieces":
+    async def begin(self, user: UserKey, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.
+
+        Args:
+            user: the key of its owner.
+            announced: bytes that the file will have.
 
         Raises:
             RelayError: as `receive`.
@@ -122,7 +166,7 @@ class Uploads:
                 raise _write_error(error) from None
             raise
 
-    def check(self, user: int | None, size: int, before: int) -> None:
+    def check(self, user: UserKey | None, size: int, before: int) -> None:
         """Check in advance whether a file would be accepted.
 
         Args:
@@ -151,9 +195,18 @@ class Uploads:
         return head
 
     async def keep(
-        self, incoming: BlobWriter, user: int, device: int, name: str, head: bytes, at: int | None
+        self, incoming: BlobWriter, user: UserKey, device: DeviceKey, name: str, head: bytes, at: UnixMs | None
     ) -> Attachment:
-        """Move a complete file to its place, and add it to the log."""
+        """Move a complete file to its place, and add it to the log.
+
+        Args:
+            incoming: the file, whole.
+            user: the key of its owner.
+            device: the device that sent it.
+            name: the name that the owner has given.
+            head: its first bytes, by which its type is detected.
+            at: when it was uploaded elsewhere, Unix milliseconds; None for now.
+        """
         mimetype = media_types.sniff(head)
         size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
@@ -173,21 +226,18 @@ class Uploads:
         )
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                upload = Command(
-                    now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
-                )
+                await trio.to_thread.run_sync(self.contents.put_in_place, incoming, digest)
+                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
                 added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])
             raise
         self.uploaded_bytes += incoming.size
-        assert isinstance(added, Attachment)
         return added
 
     # Reading.
 
-    async def find(self, user: int, file_id: str) -> StoredFile:
+    async def find(self, user: UserKey, file_id: str) -> StoredFile:
         """Find a file for a user who may read it.
 
         Raises:
@@ -200,7 +250,9 @@ class Uploads:
             raise RelayError("not_found", "there is no such file, or you may not read it")
         return found[0]
 
-    def while_readable(self, user: int, device: int, file: StoredFile) -> AbstractContextManager[trio.CancelScope]:
+    def while_readable(
+        self, user: UserKey, device: DeviceKey, file: StoredFile
+    ) -> AbstractContextManager[trio.CancelScope]:
         """Cancel what runs inside once the user may no longer read the file."""
         state = self._state
         return self._rights.while_allowed(
@@ -209,10 +261,6 @@ class Uploads:
 
     # Removing.
 
-    def loosen(self) -> None:
-        """Search for unused files soon: a message may have released one."""
-        self._loosened.set()
-
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Remove unused files, for ever; first the remains of an earlier run."""
         task_status.started()
@@ -220,8 +268,8 @@ class Uploads:
         while True:
             await self._logging_errors(self.forget_loose)
             with trio.move_on_after(SWEEP_SECONDS):
-                await self._loosened.wait()
-            self._loosened = trio.Event()
+                await self.released.wait()
+            self.released.clear()
 
     async def _logging_errors(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -238,7 +286,7 @@ class Uploads:
             loose = await stored_files.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
             if not loose:
                 return
-            command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
+            command = Command(self._clock(), ADMIN, NO_DEVICE, ForgetFiles(tuple(loose)))
             digests = await submit(self._log, command)
             if not digests:
                 return
@@ -283,7 +331,7 @@ class UploadInPieces:
         except OSError as error:
             raise _write_error(error) from None
 
-    async def keep(self, user: int, name: str, at: int) -> Attachment:
+    async def keep(self, user: UserKey, name: str, at: UnixMs) -> Attachment:
         """Move the file to its place, and add it to the log.
 
         Args:
@@ -295,7 +343,7 @@ class UploadInPieces:
             RelayError: `storage_full`, `unavailable`.
         """
         try:
-            return await self._files.keep(self._incoming, user, 0, name, self._head, at)
+            return await self._files.keep(self._incoming, user, NO_DEVICE, name, self._head, at)
         except OSError as error:
             raise _write_error(error) from None
 

@@ -7,14 +7,14 @@ import logging
 
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
-from relay.keys import ChatKey, UserKey
+from relay.keys import ChatKey, Seconds, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
 MAX_ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
 """Messages by which programs may answer each other in one chat: at once, and then a second."""
-MAX_IN_A_ROW, RECOVERY_MS = 100, 10_000
+MAX_MESSAGES_IN_A_ROW, RECOVERY_MS = 100, 10_000
 """Messages of programs in a row that one outgoing hook posts, and the milliseconds after which it posts one more."""
 WARNING_SECONDS = 600.0
 """Seconds between two warnings about one chat."""
@@ -35,9 +35,9 @@ class LoopBrake:
         self._limit = RateLimit(_Answers())
         self._last: dict[ChatKey, UserKey] = {}
         """By chat, the user for whom a program has written last."""
-        self._warned: dict[ChatKey, float] = {}
+        self._warned: dict[ChatKey, Seconds] = {}
 
-    def check(self, user: UserKey, chat_id: str, now: float) -> None:
+    def check(self, user: UserKey, chat_id: str, now: Seconds) -> None:
         """Refuse a message of a program in a chat in which programs answer each other too fast.
 
         Args:
@@ -85,7 +85,7 @@ class TurnsInARow:
         """Note that a person has written: there is no loop."""
         self._level = 0.0
 
-    def passes(self, at: int) -> bool:
+    def passes(self, at: UnixMs) -> bool:
         """Count a message of a program, and decide whether the hook posts it.
 
         Args:
@@ -93,7 +93,7 @@ class TurnsInARow:
         """
         self._level = max(0.0, self._level - max(0, at - self._at) / RECOVERY_MS)
         self._at = at
-        if self._level + 1 > MAX_IN_A_ROW:
+        if self._level + 1 > MAX_MESSAGES_IN_A_ROW:
             return False
         self._level += 1
         return True

@@ -51,7 +51,12 @@ def link(address: str, label: str) -> str:
 
 
 def date(timestamp: object, fallback: str) -> str:
-    """Format a date: the fallback that the sender has given, else the time in UTC."""
+    """Format a date: the fallback that the sender has given, else the time in UTC.
+
+    Args:
+        timestamp: Unix seconds, as the sender wrote them.
+        fallback: the text that the sender wants shown instead; may be empty.
+    """
     if fallback:
         return fallback
     try:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from relay.keys import Seconds
+
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 LOOP_SHARE = 0.2
 """The part of the loop's time that one account gets while others are served."""
@@ -48,15 +51,15 @@ class Account:
         self.paid_at = float("-inf")
         """When all that was charged is paid off at the rate of a share, by the accounts' time."""
 
-    def charge(self, seconds: float, now: float, most: float = MAX_CHARGE_SECONDS) -> None:
-        """Charge something that was done for this account.
+    def charge(self, seconds: float, now: Seconds, most: float = MAX_CHARGE_SECONDS) -> None:
+        """Charge work that was done for this account.
 
         Args:
             seconds: how long it took.
             now: the accounts' time.
             most: seconds that are charged at most.
         """
-        # With every read of a connection: compared here and not by `min` and `max`, which are calls.
+        # This runs with every read of a connection, so it compares here: `min` and `max` are calls.
         fairness = self._fairness
         if seconds > most:  # noqa: PLR1730
             seconds = most
@@ -71,10 +74,10 @@ class Account:
         fairness.last_at = now
 
     def rest(self, seconds: float) -> None:
-        """Do nothing more for this account for so many seconds, while others are served."""
+        """Let this account wait for so many seconds, while others are served."""
         self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
-    def wait(self, now: float) -> float:
+    def wait(self, now: Seconds) -> float:
         """Give the seconds until more may be done; 0.0 means in the next round, a negative number at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
@@ -94,7 +97,7 @@ class Account:
             return self._queue is None and self.wait(now) < 0
         return self._taken < SLICE_SECONDS or self._round != fairness.round
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Wait until more may be done: each round lets one waiter proceed. Returns at once if no wait is needed."""
         if self.begin():
             return
@@ -113,7 +116,7 @@ class Account:
                 self._queue = None
         self._fairness.switch(self)
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Do something in a thread, `MAX_THREADS` at a time: on a slow disk others need threads too."""
         if self._threads is None:
             self._threads = trio.Semaphore(MAX_THREADS)
@@ -125,12 +128,12 @@ PAYER: ContextVar[Account] = ContextVar("PAYER")
 """The account that a task works for; tasks that it starts inherit it."""
 
 
-async def turn() -> None:
+async def wait_for_turn() -> None:
     """Let others have their turn, and wait until more may be done for the account that this task works for."""
     payer = PAYER.get(None)
     await trio.lowlevel.checkpoint()
     if payer is not None:
-        await payer.turn()
+        await payer.wait_for_turn()
 
 
 class Fairness(trio.abc.Instrument):
@@ -156,7 +159,7 @@ class Fairness(trio.abc.Instrument):
         """The account that was served last."""
         self.last_at = float("-inf")
         self.others_at = float("-inf")
-        """When anybody but the last one was served."""
+        """When an account other than the last one was served."""
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -183,7 +186,7 @@ class Fairness(trio.abc.Instrument):
             self._accounts.move_to_end(asker)
         return account
 
-    def alone(self, account: Account, now: float) -> bool:
+    def alone(self, account: Account, now: Seconds) -> bool:
         """Tell whether nobody else was served lately."""
         others_at = self.others_at if account is self.last else self.last_at
         return now - others_at > ALONE_SECONDS

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import trio
 
+from relay.keys import UserKey
+
 WAITING_BYTES = 4 * 2**20
 """Bytes that may wait in all outboxes of one user before no more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
@@ -37,7 +39,7 @@ class Share:
     """What one user holds; it lives as long as one of their connections."""
 
     def __init__(self) -> None:
-        self.turn = trio.Lock()
+        self.answering = trio.Lock()
         """Held while something is read for this user: one request at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
         """Held while a request of this user occupies the writer alone."""
@@ -75,7 +77,7 @@ class Shares:
     """The shares of all connected users."""
 
     def __init__(self) -> None:
-        self._shares: dict[int, Share] = {}
+        self._shares: dict[UserKey, Share] = {}
         self.pieces_bytes = 0
         """Bytes of everybody's unfinished messages."""
 
@@ -83,7 +85,7 @@ class Shares:
         return len(self._shares)
 
     @contextmanager
-    def of(self, user: int, holder: Holder) -> Iterator[Share]:
+    def of(self, user: UserKey, holder: Holder) -> Iterator[Share]:
         """Give one of a user's connections their share, until it ends."""
         share = self._shares.setdefault(user, Share())
         share.holders.add(holder)
@@ -100,6 +102,11 @@ class Shares:
         """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
         It is the connection that holds most: of this user, or of the user who holds most if everybody's are too many.
+
+        Args:
+            share: the user's.
+            holder: the connection.
+            size: bytes that it holds now; 0 once the message is whole.
         """
         more = size - share.pieces[holder]
         share.pieces_bytes += more

@@ -5,18 +5,20 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from relay.keys import UserKey
+
 
 class Turns:
     """A queue for each user with a job under way."""
 
     def __init__(self) -> None:
-        self._turns: dict[int, trio.StrictFIFOLock] = {}
+        self._turns: dict[UserKey, trio.StrictFIFOLock] = {}
 
     def __len__(self) -> int:
         return len(self._turns)
 
     @asynccontextmanager
-    async def of(self, user: int) -> AsyncIterator[None]:
+    async def of(self, user: UserKey) -> AsyncIterator[None]:
         """Wait until the user's earlier jobs are done, and hold up their next one until this one is."""
         turn = self._turns.setdefault(user, trio.StrictFIFOLock())
         try:

@@ -9,13 +9,14 @@ from typing import Protocol
 
 import trio
 
-from relay.core.limits import rate_limit
+from relay.core.limits import rates, request_weights
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import Shares
+from relay.keys import UserKey
 from relay.settings import LimitsSection
 
-WRITER_SECOND = 2.0
+LOOP_SECONDS_PER_WRITER_SECOND = 2.0
 """Seconds of the event loop that a second of the log's writer counts as: the loop serves others meanwhile."""
 MAX_WRITER_SECONDS = 1.0
 """Seconds of the writer that one batch is charged for: an edit of the longest text takes less, a stalled disk more."""
@@ -38,22 +39,22 @@ class UserLimits:
 
     def __init__(self, settings: LimitsSection) -> None:
         self.requests = RateLimit(settings)
-        self.frames = RateLimit(settings, rate_limit.FRAMES_PER_REQUEST)
+        self.frames = RateLimit(settings, request_weights.FRAMES_PER_REQUEST)
         """Frames of any kind, whatever they say."""
-        self.groups = RateLimit(rate_limit.GroupsPerDay(settings))
-        self.fan_out = RateLimit(rate_limit.FanOut(settings))
+        self.groups = RateLimit(rates.GroupsPerDay(settings))
+        self.fan_out = RateLimit(rates.FanOut(settings))
         """Connections that are sent what a user did."""
-        self.list_bytes = RateLimit(rate_limit.ListBytes())
+        self.list_bytes = RateLimit(rates.ListBytes())
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
         self.fairness = Fairness()
         """Each user's part of the event loop, and of the writer's time."""
 
-    def charge_fan_out(self, user: int, connections: int) -> None:
+    def charge_fan_out(self, user: UserKey, connections: int) -> None:
         """Charge a user for an event of theirs that went to so many connections; 0 is the relay itself."""
         if user:
             now = trio.current_time()
-            self.requests.charge(user, now, connections / rate_limit.CONNECTIONS_PER_REQUEST)
+            self.requests.charge(user, now, connections / request_weights.CONNECTIONS_PER_REQUEST)
             pause = self.fan_out.charge(user, now, connections)
             if pause:
                 self.fairness.of(user).rest(pause)
@@ -64,4 +65,6 @@ class UserLimits:
         # An import names the authors that it brings in; they did not ask for it.
         for user, count in Counter(one.user for one in batch if one.user and not one.importer).items():
             share = min(seconds, MAX_WRITER_SECONDS) * count / len(batch)
-            self.fairness.of(user).charge(WRITER_SECOND * share, now, WRITER_SECOND * MAX_WRITER_SECONDS)
+            self.fairness.of(user).charge(
+                LOOP_SECONDS_PER_WRITER_SECOND * share, now, LOOP_SECONDS_PER_WRITER_SECOND * MAX_WRITER_SECONDS
+            )

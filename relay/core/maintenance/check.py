@@ -14,7 +14,7 @@ import trio
 
 from relay.core.model import snapshot
 from relay.core.model.entities import PEOPLE_OF_TYPE
-from relay.core.model.recovery import NOTHING
+from relay.core.model.recovery import EMPTY_SNAPSHOT
 from relay.core.model.state import State
 from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
@@ -22,11 +22,11 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
-from relay.store.sqlite.views import TooBusy, Views
+from relay.store.sqlite.read_views import TooBusy, Views
 
 ENTRIES_PER_READ = 10_000
 """Entries that are read at a time."""
-ATTEMPTS = 5
+VIEW_ATTEMPTS = 5
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
@@ -78,7 +78,7 @@ async def _check_contents(data: Path) -> list[str]:
     """Find files whose content is missing or incomplete."""
     wrong = await _wrong_contents(data)
     # A running relay may have removed a file between the reads of the store and of the disk.
-    return sorted(wrong & await _wrong_contents(data))[: integrity.SHOWN] if wrong else []
+    return sorted(wrong & await _wrong_contents(data))[: integrity.SHOWN_FAULTS] if wrong else []
 
 
 async def _wrong_contents(data: Path) -> set[str]:
@@ -107,7 +107,7 @@ class _HistoryRemoved(Exception):
 
 async def _check_agreement(reading: database.Connection) -> list[str]:
     """Build the state twice, from the snapshot and from the beginning of the log, and compare the two."""
-    for _ in range(ATTEMPTS):
+    for _ in range(VIEW_ATTEMPTS):
         try:
             return await _compare_states(reading)
         except _HistoryRemoved:
@@ -123,8 +123,8 @@ async def _compare_states(reading: database.Connection) -> list[str]:
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
     try:
         quick = snapshot.load(known)
-        await _apply_entries(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
-        await _apply_entries(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
+        await _apply_entries(reading, snapshot.StateRecovery(quick, known), known.seq, upto, number)
+        await _apply_entries(reading, snapshot.StateRecovery(slow, base or EMPTY_SNAPSHOT), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         if await snapshots.base_round(reading) != number:
             raise _HistoryRemoved from error
@@ -141,7 +141,7 @@ def _wrong_people(state: State) -> list[str]:
         for key, chat in state.chats.items()
         if not chat.gone and PEOPLE_OF_TYPE.get(chat.type, len(state.members[key])) != len(state.members[key])
     ]
-    return wrong[: integrity.SHOWN]
+    return wrong[: integrity.SHOWN_FAULTS]
 
 
 async def _compare_counts(
@@ -176,7 +176,7 @@ async def _compare_counts(
         for key, chat in state.chats.items()
         if not chat.gone and (chat.count < counts[key] if chat.pruned else chat.count != counts[key])
     ]
-    return wrong[: integrity.SHOWN]
+    return wrong[: integrity.SHOWN_FAULTS]
 
 
 async def _snapshot(reading: database.Connection) -> snapshots.Snapshot:
@@ -190,7 +190,11 @@ async def _snapshot(reading: database.Connection) -> snapshots.Snapshot:
 
 
 async def _apply_entries(
-    reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
+    reading: database.Connection,
+    catching: snapshot.StateRecovery,
+    after: int,
+    upto: int,
+    number: tuple[int, int] | None,
 ) -> None:
     while after < upto:
         entries = await log_entries.entries(reading, after, ENTRIES_PER_READ)

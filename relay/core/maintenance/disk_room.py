@@ -12,16 +12,17 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-import msgspec
 import trio
 
 from relay.core.rules import commands
+from relay.outcomes import Decidable
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.files.disk_full import is_full
 from relay.store.files.reserve import Reserve
-from relay.store.log import maintenance
 from relay.store.log.log import Log
+from relay.store.upkeep import free_space
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 FILL_SECONDS = 5.0
 """Seconds between two attempts to fill the reserve."""
 
-ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
+ALWAYS: frozenset[type[Decidable]] = frozenset(
     {
         requests.Delete,
         commands.MarkDelivered,
@@ -74,7 +75,7 @@ FREEING = frozenset(
 """Admin requests that may use the reserve."""
 
 
-def _needs_room(command: commands.Command) -> bool:
+def _needs_room(command: Command) -> bool:
     return type(command.request) not in ALWAYS
 
 
@@ -102,7 +103,7 @@ class DiskRoom:
     async def begin(self) -> None:
         """Act on the state of the disk at the start."""
         self._apply()
-        wanted = self.reserve.wanted
+        wanted = self.reserve.target_size
         if 0 < wanted < SMALL_RESERVE_BYTES:
             # Copying SQLite's log into the file must never need more space than the reserve has.
             self._log.wal.keep_small(wanted // 2)
@@ -185,13 +186,13 @@ class DiskRoom:
 
     async def _copy_pages(self, pages: int) -> None:
         """Have each commit copy SQLite's log into the file once it has this many pages; 0 for never."""
-        await self._log.run_exclusive(partial(maintenance.copy_each, pages=pages), "checkpoint", hurried=True)
+        await self._log.run_exclusive(partial(free_space.copy_each, pages=pages), "checkpoint", hurried=True)
 
     async def _shrink_log(self) -> None:
         """Copy SQLite's log into the file and truncate it, if that is possible now."""
         try:
             await self._log.run_exclusive(
-                partial(maintenance.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
+                partial(free_space.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
             )
         except (sqlite3.Error, OSError) as error:
             logger.debug("the write-ahead log keeps its size: %s", error)

@@ -15,37 +15,39 @@ import trio
 from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
-from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
+from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
+from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
+from relay.store.command import Command
 from relay.store.files.disk_full import is_full
-from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
 from relay.store.queries import prunable, storage
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import free_space, removal, snapshot_rows
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DAY = 86_400_000
+DAY_MS = 86_400_000
 """Milliseconds of a day."""
-REMEMBERED_MS = 7 * DAY
+REMEMBERED_MS = 7 * DAY_MS
 """Age up to which the idempotency key of a removed message is kept (`removed` in the store's schema)."""
 FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
 PERIOD_SECONDS = 3_600.0
 """Seconds between two runs of retention."""
-STEP_WEIGHT = 500
+STEP_MESSAGES_AND_MEMBERS = 500
 """Messages and members in one step that adjusts unread counts."""
 PART_ENTRIES = 2_000
 """The most entries that a part of a prune goes through. A prune that is cancelled, or cut off by a kill, completes its
 part later and leaves what is younger."""
-SHARES = 20
+MIN_SHARES = 20
 """The shares of a store that is too large; the oldest share goes before the size is looked at again."""
-MOST_SHARES = 1_000
+MAX_SHARES = 1_000
 """The most shares, where little has to go."""
 SPARE_PAGES = 4_096
 """Free pages that may accumulate during a prune. To remove one from the end of the file SQLite walks the list of all
@@ -54,7 +56,7 @@ WORK = "prune"
 
 
 async def _give_back(spare: int, writing: Connection, count: int) -> bool:
-    return await maintenance.give_back(writing, count, spare)
+    return await free_space.give_back(writing, count, spare)
 
 
 Freeing = Callable[[], AbstractAsyncContextManager[None]]
@@ -110,7 +112,7 @@ class Retention:
         places = await prunable.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN_KEYS):
             some = places[at : at + FORGOTTEN_KEYS]
-            await self._log.run_exclusive(partial(maintenance.forget_removed, places=some, before=before), WORK)
+            await self._log.run_exclusive(partial(removal.forget_removed, places=some, before=before), WORK)
 
     async def erase_gone(self) -> None:
         """Erase the messages of deleted chats."""
@@ -118,8 +120,8 @@ class Retention:
         for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
 
-    async def _erase(self, chat: int) -> None:
-        while await self._portion(self._rows, lambda writing, count: maintenance.erase_chat(writing, chat, count)):
+    async def _erase(self, chat: ChatKey) -> None:
+        while await self._portion(self._rows, lambda writing, count: removal.erase_chat(writing, chat, count)):
             pass
 
     async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> PruneResult:
@@ -150,8 +152,8 @@ class Retention:
         size = await self._lasting(text_bytes)
         while first and first <= limit:
             if due < first and max_bytes and size > max_bytes:
-                share = min(1 / SHARES, max((size - max_bytes) / size, 1 / MOST_SHARES))
-                due = first + int((limit - first) * share)
+                share = min(1 / MIN_SHARES, max((size - max_bytes) / size, 1 / MAX_SHARES))
+                due = Seq(first + int((limit - first) * share))
             if due < first:
                 break
             if not prepared:
@@ -191,15 +193,15 @@ class Retention:
         if not days or not self._clock.credible():
             return 0
         now = self._clock()
-        return await prunable.last_before(self._reading, now - days * DAY, now)
+        return await prunable.last_before(self._reading, now - days * DAY_MS, now)
 
-    async def _remove(self, first: int, upto: int) -> int:
+    async def _remove(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
         # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
-        while gone := await self._portion(self._rows, partial(maintenance.remove_history, after, upto)):
+        while gone := await self._portion(self._rows, partial(removal.remove_history, after, upto)):
             removed, after = removed + len(gone), gone[-1]
             await self._give_back(SPARE_PAGES)
         return removed
@@ -210,28 +212,28 @@ class Retention:
             while await self._portion(self._pages, partial(_give_back, spare)):
                 pass
 
-    async def _adjust_unread(self, first: int, upto: int) -> None:
+    async def _adjust_unread(self, first: Seq, upto: Seq) -> None:
         """Adjust unread counts chat by chat; others use the writer in between."""
         last = dict(await prunable.last_messages(self._reading, first - 1, upto))
-        step: list[tuple[int, int]] = []
+        step: list[tuple[ChatKey, MessageId]] = []
         weight = 0
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
             while at < message_id:
                 # A step takes a chat once: this many of its messages fill the step.
-                part = min(message_id, at + STEP_WEIGHT)
+                part = min(message_id, at + STEP_MESSAGES_AND_MEMBERS)
                 step.append((chat, part))
                 weight += part - at + members
                 at = part
-                if weight >= STEP_WEIGHT:
+                if weight >= STEP_MESSAGES_AND_MEMBERS:
                     await self._prune_chats(step)
                     step, weight = [], 0
         if step:
             await self._prune_chats(step)
 
-    async def _prune_chats(self, step: list[tuple[int, int]]) -> None:
+    async def _prune_chats(self, step: list[tuple[ChatKey, MessageId]]) -> None:
         began = trio.current_time()
-        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
+        await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
         await self._log.rest(trio.current_time() - began)
 
     async def _keep(self) -> None:
@@ -241,17 +243,17 @@ class Retention:
 
     async def _write_base(self) -> None:
         """Write the whole state as the base of the log, in portions; the previous base is valid until the end."""
-        number = await self._log.run_exclusive(maintenance.begin_base, WORK)
+        number = await self._log.run_exclusive(snapshot_rows.begin_base, WORK)
         rounds = snapshot.Round(self._state, snapshot.DirtyRows.everything(self._state))
         start = rounds.start._asdict()
         while not rounds.over:
             # Taken in the writer's turn, so that the rows agree with what is on disk.
             await self._portion(
-                self._members, lambda writing, count: maintenance.add_base(writing, number, rounds.take(count))
+                self._members, lambda writing, count: snapshot_rows.add_base(writing, number, rounds.take(count))
             )
-        await self._log.run_exclusive(partial(maintenance.end_base, number=number, start=start), WORK)
+        await self._log.run_exclusive(partial(snapshot_rows.end_base, number=number, start=start), WORK)
         while await self._portion(
-            self._pages, lambda writing, count: maintenance.clear_bases(writing, max(1, count // 64))
+            self._pages, lambda writing, count: snapshot_rows.clear_bases(writing, max(1, count // 64))
         ):
             pass
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import trio
 
 from relay.core.delivery.hub import Hub
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from relay.store.log.log import Log
 
 SAMPLE_SECONDS = 1.0

@@ -103,7 +103,7 @@ class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     disabled: bool | None = None
     removed: bool | None = None
     counts_from: list[tuple[ChatKey, MessageId]] = []
-    """Of each chat of a user who is enabled again: its last message id. Later messages wait for their receipts."""
+    """The last message id of each chat of a user who is enabled again. Later messages wait for their receipts."""
 
 
 class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -170,17 +170,17 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     code_hash: str
     expires_at: UnixMs
     user: UserKey = NO_USER
-    """Whom it is for; 0 for a new user."""
+    """The user whom it is for; 0 for a new one."""
     name: str = ""
     """A new user's name, until they change it."""
     chat: str = ""
     """Where it leads: a group or channel to join, or a user to talk to."""
     by: UserKey = NO_USER
-    """Who made it: it ends with their right to invite. 0 for the machine's admin and in older entries."""
+    """Who made it; the invite ends with their right to invite. 0 for the machine's admin and in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
-    """An invite let its user in, or was revoked, and lets nobody in any more."""
+    """An invite was used or revoked, and cannot be used any more."""
 
     code_hash: str
     revoked: bool = False

@@ -1,4 +1,4 @@
-"""What the log amounts to, as records: users, devices, invites, chats and their members. Plain data."""
+"""The records that follow from the log: users, devices, invites, chats and their members. Plain data."""
 
 from enum import Enum, auto
 
@@ -11,8 +11,8 @@ from relay.protocol.objects import ChatType
 SHARED_TYPES = ("group", "channel")
 """The types of chats that have an id, a name, admins, and members who come and go."""
 PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
-"""By type, how many people a chat has that is found by its people."""
-BLOCK = 4_096
+"""How many people a chat has, for each type that is found by its people."""
+BLOCK_BYTES = 4_096
 """The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
 
 
@@ -22,7 +22,7 @@ def quota_bytes(size: int) -> int:
     Args:
         size: the file's size in bytes.
     """
-    return max(size, BLOCK)
+    return max(size, BLOCK_BYTES)
 
 
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -48,20 +48,20 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class InviteState(Enum):
-    """Whether an invite lets somebody in, and if not, why."""
+    """Whether an invite can be used, and if not, why."""
 
     OPEN = auto()
     USED = auto()
     """Used, or revoked."""
     EXPIRED = auto()
     MAKER_MAY_NOT = auto()
-    """Its maker may not invite just now."""
+    """Its maker may not invite now."""
     USER_DISABLED = auto()
-    """Its user may not sign in just now."""
+    """Its user may not sign in now."""
 
     @property
     def is_final(self) -> bool:
-        """Whether it can never be open again."""
+        """Whether it can never be used again."""
         return self in (InviteState.USED, InviteState.EXPIRED)
 
 
@@ -78,7 +78,7 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A phone, a browser or a hook of a user's, known by the hash of its token."""
+    """A phone, a browser or a hook of a user, known by the hash of its token."""
 
     key: DeviceKey
     user: UserKey
@@ -101,7 +101,7 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Up to here everything is delivered to the user's devices."""
     read: MessageId = 0
     """Up to here the user has read everything."""
-    seen: int = 0
+    seen: UnixMs = 0
     """How many of the chat's counted messages are not unread for this user: read, or their own."""
     cleared: MessageId = 0
     """Up to here the user has cleared the chat for themselves."""
@@ -136,11 +136,11 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     newest: MessageId = 0
     """The `message_id` of the latest message that is neither an edit nor a deletion."""
     newest_at: UnixMs = 0
-    newest_by: int = 0
+    newest_by: UserKey = NO_USER
     newest_deleted: bool = False
     pruned: int = 0
     """Up to this message id history was removed."""
     count: int = 0
-    """Messages sent less those deleted; less a member's `seen` it is how many they have unread."""
+    """Messages sent, without those deleted. Minus a member's `seen` it is how many they have unread."""
     origins: tuple[str, ...] = ()
     """As of a user."""

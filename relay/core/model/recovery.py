@@ -9,17 +9,17 @@ import sqlite3
 
 import msgspec
 
-from relay.core.model.snapshot import CatchUp, DirtyRows, load
+from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
-from relay.store.log import maintenance
 from relay.store.queries import log_entries, snapshots
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)
 
-FOLD = 10_000
+READ_ENTRIES = 10_000
 """Entries per read."""
-NOTHING = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
+EMPTY_SNAPSHOT = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
 """The snapshot of an empty log."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
 """What loading a damaged snapshot raises."""
@@ -34,22 +34,22 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     try:
         return await _caught_up(reading, await snapshots.snapshot(reading))
     except DAMAGED as error:
-        if isinstance(error, sqlite3.Error) and not maintenance.is_damage(error):
+        if isinstance(error, sqlite3.Error) and not full_text_index.is_damage(error):
             raise
         logger.error(
             "the snapshot of users and chats is damaged (%s): it is made again from the log, which may take minutes;"
             " no message is lost",
             type(error).__name__,
         )
-    state, _ = await _caught_up(reading, await snapshots.base(reading) or NOTHING)
+    state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
     return state, DirtyRows.everything(state)
 
 
 async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:
     """Load a snapshot, and apply the entries after it."""
     state, dirty = load(kept), DirtyRows()
-    catching = CatchUp(state, kept)
-    while entries := await log_entries.entries(reading, state.seq, FOLD):
+    catching = StateRecovery(state, kept)
+    while entries := await log_entries.entries(reading, state.seq, READ_ENTRIES):
         for entry in entries:
             catching.apply(entry)
             dirty.note(entry, state)

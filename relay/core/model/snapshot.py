@@ -1,35 +1,35 @@
 """The state as rows of the store's snapshot tables and back, and which rows are dirty.
 
 A round writes the dirty rows a few at a time while entries go on being applied, so a row may be ahead of the
-snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `CatchUp` does not
-apply to it what it has already. Plain data in and out; the store reads and writes it.
+snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `StateRecovery` does
+not apply to it what it has already. Plain data in and out; the store reads and writes it.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User
 from relay.core.model.state import State
-from relay.keys import Seq, UnixMs
+from relay.keys import ChatKey, DeviceKey, Seq, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.snapshots import Snapshot
+from relay.store.queries.snapshots import Snapshot, SnapshotRows
 
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
-    kept: int = 0
+    kept: Seq = 0
     """The `seq` as of which the chat and all its members were written."""
 
 
 class _KeptUser(User, rename="camel", omit_defaults=True, kw_only=True):
-    kept: int = 0
+    kept: Seq = 0
 
 
 class _KeptInvite(Invite, rename="camel", omit_defaults=True, kw_only=True):
-    kept: int = 0
+    kept: Seq = 0
 
 
 _user = msgspec.json.Decoder(User).decode
@@ -40,7 +40,7 @@ _member = msgspec.json.Decoder(Member).decode
 
 
 class _KeptSnapshot(msgspec.Struct):
-    kept: int = 0
+    kept: Seq = 0
 
 
 _kept = msgspec.json.Decoder(_KeptSnapshot).decode
@@ -53,20 +53,20 @@ def _json(value: msgspec.Struct) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _chat_json(chat: Chat, kept: int) -> str:
+def _chat_json(chat: Chat, kept: Seq) -> str:
     return _json(_KeptChat(kept=kept, **{field: getattr(chat, field) for field in _CHAT}))
 
 
-def _user_json(user: User, kept: int) -> str:
+def _user_json(user: User, kept: Seq) -> str:
     return _json(_KeptUser(kept=kept, **{field: getattr(user, field) for field in _USER}))
 
 
-def _invite_json(invite: Invite, kept: int) -> str:
+def _invite_json(invite: Invite, kept: Seq) -> str:
     return _json(_KeptInvite(kept=kept, **{field: getattr(invite, field) for field in _INVITE}))
 
 
 def load(snapshot: Snapshot) -> State:
-    """Build the state that a snapshot holds; `CatchUp` applies the entries after `snapshot.seq`."""
+    """Build the state that a snapshot holds; `StateRecovery` applies the entries after `snapshot.seq`."""
     state = State()
     state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
     for _, value in snapshot.users:
@@ -76,7 +76,7 @@ def load(snapshot: Snapshot) -> State:
     for _, value in snapshot.invites:
         invite = _invite(value)
         state.invites[invite.code_hash] = invite
-    members: dict[int, dict[int, Member]] = {}
+    members: dict[ChatKey, dict[UserKey, Member]] = {}
     for chat, user, value in snapshot.members:
         members.setdefault(chat, {})[user] = _member(value)
     for key, value in snapshot.chats:
@@ -84,7 +84,7 @@ def load(snapshot: Snapshot) -> State:
     return state
 
 
-class CatchUp:
+class StateRecovery:
     """Applies the log's later entries to a state that was loaded, except to rows that have them already."""
 
     def __init__(self, state: State, snapshot: Snapshot) -> None:
@@ -138,7 +138,10 @@ def _with(entry: Entry, change: changes.Change) -> Entry:
     return msgspec.structs.replace(entry, extra=changes.encode(change))
 
 
-def _ahead(rows: Iterable[tuple[Any, str]], seq: Seq) -> dict[Any, int]:
+Key = TypeVar("Key")
+
+
+def _ahead(rows: Iterable[tuple[Key, str]], seq: Seq) -> dict[Key, Seq]:
     return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
 
 
@@ -146,10 +149,10 @@ class DirtyRows:
     """The rows of the last snapshot that are out of date."""
 
     def __init__(self) -> None:
-        self.users: set[int] = set()
-        self.devices: set[int] = set()
+        self.users: set[UserKey] = set()
+        self.devices: set[DeviceKey] = set()
         self.invites = False
-        self.chats: dict[int, set[int] | None] = {}
+        self.chats: dict[ChatKey, set[UserKey] | None] = {}
         """Chats whose row is dirty, with their dirty members; None for all members, those who left included."""
 
     @classmethod
@@ -192,7 +195,7 @@ class DirtyRows:
                     for chat in state.chats:
                         self._add(chat, set())
 
-    def _note_chat(self, change: changes.Change, chat: int) -> None:
+    def _note_chat(self, change: changes.Change, chat: ChatKey) -> None:
         match change:
             case changes.MembersAdded() | changes.ChatShown():
                 self._add(chat, set(change.users))
@@ -223,7 +226,7 @@ class DirtyRows:
                 for one in change.chats:
                     self._add(one.chat, {user for user, _ in one.unread})
 
-    def _add(self, chat: int, users: set[int]) -> None:
+    def _add(self, chat: ChatKey, users: set[UserKey]) -> None:
         members = self.chats.setdefault(chat, set())
         if members is not None:
             members |= users
@@ -239,7 +242,7 @@ class DirtyRows:
             else:
                 self._add(chat, users)
 
-    def take_chat(self, chat: int) -> set[int] | None:
+    def take_chat(self, chat: ChatKey) -> set[UserKey] | None:
         """Remove a chat, and return its dirty members; see `chats`."""
         return self.chats.pop(chat, set())
 
@@ -249,7 +252,7 @@ class Start(NamedTuple):
 
     seq: Seq
     at: UnixMs
-    pruned: int
+    pruned: Seq
 
     @classmethod
     def of(cls, state: State) -> "Start":
@@ -280,32 +283,32 @@ class Round:
         """Tell whether all rows were taken."""
         return not self._dirty
 
-    def take(self, count: int) -> dict[str, Any]:
+    def take(self, count: int) -> SnapshotRows:
         """Take about `count` rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
-        rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
+        rows: SnapshotRows = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
         state, dirty, kept = self._state, self._dirty, self._state.seq
         self._taken = DirtyRows()
         if dirty.invites:
             dirty.invites = self._since.invites = False
             self._taken.invites = True
-            rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
-            count -= len(rows["invites"])
+            invites = rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
+            count -= len(invites)
         while dirty.users and count > 0:
-            key = dirty.users.pop()
-            self._since.users.discard(key)
-            self._taken.users.add(key)
-            rows["users"].append((key, _user_json(state.users[key], kept)))
+            user = dirty.users.pop()
+            self._since.users.discard(user)
+            self._taken.users.add(user)
+            rows["users"].append((user, _user_json(state.users[user], kept)))
             count -= 1
         while dirty.devices and count > 0:
-            key = dirty.devices.pop()
-            self._taken.devices.add(key)
-            rows["devices"].append((key, _json(state.devices[key])))
+            device = dirty.devices.pop()
+            self._taken.devices.add(device)
+            rows["devices"].append((device, _json(state.devices[device])))
             count -= 1
         while dirty.chats and count > 0:
             count -= 1 + self._take_chat(next(iter(dirty.chats)), kept, rows)
         return rows
 
-    def _take_chat(self, chat: int, kept: int, rows: dict[str, Any]) -> int:
+    def _take_chat(self, chat: ChatKey, kept: int, rows: SnapshotRows) -> int:
         members = self._state.members[chat]
         users, more = self._dirty.take_chat(chat), self._since.take_chat(chat)
         both = None if users is None or more is None else users | more
@@ -327,16 +330,15 @@ class Round:
         return left
 
 
-def whole(state: State) -> dict[str, Any]:
+def whole(state: State) -> SnapshotRows:
     """Return all rows of a state at once, as the store's `snapshot` parameter."""
     round_ = Round(state, DirtyRows.everything(state))
-    rows: dict[str, Any] = {"users": [], "devices": [], "invites": [], "chats": [], "whole": [], "members": []}
-    for part in slices(round_, 1 << 30):
-        rows = {name: values + (part[name] or []) for name, values in rows.items()}
-    return {**round_.start._asdict(), **rows}
+    rows = round_.take(1 << 30)
+    rows["seq"], rows["at"], rows["pruned"] = round_.start
+    return rows
 
 
-def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
+def slices(round_: Round, count: int) -> Iterator[SnapshotRows]:
     """Take all rows of a round, `count` at a time."""
     while not round_.over:
         yield round_.take(count)

@@ -11,9 +11,9 @@ from functools import singledispatchmethod
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
-from relay.core.model.likeness import NameIndex
-from relay.core.model.tail import TAIL_MESSAGES, Tail
-from relay.keys import ChatKey, DeviceKey, UnixMs, UserKey
+from relay.core.model.lookalikes import NameIndex
+from relay.core.model.tail import ALL_TAIL_MESSAGES, Tail
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -24,27 +24,27 @@ def typed_id(user_id: str) -> str:
 
 
 class State:
-    """Everything that the log says but the texts. Read its collections; change them through `apply` only."""
+    """Everything that the log says, without the texts. Read its collections; change them through `apply` only."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.at = 0
         self.pruned = 0
         """Up to this `seq` history was removed."""
-        self.users: dict[int, User] = {}
-        """By user key, as all collections of users."""
+        self.users: dict[UserKey, User] = {}
+        """By user key, like all collections of users."""
         self.user_keys: dict[str, UserKey] = {}
         """By user id."""
         self.inactive: set[UserKey] = set()
         """Users who are disabled or removed."""
         self._names = NameIndex()
         """The users who were not removed, by name."""
-        self.devices: dict[int, Device] = {}
-        self.device_keys: dict[str, int] = {}
+        self.devices: dict[DeviceKey, Device] = {}
+        self.device_keys: dict[str, DeviceKey] = {}
         """By the hash of the token; devices that are signed out are not in it."""
         self.invites: dict[str, Invite] = {}
         """By the hash of the code; one that has expired is removed when the next is made."""
-        self.chats: dict[int, Chat] = {}
+        self.chats: dict[ChatKey, Chat] = {}
         self.group_keys: dict[str, ChatKey] = {}
         """Groups and channels by id."""
         self.user_origins: dict[str, UserKey] = {}
@@ -53,15 +53,15 @@ class State:
         """Groups and channels that were imported, the deleted ones included, by what other systems call them."""
         self.gone_ids: set[str] = set()
         """Ids of groups and channels that were deleted: an import does not bring them back."""
-        self.dialog_keys: dict[tuple[int, int], ChatKey] = {}
+        self.dialog_keys: dict[tuple[UserKey, UserKey], ChatKey] = {}
         """Dialogs by their two users, the smaller key first; notes by the same user twice."""
-        self.members: dict[int, dict[int, Member]] = {}
+        self.members: dict[ChatKey, dict[UserKey, Member]] = {}
         """By chat, then by user."""
-        self.chats_of: dict[int, set[int]] = {}
+        self.chats_of: dict[UserKey, set[ChatKey]] = {}
         """The chats that each user is in, those out of their list included."""
         self.cleared: set[ChatKey] = set()
         """Dialogs that at least one of their users has cleared and that are out of that user's list."""
-        self.tails: dict[int, Tail] = {}
+        self.tails: dict[ChatKey, Tail] = {}
         """By chat, the one that was shortened longest ago first."""
         self._tailed = 0
         """How many messages the tails hold together."""
@@ -90,16 +90,16 @@ class State:
         """Find the users whose id or name people would take for this name."""
         return self._names.find(name)
 
-    def is_authorized(self, user: int, device: int) -> bool:
-        """Tell whether a user may use the relay from a device; device 0 stands for none that could be revoked."""
+    def is_authorized(self, user: UserKey, device: DeviceKey) -> bool:
+        """Tell whether a user may use the relay from a device; for `NO_DEVICE` only the user counts."""
         used = self.devices.get(device)
         return user not in self.inactive and (used is None or not used.revoked_at)
 
-    def share_chat(self, user: int, other: int) -> bool:
+    def share_chat(self, user: UserKey, other: UserKey) -> bool:
         """Tell whether two users are in a chat together."""
         return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
-    def chat_key(self, user: int, chat_id: str) -> ChatKey | None:
+    def chat_key(self, user: UserKey, chat_id: str) -> ChatKey | None:
         """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
         peer = self.user_keys.get(chat_id)
         if peer is not None:
@@ -107,11 +107,11 @@ class State:
         key = self.group_keys.get(chat_id)
         return key if key is not None and user in self.members[key] else None
 
-    def chat_id(self, chat: Chat, user: int) -> str:
+    def chat_id(self, chat: Chat, user: UserKey) -> str:
         """Return the id by which a member knows a chat."""
         return chat.id if chat.id is not None else self.users[self.peer(chat, user)].id
 
-    def peer(self, chat: Chat, user: int) -> int:
+    def peer(self, chat: Chat, user: UserKey) -> UserKey:
         """Return the other user of a dialog; the user of their own notes."""
         for member in self.members[chat.key]:
             if member != user:
@@ -120,13 +120,13 @@ class State:
 
     def users_in(self, chat: Chat) -> Collection[UserKey]:
         """Give the users who are in a chat, in no order."""
-        return self.members[chat.key]  # type: ignore[return-value]
+        return self.members[chat.key]
 
-    def missed(self, chat: Chat, user: int) -> int:
+    def missed(self, chat: Chat, user: UserKey) -> int:
         """Return how many messages of a chat a member has unread."""
         return chat.count - self.members[chat.key][user].seen
 
-    def contacts(self, user: int, others: Iterable[int], but: int = 0) -> list[int]:
+    def contacts(self, user: UserKey, others: Iterable[UserKey], but: ChatKey = NO_CHAT) -> list[UserKey]:
         """Return those of some users who share a chat with a user, other than the chat `but`.
 
         The cost goes by `others` and the chats, never by their members.
@@ -134,7 +134,7 @@ class State:
         chats = self.chats_of.get(user, set()) - {but}
         return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
 
-    def listed(self, user: int) -> Iterator[tuple[Chat, Member]]:
+    def listed(self, user: UserKey) -> Iterator[tuple[Chat, Member]]:
         """Yield the chats in a user's chat list."""
         for key in self.chats_of.get(user, ()):
             member = self.members[key][user]
@@ -191,7 +191,7 @@ class State:
         assert entry.client_id is not None
         if tail.add(entry.message_id, entry.actor, entry.client_id):
             self._tailed += 1
-            if self._tailed > TAIL_MESSAGES:
+            if self._tailed > ALL_TAIL_MESSAGES:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
@@ -216,7 +216,7 @@ class State:
         member.dlvrd = max(member.dlvrd, entry.message_id)
         if entry.kind == kinds.READ:
             member.read = max(member.read, entry.message_id)
-            # The entry says how many stay unread, so that nothing need be counted here.
+            # The entry says how many stay unread, so nothing is counted here.
             member.seen = chat.count - entry.unread_after
 
     def _delete(self, entry: Entry) -> None:
@@ -228,7 +228,7 @@ class State:
             chat.newest_deleted = True
         chat.count -= 1
         for user, member in self.members[entry.chat].items():
-            # Their own message never was unread for its author.
+            # Their own message was never unread for its author.
             if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
@@ -293,8 +293,8 @@ class State:
         self.group_keys.pop(chat.id or "", None)
         self.gone_ids.add(chat.id or "")
         # Its messages are erased with it, so nothing may be left that only those entries explain.
-        chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
-        chat.newest_deleted = False
+        chat.last_message_id = chat.newest = chat.newest_at = chat.count = chat.pruned = 0
+        chat.newest_by, chat.newest_deleted = NO_USER, False
         chat.last_seq = entry.seq
         for user in self.members[entry.chat]:
             self.chats_of[user].discard(entry.chat)
@@ -392,14 +392,14 @@ class State:
 
     @_change.register
     def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
-        """Nothing changes but the `seq`, which is greater."""
+        """Advance the `seq`. Nothing else changes."""
 
     @_change.register
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
-    def step_back(self, before: int, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
-        """Bring dates that lie ahead of the right time back to it; invites keep the time that they have left.
+    def step_back(self, before: UnixMs, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
+        """Move dates that lie ahead of the right time back to it. Invites keep the time that they have left.
 
         Args:
             before: the log's last time until now.
@@ -469,12 +469,12 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Add a device; a revoked one signs nobody in."""
+        """Add a device; nobody can sign in with a revoked one."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key
 
-    def add_chat(self, chat: Chat, members: dict[int, Member]) -> None:
+    def add_chat(self, chat: Chat, members: dict[UserKey, Member]) -> None:
         """Add a chat and its members."""
         self.chats[chat.key] = chat
         self.members[chat.key] = members

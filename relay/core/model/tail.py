@@ -2,9 +2,9 @@
 
 from relay.keys import MessageId, UserKey
 
-TAIL_LENGTH = 1_024
+CHAT_TAIL_MESSAGES = 1_024
 """Messages kept of one chat: receipts come some tenths of a second later, and should find what they cover."""
-TAIL_MESSAGES = 65_536
+ALL_TAIL_MESSAGES = 65_536
 """Messages kept of all chats together. A bound on the number of tails would be worse: with one busy chat more than
 that, each tail would be gone before its next receipt, and every receipt would need a look-up in the store."""
 
@@ -23,7 +23,7 @@ class Tail:
         """Add the chat's next message; returns whether the tail is longer by it."""
         messages = self.messages
         messages[message_id] = (author, client_id)
-        if len(messages) <= TAIL_LENGTH:
+        if len(messages) <= CHAT_TAIL_MESSAGES:
             return True
         self._drop_oldest()
         return False

@@ -9,32 +9,12 @@ from collections.abc import Sequence
 
 from relay.core.model.state import State
 from relay.core.rules import chats, commands, hook_posts, imports, messages, receipts, retention, users
-from relay.core.rules.commands import Command
-from relay.core.rules.draft import (
-    ChangedChat,
-    ChangedDevice,
-    ChangedUser,
-    Decision,
-    DevicesRevoked,
-    Draft,
-    DraftBuilder,
-    Rule,
-    SignedIn,
-)
+from relay.core.rules.draft import Decision, Draft, DraftBuilder, Rule
 from relay.protocol import control, requests
+from relay.store.command import Command
 from relay.store.entry import Facts
 
-__all__ = [
-    "ChangedChat",
-    "ChangedDevice",
-    "ChangedUser",
-    "Decision",
-    "DevicesRevoked",
-    "Draft",
-    "SignedIn",
-    "decide",
-    "stands_alone",
-]
+__all__ = ["Decision", "Draft", "decide", "stands_alone"]
 
 
 def stands_alone(state: State, command: Command) -> bool:
@@ -74,43 +54,45 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
 _TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.ReserveSeq, commands.ImportChange})
 
 
-_RULES: dict[type, Rule] = {
-    requests.New: messages.new,
-    commands.PostByHook: hook_posts.post_by_hook,
-    requests.Edit: messages.edit,
-    requests.Delete: messages.delete,
-    commands.MarkDelivered: receipts.mark_delivered,
-    commands.MarkRead: receipts.mark_read,
-    commands.ReserveSeq: receipts.reserve_seq,
-    requests.CreateChat: chats.create_chat,
-    control.MakeChat: chats.make_chat,
-    requests.UpdateChat: chats.update_chat,
-    commands.AddParticipants: chats.add_participants,
-    commands.RemoveParticipants: chats.remove_participants,
-    commands.LeaveChat: chats.leave_chat,
-    commands.DeleteChat: chats.delete_chat,
-    requests.ProfileRequest: users.change_profile,
-    control.AddUser: users.add_user,
-    control.ChangeUser: users.change_user,
-    commands.AddDevice: users.add_device,
-    control.RevokeDevice: users.revoke_device,
-    commands.PruneChats: retention.prune_chats,
-    commands.RevokeDevices: users.revoke_devices,
-    commands.PruneHistory: retention.prune_history,
-    commands.NoteRestore: retention.note_restore,
-    commands.TrustClock: retention.trust_clock,
-    commands.MakeInvite: users.make_invite,
-    commands.UseInvite: users.use_invite,
-    commands.RevokeInvites: users.revoke_invites,
-    commands.SignUp: users.sign_up,
-    commands.SetPassword: users.set_password,
-    commands.AddFile: retention.add_file,
-    commands.ForgetFiles: retention.forget_files,
-    commands.ImportUser: imports.import_user,
-    commands.ImportChat: imports.import_chat,
-    commands.ImportOrigins: imports.import_origins,
-    commands.ImportMessage: imports.import_message,
-    commands.ImportChange: imports.import_change,
-    commands.ImportClearing: imports.import_clearing,
-}
+_RULES: dict[type, Rule] = dict(
+    (
+        requests.New.decided_by(messages.new),
+        commands.PostByHook.decided_by(hook_posts.post_by_hook),
+        requests.Edit.decided_by(messages.edit),
+        requests.Delete.decided_by(messages.delete),
+        commands.MarkDelivered.decided_by(receipts.mark_delivered),
+        commands.MarkRead.decided_by(receipts.mark_read),
+        commands.ReserveSeq.decided_by(receipts.reserve_seq),
+        requests.CreateChat.decided_by(chats.create_chat),
+        control.MakeChat.decided_by(chats.make_chat),
+        requests.UpdateChat.decided_by(chats.update_chat),
+        commands.AddParticipants.decided_by(chats.add_participants),
+        commands.RemoveParticipants.decided_by(chats.remove_participants),
+        commands.LeaveChat.decided_by(chats.leave_chat),
+        commands.DeleteChat.decided_by(chats.delete_chat),
+        requests.ProfileRequest.decided_by(users.change_profile),
+        control.AddUser.decided_by(users.add_user),
+        control.ChangeUser.decided_by(users.change_user),
+        commands.AddDevice.decided_by(users.add_device),
+        control.RevokeDevice.decided_by(users.revoke_device),
+        commands.PruneChats.decided_by(retention.prune_chats),
+        commands.RevokeDevices.decided_by(users.revoke_devices),
+        commands.PruneHistory.decided_by(retention.prune_history),
+        commands.NoteRestore.decided_by(retention.note_restore),
+        commands.TrustClock.decided_by(retention.trust_clock),
+        commands.MakeInvite.decided_by(users.make_invite),
+        commands.UseInvite.decided_by(users.use_invite),
+        commands.RevokeInvites.decided_by(users.revoke_invites),
+        commands.SignUp.decided_by(users.sign_up),
+        commands.SetPassword.decided_by(users.set_password),
+        commands.AddFile.decided_by(retention.add_file),
+        commands.ForgetFiles.decided_by(retention.forget_files),
+        commands.ImportUser.decided_by(imports.import_user),
+        commands.ImportChat.decided_by(imports.import_chat),
+        commands.ImportOrigins.decided_by(imports.import_origins),
+        commands.ImportMessage.decided_by(imports.import_message),
+        commands.ImportChange.decided_by(imports.import_change),
+        commands.ImportClearing.decided_by(imports.import_clearing),
+    )
+)
 """The rule of each type of request."""

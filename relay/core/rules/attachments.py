@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from relay.core.model.state import State
 from relay.core.rules import visibility
+from relay.keys import UserKey
 from relay.protocol.objects import Attachment, AttachmentMeta
 from relay.store.entry import StoredFile
 
@@ -30,7 +31,7 @@ def photos(state: State) -> Iterable[str]:
     return filter(None, map(file_id, urls))
 
 
-def may_read(state: State, user: int, file: StoredFile) -> bool:
+def may_read(state: State, user: UserKey, file: StoredFile) -> bool:
     """Tell whether a user may read a file.
 
     They may if they uploaded it, see a message that holds it, or see it as a picture of a user or a chat.

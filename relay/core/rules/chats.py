@@ -1,18 +1,19 @@
 """The rules of groups and channels: create, change, join and leave (PROTOCOL.md, section 5)."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Literal
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.rules import commands, counting, permissions
-from relay.core.rules.commands import Command
-from relay.core.rules.draft import ChangedChat, DraftBuilder, chat_for, check_photo, joining_users, known_users
+from relay.core.rules.draft import DraftBuilder, chat_for, check_photo, joining_users, known_users
 from relay.core.rules.permissions import Action
 from relay.keys import UserKey
+from relay.outcomes import ChangedChat
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 
 
 def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> ChangedChat:
@@ -40,7 +41,7 @@ def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) 
 def _make(
     draft: DraftBuilder,
     command: Command,
-    type_: Any,
+    type_: Literal["group", "channel"],
     name: str,
     photo_url: str | None,
     owner: UserKey,

@@ -1,38 +1,27 @@
-"""Commands: a request, who makes it and when, and an id that was generated for it.
-
-A command has everything that deciding it needs (ARCHITECTURE.md, "Room to grow"). Plain data.
-"""
+"""What commands ask for, beside what clients and admins send themselves, and what deciding each gives. Plain data."""
 
 import msgspec
 
 from relay.core.model.changes import Hook
-from relay.keys import NO_CHAT, NO_USER, ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+from relay.outcomes import (
+    ChangedChat,
+    ChangedDevice,
+    ChatImported,
+    Decidable,
+    DevicesRevoked,
+    Imported,
+    InvitesRevoked,
+    SignedIn,
+)
 from relay.protocol.objects import Attachment, ChatType
+from relay.protocol.requests import Accepted, Marked, Nothing
 
 ADMIN = NO_USER
-"""The actor of what an admin does on the machine itself."""
+"""The actor of commands that an admin makes on the machine itself."""
 
 
-class Command(msgspec.Struct, frozen=True, gc=False):
-    """One request to change something."""
-
-    at: UnixMs
-    """When it was received; stamped once."""
-    user: UserKey
-    """Who asks; `ADMIN` for an admin on the machine."""
-    device: int
-    """The key of the device that it came from, 0 for none."""
-    request: msgspec.Struct
-    """The request's payload as on the wire, or one of the control socket's."""
-    origin: int = 0
-    """The number of the connection that it came through; no rule looks at it."""
-    generated_id: str = ""
-    """An id that the relay generated: of a group, a user, or a message without a client id."""
-    importer: bool = False
-    """Whether an import makes it on behalf of `user`; permissions take this as a role. Nothing else may set it."""
-
-
-class PostByHook(msgspec.Struct, frozen=True):
+class PostByHook(msgspec.Struct, Decidable[Accepted], frozen=True):
     """A program posts through an incoming hook, the command's device.
 
     `Command.generated_id` is the message's client id where the program gave no key.
@@ -44,66 +33,66 @@ class PostByHook(msgspec.Struct, frozen=True):
     message: str
 
 
-class LeaveChat(msgspec.Struct, frozen=True):
+class LeaveChat(msgspec.Struct, Decidable[Nothing], frozen=True):
     """`leaveChat`, which on the wire looks like `deleteChat`."""
 
     chat_id: str
 
 
-class DeleteChat(msgspec.Struct, frozen=True):
+class DeleteChat(msgspec.Struct, Decidable[Nothing], frozen=True):
     """`deleteChat`."""
 
     chat_id: str
 
 
-class AddParticipants(msgspec.Struct, frozen=True):
+class AddParticipants(msgspec.Struct, Decidable[ChangedChat], frozen=True):
     """`addParticipants`."""
 
     chat_id: str
     participants: list[str]
 
 
-class RemoveParticipants(msgspec.Struct, frozen=True):
+class RemoveParticipants(msgspec.Struct, Decidable[ChangedChat], frozen=True):
     """`removeParticipants`."""
 
     chat_id: str
     participants: list[str]
 
 
-class MarkDelivered(msgspec.Struct, frozen=True, gc=False):
+class MarkDelivered(msgspec.Struct, Decidable[Marked], frozen=True, gc=False):
     """`dlvrd`; `message_id` None for everything so far."""
 
-    chat: int
+    chat: ChatKey
     message_id: MessageId | None
 
 
-class MarkRead(msgspec.Struct, frozen=True, gc=False):
+class MarkRead(msgspec.Struct, Decidable[Marked], frozen=True, gc=False):
     """`read`; `message_id` None for everything so far."""
 
-    chat: int
+    chat: ChatKey
     message_id: MessageId | None
 
 
-class ReserveSeq(msgspec.Struct, frozen=True):
+class ReserveSeq(msgspec.Struct, Decidable[Nothing], frozen=True):
     """Add an entry without a meaning, whose `seq` becomes the event id of a chat list that was delayed."""
 
-    chat: int
+    chat: ChatKey
 
 
-class PruneChats(msgspec.Struct, frozen=True):
+class PruneChats(msgspec.Struct, Decidable[Nothing], frozen=True):
     """Retention is about to remove messages from chats: correct their unread counts first."""
 
-    chats: tuple[tuple[int, MessageId], ...]
+    chats: tuple[tuple[ChatKey, MessageId], ...]
     """Chat keys, each with the last message id that is removed."""
 
 
-class PruneHistory(msgspec.Struct, frozen=True):
+class PruneHistory(msgspec.Struct, Decidable[Nothing], frozen=True):
     """Retention is about to remove messages and receipts up to an entry; `PruneChats` for the chats follows."""
 
     seq: Seq
 
 
-class NoteRestore(msgspec.Struct, frozen=True):
+class NoteRestore(msgspec.Struct, Decidable[Nothing], frozen=True):
     """A backup was restored: event ids go on above `last`, which no device can have seen yet."""
 
     last: MessageId
@@ -111,11 +100,11 @@ class NoteRestore(msgspec.Struct, frozen=True):
     """Whether to revoke the backup's invites."""
 
 
-class TrustClock(msgspec.Struct, frozen=True):
+class TrustClock(msgspec.Struct, Decidable[Nothing], frozen=True):
     """An admin says that the machine's clock is right: the log goes on from the command's time, even if earlier."""
 
 
-class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
+class MakeInvite(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
     """Make an invite; the log gets only the hash of its code."""
 
     code_hash: str
@@ -126,31 +115,31 @@ class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceUses(msgspec.Struct, frozen=True):
-    """How a user's devices were used when a command was made that signs in one more."""
+    """How a user's devices were used when a command was made that signs in another one."""
 
-    connected: frozenset[int] = frozenset()
-    """Keys of those that are connected: none of them gives way."""
-    seen: dict[int, UnixMs] = {}
+    connected: frozenset[DeviceKey] = frozenset()
+    """Keys of those that are connected: none of them is signed out."""
+    seen: dict[DeviceKey, UnixMs] = {}
     """When the others were last connected, by key; absent for never."""
 
 
-class UseInvite(msgspec.Struct, frozen=True):
+class UseInvite(msgspec.Struct, Decidable[SignedIn], frozen=True):
     """Sign in by an invite; `generated_id` is the id of a new user."""
 
     code_hash: str
     label: str
     token_hash: str
     uses: DeviceUses = DeviceUses()
-    """Of the user whom the invite is for."""
+    """The uses of the devices of the user whom the invite is for."""
 
 
-class RevokeInvites(msgspec.Struct, frozen=True):
-    """Let nobody in any more by these invites, which their codes' hashes name."""
+class RevokeInvites(msgspec.Struct, Decidable[InvitesRevoked], frozen=True):
+    """Revoke these invites, which their codes' hashes name."""
 
     code_hashes: tuple[str, ...]
 
 
-class SignUp(msgspec.Struct, frozen=True):
+class SignUp(msgspec.Struct, Decidable[SignedIn], frozen=True):
     """Sign up by a name, where that is open to all; `generated_id` is the new user's id."""
 
     name: str
@@ -158,7 +147,7 @@ class SignUp(msgspec.Struct, frozen=True):
     token_hash: str
 
 
-class SetPassword(msgspec.Struct, frozen=True):
+class SetPassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
     """Set a user's password; `hash` is its argon2 hash, empty for none."""
 
     user_id: str
@@ -167,13 +156,13 @@ class SetPassword(msgspec.Struct, frozen=True):
     """Whether to sign out all their devices but the one that asks."""
 
 
-class RevokeDevices(msgspec.Struct, frozen=True):
+class RevokeDevices(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
     """Sign out all devices of a user but the one that asks, and revoke the invites for the user."""
 
     user_id: str
 
 
-class AddFile(msgspec.Struct, frozen=True, kw_only=True):
+class AddFile(msgspec.Struct, Decidable[Attachment], frozen=True, kw_only=True):
     """Add a file whose content was uploaded and is on disk."""
 
     id: str
@@ -187,13 +176,13 @@ class AddFile(msgspec.Struct, frozen=True, kw_only=True):
     """From then on it may be deleted if no message holds it."""
 
 
-class ForgetFiles(msgspec.Struct, frozen=True):
+class ForgetFiles(msgspec.Struct, Decidable[list[str]], frozen=True):
     """Delete those of these files that no message holds."""
 
     ids: tuple[str, ...]
 
 
-class AddDevice(msgspec.Struct, frozen=True):
+class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
     """Add a device, or a hook; the log gets only the hash of its token."""
 
     user: UserKey
@@ -201,11 +190,11 @@ class AddDevice(msgspec.Struct, frozen=True):
     token_hash: str
     hook: Hook | None = None
     uses: DeviceUses = DeviceUses()
-    """Of the user; for a hook they do not matter."""
+    """The uses of the user's other devices; they do not matter for a hook."""
 
 
-class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Import a user as they are elsewhere: one who is disabled there cannot sign in here."""
+class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
+    """Import a user as they are elsewhere. One who is disabled there cannot sign in here."""
 
     id: str
     name: str
@@ -218,7 +207,7 @@ class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
 
 
-class ImportOrigins(msgspec.Struct, frozen=True, kw_only=True):
+class ImportOrigins(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
     """Note what other systems call a user or a chat that is here already."""
 
     user: UserKey = NO_USER
@@ -226,7 +215,7 @@ class ImportOrigins(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...]
 
 
-class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
+class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=True):
     """Import a chat with its members; `generated_id` is the id of a group or channel."""
 
     type: ChatType
@@ -234,7 +223,7 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None
     """Who owns it, if a relay's export says so."""
     founder: str | None
-    """Who made it, if the export says no more: they own it if they can sign in."""
+    """Who made it, if the export does not name the owner. They own it if they can sign in."""
     admins: list[str]
     participants: list[str]
     """The members; the longest first, for one of them may become the owner."""
@@ -243,37 +232,37 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
 
 
-class Original(msgspec.Struct, frozen=True, gc=False):
+class MessageByClientId(msgspec.Struct, frozen=True, gc=False):
     """Names an imported message by its author and client id."""
 
     author: UserKey
     client_id: str
 
 
-class ImportMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ImportMessage(msgspec.Struct, Decidable[Imported], frozen=True, kw_only=True, gc=False):
     """Import a message. Its author need not be a member, nor be able to write there now."""
 
-    chat: int
+    chat: ChatKey
     client_id: str
     said_at: UnixMs
     """When it was sent there; the log's own time may be later."""
     text: str | None = None
     attachments: list[Attachment] | None = None
-    reply_to: Original | None = None
+    reply_to: MessageByClientId | None = None
 
 
-class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ImportChange(msgspec.Struct, Decidable[Imported], frozen=True, kw_only=True, gc=False):
     """Import an edit or a deletion; the message has its newest text already."""
 
-    chat: int
+    chat: ChatKey
     client_id: str
     said_at: UnixMs
-    original: Original
+    original: MessageByClientId
     deleted: bool
 
 
-class ImportClearing(msgspec.Struct, frozen=True):
-    """Import that the user had cleared a dialog up to a message."""
+class ImportClearing(msgspec.Struct, Decidable[Nothing], frozen=True):
+    """Import a clearing: the user had cleared a dialog up to a message."""
 
-    chat: int
-    upto: Original
+    chat: ChatKey
+    upto: MessageByClientId

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
-from relay.keys import UserKey
+from relay.keys import MessageId, UserKey
 
 
 class Standing(Protocol):
@@ -32,12 +32,12 @@ def can_act(user: Standing) -> bool:
     return not (user.bot or user.disabled or user.removed)
 
 
-def counts(state: State, chat: Chat, user: int) -> bool:
+def counts(state: State, chat: Chat, user: UserKey) -> bool:
     """Tell whether a member's receipts change a message's status; in a dialog the other user's do, even a bot's."""
     return chat.id is None or can_act(state.users[user])
 
 
-def waited_for(state: State, chat: Chat, user: int, member: Member, author: int, message_id: int) -> bool:
+def waited_for(state: State, chat: Chat, user: UserKey, member: Member, author: UserKey, message_id: MessageId) -> bool:
     """Tell whether a message waits for a member's receipts: they count, and did when it was sent.
 
     In a dialog the other user's receipts always count: what they have not read, no one has.
@@ -54,7 +54,7 @@ def waited_for(state: State, chat: Chat, user: int, member: Member, author: int,
     return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))
 
 
-def heir(state: State, chat: Chat, leaving: int) -> UserKey | None:
+def heir(state: State, chat: Chat, leaving: UserKey) -> UserKey | None:
     """Choose the next owner of a chat when its owner leaves.
 
     Args:
@@ -73,7 +73,7 @@ def heir(state: State, chat: Chat, leaving: int) -> UserKey | None:
     return min(later, key=lambda user: _rank(members, user), default=None)
 
 
-def _rank(members: Mapping[int, Member], user: int) -> tuple[bool, int, int]:
+def _rank(members: Mapping[UserKey, Member], user: UserKey) -> tuple[bool, int, int]:
     # By the log, and not by the order in memory, which a restart does not keep.
     member = members[user]
     return not member.admin, member.joined_seq, user

@@ -1,13 +1,13 @@
 """A batch that is being decided: the state, what the batch adds to it, and the facts that it needs.
 
-And the checks that most rules begin with: which chat and which users a request names. Changes nothing.
+Also the checks that most rules begin with: which chat and which users a request names. Changes nothing.
 """
 
 import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,55 +16,20 @@ from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.permissions import Action
-from relay.keys import ChatKey, DeviceKey, MessageId, UserKey
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
+from relay.store.command import Command
 from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
+
+Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
 Rule = Callable[["DraftBuilder", Command, Any], object]
 """Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`."""
-
-
-class ChangedChat(NamedTuple):
-    """The answer to a change of a chat: the chat as it is afterwards."""
-
-    chat: ChatKey
-
-
-class ChangedUser(NamedTuple):
-    """The answer to a change of a user: the user as they are afterwards."""
-
-    user: UserKey
-
-
-class ChangedDevice(NamedTuple):
-    """The answer to a change of a device: the device as it is afterwards."""
-
-    device: DeviceKey
-
-
-class InvitesRevoked(NamedTuple):
-    """The answer to a revocation of invites: those that it ended, by their codes' hashes."""
-
-    code_hashes: tuple[str, ...]
-
-
-class DevicesRevoked(NamedTuple):
-    """The answer to signing devices out: how many."""
-
-    number: int
-
-
-class SignedIn(NamedTuple):
-    """The answer to a sign-in: the user, the device, and the chat to show, if any."""
-
-    user: UserKey
-    device: DeviceKey
-    chat_id: str | None
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +59,7 @@ _EMPTY = blake2b(digest_size=8)
 _unpack = Struct("<q").unpack
 
 
-def client_key(chat: int, actor: int, client_id: str) -> int:
+def client_key(chat: ChatKey, actor: UserKey, client_id: str) -> int:
     """Hash the idempotency key of a message (PROTOCOL.md, section 3).
 
     Args:
@@ -130,7 +95,7 @@ class DraftBuilder:
         """Entries by the hash of their idempotency key."""
         self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
         self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
-        """Up to where members have delivered and read, where the batch changes it."""
+        """Up to which message members have received and read, where the batch changes it."""
         self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
         """Receipts of each member, ascending."""
         self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
@@ -154,7 +119,7 @@ class DraftBuilder:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command that breaks a rule must not fail the whole batch, nor be tried for ever.
+            # A command on which a rule fails must not fail the whole batch, nor be tried for ever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):
@@ -163,16 +128,17 @@ class DraftBuilder:
             del self.amendments[amended:]
         self.decisions.append(Decision(self.entries, answer))
 
-    def fact(self, fact: Fact) -> Any:
+    def fact(self, fact: Fact[Value]) -> Value:
         """Return a fact that was looked up.
 
         Raises:
             UnknownFact: it has to be looked up first.
         """
         try:
-            return self.facts[fact]
+            value: Value = self.facts[fact]
         except KeyError:
             raise UnknownFact(fact) from None
+        return value
 
     def add(
         self,
@@ -241,7 +207,7 @@ class DraftBuilder:
         """
         self.add(kind, chat, 0, command, extra=changes.encode(change))
 
-    def next_id(self, chat: ChatKey) -> int:
+    def next_id(self, chat: ChatKey) -> MessageId:
         """Take the chat's next message id."""
         last = self.last_ids.get(chat)
         if last is None:

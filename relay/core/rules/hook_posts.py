@@ -8,12 +8,12 @@ from hashlib import blake2b
 
 from relay.core.model.entities import Device
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import new
 from relay.protocol import requests
 from relay.store import kinds
-from relay.store.entry import ClientKey, StoredMessage
+from relay.store.command import Command
+from relay.store.entry import ClientKey
 
 
 def hook_client_id(device: Device, key: str) -> str:
@@ -50,7 +50,7 @@ def _posted_under_bare_key(
     chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
     if chat is None:
         return None
-    known: StoredMessage | None = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
+    known = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
     if known is None or known.kind != kinds.NEW or (known.chat, known.author) != (chat, command.user):
         return None
     if known.device != device.key or known.client_id != request.key:

@@ -14,33 +14,25 @@ from relay.core.model import changes
 from relay.core.model.entities import PEOPLE_OF_TYPE, SHARED_TYPES, Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
-from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
+from relay.keys import NO_CHAT, ChatKey, UnixMs, UserKey
+from relay.outcomes import ChatImported, Imported
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
-
-
-class Imported(msgspec.Struct, frozen=True, gc=False):
-    """The answer to an imported message, edit or deletion: its message id, and whether it is new."""
-
-    message_id: MessageId
-    added: bool
-    reply_lost: bool = False
-    """Whether it answers a message that is not here."""
-    counted: bool = True
-    """Whether it can be unread: it was neither deleted nor removed by retention."""
-
-
-class ChatImported(msgspec.Struct, frozen=True):
-    """The answer to an imported chat: its key."""
-
-    chat: ChatKey
+from relay.store.command import Command
+from relay.store.entry import (
+    REPLY_PREVIEW_CHARACTERS,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    StoredFile,
+    StoredMessage,
+)
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
@@ -83,7 +75,7 @@ def _check_new_origins(known: Mapping[str, int], origins: Sequence[str]) -> None
             raise RelayError.conflict(f"{origin} is somebody else here")
 
 
-def _stated(draft: DraftBuilder, at: UnixMs) -> int:
+def _stated(draft: DraftBuilder, at: UnixMs) -> UnixMs:
     """Give a date as a change holds it: 0 where it is the time of its entry."""
     return at if at != draft.at else 0
 
@@ -175,6 +167,10 @@ def choose_members(kind: str, people: Sequence[P]) -> list[P]:
 def check_type(kind: str, people: int) -> None:
     """Refuse a chat of a type that the relay does not keep, or of a number of people that its type does not have.
 
+    Args:
+        kind: the type of the chat: `group`, `channel`, `dialog`, …
+        people: how many people it has.
+
     Raises:
         RelayError: `bad_request`.
     """
@@ -191,6 +187,12 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
 
     The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
     never comes to own a chat by rule, nor does anybody who may not sign in.
+
+    Args:
+        members: who is in the chat, in order of joining.
+        owner: the id of the owner that the export states.
+        founder: the id of the user who made the chat.
+        admins: ids of its admins, as the export lists them.
 
     Raises:
         RelayError: `forbidden`, none of the members can sign in.
@@ -310,7 +312,7 @@ def import_clearing(draft: DraftBuilder, command: Command, request: commands.Imp
     return requests.Nothing()
 
 
-def _chat(draft: DraftBuilder, key: int) -> Chat:
+def _chat(draft: DraftBuilder, key: ChatKey) -> Chat:
     chat = draft.state.chats.get(key)
     if chat is None or chat.gone:
         raise RelayError("not_found", "its chat was deleted here")
@@ -331,10 +333,10 @@ def _known(
     return known
 
 
-def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
+def _find(draft: DraftBuilder, chat: Chat, named: commands.MessageByClientId) -> StoredMessage | None:
     """Find the message that an import refers to, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
-    found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
+    found = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
         return None
     return found
@@ -352,13 +354,13 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
-        message=message[:REPLY_PREVIEW] if message else None,
+        message=message[:REPLY_PREVIEW_CHARACTERS] if message else None,
         sender=draft.state.users[answered.author].id,
         created_at=said_at or answered.at,
     )
 
 
-def _said_at(extra: str | None) -> int:
+def _said_at(extra: str | None) -> UnixMs:
     return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
 
 

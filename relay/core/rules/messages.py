@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions, visibility
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key, member_chat
 from relay.core.rules.permissions import Action
 from relay.keys import ChatKey, MessageId, UserKey
@@ -17,8 +17,9 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import (
-    REPLY_PREVIEW,
+    REPLY_PREVIEW_CHARACTERS,
     Amendment,
     ClientKey,
     Extra,
@@ -50,12 +51,19 @@ def _answer_repeat(
     return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
 
 
-Say = Callable[[DraftBuilder, Command, Any, int | None], requests.Accepted]
+Changing = TypeVar("Changing", requests.New, requests.Edit, requests.Delete)
+Say = Callable[[DraftBuilder, Command, Changing, int | None], requests.Accepted]
 """Decides a request that is no repeat. The idempotency key is None if there is no client id or no chat yet."""
 
 
 def _once(
-    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: ChatKey | None
+    draft: DraftBuilder,
+    command: Command,
+    request: Changing,
+    kind: int,
+    target: MessageId,
+    say: Say[Changing],
+    chat: ChatKey | None,
 ) -> requests.Accepted:
     """Do what a request asks for, unless it was done before: one client id is one message (section 3).
 
@@ -196,20 +204,20 @@ def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: Mes
     known = draft.state.chats.get(chat)
     if known is not None and 0 < message_id <= known.pruned:
         return None
-    stored: StoredMessage | None = draft.fact(MessageAt(chat, message_id))
+    stored = draft.fact(MessageAt(chat, message_id))
     if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
     return ReplyTo(
         message_id=message_id,
         client_message_id=stored.client_id,
-        message=stored.message[:REPLY_PREVIEW] if stored.message else None,
+        message=stored.message[:REPLY_PREVIEW_CHARACTERS] if stored.message else None,
         sender=draft.state.users[stored.author].id,
         created_at=stored.details.said_at or stored.at,
     )
 
 
 def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId) -> StoredMessage:
-    stored: StoredMessage | None = draft.fact(MessageAt(chat.key, message_id))
+    stored = draft.fact(MessageAt(chat.key, message_id))
     if stored is None or not _sees(draft, command, chat.key, stored):
         raise RelayError.no_message(message_id)
     if stored.kind != kinds.NEW:
@@ -284,7 +292,7 @@ def _delete(
         draft.state, chat, command.user, Action.DELETE if original.author == command.user else Action.DELETE_OTHERS
     )
     if original.deleted:
-        deletion: StoredMessage | None = draft.fact(MessageAt(chat.key, original.changed))
+        deletion = draft.fact(MessageAt(chat.key, original.changed))
         return requests.Accepted(
             message_id=original.changed,
             timestamp=original.changed_at,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
+from relay.keys import UserKey
 from relay.protocol.errors import ErrorCode, RelayError
 
 
@@ -147,7 +148,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
 """Who may do each action in each kind of chat. Outsiders are told that there is no such chat."""
 
 
-def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> Role:
+def role_of(state: State, chat: Chat, user: UserKey, *, imported: bool = False) -> Role:
     """Return a user's role in a chat.
 
     Args:
@@ -174,7 +175,7 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
     return _READER if chat.type == "channel" else _MEMBER
 
 
-def kind_of(state: State, chat: Chat, user: int) -> ChatKind:
+def kind_of(state: State, chat: Chat, user: UserKey) -> ChatKind:
     """Return the kind of a chat, as far as permissions differ; a dialog may be closed."""
     if chat.type == "dialog":
         all_on = state.inactive.isdisjoint(state.members[chat.key])
@@ -187,7 +188,7 @@ _MEMBER = Role.MEMBER
 _PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": ChatKind.CHANNEL}
 
 
-def may_invite(state: State, user: int) -> bool:
+def may_invite(state: State, user: UserKey) -> bool:
     """Tell whether a user, or `ADMIN`, may let people in: only an admin of the relay, and `ADMIN`, may."""
     if user == ADMIN:
         return True
@@ -195,13 +196,13 @@ def may_invite(state: State, user: int) -> bool:
     return known is not None and known.admin and user not in state.inactive
 
 
-def may(state: State, chat: Chat, user: int, action: Action) -> bool:
+def may(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
     """Tell whether a user, or `ADMIN`, may do something in a chat."""
     rule = TABLE[action][kind_of(state, chat, user)]
     return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
-def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool = False) -> None:
+def check(state: State, chat: Chat, user: UserKey, action: Action, *, imported: bool = False) -> None:
     """Refuse an action that a user may not do in a chat.
 
     Args:
@@ -231,7 +232,7 @@ def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool
 _IN_DIALOGS = frozenset(action for action, places in TABLE.items() if _MEMBER in places[_DIALOG].roles)
 
 
-def _is_open(state: State, chat: Chat, user: int) -> bool:
+def _is_open(state: State, chat: Chat, user: UserKey) -> bool:
     """Tell whether a user is one of a dialog's two, and neither is disabled or removed."""
     members, users = state.members[chat.key], state.users
     for member in members:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from relay.core.model.entities import Chat
 from relay.core.rules import commands, permissions
-from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder
 from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter, covered_column
 
 COUNTED_MESSAGES = 10_000
@@ -94,7 +94,7 @@ def _first_mark(
     member = draft.state.members[key][user]
     marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
     if not marked_here:
-        return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
+        return draft.fact(FirstMark(key, user, read, message_id))
     top = max(marked_here, key=lambda one: one.message_id)
     at = next(
         entry.at
@@ -113,7 +113,7 @@ def _missed(draft: DraftBuilder, key: ChatKey, user: UserKey) -> int:
 
 
 def _covered(
-    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
+    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: MessageId, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
     """Find each other author's highest message in (after, upto], the highest first."""
     if upto <= after:
@@ -128,7 +128,7 @@ def _covered(
 
 
 def _covered_from_log(
-    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
+    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: MessageId, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
     """Find the same if the tail is too short, in this batch and in the log."""
     member = draft.state.members[chat][user]
@@ -141,7 +141,7 @@ def _covered_from_log(
     return tuple(found.values())
 
 
-def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> Iterable[Covered]:
+def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: MessageId, upto: MessageId) -> Iterable[Covered]:
     """Find each author's highest message of this batch in (after, upto], the highest first."""
     found: dict[UserKey, Covered] = {}
     for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
@@ -150,7 +150,9 @@ def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: int, upto: Mess
     return found.values()
 
 
-def _covered_by_anyone(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> tuple[Covered, ...] | None:
+def _covered_by_anyone(
+    draft: DraftBuilder, chat: ChatKey, after: MessageId, upto: MessageId
+) -> tuple[Covered, ...] | None:
     """Find each author's highest message in (after, upto], the highest first; None if the tail is too short."""
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto)}
     committed = draft.state.chats[chat].last_message_id
@@ -167,7 +169,7 @@ def _covered_by_anyone(draft: DraftBuilder, chat: ChatKey, after: int, upto: Mes
     return tuple(found.values())
 
 
-def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: int, last: MessageId) -> int:
+def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: MessageId, last: MessageId) -> int:
     """Count the messages of others after `after`."""
     if after >= last:
         return 0
@@ -186,5 +188,5 @@ def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: int, last: Me
         # The writer waits while they are counted. Neither number is less than what is left.
         return sent + min(draft.state.missed(chat, user), committed - after)
     if after - read < committed - after:
-        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, read, after)))
-    return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))
+        return sent + draft.state.missed(chat, user) - draft.fact(UnreadAfter(chat.key, user, read, after))
+    return sent + draft.fact(UnreadAfter(chat.key, user, after, committed))

@@ -7,13 +7,13 @@ from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder
 from relay.core.rules.users import end_invites
 from relay.keys import NO_CHAT, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.objects import Attachment
 from relay.store import kinds
+from relay.store.command import Command
 from relay.store.entry import FilesNamed, Prunable, StoredFile
 
 
@@ -40,7 +40,7 @@ def prune_history(draft: DraftBuilder, command: Command, request: commands.Prune
     return requests.Nothing()
 
 
-def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[int, list[int]]) -> changes.PrunedChat:
+def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[UserKey, list[MessageId]]) -> changes.PrunedChat:
     """Record what a chat loses, and how many messages stay unread for each member who had not read all of it."""
     members = state.members[chat.key]
     unread = [
@@ -51,7 +51,7 @@ def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[int, list[int]
     return changes.PrunedChat(chat.key, upto, unread)
 
 
-def _unread(messages: dict[int, list[int]], user: UserKey, read: MessageId) -> int:
+def _unread(messages: dict[UserKey, list[MessageId]], user: UserKey, read: MessageId) -> int:
     """Count the messages that a member has not read.
 
     Args:

@@ -1,36 +1,35 @@
 """Append a command to the log and wait for its answer."""
 
-from typing import Any
-
-import msgspec
 import trio
 
 from relay.core.clock.clock import Clock
-from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.commands import ADMIN
 from relay.keys import NO_DEVICE
+from relay.outcomes import Decidable, Outcome
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.log.log import Log
 
 
-async def submit(log: Log, command: Command) -> Any:
-    """Append a command and wait for its answer; it is on disk then.
+async def submit(log: Log, command: Command[Outcome]) -> Outcome:
+    """Append a command and return its outcome; it is on disk then.
 
     Raises:
         RelayError: it was refused, or could not be written.
     """
-    answers: list[object] = []
+    answers: list[Outcome | RelayError] = []
     done = trio.Event()
 
-    def answer(payload: object) -> None:
-        answers.append(payload)
+    def answer(outcome: Outcome | RelayError) -> None:
+        answers.append(outcome)
         done.set()
 
     log.append(command, answer)
     await done.wait()
-    (payload,) = answers
-    if isinstance(payload, RelayError):
-        raise payload
-    return payload
+    (outcome,) = answers
+    if isinstance(outcome, RelayError):
+        raise outcome
+    return outcome
 
 
 class AdminCommands:
@@ -40,6 +39,6 @@ class AdminCommands:
         self._log = log
         self._clock = clock
 
-    async def __call__(self, request: msgspec.Struct, generated_id: str = "") -> Any:
+    async def __call__(self, request: Decidable[Outcome], generated_id: str = "") -> Outcome:
         """Submit a request; `generated_id` is the id of what it makes. See `submit`."""
         return await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))

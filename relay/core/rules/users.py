@@ -2,31 +2,24 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.likeness import likeness
+from relay.core.model.lookalikes import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
-from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.draft import (
-    ChangedDevice,
-    ChangedUser,
-    DevicesRevoked,
-    DraftBuilder,
-    InvitesRevoked,
-    SignedIn,
-    chat_for,
-    check_photo,
-)
+from relay.core.rules.commands import ADMIN
+from relay.core.rules.draft import DraftBuilder, chat_for, check_photo
 from relay.core.rules.permissions import Action
-from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UnixMs, UserKey
+from relay.outcomes import ChangedDevice, ChangedUser, DevicesRevoked, InvitesRevoked, SignedIn
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.command import Command
 
-MOST_DEVICES = 100
+MAX_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
 is not connected."""
-REVOKED_AT_ONCE = 100
+MAX_REVOKED_DEVICES = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
@@ -126,7 +119,7 @@ def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevic
 
 def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
     """Sign a device out for good."""
-    device = draft.state.devices.get(request.device_id)
+    device = draft.state.devices.get(DeviceKey(request.device_id))
     if device is None or command.user not in (ADMIN, device.user):
         raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
     if not device.revoked_at:
@@ -187,7 +180,7 @@ INVITE_REFUSALS = {
 """By the state of an invite, why it lets nobody in."""
 
 
-def invite_state(state: State, invite: Invite, at: int) -> InviteState:
+def invite_state(state: State, invite: Invite, at: UnixMs) -> InviteState:
     """Tell whether an invite lets somebody in. One that does not may do so again, unless its state is final.
 
     Args:
@@ -281,13 +274,13 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
         for device in draft.state.devices.values()
         if device.user == user and not device.revoked_at and device.hook is None
     ]
-    if len(devices) < MOST_DEVICES:
+    if len(devices) < MAX_DEVICES:
         return
     unused = [device for device in devices if device.key not in uses.connected]
     if not unused:
         raise RelayError.conflict(f"{len(devices)} devices are signed in and connected: sign one of them out first")
     unused.sort(key=lambda device: (uses.seen.get(device.key, device.created_at), device.key))
-    for device in unused[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
+    for device in unused[: min(len(devices) - MAX_DEVICES + 1, MAX_REVOKED_DEVICES)]:
         draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 

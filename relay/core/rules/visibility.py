@@ -7,6 +7,7 @@ who left or were removed are no members, and see nothing.
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
 from relay.core.rules.counting import counts
+from relay.keys import MessageId, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -16,7 +17,7 @@ def since(chat: Chat, member: Member) -> int:
     return max(member.cleared, chat.pruned)
 
 
-def sees(chat: Chat, member: Member | None, message_id: int) -> bool:
+def sees(chat: Chat, member: Member | None, message_id: MessageId) -> bool:
     """Tell whether a user sees a message, its files and quotes of it.
 
     Args:
@@ -27,7 +28,7 @@ def sees(chat: Chat, member: Member | None, message_id: int) -> bool:
     return member is not None and not chat.gone and message_id > since(chat, member)
 
 
-def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> bool:
+def lists(chat: Chat, member: Member | None, message_id: MessageId, subject: int) -> bool:
     """Tell whether a message or a change is in a user's history: they have not cleared it, nor what it changes.
 
     A change of a message that retention removed is listed without a text, so that ids have no gaps.
@@ -41,7 +42,7 @@ def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> b
     return sees(chat, member, message_id) and member is not None and subject > member.cleared
 
 
-def is_event_for(state: State, entry: Entry, user: int) -> bool:
+def is_event_for(state: State, entry: Entry, user: UserKey) -> bool:
     """Tell whether an entry is an event for a user (PROTOCOL.md, sections 4 and 6), live or replayed.
 
     They see what it is about, and it is later than their joining. Receipts go to the authors of the messages that they

@@ -4,33 +4,57 @@ Acknowledgements are collected and applied a moment later, all at once: one curs
 however many events were acknowledged.
 """
 
-from relay.core.auth.tokens import NO_DEVICE
 from relay.core.clock.clock import Clock
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
-from relay.keys import UserKey
+from relay.keys import NO_DEVICE, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.log.log import Log
 
 SEQ_DIGITS = 19
 """Digits of the largest `seq`."""
 
 
-class Acknowledgements:
-    """Acknowledgements that wait to be applied, and every device's cursor."""
+class PendingAcknowledgements:
+    """Acknowledgements that wait to be applied: their subscribers, each once. The log has them applied when due."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, replays: Replays) -> None:
+    def __init__(self, state: State, clock: Clock) -> None:
+        self.subscribers: list[Subscriber] = []
+        self._state = state
+        self._clock = clock
+
+    def apply(self, log: Log) -> None:
+        """Apply all: move each device's cursor in the log, and append one delivery receipt per chat."""
+        now = self._clock()
+        while self.subscribers:
+            # One at a time: if one fails, the others stay pending.
+            subscriber = self.subscribers.pop()
+            subscriber.ack_pending = False
+            device = subscriber.device
+            for chat, message_id in subscriber.acked_up_to.items():
+                _deliver(self._state, log, subscriber.user, device, chat, message_id, now)
+            subscriber.acked_up_to.clear()
+            if device != NO_DEVICE:
+                log.keep_cursor(device, subscriber.cursor, now)
+
+
+class Acknowledgements:
+    """Takes acknowledgements, and finds where the events of a device start."""
+
+    def __init__(
+        self, state: State, log: Log, clock: Clock, replays: Replays, pending: PendingAcknowledgements
+    ) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._replays = replays
-        self._pending: list[Subscriber] = []
+        self._pending = pending
 
     def take(self, subscriber: Subscriber, event_id: int | str) -> None:
-        """Take an acknowledgement; `apply` moves the cursor and makes the receipt.
+        """Take an acknowledgement; a moment later it moves the cursor and makes the receipt.
 
         Raises:
             RelayError: the id is no number.
@@ -43,30 +67,17 @@ class Acknowledgements:
         if receipt is None:
             return
         if not subscriber.ack_pending:
-            if not self._pending:
-                # Once for all that come until `apply`.
+            pending = self._pending.subscribers
+            if not pending:
+                # Once for all that come until they are applied.
                 self._log.expect_deferred()
             subscriber.ack_pending = True
-            self._pending.append(subscriber)
+            pending.append(subscriber)
         acked = subscriber.acked_up_to
         if receipt.message_id > acked.get(receipt.chat, 0):
             acked[receipt.chat] = receipt.message_id
 
-    def apply(self) -> None:
-        """Apply all pending acknowledgements: move each device's cursor and append one delivery receipt per chat."""
-        now = self._clock()
-        while self._pending:
-            # One at a time: if one fails, the others stay pending.
-            subscriber = self._pending.pop()
-            subscriber.ack_pending = False
-            user, device = subscriber.user, subscriber.device
-            for chat, message_id in subscriber.acked_up_to.items():
-                self._deliver(user, device, chat, message_id, now)
-            subscriber.acked_up_to.clear()
-            if device != NO_DEVICE:
-                self._log.keep_cursor(device, subscriber.cursor, now)
-
-    async def start_position(self, user: int, device: int, since: int | None) -> int:
+    async def start_position(self, user: UserKey, device: DeviceKey, since: int | None) -> int:
         """Find where the events of a device that connects start: after its cursor, or after what it says it has.
 
         Args:
@@ -82,7 +93,7 @@ class Acknowledgements:
             since = None
         if device == NO_DEVICE:
             return now if since is None else since
-        self.apply()
+        self._pending.apply(self._log)
         if device not in self._log.cursors:
             first = await self._first_position(user)
             if device not in self._log.cursors:
@@ -95,13 +106,13 @@ class Acknowledgements:
             await self._advance_cursor(user, device, cursor, since)
         return since
 
-    def note_use(self, device: int) -> None:
+    def note_use(self, device: DeviceKey) -> None:
         """Note that a device is connected, or was until now; its cursor stays where it is."""
         cursor = self._log.cursors.get(device)
         if cursor is not None:
             self._log.keep_cursor(device, cursor[0], self._clock())
 
-    async def _first_position(self, user: int) -> int:
+    async def _first_position(self, user: UserKey) -> int:
         """Find where a device's first connection starts: before the oldest undelivered message, or at the end."""
         state = self._state
         now = state.seq
@@ -110,17 +121,20 @@ class Acknowledgements:
         oldest = await self._replays.oldest_undelivered(user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
-    async def _advance_cursor(self, user: int, device: int, cursor: int, since: int) -> None:
+    async def _advance_cursor(self, user: UserKey, device: DeviceKey, cursor: Seq, since: int) -> None:
         """Take all up to `since` for acknowledged: the acknowledgements may have been lost with the connection."""
         now = self._clock()
         chats = [(chat.key, member.dlvrd_upto) for chat, member in self._state.listed(user) if chat.last_seq > cursor]
         for chat, message_id in await self._replays.reached(user, chats, cursor, since):
-            self._deliver(user, device, chat, message_id, now)
+            _deliver(self._state, self._log, user, device, chat, message_id, now)
         self._log.keep_cursor(device, since, now)
 
-    def _deliver(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
-        """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
-        member = self._state.members[chat].get(user)
-        if member is not None and member.dlvrd_upto < message_id:
-            mark = commands.MarkDelivered(chat, message_id)
-            self._log.append_deferred((chat, user), message_id, Command(now, UserKey(user), device, mark))
+
+def _deliver(
+    state: State, log: Log, user: UserKey, device: DeviceKey, chat: ChatKey, message_id: MessageId, now: UnixMs
+) -> None:
+    """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
+    member = state.members[chat].get(user)
+    if member is not None and member.dlvrd_upto < message_id:
+        mark = commands.MarkDelivered(chat, message_id)
+        log.append_deferred((chat, user), message_id, Command(now, user, device, mark))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from relay.keys import Seq
 from relay.protocol import codec, objects
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
@@ -19,6 +20,11 @@ class PageMaker:
     """Takes the items of a list as long as there is room; at least one."""
 
     def __init__(self, room: int = PAGE_BYTES) -> None:
+        """Begin an empty page.
+
+        Args:
+            room: bytes that the items may have together.
+        """
         self._whole = self._room = room
         self._items: list[msgspec.Raw] = []
         self.full = False
@@ -62,7 +68,7 @@ class PageMaker:
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
-def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
+def chat(whole: objects.ChatDetails, after: str | None = None) -> Page | objects.ChatDetails:
     """Give a chat with as many of its participants as there is room for.
 
     Args:
@@ -70,7 +76,7 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
         after: the id after which the page begins, in the order of ids.
     """
     people = whole.meta.participants or []
-    if after is None and len(people) * LARGEST_PROFILE <= PAGE_BYTES:
+    if after is None and len(people) * MAX_PROFILE_BYTES <= PAGE_BYTES:
         return whole
     people = sorted((one for one in people if after is None or one.id > after), key=lambda one: one.id)
     room = PageMaker(
@@ -84,11 +90,11 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
     return Page(msgspec.structs.replace(whole, meta=meta), shown[-1].id if more else None, more)
 
 
-LARGEST_PROFILE = 4_096
+MAX_PROFILE_BYTES = 4_096
 """Bytes that a participant takes at most: an id, a name, the address of a photo."""
 
 
-def cursor(seq: int) -> str:
+def cursor(seq: Seq) -> str:
     """Make the cursor for what comes before an entry."""
     return f"{_SEQ}{seq}"
 

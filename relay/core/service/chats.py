@@ -1,19 +1,23 @@
 """Handlers of requests about chats: the list, one chat, and changes of groups and channels."""
 
+import msgspec
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.rules import commands
 from relay.core.service import answer_pages
 from relay.core.service.dispatch import Reply, Service
 from relay.core.service.ids import new_chat_id
-from relay.protocol import requests
+from relay.protocol import objects, requests
+from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
 
 
-async def one_chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
+async def one_chat(
+    service: Service, subscriber: Subscriber, request: requests.ChatDetailsRequest, reply: Reply[objects.ChatDetails]
+) -> None:
     """Answer with one chat in full."""
     user = subscriber.user
     chat = service.chat(user, request.chat_id)
@@ -25,10 +29,12 @@ async def one_chat(service: Service, subscriber: Subscriber, request: requests.O
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-    reply(answer_pages.chat(views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
+    reply(answer_pages.chat(chat_views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
 
 
-async def chat_list(service: Service, subscriber: Subscriber, request: requests.ChatsRequest, reply: Reply) -> None:
+async def chat_list(
+    service: Service, subscriber: Subscriber, request: requests.ChatsRequest, reply: Reply[list[objects.ChatListItem]]
+) -> None:
     """Answer with the chat list: whole in version 1 of the protocol, a page of it in version 2."""
     if subscriber.version == 1:
         reply(await service.chat_lists.whole(subscriber.user))
@@ -36,13 +42,15 @@ async def chat_list(service: Service, subscriber: Subscriber, request: requests.
         reply(await service.chat_lists.page(subscriber, request.after))
 
 
-def create(service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply) -> None:
+def create(
+    service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply[objects.ChatDetails]
+) -> None:
     """Make a group or a channel."""
     wait_ms = service.limits.groups.take(subscriber.user, trio.current_time())
     if wait_ms:
         raise RelayError.too_many_groups(service.settings.limits.groups_per_day, wait_ms)
 
-    def answer(decided: object) -> None:
+    def answer(decided: objects.ChatDetails | Page | msgspec.Raw | RelayError) -> None:
         if isinstance(decided, RelayError):
             # Only groups that were made count.
             service.limits.groups.refund(subscriber.user)
@@ -51,26 +59,36 @@ def create(service: Service, subscriber: Subscriber, request: requests.CreateCha
     service.command_on_chat(subscriber, request, answer, new_chat_id())
 
 
-def update(service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply) -> None:
+def update(
+    service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply[objects.ChatDetails]
+) -> None:
     """Change a chat's name, photo or admins."""
     service.command_on_chat(subscriber, request, reply)
 
 
-def add_participants(service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply) -> None:
+def add_participants(
+    service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply[objects.ChatDetails]
+) -> None:
     """Add people to a chat."""
     service.command_on_chat(subscriber, commands.AddParticipants(request.chat_id, request.participants), reply)
 
 
-def remove_participants(service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply) -> None:
+def remove_participants(
+    service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply[objects.ChatDetails]
+) -> None:
     """Remove people from a chat."""
     service.command_on_chat(subscriber, commands.RemoveParticipants(request.chat_id, request.participants), reply)
 
 
-def leave(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
+def leave(
+    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply[requests.Nothing]
+) -> None:
     """Leave a chat."""
     service.command(subscriber, commands.LeaveChat(request.chat_id), reply)
 
 
-def delete(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
+def delete(
+    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply[requests.Nothing]
+) -> None:
     """Delete a chat; a dialog is cleared for the one who asks only."""
     service.command(subscriber, commands.DeleteChat(request.chat_id), reply)

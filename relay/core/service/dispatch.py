@@ -16,28 +16,32 @@ import trio
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.catch_up import CatchUp
 from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.hooks.loops import LoopBrake
-from relay.core.limits import fairness, rate_limit
+from relay.core.limits import fairness, request_weights
 from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
-from relay.core.rules import ChangedChat, commands, permissions
-from relay.core.rules.commands import Command
+from relay.core.rules import commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.search import Searches
+from relay.keys import Seconds, UserKey
+from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
+from relay.protocol.objects import ChatDetails
+from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 from relay.settings import Settings
+from relay.store.command import Command
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
@@ -46,18 +50,28 @@ logger = logging.getLogger(__name__)
 LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
 """Commands for which the writer usually looks something up first, beside messages that quote or have files."""
 
-Reply = Callable[[object], None]
-"""Takes the answer to a request: a payload, or a `RelayError`."""
+Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
+"""Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
+TakeOutcome = Callable[[Outcome | RelayError], None]
+"""Takes the outcome of a command."""
 Waiting = Coroutine[Any, Any, None]
-"""What is still to be awaited of an answer."""
-Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
+"""The part of an answer that is still to be awaited."""
+Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
 """Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
+
+
+def handled_by(
+    kind: RequestType[PayloadT, ResponseT],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+) -> tuple[str, Handler]:
+    """Pair a request with its handler, which takes its payload and answers with its response."""
+    return kind.name, handler
 
 
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply[Any]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -112,7 +126,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
         """Handle one text message of a client.
 
         Args:
@@ -142,17 +156,17 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
-        weight = rate_limit.WEIGHTS.get(name)
-        awaited = _AwaitedReply(reply) if weight is not None and name in rate_limit.IN_TURN else None
+        weight = request_weights.WEIGHTS.get(name)
+        awaited = _AwaitedReply(reply) if weight is not None and name in request_weights.IN_TURN else None
         size = len(request.payload)
         if weight is None:
             weight = 1.0
-        if size >= rate_limit.REQUEST_BYTES:
-            weight += size // rate_limit.REQUEST_BYTES
+        if size >= request_weights.REQUEST_BYTES:
+            weight += size // request_weights.REQUEST_BYTES
         wait_ms = self.limits.requests.take(subscriber.user, now, weight)
         if wait_ms:
             reply(RelayError.rate_limited(wait_ms))
@@ -173,7 +187,7 @@ class Service:
         if waiting is None:
             return None
         share = subscriber.share
-        return self._in_turn(share, share.turn if awaited is None else share.changing, waiting, reply, name)
+        return self._in_turn(share, share.answering if awaited is None else share.changing, waiting, reply, name)
 
     async def _handle_in_turn(
         self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
@@ -187,12 +201,12 @@ class Service:
             await waiting
         else:
             await reply.wait()
-        await fairness.turn()
+        await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
+    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
-            async with turn:
+            async with lock:
                 await share.room()
                 await waiting
         except RelayError as error:
@@ -212,12 +226,12 @@ class Service:
             payload = codec.refusal(request_id, now, answer.error)
         else:
             payload = codec.response(request_id, now, answer)
-            if len(payload) >= rate_limit.ANSWER_BYTES:
-                weight = len(payload) // rate_limit.ANSWER_BYTES
+            if len(payload) >= request_weights.ANSWER_BYTES:
+                weight = len(payload) // request_weights.ANSWER_BYTES
                 self.limits.requests.charge(subscriber.user, trio.current_time(), weight)
         self.hub.send(subscriber.outlet, payload)
 
-    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
+    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: Seconds) -> None:
         name = event.event_type or event.payload_type
         if name is None:
             raise RelayError.bad_field("eventType", "this field is required")
@@ -236,19 +250,21 @@ class Service:
 
     # For handlers.
 
-    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = "") -> None:
+    def command(
+        self, subscriber: Subscriber, request: Decidable[Outcome], take: TakeOutcome[Outcome], generated_id: str = ""
+    ) -> None:
         """Append what a connection asks for as a command.
 
         Args:
             subscriber: who asks.
             request: the request, or the command that it stands for.
-            reply: takes the answer once the command is decided and on disk.
+            take: takes the outcome once it is on disk.
             generated_id: an id that the relay made up for it.
         """
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
-        if not log.append(command, reply):
-            # It is in no batch, so its user need not wait for one.
+        if not log.append(command, take):
+            # The command is in no batch, so its user need not wait for one.
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
@@ -259,20 +275,21 @@ class Service:
         share.commands += LOOKED_UP_WEIGHT if is_looked_up else 1
 
     def command_on_chat(
-        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = ""
+        self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply[ChatDetails], generated_id: str = ""
     ) -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 
-        def answer(decided: object) -> None:
-            if isinstance(decided, ChangedChat):
-                chat = self.state.chats[decided.chat]
-                # Everything unread in a chat one has just changed is known to the client from its list.
-                decided = answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence))
-            reply(decided)
+        def answer(outcome: ChangedChat | RelayError) -> None:
+            if isinstance(outcome, RelayError):
+                reply(outcome)
+                return
+            chat = self.state.chats[outcome.chat]
+            # A client knows from its list what is unread in a chat that it has just changed.
+            reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
 
         self.command(subscriber, request, answer, generated_id)
 
-    def chat(self, user: int, chat_id: str) -> Chat:
+    def chat(self, user: UserKey, chat_id: str) -> Chat:
         """Find a chat that a user may read by the id that it has for them.
 
         Raises:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
 from relay.core.model.entities import Chat
@@ -14,6 +14,7 @@ from relay.core.rules import commands, visibility
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.entry import Entry
@@ -30,7 +31,7 @@ READ_ATTEMPTS = 8
 """How often a page is read at most while its reader clears the chat, or more is changed than is kept in memory."""
 
 
-def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply[requests.Accepted]) -> None:
     """Send a message."""
     if request.attachments:
         _check_attachments(service, request.attachments)
@@ -40,7 +41,7 @@ def new(service: Service, subscriber: Subscriber, request: requests.New, reply: 
 
 
 def edit_or_delete(
-    service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
+    service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply[requests.Accepted]
 ) -> None:
     """Change a message, or take it back."""
     if isinstance(request, requests.Edit) and request.attachments:
@@ -53,19 +54,21 @@ def _check_attachments(service: Service, attachments: Sequence[objects.Attachmen
         raise RelayError.forbidden("payload.attachments: this relay takes no files that lie elsewhere: upload them")
 
 
-def delivered(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+def delivered(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply[requests.Marked]) -> None:
     """Mark messages as delivered."""
     chat = service.chat(subscriber.user, request.chat_id)
     service.command(subscriber, commands.MarkDelivered(chat.key, request.message_id), reply)
 
 
-def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply[requests.Marked]) -> None:
     """Mark messages as read."""
     chat = service.chat(subscriber.user, request.chat_id)
     service.command(subscriber, commands.MarkRead(chat.key, request.message_id), reply)
 
 
-async def history_page(service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply) -> None:
+async def history_page(
+    service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply[list[objects.Message]]
+) -> None:
     """Answer with a page of a chat's history."""
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
@@ -78,7 +81,7 @@ async def history_page(service: Service, subscriber: Subscriber, request: reques
     raise RelayError.unavailable()
 
 
-async def _read_page(service: Service, user: int, request: requests.Messages) -> tuple[PageMaker, bool] | None:
+async def _read_page(service: Service, user: UserKey, request: requests.Messages) -> tuple[PageMaker, bool] | None:
     """Read a page of messages, and whether there are more; None if it became outdated while it was read."""
     state = service.state
     chat = service.chat(user, request.chat_id)
@@ -107,7 +110,7 @@ async def _read_page(service: Service, user: int, request: requests.Messages) ->
         if members.get(user) is not member:
             # They left or were removed meanwhile, and may be back as another member.
             return None
-        await _add_all(page, views.messages(state, user, chat, some, receipts), added)
+        await _add_all(page, message_views.messages(state, user, chat, some, receipts), added)
     # From here on nothing waits: the page is true when it is answered.
     changes = service.hub.recent.changes_since(shown, as_of)
     is_same_view = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
@@ -121,7 +124,7 @@ async def _read_page(service: Service, user: int, request: requests.Messages) ->
 
 
 def _amended(
-    state: State, user: int, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
+    state: State, user: UserKey, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
 ) -> list[objects.Message]:
     """Bring messages of a chat up to what is true after these changes of it or of others."""
     member = state.members[chat.key].get(user)
@@ -129,11 +132,11 @@ def _amended(
     for change in changes:
         if change.chat == chat.key:
             sees = visibility.sees(chat, member, change.target)
-            amended = [views.amended(one, change, sees=sees) for one in amended]
+            amended = [message_views.amended(one, change, sees=sees) for one in amended]
     return amended
 
 
-def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
+def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[ChatKey, MessageId]]:
     """Name the messages that rows show, those they quote included, as pairs of chat and message id."""
     return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
 
@@ -147,10 +150,12 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
         added.append(item)
         if page.size - size > SLICE_BYTES or count % SLICE_MESSAGES == 0:
             size = page.size
-            await fairness.turn()
+            await fairness.wait_for_turn()
 
 
-async def search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
+async def search(
+    service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply[list[objects.Message]]
+) -> None:
     """Answer with a page of the messages that a query finds."""
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:
@@ -173,7 +178,7 @@ async def search(service: Service, subscriber: Subscriber, request: requests.Sea
     raise RelayError.unavailable()
 
 
-async def _search_page(service: Service, user: int, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
+async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
     """Find a page of messages, whether there are more, and the `seq` of the last; None if it is to be read again."""
     state = service.state
     as_of = state.seq
@@ -183,12 +188,12 @@ async def _search_page(service: Service, user: int, sought: Sought) -> tuple[Pag
     for row in rows:
         # The user may have left a chat or cleared it meanwhile.
         if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
-            (message,) = views.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+            (message,) = message_views.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
             shown.append((row, message))
             size += len(message.message or "")
             if size > SLICE_BYTES:
                 size = 0
-                await fairness.turn()
+                await fairness.wait_for_turn()
     # From here on nothing waits: the page is true when it is answered.
     changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
     if changes is None:

@@ -9,17 +9,18 @@ from typing import Protocol
 import trio
 
 from relay.core.limits.turns import Turns
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
-from relay.store.log import maintenance
 from relay.store.queries import search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
+from relay.store.upkeep import full_text_index
 
-LEARNED_FOR = 3_600.0
+LEARNED_SECONDS = 3_600.0
 """Seconds after which the usual trigrams are counted again."""
-NOTHING_LEARNED_FOR = 60.0
+NOTHING_LEARNED_SECONDS = 60.0
 """The same, if there was too little to count."""
 
 
@@ -44,7 +45,7 @@ class Searches:
         self._usual = TrigramShares()
         self._learn_at = float("-inf")
 
-    async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:
+    async def find(self, user: UserKey, sought: Sought) -> tuple[list[HistoryRow], bool]:
         """Find messages as `search.search` does, once the user's other searches are over.
 
         If the full-text index is damaged, the log is searched instead and the index is made again.
@@ -63,7 +64,7 @@ class Searches:
                 await self._learn()
                 found = await self._find(sought)
             except sqlite3.DatabaseError as error:
-                if not maintenance.is_damage(error):
+                if not full_text_index.is_damage(error):
                     raise
                 # If the log cannot be read either, it is not the index that is damaged, or not only the index.
                 found = await self._find(sought, indexed=0)
@@ -91,10 +92,10 @@ class Searches:
         now = trio.current_time()
         if now < self._learn_at:
             return
-        self._learn_at = now + NOTHING_LEARNED_FOR
+        self._learn_at = now + NOTHING_LEARNED_SECONDS
         try:
             if await search.learn(self._reading, self._usual):
-                self._learn_at = now + LEARNED_FOR
+                self._learn_at = now + LEARNED_SECONDS
         except TooLong:
             # Without it a search only takes longer.
             return

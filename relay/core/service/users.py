@@ -5,20 +5,22 @@ from bisect import bisect_right
 
 import trio
 
-from relay.core.delivery import views
+from relay.core.delivery import chat_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
-from relay.core.rules import ChangedDevice, ChangedUser
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
+from relay.keys import UserKey
+from relay.outcomes import ChangedDevice, ChangedUser
 from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
 from relay.text import fold
 
 SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
-MAX_FOLDED_NAME = 64
+MAX_FOLDED_NAME_CHARACTERS = 64
 """Characters of a name up to which its folded form is kept: a character can fold to 18."""
 
 
@@ -29,10 +31,12 @@ def _kept_fold(name: str) -> str:
 
 def folded_name(name: str) -> str:
     """Fold a name, a short one once for all the letters that somebody types to find it."""
-    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME else fold(name)
+    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
-async def directory(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+async def directory(
+    service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply[list[objects.Profile]]
+) -> None:
     """Answer with a page of the directory."""
     page = PageMaker()
     last, more = None, False
@@ -41,7 +45,7 @@ async def directory(service: Service, subscriber: Subscriber, request: requests.
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % SLICE_USERS == SLICE_USERS - 1:
             service.limits.requests.charge(subscriber.user, trio.current_time(), 1)
-            await fairness.turn()
+            await fairness.wait_for_turn()
         profile = _listed(service, subscriber.user, ids[number], query)
         if profile is None:
             continue
@@ -52,7 +56,7 @@ async def directory(service: Service, subscriber: Subscriber, request: requests.
     reply(page.made(more=more, after=last))
 
 
-def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.Profile | None:
+def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objects.Profile | None:
     """Show a user as the directory does; None if their id and name do not contain the folded query.
 
     When they were last here is shown to those who share a chat with them, as `online` and `offline` are.
@@ -62,21 +66,23 @@ def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.P
     if user.disabled or user.removed or not (query in fold(user_id) or query in folded_name(user.name)):
         return None
     is_contact = asker == user.key or state.share_chat(asker, user.key)
-    return views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
+    return chat_views.profile(user, service.hub.presence.last(user.key) if is_contact else None)
 
 
-def profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
+def profile(
+    service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply[objects.Profile]
+) -> None:
     """Change one's own name or photo."""
 
-    def answer(decided: object) -> None:
-        if isinstance(decided, ChangedUser):
-            decided = views.profile(service.state.users[decided.user])
-        reply(decided)
+    def answer(outcome: ChangedUser | RelayError) -> None:
+        reply(outcome if isinstance(outcome, RelayError) else chat_views.profile(service.state.users[outcome.user]))
 
     service.command(subscriber, request, answer)
 
 
-async def devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+async def devices(
+    service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply[list[requests.DeviceItem]]
+) -> None:
     """Answer with the user's devices."""
     connected = {one.device for one in service.hub.presence.subscribers.get(subscriber.user, ())}
     reply(
@@ -95,16 +101,20 @@ async def devices(service: Service, subscriber: Subscriber, _request: requests.N
     )
 
 
-def revoke_device(service: Service, subscriber: Subscriber, request: requests.RevokeDevice, reply: Reply) -> None:
+def revoke_device(
+    service: Service, subscriber: Subscriber, request: requests.RevokeDeviceRequest, reply: Reply[requests.Nothing]
+) -> None:
     """Sign one of the user's devices out."""
 
-    def answer(decided: object) -> None:
-        reply(requests.Nothing() if isinstance(decided, ChangedDevice) else decided)
+    def answer(outcome: ChangedDevice | RelayError) -> None:
+        reply(outcome if isinstance(outcome, RelayError) else requests.Nothing())
 
     service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
 
 
-async def password(service: Service, subscriber: Subscriber, request: requests.Password, reply: Reply) -> None:
+async def password(
+    service: Service, subscriber: Subscriber, request: requests.Password, reply: Reply[requests.PasswordChanged]
+) -> None:
     """Change one's own password."""
     signed_out = await service.signing_in.change_password(
         subscriber.user,
@@ -116,7 +126,9 @@ async def password(service: Service, subscriber: Subscriber, request: requests.P
     reply(requests.PasswordChanged(signed_out=signed_out))
 
 
-async def invite(service: Service, subscriber: Subscriber, request: requests.Invite, reply: Reply) -> None:
+async def invite(
+    service: Service, subscriber: Subscriber, request: requests.InviteRequest, reply: Reply[requests.Invitation]
+) -> None:
     """Make an invite."""
     reply(
         await service.signing_in.invite(

@@ -7,6 +7,7 @@ may do afterwards is up to each path.
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from relay.keys import DeviceKey, UserKey
 from relay.net.http.caller import Caller
 from relay.net.http.cookies import session_cookie
 from relay.net.http.proxies import Networks, client_address, was_forwarded
@@ -24,7 +25,7 @@ WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 class Admission:
     """Identifies callers, and refuses requests that a strange page or a strange host name caused."""
 
-    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[int, int] | None]) -> None:
+    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[UserKey, DeviceKey] | None]) -> None:
         """Read the names and proxies from the settings.
 
         Args:
@@ -56,15 +57,16 @@ class Admission:
         by_tls = secure or (self.behind_tls_proxy and named == self._public_name)
         cookie = None if bearer is not None else session_cookie(request, secure=by_tls)
         token = bearer or cookie
-        who = self._sign_in(token) if token else None
+        signed_in = self._sign_in(token) if token else None
         # Only a valid token shows that the client is a program: a strange page can send any other one.
-        program = bearer is not None and who is not None
+        program = bearer is not None and signed_in is not None
         if not program and request.path != "/healthz":
             self._check_host(request.host)
         writing = request.method not in READING
         if not program and (writing or request.path == "/ws"):
             _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
-        return Caller(who, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=self.address_of(request))
+        address = self.address_of(request)
+        return Caller(signed_in, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=address)
 
     def is_proxy(self, peer: str) -> bool:
         """Tell whether an address is a trusted proxy's."""
@@ -103,7 +105,7 @@ class Admission:
             return
         # A program on this machine crosses no network. The paths are those that are needed to trust the authority.
         local = hostnames.is_loopback(request.peer) or request.peer in self.listened_on
-        program = caller.who is not None and not caller.by_cookie and not was_forwarded(request.headers)
+        program = caller.signed_in is not None and not caller.by_cookie and not was_forwarded(request.headers)
         if (local and program) or request.path in WITHOUT_TLS:
             return
         host, _ = hostnames.split_host(request.host)

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+from relay.keys import DeviceKey, UserKey
 from relay.net.http.response import HttpError
 
 
 class Caller(NamedTuple):
     """Who makes a request, and over what kind of connection."""
 
-    who: tuple[int, int] | None
+    signed_in: tuple[UserKey, DeviceKey] | None
     """The keys of user and device; None without a valid token."""
     by_cookie: bool
     """Whether a cookie was sent rather than an `Authorization` header."""
@@ -20,26 +21,26 @@ class Caller(NamedTuple):
     """The client's address: the peer's, or the one that a trusted proxy reports."""
 
     @property
-    def user(self) -> int:
+    def user(self) -> UserKey:
         """The user's key.
 
         Raises:
             HttpError: the caller has not signed in.
         """
-        if self.who is None:
+        if self.signed_in is None:
             raise self.unauthorized()
-        return self.who[0]
+        return self.signed_in[0]
 
     @property
-    def device(self) -> int:
+    def device(self) -> DeviceKey:
         """The device's key, `NO_DEVICE` for a command on this machine.
 
         Raises:
             HttpError: the caller has not signed in.
         """
-        if self.who is None:
+        if self.signed_in is None:
             raise self.unauthorized()
-        return self.who[1]
+        return self.signed_in[1]
 
     @staticmethod
     def unauthorized(**more: object) -> HttpError:

@@ -22,9 +22,9 @@ HEAD_SECONDS = 10.0
 IDLE_SECONDS = 30.0
 """How long a connection is kept for another request."""
 BODY_SECONDS = 30.0
-"""How long a body may pause; a body that takes longer in all must keep to `TRANSFER_RATE`."""
+"""How long a body may pause; a body that takes longer in all must keep to `TRANSFER_BYTES_PER_SECOND`."""
 SEND_SECONDS = 30.0
-"""How long a client may take nothing of a response; one that takes longer in all must keep to `TRANSFER_RATE`."""
+"""How long a client may take nothing of a response; a longer response must keep to `TRANSFER_BYTES_PER_SECOND`."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
 """How much of a refused body is still read and discarded, so that the client gets to see the refusal."""
 
@@ -76,8 +76,8 @@ class HttpConnection:
         data = self._rest
         while True:
             if self.transport.payer is not None:
-                await self.transport.payer.turn()
-            await self._idle_connections.turn()
+                await self.transport.payer.wait_for_turn()
+            await self._idle_connections.wait_for_turn()
             try:
                 reader.receive_data(data)
                 event = reader.next_event()

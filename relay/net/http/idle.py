@@ -80,7 +80,7 @@ class IdleConnections:
             if not waiting:
                 del self._waiting[address]
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Wait for this connection's turn to parse a request: one is parsed in each pass of the event loop.
 
         However much is sent by clients that have not signed in, a message waits for one such request at most.

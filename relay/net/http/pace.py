@@ -5,13 +5,15 @@ from collections.abc import Hashable
 
 import trio
 
-RATE = 100.0
+from relay.keys import Seconds
+
+REQUESTS_PER_SECOND = 100.0
 """Requests a second of one address. A page's first visit makes fewer than thirty, a later one three."""
-BURST = 400.0
+BURST_REQUESTS = 400.0
 """Requests at once."""
-KNOWN = 4_096
+MAX_KNOWN_ADDRESSES = 4_096
 """Addresses that are remembered at a time; the least recently seen one is forgotten."""
-TRANSFER_RATE = 1_024
+TRANSFER_BYTES_PER_SECOND = 1_024
 """Bytes a second that a transfer must average once its grace period is over."""
 
 
@@ -24,7 +26,7 @@ class AddressPace:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, address: Hashable, now: float, longest: float) -> float | None:
+    def take(self, address: Hashable, now: Seconds, longest: float) -> float | None:
         """Take a token, in advance if there is none yet.
 
         A request that would wait too long takes none. Otherwise others behind the same address would pay for a flood
@@ -39,9 +41,9 @@ class AddressPace:
             Seconds after which the request may be answered; None where that is more than `longest`.
         """
         full_at = max(self._full_at.pop(address, now), now)
-        wait = max(0.0, full_at + 1 / RATE - now - BURST / RATE)
-        self._full_at[address] = full_at if wait > longest else full_at + 1 / RATE
-        if len(self._full_at) > KNOWN:
+        wait = max(0.0, full_at + 1 / REQUESTS_PER_SECOND - now - BURST_REQUESTS / REQUESTS_PER_SECOND)
+        self._full_at[address] = full_at if wait > longest else full_at + 1 / REQUESTS_PER_SECOND
+        if len(self._full_at) > MAX_KNOWN_ADDRESSES:
             self._full_at.popitem(last=False)
         return None if wait > longest else wait
 
@@ -61,6 +63,6 @@ class TransferPace:
         """Bytes so far."""
 
     def too_slow(self) -> bool:
-        """Tell whether the grace period is over and the average is below `TRANSFER_RATE`."""
+        """Tell whether the grace period is over and the average is below `TRANSFER_BYTES_PER_SECOND`."""
         taken = trio.current_time() - self._since
-        return taken > self._grace and self.count < taken * TRANSFER_RATE
+        return taken > self._grace and self.count < taken * TRANSFER_BYTES_PER_SECOND

@@ -14,9 +14,9 @@ from relay.net.http.caller import Caller
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import AddressPace
 
-ANONYMOUS, ANONYMOUS_EACH = 256, 64
+ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS = 256, 64
 """Places for requests without a valid token: in all, and of one address, which a whole office may share."""
-USERS, USERS_EACH = 512, 32
+USER_PLACES, PLACES_PER_USER = 512, 32
 """Places for requests with one: in all, and of one user."""
 PLACE_SECONDS = 5.0
 """How long a request waits for a place."""
@@ -46,33 +46,33 @@ class Places:
     def __len__(self) -> int:
         return self._taken
 
-    def held(self, who: Hashable) -> int:
+    def held(self, holder: Hashable) -> int:
         """Return how many places somebody holds."""
-        return len(self._held.get(who, ()))
+        return len(self._held.get(holder, ()))
 
-    def free(self, who: Hashable) -> bool:
-        """Tell whether there is a place for `who`; where all are taken, one may be taken from the largest holder."""
-        if self.held(who) >= self._each:
+    def free(self, holder: Hashable) -> bool:
+        """Tell whether there is a place for `holder`; where all are taken, one may be taken from the largest holder."""
+        if self.held(holder) >= self._each:
             return False
-        return self._taken < self._room or self._make_room(who)
+        return self._taken < self._room or self._make_room(holder)
 
-    async def wait(self, who: Hashable) -> None:
-        """Wait until there is a place for `who`. The caller has to `take` it before it awaits anything else."""
-        while not self.free(who):
-            if self.held(who) < self._each:
+    async def wait(self, holder: Hashable) -> None:
+        """Wait until there is a place for `holder`. The caller has to `take` it before it awaits anything else."""
+        while not self.free(holder):
+            if self.held(holder) < self._each:
                 await self._any.park()
                 continue
-            own = self._own.setdefault(who, trio.lowlevel.ParkingLot())
+            own = self._own.setdefault(holder, trio.lowlevel.ParkingLot())
             try:
                 await own.park()
             finally:
-                if not own and self._own.get(who) is own:
-                    del self._own[who]
+                if not own and self._own.get(holder) is own:
+                    del self._own[holder]
 
-    def _make_room(self, who: Hashable) -> bool:
-        """Cancel the oldest request of the largest holder, if it holds more than `who` would."""
+    def _make_room(self, holder: Hashable) -> bool:
+        """Cancel the oldest request of the largest holder, if it holds more than `holder` would."""
         largest = max(self._held, key=self.held, default=None)
-        if largest is None or self.held(largest) <= self.held(who) + 1:
+        if largest is None or self.held(largest) <= self.held(holder) + 1:
             return False
         number = next(iter(self._held[largest]))
         self._held[largest][number].cancel()
@@ -80,26 +80,26 @@ class Places:
         return True
 
     @asynccontextmanager
-    async def take(self, who: Hashable) -> AsyncIterator[trio.CancelScope]:
+    async def take(self, holder: Hashable) -> AsyncIterator[trio.CancelScope]:
         """Hold a place; the scope is cancelled when another holder needs it more."""
         self._numbers += 1
         number = self._numbers
         with trio.CancelScope() as scope:
-            self._held.setdefault(who, {})[number] = scope
+            self._held.setdefault(holder, {})[number] = scope
             self._taken += 1
             try:
                 yield scope
             finally:
-                self._leave(who, number)
+                self._leave(holder, number)
 
-    def _leave(self, who: Hashable, number: int) -> None:
-        held = self._held.get(who, {})
+    def _leave(self, holder: Hashable, number: int) -> None:
+        held = self._held.get(holder, {})
         if held.pop(number, None) is None:
             return
         self._taken -= 1
         if not held:
-            self._held.pop(who, None)
-        own = self._own.get(who)
+            self._held.pop(holder, None)
+        own = self._own.get(holder)
         if own is not None:
             own.unpark()
         self._any.unpark_all()
@@ -109,8 +109,8 @@ class RequestPlaces:
     """The places for requests: anonymous ones by address, all others by user."""
 
     def __init__(self, idle_connections: IdleConnections) -> None:
-        self.anonymous = Places(ANONYMOUS, ANONYMOUS_EACH)
-        self.users = Places(USERS, USERS_EACH)
+        self.anonymous = Places(ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS)
+        self.users = Places(USER_PLACES, PLACES_PER_USER)
         self._pace = AddressPace()
         self._idle_connections = idle_connections
 
@@ -118,19 +118,19 @@ class RequestPlaces:
         """Wait for a place, which has to be taken before anything else is awaited.
 
         Returns:
-            Which places, and under whose name to take one; None where the wait would be too long.
+            The places and the holder to take one for; None where the wait would be too long.
         """
-        if caller.who is None:
-            places, who = self.anonymous, rate_limit_key(caller.address)
-            wait = self._pace.take(who, trio.current_time(), QUEUE_SECONDS)
+        if caller.signed_in is None:
+            places, holder = self.anonymous, rate_limit_key(caller.address)
+            wait = self._pace.take(holder, trio.current_time(), QUEUE_SECONDS)
             if wait is None:
                 return None
         else:
-            places, who, wait = self.users, str(caller.who[0]), 0.0
-        if wait or not places.free(who):
-            with self._idle_connections.wait(wait + PLACE_SECONDS, who) as timeout:
+            places, holder, wait = self.users, str(caller.signed_in[0]), 0.0
+        if wait or not places.free(holder):
+            with self._idle_connections.wait(wait + PLACE_SECONDS, holder) as timeout:
                 await trio.sleep(wait)
-                await places.wait(who)
+                await places.wait(holder)
             if timeout.cancelled_caught:
                 return None
-        return places, who
+        return places, holder

@@ -1,4 +1,4 @@
-"""One request: its head, checked for everything that two readers could understand differently, and its body."""
+"""One request: its head, checked for what a proxy and the relay could understand differently, and its body."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

@@ -26,7 +26,7 @@ TYPES = {
 """Media types by extension; files with other extensions are not served."""
 COMPRESSED = {"css", "html", "js", "json", "svg", "txt", "webmanifest"}
 FOREVER = b"public, max-age=31536000, immutable"
-STAMP_LENGTH = 6
+STAMP_CHARACTERS = 6
 """The shortest `?v=` that counts as a hash of the content."""
 
 _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
@@ -108,7 +108,7 @@ class StaticFiles:
     def _caching(self, request: HttpRequest, page: StaticFile) -> bytes:
         # A stamp of another version must not make a browser cache these bytes under it.
         stamps = request.query.get("v", [])
-        stamped = any(len(stamp) >= STAMP_LENGTH and page.digest.startswith(stamp) for stamp in stamps)
+        stamped = any(len(stamp) >= STAMP_CHARACTERS and page.digest.startswith(stamp) for stamp in stamps)
         return FOREVER if stamped or request.path.startswith("/vendor/") else b"no-cache"
 
     def _gzip(self, path: str, page: StaticFile) -> bytes:

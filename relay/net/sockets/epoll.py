@@ -10,6 +10,8 @@ from typing import Protocol
 
 import trio
 
+from relay.keys import Seconds
+
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -20,7 +22,7 @@ SOCKETS_PER_TURN = 64
 class Reader(Protocol):
     """The owner of a socket."""
 
-    def readable(self, now: float, *, over: bool) -> None:
+    def readable(self, now: Seconds, *, over: bool) -> None:
         """Be called when there is something to read; `now` is trio's time, `over` says that the peer has finished."""
 
 

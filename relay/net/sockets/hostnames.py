@@ -22,7 +22,7 @@ SIOCGIFCONF = 0x8912
 """netdevice(7): returns the addresses of all interfaces."""
 REQUEST = struct.Struct("16s4x4s16x")
 """One interface: `struct ifreq` on 64-bit Linux."""
-INTERFACES = 64
+MAX_INTERFACES = 64
 NOT_THE_NETWORK = ("lo", "docker", "br-", "veth", "virbr")
 """Interfaces that reach this machine only."""
 ANY = "*"
@@ -65,7 +65,7 @@ def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
     """Yield the names and IPv4 addresses of the interfaces of the network that a socket was made in."""
     if of is None:
         return
-    found = array("B", bytes(INTERFACES * REQUEST.size))
+    found = array("B", bytes(MAX_INTERFACES * REQUEST.size))
     request = struct.pack("iL", len(found), found.buffer_info()[0])
     try:
         (length,) = struct.unpack_from("i", fcntl.ioctl(of, SIOCGIFCONF, request))

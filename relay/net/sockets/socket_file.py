@@ -18,8 +18,8 @@ from relay.socket_path import fitting
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-"""How often to check that the file is still there. A command waits longer than this for a relay (`lock.WAIT`)."""
-MODE = 0o660
+"""How often to check that the file is still there. A command waits longer for a relay (`lock.WAIT_SECONDS`)."""
+FILE_MODE = 0o660
 """The file's mode: its owner and group may connect."""
 
 
@@ -101,7 +101,7 @@ class SocketFile:
                 os.chown(self._path, -1, self._group)
             except PermissionError:
                 logger.warning("%s stays with this user's group: the relay may not give it to another", self._path)
-        self._path.chmod(MODE)
+        self._path.chmod(FILE_MODE)
 
     def _forget(self) -> None:
         if self._file is not None:

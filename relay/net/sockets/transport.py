@@ -4,27 +4,29 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
 from relay.core.limits.fairness import Account
+from relay.keys import Seconds
 from relay.net.sockets.epoll import Readiness
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
-RECEIVE = 65_536
+RECEIVE_BYTES = 65_536
 """The most bytes of one read."""
-CHUNK = 16_384
+CHUNK_BYTES = 16_384
 """Bytes given to a stream at a time: each write that completes counts as progress."""
-FILE_CHUNK = 2**20
+FILE_CHUNK_BYTES = 2**20
 """Bytes of a file given to the kernel at a time."""
-STREAM_FILE_CHUNK = 131_072
+STREAM_FILE_CHUNK_BYTES = 131_072
 """Bytes of a file read and given to a stream at a time."""
-SEND_BUFFER = 262_144
+SEND_BUFFER_BYTES = 262_144
 """The kernel's send buffer for a user's connection; Linux doubles the value."""
-ANONYMOUS_SEND_BUFFER = 16_384
+ANONYMOUS_SEND_BUFFER_BYTES = 16_384
 """The same before the client has signed in."""
 
 
@@ -118,7 +120,7 @@ class SocketTransport:
         connected.setblocking(False)
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANONYMOUS_SEND_BUFFER)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANONYMOUS_SEND_BUFFER_BYTES)
         self.peer = peer_of(connected)
         self.payer: Account | None = None
         self._socket = connected
@@ -179,15 +181,15 @@ class SocketTransport:
     def _receive_now(self) -> bytes | None:
         """Read what is there; None where there is nothing."""
         try:
-            data = self._socket.recv(RECEIVE)
+            data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             self._readable = False
             return None
         # A read that is not full has emptied the socket; the end of the stream was reported already.
-        self._readable = self._over or len(data) == RECEIVE
+        self._readable = self._over or len(data) == RECEIVE_BYTES
         return data
 
-    def _read_once(self, take: ReadHandler, now: float) -> ReadResult | None:
+    def _read_once(self, take: ReadHandler, now: Seconds) -> ReadResult | None:
         """Read once and call `take`; None where nothing is left to do."""
         try:
             data = self._receive_now()
@@ -204,7 +206,7 @@ class SocketTransport:
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def readable(self, now: float, *, over: bool) -> None:
+    def readable(self, now: Seconds, *, over: bool) -> None:
         """See `Reader`."""
         self._readable = True
         self._over |= over
@@ -247,7 +249,7 @@ class SocketTransport:
             await trio.lowlevel.wait_writable(self._socket)
             try:
                 return await _in_thread(
-                    self.payer, os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
+                    self.payer, os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK_BYTES)
                 )
             except BlockingIOError:
                 continue
@@ -255,7 +257,7 @@ class SocketTransport:
     def grow_buffer(self) -> None:
         """See `Transport`."""
         if not self._wide and self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._wide = True
 
     def discard(self) -> None:
@@ -278,10 +280,10 @@ class SocketTransport:
 
 async def _turn_of(payer: Account | None) -> None:
     if payer is not None:
-        await payer.turn()
+        await payer.wait_for_turn()
 
 
-async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
+async def _in_thread(payer: Account | None, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
     return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 
@@ -307,7 +309,7 @@ class StreamTransport:
     async def receive(self) -> bytes:
         """See `Transport`."""
         await _turn_of(self.payer)
-        return bytes(await self._stream.receive_some(RECEIVE))
+        return bytes(await self._stream.receive_some(RECEIVE_BYTES))
 
     async def receive_each(self, take: ReadHandler) -> None:
         """See `Transport`."""
@@ -322,7 +324,7 @@ class StreamTransport:
 
     async def send_some(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
-        part = data[:CHUNK]
+        part = data[:CHUNK_BYTES]
         await _turn_of(self.payer)
         await self._stream.send_all(part)
         return len(part)
@@ -330,7 +332,7 @@ class StreamTransport:
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """See `Transport`."""
         await _turn_of(self.payer)
-        data = await _in_thread(self.payer, os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
+        data = await _in_thread(self.payer, os.pread, descriptor, min(count, STREAM_FILE_CHUNK_BYTES), offset)
         await self._stream.send_all(data)
         return len(data)
 

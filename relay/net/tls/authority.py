@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 AUTHORITY_DAYS = 3_650
-DAYS = 397
+CERTIFICATE_DAYS = 397
 """Validity of a certificate: the longest that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
 RENEW_DAYS = 60
 """How long before its end a certificate is renewed."""
-EARLIEST = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+EARLIEST_TIME = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 """An earlier time is not believed: a small machine without a clock battery starts in the past."""
 
 LOCAL_NAMES = ("localhost",)
@@ -125,7 +125,7 @@ class Authority:
         """
         _check(names)
         x509, hashes, _, ec = load_cryptography()
-        now = max(now, EARLIEST)
+        now = max(now, EARLIEST_TIME)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
         certificate = (
@@ -179,7 +179,7 @@ class Authority:
         """
         _check(names)
         x509, hashes, serialization, ec = load_cryptography()
-        now = max(now, EARLIEST)
+        now = max(now, EARLIEST_TIME)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
@@ -192,7 +192,7 @@ class Authority:
         alternatives = [
             x509.IPAddress(ipaddress.ip_address(one)) if is_address(one) else x509.DNSName(one) for one in names
         ]
-        days = min(DAYS, (authority.not_valid_after_utc - now).days)
+        days = min(CERTIFICATE_DAYS, (authority.not_valid_after_utc - now).days)
         certificate = (
             _begun(x509, subject, authority.subject, key.public_key(), now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -237,7 +237,7 @@ class Authority:
             AuthorityError: it cannot be read.
         """
         known = read(self.leaf)
-        left = known.ends - max(now, EARLIEST).timestamp()
+        left = known.ends - max(now, EARLIEST_TIME).timestamp()
         return left < RENEW_DAYS * 86_400 or not set(map(canonical, names)) <= set(known.names)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import trio
 
 from relay.core.clock.clock import Clock, wall_clock
-from relay.invoked import line
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
 from relay.net.tls import reading
 from relay.net.tls.authority import Authority
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
+from relay.typed_command import line
 
 logger = logging.getLogger(__name__)
 

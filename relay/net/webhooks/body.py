@@ -14,7 +14,7 @@ from relay.net.http.parameters import Header, parse
 from relay.net.http.response import HttpError
 from relay.net.webhooks.text import TEXTS, body_text
 
-TEXT = 65_536
+TEXT_CHARACTERS = 65_536
 """Characters of a message (`protocol.base.Text`)."""
 _FORM = "application/x-www-form-urlencoded"
 _BYTES = "application/octet-stream"
@@ -83,10 +83,10 @@ def _decoded_body(body: bytes, kind: str, charset: str | None, header: Header) -
 
 def truncate(text: str) -> str:
     """Shorten a text that is too long for a message, and say so at its end."""
-    if len(text) <= TEXT:
+    if len(text) <= TEXT_CHARACTERS:
         return text
-    mark = f"\n… (cut here: {len(text):,} characters came, a message holds {TEXT:,})"
-    return text[: TEXT - len(mark)] + mark
+    mark = f"\n… (cut here: {len(text):,} characters came, a message holds {TEXT_CHARACTERS:,})"
+    return text[: TEXT_CHARACTERS - len(mark)] + mark
 
 
 def _clean(said: str) -> str:

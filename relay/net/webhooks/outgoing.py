@@ -14,14 +14,15 @@ from typing import NamedTuple
 import trio
 
 from relay.core.auth.rights import KINDS
-from relay.core.delivery import views
+from relay.core.delivery import message_views
 from relay.core.delivery.replay import ReadAhead
-from relay.core.hooks.loops import MAX_IN_A_ROW, TurnsInARow
-from relay.core.hooks.rights import chat_of, may_act
+from relay.core.hooks.hook_rights import chat_of, may_act
+from relay.core.hooks.loops import MAX_MESSAGES_IN_A_ROW, TurnsInARow
 from relay.core.model import changes
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
+from relay.keys import ChatKey, DeviceKey, Seq
 from relay.net.webhooks.post import PostFailed, post
 from relay.protocol import codec
 from relay.store import kinds
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
 """The entries that are posted."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
 """Seconds before a retry: doubled each time, and jittered."""
 GIVE_UP_SECONDS = 3 * 86_400.0
 """How long one event is retried; then the next one follows."""
@@ -47,9 +48,9 @@ class OutgoingHooks:
         self._relay = relay
         self._known = {one.key: one for one in relay.state.devices.values() if _posts(one)}
         """The hooks that are not removed, by device key."""
-        self._running: dict[int, Delivery] = {}
-        self._of_chat: dict[int, list[Delivery]] = {}
-        self._failed: set[int] = set()
+        self._running: dict[DeviceKey, Delivery] = {}
+        self._of_chat: dict[ChatKey, list[Delivery]] = {}
+        self._failed: set[DeviceKey] = set()
         self._news = trio.Event()
 
     async def run(self) -> None:
@@ -96,7 +97,7 @@ class OutgoingHooks:
 
     def _index(self) -> None:
         """Index the hooks by chat: a dialog may have begun."""
-        found: defaultdict[int, list[Delivery]] = defaultdict(list)
+        found: defaultdict[ChatKey, list[Delivery]] = defaultdict(list)
         for delivery in self._running.values():
             chat = chat_of(self._relay.state, delivery.device)
             if chat is not None:
@@ -126,7 +127,7 @@ def _posts(device: Device) -> bool:
 class _Retried(NamedTuple):
     """An event that was not accepted yet."""
 
-    seq: int
+    seq: Seq
     since: float
     """When it was tried first, trio's time."""
     times: int
@@ -201,7 +202,7 @@ class Delivery:
                 page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
         except sqlite3.Error as error:
             logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
-            await trio.sleep(FIRST_PAUSE)
+            await trio.sleep(FIRST_PAUSE_SECONDS)
             return False
         for entry in page.entries:
             if not await self._post_entry(entry, upto):
@@ -230,7 +231,7 @@ class Delivery:
             if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It was removed, or has to be read again to be posted in its present form.
                 return False
-            name, payload = views.event(self._relay.state, entry, self.device.user)
+            name, payload = message_views.event(self._relay.state, entry, self.device.user)
             try:
                 await post(
                     self._hook,
@@ -243,7 +244,7 @@ class Delivery:
                 if error.final or self._is_given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
                     return True
-                pause = min(FIRST_PAUSE * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE)
+                pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE_SECONDS)
                 await trio.sleep(max(error.after, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter, no secret
             else:
                 self._accepted(entry)
@@ -273,7 +274,7 @@ class Delivery:
                 "hook %d: programs sent more than %d messages in a row in %s: some are held back from here on, "
                 "in case they answer each other",
                 self.device.key,
-                MAX_IN_A_ROW,
+                MAX_MESSAGES_IN_A_ROW,
                 self._hook.chat,
             )
         self._skipped += 1

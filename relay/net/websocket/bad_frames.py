@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from relay.keys import Seconds
+
 BAD_FRAMES = 20
 BAD_FRAMES_SECONDS = 60.0
 """So many bad frames within so many seconds end a connection."""
@@ -15,7 +17,7 @@ class BadFrames:
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=BAD_FRAMES)
 
-    def too_many(self, now: float) -> bool:
+    def too_many(self, now: Seconds) -> bool:
         """Note a bad frame at `now`, trio's time; tell whether the connection has to end."""
         self._times.append(now)
         return len(self._times) == BAD_FRAMES and now - self._times[0] < BAD_FRAMES_SECONDS

@@ -13,7 +13,7 @@ from struct import Struct
 
 __all__ = [
     "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
-    "Decoder", "Violation", "encode", "encode_close", "encode_text", "parse_close", "payload_of",
+    "Decoder", "Violation", "encode", "encode_close", "encode_text", "parse_close",
 ]  # fmt: skip
 
 CONTINUATION = 0
@@ -28,20 +28,21 @@ _NO_CODE = 1005
 _NOT_UTF8 = 1007
 _TOO_BIG = 1009
 
-_FINAL = 0x80
-_RESERVED = 0x70
-_OPCODE = 0x0F
-_MASKED = 0x80
-_LENGTH = 0x7F
+_FINAL_BIT = 0x80
+_RESERVED_BITS = 0x70
+_OPCODE_BITS = 0x0F
+_MASKED_BIT = 0x80
+_LENGTH_BITS = 0x7F
 _OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 
-_SHORT = 125  # the longest payload of a control frame, and of a header without an extended length
+_MAX_SHORT_BYTES = 125  # the longest payload of a control frame, and of a header without an extended length
 _TWO_BYTES = 126  # in place of a length: it follows in two bytes
 _EIGHT_BYTES = 127
-_LONG = 0xFFFF  # the longest payload with a length in two bytes
-_SHORTEST = {2: _SHORT + 1, 8: _LONG + 1}  # the least that a length of so many bytes may say
-_HEADER = 2
-_MASK = 4
+_MAX_TWO_BYTE_LENGTH = 0xFFFF  # the longest payload with a length in two bytes
+# The least that a length of so many bytes may say.
+_MIN_LENGTHS = {2: _MAX_SHORT_BYTES + 1, 8: _MAX_TWO_BYTE_LENGTH + 1}
+_HEADER_BYTES = 2
+_MASK_BYTES = 4
 
 _from_bytes = int.from_bytes
 _pack_short = Struct("!BB").pack
@@ -51,7 +52,7 @@ _unpack_16_32 = Struct("!HI").unpack_from
 
 # The first two bytes of a message in one masked frame of up to 64 KiB: opcode, and length or _TWO_BYTES.
 _WHOLE = {
-    (_FINAL | opcode) << 8 | _MASKED | length: (opcode, length)
+    (_FINAL_BIT | opcode) << 8 | _MASKED_BIT | length: (opcode, length)
     for opcode in (TEXT, BINARY)
     for length in range(_TWO_BYTES + 1)
 }
@@ -59,9 +60,9 @@ _OTHER = (CONTINUATION, -1)
 
 # A mask times _REPEAT[length], shifted right by _EXCESS[length], is the mask repeated over that many bytes.
 # Multiplying is cheaper than repeating it as bytes; beyond this length the XOR itself is all that counts.
-_REPEATED = 512
-_REPEAT = [many for count in range(_REPEATED // 4 + 1) for many in [_from_bytes(b"\0\0\0\1" * count)] * 4][3:]
-_EXCESS = [-length % 4 * 8 for length in range(_REPEATED + 1)]
+_MAX_REPEATED_BYTES = 512
+_REPEAT = [many for count in range(_MAX_REPEATED_BYTES // 4 + 1) for many in [_from_bytes(b"\0\0\0\1" * count)] * 4][3:]
+_EXCESS = [-length % 4 * 8 for length in range(_MAX_REPEATED_BYTES + 1)]
 
 
 class Violation(Exception):
@@ -178,22 +179,22 @@ class Decoder:
         limit = self._limit
         append = messages.append
         while offset < available:
-            if available - offset >= _HEADER + 2 + _MASK and self._fragments is None:
+            if available - offset >= _HEADER_BYTES + 2 + _MASK_BYTES and self._fragments is None:
                 head, mask = _unpack_16_32(data, offset)
                 opcode, length = _WHOLE.get(head, _OTHER)
-                start = offset + _HEADER + _MASK
+                start = offset + _HEADER_BYTES + _MASK_BYTES
                 if length == _TWO_BYTES:
-                    length, mask = _unpack_16_32(data, offset + _HEADER)
+                    length, mask = _unpack_16_32(data, offset + _HEADER_BYTES)
                     start += 2
-                    if length <= _SHORT:
+                    if length <= _MAX_SHORT_BYTES:
                         length = -1
                 end = start + length
                 if 0 <= length <= limit and end <= available:
-                    if length <= _REPEATED:
+                    if length <= _MAX_REPEATED_BYTES:
                         stream = mask * _REPEAT[length] >> _EXCESS[length]
                         payload = (_from_bytes(data[start:end]) ^ stream).to_bytes(length)
                     else:
-                        payload = _unmask(data[start - _MASK : start], data[start:end])
+                        payload = _unmask(data[start - _MASK_BYTES : start], data[start:end])
                     if opcode == TEXT and not payload.isascii() and _utf8_length(payload) is None:
                         raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
                     append((opcode, payload))
@@ -212,55 +213,55 @@ class Decoder:
         stream was cut into reads.
         """
         available = len(data) - offset
-        if available < _HEADER:
-            self._needed = _HEADER
+        if available < _HEADER_BYTES:
+            self._needed = _HEADER_BYTES
             return offset
         first = data[offset]
-        opcode = first & _OPCODE
-        length = data[offset + 1] & _LENGTH
+        opcode = first & _OPCODE_BITS
+        length = data[offset + 1] & _LENGTH_BITS
         self._check_header(first, data[offset + 1])
         extended = 2 if length == _TWO_BYTES else 8 if length == _EIGHT_BYTES else 0
         if extended:
-            if available < _HEADER + extended:
-                self._needed = _HEADER + extended
+            if available < _HEADER_BYTES + extended:
+                self._needed = _HEADER_BYTES + extended
                 return offset
-            length = _extended_length(data[offset + _HEADER : offset + _HEADER + extended])
+            length = _extended_length(data[offset + _HEADER_BYTES : offset + _HEADER_BYTES + extended])
         fragments = self._fragments
         if opcode < CLOSE and length + (len(fragments.payload) if fragments else 0) > self._limit:
             raise Violation(_TOO_BIG, f"a message may have {self._limit} bytes")
-        start = offset + _HEADER + extended + _MASK
+        start = offset + _HEADER_BYTES + extended + _MASK_BYTES
         end = start + length
         if end > len(data):
             self._needed = end - offset
             return offset
-        payload = _unmask(data[start - _MASK : start], data[start:end])
+        payload = _unmask(data[start - _MASK_BYTES : start], data[start:end])
         if opcode >= CLOSE:
             if opcode == CLOSE:
                 parse_close(payload)
                 self._closed = True
             messages.append((opcode, payload))
         else:
-            self._add_fragment(opcode, payload, messages, final=first >= _FINAL)
+            self._add_fragment(opcode, payload, messages, final=first >= _FINAL_BIT)
         return end
 
     def _check_header(self, first: int, second: int) -> None:
         """Check the two bytes that every header has."""
-        opcode = first & _OPCODE
-        if first & _RESERVED:
+        opcode = first & _OPCODE_BITS
+        if first & _RESERVED_BITS:
             raise Violation(_PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed on")
         if opcode not in _OPCODES:
             raise Violation(_PROTOCOL_ERROR, f"opcode {opcode} is reserved")
         if opcode >= CLOSE:
-            if first < _FINAL:
+            if first < _FINAL_BIT:
                 raise Violation(_PROTOCOL_ERROR, "a control frame must not be fragmented")
-            if second & _LENGTH > _SHORT:
-                raise Violation(_PROTOCOL_ERROR, f"a control frame may have {_SHORT} bytes")
+            if second & _LENGTH_BITS > _MAX_SHORT_BYTES:
+                raise Violation(_PROTOCOL_ERROR, f"a control frame may have {_MAX_SHORT_BYTES} bytes")
         elif opcode == CONTINUATION:
             if self._fragments is None:
                 raise Violation(_PROTOCOL_ERROR, "a continuation frame without a message to continue")
         elif self._fragments is not None:
             raise Violation(_PROTOCOL_ERROR, "a new message began before the last one was finished")
-        if second < _MASKED:
+        if second < _MASKED_BIT:
             raise Violation(_PROTOCOL_ERROR, "a client's frame must be masked")
 
     def _add_fragment(self, opcode: int, payload: bytes, messages: list[tuple[int, bytes]], *, final: bool) -> None:
@@ -280,7 +281,7 @@ class Decoder:
 def _extended_length(field: bytes) -> int:
     """Read a length field of 2 or 8 bytes, which must be the shortest that holds the length."""
     length = _from_bytes(field)
-    if length < _SHORTEST[len(field)]:
+    if length < _MIN_LENGTHS[len(field)]:
         raise Violation(_PROTOCOL_ERROR, "a length must take as few bytes as it can")
     if length >> 63:
         raise Violation(_PROTOCOL_ERROR, "the top bit of a length must be zero")
@@ -334,13 +335,13 @@ def encode(opcode: int, payload: bytes) -> bytes:
     Raises:
         ValueError: a control frame of more than 125 bytes.
     """
-    first = _FINAL | opcode
+    first = _FINAL_BIT | opcode
     length = len(payload)
-    if length <= _SHORT:
+    if length <= _MAX_SHORT_BYTES:
         return _pack_short(first, length) + payload
     if opcode >= CLOSE:
-        raise ValueError(f"a control frame may have {_SHORT} bytes, not {length}")
-    if length < _SHORTEST[8]:
+        raise ValueError(f"a control frame may have {_MAX_SHORT_BYTES} bytes, not {length}")
+    if length < _MIN_LENGTHS[8]:
         return _pack_two_bytes(first, _TWO_BYTES, length) + payload
     return _pack_eight_bytes(first, _EIGHT_BYTES, length) + payload
 
@@ -348,15 +349,9 @@ def encode(opcode: int, payload: bytes) -> bytes:
 def encode_text(payload: bytes) -> bytes:
     """Return a text in one final, unmasked frame: nearly everything that a relay sends."""
     length = len(payload)
-    if _SHORT < length <= _LONG:
-        return _pack_two_bytes(_FINAL | TEXT, _TWO_BYTES, length) + payload
+    if _MAX_SHORT_BYTES < length <= _MAX_TWO_BYTE_LENGTH:
+        return _pack_two_bytes(_FINAL_BIT | TEXT, _TWO_BYTES, length) + payload
     return encode(TEXT, payload)
-
-
-def payload_of(frame: bytes) -> bytes:
-    """Return the payload of a frame of `encode`, for a recipient without a WebSocket."""
-    length = frame[1]
-    return frame[2 if length <= _SHORT else 4 if length == _TWO_BYTES else 10 :]
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
@@ -371,5 +366,5 @@ def encode_close(code: int, reason: str = "") -> bytes:
         return encode(CLOSE, b"")
     if not _may_travel(code):
         raise ValueError(f"close code {code} must not be sent")
-    text = reason.encode(errors="replace")[: _SHORT - 2].decode(errors="ignore")
+    text = reason.encode(errors="replace")[: _MAX_SHORT_BYTES - 2].decode(errors="ignore")
     return encode(CLOSE, code.to_bytes(2) + text.encode())

@@ -8,6 +8,7 @@ from wsproto.events import Request as UpgradeRequest
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from relay.keys import DeviceKey, Seq, UserKey
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError
 from relay.protocol.schema import VERSIONS
@@ -16,11 +17,11 @@ from relay.protocol.schema import VERSIONS
 class WebSocketUpgrade(NamedTuple):
     """A WebSocket that is about to begin."""
 
-    user: int
+    user: UserKey
     """The user's key."""
-    device: int
+    device: DeviceKey
     """The device's key."""
-    after: int | None
+    after: Seq | None
     """The id of the last event that the client says it has."""
     response: bytes
     """To be sent before the first frame."""

@@ -15,6 +15,8 @@ from typing import Protocol
 
 import trio
 
+from relay.keys import Seconds
+
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 20.0
@@ -23,7 +25,7 @@ OVERSLEPT_SECONDS = 2.0
 """If the task wakes later than this, the relay itself stood still."""
 LAST_READ_SECONDS = 0.25
 """A last chance to be read before a timeout, for stalls that are too short to be noticed."""
-STALE = 1_024
+STALE_ENTRIES = 1_024
 """The heap is rebuilt when it has this many stale entries beside as many as are watched."""
 
 
@@ -98,7 +100,7 @@ class Keepalive:
         if place is not None:
             place.watched = None
         self._last_turn.discard(watched)
-        if len(self._due) > 2 * len(self._watched) + STALE:
+        if len(self._due) > 2 * len(self._watched) + STALE_ENTRIES:
             self._due = [place for place in self._due if place.watched is not None]
             heapify(self._due)
 
@@ -136,7 +138,7 @@ class Keepalive:
             heappop(self._due)
         return self._due[0].due if self._due else float("inf")
 
-    def _stood_still(self, now: float, seconds: float) -> None:
+    def _stood_still(self, now: Seconds, seconds: float) -> None:
         """Restart all timeouts: what the peers sent meanwhile is still to be read."""
         logger.warning("the relay stood still for %.0f s or more: nobody is disconnected for that time", seconds)
         self._last_turn.clear()
@@ -145,7 +147,7 @@ class Keepalive:
             watched.heard = now
             self._push(now + watched.timeout, watched)
 
-    def _check(self, watched: Watched, now: float) -> None:
+    def _check(self, watched: Watched, now: Seconds) -> None:
         if watched.exempt:
             watched.heard = now
         due = watched.heard + watched.timeout

@@ -9,7 +9,7 @@ from relay.core.limits.share import Share
 from relay.core.service.dispatch import Service
 from relay.net.websocket.outbox import Outbox
 
-UNACKNOWLEDGED_REPLAY = 1_024
+MAX_UNACKNOWLEDGED_EVENTS = 1_024
 """Replayed events that may be unacknowledged before the replay pauses. What the client asks meanwhile is answered after
 these at the latest."""
 ACKNOWLEDGE_SECONDS = 1.0
@@ -19,7 +19,7 @@ ACKNOWLEDGE_SECONDS = 1.0
 class Replay:
     """One replay of a connection; over when the subscriber is live."""
 
-    __slots__ = ("_outbox", "_service", "_share", "_subscriber", "_turn", "acknowledged", "stopped")
+    __slots__ = ("_outbox", "_service", "_share", "_subscriber", "_wait_for_turn", "acknowledged", "stopped")
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Replay:
         subscriber: Subscriber,
         outbox: Outbox,
         share: Share,
-        turn: Callable[[], Awaitable[None]],
+        wait_for_turn: Callable[[], Awaitable[None]],
     ) -> None:
         """Prepare it.
 
@@ -36,13 +36,13 @@ class Replay:
             subscriber: who they are for.
             outbox: what has to go out before the next page.
             share: has to have room for the next page.
-            turn: waits for the user's turn.
+            wait_for_turn: waits for the user's turn.
         """
         self._service = service
         self._subscriber = subscriber
         self._outbox = outbox
         self._share = share
-        self._turn = turn
+        self._wait_for_turn = wait_for_turn
         self.acknowledged = trio.Event()
         """Set when the client acknowledges something."""
         self.stopped = False
@@ -67,10 +67,10 @@ class Replay:
                 break
             hub.flush()
             await self._share.room()
-            await self._turn()
+            await self._wait_for_turn()
             await self._service.catch_up.page(self._subscriber)
             hub.flush()
-            while acknowledges and self._subscriber.unacknowledged > UNACKNOWLEDGED_REPLAY and not self.stopped:
+            while acknowledges and self._subscriber.unacknowledged > MAX_UNACKNOWLEDGED_EVENTS and not self.stopped:
                 self.acknowledged = trio.Event()
                 with trio.move_on_after(ACKNOWLEDGE_SECONDS) as timeout:
                     await self.acknowledged.wait()

@@ -13,6 +13,7 @@ import trio
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
+from relay.keys import DeviceKey, Seconds, Seq, UserKey
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import close_codes, frames
 from relay.net.websocket.bad_frames import BAD_FRAMES, BadFrames
@@ -24,13 +25,13 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-SLICE = 32
+SLICE_MESSAGES = 32
 """Messages of one read that are handled before others get their turn."""
-PORTION = 4_096
+SLICE_BYTES = 4_096
 """Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
-FRAME_BITS = 8
+FRAME_BYTES_LOG2 = 8
 """Each 2**8 bytes of a read are charged like one frame."""
-COUNTED = 64
+CHARGED_FRAMES = 64
 """Frames after which the user is charged for them."""
 CLOSE_SECONDS = 2.0
 """How long a peer has for its half of the closing handshake."""
@@ -82,7 +83,7 @@ class Session:
         self.heard = trio.current_time()
         """When the peer last sent something, trio's time."""
 
-    async def run(self, user: int, device: int, position: int, received: bytes, version: int = 1) -> None:
+    async def run(self, user: UserKey, device: DeviceKey, position: Seq, received: bytes, version: int = 1) -> None:
         """Serve the connection until it ends.
 
         Args:
@@ -104,7 +105,7 @@ class Session:
         self._replay = None
         del self._nursery, self._outbox, self._subscriber
 
-    async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
+    async def _serve(self, user: UserKey, device: DeviceKey, position: Seq, received: bytes, version: int) -> None:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -139,14 +140,14 @@ class Session:
             await waiting
         await self._transport.receive_each(self._handle_read)
 
-    def _handle_read(self, data: bytes, now: float) -> Awaitable[None] | None:
+    def _handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
         """Handle all messages of a read that came at `now`, trio's time.
 
         Returns:
             What has to be awaited before the next read, if anything.
         """
         size = len(data)
-        if size > PORTION:
+        if size > SLICE_BYTES:
             return self._handle_portions(data)
         self.heard = now
         decoder = self._decoder
@@ -156,17 +157,17 @@ class Session:
         if decoder.held != self._held:
             self._hold(decoder.held)
         count = len(messages)
-        uncounted = self._uncounted + count + (size >> FRAME_BITS)
+        uncounted = self._uncounted + count + (size >> FRAME_BYTES_LOG2)
         if decoder.fragments:
             uncounted += decoder.fragments
             decoder.fragments = 0
         rest = iter(messages)
-        if uncounted < COUNTED:
+        if uncounted < CHARGED_FRAMES:
             self._uncounted = uncounted
         else:
             self._uncounted = 0
             pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
-            if pause or count > SLICE:
+            if pause or count > SLICE_MESSAGES:
                 return self._handle_rest(None, rest, pause)
         share = self._share
         for opcode, payload in rest:
@@ -180,11 +181,11 @@ class Session:
 
     async def _handle_portions(self, data: bytes) -> None:
         """Handle a large read in portions: small frames are many, and each costs more than its bytes."""
-        for start in range(0, len(data), PORTION):
+        for start in range(0, len(data), SLICE_BYTES):
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self._handle_read(data[start : start + PORTION], trio.current_time())
+            waiting = self._handle_read(data[start : start + SLICE_BYTES], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
@@ -194,7 +195,7 @@ class Session:
         payer = self._transport.payer
         if payer is not None and not payer.begin():
             self._service.hub.flush()
-            await payer.turn()
+            await payer.wait_for_turn()
             self.heard = trio.current_time()
 
     async def _handle_rest(
@@ -220,7 +221,7 @@ class Session:
             if more is not None:
                 self._service.hub.flush()
                 await more
-            elif count % SLICE == 0:
+            elif count % SLICE_MESSAGES == 0:
                 await self._turn()
         # What the peer sent meanwhile is still in the socket.
         self.heard = trio.current_time()

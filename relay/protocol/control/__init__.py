@@ -4,19 +4,19 @@ The command line sends these requests; each is one thing that an admin does (ARC
 """
 
 from relay.protocol.control.accounts import (
-    AddDevice,
+    AddDeviceRequest,
+    AddInvite,
     AddUser,
     ChangeUser,
     DeviceInfo,
-    Invite,
     InviteInfo,
     InviteRevocation,
     ListDevices,
     OneUser,
     Revoked,
     RevokeDevice,
-    RevokeDevices,
-    SetPassword,
+    RevokeDevicesRequest,
+    SetPasswordRequest,
     TemporaryToken,
     TemporaryTokenRequest,
     Token,
@@ -36,7 +36,7 @@ from relay.protocol.control.chats import (
 from relay.protocol.control.common import Empty, NameOrId, Value
 from relay.protocol.control.operation import (
     Audit,
-    ClockTrusted,
+    ClockTrustResult,
     EntryInfo,
     LongestWait,
     Prune,
@@ -47,7 +47,7 @@ from relay.protocol.control.operation import (
     UserConnections,
     Watch,
 )
-from relay.protocol.control.table import CONTROL, ITEMS, READING
+from relay.protocol.control.table import CONTROL, READING
 from relay.protocol.control.transfer import (
     ChatImport,
     Export,
@@ -67,17 +67,17 @@ from relay.protocol.control.transfer import (
 
 __all__ = [
     "CONTROL",
-    "ITEMS",
     "READING",
-    "AddDevice",
+    "AddDeviceRequest",
     "AddHook",
+    "AddInvite",
     "AddUser",
     "Audit",
     "ChangeUser",
     "ChatImport",
     "ChatInfo",
     "ChatUsers",
-    "ClockTrusted",
+    "ClockTrustResult",
     "DeviceInfo",
     "Empty",
     "EntryInfo",
@@ -87,7 +87,6 @@ __all__ = [
     "FileImportResult",
     "HookInfo",
     "ImportResult",
-    "Invite",
     "InviteInfo",
     "InviteRevocation",
     "ListDevices",
@@ -107,10 +106,10 @@ __all__ = [
     "Record",
     "RemoveHook",
     "RevokeDevice",
-    "RevokeDevices",
+    "RevokeDevicesRequest",
     "Revoked",
     "Say",
-    "SetPassword",
+    "SetPasswordRequest",
     "SettingInfo",
     "SlowReader",
     "Status",

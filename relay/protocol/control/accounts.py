@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from relay.outcomes import ChangedDevice, ChangedUser, Decidable
 from relay.protocol.base import Id, Name, NewId, Timestamp, Wire
 from relay.protocol.control.common import NameOrId
 
@@ -42,7 +43,7 @@ class Token(Wire, frozen=True, kw_only=True):
     token: str
 
 
-class AddUser(Wire, frozen=True, kw_only=True):
+class AddUser(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """`relay user add`."""
 
     id: NewId
@@ -51,7 +52,7 @@ class AddUser(Wire, frozen=True, kw_only=True):
     bot: bool = False
 
 
-class ChangeUser(Wire, frozen=True, kw_only=True):
+class ChangeUser(Wire, Decidable[ChangedUser], frozen=True, kw_only=True):
     """`relay user rename`, `disable`, `enable`, `remove`."""
 
     id: Id
@@ -68,7 +69,7 @@ class OneUser(Wire, frozen=True, kw_only=True):
     id: Id
 
 
-class AddDevice(Wire, frozen=True, kw_only=True):
+class AddDeviceRequest(Wire, frozen=True, kw_only=True):
     """`relay device add`."""
 
     user_id: Id
@@ -81,13 +82,13 @@ class ListDevices(Wire, frozen=True, kw_only=True):
     user_id: Id | None = None
 
 
-class RevokeDevice(Wire, frozen=True, kw_only=True):
+class RevokeDevice(Wire, Decidable[ChangedDevice], frozen=True, kw_only=True):
     """`relay device revoke`."""
 
     device_id: int
 
 
-class RevokeDevices(Wire, frozen=True, kw_only=True):
+class RevokeDevicesRequest(Wire, frozen=True, kw_only=True):
     """`relay device revoke --all`: every device of a user."""
 
     user_id: Id
@@ -99,7 +100,7 @@ class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
     count: int
 
 
-class Invite(Wire, frozen=True, kw_only=True):
+class AddInvite(Wire, frozen=True, kw_only=True):
     """`relay invite add`; with `new` a user who does not exist is created."""
 
     user_id: NewId
@@ -131,7 +132,7 @@ class InviteRevocation(Wire, frozen=True, kw_only=True):
     user_id: Id | None = None
 
 
-class SetPassword(Wire, frozen=True, kw_only=True):
+class SetPasswordRequest(Wire, frozen=True, kw_only=True):
     """`relay user password`; an empty password removes it."""
 
     id: Id

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from relay.outcomes import ChangedChat, Decidable
 from relay.protocol.base import ClientMessageId, Id, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.control.common import NameOrId
 
@@ -22,7 +23,7 @@ class ChatInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     last_message_time: Timestamp | None = None
 
 
-class MakeChat(Wire, frozen=True, kw_only=True):
+class MakeChat(Wire, Decidable[ChangedChat], frozen=True, kw_only=True):
     """`relay chat create`."""
 
     type: Literal["group", "channel"] = "group"

@@ -25,7 +25,7 @@ class Pruned(Wire, frozen=True, kw_only=True):
     """Whether this is more than allowed: the rest is no history, or came after the prune began."""
 
 
-class ClockTrusted(Wire, frozen=True, kw_only=True):
+class ClockTrustResult(Wire, frozen=True, kw_only=True):
     """`relay clock trust`: from now on the log's time is that of the machine, which is this one."""
 
     timestamp: Timestamp

@@ -3,19 +3,19 @@
 from typing import Any
 
 from relay.protocol.control.accounts import (
-    AddDevice,
+    AddDeviceRequest,
+    AddInvite,
     AddUser,
     ChangeUser,
     DeviceInfo,
-    Invite,
     InviteInfo,
     InviteRevocation,
     ListDevices,
     OneUser,
     Revoked,
     RevokeDevice,
-    RevokeDevices,
-    SetPassword,
+    RevokeDevicesRequest,
+    SetPasswordRequest,
     TemporaryToken,
     TemporaryTokenRequest,
     Token,
@@ -33,7 +33,16 @@ from relay.protocol.control.chats import (
     UpdateGroup,
 )
 from relay.protocol.control.common import Empty
-from relay.protocol.control.operation import Audit, ClockTrusted, EntryInfo, Prune, Pruned, SettingInfo, Status, Watch
+from relay.protocol.control.operation import (
+    Audit,
+    ClockTrustResult,
+    EntryInfo,
+    Prune,
+    Pruned,
+    SettingInfo,
+    Status,
+    Watch,
+)
 from relay.protocol.control.transfer import (
     ChatImport,
     Export,
@@ -47,53 +56,92 @@ from relay.protocol.control.transfer import (
     Record,
     UserImport,
 )
-from relay.protocol.requests import Accepted, Invitation, RequestType
+from relay.protocol.request_type import RequestType, StreamType
+from relay.protocol.requests import Accepted, Invitation
 
-CONTROL: dict[str, RequestType] = {
-    "user.add": RequestType(AddUser, UserInfo),
-    "user.list": RequestType(Empty, list[UserInfo]),
-    "user.show": RequestType(OneUser, UserInfo),
-    "user.change": RequestType(ChangeUser, UserInfo),
-    "device.add": RequestType(AddDevice, Token),
-    "device.list": RequestType(ListDevices, list[DeviceInfo]),
-    "device.revoke": RequestType(RevokeDevice, DeviceInfo),
-    "device.revokeAll": RequestType(RevokeDevices, Revoked),
-    "hook.add": RequestType(AddHook, HookInfo),
-    "hook.list": RequestType(Empty, list[HookInfo]),
-    "hook.remove": RequestType(RemoveHook, HookInfo),
-    "export": RequestType(Export, Exported),
-    "import.user": RequestType(UserImport, ImportResult),
-    "import.chat": RequestType(ChatImport, ImportResult),
-    "import.file": RequestType(FileImport, FileImportResult),
-    "import.picture": RequestType(PictureImport, Empty),
-    "import.messages": RequestType(MessagesImport, list[MessageImportResult]),
-    "import.end": RequestType(Empty, Empty),
-    "chat.create": RequestType(MakeChat, ChatInfo),
-    "chat.list": RequestType(Empty, list[ChatInfo]),
-    "chat.show": RequestType(OneChat, ChatInfo),
-    "chat.add": RequestType(ChatUsers, ChatInfo),
-    "chat.remove": RequestType(ChatUsers, ChatInfo),
-    "chat.update": RequestType(UpdateGroup, ChatInfo),
-    "chat.delete": RequestType(OneChat, Empty),
-    "prune": RequestType(Prune, Pruned),
-    "clock.trust": RequestType(Empty, ClockTrusted),
-    "reindex": RequestType(Empty, Empty),
-    "config.show": RequestType(Empty, list[SettingInfo]),
-    "status.show": RequestType(Empty, Status),
-    "say": RequestType(Say, Accepted),
-    "watch": RequestType(Watch, Empty),
-    "audit.list": RequestType(Audit, list[EntryInfo]),
-    "lend": RequestType(TemporaryTokenRequest, TemporaryToken),
-    "invite": RequestType(Invite, Invitation),
-    "invite.list": RequestType(Empty, list[InviteInfo]),
-    "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
-    "user.password": RequestType(SetPassword, Revoked),
+USER_ADD = RequestType("user.add", AddUser, UserInfo)
+USER_LIST = RequestType("user.list", Empty, list[UserInfo])
+USER_SHOW = RequestType("user.show", OneUser, UserInfo)
+USER_CHANGE = RequestType("user.change", ChangeUser, UserInfo)
+DEVICE_ADD = RequestType("device.add", AddDeviceRequest, Token)
+DEVICE_LIST = RequestType("device.list", ListDevices, list[DeviceInfo])
+DEVICE_REVOKE = RequestType("device.revoke", RevokeDevice, DeviceInfo)
+DEVICE_REVOKE_ALL = RequestType("device.revokeAll", RevokeDevicesRequest, Revoked)
+HOOK_ADD = RequestType("hook.add", AddHook, HookInfo)
+HOOK_LIST = RequestType("hook.list", Empty, list[HookInfo])
+HOOK_REMOVE = RequestType("hook.remove", RemoveHook, HookInfo)
+EXPORT = StreamType("export", Export, Exported, Record)
+IMPORT_USER = RequestType("import.user", UserImport, ImportResult)
+IMPORT_CHAT = RequestType("import.chat", ChatImport, ImportResult)
+IMPORT_FILE = RequestType("import.file", FileImport, FileImportResult)
+IMPORT_PICTURE = RequestType("import.picture", PictureImport, Empty)
+IMPORT_MESSAGES = RequestType("import.messages", MessagesImport, list[MessageImportResult])
+IMPORT_END = RequestType("import.end", Empty, Empty)
+CHAT_CREATE = RequestType("chat.create", MakeChat, ChatInfo)
+CHAT_LIST = RequestType("chat.list", Empty, list[ChatInfo])
+CHAT_SHOW = RequestType("chat.show", OneChat, ChatInfo)
+CHAT_ADD = RequestType("chat.add", ChatUsers, ChatInfo)
+CHAT_REMOVE = RequestType("chat.remove", ChatUsers, ChatInfo)
+CHAT_UPDATE = RequestType("chat.update", UpdateGroup, ChatInfo)
+CHAT_DELETE = RequestType("chat.delete", OneChat, Empty)
+PRUNE = RequestType("prune", Prune, Pruned)
+CLOCK_TRUST = RequestType("clock.trust", Empty, ClockTrustResult)
+REINDEX = RequestType("reindex", Empty, Empty)
+CONFIG_SHOW = RequestType("config.show", Empty, list[SettingInfo])
+STATUS_SHOW = RequestType("status.show", Empty, Status)
+SAY = RequestType("say", Say, Accepted)
+WATCH = StreamType("watch", Watch, Empty, EntryInfo)
+AUDIT_LIST = RequestType("audit.list", Audit, list[EntryInfo])
+LEND = RequestType("lend", TemporaryTokenRequest, TemporaryToken)
+INVITE = RequestType("invite", AddInvite, Invitation)
+INVITE_LIST = RequestType("invite.list", Empty, list[InviteInfo])
+INVITE_REVOKE = RequestType("invite.revoke", InviteRevocation, list[InviteInfo])
+USER_PASSWORD = RequestType("user.password", SetPasswordRequest, Revoked)
+
+CONTROL: dict[str, RequestType[Any, object]] = {
+    kind.name: kind
+    for kind in (
+        USER_ADD,
+        USER_LIST,
+        USER_SHOW,
+        USER_CHANGE,
+        DEVICE_ADD,
+        DEVICE_LIST,
+        DEVICE_REVOKE,
+        DEVICE_REVOKE_ALL,
+        HOOK_ADD,
+        HOOK_LIST,
+        HOOK_REMOVE,
+        EXPORT,
+        IMPORT_USER,
+        IMPORT_CHAT,
+        IMPORT_FILE,
+        IMPORT_PICTURE,
+        IMPORT_MESSAGES,
+        IMPORT_END,
+        CHAT_CREATE,
+        CHAT_LIST,
+        CHAT_SHOW,
+        CHAT_ADD,
+        CHAT_REMOVE,
+        CHAT_UPDATE,
+        CHAT_DELETE,
+        PRUNE,
+        CLOCK_TRUST,
+        REINDEX,
+        CONFIG_SHOW,
+        STATUS_SHOW,
+        SAY,
+        WATCH,
+        AUDIT_LIST,
+        LEND,
+        INVITE,
+        INVITE_LIST,
+        INVITE_REVOKE,
+        USER_PASSWORD,
+    )
 }
 """Every request of the control socket, by `payloadType`."""
-
-
-ITEMS: dict[str, Any] = {"watch": EntryInfo, "export": Record}
-"""The types of the items that streaming requests send before their response, as one event each."""
 
 
 READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}

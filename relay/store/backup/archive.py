@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay import __version__
-from relay.store.backup import gently
+from relay.keys import Seq, UnixMs
+from relay.store.backup import pacing
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import directory, scratch, tls_folder
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
@@ -29,7 +30,7 @@ from relay.store.sqlite.statements import Statement
 STORE = "relay.db"
 FILES = "files"
 TLS = "tls"
-PAGES = 1_024
+PORTION_PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
 HURRY_BYTES = 32 << 20
 """Bytes of the write-ahead log beyond which a backup rests no more."""
@@ -53,8 +54,8 @@ class NoRoom(Exception):
 class LogEnd(NamedTuple):
     """Where a store's log ends."""
 
-    seq: int
-    at: int
+    seq: Seq
+    at: UnixMs
     version: int
 
 
@@ -151,7 +152,7 @@ def back_up(
         copy, part = here / STORE, here / "part.tar"
         comment = f"{MARK}, made by version {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         with (
-            gently.opened(part) as file,
+            pacing.open_paced(part) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
         ):
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
@@ -165,7 +166,7 @@ def back_up(
         part.chmod(0o600)
         finish = end(copy)
         missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
-        scratch.place(part, target)
+        scratch.put_in_place(part, target)
     # A file that was deleted meanwhile is not lacking.
     lost = sorted(missing & named_files(data / STORE)) if missing else []
     if lost or secret:
@@ -180,7 +181,7 @@ def named_files(store: Path) -> set[str]:
     return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
 
 
-def _check_room(data: Path, place: Path) -> None:
+def _check_room(data: Path, folder: Path) -> None:
     """Make sure that there is room for the backup, and for the copy of the store that is made for it.
 
     On the disk that the relay writes to, as much again must stay free.
@@ -191,12 +192,12 @@ def _check_room(data: Path, place: Path) -> None:
     store = (data / STORE).stat().st_size
     files = sum(path.stat().st_size for path in _files(data / FILES))
     need = 2 * store + files
-    if place.stat().st_dev == data.stat().st_dev:
+    if folder.stat().st_dev == data.stat().st_dev:
         need = 2 * (store + files) + store
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(folder).free
     if free < need:
         raise NoRoom(
-            f"{place} has {free / 1e6:,.1f} MB left and a backup needs {need / 1e6:,.1f}: make room there,"
+            f"{folder} has {free / 1e6:,.1f} MB left and a backup needs {need / 1e6:,.1f}: make room there,"
             " or name a file on another disk"
         )
 
@@ -212,7 +213,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         _recognise(store)
         # The copy needs no safety of its own. Each step is synced, so that not all of it is written at the end.
         copy.execute("PRAGMA synchronous = OFF")
-        pace, log = gently.RestingPace(), log_of(source)
+        pace, log = pacing.RestingPace(), log_of(source)
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)
@@ -222,7 +223,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
                 pace.rest()
 
         try:
-            store.backup(copy, pages=PAGES, progress=step)
+            store.backup(copy, pages=PORTION_PAGES, progress=step)
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             # The store was read just now, so it is writing the copy that failed.

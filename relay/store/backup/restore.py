@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from relay.store import kinds
 from relay.store.backup.archive import FILES, STORE, TLS, LogEnd, end, named_files, verify
-from relay.store.blobs import DIGEST
+from relay.store.blobs import DIGEST_CHARACTERS
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
@@ -25,7 +25,7 @@ from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.read_only import read
 
-PIECE = 1 << 20
+PIECE_BYTES = 1 << 20
 """Bytes copied at a time."""
 NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """The system's errors for a file name that an entry cannot have."""
@@ -183,7 +183,7 @@ def _share_uploads(uploads: Path, target: Path) -> None:
     """Link uploads into another folder; their contents never change."""
     for path in uploads.glob("??/*"):
         place = target / path.parent.name / path.name
-        if len(path.name) != DIGEST or not path.is_file() or place.exists():
+        if len(path.name) != DIGEST_CHARACTERS or not path.is_file() or place.exists():
             continue
         place.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         try:
@@ -242,10 +242,10 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     with content, _made(path, member) as file:
         if tls:
             path.chmod(0o600 if path.suffix == ".key" else 0o644)
-        while piece := content.read(PIECE):
+        while piece := content.read(PIECE_BYTES):
             digest.update(piece)
             file.write(piece)
-    return len(name.name) != DIGEST or digest.hexdigest() == name.name
+    return len(name.name) != DIGEST_CHARACTERS or digest.hexdigest() == name.name
 
 
 def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:
@@ -283,8 +283,8 @@ def _wanted(store: Path, name: str) -> LogEnd:
     return found
 
 
-def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
-    return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
+def _cannot_read(name: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+    return CannotRestore(f"{name} cannot be read ({error}): {what_helps(error, folder)}")
 
 
 def _found(store: Path) -> LogEnd | None:

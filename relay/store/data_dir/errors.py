@@ -1,4 +1,4 @@
-"""What keeps a store from being opened, in words for a person, and what helps."""
+"""Why a store cannot be opened, in words for a person, and what helps."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
 
 
 def what_to_do(error: Exception, data: Path) -> str:
-    """Say in one line what keeps a store from being opened, and what helps.
+    """Say in one line why a store cannot be opened, and what helps.
 
     Args:
         error: one of `FAULTS`.
@@ -87,7 +87,7 @@ def what_helps(error: Exception, data: Path) -> str:
         if is_read_only(data):
             return "mount its disk for writing"
         # A command that failed has removed what it wrote, so a little may be free again.
-        if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
+        if is_full(error) or shutil.disk_usage(data).free < reserve.START_AND_STOP_BYTES:
             return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
         return "check that its disk is mounted"

@@ -11,7 +11,7 @@ SQLITE_CANTOPEN = 14
 """The result code of SQLite; its module is not imported for it, since every command imports this one."""
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 """The process's limit, and the system's."""
-ENOUGH = 32
+ENOUGH_DESCRIPTORS = 32
 """Descriptors with which a store can be opened: with fewer left, SQLITE_CANTOPEN means that one was lacking. Those that
 a failed attempt had taken are free again when the error is reported."""
 
@@ -22,7 +22,7 @@ def exhausted(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno in NONE_LEFT:
             return True
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == SQLITE_CANTOPEN:
-            return _left() < ENOUGH
+            return _left() < ENOUGH_DESCRIPTORS
         error = error.__cause__
     return False
 
@@ -40,8 +40,8 @@ def _left() -> int:
     """Count the descriptors that this process may still open."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return ENOUGH
+        return ENOUGH_DESCRIPTORS
     try:
         return limit - len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone, and it may be long
     except OSError as error:
-        return 0 if error.errno in NONE_LEFT else ENOUGH
+        return 0 if error.errno in NONE_LEFT else ENOUGH_DESCRIPTORS

@@ -13,7 +13,7 @@ STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
 """The names in a data directory that an admin may have made links to another disk."""
 NEEDED = (STORE, "files")
-"""Those without which no command opens the store. The others are needed only by what reads or writes them."""
+"""The names that every command needs. The others are needed only by commands that read or write them."""
 
 
 class NoDirectory(Exception):
@@ -67,7 +67,7 @@ def is_there(path: Path) -> bool:
 
 
 def check_links(data: Path, names: Sequence[str] = NEEDED) -> None:
-    """Make sure that what lies on another disk can be reached.
+    """Make sure that the parts on other disks can be reached.
 
     Args:
         data: the data directory.

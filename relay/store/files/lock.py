@@ -19,9 +19,9 @@ from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
 
 NAME = "relay.lock"
-WAIT = 10.0
+WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
-LOOK = 0.1
+RETRY_SECONDS = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
@@ -104,7 +104,7 @@ class _Patience:
                 if not self._said:
                     self._waiting(who)
                     self._said = True
-                time.sleep(LOOK)
+                time.sleep(RETRY_SECONDS)
             else:
                 return
 
@@ -191,7 +191,7 @@ def holder(data: Path) -> str | None:
 def wait_seconds(data: Path) -> float:
     """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
     who = holder(data)
-    return 0.0 if who is None or SERVING in who else WAIT
+    return 0.0 if who is None or SERVING in who else WAIT_SECONDS
 
 
 def _holder(store: Path, data: Path) -> str:

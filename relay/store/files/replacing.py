@@ -129,19 +129,19 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     return kept
 
 
-def anchor(link: Path, place: Path, spare: Path) -> None:
+def anchor(link: Path, folder: Path, spare: Path) -> None:
     """Make a relative link absolute, so that it leads to the same file from any folder. Anything else is left alone.
 
     Args:
         link: a path that may be a link.
-        place: the folder that it is relative to.
+        folder: the folder that it is relative to.
         spare: a folder for the new link until it takes the name of the old one.
     """
     if not link.is_symlink() or (target := link.readlink()).is_absolute():
         return
     successor = spare / f"{link.name}.link"
     successor.unlink(missing_ok=True)
-    successor.symlink_to(os.path.realpath(place / target))
+    successor.symlink_to(os.path.realpath(folder / target))
     successor.replace(link)
 
 

@@ -15,14 +15,14 @@ from relay.store.files.ownership import give_to
 
 logger = logging.getLogger(__name__)
 
-NAME = "relay.reserve"
-SHARE = 4
+RESERVE_NAME = "relay.reserve"
+SMALL_DISK_DIVISOR = 4
 """On a small disk, reserve one part in so many at most."""
-LITTLE = 512 * 1_024
+START_AND_STOP_BYTES = 512 * 1_024
 """Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
 UNRESERVED_BYTES = 128 * 1_024
 """Bytes left free for a store that was opened on a full disk: the index of its log takes 32 KiB."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
@@ -54,12 +54,12 @@ class Reserve:
             return 0
 
     @property
-    def wanted(self) -> int:
+    def target_size(self) -> int:
         """Bytes that should be reserved."""
         if not self._most:
             return 0
         disk = os.statvfs(self._folder)
-        return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
+        return min(self._most, disk.f_blocks * disk.f_frsize // SMALL_DISK_DIVISOR)
 
     def store_may_have(self, size: int) -> bool:
         """Tell whether the disk has room for the store to grow to so many bytes."""
@@ -70,7 +70,7 @@ class Reserve:
     def disk_is_full(self) -> bool:
         """Whether so little is free that even a start may fail."""
         disk = os.statvfs(self._folder)
-        return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
+        return disk.f_bavail * disk.f_frsize < min(START_AND_STOP_BYTES, self.target_size)
 
     def spend(self) -> None:
         """Give the room back to the disk. The work that needs it should follow at once."""
@@ -91,13 +91,13 @@ class Reserve:
             disk = os.statvfs(self._folder)
             left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
-                self._take(min(left, self.wanted))
+                self._take(min(left, self.target_size))
         self.short = True
 
     def fill(self) -> None:
         """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
-            wanted, size = self.wanted, self.size
+            wanted, size = self.target_size, self.size
             if size == wanted:
                 self.short = False
             elif not wanted:
@@ -130,7 +130,7 @@ class Reserve:
         self.short = False
 
     def _failed(self, error: OSError) -> None:
-        self.short = error.errno in NO_ROOM
+        self.short = error.errno in NO_ROOM_ERRNOS
         what = error.strerror or str(error)
         if not self.short and what != self._last_error:
             logger.warning("cannot reserve space in %s: %s", self._path, what)

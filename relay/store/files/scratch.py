@@ -54,7 +54,7 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
-def place(part: Path, target: Path) -> None:
+def put_in_place(part: Path, target: Path) -> None:
     """Put a finished file in place durably. A crash leaves either the old file or this one, whole.
 
     Args:
@@ -81,7 +81,7 @@ def write(target: Path, content: bytes, mode: int) -> None:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
             os.fchmod(descriptor, mode)
             file.write(content)
-        place(part, target)
+        put_in_place(part, target)
 
 
 @contextmanager

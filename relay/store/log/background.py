@@ -1,27 +1,30 @@
 """The writer's work between batches: the snapshot, client keys, the full-text index, and jobs of other rooms.
 
 Each portion is a short transaction; while people send, the writer rests after each. This module decides what is done
-and when, and uses the writing connection in the writer's turn only. `maintenance` has the SQL.
+and when, and uses the writing connection in the writer's turn only. `store.upkeep` has the SQL.
 """
 
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
+from relay.keys import Seconds
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
-from relay.store.log import bound_parameters, maintenance
-from relay.store.log.batch import release_parameters
+from relay.store.log import bound_parameters
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
+from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.wal import Wal
+from relay.store.upkeep import client_keys, snapshot_rows
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ RETRY_SECONDS = 1.0
 """Seconds until client keys that could not be written are tried again."""
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
-FILED_AT_ONCE = 4_096
+FILED_KEYS = 4_096
 """Client keys filed between two batches once too many are in memory: more than a batch of short messages adds."""
 FAR = float("inf")
 
@@ -41,22 +44,22 @@ FAR = float("inf")
 class SnapshotSource(Protocol):
     """Knows which rows of the snapshot are stale."""
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """Return about `count` stale rows, as the `snapshot` parameter of a batch. The last ones come with `seq`."""
 
     def snapshot_over(self, *, written: bool) -> None:
         """End a round of the snapshot; `written` says whether all of it is on disk."""
 
 
-class _JobRequest:
+class _JobRequest(Generic[T]):
     """A job, and its outcome for the caller that waits for it."""
 
-    def __init__(self, job: Job[Any], work: str, *, hurried: bool) -> None:
+    def __init__(self, job: Job[T], work: str, *, hurried: bool) -> None:
         self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
-        self.outcome: list[Any] = []
+        self.outcome: list[T | Exception] = []
 
 
 class Background:
@@ -80,7 +83,7 @@ class Background:
         self._stalls = stalls
         self._wal = wal
         self._pace = Pace()
-        self._requests: list[_JobRequest] = []
+        self._requests: list[_JobRequest[Any]] = []
         self.index = IndexUpkeep(writing, schedule)
         self._key_flush: KeyFlush | None = None
         self._filing_at = 0
@@ -101,13 +104,19 @@ class Background:
 
     # Requests.
 
-    def ask(self, job: Job[Any], work: str, *, hurried: bool) -> _JobRequest:
-        """Queue a job; `done` of what this returns is set when it has an outcome."""
+    def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
+        """Queue a job; `done` of what this returns is set when it has an outcome.
+
+        Args:
+            job: called with the writing connection.
+            work: the name of the work, for the records of stalls.
+            hurried: whether it goes before other background work.
+        """
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request
 
-    def withdraw(self, request: _JobRequest) -> None:
+    def withdraw(self, request: _JobRequest[T]) -> None:
         """Drop a job that nobody waits for any more, unless it has run."""
         if request in self._requests:
             self._requests.remove(request)
@@ -191,7 +200,7 @@ class Background:
             lively = not last and now < self._schedule.quiet_at and not self._idempotency_keys.overflowing
             self._pace.worked(now, ended, lively=lively)
 
-    async def _portion(self, now: float, *, last: bool) -> str:
+    async def _portion(self, now: Seconds, *, last: bool) -> str:
         """Do one portion and return its name, or an empty text if nothing was due."""
         request = next((one for one in self._requests if one.hurried), self._requests[0] if self._requests else None)
         if request is not None and (request.hurried or last or not self._starved()):
@@ -228,7 +237,7 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, request: _JobRequest) -> str:
+    async def _do(self, request: _JobRequest[T]) -> str:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))
@@ -245,7 +254,7 @@ class Background:
             request.done.set()
         return request.work
 
-    async def _snapshot(self, now: float) -> str:
+    async def _snapshot(self, now: Seconds) -> str:
         schedule, engine = self._schedule, self._engine
         if not schedule.snapshot_begun:
             # A caller that comes after this waits for the next round.
@@ -253,7 +262,7 @@ class Background:
             schedule.snapshot_begins()
         rows = engine.snapshot(self._rows.size)
         try:
-            await maintenance.keep_rows(self._writing, rows)
+            await snapshot_rows.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
             logger.warning("the snapshot cannot be written: %s", error)
             self.snapshot_full = is_full(error)
@@ -273,20 +282,20 @@ class Background:
             awaited.set()
         self._snapshot_awaited = []
 
-    async def _file(self, now: float) -> str:
+    async def _file(self, now: Seconds) -> str:
         """Move some client keys from memory to their table."""
         filing = self._key_flush or self._idempotency_keys.due()
         if filing is None:
             return ""
         self._key_flush = filing
         # A busy event loop makes each portion look slow; shrunk portions would never catch up with what batches add.
-        size = FILED_AT_ONCE if self._idempotency_keys.overflowing else self._keys.size
+        size = FILED_KEYS if self._idempotency_keys.overflowing else self._keys.size
         keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
-            await maintenance.file_client_keys(self._writing, keys)
+            await client_keys.file_client_keys(self._writing, keys)
             self._filing_at += len(keys)
             if self._filing_at >= len(filing.keys):
-                await maintenance.note_filed(self._writing, filing)
+                await client_keys.note_filed(self._writing, filing)
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)

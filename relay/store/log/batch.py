@@ -14,7 +14,7 @@ from relay.keys import ChatKey, MessageId
 from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.log.schedule import SideWrites
-from relay.store.sqlite.database import Connection
+from relay.store.sqlite.parameters import round_up
 from relay.store.sqlite.statements import Statement, as_json
 
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
 _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
 """The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
-LARGEST = 2_048
+STATEMENT_ENTRIES = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
 _WITH_SIDE_WRITES = Statement(
@@ -44,28 +44,10 @@ def prepare(
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
-    if amendments or side_writes or holdings or files or len(rows) > LARGEST:
+    if amendments or side_writes or holdings or files or len(rows) > STATEMENT_ENTRIES:
         return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
     size = round_up(len(rows))
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
-
-
-async def release_parameters(connection: Connection, statement: str) -> None:
-    """Run a statement with NULLs, so that SQLite releases the texts bound to it.
-
-    sqlite3 has no `clear_bindings`. The statements here skip rows that are all NULL, so this writes nothing.
-
-    Raises:
-        sqlite3.Error: the texts are still bound.
-    """
-    await connection.execute(statement, (None,) * statement.count("?"))
-
-
-@cache
-def round_up(count: int) -> int:
-    """Round a number of rows up, so that few statements are prepared. At most a fifth of the rows is unused."""
-    step = 1 << max(0, (count - 1).bit_length() - 3)
-    return -(-count // step) * step
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 A relay runs for months. A text that was deleted, or was large, must not stay in memory for as long. Pure: no SQL.
 """
 
-HELD = 4 << 20
+HELD_BYTES = 4 << 20
 """Bytes that all statements may hold; beyond it the one that holds most is released at once."""
 RELEASE_SECONDS = 2.0
 """Seconds of quiet after which all are released, so that it does not happen after each of a few messages."""
@@ -22,7 +22,7 @@ class BoundParameters:
     @property
     def too_much(self) -> bool:
         """Whether a statement should be released without waiting for quiet."""
-        return self._total > HELD
+        return self._total > HELD_BYTES
 
     def note(self, statement: str, size: int) -> None:
         """Note that a statement ran with about `size` bytes, which replace what it held before."""

@@ -5,21 +5,24 @@ batch may hold; no SQL and no disk.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
 import msgspec
 import trio
 
+from relay.keys import Seconds
+from relay.outcomes import Outcome
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
+from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
-from relay.store.log.engine import DecisionEngine
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[object], None]
-"""Takes the answer to a command: a payload, or a `RelayError`."""
+Answer = Callable[[Outcome | RelayError], None]
+"""Takes the answer to a command: its outcome, or why it is refused."""
 
 QUEUE_COMMANDS = 4_096
 """Commands that may wait."""
@@ -34,8 +37,9 @@ RETRY_SECONDS = 1.0
 class PendingCommand(msgspec.Struct, frozen=True, gc=False):
     """A command that waits for its answer."""
 
-    command: Any
-    answer: Answer
+    command: Command
+    answer: Answer[Any]
+    """Takes the outcome of this very command, as `append` has checked."""
     since: float
     """When it came (trio's time). Commands of one read, or of one batch's duration, share the time of the first."""
 
@@ -59,14 +63,20 @@ def _ignore(_answer: object) -> None:
 class CommandQueue:
     """Commands on their way to the writer."""
 
-    def __init__(self, engine: DecisionEngine) -> None:
+    def __init__(self, engine: DecisionEngine, collect: Callable[[], None]) -> None:
+        """Begin empty.
+
+        Args:
+            engine: tells what a batch may hold.
+            collect: adds the commands that `expect_deferred` announced, see `DeferredCommands`.
+        """
         self.waiting: list[PendingCommand] = []
         """Commands for the next batches."""
         self.barred: list[PendingCommand] = []
         """Commands that must not write while the disk is full; see `Log.spare`."""
-        self.refuses: Callable[[Any], bool] | None = None
+        self.refuses: Callable[[Command], bool] | None = None
         """Returns whether a command is barred; None while none is."""
-        self.deferred = DeferredCommands()
+        self.deferred = DeferredCommands(collect)
         self.work = trio.Event()
         """Set when the writer has something to do."""
         self.batch = 0
@@ -101,7 +111,7 @@ class CommandQueue:
             self._next = trio.Event()
         await self._next.wait()
 
-    def note_read(self, size: int, now: float) -> None:
+    def note_read(self, size: int, now: Seconds) -> None:
         """Note one read of a connection, before its commands are appended.
 
         Called once a read and not once a command: it is the read that costs memory.
@@ -113,7 +123,7 @@ class CommandQueue:
         self._bytes = self._bytes + size if self.waiting or self.barred else size
         self._now = now
 
-    def append(self, command: Any, answer: Answer = _ignore) -> bool:
+    def append(self, command: Command[Outcome], answer: Answer[Outcome] = _ignore) -> bool:
         """Have a command decided and written.
 
         Args:
@@ -134,14 +144,20 @@ class CommandQueue:
         waiting.append(PendingCommand(command, answer, self._now))
         return True
 
-    def append_deferred(self, key: object, reach: int, command: Any) -> None:
-        """Have a command written a moment later. It replaces one of the same key that reaches less far."""
+    def append_deferred(self, key: Hashable, reach: int, command: Command) -> None:
+        """Have a command written a moment later. It replaces one of the same key that reaches less far.
+
+        Args:
+            key: names what the command moves, as one mark of one user in one chat.
+            reach: how far it moves that; the one that reaches further is kept.
+            command: the command.
+        """
         if not self.deferred:
             self.work.set()
         self.deferred.add(DeferredCommand(key, reach, command), trio.current_time())
 
     def expect_deferred(self) -> None:
-        """Have `deferred.collect` called a moment later: acknowledgements until then become one command a chat."""
+        """Have deferred commands collected a moment later: acknowledgements until then become one command a chat."""
         if not self.deferred:
             self.work.set()
         self.deferred.expect(trio.current_time())
@@ -202,7 +218,7 @@ class CommandQueue:
                     return count, False
         return len(self.waiting), False
 
-    def _take_deferred(self, count: int, now: float) -> list[DeferredCommand]:
+    def _take_deferred(self, count: int, now: Seconds) -> list[DeferredCommand]:
         """Take the deferred commands that are committed with a batch of `count`."""
         try:
             return self.deferred.take(count, now, flush=self.stopping)

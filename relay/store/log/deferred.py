@@ -4,42 +4,42 @@ Acknowledgements of devices come here. A receipt for each message would cost as 
 came within a moment, committed with the messages that follow, costs next to nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from relay.keys import Seconds
+from relay.store.command import Command
 
 DEFER_SECONDS = 0.15
 """Seconds until they are committed with the next batch; after as many again without a batch they are one."""
-WITH_BATCH = 16
+COMMANDS_WITH_BATCH = 16
 """How many are committed with a smaller batch, whose senders wait for them; a larger batch takes its own number."""
-ALONE = 256
+COMMANDS_ALONE = 256
 """How many make a batch of their own."""
-
-
-Collect = Callable[[], None]
-
-
-def _nothing() -> None:
-    """Add nothing."""
 
 
 class DeferredCommand(NamedTuple):
     """A command that may wait."""
 
-    key: object
+    key: Hashable
     """What it is about; only one of each key waits."""
     reach: int
     """How far it reaches. Acknowledgements come in any order, and the farthest stays."""
-    command: Any
+    command: Command
 
 
 class DeferredCommands:
     """The commands that wait, and when they are due."""
 
-    def __init__(self) -> None:
-        self.collect: Collect = _nothing
-        """Called when commands announced by `expect` are due; it adds them."""
-        self._waiting: dict[object, DeferredCommand] = {}
+    def __init__(self, collect: Callable[[], None]) -> None:
+        """Begin with nothing that waits.
+
+        Args:
+            collect: called when commands announced by `expect` are due; it adds them.
+        """
+        self._collect = collect
+        self._waiting: dict[Hashable, DeferredCommand] = {}
         self._expected = False
         self._since = 0.0
 
@@ -51,7 +51,7 @@ class DeferredCommands:
         """Whether any command is queued. Announced ones (see `expect`) do not count."""
         return bool(self._waiting)
 
-    def add(self, deferred: DeferredCommand, now: float) -> None:
+    def add(self, deferred: DeferredCommand, now: Seconds) -> None:
         """Queue a command, unless one of the same key reaches as far. It is due `DEFER_SECONDS` after `now`."""
         if not self:
             self._since = now
@@ -59,8 +59,8 @@ class DeferredCommands:
         if known is None or known.reach < deferred.reach:
             self._waiting[deferred.key] = deferred
 
-    def expect(self, now: float) -> None:
-        """Announce commands: `collect` is called when they are due."""
+    def expect(self, now: Seconds) -> None:
+        """Announce commands: they are collected when they are due."""
         if not self:
             self._since = now
         self._expected = True
@@ -70,7 +70,7 @@ class DeferredCommands:
         """When the waiting commands make a batch of their own; infinity if none wait."""
         return self._since + 2 * DEFER_SECONDS if self else float("inf")
 
-    def take(self, count: int, now: float, *, flush: bool = False) -> list[DeferredCommand]:
+    def take(self, count: int, now: Seconds, *, flush: bool = False) -> list[DeferredCommand]:
         """Remove and return the commands that are due.
 
         Args:
@@ -82,8 +82,8 @@ class DeferredCommands:
             return []
         if self._expected and not self._waiting:
             self._expected = False
-            self.collect()
-        most = max(WITH_BATCH, count) if count else ALONE
+            self._collect()
+        most = max(COMMANDS_WITH_BATCH, count) if count else COMMANDS_ALONE
         taken = list(islice(self._waiting.values(), most))
         for deferred in taken:
             del self._waiting[deferred.key]

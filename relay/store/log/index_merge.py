@@ -4,6 +4,8 @@ Such a merge writes the whole index again, so the larger it is, the longer the n
 time is an argument.
 """
 
+from relay.keys import Seconds
+
 PAUSE_SECONDS = 4.0
 """Seconds that the next merge waits for each step of the last one: about 50 KB a second are written."""
 RETRY_SECONDS = 60.0
@@ -40,12 +42,12 @@ class IndexMerge:
         """Note a step of the merge that was not the last."""
         self.steps += 1
 
-    def done(self, now: float) -> None:
+    def done(self, now: Seconds) -> None:
         """Note that all is merged. More texts may have been deleted meanwhile."""
         self.texts = 0
         self._dirty = True
         self._from = now + self.steps * PAUSE_SECONDS
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: Seconds) -> None:
         """Note a step that failed."""
         self._from = now + RETRY_SECONDS

@@ -10,17 +10,18 @@ from typing import TypeVar
 
 import trio
 
-from relay.store.log import maintenance
+from relay.keys import Seconds
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
 from relay.store.portion import Portion
 from relay.store.sqlite.database import Connection
+from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SEGMENTS = 4
+MERGE_SEGMENTS = 4
 """New segments after which the full-text index is merged. FTS5 merges no fewer on one level."""
 
 
@@ -35,14 +36,14 @@ class IndexUpkeep:
         """Whether it is being rebuilt."""
         self.suspected = False
         """Whether a check of it was requested and has not run."""
-        self.segments = SEGMENTS
+        self.segments = MERGE_SEGMENTS
         """New segments since the last merge. An earlier run may have left some: the first merge finds out."""
         self._writing = writing
         self._schedule = schedule
         # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
-        self._pages = Portion(maintenance.MERGED, least=32, most=1_024)
+        self._pages = Portion(full_text_index.MERGED_PAGES, least=32, most=1_024)
 
     # What was written.
 
@@ -65,12 +66,12 @@ class IndexUpkeep:
     def many_segments(self) -> bool:
         """Whether segments should be merged."""
         # Segments of a dropped index are removed, not merged.
-        return self.segments >= SEGMENTS and not self._schedule.index_left_over
+        return self.segments >= MERGE_SEGMENTS and not self._schedule.index_left_over
 
     @property
     def far_too_many_segments(self) -> bool:
         """Whether merging goes before jobs."""
-        return self.segments >= 2 * SEGMENTS and self.many_segments
+        return self.segments >= 2 * MERGE_SEGMENTS and self.many_segments
 
     @property
     def erasing_at(self) -> float:
@@ -105,7 +106,7 @@ class IndexUpkeep:
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        if not maintenance.is_damage(error) or self._schedule.index_begins:
+        if not full_text_index.is_damage(error) or self._schedule.index_begins:
             return False
         await self.lose(error)
         return True
@@ -132,7 +133,7 @@ class IndexUpkeep:
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        await maintenance.lose_index(self._writing)
+        await full_text_index.lose_index(self._writing)
         self._schedule.index_lost()
         self.segments = 0
         self.losses += 1
@@ -143,9 +144,9 @@ class IndexUpkeep:
             self.remaking = False
             logger.info("the full-text index is whole again")
 
-    async def _failed(self, error: sqlite3.Error, now: float) -> None:
+    async def _failed(self, error: sqlite3.Error, now: Seconds) -> None:
         """Drop an index that is damaged, or schedule one that could not be written again."""
-        if maintenance.is_damage(error):
+        if full_text_index.is_damage(error):
             try:
                 await self.lose(error)
             except sqlite3.Error as other:
@@ -157,14 +158,14 @@ class IndexUpkeep:
 
     # Portions.
 
-    async def index(self, now: float) -> None:
+    async def index(self, now: Seconds) -> None:
         """Index some more entries. What is left of a dropped index is removed first."""
         if self._schedule.index_left_over:
             await self._empty(now)
             return
         upto = self._schedule.index_upto(self._entries.size)
         try:
-            reached = await maintenance.index(self._writing, upto)
+            reached = await full_text_index.index(self._writing, upto)
         except sqlite3.Error as error:
             await self._failed(error, now)
         else:
@@ -176,20 +177,20 @@ class IndexUpkeep:
             self.segments += 1
             self._look_whether_whole()
 
-    async def _empty(self, now: float) -> None:
+    async def _empty(self, now: Seconds) -> None:
         """Remove some of a dropped index."""
         try:
-            self._schedule.index_left_over = await maintenance.empty_index(self._writing, self._blocks.size)
+            self._schedule.index_left_over = await full_text_index.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
             logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
             self._schedule.index_failed(now)
         else:
             self._blocks.took(trio.current_time() - now)
 
-    async def merge(self, now: float) -> None:
+    async def merge(self, now: Seconds) -> None:
         """Merge some segments, so that searches have few to read."""
         try:
-            if not await maintenance.merge(self._writing, pages=self._pages.size):
+            if not await full_text_index.merge(self._writing, pages=self._pages.size):
                 self.segments = 0
         except sqlite3.Error as error:
             self.segments = 0
@@ -202,11 +203,11 @@ class IndexUpkeep:
         writing, merging = self._writing, self.merging
         try:
             if not merging.texts:
-                merging.start(await maintenance.unmerged(writing))
-            elif await maintenance.merge(writing, begin=not merging.steps):
+                merging.start(await full_text_index.unmerged(writing))
+            elif await full_text_index.merge(writing, begin=not merging.steps):
                 merging.stepped()
             else:
-                await maintenance.note_merged(writing, merging.texts)
+                await full_text_index.note_merged(writing, merging.texts)
                 merging.done(trio.current_time())
         except sqlite3.Error as error:
             merging.failed(trio.current_time())

@@ -8,19 +8,22 @@ sockets.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import trio
 
+from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
-from relay.store.entry import Facts
+from relay.store.command import Command
+from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.engine import DecisionEngine
-from relay.store.log.schedule import INDEX_LAG, Cursors, WriteSchedule
-from relay.store.log.stalls import SLOW_TURN, SYNC, Stalls
+from relay.store.log.decision_engine import DecisionEngine
+from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
+from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
@@ -33,7 +36,7 @@ T = TypeVar("T")
 
 
 class _TurnWatch(trio.abc.Instrument):
-    """Measures each turn of the event loop: while one lasts, no other task runs."""
+    """Measures each turn of the event loop. While a turn lasts, no other task runs."""
 
     def __init__(self, stalls: Stalls) -> None:
         self._stalls = stalls
@@ -44,7 +47,7 @@ class _TurnWatch(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
         seconds = time.perf_counter() - self._began
-        if seconds > SLOW_TURN:
+        if seconds > SLOW_TURN_SECONDS:
             now = trio.current_time()
             self._stalls.turned(now - seconds, now)
 
@@ -61,7 +64,13 @@ class Log(CommandQueue):
     """The log of a running relay, and its writer."""
 
     def __init__(
-        self, writing: Connection, reading: Connection, wal: Wal, engine: DecisionEngine, cursors: Cursors
+        self,
+        writing: Connection,
+        reading: Connection,
+        wal: Wal,
+        engine: DecisionEngine,
+        cursors: Cursors,
+        collect: "Callable[[Log], None]",
     ) -> None:
         """Put the writer together.
 
@@ -71,8 +80,9 @@ class Log(CommandQueue):
             wal: the write-ahead log of the store.
             engine: decides commands and applies entries.
             cursors: every device's cursor, as it is on disk.
+            collect: moves cursors of this log and appends the deferred commands that `expect_deferred` announced.
         """
-        super().__init__(engine)
+        super().__init__(engine, partial(collect, self))
         self.stalls = Stalls()
         self.wal = wal
         self._writing = writing
@@ -103,7 +113,7 @@ class Log(CommandQueue):
         gaps = await positions.gaps(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG
+        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
@@ -148,7 +158,7 @@ class Log(CommandQueue):
 
     @property
     def busy_since(self) -> float | None:
-        """Since when the store has been at a request of the writer (trio's time); None while it is not."""
+        """Since when the store has been working on a request of the writer (trio's time); None while it is idle."""
         busy_since = self._writer.busy_since
         return self._background.busy_since if busy_since is None else busy_since
 
@@ -176,7 +186,7 @@ class Log(CommandQueue):
         """Whether only what is needed is written; see `spare`."""
         return self._background.thrifty
 
-    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+    def spare(self, refuses: Callable[[Command], bool] | None) -> None:
         """Write only what is needed from now on, or everything again.
 
         Args:
@@ -194,7 +204,7 @@ class Log(CommandQueue):
         """Every device's cursor."""
         return self._schedule.cursors
 
-    def keep_cursor(self, device: int, seq: int, seen: int) -> None:
+    def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's cursor written within seconds. It never goes back.
 
         Args:
@@ -205,7 +215,7 @@ class Log(CommandQueue):
         self._schedule.keep_cursor(device, seq, seen, trio.current_time())
         self.work.set()
 
-    async def first_cursor(self, device: int, seq: int, seen: int) -> None:
+    async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
@@ -232,7 +242,7 @@ class Log(CommandQueue):
             OSError: what the job raised.
         """
         if self.stopped.is_set():
-            # It would never run.
+            # The job would never run.
             raise sqlite3.OperationalError("the relay has stopped")
         request = self._background.ask(job, work, hurried=hurried)
         self.work.set()
@@ -240,9 +250,10 @@ class Log(CommandQueue):
             await request.done.wait()
         finally:
             self._background.withdraw(request)
-        if isinstance(request.outcome[0], Exception):
-            raise request.outcome[0]
-        return request.outcome[0]  # type: ignore[no-any-return]
+        (outcome,) = request.outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def rest(self, seconds: float) -> None:
         """Rest after a portion of long work that took so many seconds, as background work does while people send."""
@@ -263,7 +274,7 @@ class Log(CommandQueue):
         if self._background.snapshot_failed:
             raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
-    async def client_keys(self, keys: Sequence[int]) -> Facts:
+    async def client_keys(self, keys: Sequence[int]) -> dict[ClientKey, StoredMessage | None]:
         """Find which messages have these client keys: facts of the kind `ClientKey`."""
         return await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
 

@@ -7,6 +7,8 @@ done between batches, see `background`. Pure: no SQL, and the time is an argumen
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from relay.keys import DeviceKey, Seconds, Seq, UnixMs
+
 CURSOR_SECONDS = 5.0
 """Seconds between two writes of cursors; a batch takes them along after a fifth of that."""
 SNAPSHOT_ENTRIES = 20_000
@@ -15,16 +17,16 @@ SNAPSHOT_SECONDS = 60.0
 """Seconds after which it is due for fewer."""
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
-INDEX_WITH_BATCH = 64
+INDEX_ENTRIES_WITH_BATCH = 64
 """Entries that are indexed with a batch, whose senders wait for it; only if no others are left."""
-INDEX_WITH_BATCH_TEXT = 16_384
+INDEX_CHARACTERS_WITH_BATCH = 16_384
 """Characters of text that they may have: a long text costs as much as many entries."""
 QUIET_SECONDS = 0.1
 """Seconds without a batch that count as quiet: while people send much the index waits, since merging takes time."""
-INDEX_LAG = 50_000
+INDEX_LAG_ENTRIES = 50_000
 """Entries that the index may lag behind for that: a search can read so many without it."""
 
-Cursors = dict[int, tuple[int, int]]
+Cursors = dict[DeviceKey, tuple[Seq, UnixMs]]
 """By device: the last `seq` that it has acknowledged, and when it was last connected (Unix milliseconds)."""
 
 
@@ -32,7 +34,7 @@ class SideWrites(NamedTuple):
     """What is committed with a batch of entries."""
 
     cursors: Cursors
-    indexed: int
+    indexed: Seq
     """The `seq` up to which the full-text index is brought; 0 if it stays as it is."""
 
     def __bool__(self) -> bool:
@@ -45,7 +47,7 @@ class WriteSchedule:
     def __init__(self, cursors: Cursors) -> None:
         self.cursors = cursors
         """All cursors, on disk or not."""
-        self._stale_cursors: set[int] = set()
+        self._stale_cursors: set[DeviceKey] = set()
         self._first_cursors: Cursors = {}
         self._cursors_since = 0.0
         self._entries_since_snapshot = 0
@@ -54,7 +56,7 @@ class WriteSchedule:
         """Whether a round of the snapshot has begun and is not over."""
         self._last_seq = 0
         self._indexed = 0
-        self._gaps: Sequence[tuple[int, int]] = ()
+        self._gaps: Sequence[tuple[Seq, Seq]] = ()
         self._text = 0
         """Characters of text that the full-text index lacks."""
         self._index_since = 0.0
@@ -64,11 +66,11 @@ class WriteSchedule:
 
     def begin(
         self,
-        last_seq: int,
-        indexed: int,
-        now: float,
+        last_seq: Seq,
+        indexed: Seq,
+        now: Seconds,
         *,
-        gaps: Sequence[tuple[int, int]] = (),
+        gaps: Sequence[tuple[Seq, Seq]] = (),
         left_over: bool = False,
     ) -> None:
         """Start from what is on disk.
@@ -87,11 +89,11 @@ class WriteSchedule:
         self._snapshot_since = now
         if not self.indexed:
             # The length of their texts is not known.
-            self._text = INDEX_WITH_BATCH_TEXT + 1
+            self._text = INDEX_CHARACTERS_WITH_BATCH + 1
 
     # What is due.
 
-    def keep_cursor(self, device: int, seq: int, seen: int, now: float) -> None:
+    def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs, now: Seconds) -> None:
         """Have a device's cursor written within seconds. It never goes back."""
         if not self._stale_cursors:
             self._cursors_since = now
@@ -99,7 +101,7 @@ class WriteSchedule:
         known = self.cursors.get(device)
         self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
-    def keep_first_cursor(self, device: int, seq: int, seen: int) -> None:
+    def keep_first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
         """Have a device's first cursor written with the next write."""
         self.cursors[device] = self._first_cursors[device] = (seq, seen)
 
@@ -147,11 +149,11 @@ class WriteSchedule:
         if self.indexed:
             return float("inf")
         due = self._index_since + INDEX_SECONDS
-        if self._last_seq - self._indexed >= INDEX_LAG and self.index_behind >= INDEX_LAG:
+        if self._last_seq - self._indexed >= INDEX_LAG_ENTRIES and self.index_behind >= INDEX_LAG_ENTRIES:
             return due
         return max(due, self.quiet_at)
 
-    def index_upto(self, count: int) -> int:
+    def index_upto(self, count: int) -> Seq:
         """Return the last `seq` of the next `count` entries to index."""
         upto = self._indexed
         for before, after in self._gaps:
@@ -164,7 +166,7 @@ class WriteSchedule:
 
     # What was done.
 
-    def take(self, commands: int, now: float, *, marks_held: bool, last: bool) -> SideWrites:
+    def take(self, commands: int, now: Seconds, *, marks_held: bool, last: bool) -> SideWrites:
         """Take the side writes of a batch; `written` or `not_written` is called with them before the next `take`.
 
         Args:
@@ -183,16 +185,16 @@ class WriteSchedule:
         """When it is quiet, if no batch comes before."""
         return self._batch_since + QUIET_SECONDS
 
-    def started(self, now: float) -> None:
+    def started(self, now: Seconds) -> None:
         """Note that a batch is about to be written, and so it is not quiet."""
         self._batch_since = now
 
-    def written(self, side_writes: SideWrites, now: float) -> None:
+    def written(self, side_writes: SideWrites, now: Seconds) -> None:
         """Note that side writes are on disk."""
         if side_writes.indexed:
             self.index_written(side_writes.indexed, now)
 
-    def index_written(self, upto: int, now: float) -> None:
+    def index_written(self, upto: Seq, now: Seconds) -> None:
         """Note that the index has all entries up to one."""
         self._indexed = upto
         if self.indexed:
@@ -204,7 +206,7 @@ class WriteSchedule:
         self._indexed = 0
         self.index_left_over = True
 
-    def index_failed(self, now: float) -> None:
+    def index_failed(self, now: Seconds) -> None:
         """Note that the index could not be written; it is due later."""
         self._index_since = now
 
@@ -213,13 +215,13 @@ class WriteSchedule:
         self.snapshot_begun = True
         self._entries_since_snapshot = 0
 
-    def snapshot_ended(self, now: float, *, written: bool) -> None:
+    def snapshot_ended(self, now: Seconds, *, written: bool) -> None:
         """Note that a round of the snapshot is over, and whether all of it was written."""
         self.snapshot_begun = False
         self._snapshot_since = now
         self._entries_since_snapshot += not written
 
-    def not_written(self, side_writes: SideWrites, now: float) -> None:
+    def not_written(self, side_writes: SideWrites, now: Seconds) -> None:
         """Note that side writes could not be written; they are due later."""
         if side_writes.indexed:
             self._index_since = now
@@ -227,7 +229,7 @@ class WriteSchedule:
         if self._stale_cursors:
             self._cursors_since = now
 
-    def entries_written(self, count: int, last_seq: int, text: int = 0) -> None:
+    def entries_written(self, count: int, last_seq: Seq, text: int = 0) -> None:
         """Note entries that are on disk, and that snapshot and index lack.
 
         Args:
@@ -239,7 +241,7 @@ class WriteSchedule:
         self._text += text
         self._last_seq = last_seq
 
-    def _take_cursors(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Cursors:
+    def _take_cursors(self, commands: int, now: Seconds, *, marks_held: bool, last: bool) -> Cursors:
         taken, self._first_cursors = self._first_cursors, {}
         wait = CURSOR_SECONDS / 5 if commands else CURSOR_SECONDS
         if self._stale_cursors and not marks_held and (last or now >= self._cursors_since + wait):
@@ -247,13 +249,13 @@ class WriteSchedule:
             taken.update((device, self.cursors[device]) for device in stale)
         return taken
 
-    def _index_with_batch(self, commands: int, now: float) -> int:
+    def _index_with_batch(self, commands: int, now: Seconds) -> int:
         behind = self._last_seq - self._indexed
         if (
             self.index_left_over
             or not commands
-            or not 0 < behind <= INDEX_WITH_BATCH
-            or self._text > INDEX_WITH_BATCH_TEXT
+            or not 0 < behind <= INDEX_ENTRIES_WITH_BATCH
+            or self._text > INDEX_CHARACTERS_WITH_BATCH
             or now < self._index_since + INDEX_SECONDS
         ):
             return 0

@@ -7,11 +7,13 @@ Bounded: the latest works and loop turns, and one record a minute for an hour.
 from collections import deque
 from typing import NamedTuple
 
+from relay.keys import Seconds
+
 KEPT_MINUTES = 60
 """Minutes of which records are kept."""
 KEPT_WORKS = 256
 """Works that are kept to explain a wait."""
-SLOW_TURN = 0.01
+SLOW_TURN_SECONDS = 0.01
 """Seconds of one turn of the event loop from which it is recorded."""
 NEAR_SECONDS = 0.005
 """A work that ends within this time after a slow turn was waiting for that turn."""
@@ -49,7 +51,13 @@ class Stalls:
         self._worst = 0.0
 
     def worked(self, cause: str, began: float, ended: float) -> None:
-        """Note a work of the writer. Works do not overlap, and are noted in order."""
+        """Note a work of the writer. Works do not overlap, and are noted in order.
+
+        Args:
+            cause: what the writer did, in a word or two for people.
+            began: when it began, monotonic seconds.
+            ended: when it ended.
+        """
         self._works.append(_Span(cause, began, ended))
         if int(ended // 60) != self._minute:
             self._turn_over(ended)
@@ -58,11 +66,21 @@ class Stalls:
             longest[cause] = ended - began
 
     def turned(self, began: float, ended: float) -> None:
-        """Note one slow turn of the event loop."""
+        """Note one slow turn of the event loop.
+
+        Args:
+            began: when it began, monotonic seconds.
+            ended: when it ended.
+        """
         self._turns.append(_Span(LOOP, began, ended))
 
-    def waited(self, since: float, now: float) -> None:
-        """Note the longest wait of a batch: when its first command came, and when it was answered."""
+    def waited(self, since: float, now: Seconds) -> None:
+        """Note the longest wait of a batch.
+
+        Args:
+            since: when the first command of the batch came, monotonic seconds.
+            now: when the batch was answered.
+        """
         if int(now // 60) != self._minute:
             self._turn_over(now)
         if now - since > self._worst:
@@ -72,12 +90,12 @@ class Stalls:
                 self._waits.pop()
             self._waits.append((self._minute, wait))
 
-    def longest(self, now: float) -> Wait | None:
+    def longest(self, now: Seconds) -> Wait | None:
         """Return the longest wait of the last hour."""
         since = int(now // 60) - KEPT_MINUTES
         return max((wait for minute, wait in self._waits if minute > since), default=None)
 
-    def longest_works(self, now: float) -> dict[str, float]:
+    def longest_works(self, now: Seconds) -> dict[str, float]:
         """Return the longest time that each work took in the last hour, in seconds."""
         since = int(now // 60) - KEPT_MINUTES
         found: dict[str, float] = {}
@@ -87,12 +105,12 @@ class Stalls:
                     found[cause] = max(seconds, found.get(cause, 0.0))
         return found
 
-    def _turn_over(self, now: float) -> None:
+    def _turn_over(self, now: Seconds) -> None:
         self._minute = int(now // 60)
         self._worst = 0.0
         self._longest_works.append((self._minute, {}))
 
-    def _cause(self, since: float, now: float) -> str:
+    def _cause(self, since: float, now: Seconds) -> str:
         """Find what took most of the time between two moments: a work, or the event loop."""
         shares: dict[str, float] = {}
         # Time before the oldest work that is kept cannot be blamed on the loop.

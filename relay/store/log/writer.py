@@ -8,21 +8,21 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import trio
 
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 from relay.store.entry import ClientKey, Entry, Fact, Facts
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
-from relay.store.files.place import explain
+from relay.store.files.store_location import explain
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background
 from relay.store.log.batch import prepare
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import Batch, CommandQueue, PendingCommand
-from relay.store.log.engine import Decided, DecisionEngine, Drafted
+from relay.store.log.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.queries import fact_lookup
@@ -37,7 +37,7 @@ CROWD_YIELDS = 3
 """How many times it yields: one pass to poll the sockets, one to wake their readers, one for these to append."""
 PUBLISH_SECONDS = 0.004
 """How long a batch is published before other tasks have a turn."""
-MOST_LOOKUPS = 16
+MAX_LOOKUPS = 16
 """How often a batch may ask for more facts before it fails."""
 
 
@@ -250,10 +250,10 @@ class Writer:
         return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
 
     async def _decide_and_write(
-        self, commands: list[Any], size: int, side_writes: SideWrites
+        self, commands: list[Command], size: int, side_writes: SideWrites
     ) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
-        for _ in range(MOST_LOOKUPS):
+        for _ in range(MAX_LOOKUPS):
             draft = self._engine.decide(commands, facts)
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             unknown = draft.unknown
@@ -277,7 +277,7 @@ class Writer:
                 known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise explain(error) from None
-                facts.update(known)
+                facts.update(known.items())
                 continue
             return draft, entries, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
@@ -323,9 +323,9 @@ class Writer:
             item.answer(answer)
         self._engine.batch_done()
 
-    async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
+    async def _decide_unwritten(self, commands: list[Command], refusal: RelayError) -> list[object]:
         facts: Facts = {}
-        for _ in range(MOST_LOOKUPS):
+        for _ in range(MAX_LOOKUPS):
             # Each by itself: a command must not count on one that is refused.
             drafts = [self._engine.decide([command], facts) for command in commands]
             unknown = [fact for draft in drafts for fact in draft.unknown or _unsure(draft, facts)]

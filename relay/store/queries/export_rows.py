@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
 from relay.store.entry import (
     Extra,
@@ -26,26 +27,26 @@ _extra = msgspec.json.Decoder(Extra).decode
 class ExportRow(NamedTuple):
     """A message as it is now, or an edit or deletion."""
 
-    seq: int
+    seq: Seq
     kind: int
-    chat: int
-    message_id: int
-    actor: int
-    at: int
+    chat: ChatKey
+    message_id: MessageId
+    actor: UserKey
+    at: UnixMs
     """When it was said, Unix milliseconds; an imported message carries its own time."""
     client_id: str
     message: str | None
     attachments: list[Attachment] | None
     deleted: bool
-    changed_at: int
+    changed_at: UnixMs
     target: int
     """The message that it answers or changes; 0 for none."""
     target_client_id: str | None
     """The client id of the message that it replies to or changes; None if that is gone."""
-    target_author: int | None
+    target_author: UserKey | None
 
 
-async def export_page(connection: Connection, after: int, upto: int, count: int) -> list[ExportRow]:
+async def export_page(connection: Connection, after: Seq, upto: Seq, count: int) -> list[ExportRow]:
     """Read messages, edits and deletions in the order they were sent; at least one, while there are any.
 
     Args:
@@ -60,12 +61,12 @@ async def export_page(connection: Connection, after: int, upto: int, count: int)
 
 
 def _export_row(
-    seq: int,
+    seq: Seq,
     kind: int,
-    chat: int,
-    message_id: int,
-    actor: int,
-    at: int,
+    chat: ChatKey,
+    message_id: MessageId,
+    actor: UserKey,
+    at: UnixMs,
     client_id: str,
     text: str | None,
     extra: str | None,

@@ -5,6 +5,7 @@ SQL in, facts out. Reads only.
 
 from collections.abc import Iterable, Sequence
 
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.store.entry import (
     ClientKey,
     Covered,
@@ -25,7 +26,7 @@ from relay.store.queries.stored_files import files
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
-COVERED = 10_000
+COVERED_MESSAGES = 10_000
 """The latest messages whose authors one receipt reaches: the first receipt of a member may cover a long history."""
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
@@ -45,8 +46,8 @@ _COVERED_BY = Statement(
     "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
     f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted"
-    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
-    sorts=f"{COVERED} messages at most",
+    f" ORDER BY message_id DESC LIMIT {COVERED_MESSAGES}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED_MESSAGES} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
     f"SELECT actor, message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
@@ -76,7 +77,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
             case MessageAt():
                 found[fact] = await _message(connection, fact)
             case ClientKey():
-                found.update(await client_keys(connection, [fact.client_key], recent))
+                found.update((await client_keys(connection, [fact.client_key], recent)).items())
             case CoveredBy():
                 found[fact] = await _covered_by(connection, fact)
             case UnreadAfter():
@@ -90,11 +91,13 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
     return found
 
 
-async def client_keys(connection: Connection, keys: Sequence[int], recent: IdempotencyKeys) -> Facts:
+async def client_keys(
+    connection: Connection, keys: Sequence[int], recent: IdempotencyKeys
+) -> dict[ClientKey, StoredMessage | None]:
     """Find the messages of these client keys, also those that retention has removed."""
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
-    found: Facts = {ClientKey(key): None for key in keys}
+    found: dict[ClientKey, StoredMessage | None] = {ClientKey(key): None for key in keys}
     found.update({ClientKey(key): StoredMessage(*columns) for key, *columns in rows})
     return found
 
@@ -111,14 +114,14 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
     return tuple(Covered(*row) for row in rows)
 
 
-async def _prunable(connection: Connection, fact: Prunable) -> dict[int, dict[int, list[int]]]:
+async def _prunable(connection: Connection, fact: Prunable) -> dict[ChatKey, dict[UserKey, list[MessageId]]]:
     rows = await connection.execute(
         f"SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= {LAST_MESSAGE}"
         " AND l.chat = w.value->>0 AND l.message_id > w.value->>1 AND l.message_id <= w.value->>2"
         f" WHERE l.kind = {NEW} AND NOT l.deleted ORDER BY w.key, l.message_id",
         (as_json(fact.chats),),
     )
-    messages: dict[int, dict[int, list[int]]] = {chat: {} for chat, _, _ in fact.chats}
+    messages: dict[ChatKey, dict[UserKey, list[MessageId]]] = {chat: {} for chat, _, _ in fact.chats}
     for chat, message_id, author in rows:
         messages[chat].setdefault(author, []).append(message_id)
     return messages

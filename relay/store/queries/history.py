@@ -6,41 +6,42 @@ SQL in, rows out. Reads only.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from relay.store.entry import REPLY_PREVIEW
+from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_BYTES = 1_000_000
 """Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
-LIST_PREVIEW = 256
+LIST_PREVIEW_CHARACTERS = 256
 """Characters of the last message that the chat list shows."""
 CHATS_AT_A_TIME = 500
 """Chats that one statement reads, so that other requests have their turn in between."""
 MEMBERS_AT_A_TIME = 2_000
-"""Members that one statement reads; likewise."""
+"""Members that one statement reads, for the same reason."""
 
 
 class HistoryRow(NamedTuple):
     """One message of a chat's history as it is now."""
 
-    seq: int
-    chat: int
+    seq: Seq
+    chat: ChatKey
     kind: int
-    message_id: int
-    actor: int
-    at: int
+    message_id: MessageId
+    actor: UserKey
+    at: UnixMs
     target: int
     """The message that it answers or changes; 0 for none."""
     client_id: str
     message: str | None
     extra: str | None
     """JSON of a message's `Extra`."""
-    changed_at: int
+    changed_at: UnixMs
     deleted: int
     reply_client_id: str | None
-    reply_actor: int | None
-    reply_at: int | None
+    reply_actor: UserKey | None
+    reply_at: UnixMs | None
     reply_message: str | None
     """The beginning that is shown."""
     reply_length: int | None
@@ -50,7 +51,7 @@ class HistoryRow(NamedTuple):
 COLUMNS = f"""
     l.seq, l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
            l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
-           substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
+           substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}), length(r.message)
 """
 REPLIED_TO = f"""
     LEFT JOIN log AS r
@@ -79,7 +80,8 @@ _RECEIPTS = Statement(f"""
         AND kind = k.value AND message_id >= ?4 ORDER BY message_id LIMIT 1)
 """)
 _CHAT_TEXTS = Statement(f"""
-    SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW}), CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
+    SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW_CHARACTERS}),
+        CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
         l.extra ->> '$.saidAt',
         CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log
             WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = c.value->>0 AND message_id > c.value->>2
@@ -95,7 +97,14 @@ def weight(row: tuple[Any, ...]) -> int:
 
 
 async def messages(
-    connection: Connection, chat: int, *, start: int | None, end: int | None, after: int, cleared: int = 0, count: int
+    connection: Connection,
+    chat: ChatKey,
+    *,
+    start: int | None,
+    end: int | None,
+    after: int,
+    cleared: int = 0,
+    count: int,
 ) -> tuple[list[HistoryRow], bool]:
     """Read a page of a chat: from `start` on, ascending; or before `end`, or the latest, descending.
 
@@ -121,8 +130,8 @@ async def messages(
 
 
 async def receipts(
-    connection: Connection, chat: int, members: Sequence[int], first: int, last: int
-) -> list[tuple[int, int, int, int]]:
+    connection: Connection, chat: ChatKey, members: Sequence[UserKey], first: MessageId, last: MessageId
+) -> list[tuple[UserKey, int, MessageId, UnixMs]]:
     """Read the receipts that cover the messages from `first` to `last`.
 
     For each member and kind, a message is covered by the receipt with the lowest message id that is not below it.
@@ -130,7 +139,7 @@ async def receipts(
     Returns:
         (user, kind, message id, Unix milliseconds), the highest message id first.
     """
-    found: list[tuple[int, int, int, int]] = []
+    found: list[tuple[UserKey, int, MessageId, UnixMs]] = []
     for begin in range(0, len(members), MEMBERS_AT_A_TIME):
         some = as_json(members[begin : begin + MEMBERS_AT_A_TIME])
         found += await connection.execute(_RECEIPTS, (some, chat, first, last + 1))
@@ -139,19 +148,21 @@ async def receipts(
 
 
 class ChatTexts(NamedTuple):
-    """What the chat list shows of a chat and the state in memory does not have."""
+    """What the chat list shows of a chat beside the state in memory."""
 
     message: str | None
     """The beginning of the last message."""
     extra: str | None
     """Its `extra` (JSON), if it has no text."""
-    said_at: int | None
+    said_at: UnixMs | None
     """When an imported one was said, Unix milliseconds, if that is not when it was imported."""
     first_missed: str | None
     """The client id of the first unread message."""
 
 
-async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]) -> dict[int, ChatTexts]:
+async def chat_texts(
+    connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId, MessageId]]
+) -> dict[ChatKey, ChatTexts]:
     """Read the newest message of chats, and the client id of the first unread one.
 
     Args:
@@ -162,7 +173,7 @@ async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[in
     Returns:
         By chat key.
     """
-    found: dict[int, ChatTexts] = {}
+    found: dict[ChatKey, ChatTexts] = {}
     for start in range(0, len(chats), CHATS_AT_A_TIME):
         rows = await connection.execute(_CHAT_TEXTS, (user, as_json(chats[start : start + CHATS_AT_A_TIME])))
         found.update((key, ChatTexts(*texts)) for key, *texts in rows)

@@ -1,5 +1,6 @@
 """Entries as they were written, for whatever applies or audits them. Reads only."""
 
+from relay.keys import UserKey
 from relay.store.entry import (
     Entry,
 )
@@ -19,12 +20,18 @@ _CHANGES = Statement(
 
 
 async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
-    """Read entries after one, without their texts: what applying them to the state needs."""
+    """Read entries without their texts: what applying them to the state needs.
+
+    Args:
+        connection: one that reads.
+        after: the `seq` of the last entry that is known.
+        limit: how many entries at most.
+    """
     rows = await connection.execute(_BARE_ENTRIES, (after, limit))
     return [Entry(*row) for row in rows]
 
 
-async def changes(connection: Connection, before: int, actor: int | None, count: int) -> list[Entry]:
+async def changes(connection: Connection, before: int, actor: UserKey | None, count: int) -> list[Entry]:
     """Read changes to users, devices, chats and history, the newest first.
 
     Args:

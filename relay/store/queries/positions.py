@@ -1,5 +1,6 @@
 """How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start."""
 
+from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
 from relay.store.sqlite.database import Connection, Rows
 from relay.store.sqlite.statements import Statement
@@ -30,19 +31,19 @@ async def index_left_over(connection: Connection) -> bool:
     return bool(left)
 
 
-async def cursors(connection: Connection) -> dict[int, tuple[int, int]]:
+async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]:
     """Read all cursors: by device key, the last acknowledged `seq` and when it was last connected (Unix ms)."""
     rows = await connection.execute(_CURSORS)
     return {device: (seq, seen) for device, seq, seen in rows}
 
 
-async def ends(connection: Connection) -> tuple[int, int]:
+async def ends(connection: Connection) -> tuple[Seq, Seq]:
     """Read the last entry of the log, and the last one that the full-text index has."""
     ((last, indexed),) = await connection.execute(_ENDS)
     return last, indexed
 
 
-async def gaps(connection: Connection) -> list[tuple[int, int]]:
+async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, LAST_RECEIPT
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
@@ -21,12 +22,12 @@ _WITH_ENTRIES = Statement(
 )
 
 
-async def removed_before(connection: Connection, at: int) -> list[int]:
+async def removed_before(connection: Connection, at: UnixMs) -> list[int]:
     """Find the places in `removed` of messages older than `at` (Unix milliseconds)."""
     return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
-async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
+async def last_messages(connection: Connection, after: Seq, upto: Seq) -> list[tuple[ChatKey, MessageId]]:
     """Find the last message id of each chat among the entries after one and up to another: (chat key, message id)."""
     return await connection.execute(
         f"SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= {LAST_MESSAGE} GROUP BY chat",
@@ -34,7 +35,7 @@ async def last_messages(connection: Connection, after: int, upto: int) -> list[t
     )
 
 
-async def last_before(connection: Connection, at: int, now: int) -> int:
+async def last_before(connection: Connection, at: UnixMs, now: UnixMs) -> Seq:
     """Find the last entry that is older than a time (Unix milliseconds); 0 for none.
 
     Args:
@@ -47,7 +48,7 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
     return seq  # type: ignore[no-any-return]
 
 
-async def first_prunable(connection: Connection, after: int) -> int:
+async def first_prunable(connection: Connection, after: Seq) -> Seq:
     """Find the first entry after `after` that retention may remove; 0 for none."""
     ((seq,),) = await connection.execute(
         f"SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1), 0)",
@@ -56,7 +57,7 @@ async def first_prunable(connection: Connection, after: int) -> int:
     return seq  # type: ignore[no-any-return]
 
 
-async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:
+async def chats_with_entries(connection: Connection, chats: Sequence[ChatKey]) -> list[ChatKey]:
     """Return those of these chats that have messages or receipts left."""
     rows = await connection.execute(_WITH_ENTRIES, (as_json(chats),))
     return [chat for (chat,) in rows]

@@ -3,23 +3,23 @@
 SQL in, entries out. Reads only.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from relay.keys import UserKey
+from relay.keys import NO_CHAT, ChatKey, MessageId, Seq, UserKey
 from relay.protocol.objects import ReplyTo
-from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, Extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
-PAGE = 256
+PAGE_ENTRIES = 256
 """Entries in a page at most."""
 PAGE_BYTES = 256 * 1024
 """Bytes of text in a page at most; it has one entry at least."""
-CHANGES = 0
+CHANGES = NO_CHAT
 """Stands for changes to chats and users among chat keys, which count from 1."""
 CHATS_AT_A_TIME = 500
 """Chats that one statement reads, so that other requests have their turn in between."""
@@ -40,7 +40,7 @@ _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
         o.deleted,
-        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW}),
+        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}),
         CASE WHEN l.kind > {EDIT} THEN l.extra END,
         o.client_id, length(r.message)
     FROM log AS l
@@ -77,9 +77,15 @@ _extra = msgspec.json.Decoder(Extra).decode
 _seqs = msgspec.json.Decoder(list[int]).decode
 
 
+class Named(Protocol):
+    """A user, as far as a reply names them."""
+
+    id: str
+
+
 async def ahead(
-    connection: Connection, chats: Sequence[tuple[int, int]], upto: int, limit: int
-) -> dict[int, list[int]]:
+    connection: Connection, chats: Sequence[tuple[ChatKey, Seq]], upto: Seq, limit: int
+) -> dict[ChatKey, list[Seq]]:
     """Find the next entries of chats, ascending.
 
     Args:
@@ -91,7 +97,7 @@ async def ahead(
     Returns:
         The `seq`s by chat key.
     """
-    found: dict[int, list[int]] = {}
+    found: dict[ChatKey, list[Seq]] = {}
     plain = [one for one in chats if one[0] != CHANGES]
     for start in range(0, len(plain), CHATS_AT_A_TIME):
         rows = await connection.execute(_AHEAD, (as_json(plain[start : start + CHATS_AT_A_TIME]), upto, limit))
@@ -103,20 +109,22 @@ async def ahead(
     return found
 
 
-async def entries(connection: Connection, seqs: Sequence[int], user_ids: Any) -> tuple[list[Entry], bool]:
+async def entries(
+    connection: Connection, seqs: Sequence[Seq], users: Mapping[UserKey, Named]
+) -> tuple[list[Entry], bool]:
     """Read entries with all that their events show, up to `PAGE_BYTES`.
 
     Args:
         connection: one that reads.
         seqs: which ones, ascending.
-        user_ids: users by key, for the names in replies.
+        users: users by key, for the names in replies.
 
     Returns:
         The entries, and whether some did not fit.
     """
     bound = PageBound(len(seqs), PAGE_BYTES, _weight)
     rows, more = await connection.page(_ENTRIES, (as_json(seqs),), bound)
-    found = [_entry(row, user_ids) for row in rows]
+    found = [_entry(row, users) for row in rows]
     await _fill_covered(connection, found)
     return found, more
 
@@ -126,7 +134,7 @@ def _weight(row: tuple[Any, ...]) -> int:
     return utf8(row[9]) + utf8(row[10]) + utf8(row[16]) + (row[18] or 0)
 
 
-def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
+def _entry(row: Sequence[Any], users: Mapping[UserKey, Named]) -> Entry:
     (
         seq, kind, chat, message_id, actor, device, at, target, client_id, message, extra, deleted,
         reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id, _,
@@ -145,7 +153,7 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
                 message_id=target,
                 client_message_id=reply_client_id,
                 message=reply_message or None,
-                sender=user_ids[reply_actor].id,
+                sender=users[reply_actor].id,
                 created_at=reply_at,
             )
         if kind == DELETE:
@@ -159,7 +167,7 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
 
 async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     """Look up the authors and client ids of the messages that the receipts among these entries cover."""
-    wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
+    wanted: dict[tuple[ChatKey, MessageId], tuple[UserKey, str] | None] = {}
     for entry in entries:
         if entry.kind in (DLVRD, READ):
             for message_id in entry.covered_ids:
@@ -171,10 +179,12 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.kind in (DLVRD, READ):
             found = [(wanted[entry.chat, i], i) for i in entry.covered_ids]
-            entry.covered = tuple(Covered(UserKey(known[0]), i, known[1]) for known, i in found if known is not None)
+            entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
 
 
-async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
+async def oldest_undelivered(
+    connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]]
+) -> Seq | None:
     """Find where a new device begins: the `seq` of the oldest message that its user has not received; None if none.
 
     Args:
@@ -192,8 +202,8 @@ async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[
 
 
 async def reached(
-    connection: Connection, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
-) -> list[tuple[int, int]]:
+    connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]], after: Seq, upto: Seq
+) -> list[tuple[ChatKey, MessageId]]:
     """Find in each chat the highest message of others among the entries after one `seq` and up to another.
 
     Args:
@@ -206,7 +216,7 @@ async def reached(
     Returns:
         (chat key, message id) of the chats that have one.
     """
-    found: list[tuple[int, int]] = []
+    found: list[tuple[ChatKey, MessageId]] = []
     for start in range(0, len(chats), CHATS_AT_A_TIME):
         parameters = (as_json(chats[start : start + CHATS_AT_A_TIME]), after, upto, user)
         rows = await connection.execute(_REACHED, parameters)

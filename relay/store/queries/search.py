@@ -9,34 +9,35 @@ from typing import cast
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
-from relay.store.queries.trigrams import TRIGRAM, TrigramChoice, TrigramShares
+from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement, as_json
 from relay.text import fold
 
 SEARCH_SECONDS = 1.0
 """How long a search may take; `search_through` may take as long again."""
-SCANNED = 200_000
+SCANNED_ENTRIES = 200_000
 """The latest entries that are read for a text which the index cannot find."""
-SPAN = 20_000
+SPAN_ENTRIES = 20_000
 """Entries that one statement reads, so that other requests have their turn in between."""
-LATEST = 2_000
+LATEST_ENTRIES = 2_000
 """Entries that are read first for a text shorter than a trigram: a common letter fills a page there."""
-ENDINGS = 500
+MAX_PREFIXED_TRIGRAMS = 500
 """Trigrams that may begin with such a text; if there are more, the index is not used."""
-ENDINGS_SECONDS = 0.25
+PREFIX_SECONDS = 0.25
 """How long finding them may take: those of a common letter are in every text."""
-SAMPLED = 256
+SAMPLED_ENTRIES = 256
 """Entries, spread over the log, from which the common trigrams are learned."""
-SAMPLED_LENGTH = 256
+SAMPLED_CHARACTERS = 256
 """Characters read of each."""
 END = 2**62
 """More than any `seq` and any time."""
-MESSAGE = 8
+MESSAGE_COLUMN = 8
 """The column of the text in a row."""
-LOOKED = 64
+CHECKED_CANDIDATES = 64
 """Candidates after which the search is reconsidered: if most were no match, one more trigram leaves fewer."""
 
 
@@ -45,11 +46,11 @@ class Sought(msgspec.Struct, frozen=True):
 
     text: str
     """The text as it was typed."""
-    chats: dict[int, int]
+    chats: dict[ChatKey, MessageId]
     """By chat key: the message id up to which messages are not shown."""
-    before: int = END
+    before: Seq = END
     """Only messages with a lower `seq`."""
-    older: int = END
+    older: UnixMs = END
     """Only older messages, Unix milliseconds."""
     count: int = 50
     """How many at most."""
@@ -81,7 +82,9 @@ _MINE = (
 # than any other.
 _ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
 _NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
-_ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
+_ENDINGS = Statement(
+    f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {MAX_PREFIXED_TRIGRAMS + 1}"
+)
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
@@ -100,7 +103,7 @@ _THROUGH = Statement(
     sorts="numbers only, up to its limit or where little was said",
 )
 _SAMPLE = Statement(
-    f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
+    f"SELECT substr(message, 1, {SAMPLED_CHARACTERS}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
     f" AND kind = {NEW} AND message IS NOT NULL"
 )
 
@@ -112,12 +115,12 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
         TooLong: it took longer than a search may.
     """
     _, last = await ends(connection)
-    spread = sorted({last * number // SAMPLED for number in range(1, SAMPLED + 1)})
+    spread = sorted({last * number // SAMPLED_ENTRIES for number in range(1, SAMPLED_ENTRIES + 1)})
     rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
     return usual.learn([text for (text,) in rows])
 
 
-async def ends(connection: Connection) -> tuple[int, int]:
+async def ends(connection: Connection) -> tuple[Seq, Seq]:
     """Read up to which entry the full-text index is, and which is the last entry."""
     ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
     return indexed, last
@@ -168,7 +171,7 @@ class _Search:
         self._rows: Rows = []
         self._left = PAGE_BYTES
         self._text = sought.folded
-        self._short = len(self._text) < TRIGRAM
+        self._short = len(self._text) < TRIGRAM_CHARACTERS
         self._looked = self._found = 0
         """How many candidates one statement had, and how many of them match."""
         self._last = END
@@ -188,7 +191,7 @@ class _Search:
     async def _run(self, indexed: int, last: int) -> bool:
         if not self._short:
             return await self._through(indexed, last) or await self._indexed(indexed, last)
-        indexed = min(indexed, max(0, last - LATEST))
+        indexed = min(indexed, max(0, last - LATEST_ENTRIES))
         if await self._through(indexed, last):
             return True
         if not indexed:
@@ -198,7 +201,7 @@ class _Search:
         if endings is not None:
             before = min(self._sought.before, indexed + 1)
             return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
-        if await self._through(0, indexed, SCANNED):
+        if await self._through(0, indexed, SCANNED_ENTRIES):
             return True
         raise TooLong("a text that is too common")
 
@@ -215,11 +218,11 @@ class _Search:
             # A restore leaves a gap of a million ids, which count for nothing.
             ((newest,),) = await self._connection.execute(_NEWEST, (before,))
             before = min(before, newest + 1)
-            begin = max(after, before - 1 - SPAN)
+            begin = max(after, before - 1 - SPAN_ENTRIES)
             if await self._step(_THERE, before, self._text, begin):
                 return True
             before = begin + 1
-            at_most -= SPAN
+            at_most -= SPAN_ENTRIES
         return False
 
     async def _endings(self) -> list[str] | None:
@@ -228,17 +231,17 @@ class _Search:
         left = self._until - time.monotonic()
         try:
             rows = await self._connection.execute(
-                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
+                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, PREFIX_SECONDS))
             )
         except TooLong:
             return None
-        return [term for (term,) in rows] if len(rows) <= ENDINGS else None
+        return [term for (term,) in rows] if len(rows) <= MAX_PREFIXED_TRIGRAMS else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
         """Read what the index finds, some candidates and then the rest; return whether the page is full."""
         choice = TrigramChoice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
-        limit = LOOKED
+        limit = CHECKED_CANDIDATES
         while before > 1:
             self._looked = self._found = 0
             if await self._step(_INDEXED, before, _match(choice.asked, " AND "), limit=limit):
@@ -247,9 +250,9 @@ class _Search:
                 return False
             left = self._looked / (before - self._last) * self._last
             before = self._last
-            if self._sought.said < min(left, self._sought.count * LOOKED / max(self._found, 1)):
+            if self._sought.said < min(left, self._sought.count * CHECKED_CANDIDATES / max(self._found, 1)):
                 return await self._step(_THROUGH, before, self._text)
-            if 2 * self._found >= LOOKED or not choice.narrow(left):
+            if 2 * self._found >= CHECKED_CANDIDATES or not choice.narrow(left):
                 limit = -1
         return False
 
@@ -271,7 +274,7 @@ class _Search:
     def _wanted(self, row: tuple[object, ...]) -> bool:
         self._looked += 1
         self._last = cast("int", row[0])
-        text = row[MESSAGE]
+        text = row[MESSAGE_COLUMN]
         found = isinstance(text, str) and self._text in fold(text)
         self._found += found
         return found

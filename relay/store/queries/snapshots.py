@@ -1,9 +1,10 @@
 """The last snapshot, and the base: the state where the log begins since history was removed. Reads only."""
 
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import msgspec
 
+from relay.keys import ChatKey, DeviceKey, Seq, UnixMs, UserKey
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement
 
@@ -18,14 +19,14 @@ _SNAPSHOT_MEMBERS = Statement("SELECT chat, user, value FROM member ORDER BY cha
 class Snapshot(NamedTuple):
     """The state as of `seq`. Each row is a key and JSON; a member's has two keys."""
 
-    seq: int
-    at: int
-    pruned: int
-    users: list[tuple[int, str]]
-    devices: list[tuple[int, str]]
+    seq: Seq
+    at: UnixMs
+    pruned: Seq
+    users: list[tuple[UserKey, str]]
+    devices: list[tuple[DeviceKey, str]]
     invites: list[tuple[str, str]]
-    chats: list[tuple[int, str]]
-    members: list[tuple[int, int, str]]
+    chats: list[tuple[ChatKey, str]]
+    members: list[tuple[ChatKey, UserKey, str]]
 
 
 async def snapshot(connection: Connection) -> Snapshot:
@@ -44,27 +45,44 @@ async def snapshot(connection: Connection) -> Snapshot:
     )
 
 
+class SnapshotRows(TypedDict):
+    """Rows to write to the snapshot, or to the base, in the form in which the store takes them (JSON)."""
+
+    users: list[tuple[UserKey, str]]
+    devices: list[tuple[DeviceKey, str]]
+    invites: list[tuple[str, str]] | None
+    """All of them; None where they are written already."""
+    chats: list[tuple[ChatKey, str]]
+    whole: list[ChatKey]
+    """Chats of which all members follow: others that the store has are gone."""
+    members: list[tuple[ChatKey, UserKey, str]]
+    seq: NotRequired[Seq]
+    """With the last rows of a round: the entry that it started at, its time, and where history begins."""
+    at: NotRequired[UnixMs]
+    pruned: NotRequired[Seq]
+
+
 class Base(msgspec.Struct, rename="camel"):
     """The whole state where the log's history begins; its fields are those of `Snapshot`."""
 
-    seq: int
-    at: int
-    pruned: int
+    seq: Seq
+    at: UnixMs
+    pruned: Seq
     round: int = 0
     """The number of its parts in `base_part`; 0 if all rows are here."""
-    users: list[tuple[int, str]] = []
-    devices: list[tuple[int, str]] = []
+    users: list[tuple[UserKey, str]] = []
+    devices: list[tuple[DeviceKey, str]] = []
     invites: list[tuple[str, str]] | None = None
-    chats: list[tuple[int, str]] = []
-    members: list[tuple[int, int, str]] = []
+    chats: list[tuple[ChatKey, str]] = []
+    members: list[tuple[ChatKey, UserKey, str]] = []
 
 
 class _BasePart(msgspec.Struct):
-    users: list[tuple[int, str]]
-    devices: list[tuple[int, str]]
+    users: list[tuple[UserKey, str]]
+    devices: list[tuple[DeviceKey, str]]
     invites: list[tuple[str, str]] | None
-    chats: list[tuple[int, str]]
-    members: list[tuple[int, int, str]]
+    chats: list[tuple[ChatKey, str]]
+    members: list[tuple[ChatKey, UserKey, str]]
 
 
 async def base(connection: Connection) -> Snapshot | None:
@@ -88,7 +106,7 @@ async def base(connection: Connection) -> Snapshot | None:
     return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, invites, kept.chats, kept.members)
 
 
-async def base_round(connection: Connection) -> tuple[int, int] | None:
+async def base_round(connection: Connection) -> tuple[int, Seq] | None:
     """Read the round and the `seq` of the base; None if there is none."""
     rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
     return (rows[0][0], rows[0][1]) if rows else None

@@ -24,7 +24,7 @@ async def size(connection: Connection) -> int:
     return pages * page  # type: ignore[no-any-return]
 
 
-INDEX_PAGE = 1_024
+INDEX_PAGE_BYTES = 1_024
 """Bytes of the file for a page of FTS5: each is a row that fills a page of the file (`pgsz` 980)."""
 
 
@@ -37,7 +37,7 @@ async def index_use(connection: Connection) -> tuple[int, int, int]:
     """
     ((pages, page, left, segments),) = await connection.execute(_INDEX_USE)
     # The list of a damaged index may claim anything.
-    return min(index_pages(segments or b"") * INDEX_PAGE, pages * page), left, pages * page
+    return min(index_pages(segments or b"") * INDEX_PAGE_BYTES, pages * page), left, pages * page
 
 
 def index_pages(segments: bytes) -> int:

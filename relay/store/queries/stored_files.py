@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId, UnixMs
 from relay.store.entry import (
     StoredFile,
 )
@@ -23,7 +24,7 @@ _KNOWN_DIGESTS = Statement("SELECT DISTINCT digest FROM file WHERE digest IN (SE
 _DIGESTS = Statement(
     "SELECT DISTINCT digest, size FROM file", whole="`relay check` looks at every file", sorts="likewise"
 )
-_holders = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
+_holders = msgspec.json.Decoder(tuple[tuple[ChatKey, MessageId], ...]).decode
 
 
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
@@ -32,7 +33,7 @@ async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
     return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
 
 
-async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:
+async def loose_files(connection: Connection, now: UnixMs, but: Sequence[str], count: int) -> list[str]:
     """Find files that no message holds and that may be deleted by now.
 
     Args:

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 from relay.text import fold
 
-TRIGRAM = 3
+TRIGRAM_CHARACTERS = 3
 """The shortest text, in characters, that the index can find."""
-ASKED = 8
+LOOKED_UP_TRIGRAMS = 8
 """Trigrams that are looked up at most."""
-WALKED = 1_000
+WALKED_POSITIONS = 1_000
 """Places in the list of one more trigram that cost as much as reading one more candidate."""
-LEAST = 16
+MIN_SAMPLE_TEXTS = 16
 """Texts that a sample must have to say anything."""
-KEPT = 2
+MIN_TEXTS_WITH_TRIGRAM = 2
 """Texts of the sample that must have a trigram for it to be remembered."""
 
 
@@ -40,8 +40,10 @@ class TrigramShares:
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(_trigrams(fold(text)))
-        enough = len(texts) >= LEAST
-        self._shares = {one: count / len(texts) for one, count in counts.items() if enough and count >= KEPT}
+        enough = len(texts) >= MIN_SAMPLE_TEXTS
+        self._shares = {
+            one: count / len(texts) for one, count in counts.items() if enough and count >= MIN_TEXTS_WITH_TRIGRAM
+        }
         self._rare = 0.5 / len(texts) if enough else 0.0
         return enough
 
@@ -68,8 +70,8 @@ class TrigramChoice:
         self._places: list[int] = []
         self._entries = entries
         places: dict[str, int] = {}
-        for place in range(len(text) - TRIGRAM + 1):
-            places.setdefault(text[place : place + TRIGRAM], place)
+        for place in range(len(text) - TRIGRAM_CHARACTERS + 1):
+            places.setdefault(text[place : place + TRIGRAM_CHARACTERS], place)
         if not places:
             raise ValueError("a text without a trigram")
         self._left = sorted((usual.share(one), place, one) for one, place in places.items())
@@ -89,10 +91,10 @@ class TrigramChoice:
         """
         if candidates is not None:
             self.candidates = candidates
-        if len(self.asked) >= ASKED:
+        if len(self.asked) >= LOOKED_UP_TRIGRAMS:
             return False
         for share, place, one in sorted(self._left, key=lambda left: self._overlaps(left[1])):
-            if not self.asked or share * self._entries <= WALKED * self.candidates * (1 - share):
+            if not self.asked or share * self._entries <= WALKED_POSITIONS * self.candidates * (1 - share):
                 # The second of two that overlap says little that the first did not.
                 self.candidates *= share**0.5 if self._overlaps(place) else share
                 self.asked.append(one)
@@ -102,8 +104,8 @@ class TrigramChoice:
         return False
 
     def _overlaps(self, place: int) -> bool:
-        return any(abs(place - other) < TRIGRAM for other in self._places)
+        return any(abs(place - other) < TRIGRAM_CHARACTERS for other in self._places)
 
 
 def _trigrams(text: str) -> set[str]:
-    return {text[start : start + TRIGRAM] for start in range(len(text) - TRIGRAM + 1)}
+    return {text[start : start + TRIGRAM_CHARACTERS] for start in range(len(text) - TRIGRAM_CHARACTERS + 1)}

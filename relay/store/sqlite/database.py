@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import aiosqlite
 import trio
 
-from relay.store.files.place import StorePlace
+from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -23,14 +23,12 @@ T = TypeVar("T")
 Parameters = Sequence[Any]
 Rows = list[tuple[Any, ...]]
 
-CACHE = 2_000
+CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
+BUSY_SECONDS = 5.0
+"""How long a statement waits for a lock that another program has on the file."""
 
-_SHARED = """
-PRAGMA busy_timeout = 5000;
-PRAGMA temp_store = MEMORY;
-"""
 _WRITING = """
 PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -78,7 +76,7 @@ class PageBound(NamedTuple):
     weight: int
     weigh: Callable[[tuple[Any, ...]], int]
     """Returns the weight of a row, in bytes."""
-    wanted: Callable[[tuple[Any, ...]], bool] = _any
+    belongs: Callable[[tuple[Any, ...]], bool] = _any
     """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
@@ -90,6 +88,14 @@ class Connection:
     """
 
     def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
+        """Wrap a connection.
+
+        Args:
+            connection: the open connection of aiosqlite.
+            bridge: runs its calls in trio.
+            reads: whether it only reads, so that a cancelled statement may be stopped.
+            seconds: how long one statement may take; infinity for no limit.
+        """
         self._connection = connection
         self._run = bridge.run
         self._reads = reads
@@ -219,7 +225,7 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
-            if not bound.wanted(row):
+            if not bound.belongs(row):
                 continue
             weight = bound.weigh(row)
             if rows and (len(rows) >= bound.rows or weight > left):
@@ -236,9 +242,14 @@ def utf8(text: str | None) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def busy_after(seconds: float) -> str:
+    """Return the statement that limits how long a connection waits for locks."""
+    return f"PRAGMA busy_timeout = {round(seconds * 1_000)}"
+
+
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
+    path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
@@ -254,7 +265,10 @@ async def connect(
         # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
         connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
-        await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+        await connection.script(
+            f"{busy_after(BUSY_SECONDS)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
+            f" {_WRITING if writing else _READING}"
+        )
         yield connection
     finally:
         with trio.CancelScope(shield=True):
@@ -291,7 +305,12 @@ async def recognise(connection: Connection) -> int:
 
 
 def identify(version: int, application: int, tables: int) -> None:
-    """Make sure that a file with this version, application id and number of tables is empty or a store, not too new.
+    """Make sure that a file is empty, or a store that is not too new.
+
+    Args:
+        version: `PRAGMA user_version` of the file: the count of migrations that made it.
+        application: `PRAGMA application_id` of the file.
+        tables: how many tables it has.
 
     Raises:
         NewerStore: the file has seen a newer relay.

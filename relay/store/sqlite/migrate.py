@@ -73,7 +73,7 @@ async def begin(store: Path) -> None:
         async with database.connect(part, writing=True) as connection:
             await upgrade(connection, part)
         closed.make_sure(part)
-        scratch.place(part, store)
+        scratch.put_in_place(part, store)
 
 
 async def upgrade(connection: database.Connection, store: Path) -> None:
@@ -119,7 +119,7 @@ async def _copy(connection: database.Connection, store: Path, version: int) -> P
             await connection.backup(part)
             part.chmod(0o600)
             closed.make_sure(part)
-            scratch.place(part, target)
+            scratch.put_in_place(part, target)
     except (sqlite3.Error, OSError) as error:
         raise CannotUpgrade(
             f"it is not brought to version {len(MIGRATIONS)}, since no copy of it can be made first"

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 
 
 @contextmanager

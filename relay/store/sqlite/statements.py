@@ -1,4 +1,4 @@
-"""SQL statements that are composed, or that read a whole table or sort and give the reason.
+"""SQL statements that are composed, or that read a whole table or sort, with the reason.
 
 The plan of each is tested, like that of every SQL text in the source: see tests/support/statement_plans.py.
 """

@@ -15,62 +15,64 @@ from pathlib import Path
 
 import trio
 
-from relay.store.files.place import log_of
+from relay.keys import Seconds
+from relay.store.files.store_location import log_of
+from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-FRAMES = 4_000
+COPY_PAGES = 4_000
 """Pages in the log and not in the store from which they are copied."""
-AGAIN = 8_000
+RESTART_PAGES = 8_000
 """Pages in the log from which the writer pauses for a moment, so that the log can begin again."""
-REMAINDER = 1_000
+REMAINING_PAGES = 1_000
 """Pages that may be left to copy then; if more are left, a reader holds them back."""
-PAUSE = 0.02
+PAUSE_SECONDS = 0.02
 """Seconds for which readers are waited for then."""
-CROWDED = 20 << 20
+CROWDED_BYTES = 20 << 20
 """Bytes in the log from which all work waits that can. A longer file is truncated when the log begins again, and so is
 seen to be empty before anybody writes."""
-BOUND = 64 << 20
+SLOWDOWN_BYTES = 64 << 20
 """Bytes in the log from which the writer slows down. Only a reader with a long view makes it grow so far."""
-BEYOND = 1 << 20
+SLOWED_BYTES_PER_SECOND = 1 << 20
 """Bytes per second by which the log grows beyond that."""
-KEPT = 16 << 20
+KEPT_BYTES = 16 << 20
 """Bytes that the file has soon after the start, and keeps when the log begins again.
 
 A commit that overwrites pages leaves the file's size as it is, so the disk has less to write. A reader with a long
 view, such as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill it.
 """
-STEP = 1 << 20
+STEP_BYTES = 1 << 20
 """Bytes that the file is made longer by at a time."""
 FIRST_STEP_SECONDS = 5.0
 """Seconds from the start until the first step: a command on this machine is over by then, and needs no such file."""
-LENGTHENING_ROOM = 8 * KEPT
+LENGTHENING_FREE_BYTES = 8 * KEPT_BYTES
 """Bytes that are free on the disk when the file is made longer: it takes no room that messages may need."""
 STEP_SECONDS = 1.0
 """Seconds between two steps: each is synced, and a commit may have to wait for that."""
-LOOK = 0.05
+LOOK_SECONDS = 0.05
 """Seconds between two looks at the file."""
-PATIENCE = 0.5
+RETRY_SECONDS = 0.5
 """Seconds until the next attempt after a reader held pages back."""
-PAGE = 1_024
+PAGE_BYTES = 1_024
 """Bytes of a page."""
-HEADER = 32
-FRAME_HEADER = 24
+HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
 
 
 def frames(file: int) -> tuple[int, int]:
     """Count the pages of the log that are in use; return their number, and the bytes of each with its header."""
-    head = os.pread(file, HEADER, 0)
-    if len(head) < HEADER:
+    head = os.pread(file, HEADER_BYTES, 0)
+    if len(head) < HEADER_BYTES:
         return 0, 1
     page, _, salt = struct.unpack_from(">II8s", head, 8)
-    size = page + FRAME_HEADER
+    size = page + FRAME_HEADER_BYTES
     # Pages from before the log began again follow the current ones: a binary search finds the first of them.
-    low, high = 0, max(0, os.fstat(file).st_size - HEADER) // size
+    low, high = 0, max(0, os.fstat(file).st_size - HEADER_BYTES) // size
     while low < high:
         middle = (low + high) // 2
-        if os.pread(file, 8, HEADER + middle * size + 8) == salt:
+        if os.pread(file, 8, HEADER_BYTES + middle * size + 8) == salt:
             low = middle + 1
         else:
             high = middle
@@ -97,7 +99,7 @@ class Wal:
             connection: a connection of its own, for checkpoints.
             store: the store's file.
         """
-        self._copy_from, self._again_from, self._kept = FRAMES, AGAIN, KEPT
+        self._copy_from, self._again_from, self._kept = COPY_PAGES, RESTART_PAGES, KEPT_BYTES
         self._connection = connection
         self._path = log_of(store)
         self._file: int | None = None
@@ -115,35 +117,35 @@ class Wal:
 
     def keep_small(self, size: int) -> None:
         """Let the log begin again before it has `size` bytes, on a small disk."""
-        self._again_from = min(AGAIN, size // (PAGE + FRAME_HEADER))
+        self._again_from = min(RESTART_PAGES, size // (PAGE_BYTES + FRAME_HEADER_BYTES))
         self._copy_from = self._again_from // 2
-        self._kept = min(KEPT, size // 2)
+        self._kept = min(KEPT_BYTES, size // 2)
 
     @property
     def crowded(self) -> bool:
         """Whether work that can wait should wait."""
-        return self.bytes > CROWDED
+        return self.bytes > CROWDED_BYTES
 
     @property
     def _held_back(self) -> bool:
         """Whether there are pages to copy, or work waits for room."""
         return self.crowded or self._frames - self._copied >= self._copy_from
 
-    def look(self, now: float) -> float:
-        """Measure the log after a commit, at most every `LOOK` seconds.
+    def look(self, now: Seconds) -> float:
+        """Measure the log after a commit, at most every `LOOK_SECONDS` seconds.
 
         Returns:
             How many seconds the writer should wait, so that the log does not grow without bound.
         """
-        if now - self._looked < LOOK:
+        if now - self._looked < LOOK_SECONDS:
             return 0.0
         self._looked = now
         before = self.bytes
         self._measure()
         if self._held_back:
             self._due.set()
-        grown = self.bytes - max(before, BOUND)
-        return min(1.0, grown / BEYOND) if grown > 0 else 0.0
+        grown = self.bytes - max(before, SLOWDOWN_BYTES)
+        return min(1.0, grown / SLOWED_BYTES_PER_SECOND) if grown > 0 else 0.0
 
     def _measure(self) -> None:
         try:
@@ -166,14 +168,14 @@ class Wal:
             moved: called when there may be room again.
         """
         try:
-            await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
+            await self._connection.execute(database.busy_after(PAUSE_SECONDS))
             while True:
                 # An idle writer does not look, and its work may wait for room here. So what the last look found is
                 # handled, however soon after the last attempt that was.
                 if not self._held_back:
                     self._due = trio.Event()
                     await self._due.wait()
-                await trio.sleep_until(self._tried + PATIENCE)
+                await trio.sleep_until(self._tried + RETRY_SECONDS)
                 if self.held:
                     self._tried = trio.current_time()
                     continue
@@ -216,9 +218,9 @@ class Wal:
             nonlocal longer
             with suppress(OSError):
                 disk, size = os.fstatvfs(file), os.fstat(file).st_size
-                if disk.f_bavail * disk.f_frsize < LENGTHENING_ROOM:
+                if disk.f_bavail * disk.f_frsize < LENGTHENING_FREE_BYTES:
                     return
-                longer = size < self._kept and os.pwrite(file, bytes(min(STEP, self._kept - size)), size) > 0
+                longer = size < self._kept and os.pwrite(file, bytes(min(STEP_BYTES, self._kept - size)), size) > 0
 
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
@@ -242,7 +244,7 @@ class Wal:
         if left and self._frames >= self._again_from:
             # Little was committed meanwhile.
             left = await self._checkpoint("PASSIVE")
-        if left > REMAINDER:
+        if left > REMAINING_PAGES:
             self._tried = trio.current_time()
         elif self._frames >= self._again_from:
             await pause(self._begin_again)
@@ -251,7 +253,7 @@ class Wal:
                 self._tried = trio.current_time()
 
     async def _begin_again(self, _writing: Connection) -> None:
-        if self._path.stat().st_size <= min(CROWDED, 2 * self._kept):
+        if self._path.stat().st_size <= min(CROWDED_BYTES, 2 * self._kept):
             await self._checkpoint("RESTART")
         else:
             await self._checkpoint("TRUNCATE")

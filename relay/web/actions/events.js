@@ -3,6 +3,7 @@ import { announce } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
 import { change, changedRooms, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
+import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
 import * as model from "../model/state.js";
 import { active, route, settings, state } from "../signals.js";
 
@@ -34,7 +35,7 @@ function flush() {
   let next = state.value;
   for (const frame of frames) {
     try {
-      next = model.applyEvent(next, frame, now);
+      next = applyEvent(next, frame, now);
     } catch (failure) {
       // One event that fails must not hold up the others; the next refresh corrects the state.
       console.error(failure);
@@ -58,7 +59,7 @@ let typingTimer;
 export function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
-  typingTimer = setTimeout(() => change((now) => model.expireTyping(now, Date.now())), model.TYPING_LASTS);
+  typingTimer = setTimeout(() => change((now) => expireTyping(now, Date.now())), TYPING_LASTS);
 }
 
 /** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */

@@ -2,9 +2,9 @@
 import { closeChat } from "./navigation.js";
 import { openChat } from "./rooms.js";
 import { change, ending, refreshChats, request } from "./store.js";
-import { remember } from "../device.js";
 import * as model from "../model/state.js";
 import { route, session } from "../signals.js";
+import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
 export async function createChat({ type, name, participants, photoUrl }) {

@@ -2,8 +2,9 @@
 import { announce, explain } from "./notices.js";
 import { change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
+import { applyAnswer } from "../model/events.js";
 import * as model from "../model/state.js";
-import { upload } from "../net/upload.js";
+import { RequestError } from "../net/socket.js";
 import { connection, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
@@ -148,7 +149,7 @@ async function transmit(row) {
   try {
     const answer = await runtime.wire.request(row.kind, payloadOf(row));
     const done = { ...row, files: undefined };
-    change((now) => model.sent(now, done, answer));
+    change((now) => applyAnswer(now, done, answer));
     runtime.tabs?.postMessage({ kind: "sent", row: done, answer });
     forget(row.clientMessageId);
   } catch (failure) {
@@ -172,11 +173,21 @@ function setProgress(clientMessageId, progress) {
 
 const running = new Map();
 
+/** Fetch the module that uploads; the first screen does without it. */
+async function fetchUploader() {
+  try {
+    return await import("../net/upload.js");
+  } catch {
+    throw new RequestError("connection_lost", "The relay cannot be reached.");
+  }
+}
+
 async function uploadAll(row) {
   uploadsRunning += 1;
   const total = row.files.reduce((sum, file) => sum + file.size, 0) || 1;
   let done = 0;
   try {
+    const { upload } = await fetchUploader();
     const attachments = [];
     for (const file of row.files) {
       attachments.push(

@@ -4,6 +4,7 @@ import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { change, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
+import { addPage, atEnd, findMessage, reachesUnread, readHere, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
 
@@ -40,7 +41,7 @@ export function openChat(chatId, { messageId } = {}) {
     if (!known) composing.value = null;
   });
   // Reading begins at the first unread message, however many there are.
-  if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
+  if (!known) change((now) => trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -79,7 +80,7 @@ async function ensureRoom(chatId) {
         let next = current;
         if (kept.details) next = model.setDetails(next, kept.details);
         if (kept.messages.length === 0) return next;
-        next = model.addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
+        next = addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
         // Ids of edits and deletions are covered too, though they leave no message.
         const last = Math.max(kept.last, kept.messages.at(-1).messageId);
         const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
@@ -106,7 +107,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     ]);
     // The relay knows how many are unread; this page may not know it yet.
     const stays = reading && shown.has(chatId);
-    const whole = stays || !newest.more || model.reachesUnread(newest, state.value.me.id, details.missed);
+    const whole = stays || !newest.more || reachesUnread(newest, state.value.me.id, details.missed);
     let page = whole ? newest : await fetchUnread(chatId, details);
     const room = state.value.rooms.get(chatId);
     if (stays && page[0]?.messageId > room?.last + 1) {
@@ -118,10 +119,10 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
         const room = next.rooms.get(chatId);
         // The newest page would move the view while the user reads far back.
         if (room?.loaded && jumped.has(chatId)) return next;
-        return model.addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
+        return addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
       });
     });
-    if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
+    if (!atEnd(state.value, chatId)) jumped.add(chatId);
     verified.add(chatId);
     shown.add(chatId);
   } catch (failure) {
@@ -138,7 +139,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
 async function beginChat(chatId) {
   const isPerson = (one) => one.id === chatId;
   if (state.value.people.has(chatId) || (await findPeople(chatId.slice(0, LONGEST_NAME_QUERY))).some(isPerson)) {
-    change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+    change((now) => addPage(now, chatId, [], { reachesStart: true }));
   } else if (route.value.chatId === chatId) {
     closeChat();
     tell(t("chat.gone"), true);
@@ -150,7 +151,7 @@ async function fetchUnread(chatId, { lastMessageId, missed }) {
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
   let page = await runtime.wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
-  while (page.length > 0 && !model.reachesUnread(page, state.value.me.id, missed)) {
+  while (page.length > 0 && !reachesUnread(page, state.value.me.id, missed)) {
     const before = await runtime.wire.request("messages", { chatId, endId: page[0].messageId, count: LARGEST_PAGE });
     if (before.length === 0) break;
     page = [...before, ...page];
@@ -180,7 +181,7 @@ export async function loadOlder(chatId) {
     const page = await runtime.wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
     change((now) => {
       if (now.rooms.get(chatId)?.first !== room.first) return now;
-      return model.addPage(now, chatId, page, { reachesStart: !page.more });
+      return addPage(now, chatId, page, { reachesStart: !page.more });
     });
   } catch (failure) {
     report(failure);
@@ -192,11 +193,11 @@ export async function loadOlder(chatId) {
 /** Fetch the page after the loaded messages, where the user had jumped far back. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || model.atEnd(state.value, chatId) || paging.has(chatId)) return;
+  if (!room?.loaded || atEnd(state.value, chatId) || paging.has(chatId)) return;
   paging.add(chatId);
   try {
     const page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: NEXT_PAGE });
-    change((now) => (now.rooms.get(chatId)?.last === room.last ? model.addPage(now, chatId, page) : now));
+    change((now) => (now.rooms.get(chatId)?.last === room.last ? addPage(now, chatId, page) : now));
   } catch (failure) {
     report(failure);
   } finally {
@@ -208,7 +209,7 @@ let targetSerial = 0;
 
 /** Show one message of a chat, loading around it when it is far away. */
 export async function showMessage(chatId, messageId) {
-  const loaded = model.find(state.value.rooms.get(chatId), messageId);
+  const loaded = findMessage(state.value.rooms.get(chatId), messageId);
   if (!loaded) {
     try {
       let startId = Math.max(1, messageId - 40);
@@ -218,8 +219,8 @@ export async function showMessage(chatId, messageId) {
         startId = messageId;
         page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
       }
-      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
-      if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
+      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
+      if (!atEnd(state.value, chatId)) jumped.add(chatId);
     } catch (failure) {
       report(failure);
       return;
@@ -232,11 +233,11 @@ export async function showMessage(chatId, messageId) {
 /** Return to the newest message. */
 export async function showNewest(chatId) {
   jumped.delete(chatId);
-  change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
-  if (!model.atEnd(state.value, chatId)) {
+  change((now) => trim(now, chatId, KEPT_IN_MEMORY));
+  if (!atEnd(state.value, chatId)) {
     try {
       const page = await runtime.wire.request("messages", { chatId, count: FIRST_PAGE });
-      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
+      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
     } catch (failure) {
       report(failure);
     }
@@ -264,10 +265,10 @@ export function sendReadMarks() {
   readTimer = readWaiting.size > 0 ? setTimeout(sendReadMarks, READ_AGAIN) : undefined;
   for (const [chatId, messageId] of readWaiting) {
     readSent.set(chatId, messageId);
-    change((now) => model.readHere(now, chatId, messageId));
+    change((now) => readHere(now, chatId, messageId));
     runtime.wire?.request("read", { chatId, messageId }).then(
       (answer) => {
-        change((now) => model.readHere(now, chatId, messageId, answer.missed));
+        change((now) => readHere(now, chatId, messageId, answer.missed));
         runtime.tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
       },
       (failure) => {

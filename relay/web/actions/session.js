@@ -5,11 +5,13 @@ import { report, tell } from "./notices.js";
 import { adoptFiles, inFlight, pump } from "./outbox.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
 import { change, refreshChats, runtime } from "./store.js";
-import { remember, remembered, takeLastWords } from "../device.js";
 import { t } from "../i18n/i18n.js";
+import { applyAnswer, disconnected } from "../model/events.js";
+import { readHere } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError, createWire } from "../net/socket.js";
 import { composing, connection, dialog, route, session, signInWays, state, troubled } from "../signals.js";
+import { openStorage, remember, remembered, takeLastWords } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
 
@@ -37,14 +39,18 @@ let sessionAskedAt = 0;
 
 /** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached. */
 async function askSession() {
+  sessionAskedAt = Date.now();
   try {
     const who = await call("GET", "/session");
-    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version };
-    sessionAskedAt = Date.now();
+    const { frameBytes } = who.protocol?.limits ?? {};
+    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, frameBytes };
     remember(me);
     return me;
   } catch (failure) {
-    if (failure.status !== 401) throw failure;
+    if (failure.status !== 401) {
+      sessionAskedAt = 0;
+      throw failure;
+    }
     signInWays.value = failure.answer.signIn ?? ["password"];
     return null;
   }
@@ -52,11 +58,13 @@ async function askSession() {
 
 /** Start the session and show the page: at once from what this device has kept, else from the relay. */
 export async function begin() {
-  // Fetched ahead, so that it is there once the user is known.
-  import("../storage.js");
   const known = remembered();
   if (known) {
+    // Asked at once: index.html had it fetched ahead, and what was fetched then must not answer a later question.
+    const asking = askSession();
+    asking.catch(() => {});
     await enter(known);
+    asking.then(renew, () => {});
     return;
   }
   for (;;) {
@@ -130,8 +138,8 @@ async function leave() {
   }
 }
 
-async function enter(me) {
-  const { openStorage } = await import("../storage.js");
+/** Show what this device has kept of the user. */
+async function showKept(me) {
   runtime.storage = await openStorage(me.id);
   const kept = await runtime.storage.load();
   let first = model.initial(me);
@@ -146,17 +154,24 @@ async function enter(me) {
     session.value = me;
   });
   if (words?.userId === me.id) runtime.storage.saveDraft(words.chatId, words.text);
-  openTabs();
-  readLocation();
+}
+
+async function enter(me) {
+  // Meanwhile the socket connects; what it says waits for the state that it changes.
+  const shown = showKept(me);
   runtime.wire = createWire({
     open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
     clock: { now: () => Date.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
-    onEvent: queueEvent,
-    onState: onWireState,
+    onEvent: (frame) => shown.then(() => queueEvent(frame)),
+    onState: (next) => shown.then(() => onWireState(next)),
     stillSignedIn: () => askSession().then(Boolean, () => true),
+    frameBytes: () => session.value?.frameBytes,
   });
   runtime.wire.start();
+  await shown;
+  openTabs();
+  readLocation();
 }
 
 let troubleTimer;
@@ -171,7 +186,7 @@ function onWireState(next) {
   } else if (next.name === "signedOut") {
     leave().then(() => tell(t("signin.signedOut")));
   } else if (next.name !== "stopped") {
-    if (state.value) state.value = model.disconnected(state.value);
+    if (state.value) state.value = disconnected(state.value);
     troubleTimer ??= setTimeout(() => (troubled.value = true), SHOW_CONNECTING_AFTER);
   }
 }
@@ -183,13 +198,14 @@ async function onLive() {
   runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
   if (chatId) refreshRoom(chatId, { reading: true });
-  if (Date.now() - sessionAskedAt < 60_000) return;
-  askSession().then((me) => {
-    if (me && state.value) {
-      session.value = me;
-      change((now) => ({ ...now, me }));
-    }
-  }, () => {});
+  if (Date.now() - sessionAskedAt >= 60_000) askSession().then(renew, () => {});
+}
+
+/** Take in what the relay says of the signed-in user. */
+function renew(me) {
+  if (!me || !state.value) return;
+  session.value = me;
+  change((now) => ({ ...now, me }));
 }
 
 /** Probe the socket after sleep, another app or a dead network. */
@@ -206,12 +222,12 @@ function openTabs() {
   if (typeof BroadcastChannel === "undefined") return;
   runtime.tabs = new BroadcastChannel(`relay:${state.value.me.id}`);
   runtime.tabs.onmessage = ({ data }) => {
-    if (data.kind === "sent") change((now) => model.sent(now, data.row, data.answer));
+    if (data.kind === "sent") change((now) => applyAnswer(now, data.row, data.answer));
     else if (data.kind === "queued") change((now) => (inFlight.has(data.row.clientMessageId) ? now : model.enqueue(now, data.row)));
     else if (data.kind === "dropped") change((now) => model.dropOutbox(now, data.clientMessageId));
     else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
     else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
-    else if (data.kind === "read") change((now) => model.readHere(now, data.chatId, data.messageId, data.missed));
+    else if (data.kind === "read") change((now) => readHere(now, data.chatId, data.messageId, data.missed));
     else if (data.kind === "closing") adoptFiles();
     else if (data.kind === "attended") noteAttended(data.chatId, data.messageId);
     else if (data.kind === "signedOut" && runtime.wire) location.reload();

@@ -2,6 +2,8 @@
 import { closeChat } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
+import { applyEvent } from "../model/events.js";
+import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError } from "../net/socket.js";
 import { route, state } from "../signals.js";
@@ -15,7 +17,7 @@ export const changedRooms = new Set();
 export async function refreshChats() {
   try {
     const list = await runtime.wire.request("chats", {});
-    change((now) => model.applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
+    change((now) => applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
     runtime.storage?.tidyRooms(new Set(state.value.chats.keys()));
   } catch (failure) {
     report(failure);
@@ -54,7 +56,7 @@ export function save() {
   for (const chatId of changedRooms) {
     const room = now.rooms.get(chatId);
     // Only a part that reaches the newest message is saved: a gap would look like lost messages next time.
-    if (room?.loaded && model.atEnd(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
+    if (room?.loaded && atEnd(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
   }
   changedRooms.clear();
 }

@@ -1,118 +1,7 @@
 /**
- * What a text means: links, code, emoji; what is the same text however it was typed, as the relay's search has it
- * (PROTOCOL.md, section 5); which names look alike. Text in, plain data out; the views make elements of it and nothing
- * here or there ever makes markup.
+ * Texts in lists and searches: one line of a text, initials, what is the same text however it was typed, as the relay's
+ * search has it (PROTOCOL.md, section 5), and which names look alike. Text in, plain data out.
  */
-
-const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"`]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/giu;
-const TRAILING = new Set(".,;:!?'\"”’»…");
-const CLOSERS = { ")": "(", "]": "[", "}": "{" };
-const EMOJI_UNIT =
-  "(?:\\p{Regional_Indicator}{2}|[0-9#*]\\uFE0F?\\u20E3|\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?" +
-  "(?:\\u200D\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?)*)";
-const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
-const EMOJI = new RegExp(EMOJI_UNIT, "gu");
-/** Longer than this and it is not read as emoji only; also bounds the work of the pattern. */
-const LONGEST_EMOJI_TEXT = 80;
-/** Longer than this and it is not read as a link; also bounds the work on what only looks like one. */
-const LONGEST_LINK = 2_048;
-
-/** The address a piece of text may lead to, or null. Only http, https and mailto ever become links. */
-export function safeHref(text) {
-  let candidate = text;
-  if (/^www\./i.test(text)) candidate = `http://${text}`;
-  else if (!text.includes("://") && text.includes("@")) candidate = `mailto:${text}`;
-  try {
-    const url = new URL(candidate);
-    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Whether a file is the relay's own. The page never loads others by itself: their host would learn who reads. */
-export const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
-
-/** The host of a file that is not on the relay, and the address to open; null if there is none to open. */
-export function elsewhere(attachment) {
-  const href = /^https?:/i.test(attachment.url ?? "") ? safeHref(attachment.url) : null;
-  return href && { href, host: new URL(href).host };
-}
-
-/** How many more closing brackets than opening ones there are, by closing bracket. */
-function surplusOf(text) {
-  const surplus = { ")": 0, "]": 0, "}": 0 };
-  for (const letter of text) {
-    if (letter in surplus) surplus[letter] += 1;
-    for (const closer in CLOSERS) if (letter === CLOSERS[closer]) surplus[closer] -= 1;
-  }
-  return surplus;
-}
-
-/** A typed link without the sentence's punctuation at its end; the work is linear in its length. */
-function trimLink(text) {
-  const surplus = surplusOf(text);
-  let end = text.length;
-  for (;;) {
-    const last = text[end - 1];
-    if (surplus[last] > 0) surplus[last] -= 1;
-    else if (!TRAILING.has(last)) return text.slice(0, end);
-    end -= 1;
-  }
-}
-
-function linkSpans(text) {
-  const spans = [];
-  let done = 0;
-  for (const found of text.matchAll(LINK)) {
-    if (found[0].length > LONGEST_LINK) continue;
-    const link = trimLink(found[0]);
-    const href = safeHref(link);
-    if (!href) continue;
-    if (found.index > done) spans.push({ type: "text", text: text.slice(done, found.index) });
-    spans.push({ type: "link", text: link, href });
-    done = found.index + link.length;
-  }
-  if (done < text.length) spans.push({ type: "text", text: text.slice(done) });
-  return spans;
-}
-
-function inlineSpans(text) {
-  const spans = [];
-  let done = 0;
-  for (const found of text.matchAll(/`([^`\n]+)`/g)) {
-    spans.push(...linkSpans(text.slice(done, found.index)), { type: "code", text: found[1] });
-    done = found.index + found[0].length;
-  }
-  spans.push(...linkSpans(text.slice(done)));
-  return spans;
-}
-
-/**
- * A text as blocks: {type: "text", spans: [{type: "text"|"link"|"code", text, href?}]} and {type: "pre", text}.
- */
-export function parse(text) {
-  const blocks = [];
-  let done = 0;
-  const addText = (part) => {
-    const trimmed = part.replace(/^\n+|\n+$/g, "");
-    if (trimmed) blocks.push({ type: "text", spans: inlineSpans(trimmed) });
-  };
-  for (const found of text.matchAll(/```(?:[\w+-]*\n)?([\s\S]*?)```/g)) {
-    if (!found[1].trim()) continue;
-    addText(text.slice(done, found.index));
-    blocks.push({ type: "pre", text: found[1].replace(/\n$/, "") });
-    done = found.index + found[0].length;
-  }
-  addText(text.slice(done));
-  return blocks;
-}
-
-/** How many emoji a text of nothing but emoji has; 0 for any other text. */
-export function emojiCount(text) {
-  if (!text || text.length > LONGEST_EMOJI_TEXT || !EMOJI_ONLY.test(text)) return 0;
-  return text.match(EMOJI).length;
-}
 
 /** Languages in which one character may be a word. */
 const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
@@ -142,18 +31,6 @@ export function hueOf(id, count) {
   let sum = 0;
   for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;
   return sum % count;
-}
-
-/** Bytes for people, in the number format given. */
-export function sizeParts(bytes) {
-  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
-  let size = bytes;
-  let unit = 0;
-  while (size >= 1000 && unit < units.length - 1) {
-    size /= 1000;
-    unit += 1;
-  }
-  return { value: size < 10 && unit > 0 ? Math.round(size * 10) / 10 : Math.round(size), unit: units[unit] };
 }
 
 // ---------------------------------------------------------------- the same text, however it was typed

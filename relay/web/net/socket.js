@@ -12,8 +12,8 @@ export const ANSWER_WITHIN = 5_000;
 const CONNECT_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
-/** A frame over this many bytes makes the relay close the connection (1009). */
-export const LONGEST_FRAME = 256 * 1024;
+/** A frame over the relay's limit makes it close the connection (1009). This is the limit that a relay usually has. */
+export const USUAL_FRAME_BYTES = 256 * 1024;
 /** Bytes of UTF-8 that one UTF-16 unit takes at most. */
 const MOST_BYTES_A_UNIT = 3;
 
@@ -26,10 +26,10 @@ export class RequestError extends Error {
   }
 }
 
-/** Whether a text is over the relay's limit for a frame; most are too short to need encoding. */
-function isTooLarge(text) {
-  if (text.length * MOST_BYTES_A_UNIT <= LONGEST_FRAME) return false;
-  return new TextEncoder().encode(text).length > LONGEST_FRAME;
+/** Whether a text has more bytes than a frame may have; most are too short to need encoding. */
+function isLarger(text, bytes) {
+  if (text.length * MOST_BYTES_A_UNIT <= bytes) return false;
+  return new TextEncoder().encode(text).length > bytes;
 }
 
 /** Add `more` and `next` to a list that is a page and not the last one. */
@@ -54,8 +54,9 @@ export function backoff(tries, random) {
  * @param {(frame: object) => void} options.onEvent every event of the relay, in order
  * @param {(state: object) => void} options.onState
  * @param {() => Promise<boolean>} options.stillSignedIn asked when the relay refused the handshake
+ * @param {() => number | undefined} options.frameBytes the relay's limit for a frame, as far as it is known
  */
-export function createWire({ open, clock, random, onEvent, onState, stillSignedIn }) {
+export function createWire({ open, clock, random, onEvent, onState, stillSignedIn, frameBytes }) {
   let socket = null;
   let state = { name: "stopped" };
   let tries = 0;
@@ -241,8 +242,9 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       const id = `r${serial}`;
       const text = JSON.stringify({ type: "request", id, timestamp: clock.now(), payloadType, payload });
       return new Promise((resolve, reject) => {
-        if (isTooLarge(text)) {
-          reject(new RequestError("too_large", `A request has at most ${LONGEST_FRAME} bytes.`));
+        const longest = frameBytes() ?? USUAL_FRAME_BYTES;
+        if (isLarger(text, longest)) {
+          reject(new RequestError("too_large", `A request has at most ${longest} bytes.`));
           return;
         }
         if (!repeat && state.name !== "live") {

@@ -7,8 +7,9 @@ import { openChat } from "../actions/rooms.js";
 import { findPeople, request } from "../actions/store.js";
 import { LONGEST_MESSAGE, LONGEST_NAME_QUERY, LONGEST_QUERY, chats, composing, dialog, session, state } from "../signals.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
+import { sizeParts } from "../model/markup.js";
 import { mayWrite, nameOf, rules, tellOf } from "../model/state.js";
-import { fold, isSearchable, oneLine, sizeParts } from "../model/text.js";
+import { fold, isSearchable, oneLine } from "../model/text.js";
 import { chatLabel, chatName, Marked } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 

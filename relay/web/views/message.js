@@ -6,8 +6,9 @@ import { showMessage } from "../actions/rooms.js";
 import { previewUrl } from "../net/upload.js";
 import { composing, dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
+import { elsewhere, emojiCount, isOwnFile, parse, sizeParts } from "../model/markup.js";
 import { deliveryState, tellOf } from "../model/state.js";
-import { elsewhere, emojiCount, hueOf, isOwnFile, oneLine, parse, sizeParts } from "../model/text.js";
+import { hueOf, oneLine } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
 
 /** The size of a picture at most; it keeps its aspect ratio. */

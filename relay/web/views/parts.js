@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
 import { report } from "../actions/notices.js";
-import { dialog, settings, state } from "../signals.js";
+import { dialog, state } from "../signals.js";
 import { RequestError } from "../net/socket.js";
 import { t } from "../i18n/i18n.js";
 
@@ -184,9 +184,4 @@ export class Panel extends Component {
 /** Whether the person uses a touch screen, where a keyboard covers half the page. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
-}
-
-/** Whether the user prefers reduced motion. */
-function calm() {
-  return matchMedia("(prefers-reduced-motion: reduce)").matches || settings.value.calm === true;
 }

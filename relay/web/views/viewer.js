@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
-import { isOwnFile } from "../model/text.js";
+import { isOwnFile } from "../model/markup.js";
 import { tellOf } from "../model/state.js";
 import { html, Icon, IconButton } from "./parts.js";
 

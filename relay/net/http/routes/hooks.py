@@ -9,22 +9,22 @@ import uuid
 import trio
 
 from relay.core.auth.tokens import token_hash
-from relay.core.hooks.rights import may_act
+from relay.core.hooks.hook_rights import may_act
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import commands
-from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.webhooks.body import extract_text, truncate
 from relay.protocol.errors import RelayError
+from relay.store.command import Command
 
 PATH = "/hooks/"
 BODY_BYTES = 262_144
 BODY_SECONDS = 10.0
-KEY_LENGTH = 128
+KEY_CHARACTERS = 128
 """The most characters of a client message id (`protocol.base.ClientId`)."""
 
 
@@ -102,7 +102,7 @@ def _key(given: str | None) -> str:
     """Return the sender's idempotency key, its hash if it is too long, or nothing."""
     if not given:
         return ""
-    return given if len(given) <= KEY_LENGTH else hashlib.sha256(given.encode()).hexdigest()
+    return given if len(given) <= KEY_CHARACTERS else hashlib.sha256(given.encode()).hexdigest()
 
 
 async def _read(request: HttpRequest) -> bytes:

@@ -6,9 +6,9 @@ import msgspec
 
 from relay import __version__
 from relay.core.auth.sign_in import Entered
-from relay.core.auth.tokens import NO_DEVICE
 from relay.core.delivery.chat_lists import PAGE_BYTES
 from relay.core.relay import Relay
+from relay.keys import NO_DEVICE
 from relay.net.http.caller import Caller
 from relay.net.http.cookies import (
     clear_session_cookie,
@@ -48,7 +48,7 @@ class SessionPage:
 
     async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Return who is signed in, and the limits; renews a browser's cookie."""
-        if caller.who is None:
+        if caller.signed_in is None:
             raise caller.unauthorized(signIn=self._sign_in.ways())
         user = self._relay.state.users[caller.user]
         who: dict[str, object] = {

@@ -16,15 +16,15 @@ from relay.store.portion import rest_after
 
 SYNC_BYTES = 1 << 20
 """Bytes between two syncs: a commit of the relay waits until so much is on the disk."""
-NICE = 10
+NICENESS = 10
 """The niceness of a process beside the relay, as in relay-backup.service."""
 
 
 @contextmanager
-def beside() -> Iterator[None]:
+def low_priority() -> Iterator[None]:
     """Give the relay's process priority until the end of the block."""
     nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
-    _yield_processor(max(nice, NICE), os.SCHED_IDLE)
+    _yield_processor(max(nice, NICENESS), os.SCHED_IDLE)
     try:
         yield
     finally:
@@ -53,7 +53,7 @@ class RestingPace:
         self._since = time.monotonic()
 
 
-class _Gentle:
+class _PacedFile:
     """A file that is written from beginning to end, and synced and rested after each megabyte."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -75,7 +75,7 @@ class _Gentle:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file that is written gently."""
+def open_paced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file that is written at the pace of background work."""
     with path.open("wb") as file:
-        yield cast("IO[bytes]", _Gentle(file))
+        yield cast("IO[bytes]", _PacedFile(file))

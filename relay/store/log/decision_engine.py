@@ -1,9 +1,11 @@
 """What the writer asks of the rules: to decide a batch, and to apply each entry once it is on disk. Types only."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from relay.store.command import Command
 from relay.store.entry import Amendment, Entry, Fact, Facts
+from relay.store.queries.snapshots import SnapshotRows
 
 
 class Decided(Protocol):
@@ -38,16 +40,16 @@ class DecisionEngine(Protocol):
     """Decides commands, and applies the entries that come of them."""
 
     @property
-    def stands_alone(self) -> Callable[[Any], bool]:
+    def stands_alone(self) -> Callable[[Command], bool]:
         """Returns whether a command needs a batch of its own."""
 
-    def decide(self, batch: Sequence[Any], facts: Facts) -> Drafted:
+    def decide(self, batch: Sequence[Command], facts: Facts) -> Drafted:
         """Decide a batch. Changes nothing."""
 
-    def weight(self, command: Any) -> int:
+    def weight(self, command: Command) -> int:
         """Estimate the bytes in which a command came. Called only when much is waiting."""
 
-    def charge(self, batch: Sequence[Any], seconds: float) -> None:
+    def charge(self, batch: Sequence[Command], seconds: float) -> None:
         """Charge these commands' senders for time of the writer that they did not share with others."""
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
@@ -60,7 +62,7 @@ class DecisionEngine(Protocol):
     def batch_done(self) -> None:
         """Send what the entries of this batch published."""
 
-    def snapshot(self, count: int) -> dict[str, Any]:
+    def snapshot(self, count: int) -> SnapshotRows:
         """See `background.SnapshotSource`."""
 
     def snapshot_over(self, *, written: bool) -> None:

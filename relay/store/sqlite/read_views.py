@@ -10,19 +10,19 @@ from pathlib import Path
 
 import trio
 
-from relay.store.files.place import log_of
+from relay.store.files.store_location import log_of
 from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection, Parameters, Rows
 
-SPAN = 50_000
+VIEW_ENTRIES = 50_000
 """Entries read in one view."""
-LARGE = 48 << 20
+STOP_LOG_BYTES = 48 << 20
 """Bytes in the write-ahead log from which a long statement is stopped."""
-LOOK = 0.2
+LOOK_SECONDS = 0.2
 """Seconds between two looks at the log."""
-WAIT = 2.0
+RETRY_SECONDS = 2.0
 """Seconds until a statement that was stopped is tried again."""
-TRIES = 5
+ATTEMPTS = 5
 """How often it is tried."""
 
 
@@ -44,8 +44,8 @@ class Views:
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
         """Divide the log up to an entry into parts: the `seq` before each part, and its last one."""
         ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
-        for after in range(first - 1, upto, SPAN):
-            yield after, min(after + SPAN, upto)
+        for after in range(first - 1, upto, VIEW_ENTRIES):
+            yield after, min(after + VIEW_ENTRIES, upto)
 
     async def last(self) -> int:
         """Read the last entry of the log."""
@@ -58,13 +58,13 @@ class Views:
         Raises:
             TooBusy: it was stopped each time, since the log had grown.
         """
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             try:
                 return await self._watched(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
-            await trio.sleep(WAIT)
+            await trio.sleep(RETRY_SECONDS)
         raise TooBusy
 
     async def _watched(self, sql: str, parameters: Parameters) -> Rows:
@@ -86,7 +86,7 @@ class Views:
             nursery.start_soon(run)
             try:
                 while not over.is_set():
-                    with trio.move_on_after(LOOK):
+                    with trio.move_on_after(LOOK_SECONDS):
                         await over.wait()
                     if not over.is_set() and self._grown():
                         await self._stop(over)
@@ -113,4 +113,4 @@ class Views:
             count, size = wal.frames(file)
         finally:
             os.close(file)
-        return count * size > LARGE
+        return count * size > STOP_LOG_BYTES

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.invoked import spelled
+from relay.typed_command import spelled
 
 PROGRAMS = {"relay": "/usr/bin/relay", "python3": "/usr/bin/python3"}
-PATIENCE = 30
+WAIT_SECONDS = 30
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, d
             [*words, "serve", "--listen", "127.0.0.1:0", *data], cwd=tmp_path, env=environment, stderr=said
         )
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + WAIT_SECONDS
         while "a token for a program" not in (shown := log.read_text()):
             assert relay.poll() is None, shown
             assert time.monotonic() < end, shown
@@ -76,7 +76,7 @@ def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, d
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE,
+                timeout=WAIT_SECONDS,
                 check=False,
             )
             assert done.returncode == 0, (line, done)
@@ -84,4 +84,4 @@ def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, d
         assert re.fullmatch(r"\S{20,}", done.stdout.split()[-1])
     finally:
         relay.send_signal(signal.SIGTERM)
-        relay.wait(PATIENCE)
+        relay.wait(WAIT_SECONDS)

@@ -3,6 +3,7 @@
 from relay.core.model.entities import Device
 from relay.core.model.state import State
 from relay.core.rules import permissions
+from relay.keys import NO_DEVICE, ChatKey
 
 
 def may_act(state: State, device: Device) -> bool:
@@ -32,7 +33,7 @@ def problem(state: State, device: Device) -> str | None:
     if key is None:
         # The dialog begins with the first message.
         peer = state.user(hook.chat)
-        return None if peer is None or state.is_authorized(peer.key, 0) else f"{peer.id} is disabled"
+        return None if peer is None or state.is_authorized(peer.key, NO_DEVICE) else f"{peer.id} is disabled"
     chat = state.chats[key]
     if permissions.may(state, chat, user.key, permissions.WRITE):
         return None
@@ -41,6 +42,6 @@ def problem(state: State, device: Device) -> str | None:
     return f"{user.id} may only read in the chat"
 
 
-def chat_of(state: State, device: Device) -> int | None:
+def chat_of(state: State, device: Device) -> ChatKey | None:
     """Find the chat of a hook; None where its user is not in it, or it has not begun."""
     return None if device.hook is None else state.chat_key(device.user, device.hook.chat)

@@ -10,7 +10,7 @@ STANDARD = ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY))
 """The standard descriptors and the modes in which they are opened: nothing can be read or written."""
 
 
-def fill() -> None:
+def open_closed() -> None:
     """Open every standard descriptor that is closed."""
     for number, flags in STANDARD:
         try:

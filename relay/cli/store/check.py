@@ -1,0 +1,59 @@
+"""`relay check` and `relay reindex`: whether the store is intact, and remaking its full-text index."""
+
+import trio
+import typer
+from rich.console import Console
+
+from relay.cli.control_client import ask
+from relay.cli.options import Data, Json
+from relay.cli.output import as_json, say
+from relay.cli.store.opening import existing_store, plain_faults
+from relay.core.maintenance.check import CheckResult
+from relay.core.maintenance.check import check as check_store
+from relay.protocol import control
+from relay.protocol.control.table import REINDEX
+from relay.settings import data_directory
+from relay.store.backup import pacing
+from relay.store.integrity import INDEX
+
+RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
+REMAKE = "No message is lost, since the index is made from the messages. `relay reindex` remakes it."
+
+
+def check(data: Data = None, json: Json = False) -> None:
+    """Verify that the store is intact and consistent. The relay may run meanwhile.
+
+    Example: relay check
+    """
+    where = data_directory(data)
+    existing_store(where)
+    console = Console(stderr=True)
+    findings: list[CheckResult] = []
+    with pacing.low_priority(), plain_faults(where), console.status("") as status:
+        findings = trio.run(check_store, where, status.update)
+    if json:
+        as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
+    else:
+        for finding in findings:
+            say(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
+            for fault in finding.wrong:
+                say(f"         {fault}")
+    wrong = {finding.what for finding in findings if finding.wrong}
+    if wrong:
+        if not json:
+            say(REMAKE if wrong == {INDEX} else RESTORE)
+        raise typer.Exit(1)
+
+
+def reindex(data: Data = None, json: Json = False) -> None:
+    """Remake the full-text index from the messages, after `relay check` found it damaged.
+
+    The relay does it in the background. Until it is done, searches read the messages instead.
+
+    Example: relay reindex
+    """
+    done = ask(data_directory(data), REINDEX, control.Empty())
+    if json:
+        as_json(done)
+    else:
+        say("the full-text index is being remade; `relay status` shows how much is left")

@@ -1,0 +1,36 @@
+"""What the commands about a store begin with: finding it, and saying in one line why it cannot be used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relay.cli.output import Failure
+from relay.store.backup import archive as backups
+from relay.store.data_dir import empty
+from relay.store.data_dir.errors import FAULTS, what_to_do
+from relay.store.data_dir.opening import settle_for_reading
+
+
+def existing_store(data: Path) -> Path:
+    """Find the store of a data directory.
+
+    Raises:
+        Failure: there is none, or it cannot be used.
+    """
+    path = data / backups.STORE
+    if not path.exists():
+        with plain_faults(data):
+            settle_for_reading(data)
+            empty.refuse(path)
+    if not path.exists():
+        raise Failure(f"there is no relay in {data}: name its directory with --data")
+    return path
+
+
+@contextmanager
+def plain_faults(data: Path) -> Iterator[None]:
+    """Turn faults of the store into a failure that says in one line what to do."""
+    try:
+        yield
+    except FAULTS as error:
+        raise Failure(what_to_do(error, data)) from None

@@ -1,0 +1,101 @@
+"""Whose chat list an entry changes, and how (PROTOCOL.md, section 4).
+
+Reads the state and what it is given; no I/O.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from relay.core.model import changes
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
+from relay.keys import NO_CHAT, ChatKey, UserKey
+from relay.store.entry import Entry
+
+
+def chat_list_readers(state: State, entry: Entry) -> Sequence[UserKey]:
+    """Name the users whose chat list an entry of kind CHATS or USER changes."""
+    change = changes.change_of(entry)
+    match change:
+        case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
+            return list(state.members.get(entry.chat, ()))
+        case changes.MembersRemoved():
+            return [*state.members.get(entry.chat, ()), *change.users]
+        case changes.ChatDeleted() | changes.ChatShown():
+            return change.users
+        case changes.ChatHidden():
+            return [change.user]
+        case changes.UserChanged() if _is_shown(change) or change.disabled:
+            chats = map(state.chats.__getitem__, state.chats_of[change.key])
+            readers = {user for chat in chats for user in _line_readers(state, change, chat)}
+            return [*(readers | {change.key} if _is_shown(change) else readers)]
+    return ()
+
+
+def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey]:
+    """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
+
+    Returns:
+        Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
+    """
+    change = changes.change_of(entry)
+    if not isinstance(change, changes.UserChanged):
+        return [entry.chat]
+    shared = map(state.chats.__getitem__, sorted(state.chats_of[change.key] & state.chats_of[user]))
+    found = [chat.key for chat in shared if user in _line_readers(state, change, chat)]
+    return found or ([NO_CHAT] if user == change.key and _is_shown(change) else ())
+
+
+def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
+    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
+    if isinstance(changes.change_of(entry), changes.UserChanged):
+        return bool(changed_chats(state, entry, user))
+    return user in chat_list_readers(state, entry)
+
+
+def _is_shown(change: changes.UserChanged) -> bool:
+    """Tell whether a change of a user changes their name or picture."""
+    return change.name is not None or change.photo_url is not None
+
+
+def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
+    """Name the members for whom a change of a user changes the line of one chat in their list.
+
+    A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
+    its status, for which nobody who is disabled is waited. Rights as an admin are in no line; a removed user has left
+    each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
+    """
+    if chat.id is None:
+        return state.members[chat.key] if _is_shown(change) else ()
+    members, author = state.members[chat.key], chat.newest_by
+    waited = members.get(change.key)
+    if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:
+        return ()
+    return (author,) if waited.joined < chat.newest and waited.read < chat.newest else ()
+
+
+class ListChange(NamedTuple):
+    """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
+
+    newcomers: frozenset[UserKey]
+    """Users whom it makes members of the chat."""
+    appears_for: frozenset[UserKey]
+    """Users to whose list it adds a chat."""
+    goes_for: frozenset[UserKey]
+    """Users from whose list it removes a chat."""
+
+
+def list_change(entry: Entry) -> ListChange:
+    """Read what an entry of kind CHATS or USER does to chat lists."""
+    nobody: frozenset[UserKey] = frozenset()
+    match changes.change_of(entry):
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
+            everybody = frozenset(users)
+            return ListChange(everybody, everybody, nobody)
+        case changes.ChatShown(users=users):
+            return ListChange(nobody, frozenset(users), nobody)
+        case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
+            return ListChange(nobody, nobody, frozenset(users))
+        case changes.ChatHidden(user=user):
+            return ListChange(nobody, nobody, frozenset((user,)))
+    return ListChange(nobody, nobody, nobody)

@@ -1,0 +1,56 @@
+"""Rates of single things that one user may cause: groups made, connections reached, bytes of chat lists."""
+
+from relay.core.limits.request_weights import CONNECTIONS_PER_REQUEST
+from relay.settings import LimitsSection
+
+DAY_SECONDS = 86_400.0
+LIST_BYTES_PER_SECOND = 512 * 2**10
+"""Bytes of chat lists and their changes that one user is sent as events each second, over all connections."""
+LIST_BURST_BYTES = 8 * 2**20
+"""The same, at once. Beyond it lists wait and are not refused: others change them."""
+
+
+class GroupsPerDay:
+    """The rate at which one user may make groups."""
+
+    def __init__(self, limits: LimitsSection) -> None:
+        self._limits = limits
+
+    @property
+    def requests_per_second(self) -> float:
+        """See `Rate`."""
+        return self._limits.groups_per_day / DAY_SECONDS
+
+    @property
+    def burst(self) -> float:
+        """See `Rate`."""
+        return self._limits.groups_per_day
+
+
+class FanOut:
+    """The rate of connections that what one user did is sent to, by the limit of requests.
+
+    At once it is only as many as there may be requests: others wait meanwhile.
+    """
+
+    def __init__(self, limits: LimitsSection) -> None:
+        self._limits = limits
+
+    @property
+    def requests_per_second(self) -> float:
+        """See `Rate`."""
+        return self._limits.requests_per_second * CONNECTIONS_PER_REQUEST
+
+    @property
+    def burst(self) -> float:
+        """See `Rate`."""
+        return self._limits.burst
+
+
+class ListBytes:
+    """The rate of bytes of chat lists that are sent to one user as events."""
+
+    requests_per_second = float(LIST_BYTES_PER_SECOND)
+    """See `Rate`."""
+    burst = float(LIST_BURST_BYTES)
+    """See `Rate`."""

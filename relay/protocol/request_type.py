@@ -1,0 +1,29 @@
+"""What a request is called, what it sends and what answers it: the rows of the tables of requests."""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from relay.protocol.base import Wire
+
+PayloadT = TypeVar("PayloadT", bound=Wire)
+"""Not covariant: a request is made with its own payload and no other."""
+ResponseT = TypeVar("ResponseT")
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
+ItemT = TypeVar("ItemT")
+ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class RequestType(msgspec.Struct, Generic[PayloadT, ResponseT_co], frozen=True):
+    """The types of a request: its payload, and the payload of its response."""
+
+    name: str
+    """The `payloadType`."""
+    payload: type[PayloadT]
+    response: type[ResponseT_co]
+
+
+class StreamType(RequestType[PayloadT, ResponseT_co], Generic[PayloadT, ResponseT_co, ItemT_co], frozen=True):
+    """The types of a request that is sent items before its response, each as an event."""
+
+    item: type[ItemT_co]

@@ -1,0 +1,39 @@
+"""Filing client keys: from memory (`store.idempotency`) into their table."""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+
+from relay.keys import Seq
+from relay.store.idempotency import KeyFlush
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.parameters import round_up
+
+
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
+    """Write some client keys to their table, if their messages are still in the log.
+
+    Args:
+        connection: the one that writes.
+        keys: each key, with the `seq` of its message.
+    """
+    if keys:
+        size = round_up(len(keys))
+        nothing = (None, None) * (size - len(keys))
+        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+
+
+async def note_filed(connection: Connection, filing: KeyFlush) -> None:
+    """Note that all keys of a slice are in their table.
+
+    Called only once they are: after a crash before this the keys are read into memory again, and written again.
+    """
+    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
+
+
+@cache
+def _filing_statement(size: int) -> str:
+    return (
+        f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
+        " WHERE column2 IN (SELECT seq FROM log)"
+    )

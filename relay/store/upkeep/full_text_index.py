@@ -1,0 +1,110 @@
+"""The full-text index: filling it, merging its segments, and emptying one that was dropped."""
+
+import sqlite3
+
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement
+
+MERGED_PAGES = 64
+"""Pages of the full-text index merged in one portion, of 1 KiB each."""
+INDEXED_BYTES = 65_536
+"""Bytes of text indexed in one portion, or one message that is longer. The cost is in the length, and in how many
+different characters there are."""
+# NULL if all of them fit.
+_FITTING = Statement(
+    "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
+    " (ORDER BY seq) AS size FROM log WHERE seq > (SELECT seq FROM indexed) AND seq <= ?) WHERE size > ?"
+)
+_EMPTY_INDEX = (
+    # Rows 1 and 10 are FTS5's totals and list of segments. The list goes first, so that SQLite's own check finds no
+    # damage in a half-empty index, and a backup that is made meanwhile is good.
+    Statement(
+        "UPDATE search_data SET block = x'00000000000000' WHERE id IN (SELECT id FROM search_data WHERE id = 10"
+        " AND length(block) <> 7 LIMIT ?) RETURNING id"
+    ),
+    Statement("DELETE FROM search_data WHERE id IN (SELECT id FROM search_data WHERE id > 10 LIMIT ?) RETURNING id"),
+    Statement(
+        "DELETE FROM search_idx WHERE (segid, term) IN (SELECT segid, term FROM search_idx LIMIT ?) RETURNING segid",
+        whole="up to its limit",
+    ),
+    Statement(
+        "DELETE FROM search_docsize WHERE id IN (SELECT id FROM search_docsize LIMIT ?) RETURNING id",
+        whole="up to its limit",
+    ),
+)
+
+
+async def index(connection: Connection, upto: int) -> int:
+    """Index entries up to one, or as many before it as have `INDEXED_BYTES` of text, but at least one.
+
+    Args:
+        connection: the one that writes.
+        upto: the `seq` of the last entry to index.
+
+    Returns:
+        The last entry that is indexed now.
+    """
+    ((reached,),) = await connection.execute(_FITTING, (upto, INDEXED_BYTES))
+    reached = upto if reached is None else reached
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (reached,))
+    return int(reached)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether an error may come from a damaged full-text index. FTS5 and SQLite both report SQLITE_CORRUPT."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+async def lose_index(connection: Connection) -> None:
+    """Drop the full-text index: it is neither read nor updated from now on, and is rebuilt from the first entry.
+
+    Triggers compare with `indexed` too, so edits and deletions do not touch what is damaged.
+    """
+    await connection.execute("UPDATE indexed SET seq = 0")
+
+
+async def empty_index(connection: Connection, count: int) -> bool:
+    """Remove a portion of a dropped full-text index; return whether there is more.
+
+    Its tables are emptied directly: FTS5 would do it in one transaction, and may not be able to read them.
+
+    Args:
+        connection: the one that writes.
+        count: blocks or rows to remove at most.
+    """
+    for remove in _EMPTY_INDEX:
+        if await connection.execute(remove, (count,)):
+            return True
+    await connection.execute("INSERT INTO search (search) VALUES ('delete-all')")
+    return False
+
+
+async def unmerged(connection: Connection) -> int:
+    """Read how many texts were deleted from the full-text index since it was merged as a whole."""
+    ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
+    return texts  # type: ignore[no-any-return]
+
+
+async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
+    """Do a step of a merge of the full-text index. Once it ends, texts deleted before it began are erased.
+
+    Args:
+        connection: the one that writes.
+        begin: whether to begin a merge of everything, or to go on with one.
+        pages: about how many pages, of 1 KiB each; `MERGED_PAGES` if None is given.
+
+    Returns:
+        Whether there is more to do.
+    """
+    ((before,),) = await connection.execute("SELECT total_changes()")
+    pages = pages or MERGED_PAGES
+    # A negative number merges all segments; it would restart a merge that is under way.
+    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
+    ((after,),) = await connection.execute("SELECT total_changes()")
+    # The command itself counts as one.
+    return bool(after - before > 1)
+
+
+async def note_merged(connection: Connection, texts: int) -> None:
+    """Note that so many deleted texts are erased from all segments of the full-text index."""
+    await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))

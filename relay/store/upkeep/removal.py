@@ -1,0 +1,64 @@
+"""Removing history: old messages and receipts, deleted chats, and the client keys that are kept of them."""
+
+from collections.abc import Sequence
+
+from relay.keys import ChatKey
+from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement, as_json
+
+ERASED_BYTES = 65_536
+"""Bytes of text removed in one portion, or one message that is longer: each of its trigrams leaves the index."""
+# These walk from message to message and stop at the bound: a window function would read every text up to its limit.
+_REMOVE_HISTORY = Statement(
+    "WITH RECURSIVE gone (seq, size) AS (SELECT ?1, 0 UNION ALL"
+    " SELECT l.seq, gone.size + ifnull(length(CAST(l.message AS BLOB)), 0) FROM gone CROSS JOIN log AS l ON l.seq ="
+    f" (SELECT n.seq FROM log AS n WHERE n.seq > gone.seq AND n.seq <= ?2 AND n.kind <= {LAST_RECEIPT}"
+    " ORDER BY n.seq LIMIT 1) WHERE gone.size < ?4 LIMIT 1 + ?3)"
+    " DELETE FROM log WHERE seq IN (SELECT seq FROM gone WHERE seq > ?1) RETURNING seq"
+)
+_ERASE_MESSAGES = Statement(
+    "WITH RECURSIVE gone (seq, id, size) AS (SELECT 0, 0, 0 UNION ALL"
+    " SELECT l.seq, l.message_id, gone.size + ifnull(length(CAST(l.message AS BLOB)), 0) FROM gone CROSS JOIN log AS l"
+    f" ON l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id = (SELECT n.message_id FROM log AS n"
+    f" WHERE n.kind <= {LAST_MESSAGE} AND n.chat = ?1 AND n.message_id > gone.id ORDER BY n.message_id LIMIT 1)"
+    " WHERE gone.size < ?3 LIMIT 1 + ?2)"
+    " DELETE FROM log WHERE seq IN (SELECT seq FROM gone) RETURNING seq"
+)
+_ERASE_RECEIPTS = Statement(
+    f"DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ? LIMIT ?)"
+    " RETURNING seq"
+)
+
+
+async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
+    """Remove messages and receipts after an entry and up to another, the oldest first.
+
+    Args:
+        after: the entry before them.
+        upto: the last one that may go.
+        connection: the one that writes.
+        count: how many at most. Fewer go where their texts are more than `ERASED_BYTES`, but one at least.
+
+    Returns:
+        The `seq` of each, ascending; empty once none is left.
+    """
+    rows = await connection.execute(_REMOVE_HISTORY, (after, upto, count, ERASED_BYTES))
+    return sorted(seq for (seq,) in rows)
+
+
+async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
+    """Forget the client keys of removed messages at these places, if they are older than `before` (Unix ms)."""
+    await connection.execute(
+        "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
+    )
+
+
+async def erase_chat(connection: Connection, chat: ChatKey, count: int) -> int:
+    """Remove some messages of a deleted chat, and once none is left some receipts. Arguments as for `remove_history`.
+
+    Returns:
+        How many were removed; 0 once nothing is left.
+    """
+    rows = await connection.execute(_ERASE_MESSAGES, (chat, count, ERASED_BYTES))
+    return len(rows or await connection.execute(_ERASE_RECEIPTS, (chat, count)))

@@ -1,0 +1,235 @@
+"""Restores: what they keep, what they refuse, and how they are undone and finished."""
+
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.store.files import lock, replacing
+from relay.store.files.lock import locked
+from tests.support.command_line import done, run, running, said
+
+
+def test_a_restore_that_would_lose_messages_needs_force(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "later", data=data)
+    done("send", "--as", "anna", "ben", "later still", data=data)
+    done("user", "add", "carl", data=data)
+    line = said(run("restore", backup, "--yes", data=data))
+    assert f"{data} has 2 messages and 1 person more than the backup, which would be gone" in line
+    restored = done("restore", backup, "--yes", "--force", "--json", data=data).json
+    assert restored["lost"] == {"messages": 2, "people": 1, "changes": 0}
+    assert Path(restored["kept"]).parent == data
+    assert done("check", "--data", restored["kept"]).code == 0
+    # It is there already: what only marks the restore itself is nothing to lose.
+    again = done("restore", backup, "--yes", "--json", data=data).json
+    assert not any(again["lost"].values())
+    assert done("restore", backup, "--json", data=tmp_path / "new").json["kept"] is None
+
+
+def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    first = done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"]
+    done("send", "--as", "anna", "ben", "after it", data=data)
+    second = done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"]
+    assert first != second
+    assert "today" not in done("export", data=data).out
+    done("restore", "--undo", "--yes", data=data)
+    assert "after it" in done("export", data=data).out
+    # What an undo replaces is put aside as well, so that it can be undone.
+    line = said(run("restore", "--undo", "--yes", data=data))
+    assert "1 message more than what was put aside" in line
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert "after it" not in done("export", data=data).out
+    with closing(sqlite3.connect(Path(first) / "relay.db")) as kept:
+        assert kept.execute("SELECT message FROM log WHERE message = 'today'").fetchall() == [("today",)]
+    assert done("check", data=data).code == 0
+
+
+def test_an_undo_where_nothing_was_restored_is_refused(data: Path, tmp_path: Path) -> None:
+    assert "no restore has put anything aside" in said(run("restore", "--undo", "--yes", data=data))
+    for wrong in (("restore", "--undo", tmp_path / "x.tar"), ("restore",)):
+        assert run(*wrong, data=data).code == 2
+
+
+def test_a_restore_can_end_all_sessions(data: Path, tmp_path: Path) -> None:
+    done("device", "add", "anna", data=data)
+    code = done("invite", "anna", "--json", data=data).json["code"]
+    assert len(done("device", "list", "--json", data=data).json) == 1
+    done("backup", tmp_path / "backup.tar", data=data)
+    done("restore", tmp_path / "backup.tar", "--yes", "--sign-out-all", data=data)
+    assert done("device", "list", "--json", data=data).json == []
+    with running(data) as relay:
+        answer = httpx.post(f"http{relay.url[2:-3]}/session", json={"invite": code})
+    assert (answer.status_code, "ended" in answer.text) == (401, True)
+    assert done("check", data=data).code == 0
+
+
+def test_no_store_is_begun_beside_one_that_a_restore_kept(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    done("restore", backup, "--yes", "--force", data=data)
+    (data / "relay.db").unlink()
+    for command in (("user", "add", "dora"), ("user", "list"), ("check",), ("backup", tmp_path / "more.tar")):
+        line = said(run(*command, data=data))
+        assert "relay.db is missing, but there was a store: before-restore-1-" in line
+        assert "`relay restore --undo`" in line
+    assert not (data / "relay.db").exists()
+    done("restore", "--undo", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def restored_by_0_1_0(data: Path, steps: int) -> None:
+    """Do what a restore of relay 0.1.0 did, up to where it was killed."""
+    aside = ".before-restore"
+    for name in ("relay.db", "relay.db-wal", "relay.db-shm", "files")[:steps]:
+        if (data / name).exists():
+            (data / name).rename(data / f"{name}{aside}")
+    if steps > 4:
+        (data / "files" / "cd").mkdir(parents=True)
+        (data / "files" / "cd" / ("cd" * 32)).write_bytes(b"of the backup")
+    (data / ".relay-restore-ab_cdef1").mkdir()
+    (data / ".relay-restore-ab_cdef1" / "relay.db").write_bytes(b"of the backup")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_a_restore_that_relay_0_1_0_left_half_done_can_be_undone(data: Path, tmp_path: Path, steps: int) -> None:
+    upload = data / "files" / "ab" / ("ab" * 32)
+    upload.parent.mkdir(parents=True, exist_ok=True)
+    upload.write_bytes(b"pixels")
+    with closing(sqlite3.connect(data / "relay.db")) as reader:
+        # While somebody reads, the log stays when the relay ends.
+        reader.execute("SELECT count(*) FROM log").fetchall()
+        done("send", "--as", "anna", "ben", "today", data=data)
+        assert (data / "relay.db-wal").stat().st_size > 0
+        left = tmp_path / "left"
+        shutil.copytree(data, left)
+    restored_by_0_1_0(left, steps)
+    line = said(run("user", "list", data=left))
+    assert "relay.db is missing, but there was a store" in line
+    assert "`relay restore --undo`" in line
+    assert not (left / "relay.db").exists()
+    done("restore", "--undo", data=left)
+    assert "today" in done("export", data=left).out
+    assert (left / "files" / "ab" / ("ab" * 32)).read_bytes() == b"pixels"
+    assert not (left / ".relay-restore-ab_cdef1").exists()
+
+
+def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    restored_by_0_1_0(data, 4)
+    done("restore", "--undo", data=data)
+    assert "today" in done("export", data=data).out
+    assert (data / "relay.db.before-restore").exists(), "it is a copy that came back"
+    (data / "relay.db").unlink()
+    with tarfile.open(backup) as tar:
+        member = tar.extractfile("relay.db")
+        assert member is not None
+        (data / "relay.db").write_bytes(member.read())
+    done("restore", "--undo", "--yes", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def _archive(path: Path, store: bytes) -> None:
+    with tarfile.open(path, "w") as tar:
+        member = tarfile.TarInfo("relay.db")
+        member.size = len(store)
+        tar.addfile(member, io.BytesIO(store))
+
+
+def test_a_file_that_is_no_backup_is_refused_in_one_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
+    text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
+    text.write_text("this is no archive")
+    done("backup", cut, data=data)
+    cut.write_bytes(cut.read_bytes()[:5_000])
+    _archive(other, b"this is no database" * 100)
+    for file, line in (
+        (text, f"nothing was restored: {text} is no backup of a relay, or is not all of one"),
+        (cut, f"nothing was restored: {cut} is no backup of a relay, or is not all of one"),
+        (other, f"nothing was restored: {other} is damaged (file is not a database)"),
+        (missing, f"{missing} cannot be read: it is not there"),
+        (tmp_path, f"{tmp_path} cannot be read: it is a folder"),
+    ):
+        assert said(run("restore", file, "--yes", data=data)) == line
+    with locked(data):
+        assert "stop the relay first" in said(run("restore", cut, "--yes", data=data))
+
+
+def test_a_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> None:
+    done("backup", tmp_path / "b.tar", data=data)
+    for command, question in (
+        (("restore", str(tmp_path / "b.tar")), f"Put {tmp_path / 'b.tar'} in place of the store in {data}?"),
+        (("prune", "--days", "1"), "Remove old messages for good?"),
+    ):
+        assert run(*command, data=data) == (2, "", f"relay: {question} Say so with --yes\n")
+    assert not list(data.glob(".relay-*"))
+
+
+def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+
+    def killed(_directory: Path, _plan: replacing.Replacement) -> None:
+        raise OSError(5, "killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", killed)
+        assert run("restore", backup, "--yes", "--force", data=data).code == 1
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert "a restore was interrupted" in found
+    with running(data) as relay:
+        assert "finished a restore that was interrupted; what was there before is kept in" in relay.log.read_text()
+        assert "today" not in done("export", data=data).out
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert [what.partition(":")[0] for what in found] == ["stores from before a restore are kept"]
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def test_a_restore_over_a_disk_that_is_mounted_in_the_data_is_refused_before_anything_is_moved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done("backup", tmp_path / "backup.tar", data=data)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "files")
+    line = said(run("restore", tmp_path / "backup.tar", "--yes", data=data))
+    assert line == (
+        f"nothing was restored: {data / 'files'} is a disk of its own and cannot be put aside: unmount it first"
+    )
+    assert not [path for path in data.iterdir() if path.name.startswith((".relay", "before", "relay.replacing"))]
+
+
+def test_a_command_that_only_reads_finishes_a_killed_restore(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    for number, command in enumerate((("check",), ("backup", tmp_path / "other.tar")), 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(replacing, "finish", lambda *_: None)
+            done("restore", backup, "--yes", data=data)
+        done(*command, data=data)
+        assert len(replacing.kept(data, replacing.STORE)) == number
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", lambda *_: None)
+        done("restore", backup, "--yes", data=data)
+    with locked(data):
+        for command in (("check",), ("backup", tmp_path / "third.tar")):
+            assert "already has" in said(run(*command, data=data))

@@ -1,0 +1,262 @@
+"""What the hub sends of entries that are on disk, what it remembers of them, and large chats."""
+
+from typing import Any
+
+import pytest
+
+from relay.core.rules import commands
+from relay.keys import DeviceKey, UserKey
+from relay.protocol import control, requests
+from relay.store import kinds
+from relay.store.command import Command
+from tests.support.hub_house import House
+from tests.support.memory_log import T0
+
+# Who is told of what is on disk.
+
+
+def test_an_event_goes_to_every_device_except_its_own(house: House) -> None:
+    sender, sending = house.arrive("User1", DeviceKey(1))
+    _, other = house.arrive("User1", DeviceKey(2))
+    _, two = house.arrive("User2", DeviceKey(3))
+    for ear in (sending, other, two):
+        ear.take()
+    said = requests.New(chat_id="User2", client_message_id="c2", message="x")
+    key = house.log.state.user_keys["User1"]
+    house.log.run(Command(T0, key, DeviceKey(1), said, sender.number))
+    assert (sending.take(), other.take(), two.take()) == ([], [("new", 2)], [("new", 2)])
+
+
+def test_a_message_is_delivered_to_everybody_but_its_author(house: House) -> None:
+    other, _ = house.arrive("User1", DeviceKey(2))
+    two, _ = house.arrive("User2", DeviceKey(3))
+    house.log.new("User1", "User2", "c2")
+    seq = house.log.state.seq
+    receipts = [one.acknowledge(seq) for one in (other, two)]
+    assert [receipt.message_id for receipt in receipts if receipt] == [0, 2]
+
+
+def test_a_mark_goes_to_the_authors_and_a_read_to_the_readers_other_devices(house: House) -> None:
+    _, one = house.arrive("User1", DeviceKey(1))
+    _, two = house.arrive("User2")
+    for ear in (one, two):
+        ear.take()
+    house.log.dlvrd("User2", "User1")
+    assert (one.take(), two.take()) == ([("dlvrd", 1)], [])
+    house.log.read("User2", "User1")
+    assert (one.take(), two.take()) == ([("read", 1)], [("read", 1)])
+    house.log.read("User2", "User1", 1)
+    assert (one.take(), two.take()) == ([], [])
+
+
+def test_a_changed_chat_list_is_read_from_the_log_in_its_place(house: House) -> None:
+    _, one = house.arrive("User1", DeviceKey(1))
+    four, fourth = house.arrive("User4", DeviceKey(2))
+    house.log.new("User4", "User1", "c1")
+    assert one.is_behind
+    assert fourth.is_behind
+    assert not four.live
+
+
+def test_a_revoked_device_is_disconnected(house: House) -> None:
+    device = house.log.do(None, commands.AddDevice(house.log.state.user_keys["User1"], "phone", "hash")).device
+    _, phone = house.arrive("User1", device)
+    _, laptop = house.arrive("User1", DeviceKey(77))
+    _, two = house.arrive("User2", DeviceKey(78))
+    house.log.do(None, control.RevokeDevice(device_id=device))
+    assert (phone.closed, laptop.closed) == (4401, None)
+    house.log.do(None, control.ChangeUser(id="User1", disabled=True))
+    assert (laptop.closed, two.closed) == (4401, None)
+
+
+# What is remembered.
+
+
+def test_no_more_is_remembered_than_may_be_however_long_the_texts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 5)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_CHARACTERS", 30)
+    for n in range(8):
+        house.log.new("User1", "User2", f"short {n}", "x")
+    assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
+    for n in range(4):
+        house.log.new("User1", "User2", f"long {n}", "x" * 10)
+    assert [entry.message_id for entry in house.hub.recent.entries] == [11, 12, 13]
+    house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=12, message="y"))
+    house.log.new("User1", "User2", "after", "x" * 9)
+    assert [entry.message_id for entry in house.hub.recent.entries] == [12, 13, 14, 15], (
+        "an edit counts as what it left"
+    )
+
+
+def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = house.log.state.seq
+    read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
+    assert house.hub.recent.refresh(read, since)
+    house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
+    assert house.hub.recent.refresh(read, since)
+    assert [entry.message for entry in read] == ["better"]
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 2)
+    house.log.new("User1", "User2", "c2")
+    assert house.hub.recent.refresh(read, since)
+    house.log.new("User1", "User2", "c3")
+    assert not house.hub.recent.refresh(read, since)
+
+
+# Large chats.
+
+
+class Unwalked(dict[UserKey, Any]):
+    """The members of a chat, who may be looked up and not be walked."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("all members of a chat were walked")
+
+    keys = items = values = __iter__
+
+
+def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_connected(house: House) -> None:
+    """A member of many large chats stopped the relay for as long as that took."""
+    house.log.add_users("Newcomer")
+    (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
+    large = house.log.state.group_keys["g-1"]
+    house.log.state.members[large] = Unwalked(house.log.state.members[large])
+    house.log.group("User2", "User4", id_="g-new")
+    assert ("online", "User4") in two.take()
+    assert ("online", "User2") in four.take()
+    three, ear = house.arrive("User3")
+    assert ("online", "User2") in ear.take()
+    assert ("online", "User3") in two.take()
+    house.later()
+    house.hub.disconnect(three)
+    assert ("offline", "User3") in two.take()
+
+
+def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once it stopped the relay for more than a second."""
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    ears = [house.arrive(user)[1] for user in people]
+    house.log.group("User1", *people, id_="g-many")
+
+    def told() -> int:
+        return sum(event == "online" for ear in ears for event, _ in ear.take())
+
+    assert told() == 0
+    most = total = 0
+    while house.hub.announcements.pending:
+        house.later(0.2)
+        most = max(most, now := told())
+        total += now
+    assert total == 30 * 29, "each is told of each other one, once"
+    assert most <= 2 * (20 + 30)
+
+
+def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    house.log.group("User1", *people, id_="g-many")
+    ears = [house.arrive(user)[1] for user in people]
+    house.later()
+    for ear in ears:
+        ear.take()
+    made = 0
+    real = type(house.hub.announcements)._offline
+
+    def counted(*arguments: Any) -> bytes:
+        nonlocal made
+        made += 1
+        return real(*arguments)
+
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    monkeypatch.setattr(type(house.hub.announcements), "_offline", counted)
+    house.log.do("User1", commands.DeleteChat("g-many"))
+    while house.hub.announcements.pending:
+        house.later(0.2)
+    assert [len([event for event, _ in ear.take() if event == "offline"]) for ear in ears] == [29] * 30
+    assert made < 30 * 29, "a frame is made for many"
+
+
+@pytest.mark.parametrize("way", ["disconnect", "background"])
+@pytest.mark.parametrize("shares_again", [False, True])
+def test_a_user_who_leaves_while_pairs_of_a_deleted_chat_wait_is_offline_for_all_its_members(
+    house: House, monkeypatch: pytest.MonkeyPatch, way: str, shares_again: bool
+) -> None:
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    house.log.group("User1", *people, id_="g-many")
+    devices = [house.arrive(user) for user in people]
+    house.later()
+    for _, ear in devices:
+        ear.take()
+    house.log.do("User1", commands.DeleteChat("g-many"))
+    leaver, _ = devices[-1]
+    getattr(house.hub, way)(leaver)
+    if shares_again:
+        house.log.group("User1", *people[-3:], id_="g-few")
+    while house.hub.announcements.pending:
+        house.later(0.2)
+    last_heard = [[event for event, user in ear.take() if user == "Guest29"][-1:] for _, ear in devices[:-1]]
+    assert last_heard == [["offline"]] * 29
+
+
+class SlicedHouse(House):
+    """A house whose entries are sent in slices, one member each, as far as a test goes on with them."""
+
+    origin = 0
+
+    def apply(self, entry: Any) -> None:
+        entry.origin = self.origin
+        self.log.state.apply(entry)
+        self.rest = self.hub.publish(entry)
+        self.entry = entry
+
+
+def sliced(monkeypatch: pytest.MonkeyPatch) -> SlicedHouse:
+    house = SlicedHouse()
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_CONNECTIONS", 1)
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_MEMBERS", 1)
+    return house
+
+
+def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the list took the id of the entry, and the entry was taken for sent."""
+    house = sliced(monkeypatch)
+    two, _ = house.arrive("User2")
+    three, ear = house.arrive("User3")
+    two.listed_at = three.listed_at = house.now / 1_000
+    house.log.do("User2", requests.UpdateChat(chat_id="g-1", name="other"))
+    for _step in house.rest or ():
+        pass
+    assert three.live
+    assert three.owed
+    house.log.new("User2", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    house.later(2.0)
+    for _step in house.rest:
+        pass
+    assert house.entry.seq in [event.get("id") and int(event["id"]) for event in ear.heard]
+    wanted = house.later(2.0)
+    assert three.user in [user for user, _chat in wanted], "its list comes after the entry"
+
+
+def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = sliced(monkeypatch)
+    house.arrive("User2")
+    three, _ = house.arrive("User3")
+    three.fall_behind(three.position)
+    house.origin = three.number
+    house.log.new("User3", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    assert house.entry.seq in three.own_entries

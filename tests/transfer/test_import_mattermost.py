@@ -1,0 +1,142 @@
+"""Exports of Mattermost: channels, groups, and posts that have no ids."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.foreign_exports import (
+    T0,
+    brought,
+    bulk,
+    folder,
+    group,
+    lines,
+    message,
+    post,
+    records,
+    texts,
+    workspace,
+)
+
+
+def test_former_members_of_a_private_channel_are_not_members(tmp_path: Path) -> None:
+    # mattermost/mattermost#9821, #10319.
+    found = bulk(post("I was here", "gone"), post("and I am", "ben"), post("deleted user", "nobody-knows"))
+    came = brought(lines(tmp_path, found), tmp_path / "data")
+    assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
+    assert came["added"]["messages"] == 3
+    people = {user["id"]: user.get("disabled", False) for user in records(tmp_path / "data", "user")}
+    assert people == {"anna": False, "ben": False, "gone": True, "nobody-knows": True}
+
+
+def test_a_mattermost_channel_without_members_has_its_authors(tmp_path: Path) -> None:
+    posts = [
+        {**post("old", "ben"), "channel": "old", "replies": [{"user": "anna", "message": "so", "create_at": T0}]},
+        {**post("carl joined", "carl"), "channel": "old", "type": "system_join_channel"},
+    ]
+    found = bulk(*posts, users=("anna", "ben", "carl"))
+    found.insert(1, {"type": "channel", "channel": {"team": "t", "name": "old", "display_name": "Old", "type": "P"}})
+    came = brought(lines(tmp_path, found), tmp_path / "data")
+    assert came["added"]["messages"] == 2
+    (old,) = (chat for chat in records(tmp_path / "data", "chat") if chat["name"] == "Old")
+    assert sorted(old["participants"]) == ["anna", "ben"]
+
+
+def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.cli.importers.order.RUN_ITEMS", 7)
+    monkeypatch.setattr("relay.cli.importers.order.MAX_RUNS", 3)
+    posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
+    brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
+    dates = [one["at"] for one in records(tmp_path / "data", "message")]
+    assert len(dates) == 101
+    assert dates == sorted(dates)
+
+
+def test_two_groups_whose_names_begin_alike_stay_two(tmp_path: Path) -> None:
+    people = [f"somebody-with-a-long-name-{number}" for number in range(4)]
+    groups = [people[:3], people[:2] + people[3:]]
+    posts = [
+        {"type": "direct_post", "direct_post": {
+            "channel_members": one, "user": one[0], "message": f"to {number}", "create_at": T0}}
+        for number, one in enumerate(groups)
+    ]  # fmt: skip
+    found = [*bulk(users=tuple(people)), *posts]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["chats"] == 3
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        (("a", "b-c"), ("a-b", "c")),
+        (("acme-corporation", f"customer-support-germany-escalations-{n}") for n in (1, 2)),
+    ],
+)
+def test_two_channels_whose_ids_would_be_alike_stay_two(places: Iterable[tuple[str, str]], tmp_path: Path) -> None:
+    found: list[dict[str, Any]] = []
+    for user, (team, channel) in zip(("anna", "ben"), places, strict=True):
+        teams = [{"name": team, "channels": [{"name": channel}]}]
+        found += [
+            {"type": "channel", "channel": {"team": team, "name": channel, "type": "P"}},
+            {"type": "user", "user": {"username": user, "teams": teams}},
+            {"type": "post", "post": {**post(f"of {user}", user), "team": team, "channel": channel}},
+        ]
+    brought(lines(tmp_path, [{"type": "version", "version": 1}, *found]), tmp_path / "data")
+    chats = {chat["id"]: chat["participants"] for chat in records(tmp_path / "data", "chat")}
+    said = {one["chat"]: one["text"] for one in records(tmp_path / "data", "message")}
+    assert sorted((chats[chat], said[chat]) for chat in chats) == [(["anna"], "of anna"), (["ben"], "of ben")]
+
+
+def test_two_groups_whose_names_join_alike_stay_two(tmp_path: Path) -> None:
+    groups = [["a-b", "c", "d"], ["a", "b-c", "d"]]
+    posts = [
+        {"type": "direct_post", "direct_post": {
+            "channel_members": one, "user": one[0], "message": f"to {number}", "create_at": T0}}
+        for number, one in enumerate(groups)
+    ]  # fmt: skip
+    found = [*bulk(users=("a-b", "a", "b-c", "c", "d")), *posts]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["chats"] == 3
+
+
+def test_a_later_export_adds_only_new_messages(tmp_path: Path) -> None:
+    # mattermost/docs#9154: a trial import, weekly exports, and the one of the last day.
+    at = T0 * 1_000
+    replies = [{"user": "ben", "message": f"reply {number}", "create_at": at + number} for number in range(1, 4)]
+    first = bulk(post("one", replies=replies[:2]), post("two", "ben", at + 10))
+    brought(lines(tmp_path, first), tmp_path / "data")
+    # Somebody new stands before the posts, and a reply was deleted.
+    later = bulk(
+        post("one", replies=replies[1:]),
+        post("two", "ben", at + 10),
+        post("three", "carl", at + 20),
+        users=("anna", "ben", "carl"),
+    )
+    came = brought(lines(tmp_path, later), tmp_path / "data")
+    assert (came["added"]["messages"], came["here"]["messages"]) == (2, 3)
+    assert sorted(texts(tmp_path / "data")) == ["one", "reply 1", "reply 2", "reply 3", "three", "two"]
+
+
+def test_the_same_words_at_one_moment_in_two_channels_are_two_messages(tmp_path: Path) -> None:
+    direct = {"channel_members": ["anna", "ben"], "user": "anna", "message": "hello", "create_at": T0 * 1_000}
+    found = [*bulk(post("hello"), post("hello, too")), {"type": "direct_post", "direct_post": direct}]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["messages"] == 3
+
+
+def test_a_file_larger_than_one_request_is_imported_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 50_000
+    folder(tmp_path / "data", {"big.bin": content, "empty.bin": b""})
+    found = bulk(post("look", attachments=[{"path": "big.bin"}, {"path": "empty.bin"}, {"path": "missing.bin"}]))
+    came = brought(lines(tmp_path, found), tmp_path / "relay")
+    assert (came["added"]["files"], came["left"]) == (2, {"files": 1})
+    kept = sorted(file.read_bytes() for file in (tmp_path / "relay" / "files").rglob("*") if file.is_file())
+    assert kept == [b"", content]
+    came = brought(lines(tmp_path, found), tmp_path / "relay")
+    assert came["added"]["files"] == 0
+
+
+def test_a_message_that_is_listed_twice_is_counted_once(tmp_path: Path) -> None:
+    entries = workspace(more={"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
+    entries["groups.json"] = entries["channels.json"]
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert (came["added"]["chats"], came["added"]["messages"], came["here"]["messages"]) == (1, 3, 1)

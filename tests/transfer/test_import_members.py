@@ -1,0 +1,134 @@
+"""Who is in an imported chat, and who owns it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.foreign_exports import DAY, T0, brought, bulk, folder, group, lines, message, records, workspace
+
+
+@pytest.mark.parametrize(
+    ("creator", "members", "owner"),
+    [
+        pytest.param("U1", ["U1", "U2"], "anna", id="its creator"),
+        pytest.param("U1", ["U2", "U3"], "ben", id="who left owns nothing, and is no member"),
+        pytest.param("U4", ["U4", "U3", "U2"], "carl", id="who was deactivated owns nothing"),
+        pytest.param("U5", ["U5", "U2"], "ben", id="a bot owns nothing"),
+        pytest.param(None, ["U3", "U2"], "carl", id="the longest"),
+        pytest.param("U9", ["U9", "U2"], "ben", id="who is in no list"),
+    ],
+)
+def test_membership_and_owner_are_what_the_export_states(
+    creator: str | None, members: list[str], owner: str, tmp_path: Path
+) -> None:
+    # RocketChat/Rocket.Chat#3911 and #4934 (a creator who is unknown), mattermost/mattermost#1518, adsr/irslackd#67.
+    users: list[dict[str, Any]] = [
+        {"id": "U1", "name": "anna"},
+        {"id": "U2", "name": "ben"},
+        {"id": "U3", "name": "carl"},
+        {"id": "U4", "name": "dora", "deleted": True},
+        {"id": "U5", "name": "bot", "is_bot": True},
+    ]
+    names = {user["id"]: user["name"] for user in users}
+    channels = [{"id": "C1", "name": "general", "creator": creator, "members": members}]
+    day = [message(user["id"], "hi", number) for number, user in enumerate(users)]
+    entries = workspace(more={"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    chat = group(tmp_path / "data")
+    assert chat["owner"] == owner
+    assert sorted(chat["participants"]) == sorted(names[one] for one in members if one in names)
+    assert came["added"]["messages"] == len(users)
+
+
+def test_a_channel_that_nobody_could_run_stays_behind_and_is_said_so_beforehand(tmp_path: Path) -> None:
+    # zulip/zulip#15102: channels with history and without anybody.
+    users = [{"id": "U1", "name": "anna", "deleted": True}, {"id": "U2", "name": "ben"}]
+    channels = [{"id": "C1", "name": "general", "members": ["U1"]}, {"id": "C2", "name": "empty", "members": []}]
+    entries = workspace(more={"users.json": users, "channels.json": channels})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"] == {"users": 2, "chats": 0, "messages": 0, "files": 0}
+    assert came["left"] == {
+        "chats (none of its members can sign in, so it would have no owner)": 1,
+        "channels without people": 1,
+        "messages of chats that stay behind": 2,
+    }
+
+
+@pytest.mark.parametrize("members", [[], None])
+def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
+    members: list[str] | None, tmp_path: Path
+) -> None:
+    # An archived channel.
+    users = [{"id": f"U{number}", "name": name} for number, name in enumerate(("anna", "ben", "carl", "dora"), start=1)]
+    day = [
+        message("U2", "one"),
+        message("U3", "<@U3> has joined", 1, subtype="channel_join"),
+        message(None, "beep", 2, bot_id="B1", username="Beeper"),
+        message("U9", "of somebody who was deleted", 3),
+    ]
+    channels = [{"id": "C1", "name": "general", "creator": "U1", "is_archived": True, "members": members}]
+    entries = workspace(more={"users.json": users, "channels.json": channels, f"general/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 3
+    chat = group(tmp_path / "data")
+    assert (chat["owner"], sorted(chat["participants"])) == ("anna", ["U9", "anna", "ben"])
+
+
+@pytest.mark.parametrize(("authors", "came_in"), [(["U1", "U2"], 2), (["U1", "U1"], 0)])
+def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
+    authors: list[str], came_in: int, tmp_path: Path
+) -> None:
+    day = [message(author, f"m{number}", number) for number, author in enumerate(authors)]
+    entries = workspace(more={"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["added"]["messages"] == 2 + came_in
+
+
+def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
+    # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
+    guest = {"real_name": "Gus Guest", "name": "gus"}
+    day = [message("U8", "from elsewhere", user_profile=guest), message("U9", "who was deleted", 1)]
+    brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), tmp_path / "data")
+    people = {user["id"]: user for user in records(tmp_path / "data", "user")}
+    assert (people["gus"]["name"], people["gus"]["disabled"], people["U9"]["disabled"]) == ("Gus Guest", True, True)
+    assert sorted(group(tmp_path / "data")["participants"]) == ["anna", "ben"]
+
+
+UNKNOWN = "members of channels who are in no list of users and wrote nothing"
+
+
+def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    channels = [{"id": "C1", "name": "general", "members": ["U1", "U2", "U7", "U8", "U8", None, "U9"]}]
+    day = [message("U9", "of somebody who was deleted")]
+    entries = workspace(more={"channels.json": channels, f"general/{DAY}": day})
+    assert brought(folder(tmp_path / "slack", entries), tmp_path / "data")["left"] == {UNKNOWN: 2}
+    assert sorted(group(tmp_path / "data")["participants"]) == ["U9", "anna", "ben"]
+
+
+def test_members_of_a_mattermost_group_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+    direct = {"channel_members": ["anna", "ben", "nobody"], "user": "anna", "message": "hello", "create_at": T0}
+    found = [*bulk(), {"type": "direct_post", "direct_post": direct}]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["left"] == {UNKNOWN: 1}
+
+
+def test_a_dialog_with_an_unknown_user_stays_behind(tmp_path: Path) -> None:
+    entries = workspace(
+        more={"dms.json": [{"id": "D1", "members": ["U1", "U7"]}], f"D1/{DAY}": [message("U1", "psst")]}
+    )
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert came["left"] == {
+        "dialogs with people who are not in the export": 1,
+        "messages of chats that stay behind": 1,
+    }
+
+
+def test_a_bots_message_in_a_dialog_stays_in_that_dialog(tmp_path: Path) -> None:
+    day = [message("U1", "hi"), message(None, "beep", 1, bot_id="B1", username="Beeper")]
+    entries = workspace(more={"dms.json": [{"id": "D1", "members": ["U1", "U2"]}], f"D1/{DAY}": day})
+    brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    said = [one for one in records(tmp_path / "data", "message") if one.get("participants")]
+    assert [(one["sender"], one["participants"]) for one in said] == [
+        ("anna", ["anna", "ben"]),
+        ("Beeper", ["anna", "ben"]),
+    ]
