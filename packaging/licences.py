@@ -38,6 +38,10 @@ class Part(NamedTuple):
     text: str
 
 
+UNICODE = ["relay/unicode/tables.py", "relay/web/model/text.js"]
+"""Files with data of Unicode."""
+
+
 def copyright_file(tree: Path) -> str:
     """Write the file for a tree as `bundle.tree` makes it.
 
@@ -45,8 +49,10 @@ def copyright_file(tree: Path) -> str:
         Undeclared: a library has no licence or no text of it.
     """
     own = Part(["*"], "Expat", ["2026 the chat-relay authors"], OWN_TEXT)
+    unicode_text = (Path(__file__).parent / "unicode.LICENSE.txt").read_text("utf-8")
+    data = Part([f"{FOLDER}/{one}" for one in UNICODE], "Unicode-3.0", ["1991-2025 Unicode, Inc."], unicode_text)
     head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: chat-relay\n"
-    return "\n".join((head, *map(_paragraph, (own, *_libraries(tree), *_web(tree / "relay/web/vendor")))))
+    return "\n".join((head, *map(_paragraph, (own, data, *_libraries(tree), *_web(tree / "relay/web/vendor")))))
 
 
 def _libraries(tree: Path) -> Iterator[Part]:

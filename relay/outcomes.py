@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from relay.keys import ChatKey, DeviceKey, MessageId, UserKey
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UserKey
 
 Outcome = TypeVar("Outcome")
 """What deciding a request gives."""
@@ -56,6 +56,13 @@ class ChangedDevice(NamedTuple):
     """The answer to a change of a device: the device as it is afterwards."""
 
     device: DeviceKey
+
+
+class HookAdded(NamedTuple):
+    """The answer to a hook that was added: its device, and the `seq` of the entry from which on it acts."""
+
+    device: DeviceKey
+    seq: Seq
 
 
 class InvitesRevoked(NamedTuple):

@@ -39,7 +39,8 @@ _UNSEEN = (
     range(0xE0100, 0xE01F0),
     range(0x1F3FB, 0x1F400),  # colours of skin
 )
-"""Characters that change how another one looks, other than formatting characters (Cf)."""
+"""Characters that change how another one looks, other than formatting characters (Cf). All that cannot be seen is in
+`relay.unicode.unseen`; a test says in what this differs, since a change here makes each index again."""
 _ALIKE = {
     "\u0131": "i",  # dotless
     "æ": "ae",
@@ -158,6 +159,11 @@ def fold(text: str) -> str:
     # Character by character, so that a part of a text folds to a part of what the whole folds to.
     folded = "".join([_composed(piece).translate(_TABLE) for piece in _pieces(text)])
     return _spaced("".join([_composed(piece) for piece in _pieces(folded)]))
+
+
+def fold_query(query: str) -> str:
+    """Return what is looked for: a query folded, without the spaces around it that keyboards add."""
+    return fold(query).strip()
 
 
 def _spaced(text: str) -> str:

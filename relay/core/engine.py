@@ -10,9 +10,10 @@ from relay.core.delivery.hub import Hub
 from relay.core.maintenance.statistics import LatencySamples
 from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
+from relay.keys import UserKey
 from relay.store import kinds
 from relay.store.command import Command
-from relay.store.entry import Entry, Facts
+from relay.store.entry import DevicesInUse, DeviceUses, Entry, Facts
 from relay.store.queries.snapshots import SnapshotRows
 
 
@@ -26,6 +27,7 @@ class Engine:
         dirty: DirtyRows,
         on_writer_held: Callable[[Sequence[Command], float], None],
         on_files_released: Callable[[], None],
+        device_uses: Callable[[UserKey], DeviceUses],
     ) -> None:
         """Decide by a state, and publish to a hub.
 
@@ -35,9 +37,11 @@ class Engine:
             dirty: the rows that the snapshot does not have yet.
             on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds of it.
             on_files_released: called when a message may have released its files.
+            device_uses: answers the fact `DevicesInUse`.
         """
         self._on_writer_held = on_writer_held
         self._on_files_released = on_files_released
+        self._device_uses = device_uses
         self._state = state
         self._hub = hub
         self._dirty = dirty
@@ -48,8 +52,14 @@ class Engine:
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
-        """See `decide.decide`."""
-        return decide.decide(self._state, batch, facts)
+        """See `decide.decide`. What is true for this turn only is answered here and kept by nobody."""
+        draft = decide.decide(self._state, batch, facts)
+        if draft.unknown:
+            facts = dict(facts)
+        while asked := [fact for fact in draft.unknown if type(fact) is DevicesInUse]:
+            facts.update((fact, self._device_uses(fact.user)) for fact in asked)
+            draft = decide.decide(self._state, batch, facts)
+        return draft
 
     @staticmethod
     def weight(command: Command) -> int:

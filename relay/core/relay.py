@@ -114,7 +114,14 @@ class Relay:
         # What decides and publishes, and the log that it is called by.
         self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out)
         released = FileRelease()
-        engine = Engine(state, hub, dirty, on_writer_held=limits.charge_writer, on_files_released=released.note)
+        engine = Engine(
+            state,
+            hub,
+            dirty,
+            on_writer_held=limits.charge_writer,
+            on_files_released=released.note,
+            device_uses=partial(device_uses, state, cursors, hub.presence),
+        )
         pending_acks = PendingAcknowledgements(state, clock)
         wal = Wal(connections.copying, data / directory.STORE)
         self.log = log = Log(connections.writing, connections.looking, wal, engine, cursors, pending_acks.apply)
@@ -130,7 +137,7 @@ class Relay:
             reading=reading,
             limits=limits,
             tokens=Tokens(state, log, clock, settings.auth),
-            signing_in=SignIn(state, log, clock, settings.auth, partial(device_uses, state, log, hub.presence)),
+            signing_in=SignIn(state, log, clock, settings.auth),
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),

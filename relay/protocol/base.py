@@ -1,8 +1,10 @@
-"""The base class and the field types of all wire Structs. Knows msgspec only."""
+"""The base class and the field types of all wire Structs. Knows msgspec, and what can be seen."""
 
 from typing import Annotated
 
 import msgspec
+
+from relay.unicode.tables import HIDDEN, UNSEEN
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -15,17 +17,12 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 
-INVISIBLE = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-"""Characters that no name may have: line ends, direction controls, and invisible ones except for the two joiners, which
-some languages and emoji need."""
-BLANK = r"\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\u2800\u3164\ufe00-\ufe0f\uffa0"
-"""Characters that a name may have, but not alone."""
-NAME = rf"^(?=.*[^{BLANK}])[^\x00-\x1f\x7f-\x9f{INVISIBLE}]{{1,128}}$(?!\n)"
+NAME = rf"^(?=.*[^{UNSEEN}])[^{HIDDEN}]{{1,128}}$(?!\n)"
 NEW_ID = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
 """Both patterns end as JSON Schema requires; Python's `$` alone would allow a final line break."""
 
 PATTERN_MEANINGS = {
-    NAME: "1 to 128 characters in one line that can be seen, without controls of the direction",
+    NAME: "1 to 128 characters in one line that can be seen, without hidden ones",
     NEW_ID: "1 to 64 of `A-Z a-z 0-9 _ . -`",
 }
 """The patterns in words, for error messages."""

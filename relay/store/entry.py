@@ -3,7 +3,7 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -173,6 +173,15 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
+class DeviceUses(NamedTuple):
+    """How a user's devices are used at a moment."""
+
+    connected: frozenset[DeviceKey] = frozenset()
+    """Keys of those that are connected."""
+    seen: Mapping[DeviceKey, UnixMs] = {}
+    """When the others were last connected, by key; absent for never."""
+
+
 class StoredFile(NamedTuple):
     """What the store knows of an uploaded file."""
 
@@ -269,6 +278,16 @@ class FilesNamed(Fact[dict[str, StoredFile]], frozen=True):
     """Fact: the files of these ids, by id, without unknown ones."""
 
     ids: tuple[str, ...]
+
+
+class DevicesInUse(Fact[DeviceUses], frozen=True):
+    """Fact: how a user's devices are used.
+
+    Not the store but the engine knows it, and answers in the turn in which the batch is decided: who is connected may
+    change during any wait.
+    """
+
+    user: UserKey
 
 
 Facts = dict[Fact, Any]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.core.rules.hook_posts import hook_client_id
+from relay.core.rules.hooks import hook_client_id
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey
 from relay.net.http.response import HttpError
 from relay.protocol import control

@@ -8,12 +8,12 @@ import trio
 from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.commands import DeviceUses
 from relay.core.rules.users import MAX_DEVICES
 from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
+from relay.store.entry import DeviceUses
 from tests.support.memory_log import MemoryLog
 from tests.support.sessions import T0, house
 
@@ -27,14 +27,17 @@ def sign_in(
     log: MemoryLog,
     label: str,
     user: str = "User1",
-    hook: Hook | None = None,
     *,
     seen: dict[DeviceKey, int] | None = None,
     connected: list[DeviceKey] | None = None,
 ) -> DeviceKey:
-    uses = DeviceUses(frozenset(connected or ()), seen or {})
-    request = commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}", hook, uses)
-    key: DeviceKey = log.do(None, request).device
+    log.device_uses = DeviceUses(frozenset(connected or ()), seen or {})
+    key: DeviceKey = log.do(None, commands.AddDevice(log.state.user_keys[user], label, f"{user} {label}")).device
+    return key
+
+
+def add_hook(log: MemoryLog, label: str, user: str = "User1") -> DeviceKey:
+    key: DeviceKey = log.do(None, commands.MakeHook(hook=Hook(chat="g-1"), token_hash=label, user_id=user)).device
     return key
 
 
@@ -71,8 +74,8 @@ def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected()
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
-    uses = DeviceUses(frozenset(mine))
-    refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash", uses=uses))
+    log.device_uses = DeviceUses(frozenset(mine))
+    refused = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "new", "hash"))
     assert isinstance(refused, RelayError)
     assert refused.error.code == "conflict"
     assert signed_in(log) == mine
@@ -82,10 +85,10 @@ def test_hooks_neither_count_nor_give_way() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     log.group("User1", "User2")
-    hooks = [sign_in(log, f"hook {n}", hook=Hook(chat="g-1")) for n in range(5)]
+    hooks = [add_hook(log, f"hook {n}") for n in range(5)]
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     assert signed_in(log) == mine
-    sign_in(log, "another hook", hook=Hook(chat="g-1"))
+    add_hook(log, "another hook")
     assert signed_in(log) == mine
     sign_in(log, "new")
     assert not any(log.state.devices[DeviceKey(key)].revoked_at for key in hooks)

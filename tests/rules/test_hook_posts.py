@@ -173,8 +173,8 @@ def test_hooks_of_one_user_keep_their_keys_apart_within_a_batch() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     log.group("User1", "User2")
-    user = log.state.user_keys["User1"]
-    devices = [log.do(None, commands.AddDevice(user, "hook", token, Hook(chat="g-1"))).device for token in "ab"]
+    hooks = [commands.MakeHook(hook=Hook(chat="g-1"), token_hash=token, user_id="User1") for token in "ab"]
+    devices = [log.do(None, hook).device for hook in hooks]
     log.batches = 0
     post = commands.PostByHook("g-1", "42", "built")
     answers = log.run(*(log.command("User1", post, device=devices[n]) for n in (0, 1, 0, 1)))

@@ -24,6 +24,8 @@ from relay.store.entry import (
     ClientKey,
     Covered,
     CoveredBy,
+    DevicesInUse,
+    DeviceUses,
     Entry,
     Fact,
     Facts,
@@ -51,6 +53,8 @@ class MemoryLog:
         self.messages: dict[tuple[int, int], StoredMessage] = {}
         self.batches = 0
         self.now = T0
+        self.device_uses = DeviceUses()
+        """How the devices of whoever signs in are used."""
         self.apply = apply or self.state.apply
 
     # The way of a command.
@@ -147,6 +151,8 @@ class MemoryLog:
                 return len(self._said(fact.chat, fact.user, fact.after + 1, fact.upto))
             case FirstMark():
                 return self._first_mark(fact)
+            case DevicesInUse():
+                return self.device_uses
             case FilesNamed():
                 return {key: file for key, file in self.files.items() if key in fact.ids}
 

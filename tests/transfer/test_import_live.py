@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ImportMessage
-from relay.keys import NO_DEVICE
+from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
+from tests.support.held_writer import held_writer
 
 THEN = 1_700_000_000_000
 CLIENT = object()
@@ -170,6 +172,8 @@ async def test_an_import_rests_while_others_send(
 
 async def test_an_unread_message_stays_unread_for_somebody_without_a_device(tmp_path: Path) -> None:
     async with dialog(tmp_path, signed_in=False) as relay:
+        # An import writes when it began, and waits for that.
+        await send(relay, "import.end", control.Empty())
         say = control.Say(user_id="anna", chat_id="ben", message="have you read this?", client_message_id="own")
         await relay.admin.handle("say", say)
         await messages(relay, said("1"))
@@ -186,3 +190,19 @@ async def test_long_texts_are_deleted_a_few_at_a_time(length: int, batches: int,
         await messages(relay, *(changed("delete", f"d{name}", name) for name in names))
         assert relay.log.figures.batches - before == batches
         assert all(record.deleted for record in await exported(relay))
+
+
+async def test_a_dialog_that_begins_while_its_import_waits_stays_the_only_one_of_the_two(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        for user in ("anna", "ben"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        # An import writes when it began, and waits for that.
+        await send(relay, "import.end", control.Empty())
+        say = control.Say(user_id="anna", chat_id="ben", client_message_id="1", message="the first one")
+        chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN)
+        async with held_writer(relay.log) as writer:
+            await writer.queue(partial(relay.admin.handle, "say", say))
+            imported = await writer.queue(partial(send, relay, "import.chat", chat))
+        assert not isinstance(imported[0], Exception)
+        assert len(relay.state.chats) == 1
+        assert relay.state.chats[relay.state.dialog_keys[UserKey(1), UserKey(2)]].count == 1

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fold, likeness, lookAlikes, partsFound } from "../../relay/web/model/text.js";
+import { fold, isSeen, lookAlikes, looks, partsFound } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));
@@ -47,5 +47,35 @@ test("people whose names look alike are told apart by their ids, and others are 
   });
   assert.equal(nameOf(state, "ben"), "Ben");
   assert.equal(lookAlikes(state.people), lookAlikes(state.people));
-  assert.equal(likeness("ADMlN"), likeness("admin"));
+  assert.deepEqual(looks("ADMlN"), looks("admin"));
+});
+
+const names = JSON.parse(readFileSync(new URL("../data/names.json", import.meta.url)));
+const alike = (one, other) => looks(one).some((look) => looks(other).includes(look));
+
+test("names look alike on the page that look alike on the relay", () => {
+  for (const [one, other] of names.alike) assert.ok(alike(one, other), `${one} ${other}`);
+  for (const [one, other] of names.different) assert.ok(!alike(one, other), `${one} ${other}`);
+});
+
+test("a character can be seen on the page that can be seen on the relay", () => {
+  const tables = readFileSync(new URL("../../relay/unicode/tables.py", import.meta.url), "utf-8");
+  const ranges = (name) => {
+    const literals = tables.split(`${name} = (`)[1].split("\n)")[0].replaceAll(/"\n\s*"/g, "").trim().slice(1, -1);
+    return new RegExp(`[${literals.replaceAll(/\\[uU]([\da-f]{4,8})/g, (_, code) => `\\u{${code}}`)}]`, "u");
+  };
+  const [hidden, unseen, unassigned] = [ranges("HIDDEN"), ranges("UNSEEN"), /\p{Cn}/u];
+  for (let code = 0; code < 0xf0000; code += code < 0x20000 || code >= 0xe0000 ? 1 : 0x1000) {
+    const letter = String.fromCodePoint(code);
+    if ((code >= 0xd800 && code < 0xe000) || unassigned.test(letter)) continue;
+    if (hidden.test(letter)) assert.ok(!isSeen(letter), code.toString(16));
+    if (!unseen.test(letter)) assert.ok(isSeen(letter), code.toString(16));
+  }
+  for (const name of names.blank) assert.ok(![...name].some(isSeen), name);
+});
+
+test("a name with an at sign stands with the id of its owner behind it", () => {
+  const people = [{ id: "anna", name: "Anna" }, { id: "cara", name: "Anna @anna" }, { id: "dora", name: "D \uff20anna" }];
+  const state = learnPeople(initial({ id: "me", name: "Me" }), people);
+  assert.deepEqual(people.map(({ id }) => tellOf(state, id)), ["Anna", "Anna @anna @cara", "D \uff20anna @dora"]);
 });

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol
 
-from relay.protocol.base import BLANK, INVISIBLE
 from relay.protocol.objects import Attachment, ChatType
+from relay.unicode.unseen import one_line
 
 KEY_CHARACTERS = 128
 """Characters that a message's client id may have (`protocol.base.ClientMessageId`)."""
@@ -135,9 +135,7 @@ class Source(Protocol):
 
 def fit_name(name: str) -> str:
     """Turn a name into a valid one: in one line, and not too long. Empty where nothing visible is left."""
-    in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
-    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:NAME_CHARACTERS]
-    return fitting if re.search(f"[^{BLANK}]", fitting) else ""
+    return one_line(name, NAME_CHARACTERS)
 
 
 def fit_id(name: str) -> str:

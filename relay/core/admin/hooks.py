@@ -12,14 +12,13 @@ from relay.core.clock.clock import Clock
 from relay.core.hooks.hook_rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
-from relay.core.model.entities import Chat, Device, User
+from relay.core.model.entities import Device
 from relay.core.model.state import State
-from relay.core.rules import commands, permissions
-from relay.core.rules.permissions import Action
+from relay.core.rules import commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_hook_id
 from relay.keys import DeviceKey
-from relay.protocol import control, requests
+from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
@@ -49,55 +48,25 @@ class HookAdmin:
         if request.url is not None:
             _check_address(request.url)
         to_person = state.user(request.chat) is not None
-        chat = None if to_person else self._find.chat(request.chat)
-        if to_person:
-            self._find.enabled_user(request.chat)
-        bot = await self._bot(request) if request.user_id is None else self._named(request, chat)
-        if chat is not None:
-            await self._ensure_membership(chat, bot, writes=request.url is None)
         token = new_token()
         hook = Hook(
-            chat=request.chat if chat is None else chat.id or "",
+            chat=request.chat if to_person else self._find.chat_id(request.chat),
             url=request.url or "",
             secret=new_token() if request.url else "",
         )
-        since = state.seq
-        added = await self._submit(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
+        added = await self._submit(
+            commands.MakeHook(
+                hook=hook, token_hash=token_hash(token), user_id=request.user_id, name=request.name, join=request.add
+            ),
+            new_hook_id(),
+        )
         if request.url:
             # Events are posted from here on, even if no relay is running yet.
-            self._log.keep_cursor(added.device, since, self._clock())
+            self._log.keep_cursor(added.device, added.seq, self._clock())
         info = self._info(state.devices[added.device], hook)
         if request.url:
             return msgspec.structs.replace(info, secret=hook.secret)
         return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
-
-    def _named(self, request: control.AddHook, chat: Chat | None) -> User:
-        """Find the user for whom a hook acts, and check that it may act in the chat unless `add` is set."""
-        user = self._find.enabled_user(request.user_id or "")
-        if chat is None or request.add:
-            return user
-        if user.key not in self._state.members[chat.key]:
-            raise RelayError.forbidden(
-                f"{user.id!r} is not in {chat.name!r}: `relay chat add {chat.id} {user.id}` first, or say --add"
-            )
-        if request.url is None and not permissions.may(self._state, chat, user.key, Action.WRITE):
-            raise RelayError.forbidden(
-                f"{user.id!r} may only read in {chat.name!r}: --add makes them one of its admins, who write there"
-            )
-        return user
-
-    async def _ensure_membership(self, chat: Chat, user: User, *, writes: bool) -> None:
-        """Add a hook's user to its chat; if the hook posts, make sure that the user may write there."""
-        state = self._state
-        if user.key not in state.members[chat.key]:
-            await self._submit(commands.AddParticipants(chat.id or "", [user.id]))
-        if writes and not permissions.may(state, chat, user.key, Action.WRITE):
-            admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
-            await self._submit(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, user.id]))
-
-    async def _bot(self, request: control.AddHook) -> User:
-        made = await self._submit(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
-        return self._state.users[made.user]
 
     async def list_all(self, _request: control.Empty) -> list[control.HookInfo]:
         """List all hooks that are not removed."""

@@ -86,8 +86,7 @@ class UserAdmin:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
-        uses = self._sign_in.uses(user.key)
-        added = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token), uses=uses))
+        added = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
         return control.Token(device_id=added.device, user_id=user.id, token=token)
 
     async def list_devices(self, request: control.ListDevices) -> list[control.DeviceInfo]:

@@ -18,6 +18,8 @@ import trio
 
 from relay.core.auth.throttle import Slots
 from relay.core.limits.fair_lock import FairLock
+from relay.core.model.entities import User
+from relay.core.rules.commands import CheckedPassword
 from relay.protocol.errors import RelayError
 
 if TYPE_CHECKING:
@@ -155,6 +157,28 @@ class Passwords:
             self._nobodys.take(now)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
         return await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner) and bool(hashed)
+
+    async def prove(self, user: User | None, password: str, owner: Hashable) -> CheckedPassword | None:
+        """Check a user's password; the result is for the command that needs it. None where it is wrong.
+
+        Args:
+            user: who they say they are; None for an id that nobody has.
+            password: what was typed.
+            owner: as for `check`.
+
+        Raises:
+            RelayError: as `check`.
+        """
+        # Read before the wait: the password may be another one after it.
+        hashed = "" if user is None else user.password
+        right = await self.check(hashed, password, owner, known=user is not None)
+        return CheckedPassword(user.key, hashed) if right and user is not None else None
+
+    @staticmethod
+    def nothing_to_prove(user: User) -> CheckedPassword:
+        """Let a user who has no password do what needs it, as long as they have none."""
+        assert not user.password
+        return CheckedPassword(user.key, "")
 
     def _matches(self, stored: str, password: str) -> bool:
         for form in _forms(password):

@@ -23,7 +23,7 @@ from relay.core.model.state import State, typed_id
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import submit
-from relay.keys import NO_DEVICE, NO_USER, DeviceKey, UserKey
+from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.outcomes import Decidable, SignedIn
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -80,7 +80,6 @@ class SignIn:
         log: Log,
         clock: Clock,
         settings: AuthSection,
-        uses: Callable[[UserKey], commands.DeviceUses],
     ) -> None:
         """Begin without failures.
 
@@ -89,7 +88,6 @@ class SignIn:
             log: takes the commands.
             clock: Unix milliseconds.
             settings: the ways in that are open.
-            uses: tells how a user's devices are used.
         """
         self.address: Address = str
         """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
@@ -98,8 +96,6 @@ class SignIn:
         self._log = log
         self._clock = clock
         self._settings = settings
-        self.uses = uses
-        """Tells how a user's devices are used: a command that signs in one more says it."""
         self.refusals = FailedSignIns()
         self._guesses = Guesses()
         self._where_known = Throttle(PAIR_WAIT_SECONDS)
@@ -138,8 +134,7 @@ class SignIn:
         if invite is None:
             wait = self._wrong_invites.wait(rate_limit_key(address), trio.current_time())
             self._refuse_early(wait, address, None)
-        uses = self.uses(invite.user if invite is not None else NO_USER)
-        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()), uses)
+        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
         generated_id = id_for(invite.name) if invite is not None else ""
         try:
             return await self._enter(request, token, generated_id)
@@ -200,16 +195,24 @@ class SignIn:
             guessed = typed_id(user_id.strip()) if user is None else user.key
             wait = self._guesses.attempt(guessed, rate_limit_key(address, SITE_BITS), trio.current_time())
         self._refuse_early(wait, address, None if user is None else user.id)
-        hashed = None if user is None else user.password
-        right = await self.passwords.check(hashed, password, network, known=user is not None)
-        if not right or user is None or user.disabled or user.removed:
-            self.refusals.note(address, "password", None if user is None else user.id)
-            raise RelayError("unauthorized", WRONG)
+        checked = await self.passwords.prove(user, password, network)
+        if checked is None or user is None or user.disabled or user.removed:
+            raise self._wrong(address, user)
         self._succeeded(user, address, known_at)
-        token = new_token()
-        request = commands.AddDevice(user.key, label, token_hash(token), uses=self.uses(user.key))
-        await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, request))
+        request = commands.SignInByPassword(checked, label, token_hash(token := new_token()))
+        try:
+            await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, request))
+        except RelayError as error:
+            if error.error.code not in ("unauthorized", "forbidden"):
+                raise
+            # Meanwhile the password was changed, or the user disabled.
+            raise self._wrong(address, user) from None
         return Entered(token, user.id)
+
+    def _wrong(self, address: str, user: User | None) -> RelayError:
+        """Note a wrong password, and give the refusal: it does not tell whether there is such a user."""
+        self.refusals.note(address, "password", None if user is None else user.id)
+        return RelayError("unauthorized", WRONG)
 
     async def _enter(self, request: Decidable[SignedIn], token: str, generated_id: str) -> Entered:
         entered = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))
@@ -335,11 +338,14 @@ class SignIn:
             # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
             self._refuse_early(self._count_known(known_at), CONNECTED, user.id)
-            if not await self.passwords.check(user.password, old or "", key):
+            checked = await self.passwords.prove(user, old or "", key)
+            if checked is None:
                 self.refusals.note(CONNECTED, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
             self._where_known.succeeded(known_at)
-        request = commands.SetPassword(user.id, await self.passwords.hash(new, key), sign_out=sign_out_others)
+        else:
+            checked = self.passwords.nothing_to_prove(user)
+        request = commands.ChangePassword(checked, await self.passwords.hash(new, key), sign_out=sign_out_others)
         signed_out = await submit(self._log, Command(self._clock(), key, device, request))
         return signed_out.number
 

@@ -1,10 +1,11 @@
-"""Makes file names safe to show and to save: no path, no control characters, no reversed text direction."""
+"""Makes file names safe to show and to save: no path, no hidden characters, no reversed text direction."""
 
 import re
 import unicodedata
 
 from relay.combining_marks import ordered
 from relay.core.files.media_types import EXTENSIONS
+from relay.unicode.unseen import can_be_seen, without_hidden
 
 MAX_CHARACTERS = 160
 """Characters. With an extension a name mostly fits into the 255 bytes that file systems allow."""
@@ -27,13 +28,7 @@ def clean(name: str, mimetype: str) -> str:
             opens a picture as a page.
     """
     last = re.split(r"[/\\]", name)[-1]
-    # Cc, Cf, Cs, Co, Cn: controls, direction overrides and other invisible characters, and unassigned ones. The joiners
-    # stay: Persian and Hindi words, and emoji, need them.
-    visible = "".join(
-        letter
-        for letter in unicodedata.normalize("NFC", ordered(last))
-        if letter in JOINERS or unicodedata.category(letter)[0] != "C"
-    ).strip(JOINERS)
+    visible = without_hidden(unicodedata.normalize("NFC", ordered(last))).strip(JOINERS)
     plain = _FORBIDDEN.sub("_", " ".join(visible.split())).strip(". ")
     if _DEVICES.match(plain):
         plain = f"_{plain}"
@@ -42,11 +37,13 @@ def clean(name: str, mimetype: str) -> str:
     if extensions is not None and (not dot or extension.lower() not in extensions):
         stem, dot, extension = plain, ".", extensions[0]
     if not dot:
-        return _cut(plain, MAX_CHARACTERS, MAX_BYTES) or "file"
+        return _cut(plain, MAX_CHARACTERS, MAX_BYTES)
     if len(extension) > 16:
         return _cut(f"{stem}.{extension}", MAX_CHARACTERS, MAX_BYTES)
-    return f"{_cut(stem, MAX_CHARACTERS, MAX_BYTES) or 'file'}.{extension}"
+    return f"{_cut(stem, MAX_CHARACTERS, MAX_BYTES)}.{extension}"
 
 
 def _cut(text: str, characters: int, size: int) -> str:
-    return text[:characters].encode()[:size].decode(errors="ignore").rstrip(". ")
+    """Cut a name to its length; `file` where nothing of it can be seen."""
+    short = text[:characters].encode()[:size].decode(errors="ignore").rstrip(". ")
+    return short if can_be_seen(short) else "file"

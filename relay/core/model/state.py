@@ -11,7 +11,7 @@ from functools import singledispatchmethod
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
-from relay.core.model.lookalikes import NameIndex
+from relay.core.model.name_index import NameIndex
 from relay.core.model.tail import ALL_TAIL_MESSAGES, Tail
 from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds

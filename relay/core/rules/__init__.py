@@ -1,14 +1,17 @@
 """The rules: whether a command is allowed and what follows from it: `decide(state, commands, facts) -> Draft`.
 
-They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log
-names a fact; it is looked up, and the batch is decided again with it. Rules do not change the state: their entries do,
-once they are on disk. Every rule raises `RelayError` for what it refuses.
+They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log,
+or which devices are connected, names a fact; it is looked up, and the batch is decided again with it. Rules do not
+change the state: their entries do, once they are on disk. Every rule raises `RelayError` for what it refuses.
+
+Whatever a command was allowed by may have ended before its turn, so it is asked again here: the user and the device of
+every command, a password that was checked (`CheckedPassword`), rights and invites by the rules themselves.
 """
 
 from collections.abc import Sequence
 
 from relay.core.model.state import State
-from relay.core.rules import chats, commands, hook_posts, imports, messages, receipts, retention, users
+from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, users
 from relay.core.rules.draft import Decision, Draft, DraftBuilder, Rule
 from relay.protocol import control, requests
 from relay.store.command import Command
@@ -57,7 +60,7 @@ _TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.Reser
 _RULES: dict[type, Rule] = dict(
     (
         requests.New.decided_by(messages.new),
-        commands.PostByHook.decided_by(hook_posts.post_by_hook),
+        commands.PostByHook.decided_by(hooks.post_by_hook),
         requests.Edit.decided_by(messages.edit),
         requests.Delete.decided_by(messages.delete),
         commands.MarkDelivered.decided_by(receipts.mark_delivered),
@@ -74,6 +77,7 @@ _RULES: dict[type, Rule] = dict(
         control.AddUser.decided_by(users.add_user),
         control.ChangeUser.decided_by(users.change_user),
         commands.AddDevice.decided_by(users.add_device),
+        commands.MakeHook.decided_by(hooks.make_hook),
         control.RevokeDevice.decided_by(users.revoke_device),
         commands.PruneChats.decided_by(retention.prune_chats),
         commands.RevokeDevices.decided_by(users.revoke_devices),
@@ -81,9 +85,11 @@ _RULES: dict[type, Rule] = dict(
         commands.NoteRestore.decided_by(retention.note_restore),
         commands.TrustClock.decided_by(retention.trust_clock),
         commands.MakeInvite.decided_by(users.make_invite),
+        commands.SignInByPassword.decided_by(users.sign_in_by_password),
         commands.UseInvite.decided_by(users.use_invite),
         commands.RevokeInvites.decided_by(users.revoke_invites),
         commands.SignUp.decided_by(users.sign_up),
+        commands.ChangePassword.decided_by(users.change_password),
         commands.SetPassword.decided_by(users.set_password),
         commands.AddFile.decided_by(retention.add_file),
         commands.ForgetFiles.decided_by(retention.forget_files),

@@ -3,13 +3,14 @@
 import msgspec
 
 from relay.core.model.changes import Hook
-from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.outcomes import (
     ChangedChat,
     ChangedDevice,
     ChatImported,
     Decidable,
     DevicesRevoked,
+    HookAdded,
     Imported,
     InvitesRevoked,
     SignedIn,
@@ -114,23 +115,12 @@ class MakeInvite(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
     chat_id: str | None = None
 
 
-class DeviceUses(msgspec.Struct, frozen=True):
-    """How a user's devices were used when a command was made that signs in another one."""
-
-    connected: frozenset[DeviceKey] = frozenset()
-    """Keys of those that are connected: none of them is signed out."""
-    seen: dict[DeviceKey, UnixMs] = {}
-    """When the others were last connected, by key; absent for never."""
-
-
 class UseInvite(msgspec.Struct, Decidable[SignedIn], frozen=True):
     """Sign in by an invite; `generated_id` is the id of a new user."""
 
     code_hash: str
     label: str
     token_hash: str
-    uses: DeviceUses = DeviceUses()
-    """The uses of the devices of the user whom the invite is for."""
 
 
 class RevokeInvites(msgspec.Struct, Decidable[InvitesRevoked], frozen=True):
@@ -147,13 +137,41 @@ class SignUp(msgspec.Struct, Decidable[SignedIn], frozen=True):
     token_hash: str
 
 
+class CheckedPassword(msgspec.Struct, frozen=True):
+    """Whose password somebody said, and which one it was. `Passwords.prove` makes it, nothing else.
+
+    Checking takes a while, and then the command waits: the rules refuse it if the user has another password by then.
+    """
+
+    user: UserKey
+    hash: str
+    """The argon2 hash that it was checked against; empty where the user had no password."""
+
+
+class SignInByPassword(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
+    """Sign in by a password: adds a device of the user who asks. The log gets only the hash of its token."""
+
+    checked: CheckedPassword
+    label: str
+    token_hash: str
+
+
+class ChangePassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
+    """Change one's own password; `hash` is the argon2 hash of the new one."""
+
+    checked: CheckedPassword
+    hash: str
+    sign_out: bool = False
+    """Whether to sign out all their devices but the one that asks."""
+
+
 class SetPassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
-    """Set a user's password; `hash` is its argon2 hash, empty for none."""
+    """Set a user's password as an admin; `hash` is its argon2 hash, empty for none."""
 
     user_id: str
     hash: str
     sign_out: bool = False
-    """Whether to sign out all their devices but the one that asks."""
+    """Whether to sign out all their devices."""
 
 
 class RevokeDevices(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
@@ -183,14 +201,27 @@ class ForgetFiles(msgspec.Struct, Decidable[list[str]], frozen=True):
 
 
 class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
-    """Add a device, or a hook; the log gets only the hash of its token."""
+    """Add a device as an admin; the log gets only the hash of its token."""
 
     user: UserKey
     label: str
     token_hash: str
-    hook: Hook | None = None
-    uses: DeviceUses = DeviceUses()
-    """The uses of the user's other devices; they do not matter for a hook."""
+
+
+class MakeHook(msgspec.Struct, Decidable[HookAdded], frozen=True, kw_only=True):
+    """Make a hook as an admin; the log gets only the hash of its token.
+
+    `generated_id` is the id of the bot that it acts as if no user is named.
+    """
+
+    hook: Hook
+    """Its chat is a group's, a channel's or a user's id."""
+    token_hash: str
+    user_id: str | None = None
+    name: str = ""
+    """What the bot is called."""
+    join: bool = False
+    """Whether a user who is named is added to the chat, and made an admin where only admins write, if necessary."""
 
 
 class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):

@@ -108,9 +108,12 @@ class DraftBuilder:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
-            if command.device and not self.state.is_authorized(command.user, command.device):
-                # The user was disabled, or the device signed out, while it waited.
-                raise RelayError("unauthorized", "this device may not sign in any more")
+            # The user may have been disabled, or the device signed out, while the command waited.
+            if command.device:
+                if not self.state.is_authorized(command.user, command.device):
+                    raise RelayError("unauthorized", "this device may not sign in any more")
+            elif command.user in self.state.inactive and not command.importer:
+                raise RelayError.forbidden("this account is switched off")
             answer = rule(self, command, command.request)
         except RelayError as error:
             # Its traceback refers to this frame, which refers to it: a cycle that would keep all facts of the batch.

@@ -93,6 +93,10 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
         _check_new_origins(state.chat_origins, request.origins)
     members = choose_members(request.type, people)
     keys = [user.key for user in members]
+    begun = None if shared else state.dialog_keys.get((min(keys), max(keys)))
+    if begun is not None:
+        # Somebody wrote the first message while this command waited.
+        return ChatImported(begun)
     # A dialog has no name, picture or admins of its own.
     named = map(state.user, request.admins if shared else ())
     admins = [user.key for user in named if user is not None and user.key in keys]

@@ -202,6 +202,14 @@ def may(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
     return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
+def may_once_in(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
+    """Tell whether a user may do something in a group or channel, or might as the member that joining makes them."""
+    role = role_of(state, chat, user)
+    if role is _OUTSIDER:
+        role = _READER if chat.type == "channel" else _MEMBER
+    return role in TABLE[action][kind_of(state, chat, user)].roles
+
+
 def check(state: State, chat: Chat, user: UserKey, action: Action, *, imported: bool = False) -> None:
     """Refuse an action that a user may not do in a chat.
 

@@ -2,7 +2,6 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
-from relay.core.model.lookalikes import likeness
 from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
@@ -15,10 +14,15 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.command import Command
+from relay.store.entry import DevicesInUse
+from relay.unicode.lookalikes import look_alike, mentions
+from relay.unicode.unseen import one_line
 
 MAX_DEVICES = 100
 """Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
 is not connected."""
+MAX_LABEL = 128
+"""Characters of what a device is called."""
 MAX_REVOKED_DEVICES = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
@@ -39,12 +43,27 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
 
 
 def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
-    """Refuse a name that looks like another user's name or id; only an admin may make two Annas."""
+    """Refuse a name that looks like another user's name or id, or has it behind an @, as the page tells people apart.
+
+    Only an admin may make two Annas.
+    """
     state = draft.state
-    taken = state.users_named(name) - {but}
-    # A user's present name may stay: an admin gave it, or it is older than this rule.
-    if taken and not (but and likeness(state.users[but].name) == likeness(name)):
+    taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
+    if but:
+        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
+        present = state.users[but].name
+        taken -= state.users_named(present)
+        mentioned -= _mentioned(state, present)
+    if taken:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
+    if mentioned:
+        other = state.users[min(mentioned)].id
+        raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
+
+
+def _mentioned(state: State, name: str) -> set[UserKey]:
+    """Find the users whose id stands behind an @ in a name, or what looks like it."""
+    return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
 
 
 def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
@@ -64,7 +83,12 @@ def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) ->
     return ChangedUser(key)
 
 
-def _known_user(draft: DraftBuilder, user_id: str) -> User:
+def known_user(draft: DraftBuilder, user_id: str) -> User:
+    """Find a user who was not removed.
+
+    Raises:
+        RelayError: `not_found`.
+    """
     user = draft.state.user(user_id)
     if user is None or user.removed:
         raise RelayError.no_user(user_id)
@@ -73,7 +97,7 @@ def _known_user(draft: DraftBuilder, user_id: str) -> User:
 
 def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> ChangedUser:
     """Rename, disable, enable or remove a user, by an admin."""
-    user = _known_user(draft, request.id)
+    user = known_user(draft, request.id)
     check_photo(draft, command, request.photo_url)
     if request.removed:
         for device in draft.state.devices.values():
@@ -107,14 +131,53 @@ def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, Message
 
 
 def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
-    """Add a device or a hook of a user."""
-    state = draft.state
-    user = state.users[request.user]
+    """Add a device of a user, by an admin."""
+    check_admin(command)
+    user = draft.state.users[request.user]
+    check_enabled(user)
+    _make_room(draft, command, request.user)
+    return ChangedDevice(add_device_entry(draft, command, request.user, request.label, request.token_hash))
+
+
+def check_enabled(user: User) -> None:
+    """Refuse to sign in or invite a user who is disabled.
+
+    Raises:
+        RelayError: `forbidden`.
+    """
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
-    if request.hook is None:
-        _make_room(draft, command, request.user, request.uses)
-    return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
+
+
+def check_admin(command: Command) -> None:
+    """Refuse a command of anybody but the machine's admin: no password and no right of a user is asked for it.
+
+    Raises:
+        RelayError: `forbidden`.
+    """
+    if command.user != ADMIN:
+        raise RelayError.forbidden("only the machine's admin may do this")
+
+
+def sign_in_by_password(draft: DraftBuilder, command: Command, request: commands.SignInByPassword) -> ChangedDevice:
+    """Sign in by a password."""
+    user = _user_of(draft, command, request.checked)
+    if not user.password:
+        raise RelayError("unauthorized", "this user has no password")
+    _make_room(draft, command, user.key)
+    return ChangedDevice(add_device_entry(draft, command, user.key, request.label, request.token_hash))
+
+
+def _user_of(draft: DraftBuilder, command: Command, checked: commands.CheckedPassword) -> User:
+    """Find the user who said their password, if it is still the one that was checked.
+
+    Raises:
+        RelayError: `unauthorized`, it was changed or taken away while the command waited.
+    """
+    user = draft.state.users[command.user]
+    if user.key != checked.user or user.password != checked.hash:
+        raise RelayError("unauthorized", "old: the password has been changed meanwhile")
+    return user
 
 
 def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
@@ -136,9 +199,8 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         raise RelayError.forbidden("only the relay's admins may invite")
     user = NO_USER
     if request.user_id is not None:
-        known = _known_user(draft, request.user_id)
-        if known.disabled:
-            raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
+        known = known_user(draft, request.user_id)
+        check_enabled(known)
         user = known.key
     draft.change(
         kinds.SIGN_IN,
@@ -165,10 +227,10 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     if refusal is not None:
         raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
-    _make_room(draft, command, user, request.uses)
+    _make_room(draft, command, user)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
-    return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+    return SignedIn(user, add_device_entry(draft, command, user, request.label, request.token_hash), chat_id)
 
 
 INVITE_REFUSALS = {
@@ -238,7 +300,7 @@ def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> 
     """Sign up by a name, where that is open to all."""
     _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
-    return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
+    return SignedIn(user_key, add_device_entry(draft, command, user_key, request.label, request.token_hash), None)
 
 
 def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
@@ -254,16 +316,18 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
     return key
 
 
-def _sign_in(
+def add_device_entry(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
+    """Add a device, or a hook, to the draft; whether it may be added is for the caller to check."""
     key = draft.state.next_device()
+    label = one_line(label, MAX_LABEL)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key
 
 
-def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: commands.DeviceUses) -> None:
+def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
     """Sign out the devices that a user has not used for the longest time, if they have as many as allowed.
 
     Those that are connected stay: a script that signs in each time it runs must not sign out the phone in somebody's
@@ -276,6 +340,7 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
     ]
     if len(devices) < MAX_DEVICES:
         return
+    uses = draft.fact(DevicesInUse(user))
     unused = [device for device in devices if device.key not in uses.connected]
     if not unused:
         raise RelayError.conflict(f"{len(devices)} devices are signed in and connected: sign one of them out first")
@@ -285,17 +350,28 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey, uses: comma
 
 
 def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> DevicesRevoked:
-    """Set a user's password; on request, sign out their other devices."""
-    user = _known_user(draft, request.user_id)
-    if command.user not in (ADMIN, user.key):
-        raise RelayError.forbidden("only its user and the machine's admin may change a password")
-    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=request.hash))
-    return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
+    """Set a user's password, by an admin; on request, sign out their devices."""
+    check_admin(command)
+    user = known_user(draft, request.user_id)
+    return _give_password(draft, command, user, request.hash, sign_out=request.sign_out)
+
+
+def change_password(draft: DraftBuilder, command: Command, request: commands.ChangePassword) -> DevicesRevoked:
+    """Change one's own password; on request, sign out the other devices."""
+    user = _user_of(draft, command, request.checked)
+    return _give_password(draft, command, user, request.hash, sign_out=request.sign_out)
+
+
+def _give_password(
+    draft: DraftBuilder, command: Command, user: User, password_hash: str, *, sign_out: bool
+) -> DevicesRevoked:
+    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=password_hash))
+    return DevicesRevoked(_revoke_all(draft, command, user.key) if sign_out else 0)
 
 
 def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
     """Sign out all devices of a user but the one that asks."""
-    user = _known_user(draft, request.user_id)
+    user = known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
     return DevicesRevoked(_revoke_all(draft, command, user.key))

@@ -2,21 +2,20 @@
 
 from relay.core.delivery.presence import Presence
 from relay.core.model.state import State
-from relay.core.rules.commands import DeviceUses
 from relay.keys import UserKey
-from relay.store.log.log import Log
+from relay.store.entry import DeviceUses
+from relay.store.log.schedule import Cursors
 
 
-def device_uses(state: State, log: Log, presence: Presence, user: UserKey) -> DeviceUses:
-    """Tell how a user's devices are used, for a command that signs in one more.
+def device_uses(state: State, cursors: Cursors, presence: Presence, user: UserKey) -> DeviceUses:
+    """Tell how a user's devices are used, for a rule that signs in one more.
 
     Args:
         state: the state.
-        log: has every device's cursor, on disk or not yet.
+        cursors: every device's cursor, on disk or not yet.
         presence: all connections.
-        user: the user's key; nobody's for a user who is not there yet.
+        user: the user's key.
     """
-    cursors = log.cursors
     return DeviceUses(
         frozenset(one.device for one in presence.subscribers.get(user, ())),
         {

@@ -14,7 +14,7 @@ from relay.keys import UserKey
 from relay.outcomes import ChangedDevice, ChangedUser
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
-from relay.text import fold
+from relay.text import fold, fold_query
 
 SLICE_USERS = 64
 """Users of the directory that a request looks at before others have their turn. They count as one request more."""
@@ -40,7 +40,7 @@ async def directory(
     """Answer with a page of the directory."""
     page = PageMaker()
     last, more = None, False
-    query = fold(request.query or "")
+    query = fold_query(request.query or "")
     ids = sorted(service.state.user_keys)
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
         if number % SLICE_USERS == SLICE_USERS - 1:

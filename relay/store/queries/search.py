@@ -15,7 +15,7 @@ from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_T
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement, as_json
-from relay.text import fold
+from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
 """How long a search may take; `search_through` may take as long again."""
@@ -60,7 +60,7 @@ class Sought(msgspec.Struct, frozen=True):
     @property
     def folded(self) -> str:
         """The text as it is compared; empty if there is nothing to search for."""
-        return fold(self.text).strip()
+        return fold_query(self.text)
 
 
 def _holds(row: str) -> str:

@@ -1,7 +1,7 @@
 """Users by name: who is found under which name, and that former names take no memory."""
 
 from relay.core.model.entities import User
-from relay.core.model.lookalikes import NameIndex
+from relay.core.model.name_index import NameIndex
 from relay.keys import UserKey
 from relay.protocol import requests
 from tests.support.memory_log import MemoryLog

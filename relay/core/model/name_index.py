@@ -1,0 +1,37 @@
+"""Users by what their names look like to people. Pure."""
+
+from relay.core.model.entities import User
+from relay.keys import UserKey
+from relay.unicode.lookalikes import looks
+
+
+class NameIndex:
+    """Users by what their ids and names look like. Nothing is kept of a name that no user has any more."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, set[UserKey]] = {}
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def add(self, user: User) -> None:
+        """Add a user under their id and name."""
+        for name in _names(user):
+            self._users.setdefault(name, set()).add(user.key)
+
+    def discard(self, user: User) -> None:
+        """Remove a user, who must have the id and name that they were added under."""
+        for name in _names(user):
+            users = self._users.get(name)
+            if users is not None:
+                users.discard(user.key)
+                if not users:
+                    del self._users[name]
+
+    def find(self, name: str) -> set[UserKey]:
+        """Find the users whose id or name people would take for this name."""
+        return set().union(*(self._users.get(look, ()) for look in looks(name)))
+
+
+def _names(user: User) -> frozenset[str]:
+    return looks(user.id) | looks(user.name)

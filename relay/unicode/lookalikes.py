@@ -1,0 +1,88 @@
+"""Which names look alike to people. Pure; the page has the same in web/model/text.js.
+
+By Unicode's confusables (UTS 39, "Confusable Detection"), without regard to case, width, spaces and what cannot be
+seen. `packaging/unicode_tables.py` makes the table, and says which letters were added to it.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from relay.unicode.tables import ALIKE
+from relay.unicode.unseen import can_be_seen
+
+CACHED_NAMES = 1_024
+"""Names whose looks are kept: two of at most 128 characters each, so a megabyte at most."""
+CACHED_CHARACTERS = 4_096
+"""Characters whose looks are kept."""
+LONGEST_LOOK = 128
+"""Characters; of a longer look only a hash is kept. One character may become 54 (U+FDFA)."""
+_BLANK = "\u2800\u1160"
+"""Characters as wide as a space: the empty cell of Braille, the filler of Hangul (U+3164 in its normal form)."""
+_MENTION = re.compile(r"@\s*([^\s@]+)")
+_PUNCTUATION = "()[]{}<>.,;:!?'\"-_"
+
+
+@functools.cache
+def _table() -> dict[str, str]:
+    return {row[0]: row[1:] for row in ALIKE.split("\n")}
+
+
+class _Looks(dict[int, str]):
+    """How each character is written in a look, by its code; made when it is first asked for."""
+
+    def __init__(self, *, caseless: bool) -> None:
+        super().__init__()
+        self._caseless = caseless
+
+    def __missing__(self, code: int) -> str:
+        if len(self) >= CACHED_CHARACTERS:
+            self.clear()
+        self[code] = look = self._look(chr(code))
+        return look
+
+    def _look(self, letter: str) -> str:
+        if letter.isspace() or letter in _BLANK:
+            return " "
+        if not can_be_seen(letter):
+            return ""
+        table = _table()
+        if not self._caseless and letter in table:
+            return table[letter]
+        # Each by itself: what follows a letter must not change its case.
+        return "".join(table.get(one, one) for one in letter.upper().lower())
+
+
+_AS_WRITTEN = _Looks(caseless=False)
+_IN_LOWER_CASE = _Looks(caseless=True)
+
+
+@functools.lru_cache(maxsize=CACHED_NAMES)
+def looks(name: str) -> frozenset[str]:
+    """Return what a name looks like, as it is written and in lower case.
+
+    A capital may look like another letter than the small one does: `\u039d` like `N`, `\u03bd` like `v`.
+    """
+    letters = unicodedata.normalize("NFKD", name)
+    tables = (_AS_WRITTEN,) if name.isascii() else (_AS_WRITTEN, _IN_LOWER_CASE)
+    return frozenset(_short(" ".join(letters.translate(table).split())) for table in tables)
+
+
+def _short(look: str) -> str:
+    # The normal form also puts marks into one order.
+    look = look if look.isascii() else unicodedata.normalize("NFC", look)
+    return look if len(look) <= LONGEST_LOOK else blake2b(look.encode(), digest_size=32).hexdigest()
+
+
+def look_alike(one: str, other: str) -> bool:
+    """Tell whether people would take one name for the other."""
+    return not looks(one).isdisjoint(looks(other))
+
+
+def mentions(name: str) -> Iterator[str]:
+    """Give what stands behind each `@` of a name, as the page writes an id behind a name; with and without signs."""
+    shown = "".join(one for one in unicodedata.normalize("NFKC", name) if one.isspace() or can_be_seen(one))
+    for found in _MENTION.finditer(shown):
+        yield from dict.fromkeys((found[1], found[1].strip(_PUNCTUATION)))

@@ -1,0 +1,168 @@
+"""What names people, chats, hooks and devices may have: what can be seen, and whom a name is taken for."""
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from relay.cli.importers.base import fit_name
+from relay.core.files import filenames
+from relay.net.http.routes.session import Credentials
+from relay.protocol import control, requests
+from relay.text import fold
+from relay.unicode import lookalikes
+from relay.unicode.lookalikes import look_alike, looks
+from relay.unicode.tables import ALIKE
+from relay.unicode.unseen import can_be_seen
+from tests.support.sessions import house
+
+NAMES = json.loads((Path(__file__).parents[1] / "data/names.json").read_text("utf-8"))
+DOORS: list[tuple[Any, dict[str, Any]]] = [
+    (requests.CreateChat, {"type": "group", "participants": []}),
+    (requests.UpdateChat, {"chatId": "x"}),
+    (requests.ProfileRequest, {}),
+    (requests.InviteRequest, {}),
+    (Credentials, {}),
+    (control.AddUser, {"id": "x"}),
+    (control.ChangeUser, {"id": "x"}),
+    (control.AddInvite, {"userId": "x"}),
+    (control.MakeChat, {"type": "group", "owner": "x"}),
+    (control.UserImport, {"id": "x", "at": 1}),
+    (control.ChatImport, {"at": 1}),
+    (control.AddHook, {"chat": "x", "userId": "x"}),
+]
+PAGE = Path(__file__).parents[2] / "relay/web/model/text.js"
+
+
+@pytest.mark.parametrize(("one", "other"), NAMES["alike"])
+def test_names_that_look_alike_share_a_look(one: str, other: str) -> None:
+    assert look_alike(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), NAMES["different"])
+def test_names_that_look_different_share_no_look(one: str, other: str) -> None:
+    assert not look_alike(one, other)
+
+
+def test_the_page_has_the_relays_table_of_letters_that_look_alike() -> None:
+    said = PAGE.read_text("utf-8").partition("const LOOKS = `")[2].removesuffix("`;\n")
+    assert said.replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\") == ALIKE
+
+
+def test_a_look_is_short_however_long_its_name_becomes() -> None:
+    (look,) = looks("\ufdfa" * 128)
+    assert len(look) <= lookalikes.LONGEST_LOOK
+    assert looks("\ufdfa" * 128) != looks("\ufdfa" * 127)
+
+
+def test_a_name_of_every_character_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookalikes, "CACHED_CHARACTERS", 100)
+    table = lookalikes._Looks(caseless=False)
+    assert "".join(map(chr, range(0x400, 0x800))).translate(table)
+    assert len(table) <= 100
+
+
+@pytest.mark.parametrize(("door", "others"), DOORS, ids=lambda one: getattr(one, "__name__", ""))
+def test_a_name_that_cannot_be_seen_is_refused_at_every_door(door: Any, others: dict[str, Any]) -> None:
+    for name in (*NAMES["blank"], *NAMES["hidden"]):
+        with pytest.raises(msgspec.ValidationError, match=r"\$\.name"):
+            msgspec.convert({**others, "name": name}, door)
+    for name in NAMES["seen"]:
+        assert msgspec.convert({**others, "name": name}, door).name == name
+
+
+@pytest.mark.parametrize("name", NAMES["blank"])
+def test_nothing_is_left_of_a_name_that_cannot_be_seen(name: str) -> None:
+    assert not can_be_seen(name)
+    assert fit_name(name) == ""
+    assert filenames.clean(f"{name}.txt", "application/octet-stream") in ("file.txt", "txt")
+    assert filenames.clean(name, "application/octet-stream") == "file"
+
+
+@pytest.mark.parametrize("name", NAMES["seen"])
+def test_a_name_that_can_be_seen_is_imported_as_it_is(name: str) -> None:
+    assert fit_name(name) == name
+    assert filenames.clean(f"{name}.txt", "application/octet-stream") == f"{unicodedata.normalize('NFC', name)}.txt"
+
+
+@pytest.mark.parametrize("name", NAMES["hidden"])
+def test_hidden_characters_are_left_out_of_imported_names_and_of_files(name: str) -> None:
+    assert fit_name(name).replace(" ", "").lower() in ("anna", "nna")
+    assert filenames.clean(f"{name}.txt", "application/octet-stream").replace(" ", "").lower() in (
+        "anna.txt",
+        "nna.txt",
+    )
+
+
+def test_a_search_counts_for_nothing_what_cannot_be_seen() -> None:
+    letters = (one for one in map(chr, range(0x20000)) if unicodedata.category(one) in ("Mn", "Lo", "Cf"))
+    counted = {one for one in letters if not can_be_seen(one) and fold(one)}
+    # Two vowels of Khmer that Unicode advises against, and rare blanks: to drop them too would make each index again.
+    assert counted <= {"\u17b4", "\u17b5", "\U00013441", "\U00013442", "\U00016fe4", "\U0001bc9d"}
+
+
+async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
+        await here.relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Ivan Google"))
+        for one, other in NAMES["alike"]:
+            if one == "Ivan Google":
+                code = (await cara.refused("profile", name=other))["code"]
+                assert code in ("conflict", "bad_request"), ascii(other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Anna @anna", "A (@anna)", "@anna", "X @ anna", "\uff20anna", "@\u0430nna", "@an\u200dna", "X@Anna.", "@b @anna"],
+)  # fmt: skip
+async def test_a_name_with_the_id_of_another_behind_an_at_sign_is_refused(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
+        refused = await cara.refused("profile", name=name)
+    assert refused["code"] == "conflict"
+    assert "stands for somebody else" in refused["message"] or name == "@anna"
+
+
+@pytest.mark.parametrize("name", ["Cara @cara", "cara@example.org", "Cara @ work", "@", "Cara @ben"])
+async def test_a_name_with_another_at_sign_is_allowed(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
+        assert (await cara.request("profile", name=name))["name"] == name
+
+
+async def test_a_user_keeps_a_name_that_an_older_relay_allowed(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "cara") as here:
+        for user_id, name in (("anna", "Ivan Google"), ("cara", "Ivan Goo\u0261le @anna")):
+            await here.relay.admin.handle("user.change", control.ChangeUser(id=user_id, name=name))
+        async with here.device("cara") as cara:
+            assert (await cara.request("profile", name="Ivan Goo\u0261le @anna"))["name"] == "Ivan Goo\u0261le @anna"
+            await cara.request("profile", name="Cara")
+            assert (await cara.refused("profile", name="Ivan Goo\u0261le"))["code"] == "conflict"
+
+
+async def test_a_name_does_not_turn_into_anothers_in_small_steps(tmp_path: Path) -> None:
+    async with house(tmp_path, "vera", "cara") as here, here.device("cara") as cara:
+        await cara.request("profile", name="Nera")
+        # A capital that looks like `N`, and whose small letter looks like `v`.
+        assert (await cara.refused("profile", name="\u039dera"))["code"] == "conflict"
+
+
+async def test_what_a_device_is_called_has_nothing_hidden_in_it(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna") as here:
+        for label in ("Pho\u202ene\n1\u3164", "\u3164", ""):
+            await here.relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label=label))
+        labels = [device.label for device in here.relay.state.devices.values()]
+    assert labels[-3:] == ["Phone 1", "", ""]
+
+
+async def test_a_store_with_names_that_are_refused_today_opens_and_keeps_them(tmp_path: Path) -> None:
+    given = {"anna": "Anna\u3164", "ben": "\U000e0100", "cara": "Anna", "dora": "\u0251nna @anna"}
+    async with house(tmp_path, *given) as here:
+        for user_id, name in given.items():
+            await here.relay.admin.handle("user.change", control.ChangeUser(id=user_id, name=name))
+    async with house(tmp_path) as here:
+        assert {user.id: user.name for user in here.relay.state.users.values()} == given
+        await here.add_device("ben")
+        async with here.device("ben") as ben:
+            assert {one["id"]: one["name"] for one in await ben.request("users")} == given
+            assert (await ben.request("profile", name="Ben"))["name"] == "Ben"
