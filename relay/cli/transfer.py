@@ -17,8 +17,8 @@ import typer
 from relay.cli.control_client import Ask, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.detect import open_source
-from relay.cli.importers.importing import Importing, Namesake
-from relay.cli.importers.mapped import MappedSource
+from relay.cli.importers.identities import Namesake
+from relay.cli.importers.importing import Importing
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
@@ -172,7 +172,8 @@ def import_(
     twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
     A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
-    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
+    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. Where several have the same name,
+    give the id that Slack has of each: U024BE7LH=anna. What you said is remembered.
 
     Example: relay import slack-export.zip
     """
@@ -184,15 +185,15 @@ def import_(
     async def import_all() -> tuple[Importing, list[Namesake]]:
         async with _relay(directory, dry=dry_run) as ask_one:
             importing = Importing(ask_one, opened, int(time.time() * 1_000), dry=dry_run)
-            named = set(ids.values())
-            namesakes = [one for one in await importing.find_namesakes() if one.id not in named]
-            if namesakes and not same and not dry_run:
-                raise Failure(_ask_about(namesakes))
+            namesakes = await importing.identify(ids)
+            open_ = [one for one in namesakes if not (same and one.unique)]
+            if open_ and not dry_run:
+                raise Failure(_ask_about(open_))
             await importing.run()
             return importing, namesakes
 
     try:
-        opened = MappedSource(open_source(source, room=_free(directory)), ids)
+        opened = open_source(source, room=_free(directory))
         importing, namesakes = in_trio(trio.run, import_all)
     except NotUnderstood as error:
         raise Failure(str(error)) from None
@@ -206,20 +207,37 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     left = {what: count for what, count in importing.left.items() if count}
     if json:
         counts = {"added": importing.added, "here": importing.here, "left": left}
-        found = [one._asdict() for one in namesakes]
-        as_json({"dryRun": dry_run, **counts, "admins": importing.admins, "namesakes": found})
+        found = [
+            {"id": one.id, "there": one.there, "here": one.here, "hereId": one.here_id, "unique": one.unique}
+            for one in namesakes
+        ]
+        others = {one.label: one.id for one in importing.others}
+        as_json({"dryRun": dry_run, **counts, "admins": importing.admins, "others": others, "namesakes": found})
         return
     print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
     if importing.here.total():
         say(f"already here: {_counted(importing.here)}")
     if importing.admins:
         say(f"admins according to the export, who may invite others: {', '.join(importing.admins)}")
-    for one in namesakes:
-        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same")
-    if namesakes and not same:
-        say("to import, say so: --same for all of them, --map THERE=HERE for each")
+    _report_doubts(importing, namesakes, same=same)
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
         say(f"left behind: {count} {what}")
+
+
+def _report_doubts(importing: Importing, namesakes: list[Namesake], *, same: bool) -> None:
+    """Print who gets another id than they wish for, and whom the admin has to identify."""
+    for other in importing.others:
+        say(f"{other.label} of the export is {other.id} here: somebody else is, or could be, {other.wish}")
+    for one in namesakes:
+        if one.unique:
+            say(f"{one.id} is {_here(one)} here and {one.there} in the export: taken for the same")
+        else:
+            say(f"{one.id} is {one.there} in the export and perhaps {_here(one)} here: taken for somebody new")
+    if not same and any(one.unique for one in namesakes):
+        say("to import, say so: --same for all who are taken for the same, --map THERE=HERE for each")
+    for one in namesakes:
+        if not one.unique:
+            say(f"to import, say who {one.there} is here: --map {one.id}={one.here_id}, or another id")
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:
@@ -239,14 +257,34 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 def _ask_about(namesakes: list[Namesake]) -> str:
     """Say in one line who could be somebody else, and which options answer it."""
-    shown = ", ".join(f"{one.id} ({one.there} there, {one.here} here)" for one in namesakes[:SHOWN_NAMESAKES])
+    unique = [one for one in namesakes if one.unique]
+    others = [one for one in namesakes if not one.unique]
+    said = []
+    if unique:
+        first = unique[0]
+        said.append(
+            f"the export has ids of users or groups here: {_shown(unique)}. Are they the same? --same. Others?"
+            f" --map {first.id}=NEW (--map {first.id}={first.here_id} for one that is the same)"
+        )
+    if others:
+        first = others[0]
+        said.append(
+            f"An id here could be of several in the export, or of another one: {_shown(others)}. Say who each is:"
+            f" --map {first.id}={first.here_id} for one that is the same, --map {first.id}=NEW for another one"
+        )
+    return f"{'. '.join(said)}. Nothing was changed"
+
+
+def _shown(namesakes: list[Namesake]) -> str:
+    """List some namesakes by both names."""
     more = len(namesakes) - SHOWN_NAMESAKES
-    first = namesakes[0].id
-    return (
-        f"the export has ids of users or groups here: {shown}{f' and {more} more' if more > 0 else ''}. Are they the"
-        f" same? --same. Others? --map {first}=NEW (--map {first}={first} for one that is the same)."
-        " Nothing was changed"
-    )
+    shown = [f"{one.id} ({one.there} there, {_here(one)} here)" for one in namesakes[:SHOWN_NAMESAKES]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _here(one: Namesake) -> str:
+    """Name somebody as they are called here, with their id where the export calls them something else."""
+    return one.here if one.here_id == one.id else f"{one.here}, {one.here_id}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

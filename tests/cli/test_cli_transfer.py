@@ -229,6 +229,7 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
         "here": {"users": 0, "chats": 0, "messages": 0},
         "left": {"records of the kind emoji": 1, "files": 1},
         "admins": ["anna"],
+        "others": {},
         "namesakes": [],
     }
     said = messages(data)

@@ -18,6 +18,8 @@ TEXT_CHARACTERS = 65_536
 """Characters that a message may have (`protocol.base.Text`)."""
 NAME_CHARACTERS = 128
 """Characters that the name of a user or a chat may have (`protocol.base.Name`)."""
+ORIGIN_CHARACTERS = 256
+"""Characters that an origin may have (`protocol.control.transfer.Origin`)."""
 
 UNKNOWN_MEMBERS = "members of channels who are in no list of users and wrote nothing"
 """The count of members of whom nothing but an id is known."""
@@ -50,7 +52,14 @@ class SourceUser(NamedTuple):
     """A user that the source describes."""
 
     id: str
+    """Identifies them in the source: its chats and messages name them so."""
     name: str
+    wish: str = ""
+    """What they are called there, from which their id here is made; empty where that is `id`."""
+    origins: tuple[str, ...] = ()
+    """What this system and others call them; see `core.model.entities.User`."""
+    fixed: bool = False
+    """Whether that never changes and is nobody else's, as names may."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
@@ -66,7 +75,7 @@ class SourceChat(NamedTuple):
     key: str
     """Identifies it in the source: its messages name it so."""
     id: str
-    """The id that a group or channel gets here; empty for a dialog, which is identified by its participants."""
+    """The id that a group or channel should get here; empty for a dialog, which is identified by its participants."""
     name: str
     kind: ChatType
     owner: str | None
@@ -77,6 +86,8 @@ class SourceChat(NamedTuple):
     participants: list[str]
     at: int | None = None
     picture: SourceFile | None = None
+    origins: tuple[str, ...] = ()
+    """As of a user."""
 
 
 Reference = tuple[str, str]
@@ -127,15 +138,22 @@ def fit_name(name: str) -> str:
     return one_line(name, NAME_CHARACTERS)
 
 
-def fit_id(name: str, taken: set[str]) -> str:
-    """Make a valid user id from a name, with a number where it is taken; add it to `taken`."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"
-    user_id, number = plain, 1
-    while user_id in taken:
-        number += 1
-        user_id = f"{plain}-{number}"
-    taken.add(user_id)
-    return user_id
+def fit_id(name: str) -> str:
+    """Make a valid id from a name; several names may get the same one."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"
+
+
+def with_hash(id_: str, key: str) -> str:
+    """Make an id that nobody else has: its beginning, and a hash of what identifies its owner in the source."""
+    return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
+
+
+def fit_origin(system: str, key: str) -> str:
+    """Make an origin from what identifies a user or chat in a system."""
+    origin = f"{system}:{key}"
+    if len(origin) <= ORIGIN_CHARACTERS:
+        return origin
+    return f"{origin[: ORIGIN_CHARACTERS - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def fit_key(key: str) -> str:

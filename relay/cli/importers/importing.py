@@ -5,15 +5,26 @@ same questions as the import itself and keeps account of what would have been im
 """
 
 from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from functools import partial
 
 import msgspec
 
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.base import TEXT_CHARACTERS, Source, SourceChat, SourceMessage, SourceUser
 from relay.cli.importers.files import STOPPING, FileImporter, end_import
-from relay.cli.importers.order import Identity, SeenMessages
+from relay.cli.importers.identities import (
+    Identity,
+    Mapped,
+    Namesake,
+    check,
+    identify,
+    refuse,
+    wanted_group,
+    wanted_user,
+)
+from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
 from relay.core.rules.counting import can_act
@@ -29,16 +40,6 @@ BATCH_CHARACTERS = 1_000_000
 """Characters of text that go in one request, or one message."""
 
 
-class Namesake(NamedTuple):
-    """A user or group of the source with the id of one here that was not imported from it: perhaps another one."""
-
-    id: str
-    there: str
-    """The name in the source."""
-    here: str
-    """The name of the user or group that has the id here."""
-
-
 class Importing:
     """Imports the people, chats and messages of a source, each once; counts what is new, here already, or left behind.
 
@@ -47,10 +48,11 @@ class Importing:
         here: by kind, how many were here already.
         left: by description, how many stay behind.
         admins: new users whom the export calls admins.
+        others: new users and groups with another id than they wish for, because somebody else has or wishes it.
     """
 
     def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
-        """Begin an import.
+        """Begin an import: call `identify`, and then `run`.
 
         Args:
             ask_one: asks the relay.
@@ -63,12 +65,16 @@ class Importing:
         # Read once: a source counts what it leaves behind while it is read.
         self._people = list(source.users())
         self._chats = list(source.chats())
+        self._mapped = Mapped({}, {})
+        self._said: set[str] = set()
+        """Ids here of users and groups of whom the admin said that they are these."""
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.here: Counter[str] = Counter(users=0, chats=0, messages=0)
         self.left = source.left
         self.admins: list[str] = []
+        self.others: list[Identity] = []
         self._users: set[str] = set()
         """Ids of the people who are here by now, or would be."""
         self._files = FileImporter(ask_one, self._users, self.added, self.left, dry=dry)
@@ -85,31 +91,69 @@ class Importing:
         self._seen = SeenMessages()
         """With a dry run: the messages that would be new."""
 
-    async def find_namesakes(self) -> list[Namesake]:
-        """Find the users and groups of the source with the id of one here, without any sign that they are the same.
+    async def identify(self, chosen: Mapping[str, str]) -> list[Namesake]:
+        """Find out who the users and groups of the source are here; changes nothing.
 
-        For a user such a sign is to be in a chat here that was imported from this source. Changes nothing.
+        Args:
+            chosen: the ids here that the admin says; see `identities.identify`.
+
+        Returns:
+            Those of whom only the admin can say whether they are somebody here.
+
+        Raises:
+            NotUnderstood: what the admin says contradicts what is known.
         """
-        users: dict[str, Namesake] = {}
-        for person in self._people:
-            answer = await self._ask_or_none(IMPORT_USER, user_payload(person, self._start, dry=True))
-            if answer is not None and answer.namesake is not None:
-                users[person.id] = Namesake(person.id, person.name, answer.namesake)
-        groups: list[Namesake] = []
+        users = await identify([wanted_user(one, partial(self._ask_about_user, one)) for one in self._people], chosen)
+        self._mapped = Mapped({one.key: one.id for one in users}, {})
+        shared = [wanted_group(one, partial(self._ask_about_group, one)) for one in self._chats if one.id]
+        groups = await identify(shared, chosen)
+        identities = [*users, *groups]
+        check(identities, chosen)
+        self._mapped = Mapped({one.key: one.id for one in users}, {one.key: one.id for one in groups})
+        self._said = {one.id for one in identities if one.said}
+        self.others = [one for one in identities if one.new and not one.said and one.id != one.wish]
+        noted = {one.key: one.origins for one in users}, {one.key: one.origins for one in groups}
+        self._people = [self._mapped.user(one)._replace(origins=noted[0][one.id]) for one in self._people]
+        self._chats = [self._mapped.chat(one)._replace(origins=noted[1].get(one.key, ())) for one in self._chats]
+        certain = {one.key for one in groups if not one.new and one.doubt is None}
+        known = certain & {one.key for one in groups if one.known}
+        if any(chat.at is not None and chat.key in known for chat in self._chats):
+            # The same group, made at the same time: this is the system that was imported before.
+            for one in users:
+                if one.said and one.fixed and one.doubt is not None:
+                    refuse(one)
+            users = [one._replace(doubt=None) if one.known and one.fixed else one for one in users]
+        doubtful = await self._without_members([one for one in users if not one.said], certain)
+        return [*doubtful, *(one.doubt for one in groups if one.doubt is not None)]
+
+    async def _without_members(self, users: Sequence[Identity], groups: Container[str]) -> list[Namesake]:
+        """Leave out whoever is in a group here that was imported from this source, and would have been in it there.
+
+        That is no sign where the source's system has an id of its own that is not known here.
+        """
+        doubts = {one.id: one.doubt for one in users if one.doubt is not None}
+        signed = {one.id for one in users if one.doubt is not None and (one.known or not one.origins)}
         for chat in self._chats:
-            request = chat_payload(chat, self._start, dry=True)
-            answer = await self._ask_or_none(IMPORT_CHAT, request) if chat.id else None
-            if answer is None or answer.added or answer.gone:
+            if chat.key not in groups:
                 continue
-            if answer.namesake is not None:
-                groups.append(Namesake(chat.id, chat.name, answer.namesake))
-                continue
-            for user_id in users.keys() & set(chat.participants):
-                alone = msgspec.structs.replace(request, participants=[user_id])
+            for user_id in signed & doubts.keys() & set(chat.participants):
+                alone = chat_payload(chat._replace(participants=[user_id]), self._start, dry=True)
                 answer = await self._ask_or_none(IMPORT_CHAT, alone)
-                if answer is not None and not answer.absent:
-                    del users[user_id]
-        return [*users.values(), *groups]
+                if answer is not None and not answer.added and not answer.gone and not answer.absent:
+                    del doubts[user_id]
+        return list(doubts.values())
+
+    async def _ask_about_user(
+        self, user: SourceUser, user_id: str, origins: tuple[str, ...], same: bool
+    ) -> control.ImportResult | None:
+        request = user_payload(user._replace(id=user_id, origins=origins), self._start, dry=True, same=same)
+        return await self._ask_or_none(IMPORT_USER, request)
+
+    async def _ask_about_group(
+        self, chat: SourceChat, chat_id: str, origins: tuple[str, ...], same: bool
+    ) -> control.ImportResult | None:
+        chat = self._mapped.chat(chat)._replace(id=chat_id, origins=origins)
+        return await self._ask_or_none(IMPORT_CHAT, chat_payload(chat, self._start, dry=True, same=same))
 
     async def run(self) -> None:
         """Import everything: people, then chats, then messages."""
@@ -120,7 +164,7 @@ class Importing:
                 # Some exports list a channel twice.
                 await self._import_chat(chat)
         with closing(self._seen), progress("messages") as advance:
-            for message in self._source.messages():
+            for message in map(self._mapped.message, self._source.messages()):
                 if message.chat not in self._places:
                     self.left["messages of chats that stay behind"] += message.kind == "new"
                     continue
@@ -162,7 +206,8 @@ class Importing:
         if self._dry and person.id in self._newcomers:
             self._count("users", added=False)
             return
-        answer = await self._ask_or_count("users", IMPORT_USER, user_payload(person, self._start, dry=self._dry))
+        request = user_payload(person, self._start, dry=self._dry, same=person.id in self._said)
+        answer = await self._ask_or_count("users", IMPORT_USER, request)
         if answer is None:
             return
         self._users.add(person.id)
@@ -186,7 +231,7 @@ class Importing:
             return
         concerned = dict.fromkeys([*chat.participants, chat.id])
         newcomers = [self._newcomers[one] for one in concerned if one in self._newcomers]
-        request = chat_payload(chat, self._start, newcomers, dry=self._dry)
+        request = chat_payload(chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said)
         if chat.picture is not None:
             # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
             planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))
@@ -272,7 +317,7 @@ class Importing:
             answers.append(answer)
         return answers
 
-    def _identity(self, chat: str, author: str, key: str) -> Identity:
+    def _identity(self, chat: str, author: str, key: str) -> MessageIdentity:
         chat_id, people = self._places[chat]
         return chat_id, sorted(people), author, key
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -19,12 +20,16 @@ from relay.cli.importers.base import (
     dialog_kind,
     fit_id,
     fit_key,
+    fit_origin,
+    with_hash,
 )
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
+SYSTEM = "mattermost"
+"""Begins the origins of its users and channels."""
 GROUP_NAMES_CHARACTERS = 50
 """Characters of its members' names that a group's id has room for."""
 
@@ -159,28 +164,16 @@ class Mattermost:
         self._channels: list[_MattermostChannel] = []
         self._groups: dict[str, list[str]] = {}
         self._dialogs: dict[str, list[str]] = {}
-        self._taken: set[str] = set()
         self._authors: dict[str, None] = {}
         self._channel_authors: dict[tuple[str, str], dict[str, None]] = {}
         """By channel, the names of the people who wrote in it: its members where the export lists none."""
-        self._ids: dict[str, str] = {}
-        """By the source's key of a channel or group, the id that it gets here."""
         self.start = 0
         for record in self._records():
             self._look(record)
         for author in self._authors:
             if author and author not in self._people:
                 # Deleted users are in no list, and what they wrote is still theirs.
-                self._people[author] = SourceUser(fit_id(author, self._taken), author, disabled=True)
-        self._assign_ids()
-
-    def _assign_ids(self) -> None:
-        """Give each channel and group an id of its own, also where ids made from shortened names are equal."""
-        wanted = {_place(one.team, one.name): fit_id(f"mm-{one.team}-{one.name}", set()) for one in self._channels}
-        wanted |= {key: _group_id(sorted(set(members))) for key, members in self._groups.items()}
-        wishes = Counter(wanted.values())
-        # All that share one get a hash: a later export may lack any of them, and each must keep its id.
-        self._ids = {key: one if wishes[one] == 1 else _with_hash(one, key) for key, one in wanted.items()}
+                self._people[author] = SourceUser(author, author, author, (_origin(author),), disabled=True)
 
     def _look(self, record: _Record) -> None:
         """Note the users, channels and groups of a record; of a post only its author and date."""
@@ -188,8 +181,8 @@ class Mattermost:
             self._user(record.user)
         elif record.bot is not None:
             name = record.bot.display_name or record.bot.username
-            person = SourceUser(fit_id(record.bot.username, self._taken), name, bot=True)
-            self._people[record.bot.username] = person
+            username = record.bot.username
+            self._people[username] = SourceUser(username, name, username, (_origin(username),), bot=True)
         elif record.channel is not None:
             self._channels.append(record.channel)
         elif record.direct_channel is not None:
@@ -219,8 +212,10 @@ class Mattermost:
 
     def _user(self, user: _MattermostUser) -> None:
         person = self._people[user.username] = SourceUser(
-            fit_id(user.username, self._taken),
+            user.username,
             user.shown,
+            user.username,
+            (_origin(user.username),),
             admin="system_admin" in (user.roles or "").split(),
             disabled=moment(user.delete_at) is not None,
         )
@@ -254,13 +249,19 @@ class Mattermost:
                 self.left["channels without people"] += 1
                 continue
             name = channel.display_name or channel.name
-            chat = _place(*place)
-            yield SourceChat(chat, self._ids[chat], name, "group", None, None, self._admins.get(place, []), members)
+            wish, origin = (
+                fit_id(f"mm-{channel.team}-{channel.name}"),
+                fit_origin(SYSTEM, "/".join(map(_quoted, place))),
+            )
+            admins = self._admins.get(place, [])
+            yield SourceChat(_place(*place), wish, name, "group", None, None, admins, members, origins=(origin,))
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
                 self.left[UNKNOWN_MEMBERS] += len(set(names) - self._people.keys())
-                yield SourceChat(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
+                people = sorted(set(names))
+                wish, origin = _group_id(people), fit_origin(SYSTEM, ",".join(map(_quoted, people)))
+                yield SourceChat(group, wish, ", ".join(names), "group", None, None, [], known, origins=(origin,))
         for key, names in self._dialogs.items():
             known = [self._people[one].id for one in names if one in self._people]
             if not known or len(known) < len(names):
@@ -328,7 +329,7 @@ class Mattermost:
             return None
         text = post.message or ""
         posted = post.props.get("attachments") if isinstance(post.props, dict) else None
-        whole = all_words(text, None, posted, {}, program=True)
+        whole = all_words(text, None, posted, _nobody, program=True)
         self.left[NOT_UNDERSTOOD] += whole is None
         text = text if whole is None else whole
         self.left["reactions"] += len(post.reactions or ())
@@ -349,6 +350,11 @@ class Mattermost:
         return _SpooledMessage(at if at is not None else before, 0, key, sender.id, chat, text.strip(), reply_to, paths)
 
 
+def _nobody(_sign: str, _id: str) -> str | None:
+    """Find no name: texts of Mattermost have names themselves."""
+    return None
+
+
 def _is_note(post: _Reply) -> bool:
     """Tell whether a post only says that somebody joined, left or changed something."""
     return (post.type or "").startswith("system_")
@@ -360,15 +366,20 @@ def _place(team: str, channel: str) -> str:
 
 
 def _group_id(people: list[str]) -> str:
-    found = fit_id("mm-" + "-".join(people), set())
+    found = fit_id("mm-" + "-".join(people))
     if len("-".join(people)) > GROUP_NAMES_CHARACTERS:
         # The names are cut: two groups that begin alike must not become one.
-        return _with_hash(found, " ".join(people))
+        return with_hash(found, " ".join(people))
     return found
 
 
-def _with_hash(id_: str, key: str) -> str:
-    return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
+def _origin(username: str) -> str:
+    """Give what the system calls a user: an export states no id, and the same name may be given to somebody else."""
+    return fit_origin(SYSTEM, username)
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def _key(post: _Reply, chat: str, line: str) -> str:

@@ -15,7 +15,7 @@ RUN_ITEMS = 20_000
 """Items that are sorted in memory at a time."""
 MAX_RUNS = 64
 """Runs that are merged at a time: each is an open file."""
-Identity = tuple[str, list[str], str, str]
+MessageIdentity = tuple[str, list[str], str, str]
 """A message by the id of its chat or the people of its dialog, its author, and its client id."""
 
 
@@ -63,11 +63,11 @@ class SeenMessages:
         self._file.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
         self._file.execute("BEGIN")
 
-    def add(self, message: Identity) -> None:
+    def add(self, message: MessageIdentity) -> None:
         """Add a message."""
         self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_hash(message),))
 
-    def __contains__(self, message: Identity) -> bool:
+    def __contains__(self, message: MessageIdentity) -> bool:
         """Tell whether a message was added."""
         return self._file.execute("SELECT 1 FROM seen WHERE hash = ?", (_hash(message),)).fetchone() is not None
 
@@ -76,5 +76,5 @@ class SeenMessages:
         self._file.close()
 
 
-def _hash(message: Identity) -> bytes:
+def _hash(message: MessageIdentity) -> bytes:
     return blake2b(msgspec.json.encode(message), digest_size=16).digest()

@@ -12,8 +12,15 @@ from relay.protocol.objects import Attachment
 _decoder = msgspec.json.Decoder(control.MessageImport)
 
 
-def user_payload(person: SourceUser, start: int, *, dry: bool) -> control.UserImport:
-    """Make the request that imports a user; `start` is the time that it gets in the log, Unix milliseconds."""
+def user_payload(person: SourceUser, start: int, *, dry: bool, same: bool = False) -> control.UserImport:
+    """Make the request that imports a user.
+
+    Args:
+        person: the user.
+        start: the time that they get in the log, Unix milliseconds.
+        dry: whether to ask only what would happen.
+        same: whether the admin says that they are the user here with this id.
+    """
     return control.UserImport(
         id=person.id,
         name=fit_name(person.name) or person.id,
@@ -23,12 +30,14 @@ def user_payload(person: SourceUser, start: int, *, dry: bool) -> control.UserIm
         admin=person.admin,
         disabled=person.disabled,
         removed=person.removed,
+        origins=person.origins,
+        same=same,
         dry=dry,
     )
 
 
 def chat_payload(
-    chat: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool
+    chat: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool, same: bool = False
 ) -> control.ChatImport:
     """Make the request that imports a chat.
 
@@ -37,6 +46,7 @@ def chat_payload(
         start: the time that it gets in the log, Unix milliseconds.
         newcomers: with `dry`, users who would have been imported before it.
         dry: whether to ask only what would happen.
+        same: whether the admin says that it is the group here with this id.
     """
     group = is_group(chat)
     return control.ChatImport(
@@ -52,6 +62,8 @@ def chat_payload(
         ],
         at=start,
         created_at=chat.at,
+        origins=chat.origins if group else (),
+        same=same,
         dry=dry,
     )
 

@@ -1,24 +1,23 @@
 """The text of programs' messages: an export holds them as they were posted, so they are read as a hook reads them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-from relay.cli.importers.base import SourceUser
 from relay.net.http.response import HttpError
 from relay.net.webhooks.text import attachments_text, blocks_text
 
 _UNFURLED = ("from_url", "original_url")
 """Fields of attachments that the server itself adds for a page that a message links to."""
-_MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
+_MENTION = re.compile(r"([@#])([A-Z0-9]{2,})\b")
+NameOf = Callable[[str, str], str | None]
+"""Returns the name of the person (after an `@`) or the channel (after a `#`) with this id, if it is known."""
 
 
 NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
-def all_words(
-    text: str, blocks: Any, attachments: Any, people: Mapping[str, SourceUser], *, program: bool
-) -> str | None:
+def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, program: bool) -> str | None:
     """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
@@ -27,12 +26,12 @@ def all_words(
         text: the text of the message.
         blocks: its blocks, as Slack's.
         attachments: its attachments, as Slack's.
-        people: users by their id in the source.
+        name_of: returns the names of those whom they mention.
         program: whether a program sent it.
     """
     try:
-        said = _named(blocks_text(blocks), people) if program or not text.strip() else ""
-        more = _named(attachments_text(_without_pages(attachments)), people)
+        said = _named(blocks_text(blocks), name_of) if program or not text.strip() else ""
+        more = _named(attachments_text(_without_pages(attachments)), name_of)
     except HttpError:
         return None
     return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)
@@ -50,9 +49,9 @@ def _without_pages(attachments: Any) -> Any:
     ]
 
 
-def _named(said: str, people: Mapping[str, SourceUser]) -> str:
+def _named(said: str, name_of: NameOf) -> str:
     def name(found: re.Match[str]) -> str:
-        person = people.get(found[1])
-        return found[0] if person is None else f"@{person.name}"
+        known = name_of(found[1], found[2])
+        return found[0] if known is None else f"{found[1]}{known}"
 
     return _MENTION.sub(name, said)

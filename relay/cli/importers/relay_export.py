@@ -95,6 +95,7 @@ class RelayExport:
                     disabled=record.disabled,
                     removed=record.removed,
                     at=record.at,
+                    origins=record.origins,
                     picture=self._picture(record),
                 )
         for user_id in self._mentioned:
@@ -116,6 +117,7 @@ class RelayExport:
                     record.participants or [],
                     record.at,
                     self._picture(record),
+                    record.origins,
                 )
 
     def _picture(self, record: control.Record) -> SourceFile | None:

@@ -3,7 +3,7 @@
 import heapq
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,8 +16,8 @@ from relay.cli.importers.base import (
     SourceMessage,
     SourceUser,
     dialog_kind,
-    fit_id,
     fit_key,
+    fit_origin,
 )
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
@@ -65,6 +65,12 @@ class _SlackFile(msgspec.Struct):
     name: str | None = None
 
 
+class _SlackComment(msgspec.Struct):
+    """A comment on a file, which older messages are about."""
+
+    user: str | None = None
+
+
 class _Reaction(msgspec.Struct):
     users: list[str] | None = None
 
@@ -91,6 +97,7 @@ class _Message(msgspec.Struct):
     blocks: Any = None
     attachments: Any = None
     files: list[_SlackFile | None] | None = None
+    comment: _SlackComment | None = None
     reactions: list[_Reaction | None] | None = None
     thread_ts: str | float | None = None
 
@@ -100,6 +107,8 @@ class _Message(msgspec.Struct):
         return moment(self.ts)
 
 
+SYSTEM = "slack"
+"""Begins the origins of its users and channels."""
 UNDATED = "invalid dates: these messages get the date of the previous one"
 
 
@@ -118,12 +127,12 @@ class Slack:
         self._files = files
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
-        self._taken: set[str] = set()
         for user in (user for name in SLACK_USERS for user in files.records(name, _SlackUser)):
             if user.id in self._people:
                 continue
-            self._people[user.id] = SourceUser(
-                fit_id(user.name or user.id, self._taken),
+            self._people[user.id] = _person(
+                user.id,
+                user.name or user.id,
                 user.shown,
                 bot=bool(user.is_bot) or user.id == "USLACKBOT",
                 admin=bool(user.is_admin),
@@ -137,6 +146,7 @@ class Slack:
         # Some lists name a channel twice.
         self._channels = list({one.id: one for one in self._channels}.values())
         self._dialogs = list({one.id: one for one in files.records("dms.json", _SlackChannel)}.values())
+        self._channel_names = {one.id: one.name for one in self._channels if one.name}
         self._renamed: dict[str, str] = {}
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
@@ -225,25 +235,33 @@ class Slack:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
-        """Find the author of a message; programs, people of other workspaces and deleted users are in no list."""
-        for one in (message.user, message.bot_id):
-            if one and one in self._people:
-                return self._people[one]
-        if self._is_note(message):
-            return None
-        if message.bot_id:
-            name = message.username or (message.bot_profile or _BotProfile()).name or message.bot_id
-            person = SourceUser(fit_id(name, self._taken), name, bot=True)
-            self._people[message.bot_id] = person
-            return person
-        if message.user:
+        """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
+
+        Who it is depends on this message alone, so that an export of other days says the same.
+        """
+        user = message.user or (message.comment or _SlackComment()).user
+        # A program without an id is known by its name.
+        author = user or message.bot_id or (f"name:{message.username}" if message.username else "")
+        known = self._people.get(author)
+        if known is not None or not author or self._is_note(message):
+            return known
+        if message.bot_id or not user:
+            name = message.username or (message.bot_profile or _BotProfile()).name or author
+            person = _person(author, name, name, bot=True)
+        else:
             profile = message.user_profile or _Author()
-            name = profile.display_name or profile.real_name or profile.name or message.user
-            bot = message.user == "USLACKBOT"
-            person = SourceUser(fit_id(profile.name or message.user, self._taken), name, bot=bot, disabled=not bot)
-            self._people[message.user] = person
-            return person
-        return None
+            name = profile.display_name or profile.real_name or profile.name or user
+            bot = user == "USLACKBOT"
+            person = _person(user, profile.name or user, name, bot=bot, disabled=not bot)
+        self._people[author] = person
+        return person
+
+    def _name(self, slack_id: str) -> str | None:
+        person = self._people.get(slack_id)
+        return None if person is None else person.name
+
+    def _mentioned(self, sign: str, slack_id: str) -> str | None:
+        return self._channel_names.get(slack_id) if sign == "#" else self._name(slack_id)
 
     def _is_note(self, message: _Message) -> bool:
         return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
@@ -288,8 +306,9 @@ class Slack:
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
             chat, name = f"slack-{channel.id}", channel.name or channel.id
+            origins = (fit_origin(SYSTEM, channel.id),)
             yield SourceChat(
-                chat, fit_id(chat, set()), name, "group", None, founder, [], members, moment(channel.created)
+                chat, chat, name, "group", None, founder, [], members, moment(channel.created), origins=origins
             )
         for dialog in self._dialogs:
             folder = self._folders.get(dialog.id)
@@ -330,8 +349,8 @@ class Slack:
         if sender is None:
             self.left["messages without an author"] += 1
             return None
-        text = plain(message.text or "", self._people)
-        whole = all_words(text, message.blocks, message.attachments, self._people, program=sender.bot)
+        text = slack_markup.plain(message.text or "", self._name, self._channel_names.get)
+        whole = all_words(text, message.blocks, message.attachments, self._mentioned, program=sender.bot)
         self.left[NOT_UNDERSTOOD] += whole is None
         text = text if whole is None else whole
         for file in message.files or ():
@@ -344,7 +363,11 @@ class Slack:
         at = message.at
         if at is None:
             self.left[UNDATED] += 1
-        key = f"slack-{channel}-{message.ts}" if at is not None else f"slack-{channel}-{before}-{text[:64]}"
+        key = (
+            f"slack-{channel}-{message.ts}"
+            if at is not None
+            else f"slack-{channel}-{before}-{(message.text or text)[:64]}"
+        )
         thread = str(message.thread_ts)
         root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
         if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
@@ -359,16 +382,12 @@ class Slack:
         )
 
 
+def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUser:
+    """Make a user, who is known by Slack's id: handles change, and several people may have the same."""
+    origins = (fit_origin(SYSTEM, slack_id),)
+    return SourceUser(slack_id, name, handle, origins, fixed=True, **standing)  # type: ignore[arg-type]
+
+
 def _names(channel: _SlackChannel) -> list[str]:
     """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]
-
-
-def plain(text: str, people: Mapping[str, SourceUser]) -> str:
-    """Turn Slack's markup into plain text: users, channels and links by their names."""
-
-    def name(slack_id: str) -> str | None:
-        person = people.get(slack_id)
-        return None if person is None else person.name
-
-    return slack_markup.plain(text, name)

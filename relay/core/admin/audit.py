@@ -109,4 +109,6 @@ def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
             return {field: actor_name(state, value)}
         case "users" | "members" | "admins":
             return {field: [actor_name(state, user) for user in value]}
+        case "origins":
+            return {field: value}
     return {field: len(value) if isinstance(value, list) else value}

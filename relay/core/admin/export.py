@@ -84,6 +84,7 @@ class Exporter:
             admin=user.admin,
             disabled=user.disabled or user.removed,
             removed=user.removed,
+            origins=user.origins,
             picture=None if user.removed else attachments.file_id(user.photo_url),
         )
 
@@ -99,6 +100,7 @@ class Exporter:
             owner=self._state.users[chat.owner].id,
             admins=_ids(self._state, (key for key, member in members if member.admin)) or None,
             participants=_ids(self._state, (key for key, _ in members)),
+            origins=chat.origins,
             picture=attachments.file_id(chat.photo_url),
         )
 

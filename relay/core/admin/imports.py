@@ -7,7 +7,7 @@ An import that is repeated skips what is here already. It ends in the same state
 cut off: read receipts follow from what is unread (`ImportReceipts`), and the time is kept (`IMPORT_CURSOR`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import trio
@@ -97,14 +97,28 @@ class Import:
     # Users and chats.
 
     async def import_user(self, record: control.UserImport) -> control.ImportResult:
-        """Make a user, unless the id is taken."""
+        """Make a user, unless they are here: known by an origin, or else by the id."""
+        state = self._state
         created_at = record.created_at or record.at
-        known = self._state.user(record.id)
+        key = next((state.user_origins[one] for one in record.origins if one in state.user_origins), None)
+        known = state.user(record.id) if key is None else state.users[key]
         if known is not None:
-            imported = known.created_at == created_at
+            if key is None and not record.same and _are_others(known.origins, record.origins):
+                return _taken(record.id, known.name, dry=record.dry)
+            # The date of an export says nothing about somebody of whom the other system's id is not known.
+            dated = record.created_at is not None or not record.origins or key is not None
+            imported = dated and known.created_at == created_at
             # A picture that its user removed is empty, not None.
             without_picture = imported and known.photo_url is None
-            return control.ImportResult(added=False, bare=without_picture, namesake=None if imported else known.name)
+            if not record.dry:
+                await self._note_origins(record.origins, state.user_origins, user=known.key)
+            return control.ImportResult(
+                added=False,
+                id=known.id,
+                known=key is not None,
+                bare=without_picture,
+                namesake=None if imported else known.name,
+            )
         if record.id in self._state.group_keys:
             raise RelayError.conflict(f"the id {record.id!r} is a chat's here")
         if record.dry:
@@ -117,23 +131,47 @@ class Import:
             admin=record.admin,
             disabled=record.disabled,
             removed=record.removed,
+            origins=_new(record.origins, state.user_origins),
         )
         await submit(self._log, self._command(record.at, ADMIN, request))
         return control.ImportResult(added=True)
+
+    async def _note_origins(
+        self, origins: Sequence[str], known: Mapping[str, int], user: UserKey = NO_USER, chat: ChatKey = NO_CHAT
+    ) -> None:
+        """Note the origins of a user or a chat that is here already; those of another one stay that one's."""
+        new = _new(origins, known)
+        if new:
+            request = commands.ImportOrigins(user=user, chat=chat, origins=new)
+            await submit(self._log, self._command(self._state.at, ADMIN, request))
 
     async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
         """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
         state = self._state
         imports.check_type(record.kind, len(set(record.participants)))
-        if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
+        origin = next((state.chat_origins[one] for one in record.origins if one in state.chat_origins), None)
+        if origin is not None and state.chats[origin].gone:
+            return control.ImportResult(added=False, gone=True, known=True)
+        if origin is None and record.id in state.gone_ids and record.id not in state.group_keys:
             return control.ImportResult(added=False, gone=True)
-        known = self._find(record.id or "", record.participants)
+        known = self._find(record.id or "", record.participants) if origin is None else state.chats[origin]
         if known is not None:
+            if origin is None and not record.same and _are_others(known.origins, record.origins):
+                return _taken(record.id or "", known.name, dry=record.dry)
             absent = [one for one in record.participants if not self._is_in(one, known)]
             # Only what the source states itself can be compared: a chat without a date may be the same.
             other = known.id is not None and record.created_at not in (None, known.created_at)
-            namesake = (known.name or known.id) if other else None
-            return control.ImportResult(added=False, id=known.id, absent=len(absent), namesake=namesake)
+            if origin is None and record.origins and record.created_at is None:
+                other = True
+            if not record.dry:
+                await self._note_origins(record.origins, state.chat_origins, chat=known.key)
+            return control.ImportResult(
+                added=False,
+                id=known.id,
+                known=origin is not None,
+                absent=len(absent),
+                namesake=(known.name or known.id) if other else None,
+            )
         if record.dry:
             self._check_chat(record)
             return control.ImportResult(added=True)
@@ -147,6 +185,7 @@ class Import:
             participants=record.participants,
             created_at=record.created_at or record.at,
             photo_url=record.photo_url,
+            origins=_new(record.origins, state.chat_origins),
         )
         made = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
         return control.ImportResult(added=True, id=state.chats[made.chat].id)
@@ -401,6 +440,26 @@ class Import:
             # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
             await self._append([self._command(self._clock(), ADMIN, commands.ReserveSeq(chats[0]))])
         return control.Empty()
+
+
+def _are_others(here: Sequence[str], there: Sequence[str]) -> bool:
+    """Tell whether both have an id of the same system, so that they are two people or chats."""
+    return not _systems(here).isdisjoint(_systems(there))
+
+
+def _systems(origins: Sequence[str]) -> set[str]:
+    return {one.partition(":")[0] for one in origins}
+
+
+def _new(origins: Sequence[str], known: Mapping[str, int]) -> tuple[str, ...]:
+    """Select the origins that nobody here has."""
+    return tuple(dict.fromkeys(one for one in origins if one not in known))
+
+
+def _taken(id_: str, name: str, *, dry: bool) -> control.ImportResult:
+    if not dry:
+        raise RelayError.conflict(f"the id {id_!r} is somebody else's here")
+    return control.ImportResult(added=True, taken=True, namesake=name)
 
 
 def _original_key(change: commands.ImportChange) -> int:

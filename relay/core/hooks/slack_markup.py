@@ -19,23 +19,24 @@ _PERSON = re.compile(r"@[\w.-]+")
 _CHANNEL = re.compile(r"#[\w.-]+")
 
 NameOf = Callable[[str], str | None]
-"""Returns the name of the person with this Slack id, if it is known."""
+"""Returns the name of the person, or of the channel, with this Slack id, if it is known."""
 
 
 def _unknown(_id: str) -> str | None:
     return None
 
 
-def plain(text: str, name_of: NameOf = _unknown) -> str:
+def plain(text: str, name_of: NameOf = _unknown, channel_of: NameOf = _unknown) -> str:
     """Turn marked-up text into plain text.
 
     Args:
         text: text in Slack's markup. What only looks like markup (`a < b`, `<b>`) stays.
         name_of: returns people's names.
+        channel_of: returns channels' names.
     """
 
     def plain_mark(found: re.Match[str]) -> str:
-        return _plain_mark(found, name_of)
+        return _plain_mark(found, name_of, channel_of)
 
     return _ENTITY.sub(lambda found: _ENTITIES[found[1]], _MARK.sub(plain_mark, text))
 
@@ -64,12 +65,12 @@ def date(timestamp: object, fallback: str) -> str:
         return str(timestamp)
 
 
-def _plain_mark(found: re.Match[str], name_of: NameOf) -> str:
+def _plain_mark(found: re.Match[str], name_of: NameOf, channel_of: NameOf) -> str:
     target, label = found[1], found[2] or ""
     if _PERSON.fullmatch(target):
         return f"@{name_of(target[1:]) or label or target[1:]}"
     if _CHANNEL.fullmatch(target):
-        return f"#{label or target[1:]}"
+        return f"#{label or channel_of(target[1:]) or target[1:]}"
     if target.startswith("!date^"):
         return date(target.split("^")[1], label)
     if _COMMAND.fullmatch(target):

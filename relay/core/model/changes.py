@@ -26,6 +26,8 @@ class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
     members: list[UserKey]
     created_at: UnixMs = 0
     """When an imported chat was created elsewhere; 0 for now."""
+    origins: tuple[str, ...] = ()
+    """What other systems call it: see `entities.User.origins`."""
 
 
 class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
@@ -80,6 +82,15 @@ class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
     admin: bool = False
     created_at: UnixMs = 0
     """When an imported user was added elsewhere; 0 for now."""
+    origins: tuple[str, ...] = ()
+    """What other systems call them: see `entities.User.origins`."""
+
+
+class OriginsAdded(Change, frozen=True, tag="originsAdded", kw_only=True):
+    """An import found that a user (`key`), or the chat of the entry, is the one that other systems call so."""
+
+    key: UserKey = NO_USER
+    origins: tuple[str, ...]
 
 
 class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
@@ -220,6 +231,7 @@ AnyChange = (
     | ChatHidden
     | ChatShown
     | UserAdded
+    | OriginsAdded
     | UserChanged
     | DeviceAdded
     | DeviceRevoked

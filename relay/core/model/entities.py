@@ -41,6 +41,10 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Bytes of their quota that is used: see `quota_bytes`."""
     password: str = ""
     """The argon2 hash of their password; empty for none."""
+    origins: tuple[str, ...] = ()
+    """The systems that they were imported from, each with its own id of them, as `slack:U024BE7LH`.
+
+    An import knows them again by it, whatever they are called by then, here and there."""
 
 
 class InviteState(Enum):
@@ -138,3 +142,5 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """Up to this message id history was removed."""
     count: int = 0
     """Messages sent, without those deleted. Minus a member's `seen` it is how many they have unread."""
+    origins: tuple[str, ...] = ()
+    """As of a user."""

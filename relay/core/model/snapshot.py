@@ -115,7 +115,7 @@ class StateRecovery:
             case changes.FilesForgotten():
                 files = [one for one in change.files if self._users.get(one.user, 0) < seq]
                 return _with(entry, changes.FilesForgotten(files))
-            case changes.UserAdded():
+            case changes.UserAdded() | changes.OriginsAdded():
                 return entry if self._users.get(change.key, 0) < seq else None
             case changes.UserChanged():
                 counts_from = [one for one in change.counts_from if self._chats.get(one[0], 0) < seq]
@@ -201,12 +201,14 @@ class DirtyRows:
                 self._add(chat, set(change.users))
             case changes.ChatHidden():
                 self._add(chat, {change.user})
+            case changes.OriginsAdded():
+                self._add(chat, set())
             case _:
                 self.chats[chat] = None
 
     def _note_change(self, change: changes.Change) -> None:
         match change:
-            case changes.UserAdded():
+            case changes.UserAdded() | changes.OriginsAdded():
                 self.users.add(change.key)
             case changes.UserChanged():
                 self.users.add(change.key)

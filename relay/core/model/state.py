@@ -47,6 +47,10 @@ class State:
         self.chats: dict[ChatKey, Chat] = {}
         self.group_keys: dict[str, ChatKey] = {}
         """Groups and channels by id."""
+        self.user_origins: dict[str, UserKey] = {}
+        """Users who were imported, by what other systems call them."""
+        self.chat_origins: dict[str, ChatKey] = {}
+        """Groups and channels that were imported, the deleted ones included, by what other systems call them."""
         self.gone_ids: set[str] = set()
         """Ids of groups and channels that were deleted: an import does not bring them back."""
         self.dialog_keys: dict[tuple[UserKey, UserKey], ChatKey] = {}
@@ -247,6 +251,7 @@ class State:
                 owner=change.owner,
                 created_at=change.created_at or entry.at,
                 last_seq=entry.seq,
+                origins=change.origins,
             ),
             {user: Member(joined_seq=entry.seq) for user in change.members},
         )
@@ -322,8 +327,21 @@ class State:
                 bot=change.bot,
                 admin=change.admin,
                 created_at=change.created_at or entry.at,
+                origins=change.origins,
             )
         )
+
+    @_change.register
+    def _origins_added(self, change: changes.OriginsAdded, entry: Entry) -> None:
+        # Each once, so that an entry may be applied again to a snapshot's row that has it.
+        if entry.chat:
+            chat = self.chats[entry.chat]
+            chat.origins = tuple(dict.fromkeys((*chat.origins, *change.origins)))
+            self.chat_origins.update(dict.fromkeys(change.origins, chat.key))
+        else:
+            user = self.users[change.key]
+            user.origins = tuple(dict.fromkeys((*user.origins, *change.origins)))
+            self.user_origins.update(dict.fromkeys(change.origins, user.key))
 
     @_change.register
     def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
@@ -435,6 +453,7 @@ class State:
         """Add a user."""
         self.users[user.key] = user
         self.user_keys[user.id] = user.key
+        self.user_origins.update(dict.fromkeys(user.origins, user.key))
         self.chats_of.setdefault(user.key, set())
         self._add_name(user)
         self._set_inactive(user)
@@ -459,6 +478,7 @@ class State:
         """Add a chat and its members."""
         self.chats[chat.key] = chat
         self.members[chat.key] = members
+        self.chat_origins.update(dict.fromkeys(chat.origins, chat.key))
         for user, member in members.items():
             self.chats_of.setdefault(user, set()).add(chat.key)
             if member.hidden:

@@ -95,6 +95,7 @@ _RULES: dict[type, Rule] = dict(
         commands.ForgetFiles.decided_by(retention.forget_files),
         commands.ImportUser.decided_by(imports.import_user),
         commands.ImportChat.decided_by(imports.import_chat),
+        commands.ImportOrigins.decided_by(imports.import_origins),
         commands.ImportMessage.decided_by(imports.import_message),
         commands.ImportChange.decided_by(imports.import_change),
         commands.ImportClearing.decided_by(imports.import_clearing),

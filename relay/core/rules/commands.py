@@ -3,7 +3,7 @@
 import msgspec
 
 from relay.core.model.changes import Hook
-from relay.keys import NO_USER, ChatKey, MessageId, Seq, UnixMs, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.outcomes import (
     ChangedChat,
     ChangedDevice,
@@ -235,6 +235,15 @@ class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
     admin: bool = False
     disabled: bool = False
     removed: bool = False
+    origins: tuple[str, ...] = ()
+
+
+class ImportOrigins(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
+    """Note what other systems call a user or a chat that is here already."""
+
+    user: UserKey = NO_USER
+    chat: ChatKey = NO_CHAT
+    origins: tuple[str, ...]
 
 
 class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=True):
@@ -251,6 +260,7 @@ class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=T
     """The members; the longest first, for one of them may become the owner."""
     created_at: UnixMs
     photo_url: str | None = None
+    origins: tuple[str, ...] = ()
 
 
 class MessageByClientId(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ The author of an imported message need not be a member of its chat, for they may
 member. A repeated import changes nothing, whatever has happened in the chat since.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -40,6 +40,7 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
+    _check_new_origins(state.user_origins, request.origins)
     key = state.next_user()
     added = changes.UserAdded(
         key=key,
@@ -48,6 +49,7 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
         bot=request.bot,
         admin=request.admin,
         created_at=_stated(draft, request.created_at),
+        origins=request.origins,
     )
     draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
@@ -55,6 +57,22 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
+
+
+def import_origins(draft: DraftBuilder, command: Command, request: commands.ImportOrigins) -> requests.Nothing:
+    """Note what other systems call a user or a chat, so that a later import knows them by it."""
+    known = draft.state.chat_origins if request.chat else draft.state.user_origins
+    _check_new_origins(known, request.origins)
+    noted = changes.OriginsAdded(key=request.user, origins=request.origins)
+    draft.change(kinds.CHATS if request.chat else kinds.USER, request.chat, command, noted)
+    return requests.Nothing()
+
+
+def _check_new_origins(known: Mapping[str, int], origins: Sequence[str]) -> None:
+    """Refuse what another system calls somebody else: nobody may get the messages of another."""
+    for origin in origins:
+        if origin in known:
+            raise RelayError.conflict(f"{origin} is somebody else here")
 
 
 def _stated(draft: DraftBuilder, at: UnixMs) -> UnixMs:
@@ -72,6 +90,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
             command.generated_id,
             taken=command.generated_id in state.group_keys or command.generated_id in state.user_keys,
         )
+        _check_new_origins(state.chat_origins, request.origins)
     members = choose_members(request.type, people)
     keys = [user.key for user in members]
     begun = None if shared else state.dialog_keys.get((min(keys), max(keys)))
@@ -93,6 +112,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
         members=first,
         created_at=_stated(draft, request.created_at),
         photo_url=request.photo_url if shared else None,
+        origins=request.origins if shared else (),
     )
     draft.change(kinds.CHATS, chat, command, made)
     for users in later:

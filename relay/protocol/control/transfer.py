@@ -7,6 +7,10 @@ import msgspec
 from relay.protocol.base import ClientMessageId, Date, Id, Name, NewId, Text, Timestamp, Url, Wire
 from relay.protocol.objects import Attachment, ChatType
 
+Origin = Annotated[str, msgspec.Meta(min_length=3, max_length=256, pattern=r"^[a-z]+:")]
+"""What another system calls a user or a chat: the system's name, a colon, and its own id."""
+Origins = Annotated[tuple[Origin, ...], msgspec.Meta(max_length=1_000)]
+
 
 class Export(Wire, frozen=True, kw_only=True):
     """`relay export`; with `files` also the digest of each file's content."""
@@ -28,6 +32,8 @@ class Record(Wire, frozen=True, kw_only=True):
     admin: bool = False
     disabled: bool = False
     removed: bool = False
+    origins: tuple[str, ...] = ()
+    """What other systems call a user or group that was imported, as `slack:U024BE7LH`."""
     picture: str | None = None
     """The id of the picture of a user or group; a `file` record describes it."""
     kind: ChatType | None = None
@@ -77,6 +83,10 @@ class UserImport(Wire, frozen=True, kw_only=True):
     admin: bool = False
     disabled: bool = False
     removed: bool = False
+    origins: Origins = ()
+    """What other systems call them. Who is here under one of these is known by it, whatever the `id` says."""
+    same: bool = False
+    """Whether the admin says that they are the user here with this id, although another origin is known of that one."""
     dry: bool = False
 
 
@@ -108,6 +118,10 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     created_at: Date | None = None
     photo_url: Url | None = None
     """A file that was imported before."""
+    origins: Origins = ()
+    """As of a user."""
+    same: bool = False
+    """As of a user."""
     dry: bool = False
 
 
@@ -116,12 +130,16 @@ class ImportResult(Wire, frozen=True, kw_only=True):
 
     added: bool
     id: str | None = None
+    known: bool = False
+    """Whether it is here under one of its `origins`, and so known whatever it is called."""
+    taken: bool = False
+    """With `dry`: whether its id is taken by another one of the same system, so that it needs another id."""
     gone: bool = False
     """Whether the object was here before and was deleted."""
     bare: bool = False
     """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
     namesake: str | None = None
-    """The name of the user or group with this id here, where it may be another one: it was made at another time."""
+    """The name of the user or group here, where it may be another one: nothing but its id or origin speaks for it."""
     absent: int = 0
     """The number of participants who are not in the existing chat, and are not added to it."""
 
