@@ -54,8 +54,9 @@ class Engine:
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
         """See `decide.decide`. What is true for this turn only is answered here and kept by nobody."""
         draft = decide.decide(self._state, batch, facts)
-        if draft.unknown:
-            facts = dict(facts)
+        if not draft.unknown:
+            return draft
+        facts = dict(facts)
         while asked := [fact for fact in draft.unknown if type(fact) is DevicesInUse]:
             facts.update((fact, self._device_uses(fact.user)) for fact in asked)
             draft = decide.decide(self._state, batch, facts)

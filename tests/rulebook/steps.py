@@ -236,7 +236,12 @@ class Playing(World):
         message = control.MessageImport(chat=chat_id, sender=user, client_message_id=text, text=text, at=T0)
         brought = await self.relay.admin.handle("import.messages", control.MessagesImport(messages=[message]))
         assert not brought[0].error  # type: ignore[index]
-        assert self._expect(self.model.send, user, chat_id, text, past=True) == OK
+        await self.relay.admin.handle("import.end", control.Empty())
+        # It is read for those who had nothing else unread.
+        readers = [one for one in chat.members if not chat.missed(one)]
+        item = self.model.send(user, chat_id, text, past=True)
+        for reader in readers:
+            self.model.mark(chat, reader, item.id, read=True)
 
     async def prune(self, _name: str, _chat_id: str, _whom: str, pick: int) -> None:
         """Let retention remove the oldest half, now and then."""

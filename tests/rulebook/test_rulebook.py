@@ -89,6 +89,11 @@ STORIES: dict[str, Story] = {
     ],
     "a file goes with the chat": [step("send_file", ANN, CREW, 1), step("remove", ANN, CREW, 0, CEM)],
     "who shares no chat any more is not online": [step("remove", ANN, CREW, 0, CEM)],
+    "what is imported is read for those who had nothing else unread": [
+        step("bring", ANN, CREW),
+        step("send", ANN, CREW),
+        step("bring", BEN, CREW),
+    ],
     "a name is taken": [step("rename", ANN, 0, 3)],
     "a name changes": dialog(step("rename", ANN, 0, 5)),
     "a device is somebody else's": [step("revoke", ANN, 0, 0, BEN)],

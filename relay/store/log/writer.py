@@ -329,7 +329,7 @@ class Writer:
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
-        if self.failing:
+        if self.failing_since is not None:
             logger.info("the store can be written again")
         self.failing_since, self.disk_full = None, False
         figures = self.figures
