@@ -177,6 +177,25 @@ def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
     assert came["left"] == {"messages without an author": 1, "files": 1}
 
 
+@pytest.mark.parametrize("name", ["channels.json", "groups.json", "mpims.json", "dms.json", f"general/{DAY}"])
+def test_a_slack_list_that_is_null_is_empty_and_everything_else_comes(name: str, tmp_path: Path) -> None:
+    # rusq/slackdump#110.
+    talk: Entries = {"dms.json": [{"id": "D1", "members": ["U1", "U2"]}], f"D1/{DAY}": [message("U1", "to ben")]}
+    talk = workspace(more=talk if name != "dms.json" else None)
+    came = brought(folder(tmp_path / "slack", {**talk, name: None}), tmp_path / "data")
+    said = {"channels.json": ["to ben"], "dms.json": ["one", "two"], f"general/{DAY}": ["to ben"]}
+    assert sorted(texts(tmp_path / "data")) == said.get(name, ["one", "to ben", "two"])
+    assert not [what for what in came["left"] if "null" in what]
+
+
+def test_a_null_among_the_people_of_a_reaction_counts_as_nobody(tmp_path: Path) -> None:
+    reactions = [{"name": "+1", "users": ["U1", None]}, {"name": "-1", "users": None}]
+    day = [message("U1", "fine", reactions=reactions)]
+    came = brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), tmp_path / "data")
+    assert texts(tmp_path / "data") == ["fine"]
+    assert came["left"] == {"reactions": 1}
+
+
 # What programs posted (RocketChat/Rocket.Chat.iOS#314, discourse/discourse-chat#291).
 PROGRAMS = [
     pytest.param({"attachments": [{"fields": [{"title": "Build", "value": "red &amp; late"}]}]}, "Build: red & late"),

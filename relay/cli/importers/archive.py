@@ -135,7 +135,7 @@ class Archive:
         return file.open("rb")
 
     def records(self, name: str, kind: type[T]) -> list[T]:
-        """Read a JSON list; it is empty where there is no such file.
+        """Read a JSON list; it is empty where there is no such file, or only `null`: Go writes an empty list so.
 
         Args:
             name: the file.
@@ -150,11 +150,11 @@ class Archive:
         if recoded and name not in self.recoded:
             self.recoded.append(name)
         try:
-            decoder = msgspec.json.Decoder(list[kind | None], strict=False)  # type: ignore[valid-type]
-            found: list[T | None] = decode_json(decoder.decode, content)
+            decoder = msgspec.json.Decoder(list[kind | None] | None, strict=False)  # type: ignore[valid-type]
+            found: list[T | None] | None = decode_json(decoder.decode, content)
         except ValueError as error:
             raise NotUnderstood(f"{name}: {error}") from None
-        return [one for one in found if one is not None]
+        return [one for one in found or () if one is not None]
 
     def enclosed(self, *candidates: str) -> SourceFile | None:
         """Find a file by the first of these names that exists."""

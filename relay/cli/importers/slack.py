@@ -72,7 +72,7 @@ class _SlackComment(msgspec.Struct):
 
 
 class _Reaction(msgspec.Struct):
-    users: list[str] | None = None
+    users: list[str | None] | None = None
 
 
 class _Author(msgspec.Struct):
@@ -356,7 +356,9 @@ class Slack:
         for file in message.files or ():
             self.left["files"] += 1
             text += f"\n(file: {(file.name or file.id) if file is not None else '?'})"
-        self.left["reactions"] += sum(len(one.users or ()) for one in message.reactions or () if one is not None)
+        self.left["reactions"] += sum(
+            user is not None for one in message.reactions or () if one is not None for user in one.users or ()
+        )
         if not text.strip():
             self.left["messages without text"] += 1
             return None
