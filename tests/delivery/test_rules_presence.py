@@ -58,6 +58,27 @@ def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -
     assert (one.take(), three.take(), four.take()) == ([], [("online", "User4")], [("online", "User3")])
 
 
+def test_a_contact_who_goes_within_a_second_and_is_taken_out_of_the_only_common_chat_goes_offline(
+    house: House,
+) -> None:
+    _, two = house.arrive("User2")
+    three, _ = house.arrive("User3")
+    house.hub.disconnect(three)
+    house.log.do("User2", commands.RemoveParticipants("g-1", ["User3"]))
+    house.later()
+    assert two.take() == [("online", "User3"), ("offline", "User3")]
+
+
+def test_a_user_who_is_added_while_they_are_away_for_less_than_a_second_is_online_for_the_group(house: House) -> None:
+    _, two = house.arrive("User2")
+    four, _ = house.arrive("User4")
+    house.hub.disconnect(four)
+    house.log.do("User2", commands.AddParticipants("g-1", ["User4"]))
+    house.arrive("User4")
+    house.later()
+    assert two.take() == [("online", "User4")]
+
+
 def test_a_user_is_online_while_one_of_their_devices_is(house: House) -> None:
     _, two = house.arrive("User2")
     phone, _ = house.arrive("User1", DeviceKey(1))

@@ -94,14 +94,14 @@ class Announcements:
 
     def introduce(self, entry: Entry) -> None:
         """Announce to each other those who come to share a chat by this entry and shared none before."""
-        connected = self._state.members[entry.chat].keys() & self._presence.subscribers.keys()
-        newcomers = connected.intersection(list_readers.list_change(entry).newcomers)
-        if self._is_much(connected, newcomers):
+        concerned = self._presence.concerned(self._state.members[entry.chat].keys())
+        newcomers = concerned.intersection(list_readers.list_change(entry).newcomers)
+        if self._is_much(concerned, newcomers):
             return
-        online = {user: self._online(user) for user in connected if self._presence.shown(user)}
+        online = {user: self._online(user) for user in concerned if self._presence.shown(user)}
         for user in newcomers:
-            connected.discard(user)
-            for other in connected.difference(self._state.contacts(user, connected, but=entry.chat)):
+            concerned.discard(user)
+            for other in concerned.difference(self._state.contacts(user, concerned, but=entry.chat)):
                 if other in online:
                     self._send(user, online[other])
                 if user in online:
@@ -111,26 +111,25 @@ class Announcements:
         """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
         gone = list_readers.list_change(entry).goes_for
         shown = self._presence.shown
-        members = [*gone, *self._state.members[entry.chat]]
-        connected = {user for user in members if user in self._presence.subscribers}
-        leavers = connected.intersection(gone)
-        if self._is_much(connected, leavers):
+        concerned = self._presence.concerned({*gone, *self._state.members[entry.chat]})
+        leavers = concerned.intersection(gone)
+        if self._is_much(concerned, leavers):
             return
         for user in leavers:
-            connected.discard(user)
-            for other in connected:
+            concerned.discard(user)
+            for other in concerned:
                 if not self._state.share_chat(user, other):
                     if shown(other):
                         self._send(user, self._offline(other))
                     if shown(user):
                         self._send(other, self._offline(user))
 
-    def _is_much(self, connected: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
+    def _is_much(self, concerned: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
         """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
-        if len(connected) * len(moved) <= SLICE_PAIRS:
+        if len(concerned) * len(moved) <= SLICE_PAIRS:
             return False
-        if len(connected) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
-            order = [*moved, *(connected - moved)]
+        if len(concerned) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
+            order = [*moved, *(concerned - moved)]
             self._pairs.extend((order, place) for place in range(len(moved)))
         return True
 

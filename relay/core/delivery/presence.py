@@ -1,5 +1,7 @@
 """Who is online, and how often that is announced (PROTOCOL.md, section 4). In memory only; never written."""
 
+from collections.abc import Set as AbstractSet
+
 from relay.core.delivery.subscriber import Subscriber
 from relay.keys import Seconds, UnixMs, UserKey
 
@@ -28,6 +30,13 @@ class Presence:
         """Tell whether a user is online by what was announced: who connects now learns the same."""
         announced = self._announced.get(user)
         return self.online(user) if announced is None else announced[0]
+
+    def concerned(self, users: AbstractSet[UserKey]) -> set[UserKey]:
+        """Return those of some users who are connected, or were announced in the last second and may have gone since.
+
+        Nobody else is online by what was announced, or can be told of others.
+        """
+        return (users & self.subscribers.keys()) | (users & self._announced.keys())
 
     def all_shown(self) -> list[UserKey]:
         """Return all users who are online by what was announced, some of whom may have gone a moment ago."""
