@@ -60,8 +60,17 @@ class Identity(NamedTuple):
     """Whether the admin said so."""
     fixed: bool = False
     """Whether their origins never change and are nobody else's in that system."""
+    refused: bool = False
+    """Whether the relay refuses to import them, or the group was deleted here: nobody here is them."""
     doubt: Namesake | None = None
     """What the admin is asked, unless they said it."""
+
+    @property
+    def expected(self) -> control.Expected:
+        """What the import itself expects of the relay, which refuses it where somebody took the id meanwhile."""
+        if self.known:
+            return "known"
+        return "new" if self.new or self.refused else "here"
 
 
 Question = Callable[[str, tuple[str, ...], bool], Awaitable[control.ImportResult | None]]
@@ -113,7 +122,18 @@ async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[
     """
     each = list({one.key: one for one in wanted}.values())
     wishes = Counter(one.wish for one in each)
-    return [await _identify(one, chosen, shared=wishes[one.wish] > 1) for one in each]
+    found = [await _identify(one, chosen, shared=wishes[one.wish] > 1) for one in each]
+    return [await _asked_again(one, identity) for one, identity in zip(each, found, strict=True)]
+
+
+async def _asked_again(one: Wanted, found: Identity) -> Identity:
+    """Ask about the id and origins that somebody got, where the relay was asked only about others."""
+    asked = found.doubt is None if found.said else found.id == found.wish
+    if found.known or asked:
+        return found
+    answer = await one.ask(found.id, found.origins, found.said)
+    refused = answer is None or answer.gone or answer.taken
+    return found._replace(new=found.new if answer is None else answer.added, refused=refused)
 
 
 async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> Identity:
@@ -127,7 +147,7 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
         return await _as_chosen(one, found._replace(id=here))
     answer = await one.ask(wish, one.origins, False)
     if answer is None or answer.gone:
-        return found
+        return found._replace(refused=True)
     if answer.known:
         here = answer.id or wish
         sure = answer.namesake is None or (one.fixed and (answer.namesake == one.name or here in (wish, own)))
@@ -170,7 +190,8 @@ async def _as_chosen(one: Wanted, found: Identity) -> Identity:
     answer = await one.ask(found.id, one.origins, True)
     if answer is None or not answer.known or answer.id == found.id:
         new = answer is not None and answer.added
-        return found._replace(said=True, new=new, known=answer is not None and answer.known)
+        refused = answer is None or answer.gone
+        return found._replace(said=True, new=new, known=answer is not None and answer.known, refused=refused)
     doubt = Namesake(found.label, one.name, answer.namesake or "", answer.id or "", unique=True)
     found = found._replace(said=True, doubt=doubt)
     if answer.namesake is None or (one.fixed and answer.namesake == one.name):

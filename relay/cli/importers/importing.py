@@ -68,6 +68,8 @@ class Importing:
         self._mapped = Mapped({}, {})
         self._said: set[str] = set()
         """Ids here of users and groups of whom the admin said that they are these."""
+        self._expected: dict[str, control.Expected] = {}
+        """By id here of a user or group, who they are by what the relay said to `identify`."""
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -111,6 +113,7 @@ class Importing:
         check(identities, chosen)
         self._mapped = Mapped({one.key: one.id for one in users}, {one.key: one.id for one in groups})
         self._said = {one.id for one in identities if one.said}
+        self._expected = {one.id: one.expected for one in identities}
         self.others = [one for one in identities if one.new and not one.said and one.id != one.wish]
         noted = {one.key: one.origins for one in users}, {one.key: one.origins for one in groups}
         self._people = [self._mapped.user(one)._replace(origins=noted[0][one.id]) for one in self._people]
@@ -203,10 +206,12 @@ class Importing:
     # Users and chats.
 
     async def _import_user(self, person: SourceUser) -> None:
-        if self._dry and person.id in self._newcomers:
+        if person.id in self._users:
+            # Some exports list somebody twice.
             self._count("users", added=False)
             return
-        request = user_payload(person, self._start, dry=self._dry, same=person.id in self._said)
+        expected = self._expected[person.id]
+        request = user_payload(person, self._start, dry=self._dry, same=person.id in self._said, expected=expected)
         answer = await self._ask_or_count("users", IMPORT_USER, request)
         if answer is None:
             return
@@ -229,9 +234,16 @@ class Importing:
             self._count_absent(len(set(chat.participants) - set(self._planned[identity])))
             self._note_chat(chat, new=True)
             return
+        expected = self._expected[chat.id] if chat.id else ""
+        if expected in ("", "new") and not self._users.issuperset(chat.participants):
+            # Whoever has their id here is somebody else, who would get their messages.
+            self.left["chats with people who stay behind"] += 1
+            return
         concerned = dict.fromkeys([*chat.participants, chat.id])
         newcomers = [self._newcomers[one] for one in concerned if one in self._newcomers]
-        request = chat_payload(chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said)
+        request = chat_payload(
+            chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said, expected=expected
+        )
         if chat.picture is not None:
             # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
             planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))

@@ -12,7 +12,9 @@ from relay.protocol.objects import Attachment
 _decoder = msgspec.json.Decoder(control.MessageImport)
 
 
-def user_payload(person: SourceUser, start: int, *, dry: bool, same: bool = False) -> control.UserImport:
+def user_payload(
+    person: SourceUser, start: int, *, dry: bool, same: bool = False, expected: control.Expected = ""
+) -> control.UserImport:
     """Make the request that imports a user.
 
     Args:
@@ -20,6 +22,7 @@ def user_payload(person: SourceUser, start: int, *, dry: bool, same: bool = Fals
         start: the time that they get in the log, Unix milliseconds.
         dry: whether to ask only what would happen.
         same: whether the admin says that they are the user here with this id.
+        expected: who they are by what the relay was asked before.
     """
     return control.UserImport(
         id=person.id,
@@ -32,12 +35,19 @@ def user_payload(person: SourceUser, start: int, *, dry: bool, same: bool = Fals
         removed=person.removed,
         origins=person.origins,
         same=same,
+        expected=expected,
         dry=dry,
     )
 
 
 def chat_payload(
-    chat: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool, same: bool = False
+    chat: SourceChat,
+    start: int,
+    newcomers: Iterable[SourceUser] = (),
+    *,
+    dry: bool,
+    same: bool = False,
+    expected: control.Expected = "",
 ) -> control.ChatImport:
     """Make the request that imports a chat.
 
@@ -47,6 +57,7 @@ def chat_payload(
         newcomers: with `dry`, users who would have been imported before it.
         dry: whether to ask only what would happen.
         same: whether the admin says that it is the group here with this id.
+        expected: which group it is by what the relay was asked before.
     """
     group = is_group(chat)
     return control.ChatImport(
@@ -64,6 +75,7 @@ def chat_payload(
         created_at=chat.at,
         origins=chat.origins if group else (),
         same=same,
+        expected=expected,
         dry=dry,
     )
 

@@ -102,6 +102,7 @@ class Import:
         created_at = record.created_at or record.at
         key = next((state.user_origins[one] for one in record.origins if one in state.user_origins), None)
         known = state.user(record.id) if key is None else state.users[key]
+        _check_expected(record, known, by_origin=key is not None)
         if known is not None:
             if key is None and not record.same and _are_others(known.origins, record.origins):
                 return _taken(record.id, known.name, dry=record.dry)
@@ -155,6 +156,7 @@ class Import:
         if origin is None and record.id in state.gone_ids and record.id not in state.group_keys:
             return control.ImportResult(added=False, gone=True)
         known = self._find(record.id or "", record.participants) if origin is None else state.chats[origin]
+        _check_expected(record, known, by_origin=origin is not None)
         if known is not None:
             if origin is None and not record.same and _are_others(known.origins, record.origins):
                 return _taken(record.id or "", known.name, dry=record.dry)
@@ -454,6 +456,23 @@ def _systems(origins: Sequence[str]) -> set[str]:
 def _new(origins: Sequence[str], known: Mapping[str, int]) -> tuple[str, ...]:
     """Select the origins that nobody here has."""
     return tuple(dict.fromkeys(one for one in origins if one not in known))
+
+
+def _check_expected(
+    record: control.UserImport | control.ChatImport, found: User | Chat | None, *, by_origin: bool
+) -> None:
+    """Refuse somebody who is another one by now than the client was told: somebody took the id meanwhile.
+
+    Raises:
+        RelayError: `conflict`.
+    """
+    here = found is not None and found.id == record.id
+    is_true = {"": True, "new": found is None, "here": here, "known": here and by_origin}
+    if is_true[record.expected]:
+        return
+    if here:
+        raise RelayError.conflict(f"the id {record.id!r} was taken during the import: import again")
+    raise RelayError.conflict(f"{record.id!r} is not who they were when the import began: import again")
 
 
 def _taken(id_: str, name: str, *, dry: bool) -> control.ImportResult:

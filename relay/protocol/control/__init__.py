@@ -50,6 +50,7 @@ from relay.protocol.control.operation import (
 from relay.protocol.control.table import CONTROL, READING
 from relay.protocol.control.transfer import (
     ChatImport,
+    Expected,
     Export,
     Exported,
     FileImport,
@@ -81,6 +82,7 @@ __all__ = [
     "DeviceInfo",
     "Empty",
     "EntryInfo",
+    "Expected",
     "Export",
     "Exported",
     "FileImport",

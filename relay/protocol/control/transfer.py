@@ -70,6 +70,12 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
     messages: int
 
 
+Expected = Literal["", "new", "here", "known"]
+"""Who somebody of an import is by what the relay answered before: nobody here yet, the one here with this id, or the
+one here with this id and one of these origins. The relay refuses an import that expects something else than is true by
+now; nothing is expected where it is empty."""
+
+
 class UserImport(Wire, frozen=True, kw_only=True):
     """A user to import. With `dry` nothing changes, and the answer tells what would."""
 
@@ -87,6 +93,7 @@ class UserImport(Wire, frozen=True, kw_only=True):
     """What other systems call them. Who is here under one of these is known by it, whatever the `id` says."""
     same: bool = False
     """Whether the admin says that they are the user here with this id, although another origin is known of that one."""
+    expected: Expected = ""
     dry: bool = False
 
 
@@ -121,6 +128,8 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     origins: Origins = ()
     """As of a user."""
     same: bool = False
+    """As of a user."""
+    expected: Expected = ""
     """As of a user."""
     dry: bool = False
 
