@@ -283,6 +283,7 @@ def test_memory_does_not_grow_with_the_number_of_messages(tmp_path: Path) -> Non
         file.write_text("\n".join(json.dumps(one) for one in (*head, *said)))
         tracemalloc.start()
         importing = Importing(accept, open_source(file, room=2**40), T0)
+        trio.run(importing.identify, {})
         trio.run(importing.run)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
