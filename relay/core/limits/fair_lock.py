@@ -69,8 +69,8 @@ class FairLock:
             raise RelayError.rate_limited(1_000)
 
     def _make_room(self, owner: Hashable) -> None:
-        most = max(self._queues, key=lambda one: len(self._queues[one]))
-        if len(self._queues[most]) <= len(self._queues.get(owner, ())) + 1:
+        most = max(self._queues, key=lambda one: len(self._queues[one]), default=owner)
+        if most == owner or len(self._queues[most]) <= len(self._queues.get(owner, ())) + 1:
             raise RelayError.rate_limited(1_000)
         latest = self._queues[most][-1]
         self._remove(most, latest)
