@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from argon2 import PasswordHasher
 from trio.testing import MockClock
 
 from relay import threads
@@ -517,6 +518,70 @@ async def test_a_password_of_one_network_is_checked_after_one_of_another_however
         gate.set()
     assert len(order) == 51
     assert order.index("right") == 2
+
+
+async def add_guessed_users(relay: Relay, count: int) -> None:
+    for number in range(count):
+        await relay.admin.handle("user.add", control.AddUser(id=f"guessed{number}"))
+
+
+async def test_a_site_of_ipv6_has_one_turn_however_many_of_its_networks_guess(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing_in = relay.service.signing_in
+    await add_guessed_users(relay, 20)
+    order, gate = note_order(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            address = f"2001:db8:1:{number:x}::1"
+            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(attempt, signing_in, "anna", "2001:db8:2::1", "of anna")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert (len(order), order.index("of anna")) == (101, 2)
+
+
+@pytest.mark.parametrize("sites", [1, 400])
+async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_admin(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, sites: int
+) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+    proof, ben = signing_in.proof(entered.token), relay.state.user("ben")
+    assert ben is not None
+    await add_guessed_users(relay, 80)
+    order, gate = note_order(monkeypatch)
+    outcomes: list[str] = []
+    hashed = PasswordHasher.hash
+
+    def note_hash(hasher: PasswordHasher, password: str) -> str:
+        order.append(password)
+        return hashed(hasher, password)
+
+    monkeypatch.setattr(PasswordHasher, "hash", note_hash)
+
+    async def known() -> None:
+        outcomes.append(await attempt(signing_in, "anna", "203.0.113.9", "of anna", proof))
+
+    async def change() -> None:
+        with pytest.raises(RelayError, match="not the current password"):
+            await signing_in.change_password(ben.key, DeviceKey(2), "of ben", "another horse", sign_out_others=False)
+
+    async def set_password() -> None:
+        await signing_in.set_password("ben", "of the admin")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(400):
+            address = f"2001:db8:{number % sites:x}:{number:x}::1"
+            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
+        await trio.testing.wait_all_tasks_blocked()
+        for task in (known, change, set_password):
+            nursery.start_soon(task)
+            await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert outcomes == ["unauthorized"]
+    assert max(map(order.index, ("of anna", "of ben", "of the admin"))) <= 7
 
 
 async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(

@@ -205,17 +205,21 @@ class SignIn:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         user = self._state.user_typed(user_id.strip())
-        network = rate_limit_key(address)
-        known_at = None if user is None else self._known_at(user, network, proof)
+        site = rate_limit_key(address, SITE_BITS)
+        own_device = None if user is None else self._own_device(user, proof)
+        known_at = None if user is None else own_device or self._known_network(user, address)
         if known_at is not None:
             counted = self._count_known(known_at)
         else:
             # An id that nobody has is treated as one that somebody has, so that nobody learns who exists.
             guessed = typed_id(user_id.strip()) if user is None else user.key
-            counted = self._count_guess(guessed, rate_limit_key(address, SITE_BITS))
+            counted = self._count_guess(guessed, site)
         self._refuse_early(counted.wait, address, None if user is None else user.id)
         with counted.unless_checked():
-            checked = await self.passwords.prove(user, password, network)
+            if user is not None and own_device is not None:
+                checked = await self.passwords.prove(user, password, user.key, trusted=True)
+            else:
+                checked = await self.passwords.prove(user, password, site)
         if checked is None or user is None or user.disabled or user.removed:
             raise self._wrong(address, user)
         self._succeeded(user, address, known_at)
@@ -238,15 +242,14 @@ class SignIn:
         entered = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))
         return Entered(token, self._state.users[entered.user].id, entered.chat_id)
 
-    def _known_at(self, user: User, network: str, proof: str) -> str | None:
-        """Name the device or the network from which this user signed in before; None where this is neither.
-
-        The device goes first: others may be in the same network, and may guess there.
-        """
+    def _own_device(self, user: User, proof: str) -> str | None:
+        """Name the device from which this user signed in before. Others may guess in its network, so it goes first."""
         device = proven_device(self._state.devices, proof)
-        if device is not None and device.user == user.key:
-            return f"device {device.key}"
-        pair = f"{network} {user.key}"
+        return f"device {device.key}" if device is not None and device.user == user.key else None
+
+    def _known_network(self, user: User, address: str) -> str | None:
+        """Name the network from which this user signed in before; None where this is not one."""
+        pair = f"{rate_limit_key(address)} {user.key}"
         return pair if pair in self._proven else None
 
     def _count_known(self, known_at: str) -> "_Counted":
@@ -362,7 +365,7 @@ class SignIn:
             counted = self._count_known(known_at)
             self._refuse_early(counted.wait, CONNECTED, user.id)
             with counted.unless_checked():
-                checked = await self.passwords.prove(user, old or "", key)
+                checked = await self.passwords.prove(user, old or "", key, trusted=True)
             if checked is None:
                 self.refusals.note(CONNECTED, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
