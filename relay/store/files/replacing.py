@@ -70,12 +70,23 @@ def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
         raise OSError(errno.EBUSY, "a disk is mounted there", str(mounted))
     # It exists if an undo of this very folder was killed.
     (new / OLD).mkdir(mode=0o750, exist_ok=True)
+    for item in plan.items:
+        # While there is a way back: a full disk refuses even an empty file.
+        _note_absent(new / OLD, item, absent=os.path.lexists(new / item) and not os.path.lexists(directory / item))
     # After a crash the service may be what continues, and it is not root.
     hand_over(directory)
     sync_tree(new)
     new.rename(directory / plan.committed)
     sync(directory)
     return finish(directory, plan)
+
+
+def _note_absent(old: Path, item: str, *, absent: bool) -> None:
+    note = old / f"{item}{ABSENT}"
+    if absent:
+        note.touch()
+    else:
+        note.unlink(missing_ok=True)
 
 
 def is_committed(directory: Path, plan: Replacement) -> bool:
@@ -102,7 +113,8 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         if not waits and not removes:
             continue
         if waits and not os.path.lexists(directory / item) and not os.path.lexists(old / item):
-            (old / f"{item}{ABSENT}").touch()
+            # A relay of before had not noted it at the commit.
+            _note_absent(old, item, absent=True)
         for name in (*plan.followers.get(item, ()), item):
             if os.path.lexists(directory / name):
                 anchor(directory / name, directory, committed)
