@@ -229,6 +229,20 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
     assert "another program writes to the store: end it, then start the relay again" in caplog.text
 
 
+def test_the_refusal_of_a_store_with_two_names_names_the_log_of_the_file_that_its_link_leads_to(
+    linked: tuple[Path, Path],
+) -> None:
+    first, second = linked
+    store = (first / "relay.db").rename(first / "store.db")
+    (second / "relay.db").unlink()
+    (second / "relay.db").symlink_to("../first/store.db")
+    (first / "copy.db").hardlink_to(store)
+    ran = run("user", "list", data=second)
+    assert ran.code == 1
+    assert f"-samefile {store}` shows both: keep the one with its log beside it (here store.db-wal)" in ran.err
+    assert "relay.db-wal" not in ran.err
+
+
 ALIASES = {
     "hard link": "ln a/relay.db q/relay.db",
     "mount of the file": "touch q/relay.db; mount --bind a/relay.db q/relay.db",
