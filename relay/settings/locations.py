@@ -13,6 +13,9 @@ INSTALLED_FILE = Path("/etc/relay/relay.toml")
 INSTALLED_DATA = Path("/var/lib/relay")
 """The data directory of the package, which its installation creates (systemd/tmpfiles.conf)."""
 
+INSTALLED_PROGRAM = Path("/usr/lib/chat-relay")
+"""Where the package keeps the program."""
+
 INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 
 
@@ -33,9 +36,18 @@ def data_directory(chosen: Path | None = None) -> Path:
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
     # Decided by the directory, which the package creates: the store in it may be what is missing.
-    if os.path.lexists(INSTALLED_DATA):
+    is_closed = INSTALLED_DATA.is_dir() and not os.access(INSTALLED_DATA, os.X_OK)
+    if os.path.lexists(INSTALLED_DATA) and (_is_installed() or not is_closed):
         return INSTALLED_DATA
     return _home_data() / "chat-relay"
+
+
+def _is_installed() -> bool:
+    """Tell whether this is the package's program.
+
+    Another one, such as the single file, serves the data of a user who may not use the package's.
+    """
+    return Path(__file__).is_relative_to(INSTALLED_PROGRAM)
 
 
 def _home_data() -> Path:

@@ -3,14 +3,16 @@
 import random
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from argon2 import PasswordHasher
 from trio.testing import MockClock
 
+from relay import threads
 from relay.core.auth import passwords
 from relay.core.auth.guesses import (
     FIRST_AT_ONCE,
@@ -21,16 +23,20 @@ from relay.core.auth.guesses import (
     MAX_UNKNOWN,
     PAIR_WAIT_SECONDS,
     PROMISED_SECONDS,
+    Attempt,
     Guesses,
 )
 from relay.core.auth.passwords import NOBODYS_AT_ONCE, Passwords
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.throttle import FREE_FAILURES, SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import token_hash
+from relay.core.limits.fair_lock import FairLock
 from relay.core.relay import Relay, open_relay
 from relay.keys import DeviceKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+
+Attempts = Callable[[], Awaitable[str]]
 
 ANNA = UserKey(1)
 HOUR = 3_600.0
@@ -91,6 +97,10 @@ def note_order(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Ev
     return order, gate
 
 
+def ask(guesses: Guesses, who: UserKey | str, network: str, now: float) -> float:
+    return guesses.attempt(who, network, now).wait
+
+
 class Count:
     """Attempts that were looked at, and the most of them in any hour."""
 
@@ -147,9 +157,9 @@ def test_a_new_network_waits_a_minute_for_itself_and_for_each_network_that_guess
     while len(waits) <= mistypes:
         for guesser in guessers:
             if dice.random() < often:
-                guesses.attempt(ANNA, guesser, now)
+                ask(guesses, ANNA, guesser, now)
         if now >= asks_at:
-            wait = guesses.attempt(ANNA, "anna", now)
+            wait = ask(guesses, ANNA, "anna", now)
             if wait == 0:
                 waits.append(now - began)
                 began = now
@@ -163,19 +173,19 @@ def test_networks_that_failed_often_take_no_slots_of_others() -> None:
     guesses = Guesses()
     for now in range(0, 8 * 3_600, 20):
         for number in range(MAX_NETWORKS):
-            guesses.attempt(ANNA, f"guesser {number}", now)
-    assert guesses.attempt(ANNA, "anna", 8 * 3_600) == 0
+            ask(guesses, ANNA, f"guesser {number}", now)
+    assert ask(guesses, ANNA, "anna", 8 * 3_600) == 0
 
 
 def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised_none() -> None:
     guesses = Guesses()
     for number in range(FIRST_AT_ONCE):
-        assert guesses.attempt(ANNA, f"first {number}", 0) == 0
-    waits = [guesses.attempt(ANNA, f"guesser {number}", 0) for number in range(MAX_PROMISED)]
+        assert ask(guesses, ANNA, f"first {number}", 0) == 0
+    waits = [ask(guesses, ANNA, f"guesser {number}", 0) for number in range(MAX_PROMISED)]
     assert waits == [FIRST_SECONDS * (number + 1) for number in range(MAX_PROMISED)]
-    assert guesses.attempt(ANNA, "one more", 0) == FIRST_SECONDS
-    assert guesses.attempt(ANNA, "guesser 4", 100) == 5 * FIRST_SECONDS - 100
-    assert guesses.attempt(ANNA, "guesser 4", 5 * FIRST_SECONDS + PROMISED_SECONDS) == 0
+    assert ask(guesses, ANNA, "one more", 0) == FIRST_SECONDS
+    assert ask(guesses, ANNA, "guesser 4", 100) == 5 * FIRST_SECONDS - 100
+    assert ask(guesses, ANNA, "guesser 4", 5 * FIRST_SECONDS + PROMISED_SECONDS) == 0
 
 
 async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_but_itself(relay: Relay) -> None:
@@ -220,6 +230,122 @@ async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Rela
         assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "rate_limited"
 
 
+# Attempts whose password was never checked.
+
+UNCHECKED = 20
+
+
+async def unchecked(signing_in: SignIn, why: str, monkeypatch: pytest.MonkeyPatch, attempts: Attempts) -> list[str]:
+    """Make attempts while no password can be checked, for one of three reasons."""
+    with monkeypatch.context() as patched:
+        if why == "no thread":
+
+            async def no_thread(*_: object, **__: object) -> None:
+                raise threads.NoThreads
+
+            patched.setattr(threads, "run", no_thread)
+            return [await attempts() for _ in range(UNCHECKED)]
+        patched.setattr(signing_in.passwords, "_lock", lock := FairLock(1 if why == "client gone" else 0))
+        async with lock.turn("somebody"):
+            if why == "no room":
+                return [await attempts() for _ in range(UNCHECKED)]
+            for _ in range(UNCHECKED):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(attempts)
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.cancel_scope.cancel()
+            return []
+
+
+@pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
+@pytest.mark.parametrize("known", [True, False])
+async def test_attempts_that_were_never_checked_keep_nobody_from_signing_in(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str, *, known: bool
+) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+    proof = signing_in.proof(entered.token) if known else ""
+    seen = await unchecked(
+        signing_in, why, monkeypatch, lambda: attempt(signing_in, "anna", "198.51.100.1", proof=proof)
+    )
+    assert set(seen) <= {"unavailable", "rate_limited"}
+    assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "in"
+    assert await attempt(signing_in, "anna", "203.0.113.1") == "in"
+
+
+@pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
+async def test_attempts_that_were_never_checked_keep_nobody_from_changing_their_password(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    signing_in, anna = relay.service.signing_in, relay.state.user("anna")
+    assert anna is not None
+
+    async def change() -> str:
+        try:
+            await signing_in.change_password(
+                anna.key, DeviceKey(1), "correct horse", "another horse", sign_out_others=False
+            )
+        except RelayError as error:
+            return error.error.code
+        return "changed"
+
+    await unchecked(signing_in, why, monkeypatch, change)
+    assert await change() == "changed"
+
+
+async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing_in = relay.service.signing_in
+    order, gate = note_order(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        for number in range(UNCHECKED):
+            nursery.start_soon(attempt, signing_in, "anna", "198.51.100.1", f"guess {number}")
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        gate.set()
+    assert len(order) == 1
+    user = relay.state.user("anna")
+    assert user is not None
+    assert signing_in._guesses._users[user.key]._failures.failures("198.51.100.1", trio.current_time()) == 1
+
+
+@pytest.mark.parametrize("who", [ANNA, "nobody"])
+def test_a_slot_that_was_given_back_is_its_networks_for_five_minutes_and_nobody_elses(who: UserKey | str) -> None:
+    guesses = Guesses()
+    attempts = [guesses.attempt(who, f"guesser {number}", 0) for number in range(FIRST_AT_ONCE)]
+    guesses.give_back(who, "guesser 3", attempts[3])
+    assert ask(guesses, who, "another", 1) > 0
+    while ask(guesses, who, f"new {len(guesses)}", PROMISED_SECONDS) == 0:
+        pass
+    again = guesses.attempt(who, "guesser 3", PROMISED_SECONDS)
+    assert again.wait == 0
+    guesses.give_back(who, "guesser 3", again)
+    assert ask(guesses, who, "guesser 3", PROMISED_SECONDS + 1) > 0
+    assert guesses._unknown_size == sum(map(len, guesses._unknown.values()))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_more_than_a_hundred_are_checked_in_an_hour_however_many_are_given_back(seed: int) -> None:
+    dice = random.Random(seed)
+    guesses, count, now = Guesses(), Count(), 0.0
+    under_way: list[tuple[float, str, Attempt]] = []
+    networks = [f"guesser {number}" for number in range(dice.choice([3, 30, 300]))]
+    while now < 4 * HOUR:
+        for network in dice.sample(networks, min(30, len(networks))):
+            made = guesses.attempt(ANNA, network, now)
+            if made.wait == 0:
+                under_way.append((now + dice.choice([0.0, 1.0, 30.0]), network, made))
+        for one in [one for one in under_way if one[0] <= now]:
+            under_way.remove(one)
+            if dice.random() < 0.6:
+                guesses.give_back(ANNA, one[1], one[2])
+            else:
+                count.add(now)
+        now += dice.choice([1.0, 5.0, 20.0])
+    assert 10 < count.most <= MOST_AN_HOUR
+
+
 # Those who guess.
 
 
@@ -237,7 +363,7 @@ def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
         for network in asking:
             if due.get(network, 0.0) > now:
                 continue
-            wait = guesses.attempt(ANNA, network, now)
+            wait = ask(guesses, ANNA, network, now)
             if wait == 0:
                 count.add(now)
             due[network] = now + (wait + patience if wait else 0.0)
@@ -256,7 +382,7 @@ def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_
             if due[number] > now:
                 continue
             network = f"guesser {number} {tries[number] // FIRST_TRIES if number < 10 else 0}"
-            wait = guesses.attempt(ANNA, network, now)
+            wait = ask(guesses, ANNA, network, now)
             if wait == 0:
                 count.add(now)
                 tries[number] += 1
@@ -270,19 +396,19 @@ def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_
 def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that_guess() -> None:
     guesses, holders = Guesses(), [f"holder {number}" for number in range(MAX_PROMISED)]
     for number in range(FIRST_AT_ONCE):
-        guesses.attempt(ANNA, f"guesser {number}", 0)
+        ask(guesses, ANNA, f"guesser {number}", 0)
     due = dict.fromkeys(holders, 0.0)
     for now in range(0, 4 * 3_600, 10):
         for holder in holders:
             if due[holder] <= now:
-                due[holder] = now + guesses.attempt(ANNA, holder, now) + PROMISED_SECONDS + 1
-    assert guesses.attempt(ANNA, "anna", 4 * 3_600) == 0
+                due[holder] = now + ask(guesses, ANNA, holder, now) + PROMISED_SECONDS + 1
+    assert ask(guesses, ANNA, "anna", 4 * 3_600) == 0
 
 
 def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
     guesses, count = Guesses(), Count()
     for now in range(3 * 3_600):
-        if guesses.attempt(ANNA, "guesser", now) == 0:
+        if ask(guesses, ANNA, "guesser", now) == 0:
             count.add(now)
     assert count.most <= 18
 
@@ -300,7 +426,7 @@ def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
     guesses, count = Guesses(), Count()
     for now in range(0, 4 * 3_600, 5):
         for number in range(40):
-            if guesses.attempt(ANNA, f"guesser {number}", now) == 0:
+            if ask(guesses, ANNA, f"guesser {number}", now) == 0:
                 count.add(now)
                 if now % 3 == 0:
                     guesses.succeeded(ANNA, f"guesser {number}")
@@ -313,26 +439,26 @@ def test_ids_that_nobody_has_are_limited_as_those_of_users() -> None:
     for _ in range(5_000):
         now += dice.choice([0.0, 0.5, 30.0, 200.0])
         network = f"guesser {dice.randrange(12)}"
-        assert guesses.attempt(ANNA, network, now) == guesses.attempt("nobody", network, now)
+        assert ask(guesses, ANNA, network, now) == ask(guesses, "nobody", network, now)
 
 
 def test_no_flood_of_ids_costs_memory_or_forgives_a_user() -> None:
     guesses = Guesses()
     for _ in range(FREE_FAILURES):
-        guesses.attempt(ANNA, "guesser", 0)
+        ask(guesses, ANNA, "guesser", 0)
     for number in range(5 * MAX_UNKNOWN):
-        guesses.attempt(f"nobody{number}", f"guesser {number % 500}", 0)
-        guesses.attempt(ANNA, f"guesser {number}", 0)
-        guesses.attempt("nobody", f"guesser {number}", 0)
+        ask(guesses, f"nobody{number}", f"guesser {number % 500}", 0)
+        ask(guesses, ANNA, f"guesser {number}", 0)
+        ask(guesses, "nobody", f"guesser {number}", 0)
     assert len(guesses) < MAX_UNKNOWN + 200
-    assert guesses.attempt(ANNA, "guesser", 0) > 0
+    assert ask(guesses, ANNA, "guesser", 0) > 0
 
 
 def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
     guesses = Guesses()
     for key in range(1, 1_000):
-        guesses.attempt(UserKey(key), "guesser", 0)
-    guesses.attempt(UserKey(1_000), "guesser", 2 * HOUR)
+        ask(guesses, UserKey(key), "guesser", 0)
+    ask(guesses, UserKey(1_000), "guesser", 2 * HOUR)
     assert len(guesses) < 10
 
 
@@ -392,6 +518,70 @@ async def test_a_password_of_one_network_is_checked_after_one_of_another_however
         gate.set()
     assert len(order) == 51
     assert order.index("right") == 2
+
+
+async def add_guessed_users(relay: Relay, count: int) -> None:
+    for number in range(count):
+        await relay.admin.handle("user.add", control.AddUser(id=f"guessed{number}"))
+
+
+async def test_a_site_of_ipv6_has_one_turn_however_many_of_its_networks_guess(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signing_in = relay.service.signing_in
+    await add_guessed_users(relay, 20)
+    order, gate = note_order(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            address = f"2001:db8:1:{number:x}::1"
+            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(attempt, signing_in, "anna", "2001:db8:2::1", "of anna")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert (len(order), order.index("of anna")) == (101, 2)
+
+
+@pytest.mark.parametrize("sites", [1, 400])
+async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_admin(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, sites: int
+) -> None:
+    signing_in = relay.service.signing_in
+    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+    proof, ben = signing_in.proof(entered.token), relay.state.user("ben")
+    assert ben is not None
+    await add_guessed_users(relay, 80)
+    order, gate = note_order(monkeypatch)
+    outcomes: list[str] = []
+    hashed = PasswordHasher.hash
+
+    def note_hash(hasher: PasswordHasher, password: str) -> str:
+        order.append(password)
+        return hashed(hasher, password)
+
+    monkeypatch.setattr(PasswordHasher, "hash", note_hash)
+
+    async def known() -> None:
+        outcomes.append(await attempt(signing_in, "anna", "203.0.113.9", "of anna", proof))
+
+    async def change() -> None:
+        with pytest.raises(RelayError, match="not the current password"):
+            await signing_in.change_password(ben.key, DeviceKey(2), "of ben", "another horse", sign_out_others=False)
+
+    async def set_password() -> None:
+        await signing_in.set_password("ben", "of the admin")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(400):
+            address = f"2001:db8:{number % sites:x}:{number:x}::1"
+            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
+        await trio.testing.wait_all_tasks_blocked()
+        for task in (known, change, set_password):
+            nursery.start_soon(task)
+            await trio.testing.wait_all_tasks_blocked()
+        gate.set()
+    assert outcomes == ["unauthorized"]
+    assert max(map(order.index, ("of anna", "of ben", "of the admin"))) <= 7
 
 
 async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(

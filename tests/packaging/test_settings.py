@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file
+from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file, locations
 from tests.support.command_line import run
 
 
@@ -163,6 +163,18 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("relay.settings.locations.INSTALLED_DATA", tmp_path / "package")
     return tmp_path / "package"
+
+
+def test_another_program_than_the_packages_serves_a_user_who_may_not_use_the_packages_data(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare.mkdir()
+    monkeypatch.setenv("HOME", "/home/ben")
+    assert data_directory() == bare
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert data_directory() == Path("/home/ben/.local/share/chat-relay")
+    monkeypatch.setattr("relay.settings.locations.INSTALLED_PROGRAM", Path(locations.__file__).parent)
+    assert data_directory() == bare
 
 
 def account(monkeypatch: pytest.MonkeyPatch, home: str | None) -> None:

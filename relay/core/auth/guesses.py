@@ -50,24 +50,29 @@ class _Queue:
             del self._promised[first]
         return self._promised.get(network)
 
-    def ask(self, network: str, now: Seconds) -> tuple[float, bool]:
+    def ask(self, network: str, now: Seconds) -> tuple[float, bool, float]:
         """Use a slot, or be promised one.
 
         Returns:
-            The seconds until it, 0.0 for one that is used now; and whether it was taken just now.
+            The seconds until it, 0.0 for one that is used now; whether it was taken just now; and the time of the slot.
         """
         promised = self.promised(network, now)
         is_new = promised is None
         if promised is None:
             if self._slots.next(now) > now and len(self._promised) >= MAX_PROMISED:
-                return self._slots.every, False
+                return self._slots.every, False, now
             promised = self._slots.take(now)
             if promised > now:
                 self._promised[network] = promised
         if promised > now:
-            return promised - now, is_new
+            return promised - now, is_new, promised
         self._promised.pop(network, None)
-        return 0.0, is_new
+        return 0.0, is_new, promised
+
+    def give_back(self, network: str, slot: float) -> None:
+        """Promise a used slot to its network once more. It ends when it would have ended, so nobody saves up slots."""
+        self._promised.setdefault(network, slot)
+        self._promised = dict(sorted(self._promised.items(), key=lambda one: one[1]))
 
     def idle(self, now: Seconds) -> bool:
         """Tell whether it is as it was in the beginning."""
@@ -78,6 +83,17 @@ class _Tries(NamedTuple):
     slots: int
     """Slots that a network took, also if it let one pass: otherwise it could keep others waiting for nothing."""
     asked_at: float
+
+
+class Attempt(NamedTuple):
+    """An attempt that was counted, or has to wait."""
+
+    wait: float
+    """0.0 where the password may be checked now, else the seconds after which it may be."""
+    slot: float
+    """When its slot was."""
+    is_first: bool
+    """Whether that was one of the slots for somebody who may have mistyped."""
 
 
 class _GuessedUser:
@@ -96,14 +112,15 @@ class _GuessedUser:
     def __len__(self) -> int:
         return 1 + len(self._failures) + len(self._tries) + len(self._first) + len(self._later)
 
-    def attempt(self, network: str, now: Seconds) -> float:
-        self._asked_at = now
+    def attempt(self, network: str, now: Seconds) -> Attempt:
+        self._asked_at = slot = now
+        is_first = False
         tries = self._tries.pop(network, None)
         slots = tries.slots if tries is not None and now - tries.asked_at <= FORGET_SECONDS else 0
         wait = self._failures.wait(network, now)
         if wait == 0:
             is_first = slots < FIRST_TRIES or self._first.promised(network, now) is not None
-            wait, is_new = (self._first if is_first else self._later).ask(network, now)
+            wait, is_new, slot = (self._first if is_first else self._later).ask(network, now)
             slots += is_new
         if wait == 0:
             self._failures.failed(network, now)
@@ -111,7 +128,11 @@ class _GuessedUser:
             self._tries[network] = _Tries(slots, now)
             if len(self._tries) > MAX_NETWORKS:
                 self._tries.popitem(last=False)
-        return wait
+        return Attempt(wait, slot, is_first)
+
+    def give_back(self, network: str, attempt: Attempt) -> None:
+        self._failures.forgive(network)
+        (self._first if attempt.is_first else self._later).give_back(network, attempt.slot)
 
     def succeeded(self, network: str) -> None:
         self._failures.succeeded(network)
@@ -132,16 +153,13 @@ class Guesses:
     def __len__(self) -> int:
         return sum(map(len, self._users.values())) + self._unknown_size
 
-    def attempt(self, who: UserKey | str, network: str, now: Seconds) -> float:
+    def attempt(self, who: UserKey | str, network: str, now: Seconds) -> Attempt:
         """Count an attempt as a failure, or tell how long it has to wait.
 
         Args:
             who: the user's key; an id that no user has as text.
             network: where it comes from (`rate_limit_key`).
             now: seconds of any clock that does not jump.
-
-        Returns:
-            0.0 where the password may be checked now, else the seconds after which it may be.
         """
         if isinstance(who, str):
             return self._unknown_attempt(who, network, now)
@@ -151,15 +169,32 @@ class Guesses:
         self._users.move_to_end(who)
         return guessed.attempt(network, now)
 
-    def _unknown_attempt(self, user_id: str, network: str, now: Seconds) -> float:
+    def _unknown_attempt(self, user_id: str, network: str, now: Seconds) -> Attempt:
         guessed = self._unknown.pop(user_id, None)
         before = 0 if guessed is None else len(guessed)
         guessed = self._unknown[user_id] = guessed or _GuessedUser()
-        wait = guessed.attempt(network, now)
+        attempt = guessed.attempt(network, now)
         self._unknown_size += len(guessed) - before
+        self._forget_unknown()
+        return attempt
+
+    def _forget_unknown(self) -> None:
         while self._unknown_size > MAX_UNKNOWN:
             self._unknown_size -= len(self._unknown.popitem(last=False)[1])
-        return wait
+
+    def give_back(self, who: UserKey | str, network: str, attempt: Attempt) -> None:
+        """Take a counted attempt back whose password was never checked.
+
+        Its network keeps the slot for another attempt, as it keeps one that it was promised: nobody else gets it.
+        """
+        guessed = self._unknown.get(who) if isinstance(who, str) else self._users.get(who)
+        if guessed is None:
+            return
+        before = len(guessed)
+        guessed.give_back(network, attempt)
+        if isinstance(who, str):
+            self._unknown_size += len(guessed) - before
+            self._forget_unknown()
 
     def succeeded(self, user: UserKey, network: str) -> None:
         """Forget a network's failures at a user. The slot stays used, so that a success makes no room for guesses."""

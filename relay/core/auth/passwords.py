@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Hashes that may wait for that, in turn by network or user. Beyond it whoever has the most loses the latest."""
+"""Hashes for users and admins whom the relay knows that may wait, and as many for all others, in turn by user or by
+network. Beyond it whoever has the most loses the latest."""
 NOBODYS_SECONDS, NOBODYS_AT_ONCE = 1.0, 40
 """Hashes for ids that no user has: seconds between two, and how many at once. Further ones only take as long as one."""
 TIMES_KEPT = 32
@@ -133,14 +134,16 @@ class Passwords:
 
         Args:
             password: the new one.
-            owner: for whom, a user or a network: owners take turns.
+            owner: for whom, a user who is signed in or the admin: owners take turns.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
-        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)), owner)
+        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)), owner, trusted=True)
 
-    async def check(self, hashed: str | None, password: str, owner: Hashable, *, known: bool = True) -> bool:
+    async def check(
+        self, hashed: str | None, password: str, owner: Hashable, *, known: bool = True, trusted: bool = False
+    ) -> bool:
         """Tell whether a password is the one that was hashed. It takes as long if there is no hash.
 
         Args:
@@ -149,6 +152,7 @@ class Passwords:
             owner: for whom, a user or a network: owners take turns.
             known: whether there is such a user. There are ids without end, so of those that nobody has not all are
                 hashed: they must not keep the processor from those that somebody has.
+            trusted: whether the relay knows the owner: a user from their own device. Guessers do not delay these.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
@@ -160,22 +164,26 @@ class Passwords:
                 return False
             self._nobodys.take(now)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
-        return await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner) and bool(hashed)
+        right = await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner, trusted=trusted)
+        return right and bool(hashed)
 
-    async def prove(self, user: User | None, password: str, owner: Hashable) -> CheckedPassword | None:
+    async def prove(
+        self, user: User | None, password: str, owner: Hashable, *, trusted: bool = False
+    ) -> CheckedPassword | None:
         """Check a user's password; the result is for the command that needs it. None where it is wrong.
 
         Args:
             user: who they say they are; None for an id that nobody has.
             password: what was typed.
             owner: as for `check`.
+            trusted: as for `check`.
 
         Raises:
             RelayError: as `check`.
         """
         # Read before the wait: the password may be another one after it.
         hashed = "" if user is None else user.password
-        right = await self.check(hashed, password, owner, known=user is not None)
+        right = await self.check(hashed, password, owner, known=user is not None, trusted=trusted)
         return CheckedPassword(user.key, hashed) if right and user is not None else None
 
     @staticmethod
@@ -193,8 +201,8 @@ class Passwords:
                 return True
         return False
 
-    async def _in_turn(self, work: Callable[[], T], owner: Hashable) -> T:
-        async with self._lock.turn(owner):
+    async def _in_turn(self, work: Callable[[], T], owner: Hashable, *, trusted: bool = False) -> T:
+        async with self._lock.turn(owner, trusted=trusted):
             try:
                 return await threads.run(work, limiter=self._limiter)
             except threads.NoThreads as error:

@@ -7,7 +7,9 @@ import re
 import secrets
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -69,6 +71,23 @@ class Entered(NamedTuple):
 
 Address = Callable[[], str]
 """Gives the relay's address as it is at the moment."""
+
+
+class _Counted(NamedTuple):
+    """An attempt at a password. It counts as a failure before the check, so that many at once are not all checked."""
+
+    wait: float
+    """Seconds until the password may be checked; 0.0 where the attempt was counted."""
+    give_back: Callable[[], None]
+
+    @contextmanager
+    def unless_checked(self) -> Iterator[None]:
+        """Give the attempt back if the check ends without an answer: no thread, no room, or the client has gone."""
+        try:
+            yield
+        except BaseException:
+            self.give_back()
+            raise
 
 
 class SignIn:
@@ -186,16 +205,21 @@ class SignIn:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         user = self._state.user_typed(user_id.strip())
-        network = rate_limit_key(address)
-        known_at = None if user is None else self._known_at(user, network, proof)
+        site = rate_limit_key(address, SITE_BITS)
+        own_device = None if user is None else self._own_device(user, proof)
+        known_at = None if user is None else own_device or self._known_network(user, address)
         if known_at is not None:
-            wait = self._count_known(known_at)
+            counted = self._count_known(known_at)
         else:
             # An id that nobody has is treated as one that somebody has, so that nobody learns who exists.
             guessed = typed_id(user_id.strip()) if user is None else user.key
-            wait = self._guesses.attempt(guessed, rate_limit_key(address, SITE_BITS), trio.current_time())
-        self._refuse_early(wait, address, None if user is None else user.id)
-        checked = await self.passwords.prove(user, password, network)
+            counted = self._count_guess(guessed, site)
+        self._refuse_early(counted.wait, address, None if user is None else user.id)
+        with counted.unless_checked():
+            if user is not None and own_device is not None:
+                checked = await self.passwords.prove(user, password, user.key, trusted=True)
+            else:
+                checked = await self.passwords.prove(user, password, site)
         if checked is None or user is None or user.disabled or user.removed:
             raise self._wrong(address, user)
         self._succeeded(user, address, known_at)
@@ -218,27 +242,28 @@ class SignIn:
         entered = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))
         return Entered(token, self._state.users[entered.user].id, entered.chat_id)
 
-    def _known_at(self, user: User, network: str, proof: str) -> str | None:
-        """Name the device or the network from which this user signed in before; None where this is neither.
-
-        The device goes first: others may be in the same network, and may guess there.
-        """
+    def _own_device(self, user: User, proof: str) -> str | None:
+        """Name the device from which this user signed in before. Others may guess in its network, so it goes first."""
         device = proven_device(self._state.devices, proof)
-        if device is not None and device.user == user.key:
-            return f"device {device.key}"
-        pair = f"{network} {user.key}"
+        return f"device {device.key}" if device is not None and device.user == user.key else None
+
+    def _known_network(self, user: User, address: str) -> str | None:
+        """Name the network from which this user signed in before; None where this is not one."""
+        pair = f"{rate_limit_key(address)} {user.key}"
         return pair if pair in self._proven else None
 
-    def _count_known(self, known_at: str) -> float:
-        """Count an attempt from where its user signed in before as a failure; return the seconds it has to wait.
-
-        It is counted before the password is checked, so that many at once are not all checked. So does `Guesses`.
-        """
+    def _count_known(self, known_at: str) -> "_Counted":
+        """Count an attempt from where its user signed in before as a failure."""
         now = trio.current_time()
         wait = self._where_known.wait(known_at, now)
         if wait == 0:
             self._where_known.failed(known_at, now)
-        return wait
+        return _Counted(wait, partial(self._where_known.forgive, known_at))
+
+    def _count_guess(self, who: UserKey | str, network: str) -> "_Counted":
+        """Count an attempt from elsewhere as a failure."""
+        attempt = self._guesses.attempt(who, network, trio.current_time())
+        return _Counted(attempt.wait, partial(self._guesses.give_back, who, network, attempt))
 
     def _succeeded(self, user: User, address: str, known_at: str | None) -> None:
         """Forget the failures of this user here, and that the network is new to them."""
@@ -337,8 +362,10 @@ class SignIn:
         if user.password:
             # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
-            self._refuse_early(self._count_known(known_at), CONNECTED, user.id)
-            checked = await self.passwords.prove(user, old or "", key)
+            counted = self._count_known(known_at)
+            self._refuse_early(counted.wait, CONNECTED, user.id)
+            with counted.unless_checked():
+                checked = await self.passwords.prove(user, old or "", key, trusted=True)
             if checked is None:
                 self.refusals.note(CONNECTED, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")

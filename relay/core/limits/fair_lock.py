@@ -1,4 +1,8 @@
-"""A lock that those who wait for it get in turn: whoever has many tasks waiting delays the others by one at a time."""
+"""A lock that those who wait for it get in turn: whoever has many tasks waiting delays the others by one at a time.
+
+Owners whom the relay knows have a line of their own. The two lines are served alternately, and neither takes room of
+the other, so strangers without number cannot keep the lock from somebody who is known.
+"""
 
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
@@ -15,6 +19,52 @@ class _Waiting:
         self.refused = False
 
 
+class _Line:
+    """Tasks that wait, by owner; the next one is the first task of the owner whose turn it is."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._queues: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, owner: Hashable) -> _Waiting:
+        """Let a task wait. Raises `rate_limited` where there is no room and this owner has the most."""
+        if self._count >= self._room:
+            self._make_room(owner)
+        waiting = _Waiting()
+        self._queues.setdefault(owner, deque()).append(waiting)
+        self._count += 1
+        return waiting
+
+    def _make_room(self, owner: Hashable) -> None:
+        most = max(self._queues, key=lambda one: len(self._queues[one]), default=owner)
+        if most == owner or len(self._queues[most]) <= len(self._queues.get(owner, ())) + 1:
+            raise RelayError.rate_limited(1_000)
+        latest = self._queues[most][-1]
+        self.remove(most, latest)
+        latest.refused = True
+        latest.over.set()
+
+    def remove(self, owner: Hashable, waiting: _Waiting) -> None:
+        queue = self._queues[owner]
+        queue.remove(waiting)
+        self._count -= 1
+        if not queue:
+            del self._queues[owner]
+
+    def pop(self) -> _Waiting:
+        """Take out the next one; its owner's others come after those of the other owners."""
+        owner, queue = next(iter(self._queues.items()))
+        first = queue[0]
+        self.remove(owner, first)
+        if queue:
+            self._queues.move_to_end(owner)
+        return first
+
+
 class FairLock:
     """One holder at a time; the next one is the first task of the owner whose turn it is."""
 
@@ -22,74 +72,53 @@ class FairLock:
         """Begin unlocked.
 
         Args:
-            room: tasks that may wait. When another one comes, the owner of the most loses its latest.
+            room: tasks that may wait in each line. When another one comes, the owner of the most loses its latest.
         """
-        self._room = room
         self._locked = False
-        self._queues: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
-        self._count = 0
+        self._trusted, self._strangers = _Line(room), _Line(room)
+        self._lines = deque((self._trusted, self._strangers))
+        """The line that is served next, if somebody waits in it, and then the other one."""
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._lines))
 
     @asynccontextmanager
-    async def turn(self, owner: Hashable) -> AsyncIterator[None]:
+    async def turn(self, owner: Hashable, *, trusted: bool = False) -> AsyncIterator[None]:
         """Hold the lock.
 
         Args:
             owner: for whom the task works.
+            trusted: whether the relay knows that it works for a user or an admin.
 
         Raises:
             RelayError: `rate_limited`, too many wait, and this owner's are the most of them.
         """
         await trio.lowlevel.checkpoint()
         if self._locked:
-            await self._wait(owner)
+            await self._wait(owner, self._trusted if trusted else self._strangers)
         self._locked = True
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _wait(self, owner: Hashable) -> None:
-        if self._count >= self._room:
-            self._make_room(owner)
-        waiting = _Waiting()
-        self._queues.setdefault(owner, deque()).append(waiting)
-        self._count += 1
+    async def _wait(self, owner: Hashable, line: _Line) -> None:
+        waiting = line.add(owner)
         try:
             await waiting.over.wait()
         except trio.Cancelled:
             if not waiting.over.is_set():
-                self._remove(owner, waiting)
+                line.remove(owner, waiting)
             elif not waiting.refused:
                 self._pass_on()
             raise
         if waiting.refused:
             raise RelayError.rate_limited(1_000)
 
-    def _make_room(self, owner: Hashable) -> None:
-        most = max(self._queues, key=lambda one: len(self._queues[one]))
-        if len(self._queues[most]) <= len(self._queues.get(owner, ())) + 1:
-            raise RelayError.rate_limited(1_000)
-        latest = self._queues[most][-1]
-        self._remove(most, latest)
-        latest.refused = True
-        latest.over.set()
-
-    def _remove(self, owner: Hashable, waiting: _Waiting) -> None:
-        queue = self._queues[owner]
-        queue.remove(waiting)
-        self._count -= 1
-        if not queue:
-            del self._queues[owner]
-
     def _pass_on(self) -> None:
-        self._locked = bool(self._queues)
-        if self._locked:
-            owner, queue = next(iter(self._queues.items()))
-            first = queue[0]
-            self._remove(owner, first)
-            if queue:
-                self._queues.move_to_end(owner)
-            first.over.set()
+        line = next((line for line in self._lines if len(line)), None)
+        self._locked = line is not None
+        if line is not None:
+            self._lines.remove(line)
+            self._lines.append(line)
+            line.pop().over.set()
