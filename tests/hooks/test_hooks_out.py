@@ -368,6 +368,53 @@ async def test_an_event_is_given_up_after_three_days(
     assert "is given up: the answer is 503" in caplog.text
 
 
+async def jump_until(clock: MockClock, what: Callable[[], object]) -> None:
+    with trio.fail_after(120):
+        while not what():
+            clock.jump(1)
+            await trio.sleep(0.001)
+
+
+async def test_a_defect_in_a_try_is_logged_once_and_the_event_is_retried(
+    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_event: object) -> None:
+        raise RuntimeError("defect")
+
+    await place.hook()
+    address.refuses = fail
+    await place.say("anna", place.ops, "first")
+    await jump_until(clock, lambda: address.tries == 3)
+    (shown,) = await place.ask("hook.list", control.Empty())
+    assert shown.problem.startswith("the relay failed to post (RuntimeError), its log says how; tried ")
+    assert caplog.text.count("RuntimeError: defect") == 1
+    address.refuses = lambda _event: None
+    await jump_until(clock, lambda: address.texts == ["first"])
+    await place.say("anna", place.ops, "second")
+    await until(lambda: address.texts == ["first", "second"])
+    (shown,) = await place.ask("hook.list", control.Empty())
+    assert shown.problem is None
+
+
+async def test_an_event_that_always_meets_a_defect_is_given_up_after_three_days(
+    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(event: dict[str, Any]) -> None:
+        if event["payload"]["message"] == "poison":
+            raise RuntimeError("defect")
+
+    await place.hook()
+    address.refuses = fail
+    await place.say("anna", place.ops, "poison")
+    await place.say("anna", place.ops, "good")
+    await until(lambda: address.tries)
+    for _ in range(round(73 * HOUR / 300)):
+        clock.jump(300)
+        await trio.sleep(0.001)
+    await until(lambda: address.texts == ["good"])
+    assert caplog.text.count("RuntimeError: defect") == 1
+
+
 async def test_retry_after_is_heeded(place: Place, address: Address, clock: MockClock) -> None:
     await place.hook()
     address.refuses = lambda _event: PostFailed("the answer is 429", after=120.0)

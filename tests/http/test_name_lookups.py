@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import relay
 from relay import serve, threads
@@ -96,6 +97,52 @@ async def test_a_name_has_one_lookup_at_a_time(lookups: NameLookups, asked: list
         assert not await ask("silent.example")
     assert asked == ["silent.example"]
     assert lookups.threads == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (ADDRESS, ADDRESS),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "not known"),
+        (UnicodeEncodeError("idna", "a" * 64, 0, 64, "label too long"), "label too long"),
+    ],
+)
+async def test_all_who_ask_for_a_name_at_once_get_a_result_of_their_own(
+    lookups: NameLookups, monkeypatch: pytest.MonkeyPatch, answer: Any, expected: Any
+) -> None:
+    all_have_asked = threading.Event()
+    lookups_made = 0
+
+    def look_up(*_arguments: object) -> Any:
+        nonlocal lookups_made
+        lookups_made += 1
+        all_have_asked.wait(5)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    results: list[Any] = []
+
+    async def one() -> None:
+        try:
+            results.append(await lookups.getaddrinfo(b"two.example", 9))
+        except Exception as error:  # noqa: BLE001 - checked below
+            results.append(error)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(one)
+        await wait_all_tasks_blocked()
+        all_have_asked.set()
+    assert lookups_made == 1
+    assert len({id(result) for result in results}) == 3
+    for result in results:
+        if isinstance(answer, Exception):
+            assert type(result) is type(answer)
+            assert expected in str(result)
+        else:
+            assert result == expected
 
 
 async def test_a_name_that_nobody_knows_is_an_error_each_time(lookups: NameLookups, asked: list[str]) -> None:

@@ -1,5 +1,6 @@
 """One relay to a store: what removes or goes around the lock's file lets no second one in."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,29 @@ def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "content"
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("former", ["", "1 relay serve\n"])
+def test_a_lock_is_taken_and_names_nobody_where_there_is_no_room_for_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, former: str
+) -> None:
+    (tmp_path / lock.NAME).write_text(former)
+    monkeypatch.setattr(os, "pwrite", partial(_refuse, number))
+    with locked(tmp_path):
+        assert lock.holder(tmp_path) == "another process"
+        with pytest.raises(Locked, match="another process already has"), another_relay(tmp_path):
+            pass
+
+
+def test_a_lock_file_on_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", partial(_refuse, errno.EIO))
+    with pytest.raises(OSError, match=lock.NAME), locked(tmp_path):
+        pass
+
+
+def _refuse(number: int, *_arguments: object) -> int:
+    raise OSError(number, os.strerror(number))
+
+
 async def test_room_is_reserved_on_the_disk_of_a_linked_store(linked: tuple[Path, Path]) -> None:
     first, second = linked
     async with open_relay(second) as relay:
@@ -202,6 +227,20 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
             lambda writing: writing.script("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
         )
     assert "another program writes to the store: end it, then start the relay again" in caplog.text
+
+
+def test_the_refusal_of_a_store_with_two_names_names_the_log_of_the_file_that_its_link_leads_to(
+    linked: tuple[Path, Path],
+) -> None:
+    first, second = linked
+    store = (first / "relay.db").rename(first / "store.db")
+    (second / "relay.db").unlink()
+    (second / "relay.db").symlink_to("../first/store.db")
+    (first / "copy.db").hardlink_to(store)
+    ran = run("user", "list", data=second)
+    assert ran.code == 1
+    assert f"-samefile {store}` shows both: keep the one with its log beside it (here store.db-wal)" in ran.err
+    assert "relay.db-wal" not in ran.err
 
 
 ALIASES = {

@@ -7,6 +7,7 @@ Knows no hooks and nothing of the relay: trio asks here for every name.
 
 import socket
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -80,11 +81,12 @@ class NameLookups(trio.abc.HostnameResolver):
             raise
         self._slow.pop(name, None)
         result = lookup.result
-        assert result is not None
-        if isinstance(result, outcome.Error) and isinstance(result.error, OSError):
-            # Several may ask at once, and each needs an exception of their own.
-            raise type(result.error)(*result.error.args)
-        return result.unwrap()
+        # Several may ask at once. An outcome is unwrapped once only, trio sorts the list of addresses in place, and an
+        # exception collects the tracebacks of all that raise it: so each gets a copy.
+        if isinstance(result, outcome.Error):
+            raise copy(result.error)
+        assert isinstance(result, outcome.Value)
+        return copy(result.value)
 
     def _begin(self, key: object, work: Callable[[], Any], lane: trio.Semaphore) -> _Lookup:
         lookup = self._running[key] = _Lookup(lane)

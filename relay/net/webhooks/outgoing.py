@@ -231,15 +231,8 @@ class Delivery:
             if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It was removed, or has to be read again to be posted in its present form.
                 return False
-            name, payload = message_views.event(self._relay.state, entry, self.device.user)
             try:
-                await post(
-                    self._hook,
-                    codec.event(name, entry.at, payload, entry.seq),
-                    entry.seq,
-                    self._relay.clock(),
-                    self._skipped,
-                )
+                await self._try_once(entry)
             except PostFailed as error:
                 if error.final or self._is_given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
@@ -250,6 +243,22 @@ class Delivery:
                 self._accepted(entry)
                 return True
         return True
+
+    async def _try_once(self, entry: Entry) -> None:
+        """Post an entry as it is now.
+
+        Raises:
+            PostFailed: it was not accepted. A defect of the relay is its cause: it may concern this event or this
+                moment only, and must not end the hook.
+        """
+        try:
+            name, payload = message_views.event(self._relay.state, entry, self.device.user)
+            event = codec.event(name, entry.at, payload, entry.seq)
+            await post(self._hook, event, entry.seq, self._relay.clock(), self._skipped)
+        except PostFailed:
+            raise
+        except Exception as error:
+            raise PostFailed(f"the relay failed to post ({type(error).__name__}), its log says how") from error
 
     def _is_visible(self, entry: Entry) -> bool:
         return visibility.is_event_for(self._relay.state, entry, self.device.user)
@@ -287,7 +296,9 @@ class Delivery:
             tried = _Retried(entry.seq, now, 0, float("-inf"))
         if now - tried.logged_at >= LOG_SECONDS:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
-            logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since)
+            # Where the relay itself failed, how it did: once an event.
+            cause = None if tried.times else error.__cause__
+            logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since, exc_info=cause)
             tried = tried._replace(logged_at=now)
         self._retried = tried = tried._replace(times=tried.times + 1)
         self._relay.admin.runtime.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"

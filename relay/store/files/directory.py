@@ -8,6 +8,7 @@ from pathlib import Path
 
 from relay.store.files import descriptors, scratch
 from relay.store.files.mounts import is_mounted
+from relay.store.files.store_location import log_of
 
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
@@ -88,7 +89,8 @@ def _check_name(store: Path) -> None:
         raise SharedStore(
             store,
             "it has a second name, a hard link, and what was written last may be in a log beside that one",
-            f"`find / -xdev -samefile {store}` shows both: keep the one with a {STORE}-wal beside it, remove the other",
+            f"`find / -xdev -samefile {store}` shows both: keep the one with its log beside it (here"
+            f" {log_of(store).name}), remove the other",
         )
     if is_mounted(store):
         raise SharedStore(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
+from relay.store.files.room import NO_ROOM
 
 NAME = "relay.lock"
 WAIT_SECONDS = 10.0
@@ -57,7 +58,7 @@ def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
     Raises:
         Locked: another relay, or a command that writes, has it; the message names its process.
-        OSError: the lock's file cannot be written.
+        OSError: the lock's file cannot be made, or not written for another reason than a full disk.
     """
     stores = [data / directory.STORE]
     if (linked := directory.store_file(data)) != stores[0]:
@@ -122,14 +123,26 @@ def _held(store: Path) -> Iterator[None]:
             _lock_directory(store.parent, opened)
         descriptor = _lock_file(store, opened)
         try:
-            # Over the former record, so that it needs no more room on a full disk.
-            record = f"{os.getpid()} {_command()}".strip().encode() + b"\n"
-            os.pwrite(descriptor, record, 0)
-            os.ftruncate(descriptor, len(record))
+            _write_record(descriptor)
         except OSError as error:
             # The system does not know the name of a descriptor.
             raise OSError(error.errno, error.strerror, str(_lock_of(store))) from None
         yield
+
+
+def _write_record(descriptor: int) -> None:
+    """Write who has a lock into its file, or nothing if there is no room: the lock holds without it."""
+    record = f"{os.getpid()} {_command()}".strip().encode() + b"\n"
+    try:
+        # Over the former record, so that it needs no more room on a full disk.
+        os.pwrite(descriptor, record, 0)
+        os.ftruncate(descriptor, len(record))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        # The former holder's record would name a process that has ended.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
 
 
 def _lock_directory(folder: Path, opened: ExitStack) -> None:
