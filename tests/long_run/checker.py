@@ -252,7 +252,7 @@ class Checker:
         if not chat.may_get(device.user, message_id):
             self.fail(f"{where}: message {message_id} is none of theirs")
         if name == "delete":
-            original = chat.numbers[payload.original_message_id] if payload.original_message_id <= chat.last else -1
+            original = chat.number(payload.original_message_id)
             number = chat.targets.get(payload.original_message_id, -1)
             if number < 0:
                 self.fail(f"{where}: nobody asked for it")
@@ -307,7 +307,7 @@ class Checker:
             self.fail(f"{where}: {marker} never read so far")
         if marker == device.user:
             return
-        number = chat.numbers[message_id] if message_id <= chat.last else -1
+        number = chat.number(message_id)
         if number >= 0 and self.ledger.user[number] != device.user:
             self.fail(f"{where}: the message is not theirs")
         for kind in ("read", "dlvrd") if name == "read" else ("dlvrd",):

@@ -104,6 +104,10 @@ class Chat:
         """The highest message id that anybody knows of."""
         return len(self.numbers) - 1
 
+    def number(self, message_id: int) -> int:
+        """Give the number of the request that made a message; -1 where it is not known, as of a history's last one."""
+        return self.numbers[message_id] if message_id <= self.last else -1
+
     def place(self, message_id: int, number: int) -> int:
         """Note which request a message is of; gives the one that was known before, or this one."""
         numbers = self.numbers

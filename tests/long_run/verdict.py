@@ -88,8 +88,8 @@ class History:
             return
         edit = ledger.last_edit[number]
         wanted = 0
-        if edit and self.chat.numbers[edit] >= 0:
-            wanted = ledger.version[self.chat.numbers[edit]]
+        if edit and self.chat.number(edit) >= 0:
+            wanted = ledger.version[self.chat.number(edit)]
         if found[1] != wanted:
             fail(f"{where} has version {found[1]} of its text; the last edit, {edit}, set {wanted}")
 
@@ -190,7 +190,7 @@ class Verdict:
                 for message_id in owed:
                     if not device.lacks(history.chat.key, message_id):
                         continue
-                    number = history.chat.numbers[message_id] if message_id <= history.chat.last else -1
+                    number = history.chat.number(message_id)
                     if number >= 0 and ledger.device[number] == device.key:
                         continue
                     # An edit of what retention removed meanwhile is an event for nobody who was away.
@@ -254,7 +254,7 @@ class Verdict:
         latest = max(stay.after, stay.joined or 0, chat.read.get(user, 0))
         earliest = max(stay.after, chat.read.get(user, 0))
         perhaps = chat.read_perhaps.get(user, 0)
-        least = sum(one > latest and chat.numbers[one] >= perhaps for one in news)
+        least = sum(one > latest and chat.number(one) >= perhaps for one in news)
         most = sum(one > earliest for one in news)
         if not least <= missed <= most:
             self._fail(f"{user}: {chat.name} counts {missed} unread, not {least} to {most}")
