@@ -268,7 +268,7 @@ def test_a_file_that_is_no_export_is_reported(content: str, said: str, tmp_path:
     ("name", "content", "said"),
     [
         ("users.json", "[{}]", "users.json: Object missing required field `id`"),
-        ("channels.json", "{}", "channels.json: Expected `array`"),
+        ("channels.json", "{}", "channels.json: Expected `array | null`"),
     ],
 )
 def test_a_damaged_slack_export_is_reported(name: str, content: str, said: str, tmp_path: Path) -> None:

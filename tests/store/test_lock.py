@@ -16,8 +16,8 @@ import pytest
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.store.files import lock, reserve
+from relay.store.files.directory import log_of
 from relay.store.files.lock import Locked, locked
-from relay.store.files.store_location import log_of
 from tests.support.command_line import done, run, running
 from tests.support.disk import people, say
 

@@ -13,8 +13,8 @@ import trio
 
 from relay.core.delivery.hub import Hub
 from relay.store.files import room
+from relay.store.files.directory import log_of
 from relay.store.files.room import Room
-from relay.store.files.store_location import log_of
 from relay.store.log.log import Log
 
 SAMPLE_SECONDS = 1.0

@@ -22,7 +22,7 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import directory, scratch, tls_folder
-from relay.store.files.store_location import log_of
+from relay.store.files.directory import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from relay.store.files import descriptors, scratch
 from relay.store.files.mounts import is_mounted
-from relay.store.files.store_location import log_of
 
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
@@ -107,6 +106,11 @@ def store_file(data: Path) -> Path:
     """
     store = data / STORE
     return Path(os.path.realpath(store)) if store.is_symlink() else store
+
+
+def log_of(store: Path) -> Path:
+    """Name the write-ahead log of a store. SQLite follows links, so it lies beside the file that a link leads to."""
+    return Path(f"{os.path.realpath(store) if store.is_symlink() else store}-wal")
 
 
 def require(data: Path) -> None:

@@ -7,10 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-
-def log_of(store: Path) -> Path:
-    """Name the write-ahead log of a store. SQLite follows links, so it lies beside the file that a link leads to."""
-    return Path(f"{os.path.realpath(store) if store.is_symlink() else store}-wal")
+from relay.store.files.directory import log_of
 
 
 class OtherWriter(sqlite3.OperationalError):

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from relay.store.files.store_location import log_of
+from relay.store.files.directory import log_of
 
 
 def make_sure(store: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from relay.store.files import room
+from relay.store.files.directory import log_of
 from relay.store.files.reserve import Reserve
-from relay.store.files.store_location import log_of
 
 
 @contextmanager

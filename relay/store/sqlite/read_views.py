@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from relay.store.files.store_location import log_of
+from relay.store.files.directory import log_of
 from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection, Parameters, Rows
 

@@ -17,7 +17,7 @@ import trio
 
 from relay import threads
 from relay.keys import Seconds
-from relay.store.files.store_location import log_of
+from relay.store.files.directory import log_of
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
