@@ -271,6 +271,7 @@ class Checker:
         if ledger.seq[number] and ledger.seq[number] != event_id:
             self.fail(f"{where}: {self._name(number)} is event {ledger.seq[number]} elsewhere")
         ledger.seq[number] = event_id
+        ledger.last_seq = max(ledger.last_seq, event_id)
         if name == "new":
             if payload.sender != ledger.user[number]:
                 self.fail(f"{where}: {self._name(number)} comes from {payload.sender}")

@@ -148,6 +148,8 @@ class Ledger:
         self.at = array("q")
         self.seq = array("q")
         """The event id, 0 while nobody heard of it."""
+        self.last_seq = 0
+        """The last event id that anybody has heard of."""
         self.target = array("q")
         """The request that made the message which this one changes, -1 for a new message."""
         self.version = array("H")

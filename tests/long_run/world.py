@@ -25,6 +25,9 @@ GROUPS = 30
 """Groups there are at a time, about."""
 REMEMBERED = 200
 """Answered messages of which one is sent again now and then."""
+REPEATABLE_ENTRIES = 60_000
+"""Entries after a message for which it may be sent again: the relay knows the latest 65,536 that were removed
+(PROTOCOL.md, section 3)."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
@@ -69,7 +72,8 @@ class World:
         self.groups: list[Chat] = []
         self._answered_at = 0.0
         self._locks: dict[int, trio.Lock] = {}
-        self._to_repeat: list[tuple[Phone, int, str, Any]] = []
+        self._to_repeat: list[tuple[int, Phone, int, str, Any]] = []
+        """Messages that may be sent again, each with the last entry that was known when it was answered."""
         self._busy = 0
 
     def add_person(self, user: str, tokens: list[str]) -> Person:
@@ -157,9 +161,11 @@ class World:
             return -1
         checker.answered(number, answer)
         if kind == NEW and self.dice.random() < 0.03:
-            self._to_repeat.append((phone, number, name, payload))
+            self._to_repeat.append((ledger.last_seq, phone, number, name, payload))
         if len(self._to_repeat) > REMEMBERED:
-            await self._say_again(*self._to_repeat.pop(self.dice.randrange(REMEMBERED)))
+            last, *message = self._to_repeat.pop(self.dice.randrange(REMEMBERED))
+            if ledger.last_seq - last < REPEATABLE_ENTRIES:
+                await self._say_again(*message)
         return number
 
     async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
