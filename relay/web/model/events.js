@@ -3,7 +3,7 @@
 import {
   advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, readHere, withRoom,
 } from "./messages.js";
-import { dropOutbox, learnPeople, otherMembers, setChats, withChat, withEntry } from "./state.js";
+import { addChats, dropOutbox, learnPeople, loseChat, otherMembers, withChat, withEntry } from "./state.js";
 
 // ---------------------------------------------------------------- messages
 
@@ -182,7 +182,8 @@ export function disconnected(state) {
 
 const EVENTS = {
   new: onNew,
-  chats: (state, list) => setChats(state, Array.isArray(list) ? list : (list.chats ?? [])),
+  chat: (state, { item }) => addChats(state, [item]),
+  chatGone: loseChat,
   edit: onEdit,
   delete: onDelete,
   dlvrd: onMark("dlvrd"),
