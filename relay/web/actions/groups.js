@@ -1,9 +1,9 @@
 /** Groups, channels, and one's own profile. */
 import { closeChat } from "./navigation.js";
 import { openChat } from "./rooms.js";
-import { change, ending, refreshChats, request, runtime } from "./store.js";
+import { change, ending, refreshChats, request } from "./store.js";
 import * as model from "../model/state.js";
-import { route, session, state } from "../signals.js";
+import { route, session } from "../signals.js";
 import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
@@ -29,15 +29,6 @@ export async function endChat(payloadType, chatId) {
   }
   if (route.value.chatId === chatId) closeChat();
   refreshChats();
-}
-
-/** Remove a lost chat from the list, and what this device has of it. */
-export function forgetChat(chatId) {
-  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropOutbox(row.clientMessageId);
-  ending.add(chatId);
-  change((now) => model.forget(now, [chatId]));
-  ending.delete(chatId);
-  runtime.tabs?.postMessage({ kind: "forgotten", chatId });
 }
 
 /** Change one's own name or picture. */

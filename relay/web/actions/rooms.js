@@ -2,7 +2,7 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { change, findPeople, runtime } from "./store.js";
+import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { addPage, atEnd, findMessage, reachesUnread, readHere, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
@@ -141,6 +141,15 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     asked.delete(chatId);
     setLoading(chatId, false);
   }
+}
+
+/** Remove a lost chat from the list, and all that this device has of it. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
+  ending.add(chatId);
+  change((now) => model.forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tell({ kind: "forgotten", chatId });
 }
 
 /** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
