@@ -30,6 +30,7 @@ const AT_END = 48;
 function Subtitle({ chat, chatId }) {
   const now = state.value;
   if (troubled.value) return t("connection.connecting");
+  if (chat?.gone) return null;
   const typing = typingText(now, chatId);
   if (typing) return html`<span class="is-typing">${typing}</span>`;
   if (chat?.type === "favorites") return t("chat.favoritesHint");
