@@ -1,7 +1,9 @@
-/** Drafts: text that is being written and not sent yet. */
+/** Drafts: text that is being written and not sent yet, and what it answers or changes. */
 import { change, runtime } from "./store.js";
+import { asQuote, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { state } from "../signals.js";
+import { clock } from "../net/clock.js";
+import { composing, state } from "../signals.js";
 
 const TYPING_EVERY = 3_000;
 
@@ -16,9 +18,9 @@ export function typing(chatId, hasText) {
     if (typedIn === chatId) runtime.wire.notify("typing", { chatId, stop: true });
     typedIn = null;
     typedAt = 0;
-  } else if (typedIn !== chatId || Date.now() - typedAt > TYPING_EVERY) {
+  } else if (typedIn !== chatId || clock.steady() - typedAt > TYPING_EVERY) {
     typedIn = chatId;
-    typedAt = Date.now();
+    typedAt = clock.steady();
     runtime.wire.notify("typing", { chatId });
   }
 }
@@ -31,8 +33,13 @@ export function typingDone() {
 
 /** Save the draft. */
 export function keepDraft(chatId, text) {
-  if ((state.value?.drafts.get(chatId) ?? "") === text) return;
-  change((now) => model.setDraft(now, chatId, text));
-  runtime.storage?.saveDraft(chatId, text);
-  runtime.tabs?.postMessage({ kind: "draft", chatId, text });
+  if (!state.value || model.draftOf(state.value, chatId) === text) return;
+  const draft = runtime.storage?.draft(chatId, text);
+  if (draft) change((now) => model.mergeDraft(now, chatId, draft));
+}
+
+/** Begin to answer (`kind` "reply") or change ("edit") a message. */
+export function compose(chatId, kind, messageId) {
+  const message = messageOf(state.value, chatId, messageId);
+  if (message) composing.value = { chatId, kind, messageId, quote: asQuote(message) };
 }

@@ -1,7 +1,7 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
 import { back, openPanel } from "../actions/navigation.js";
-import { dialog, route, state, troubled } from "../signals.js";
+import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, tellOf } from "../model/state.js";
 import { chatName, typingText } from "./chatlist.js";
@@ -12,7 +12,7 @@ import { Avatar, Bot, html, IconButton } from "./parts.js";
 /** The line under the name: presence, typing, number of members. */
 function Subtitle({ chat, chatId }) {
   const now = state.value;
-  if (troubled.value) return t("connection.connecting");
+  if (trouble.value) return t("connection.connecting");
   const typing = typingText(now, chatId);
   if (typing) return html`<span class="is-typing">${typing}</span>`;
   if (chat?.type === "favorites") return t("chat.favoritesHint");
@@ -73,7 +73,7 @@ export class Conversation extends Component {
     this.depth = 0;
     this.setState({ dragging: false });
     if (!mayWrite(state.value, this.props.chatId)) return;
-    pickFiles(this.props.chatId, [...event.dataTransfer.files]);
+    pickFiles(this.props.chatId, event.dataTransfer);
   };
 
   render({ chatId }, { dragging }) {

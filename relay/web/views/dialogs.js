@@ -1,12 +1,14 @@
 /** Dialogs, one at a time. Each closes on Escape and returns the focus. */
 import { Component } from "preact";
+import { compose } from "../actions/drafts.js";
 import { changeProfile } from "../actions/groups.js";
 import { explain, tell } from "../actions/notices.js";
 import { discard, isInFlight, remove } from "../actions/outbox.js";
 import { request } from "../actions/store.js";
-import { composing, dialog, session, state } from "../signals.js";
+import { dialog, session, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
+import { drawnMessage } from "../model/timeline.js";
 import { Avatar, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
 const Viewer = lazy(() => import("./viewer.js"), "Viewer");
@@ -76,16 +78,16 @@ class Menu extends Component {
     const type = now.chats.get(chatId)?.type;
     const there = Boolean(message.messageId) && message.status !== "deleted";
     const items = [];
-    if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => (composing.value = { chatId, kind: "reply", message })]);
-    if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => (composing.value = { chatId, kind: "edit", message })]);
+    if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => compose(chatId, "reply", message.messageId)]);
+    if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => compose(chatId, "edit", message.messageId)]);
     if (message.message && message.status !== "deleted") items.push(["copy", t("menu.copy"), () => copyText(message.message)]);
-    items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, message, mine })]);
+    items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId })]);
     if (message.state && !isInFlight(message.clientMessageId)) {
       items.push(["trash", t("message.discard"), () => discard(message.clientMessageId), true]);
     }
     if (there && (mine || (rules(now, chatId) && type !== "dialog"))) {
       items.push(["trash", t("menu.delete"), () => (dialog.value = {
-        name: "confirm", text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
+        name: "confirm", chatId, messageId: message.messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
       }), true]);
     }
     return items;
@@ -239,8 +241,22 @@ const DIALOGS = {
   welcome: Welcome, viewer: Viewer, emoji: Emoji,
 };
 
+/** Dialogs about one message: they show it as it is now, and close when it is gone. */
+const ABOUT_A_MESSAGE = new Set(["menu", "info", "viewer"]);
+
+class Gone extends Component {
+  componentDidMount() {
+    close();
+  }
+}
+
 /** The dialog that is open. */
 export function Dialogs() {
   const { name, ...props } = dialog.value;
+  if (ABOUT_A_MESSAGE.has(name)) {
+    const message = drawnMessage(state.value, props);
+    if (!message) return html`<${Gone} />`;
+    Object.assign(props, { message, mine: message.sender === state.value.me.id });
+  }
   return html`<${DIALOGS[name]} key=${name} ...${props} />`;
 }

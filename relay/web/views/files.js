@@ -4,7 +4,7 @@ import { send } from "../actions/outbox.js";
 import { LONGEST_MESSAGE, composing, dialog } from "../signals.js";
 import { formatSize, t } from "../i18n/i18n.js";
 import { sizeParts } from "../model/markup.js";
-import { html, Icon, Modal } from "./parts.js";
+import { html, Icon, Modal, submits } from "./parts.js";
 
 const close = () => (dialog.value = null);
 
@@ -28,7 +28,7 @@ export class Files extends Component {
     const text = this.field.value;
     this.setState({ tooLong: text.length > LONGEST_MESSAGE });
     if (text.length > LONGEST_MESSAGE) return;
-    const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.message : undefined;
+    const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.quote : undefined;
     close();
     // Continue the edit at its old position.
     if (replyTo) composing.value = null;
@@ -44,7 +44,7 @@ export class Files extends Component {
             <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
       <form class="form" onSubmit=${this.submit}>
         <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
-          onKeyDown=${(event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && this.submit(event)}></textarea>
+          onKeyDown=${(event) => submits(event) && this.submit(event)}></textarea>
         ${tooLong ? html`<p class="form-error" role="alert">${t("composer.tooLong", { count: LONGEST_MESSAGE })}</p>` : null}
         <div class="modal-buttons">
           <button type="button" class="button is-quiet" onClick=${close}>${t("dialog.cancel")}</button>
