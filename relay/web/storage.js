@@ -189,9 +189,9 @@ export async function openStorage(userId, { onOther }) {
         await Promise.all(stale.map((room) => db.delete("rooms", room.chatId)));
       }),
 
-    /** Keep a draft, without waiting; returns it as {text, at}. The key is a chat's id. */
-    draft(key, text) {
-      const draft = { text, at: clock.stamp() };
+    /** Keep a draft, without waiting; returns it as {text, at}. The key is a chat's id, `after` the time of the one before. */
+    draft(key, text, after) {
+      const draft = { text, at: clock.stamp(after) };
       saveDraft(key, draft);
       tell({ kind: "draft", key, ...draft });
       return draft;

@@ -118,6 +118,7 @@ test("stamps increase, even within one ms and when the time is put back", () => 
   const stamps = [it.clock.stamp(), it.clock.stamp()];
   it.ask();
   stamps.push(it.clock.stamp(), it.clock.stamp());
+  stamps.push(it.clock.stamp(it.relay() + 5 * HOUR), it.clock.stamp(it.relay()));
   for (let at = 1; at < stamps.length; at += 1) assert.ok(stamps[at] > stamps[at - 1]);
 });
 

@@ -34,7 +34,7 @@ export function typingDone() {
 /** Save the draft. */
 export function keepDraft(chatId, text) {
   if (!state.value || model.draftOf(state.value, chatId) === text) return;
-  const draft = runtime.storage?.draft(chatId, text);
+  const draft = runtime.storage?.draft(chatId, text, state.value.drafts.get(chatId)?.at);
   if (draft) change((now) => model.mergeDraft(now, chatId, draft));
 }
 

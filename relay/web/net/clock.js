@@ -85,9 +85,12 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
       return steady();
     },
 
-    /** Tell the time, later than any stamp before: for drafts, and for what waits to be sent. */
-    stamp() {
-      lastStamp = Math.max(lastStamp + 1, this.now());
+    /**
+     * Tell the time, later than any stamp before and than `after`, which another tab may have made by a wrong clock: for
+     * drafts, and for what waits to be sent.
+     */
+    stamp(after = -Infinity) {
+      lastStamp = Math.max(lastStamp + 1, after + 1, this.now());
       return lastStamp;
     },
 
