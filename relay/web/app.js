@@ -92,7 +92,6 @@ function registerWorker() {
 function fetchTheRest() {
   import("./views/conversation.js");
   import("./views/dialogs.js");
-  import("./views/files.js");
   import("./views/finders.js");
   import("./notify.js").then(({ watchBadge }) => watchBadge());
   registerWorker();

@@ -79,15 +79,17 @@ const nameOf = (userId) => `relay:${userId}`;
 /** Open the database of one user; null where there is none. */
 async function openDatabase(userId) {
   let database = null;
-  const opening = openDB(nameOf(userId), 1, {
-    upgrade(db) {
-      db.createObjectStore("values");
-      db.createObjectStore("rooms", { keyPath: "chatId" });
-      db.createObjectStore("drafts", { keyPath: "chatId" });
-      db.createObjectStore("outbox", { keyPath: "clientMessageId" });
-    },
-    blocking: () => database?.close(),
-  });
+  const open = async () =>
+    openDB(nameOf(userId), 1, {
+      upgrade(db) {
+        db.createObjectStore("values");
+        db.createObjectStore("rooms", { keyPath: "chatId" });
+        db.createObjectStore("drafts", { keyPath: "chatId" });
+        db.createObjectStore("outbox", { keyPath: "clientMessageId" });
+      },
+      blocking: () => database?.close(),
+    });
+  const opening = open();
   let timer;
   const enough = new Promise((resolve) => (timer = setTimeout(resolve, OPEN_WITHIN, null)));
   database = await Promise.race([opening, enough]).catch(() => null);

@@ -185,15 +185,25 @@ function onWireState(next) {
   }
 }
 
-/** Use the module of the outbox, where there is something to send; the first screen does without it. */
-function withOutbox(use) {
+/** Another tab closed with files that it had not sent. */
+let adopting = false;
+
+/** Send what waits. The first screen does without the module that does; when it cannot be loaded, the next connection tries. */
+function sendWaiting() {
   if (!(state.value?.outbox.length > 0)) return;
-  import("./outbox.js").then(use, () => report(new RequestError("connection_lost", "A part of the page could not be loaded.")));
+  import("./outbox.js").then(
+    ({ adoptFiles, pump }) => {
+      if (!adopting) return pump();
+      adopting = false;
+      return adoptFiles();
+    },
+    () => report(new RequestError("connection_lost", "A part of the page could not be loaded.")),
+  );
 }
 
 async function onLive() {
   forgetVerified();
-  withOutbox(({ pump }) => pump());
+  sendWaiting();
   refreshChats();
   runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
@@ -216,7 +226,9 @@ export function wakeUp() {
 /** Another tab of this device has said something (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "closing") withOutbox(({ adoptFiles }) => adoptFiles());
-  else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  if (word.kind === "closing") {
+    adopting = true;
+    sendWaiting();
+  } else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
   else if (word.kind === "signedOut" && runtime.wire) location.reload();
 }

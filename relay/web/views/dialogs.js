@@ -9,11 +9,11 @@ import { dialog, session, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
+import { Files } from "./files.js";
 import { Avatar, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
 const Viewer = lazy(() => import("./viewer.js"), "Viewer");
 const Emoji = lazy(() => import("./emoji.js"), "Emoji");
-const Files = lazy(() => import("./files.js"), "Files");
 const Jump = lazy(() => import("./finders.js"), "Jump");
 const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat");
 

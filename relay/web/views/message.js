@@ -65,7 +65,7 @@ function Picture({ attachment, chatId, message }) {
     class="picture"
     style=${box}
     aria-label=${t("message.openImage", { name: attachment.filename })}
-    onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, attachmentId: attachment.id })}
+    onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId, attachmentId: attachment.id })}
   >
     <img src=${attachment.url} alt=${attachment.filename} loading="lazy" decoding="async" draggable=${false} />
   </button>`;

@@ -28,11 +28,14 @@ export class Viewer extends Component {
   }
 
   pictures() {
-    const { chatId, attachmentId } = this.props;
+    const { chatId, attachmentId, message } = this.props;
     const all = (state.value.rooms.get(chatId)?.messages ?? []).flatMap((one) =>
       (one.attachments ?? []).filter((file) => file.type === "image" && isOwnFile(file)).map((file) => ({ attachment: file, message: one })),
     );
-    return { all, at: all.findIndex((one) => one.attachment.id === attachmentId) };
+    const at = all.findIndex((one) => one.attachment.id === attachmentId);
+    // Its message was not answered yet.
+    const waiting = at < 0 && message.state ? message.attachments?.find((one) => one.id === attachmentId) : null;
+    return waiting ? { all: [{ attachment: waiting, message }], at: 0 } : { all, at };
   }
 
   go = (by) => this.setState({ step: this.state.step + by });
