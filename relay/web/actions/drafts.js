@@ -1,7 +1,8 @@
 /** Drafts: text that is being written and not sent yet, and what it answers or changes. */
 import { change, runtime } from "./store.js";
-import { asQuote, messageOf } from "../model/messages.js";
+import { asQuote } from "../model/messages.js";
 import * as model from "../model/state.js";
+import { drawnMessage } from "../model/timeline.js";
 import { clock } from "../net/clock.js";
 import { composing, state } from "../signals.js";
 
@@ -38,8 +39,8 @@ export function keepDraft(chatId, text) {
   if (draft) change((now) => model.mergeDraft(now, chatId, draft));
 }
 
-/** Begin to answer (`kind` "reply") or change ("edit") a message. */
+/** Begin to answer (`kind` "reply") or change ("edit") a message; an edit goes on from one that still waits. */
 export function compose(chatId, kind, messageId) {
-  const message = messageOf(state.value, chatId, messageId);
-  if (message) composing.value = { chatId, kind, messageId, quote: asQuote(message) };
+  const message = drawnMessage(state.value, { chatId, messageId });
+  if (message && message.status !== "deleted") composing.value = { chatId, kind, messageId, quote: asQuote(message) };
 }
