@@ -7,8 +7,8 @@ import * as model from "../model/state.js";
 import { RequestError } from "../net/socket.js";
 import { route, state } from "../signals.js";
 
-/** What a signed-in session uses: the socket to the relay, IndexedDB, the other tabs. */
-export const runtime = { wire: null, storage: null, tabs: null };
+/** What a signed-in session uses: the socket to the relay, and what this device and its other tabs are told (storage.js). */
+export const runtime = { wire: null, storage: null };
 /** Chats that the user is leaving or deleting. */
 export const ending = new Set();
 export const changedRooms = new Set();
