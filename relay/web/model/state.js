@@ -157,9 +157,14 @@ function setAside(state, ids) {
   return ids.length === 0 ? state : { ...forget(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
 }
 
+/** What there is of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
 function heldOf(state, id) {
-  const chat = state.chats.get(id);
-  return chat && { chat, room: state.rooms.get(id), details: state.details.get(id) };
+  const [room, details] = [state.rooms.get(id), state.details.get(id)];
+  const chat = state.chats.get(id) ?? (room?.messages.length > 0 && {
+    id, type: details?.type ?? "group", name: details?.name ?? id, lastMessageText: "", lastMessageStatus: "read",
+    lastMessageId: room.last, topId: room.last, missed: 0, isMine: false,
+  });
+  return chat ? { chat, room, details } : undefined;
 }
 
 function dialogPerson(item) {
