@@ -1,6 +1,6 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { openPanel } from "./navigation.js";
-import { announce, lossText, tell } from "./notices.js";
+import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
 import { change, changedRooms, refreshChats, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
@@ -108,8 +108,12 @@ function noticeLoss(event, before) {
 function noticeDevice({ label }) {
   tell(t("devices.new", { label: label || t("devices.unnamed") }), {
     error: true,
+    lasts: 60_000,
     action: t("devices.show"),
-    onAction: () => openPanel("settings"),
+    onAction: () => {
+      untell();
+      openPanel("settings");
+    },
   });
 }
 

@@ -15,11 +15,17 @@ export function announce(text) {
 
 let noticeTimer;
 
-/** Show a notice at the foot of the page; `action` names a button on it, which calls `onAction`. */
-export function tell(text, { error = false, action, onAction } = {}) {
+/** Show a notice at the foot of the page for `lasts` ms; `action` names a button on it, which calls `onAction`. */
+export function tell(text, { error = false, action, onAction, lasts = error ? 8_000 : 4_000 } = {}) {
   clearTimeout(noticeTimer);
   notice.value = { text, error, action, onAction };
-  noticeTimer = setTimeout(() => (notice.value = null), error ? 8_000 : 4_000);
+  noticeTimer = setTimeout(untell, lasts);
+}
+
+/** Take the notice away. */
+export function untell() {
+  clearTimeout(noticeTimer);
+  notice.value = null;
 }
 
 /** Say what went wrong and what to do, in the user's language: of {code, limit?, quota?, retryAfter?, name?}, or of a code. */
