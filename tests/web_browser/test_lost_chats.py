@@ -49,7 +49,7 @@ def remove(anna: Any, chat: str) -> None:
 
 def open_chat(who: Any, chat: str) -> Any:
     page = who.open(f"/#chat={chat}")
-    page.wait_for_selector("text=the second")
+    page.wait_for_selector(".message:has-text('the second')")
     return page
 
 
@@ -70,7 +70,7 @@ def test_somebody_who_is_removed_while_reading_reads_on_and_learns_by_whom(perso
     wait_until_kept(page, chat, {"messages": 2, "lost": True})
     page.reload()
     page.wait_for_selector(f".lost:has-text('{REMOVED}')")
-    page.wait_for_selector("text=the second")
+    page.wait_for_selector(".message:has-text('the second')")
     page.click("text=Remove from the list")
     page.wait_for_selector(f"[data-chat='{chat}']", state="detached")
     assert "chat=" not in page.url
@@ -93,7 +93,7 @@ def test_somebody_who_was_removed_while_away_reads_on_and_learns_by_whom(person:
     anna.say(chat, "they are gone")
     page = ben.chats()
     page.click("text=removed you from “Laboratory”")
-    page.wait_for_selector("text=the second")
+    page.wait_for_selector(".message:has-text('the second')")
     assert "they are gone" not in page.content()
     assert "Secret" not in page.content()
 
