@@ -21,8 +21,8 @@ import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.relay import Relay, open_relay
-from relay.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net import control_socket as control
+from relay.net.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net.server import Server
 from relay.net.sockets import systemd
 from relay.net.sockets.hostnames import browser_address

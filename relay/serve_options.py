@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from relay.listeners import CannotServe, address
+from relay.net.listeners import CannotServe, address
 
 ABOUT = """
   Run the relay.

@@ -19,6 +19,7 @@ import msgspec
 
 from relay.cli.errors import for_people
 from relay.cli.output import Failure, say
+from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
 from relay.protocol.control import READING, Empty
 from relay.protocol.control.table import STATUS_SHOW
@@ -26,7 +27,6 @@ from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
 from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
 from relay.settings import control_socket
-from relay.socket_path import fitting
 from relay.store.files import directory, lock
 from relay.store.files.directory import about_file
 

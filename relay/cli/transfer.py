@@ -16,7 +16,7 @@ import typer
 
 from relay.cli.control_client import Ask, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.identities import Namesake
 from relay.cli.importers.importing import Importing
 from relay.cli.options import Data, Json

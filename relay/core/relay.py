@@ -13,7 +13,7 @@ from typing import NamedTuple
 import trio
 
 from relay.core.admin import Admin
-from relay.core.admin.imports import IMPORT_CURSOR
+from relay.core.admin.importing.imports import IMPORT_CURSOR
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock, RelayClock

@@ -37,7 +37,6 @@ from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
-BACKLOG_CONNECTIONS = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
@@ -61,36 +60,6 @@ UNAVAILABLE = (
 UNREADABLE_LOG_SECONDS = 10.0
 """Seconds between two log records of connections that are refused since the store cannot be read."""
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-
-
-def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
-    """Open a listening socket for each address of a host.
-
-    Args:
-        host: a name or an address; empty for all addresses of the machine.
-        port: the port.
-        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = dict.fromkeys((one[0], one[4]) for one in found)
-    return [_listen(family, address, both=both and len(places) == 1) for family, address in places]
-
-
-def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, both: bool) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        listener.bind(address)
-        listener.listen(BACKLOG_CONNECTIONS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class Server:

@@ -15,7 +15,7 @@ from relay.core.clock.clock import RelayClock
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates

@@ -10,7 +10,8 @@ import trio
 
 from relay.client import Client, connect
 from relay.core.relay import Relay, open_relay
-from relay.net.server import Server, listen
+from relay.net.listeners import listen
+from relay.net.server import Server
 from relay.net.tls.certificates import Certificates
 from relay.net.websocket import frames
 from relay.protocol import control

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.importers import archive
-from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import NotUnderstood, fit_name
-from relay.cli.importers.detect import open_source
-from relay.cli.importers.mattermost import Mattermost
+from relay.cli.importers.formats import archive
+from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.detect import open_source
+from relay.cli.importers.formats.mattermost import Mattermost
 
 ROOM = 2**40
 

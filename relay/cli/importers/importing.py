@@ -27,7 +27,7 @@ from relay.cli.importers.identities import (
 from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
-from relay.core.rules.counting import can_act
+from relay.core.model.counting import can_act
 from relay.protocol import control
 from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_MESSAGES, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError

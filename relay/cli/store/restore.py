@@ -13,7 +13,7 @@ from relay.cli.paths import cannot_read, cannot_write
 from relay.cli.store.opening import plain_faults
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control
 from relay.protocol.errors import RelayError

@@ -13,7 +13,7 @@ from relay.core.admin.chats import ChatAdmin
 from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Exporter
 from relay.core.admin.hooks import HookAdmin
-from relay.core.admin.imports import IMPORT_CURSOR, Import
+from relay.core.admin.importing.imports import IMPORT_CURSOR, Import
 from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
@@ -26,8 +26,8 @@ from relay.core.maintenance.retention import PruneResult
 from relay.core.maintenance.statistics import Statistics
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import Service
+from relay.core.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.control.table import (
     AUDIT_LIST,
@@ -177,11 +177,11 @@ class Admin:
                 _by(PRUNE, self._prune_now),
                 _by(CLOCK_TRUST, self._trust_clock),
                 _by(REINDEX, self._reindex),
-                _by(IMPORT_USER, imports.import_user),
-                _by(IMPORT_CHAT, imports.import_chat),
+                _by(IMPORT_USER, imports.people.import_user),
+                _by(IMPORT_CHAT, imports.people.import_chat),
                 _by(IMPORT_FILE, imports.import_file),
-                _by(IMPORT_PICTURE, imports.import_picture),
-                _by(IMPORT_MESSAGES, imports.import_messages),
+                _by(IMPORT_PICTURE, imports.people.import_picture),
+                _by(IMPORT_MESSAGES, imports.messages.import_messages),
                 _by(IMPORT_END, imports.end_import),
             )
         )

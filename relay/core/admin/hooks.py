@@ -15,8 +15,8 @@ from relay.core.model.changes import Hook
 from relay.core.model.entities import Device
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_hook_id
+from relay.core.submit import AdminCommands
 from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError

@@ -11,7 +11,7 @@ from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Device, User
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
+from relay.core.submit import AdminCommands
 from relay.keys import UserKey
 from relay.outcomes import ChangedUser, Decidable
 from relay.protocol import control

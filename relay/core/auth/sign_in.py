@@ -24,7 +24,7 @@ from relay.core.model.entities import User
 from relay.core.model.state import State, typed_id
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.outcomes import Decidable, SignedIn
 from relay.protocol import control

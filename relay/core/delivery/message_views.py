@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from relay.core.model.counting import waited_for
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import visibility
-from relay.core.rules.counting import waited_for
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds

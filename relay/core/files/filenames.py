@@ -3,8 +3,8 @@
 import re
 import unicodedata
 
-from relay.combining_marks import ordered
 from relay.core.files.media_types import EXTENSIONS
+from relay.unicode.combining_marks import ordered
 from relay.unicode.unseen import can_be_seen, without_hidden
 
 MAX_CHARACTERS = 160

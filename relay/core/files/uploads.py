@@ -22,7 +22,7 @@ from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment

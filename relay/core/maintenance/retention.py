@@ -16,7 +16,7 @@ from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings

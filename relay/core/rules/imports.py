@@ -11,10 +11,10 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from relay.core.model import changes
+from relay.core.model.counting import Standing, can_act
 from relay.core.model.entities import PEOPLE_OF_TYPE, SHARED_TYPES, Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
-from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
 from relay.keys import NO_CHAT, ChatKey, UnixMs, UserKey

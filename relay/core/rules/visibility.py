@@ -4,9 +4,9 @@ What a user cleared and what retention removed is gone in all of them. Deleted m
 who left or were removed are no members, and see nothing.
 """
 
+from relay.core.model.counting import counts
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
-from relay.core.rules.counting import counts
 from relay.keys import MessageId, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from relay.socket_path import fitting
+from relay.net.sockets.socket_path import fitting
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.webhooks.body import extract_text, truncate

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import SLACK_USERS, Archive
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
     NotUnderstood,
@@ -19,9 +18,10 @@ from relay.cli.importers.base import (
     fit_key,
     fit_origin,
 )
-from relay.cli.importers.dates import moment
+from relay.cli.importers.formats.archive import SLACK_USERS, Archive
+from relay.cli.importers.formats.dates import moment
+from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import guess_name, shown_name
-from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 from relay.core.hooks import slack_markup
 
 

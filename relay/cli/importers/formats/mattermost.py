@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
     NotUnderstood,
@@ -23,10 +22,11 @@ from relay.cli.importers.base import (
     fit_origin,
     with_hash,
 )
-from relay.cli.importers.dates import moment
+from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.dates import moment
+from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
-from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
 SYSTEM = "mattermost"
 """Begins the origins of its users and channels."""
