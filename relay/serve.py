@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
+from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket as control
 from relay.net.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net.server import Server
 from relay.net.sockets import systemd
+from relay.net.sockets.descriptors import ConnectionLimit
 from relay.net.sockets.hostnames import browser_address
 from relay.net.sockets.name_lookups import NameLookups
 from relay.net.tls.certificates import Certificates
@@ -129,13 +131,27 @@ async def serve(data: Path, loaded: Loaded) -> None:
     settings = loaded.settings
     trio.socket.set_custom_hostname_resolver(NameLookups())
     listeners = open_listeners(settings.listen)
-    async with _opened(data, settings) as relay:
+    limit = ConnectionLimit(settings.limits)
+    runtime = Runtime(
+        settings=loaded,
+        url=local_url(listeners[0], secure=settings.tls.on),
+        plain_url=local_url(listeners[0], secure=False),
+        listening=[urlsplit(url).netloc for url in urls(listeners, secure=False)],
+        browser_address=partial(
+            browser_address,
+            settings.http.public_url,
+            *listeners[0].getsockname()[:2],
+            secure=settings.tls.on,
+            listener=listeners[0],
+        ),
+        most_connections=limit,
+    )
+    async with _opened(data, settings, runtime) as relay:
         _tune_garbage_collector()
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
-        server = Server(relay, certificates)
-        relay.admin.runtime.settings = loaded
+        server = Server(relay, listeners, certificates, limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
@@ -144,19 +160,8 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
             nursery.start_soon(OutgoingHooks(relay).run)
-            relay.admin.runtime.url = local_url(listeners[0], secure=settings.tls.on)
-            relay.admin.runtime.listening = [urlsplit(url).netloc for url in urls(listeners, secure=False)]
-            relay.admin.runtime.plain_url = local_url(listeners[0], secure=False)
-            # A function, because addresses change: at boot the relay starts before the network is up.
-            relay.service.signing_in.address = partial(
-                browser_address,
-                settings.http.public_url,
-                *listeners[0].getsockname()[:2],
-                secure=settings.tls.on,
-                listener=listeners[0],
-            )
             async with trio.open_nursery() as serving:
-                await serving.start(server.run, listeners)
+                await serving.start(server.run)
                 _log_addresses(relay, urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
                 nursery.start_soon(systemd.send_watchdog, lambda: _proof_of_life(server))
@@ -164,7 +169,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
 
 
 @asynccontextmanager
-async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
+async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIterator[Relay]:
     """Open the relay. On a full disk, wait until somebody has freed space.
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
@@ -172,7 +177,7 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS)
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS, runtime=runtime)
             try:
                 relay = await stack.enter_async_context(opening)
                 break

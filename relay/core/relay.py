@@ -14,6 +14,7 @@ import trio
 
 from relay.core.admin import Admin
 from relay.core.admin.importing.imports import IMPORT_CURSOR
+from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock, RelayClock
@@ -90,6 +91,7 @@ class Relay:
         frame: Frame,
         settings: Settings,
         reserve: Reserve,
+        runtime: Runtime,
     ) -> None:
         """Put the relay together.
 
@@ -103,6 +105,7 @@ class Relay:
             frame: encodes a message as a frame for connections.
             settings: the settings in force.
             reserve: the last bytes of the disk.
+            runtime: how it runs and listens.
         """
         self.data = data
         self.settings = settings
@@ -137,7 +140,7 @@ class Relay:
             reading=reading,
             limits=limits,
             tokens=Tokens(state, log, clock, settings.auth),
-            signing_in=SignIn(state, log, clock, settings.auth),
+            signing_in=SignIn(state, log, clock, settings.auth, runtime.browser_address),
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),
@@ -164,6 +167,7 @@ class Relay:
             self.retention.prune,
             self.files,
             self.room,
+            runtime,
         )
 
     def tick(self, now: Seconds) -> None:
@@ -186,6 +190,7 @@ async def open_relay(
     frame: Frame = bytes,
     settings: Settings | None = None,
     wait: float = 0.0,
+    runtime: Runtime | None = None,
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, create its store if there is none, and run the log's writer.
 
@@ -197,6 +202,7 @@ async def open_relay(
         frame: encodes a message as a frame for connections.
         settings: the settings in force; None for the defaults without a request limit.
         wait: seconds to wait for another process that has it open; the log says which.
+        runtime: how the relay runs and listens; None where it does not.
 
     Raises:
         Locked: another process has it open.
@@ -235,7 +241,9 @@ async def open_relay(
                 cursors = await positions.cursors(reading)
                 _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
-                relay = Relay(data, connections, state, dirty, cursors, time, frame, settings, reserve)
+                relay = Relay(
+                    data, connections, state, dirty, cursors, time, frame, settings, reserve, runtime or Runtime()
+                )
                 async with trio.open_nursery() as nursery:
                     await nursery.start(relay.log.run)
                     if spent:

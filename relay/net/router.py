@@ -43,17 +43,29 @@ Handler = Callable[[HttpRequest, Caller], Awaitable[HttpResponse]]
 class Router:
     """Answers HTTP requests."""
 
-    def __init__(self, relay: Relay, *, hsts: bool = False, timeout: Timeout = trio.move_on_after) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        *,
+        hsts: bool = False,
+        timeout: Timeout = trio.move_on_after,
+        secure_port: int | None = None,
+        listened_on: frozenset[str] = frozenset(),
+    ) -> None:
         """Make the router of a relay.
 
         Args:
             relay: what the paths act on.
             hsts: whether TLS is by a certificate that every browser trusts, and so there to stay.
             timeout: limits the waits for clients; see `IdleConnections`.
+            secure_port: see `Admission`.
+            listened_on: see `Admission`.
         """
         self.idle_connections = IdleConnections(timeout=timeout)
         self.places = RequestPlaces(self.idle_connections)
-        self.admission = Admission(relay.settings, relay.service.tokens.authenticate)
+        self.admission = Admission(
+            relay.settings, relay.service.tokens.authenticate, secure_port=secure_port, listened_on=listened_on
+        )
         self.fairness = relay.service.limits.fairness
         self._relay = relay
         self._hsts = hsts

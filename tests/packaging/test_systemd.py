@@ -311,10 +311,10 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
         device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
         assert isinstance(device, control.Token)
-        server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))
+        server = Server(relay, [listener])
         address = listener.getsockname()
-        await nursery.start(server.run, [listener])
+        await nursery.start(server.run)
         streams: list[trio.SocketStream] = []
 
         async def connect() -> trio.SocketStream:

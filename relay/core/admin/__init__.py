@@ -124,9 +124,10 @@ class Admin:
         prune: PruneNow,
         files: Uploads,
         room: DiskRoom,
+        runtime: Runtime,
     ) -> None:
         self._state = state
-        self.runtime = Runtime()
+        self.runtime = runtime
         self._prune = prune
         self.data = statistics.data
         """The path of the data directory, for messages to an admin."""

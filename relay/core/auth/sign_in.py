@@ -99,6 +99,7 @@ class SignIn:
         log: Log,
         clock: Clock,
         settings: AuthSection,
+        address: Address = str,
     ) -> None:
         """Begin without failures.
 
@@ -107,9 +108,9 @@ class SignIn:
             log: takes the commands.
             clock: Unix milliseconds.
             settings: the ways in that are open.
+            address: returns where a browser reaches the relay, for links: `http://192.168.1.5:8765`.
         """
-        self.address: Address = str
-        """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
+        self.address = address
         self.passwords = Passwords()
         self._state = state
         self._log = log
