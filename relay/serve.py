@@ -22,6 +22,7 @@ import trio
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
+from relay.exception_groups import only_error
 from relay.net import control_socket as control
 from relay.net.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net.server import Server
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         make(data)
         trio.run(serve, data, settings)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
-        cause = _unwrapped(error)
+        cause = only_error(error)
         if not isinstance(cause, EXPECTED_ERRORS):
             raise
         # Invalid settings may mean that there is no data directory to name.
@@ -109,13 +110,6 @@ def _report(message: str) -> None:
         logger.error("%s", message)
     else:
         print(f"relay: {message}", file=sys.stderr)  # noqa: T201 - the error of a command, not a log record
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """Unwrap the exception groups that nurseries have put around one error."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _what_to_do(error: BaseException, data: Path) -> str:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 import typer
 
-from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, in_trio
+from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running
+from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
+from relay.exception_groups import first_error
 from relay.protocol import codec, control, events
 from relay.protocol.control.table import LEND, SAY, WATCH
 from relay.protocol.requests import Accepted
@@ -233,9 +235,7 @@ def _not_connected(url: str, error: BaseException) -> _NotConnected:
 
 def _first_cause(error: BaseException) -> str:
     """Name the cause of an error. An address is tried in several ways, of which trio raises a group."""
-    cause = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    cause = first_error(error.__cause__ or error)
     return (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
 
 

@@ -14,11 +14,12 @@ from typing import IO, Annotated
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, ask, conversation, in_trio
+from relay.cli.control_client import Ask, ask, conversation
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.identities import Namesake
 from relay.cli.importers.importing import Importing
+from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target

@@ -15,6 +15,7 @@ import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered, permanent_failure
+from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
@@ -304,9 +305,7 @@ class Client:
 
     def _note_failure(self, group: BaseExceptionGroup[Exception]) -> None:
         """Decide by what ended a connection whether the client ends, too."""
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = first_error(group)
         why = permanent_failure(error)
         if isinstance(error, ConnectionRejected) and error.status_code == 401:
             self._ended = SignedOut("the relay does not take this token")

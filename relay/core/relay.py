@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
 from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
+from relay.exception_groups import ungrouped
 from relay.keys import Seconds
 from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
@@ -213,7 +214,7 @@ async def open_relay(
     """
     settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
     time = _relay_clock(clock, settings)
-    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
+    with opened(data, wait=wait, waiting=_say_who), ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         reserve.spend_names()
         spent = reserve.disk_is_full
@@ -271,15 +272,3 @@ def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
     if clock is not None:
         return RelayClock(lambda: "the caller's clock", wall=lambda: clock() * 1_000_000, elapsed=lambda: 0)
     return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
-
-
-@contextmanager
-def _ungrouped() -> Iterator[None]:
-    """Unwrap exception groups of one, as nurseries raise them."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            (error,) = error.exceptions
-        raise error from error.__cause__
