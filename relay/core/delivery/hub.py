@@ -2,6 +2,9 @@
 
 Its promise of order: a live subscriber gets the events of entries in the order of the log, each once. One that cannot
 keep up falls behind; what it misses is read from the log, and `rejoin` takes it live again.
+
+The module has over 400 lines, because live events, replays and chat lists must agree on that order: what is sent to
+whom, and when, is read in one place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,8 +1,9 @@
 """The state that follows from the log: users, devices, chats, members and their counts.
 
 Only `State.apply` changes it, and its only argument is an entry: the same entries give the same state, on every
-machine and after every start. No I/O, no clock. The module is longer than others, so that everything that an entry
-changes is in one place.
+machine and after every start. No I/O, no clock.
+
+The module has over 400 lines, so that everything that an entry changes is in one place.
 """
 
 import unicodedata

@@ -13,7 +13,7 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.entry import ClientKey, Entry, Fact, Facts
+from relay.store.entry import ClientKey, Entry, Facts, keys_to_look_up, text_length
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
 from relay.store.files.store_location import explain
@@ -55,15 +55,6 @@ class WriterFigures:
         self.failures = 0
         self.commit_seconds = 0.0
         self.last_batch = 0
-
-
-def _text_length(entries: Sequence[Entry]) -> int:
-    """Count the characters of text that entries have."""
-    length = 0
-    for entry in entries:
-        if entry.message:
-            length += len(entry.message)
-    return length
 
 
 class Writer:
@@ -250,7 +241,7 @@ class Writer:
             self._succeeded(len(pending), written - started, side_writes)
         if entries:
             self._idempotency_keys.note(entries)
-            self._schedule.entries_written(len(entries), entries[-1].seq, _text_length(entries))
+            self._schedule.entries_written(len(entries), entries[-1].seq, text_length(entries))
             self.figures.entries += len(entries)
         if wrote:
             self._background.index.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
@@ -375,7 +366,13 @@ class Writer:
         for _ in range(MAX_LOOKUPS):
             # Each by itself: a command must not count on one that is refused.
             drafts = [self._engine.decide([command], facts) for command in commands]
-            unknown = [fact for draft in drafts for fact in draft.unknown or _unsure(draft, facts)]
+            # Where nothing is inserted, no table refuses a client key that was used before.
+            unknown = [
+                fact
+                for draft in drafts
+                for fact in draft.unknown
+                or keys_to_look_up((entry for decision in draft.decisions for entry in decision.entries), facts)
+            ]
             if not unknown:
                 return [
                     refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
@@ -396,13 +393,3 @@ def _what_failed(error: sqlite3.Error) -> object:
         return descriptors.what_helps()
     cause = error.__cause__
     return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else error
-
-
-def _unsure(draft: Drafted, facts: Facts) -> list[Fact]:
-    """Find the client keys of a draft that may be known already: where nothing is inserted, no table refuses them."""
-    return [
-        fact
-        for decision in draft.decisions
-        for entry in decision.entries
-        if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
-    ]
