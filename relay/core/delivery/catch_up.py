@@ -11,7 +11,7 @@ from relay.core.clock.clock import Clock
 from relay.core.delivery.chat_lists import MAX_CHANGES, ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
-from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
 from relay.core.limits import fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
@@ -118,7 +118,7 @@ class CatchUp:
                 size += len(event)
                 self._hub.send(subscriber.outlet, event)
         frame = self._hub.frame(codec.event(last[0], at, last[1], seq))
-        self._hub.send_replayed(subscriber, frame, Receipt(seq, NO_CHAT, 0, since))
+        self._hub.send_replayed(subscriber, frame, AwaitedEvent(seq, NO_CHAT, 0, since))
         return size + len(frame)
 
 

@@ -20,7 +20,7 @@ from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.recent import RecentEntries
-from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Outlet, Subscriber
 from relay.core.model import changes
 from relay.core.model.entities import Member
 from relay.core.model.state import State
@@ -281,7 +281,7 @@ class Hub:
         # Every member sees a new message (nobody can have cleared it), and it is to be delivered to all but its author.
         is_new = entry.kind == kinds.NEW
         seq = entry.seq
-        receipt = Receipt(seq, entry.chat, entry.message_id if is_new else 0)
+        awaited = AwaitedEvent(seq, entry.chat, entry.message_id if is_new else 0)
         dirty = self.dirty
         count, actor, origin, is_dialog = chat.count, entry.actor, entry.origin, chat.id is None
         sent = 0
@@ -303,7 +303,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
+                subscriber.event(frame, awaited if user != actor else _awaited(entry, to_author=True))
                 dirty[subscriber.outlet] = None
                 sent += 1
         self.delivered += sent
@@ -313,7 +313,7 @@ class Hub:
         return sent
 
     def _publish_receipt(self, entry: Entry) -> None:
-        receipt = Receipt(entry.seq, entry.chat, 0)
+        awaited = AwaitedEvent(entry.seq, entry.chat, 0)
         users = {one.author for one in entry.covered}
         if entry.kind == kinds.READ:
             users.add(entry.actor)
@@ -328,7 +328,7 @@ class Hub:
                         subscriber.note_own(entry.seq)
                 elif subscriber.live:
                     frame = frame or self._event_frame(entry, user)
-                    subscriber.event(frame, receipt)
+                    subscriber.event(frame, awaited)
                     self.dirty[subscriber.outlet] = None
                     self.delivered += 1
 
@@ -402,13 +402,13 @@ class Hub:
                     # What is said in a chat comes after the list that the chat appears in.
                     yield subscriber.position, entry.at
                 if self._is_event_for(subscriber, entry):
-                    receipt = _receipt(entry, to_author=user == entry.actor)
-                    self.send_replayed(subscriber, self._event_frame(entry, user), receipt)
+                    awaited = _awaited(entry, to_author=user == entry.actor)
+                    self.send_replayed(subscriber, self._event_frame(entry, user), awaited)
             subscriber.position = entry.seq
 
-    def send_replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
+    def send_replayed(self, subscriber: Subscriber, frame: bytes, awaited: AwaitedEvent) -> None:
         """Queue a replayed event, whatever waits already: the caller keeps an eye on that."""
-        subscriber.replayed(frame, receipt)
+        subscriber.replayed(frame, awaited)
         self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
@@ -450,6 +450,6 @@ def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
     return 0 < entry.device == subscriber.device and entry.seq <= subscriber.connected_seq
 
 
-def _receipt(entry: Entry, *, to_author: bool) -> Receipt:
-    """Say what acknowledging a message means: one's own is not delivered by acknowledging it (section 6)."""
-    return Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
+def _awaited(entry: Entry, *, to_author: bool) -> AwaitedEvent:
+    """Note what acknowledging a message means: the author's own is not delivered by it (PROTOCOL.md, section 6)."""
+    return AwaitedEvent(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)

@@ -48,8 +48,8 @@ class ClientConnection(Protocol):
         """End the connection with a close code (PROTOCOL.md, section 1)."""
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What the acknowledgement of an event means; one for all who get the event."""
+class AwaitedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that a device has to acknowledge, and what its acknowledgement means; one object for all recipients."""
 
     seq: Seq
     chat: ChatKey
@@ -145,7 +145,7 @@ class Subscriber:
         """Whether it has acknowledgements that were not applied yet."""
         self.acked_up_to: dict[ChatKey, MessageId] = {}
         """The highest message acknowledged by these, by chat."""
-        self._unacknowledged: dict[Seq, Receipt] = {}
+        self._unacknowledged: dict[Seq, AwaitedEvent] = {}
         """Events that were sent and not acknowledged, by `seq` in its order."""
         self._latest = position
         """The highest `seq` that was acknowledged."""
@@ -165,25 +165,25 @@ class Subscriber:
         """Events that were sent and not acknowledged."""
         return len(self._unacknowledged)
 
-    def event(self, frame: bytes, receipt: Receipt) -> None:
+    def event(self, frame: bytes, awaited: AwaitedEvent) -> None:
         """Send a durable event, or fall behind if too much waits already."""
         # Once for each member of a group: one call to the outlet, and none while few acknowledgements are awaited.
         if self.appeared or not self.outlet.offer(frame):
-            self.fall_behind(receipt.seq - 1)
+            self.fall_behind(awaited.seq - 1)
             return
-        seq = self.sent = receipt.seq
+        seq = self.sent = awaited.seq
         if self._frozen or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
-            self._await(receipt)
+            self._await(awaited)
         else:
-            self._unacknowledged[seq] = receipt
+            self._unacknowledged[seq] = awaited
 
-    def replayed(self, frame: bytes, receipt: Receipt) -> None:
+    def replayed(self, frame: bytes, awaited: AwaitedEvent) -> None:
         """Send a durable event, however much waits already."""
         self.outlet.put(frame)
-        self.sent = receipt.seq
-        self._await(receipt)
+        self.sent = awaited.seq
+        self._await(awaited)
 
-    def _await(self, receipt: Receipt) -> None:
+    def _await(self, awaited: AwaitedEvent) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= MAX_UNACKNOWLEDGED:
             # Too much to know what is missing: the cursor stays here for good, and a replay starts from it.
@@ -191,7 +191,7 @@ class Subscriber:
             self._frozen = True
             unacknowledged.clear()
         if not self._frozen:
-            unacknowledged[receipt.seq] = receipt
+            unacknowledged[awaited.seq] = awaited
 
     def fall_behind(self, position: Seq) -> None:
         """Stop live events: what comes after `position` is read from the log."""
@@ -212,14 +212,14 @@ class Subscriber:
         self.live = True
         self.own_entries.clear()
 
-    def acknowledge(self, seq: Seq) -> Receipt | None:
-        """Take an acknowledgement; give its receipt, None if nothing waits for it."""
-        receipt = self._unacknowledged.pop(seq, None)
-        if receipt is not None and receipt.since:
-            self._unacknowledged.pop(receipt.since, None)
-        if receipt is not None and seq > self._latest:
+    def acknowledge(self, seq: Seq) -> AwaitedEvent | None:
+        """Take an acknowledgement; return the event that it is of, None if none is awaited."""
+        awaited = self._unacknowledged.pop(seq, None)
+        if awaited is not None and awaited.since:
+            self._unacknowledged.pop(awaited.since, None)
+        if awaited is not None and seq > self._latest:
             self._latest = seq
-        return receipt
+        return awaited
 
     # The chat list.
 
@@ -236,7 +236,7 @@ class Subscriber:
             self.owed_since = seq
             # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
-                self._unacknowledged[seq] = Receipt(seq, NO_CHAT, 0)
+                self._unacknowledged[seq] = AwaitedEvent(seq, NO_CHAT, 0)
         self.owed[chat] = None
         if goes and chat in self.appeared:
             self.appeared.discard(chat)
