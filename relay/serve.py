@@ -55,7 +55,7 @@ SWITCH_SECONDS = 0.0005
 """Seconds that the store's thread waits for the interpreter lock while connections keep the main thread busy."""
 PROBE_SECONDS = 2.0
 """Seconds that the writer may take for a probe before it is asked how long its current write has taken."""
-SLOW_WRITE_SECONDS = 300.0
+HUNG_WRITE_SECONDS = 300.0
 """Seconds that one write may take before the relay tells systemd's watchdog nothing more, and is restarted."""
 
 
@@ -197,7 +197,7 @@ async def _proof_of_life(server: Server) -> str:
     """Wait until the relay has proved that it works, and return its status line for systemd.
 
     That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
-    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `SLOW_WRITE_SECONDS`,
+    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `HUNG_WRITE_SECONDS`,
     the event loop alone is proof enough.
     """
     log = server.relay.log
@@ -208,7 +208,7 @@ async def _proof_of_life(server: Server) -> str:
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
-        if PROBE_SECONDS / 2 < seconds < SLOW_WRITE_SECONDS:
+        if PROBE_SECONDS / 2 < seconds < HUNG_WRITE_SECONDS:
             return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
 
 

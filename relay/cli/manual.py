@@ -107,7 +107,7 @@ def _page(app: typer.Typer) -> Iterator[str]:
             f"{setting.description}{' (' + '; '.join(notes) + ')' if notes else ''} Variable: {setting.variable}."
         )
     yield from _list("ENVIRONMENT", ENVIRONMENT)
-    yield from _list("FILES", FILES)
+    yield from _list("FILES", MANUAL_FILES)
     yield from _list("SIGNALS", SIGNALS)
     yield from _list("EXIT STATUS", EXIT)
     yield ".SH GUIDE"
@@ -122,7 +122,7 @@ ENVIRONMENT = {
     "RELAY_CONFIG": "The settings file, where --config does not name one.",
     "NO_COLOR": "Print no colours.",
 }
-FILES = {
+MANUAL_FILES = {
     "/etc/relay/relay.toml": "Settings; it need not be there.",
     "/var/lib/relay": "The data of the installed relay; of others ~/.local/share/chat-relay.",
     "/run/relay/relay.sock": "The control socket; of others relay.sock in the data directory.",

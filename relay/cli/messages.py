@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
 """Refusals after which another try may go well."""
-RETRY_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 """Between two tries."""
 LONGEST_WAIT_SECONDS = 60.0
 """The longest wait that Retry-After of a refused connection can ask for."""
@@ -72,9 +72,9 @@ def _say(data: Path, message: control.Say, until: float) -> Accepted:
         try:
             return ask(data, SAY, message)
         except RequestRefused as refused:
-            if refused.code not in MAY_COME_BACK or time.monotonic() + RETRY_SECONDS > until:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + RECONNECT_SECONDS > until:
                 raise
-        time.sleep(RETRY_SECONDS)
+        time.sleep(RECONNECT_SECONDS)
 
 
 def tail(
@@ -243,7 +243,7 @@ def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.Tempora
     """Wait until a relay runs, and say so; return a new token, since a relay that stopped has forgotten the old one."""
     said = False
     while True:
-        time.sleep(RETRY_SECONDS)
+        time.sleep(RECONNECT_SECONDS)
         with contextlib.suppress(Stopped):
             token = ask_running(data, LEND, request)
             if token is not None:

@@ -47,7 +47,7 @@ class Waiting:
         if not self._said:
             say(f"relay: waiting for {busy.holder}", error=True)
             self._said = True
-        time.sleep(lock.RETRY_SECONDS)
+        time.sleep(lock.LOCK_RETRY_SECONDS)
 
 
 def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], Awaitable[T]]) -> T:

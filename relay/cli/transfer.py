@@ -30,7 +30,7 @@ from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
-from relay.store.files.directory import is_read_only
+from relay.store.files.directory import STORE, is_read_only
 
 SHOWN_NAMESAKES = 3
 """People whom a refused import names; --dry-run names all."""
@@ -101,13 +101,13 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
                 try:
                     tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
                 except FileNotFoundError:
-                    gone.add(f"{archive.FILES}/{digest[:2]}/{digest}")
+                    gone.add(f"{archive.FILES_FOLDER}/{digest[:2]}/{digest}")
                 # Otherwise tarfile would keep every member in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     if gone:
         # A file that was deleted meanwhile is not missing.
-        missing.extend(sorted(gone & archive.named_files(data_directory(data) / archive.STORE)))
+        missing.extend(sorted(gone & archive.named_files(data_directory(data) / STORE)))
     return exported
 
 
@@ -139,7 +139,7 @@ def _export(
         # No relay runs there, and none can: a copy of the store is opened.
         with tempfile.TemporaryDirectory(prefix="relay-export-", dir=near) as copy:
             try:
-                archive.copy_store(directory / archive.STORE, Path(copy, archive.STORE))
+                archive.copy_store(directory / STORE, Path(copy, STORE))
             except FAULTS as error:
                 raise Failure(what_to_do(error, directory)) from None
             return ask(Path(copy), EXPORT, request, items=write)

@@ -159,7 +159,7 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
 
 async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(serve, "SLOW_WRITE_SECONDS", 0.4)
+    monkeypatch.setattr(serve, "HUNG_WRITE_SECONDS", 0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         server = Server(relay)
         assert "0 connections" in await serve._proof_of_life(server)

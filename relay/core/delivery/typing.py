@@ -5,7 +5,7 @@ Pure: the time is handed in. Clients may repeat it as often as they like; it is 
 
 from relay.keys import ChatKey, Seconds, UserKey
 
-SILENCE_SECONDS = 6.0
+TYPING_SECONDS = 6.0
 """Seconds after which a typist who does not repeat it has stopped."""
 REPEAT_SECONDS = 2.5
 """Seconds in which it is announced once that a user types in a chat."""
@@ -44,7 +44,7 @@ class Typists:
         """Typists by user and chat; at most `MAX_CHATS` per user."""
 
     def start(self, chat: ChatKey, user: UserKey, now: Seconds) -> bool:
-        """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
+        """Note that a user types in a chat, for `TYPING_SECONDS` from now; tell whether to announce it."""
         places = self.users.setdefault(user, {})
         place = places.get(chat)
         if place is None:
@@ -52,7 +52,7 @@ class Typists:
                 return False
             place = places[chat] = _Typist()
         place.typing = True
-        place.until = now + SILENCE_SECONDS
+        place.until = now + TYPING_SECONDS
         return place.announces(now)
 
     def stop(self, chat: ChatKey, user: UserKey) -> bool:

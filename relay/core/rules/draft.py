@@ -314,7 +314,7 @@ def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
     wanted = files_of.file_id(url)
     if url and wanted is None:
         raise RelayError.bad_field(
-            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES}ID: upload it first"
+            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES_PATH}ID: upload it first"
         )
     if wanted is None or command.user == ADMIN:
         return

@@ -71,7 +71,7 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 def _otherwise(data: Path) -> str:
     """Say what helps other than a backup if the store is gone."""
-    if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
+    if replacing.kept(data, replacing.STORE_WITH_FILES) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
     return "move all of it away to start with an empty store"
 

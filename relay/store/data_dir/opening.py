@@ -46,8 +46,8 @@ def settle(data: Path) -> None:
     Raises:
         OSError: a restore cannot be finished.
     """
-    if replacing.is_committed(data, replacing.STORE):
-        kept = replacing.finish(data, replacing.STORE)
+    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
+        kept = replacing.finish(data, replacing.STORE_WITH_FILES)
         logger.warning(
             "finished a restore that was interrupted%s", f"; what was there before is kept in {kept}" if kept else ""
         )
@@ -67,7 +67,7 @@ def settle_for_reading(data: Path) -> None:
         OSError: it cannot be finished.
     """
     directory.check_links(data)
-    if replacing.is_committed(data, replacing.STORE):
+    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
         with opened(data):
             pass
 
@@ -75,5 +75,5 @@ def settle_for_reading(data: Path) -> None:
 def leftovers(data: Path) -> list[Path]:
     """List what dead processes left in a data directory. The next `opened` finishes or removes it."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
-    waiting = data / replacing.STORE.committed
+    waiting = data / replacing.STORE_WITH_FILES.committed
     return [*left, waiting] if waiting.is_dir() else left

@@ -22,7 +22,7 @@ from relay.store.files.room import NO_ROOM
 NAME = "relay.lock"
 WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
-RETRY_SECONDS = 0.1
+LOCK_RETRY_SECONDS = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
@@ -105,7 +105,7 @@ class _Patience:
                 if not self._said:
                     self._waiting(who)
                     self._said = True
-                time.sleep(RETRY_SECONDS)
+                time.sleep(LOCK_RETRY_SECONDS)
             else:
                 return
 

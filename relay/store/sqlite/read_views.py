@@ -20,7 +20,7 @@ STOP_LOG_BYTES = 48 << 20
 """Bytes in the write-ahead log from which a long statement is stopped."""
 LOOK_SECONDS = 0.2
 """Seconds between two looks at the log."""
-RETRY_SECONDS = 2.0
+VIEW_RETRY_SECONDS = 2.0
 """Seconds until a statement that was stopped is tried again."""
 ATTEMPTS = 5
 """How often it is tried."""
@@ -64,7 +64,7 @@ class Views:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
-            await trio.sleep(RETRY_SECONDS)
+            await trio.sleep(VIEW_RETRY_SECONDS)
         raise TooBusy
 
     async def _watched(self, sql: str, parameters: Parameters) -> Rows:
