@@ -33,19 +33,19 @@ Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 Url = Annotated[str, msgspec.Meta(max_length=2_048)]
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""The id of a user or chat, as a client names it (section 3)."""
+"""The id of a user or chat, as a client names it (PROTOCOL.md, section 3)."""
 
 NewId = Annotated[str, msgspec.Meta(pattern=NEW_ID)]
-"""The id of a user or chat that is to be created (section 3)."""
+"""The id of a user or chat that is to be created (PROTOCOL.md, section 3)."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON parser reads exactly, and that fits into the store."""
 
 MessageId = Annotated[int, msgspec.Meta(ge=1, le=MAX_SAFE_INTEGER)]
-"""A message's number within its chat: 1, 2, 3 and so on (section 3)."""
+"""A message's number within its chat: 1, 2, 3 and so on (PROTOCOL.md, section 3)."""
 
 ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-"""The idempotency key of a message, chosen by its sender; by custom a UUID (section 3)."""
+"""The idempotency key of a message, chosen by its sender; by custom a UUID (PROTOCOL.md, section 3)."""
 
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """Unix milliseconds."""

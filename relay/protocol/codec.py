@@ -26,7 +26,7 @@ from relay.protocol.requests import REQUESTS
 T = TypeVar("T")
 
 PONG = b'{"event":"pong"}'
-"""The answer to any text frame that is not a JSON object (section 2)."""
+"""The answer to any text frame that is not a JSON object (PROTOCOL.md, section 2)."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -89,7 +89,7 @@ def replace_lone_surrogates(frame: bytes) -> bytes:
 
 
 def is_keepalive(frame: bytes) -> bool:
-    """Tell whether a text frame is a keepalive: anything but a JSON object (section 2)."""
+    """Tell whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
 

@@ -1,4 +1,4 @@
-"""Who is online and who is typing, with the time handed in (section 4)."""
+"""Who is online and who is typing, with the time handed in (PROTOCOL.md, section 4)."""
 
 from relay.core.delivery.typing import MAX_CHATS, TYPING_SECONDS, Typists
 from relay.core.rules import commands

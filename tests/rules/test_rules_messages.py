@@ -1,4 +1,4 @@
-"""Messages: their chats and ids, and repeats, edits and deletions (section 3)."""
+"""Messages: their chats and ids, and repeats, edits and deletions (PROTOCOL.md, section 3)."""
 
 import msgspec
 import pytest

@@ -440,7 +440,9 @@ class Hub:
 
 
 def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
-    """Tell whether an entry was made by this very connection, or by its device over an earlier one (section 4).
+    """Tell whether an entry was made by this very connection, or by its device over an earlier one.
+
+    See PROTOCOL.md, section 4.
 
     Two pages of a browser are one device: what one of them does is news to the other, if that was connected too.
     """

@@ -86,7 +86,7 @@ class Acknowledgements:
             since: the last event id that it says it has; ignored if this log never gave such an id.
 
         Returns:
-            The last `seq` that it is not sent again (section 7).
+            The last `seq` that it is not sent again (PROTOCOL.md, section 7).
         """
         now = self._state.seq
         if since is not None and since > now:

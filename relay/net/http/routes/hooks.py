@@ -25,7 +25,7 @@ PATH = "/hooks/"
 BODY_BYTES = 262_144
 BODY_SECONDS = 10.0
 KEY_CHARACTERS = 128
-"""The most characters of a client message id (`protocol.base.ClientId`)."""
+"""The most characters of a client message id (`protocol.base.ClientMessageId`)."""
 
 
 class HookPage:
