@@ -1,4 +1,6 @@
-"""How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start."""
+"""How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start, and by searches."""
+
+from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
@@ -37,10 +39,27 @@ async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]
     return {device: (seq, seen) for device, seq, seen in rows}
 
 
-async def ends(connection: Connection) -> tuple[Seq, Seq]:
-    """Read the last entry of the log, and the last one that the full-text index has."""
-    ((last, indexed),) = await connection.execute(_ENDS)
-    return last, indexed
+class LogEnds(NamedTuple):
+    """How far the log and its full-text index go."""
+
+    last: Seq
+    """The last entry; 0 for none."""
+    indexed: Seq
+    """The last entry that the index has."""
+
+
+async def ends(connection: Connection, *, seconds: float | None = None) -> LogEnds:
+    """Read how far the log and its full-text index go.
+
+    Args:
+        connection: the connection to read with.
+        seconds: after so many the statement is interrupted; None for the connection's own limit.
+
+    Raises:
+        TooLong: it was interrupted.
+    """
+    ((last, indexed),) = await connection.execute(_ENDS, seconds=seconds)
+    return LogEnds(last, indexed)
 
 
 async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:

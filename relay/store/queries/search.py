@@ -12,6 +12,7 @@ import msgspec
 from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement, as_json
@@ -80,7 +81,6 @@ _MINE = (
 )
 # All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
 # than any other.
-_ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
 _NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
 _ENDINGS = Statement(
     f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {MAX_PREFIXED_TRIGRAMS + 1}"
@@ -114,16 +114,10 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
     Raises:
         TooLong: it took longer than a search may.
     """
-    _, last = await ends(connection)
+    last, _ = await ends(connection, seconds=SEARCH_SECONDS)
     spread = sorted({last * number // SAMPLED_ENTRIES for number in range(1, SAMPLED_ENTRIES + 1)})
     rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
     return usual.learn([text for (text,) in rows])
-
-
-async def ends(connection: Connection) -> tuple[Seq, Seq]:
-    """Read up to which entry the full-text index is, and which is the last entry."""
-    ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
-    return indexed, last
 
 
 async def search(
@@ -150,7 +144,7 @@ async def search(
         TooLong: it took longer than that and found nothing.
         sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
     """
-    upto, last = await ends(connection)
+    last, upto = await ends(connection, seconds=SEARCH_SECONDS)
     return await _Search(connection, sought, usual or TrigramShares(), seconds).run(
         upto if indexed is None else indexed, last
     )
