@@ -150,7 +150,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
             nursery.start_soon(_reload_on_signal, loaded, certificates)
-            nursery.start_soon(relay.meter.run)
+            nursery.start_soon(relay.statistics.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
             nursery.start_soon(OutgoingHooks(relay).run)

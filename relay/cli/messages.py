@@ -17,7 +17,7 @@ from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
 from relay.exception_groups import first_error
 from relay.protocol import codec, control, events
-from relay.protocol.control.table import LEND, SAY, WATCH
+from relay.protocol.control.table import SAY, TEMPORARY_TOKEN, WATCH
 from relay.protocol.requests import Accepted
 from relay.settings import data_directory
 
@@ -158,7 +158,7 @@ def _words(change: str) -> str:
 def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
     """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
     request = control.TemporaryTokenRequest(id=user_id, chat=chat)
-    token = ask_running(data, LEND, request)
+    token = ask_running(data, TEMPORARY_TOKEN, request)
     if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
     chat_id: str | None = token.chat_id
@@ -245,7 +245,7 @@ def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.Tempora
     while True:
         time.sleep(RECONNECT_SECONDS)
         with contextlib.suppress(Stopped):
-            token = ask_running(data, LEND, request)
+            token = ask_running(data, TEMPORARY_TOKEN, request)
             if token is not None:
                 return token
         if not said:

@@ -67,14 +67,13 @@ class Connections(NamedTuple):
 
     writing: database.Connection
     reading: database.Connection
-    looking: database.Connection
+    lookups: database.Connection
     """Looks up facts for the writer."""
-    finding: database.Connection
-    """Searches."""
+    searching: database.Connection
     replaying: database.Connection
-    carrying: database.Connection
+    exporting: database.Connection
     """Exports, and finds what retention removes."""
-    copying: database.Connection
+    checkpointing: database.Connection
     """Checkpoints the write-ahead log."""
 
 
@@ -127,8 +126,8 @@ class Relay:
             device_uses=partial(device_uses, state, cursors, hub.presence),
         )
         pending_acks = PendingAcknowledgements(state, clock)
-        wal = Wal(connections.copying, data / directory.STORE)
-        self.log = log = Log(connections.writing, connections.looking, wal, engine, cursors, pending_acks.apply)
+        wal = Wal(connections.checkpointing, data / directory.STORE)
+        self.log = log = Log(connections.writing, connections.lookups, wal, engine, cursors, pending_acks.apply)
 
         # What answers connections.
         replays = Replays(connections.replaying)
@@ -145,7 +144,7 @@ class Relay:
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),
-            searching=Searches(connections.finding, log),
+            searching=Searches(connections.searching, log),
             replaying=replays,
             clock=clock,
             settings=settings,
@@ -154,16 +153,16 @@ class Relay:
         self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights, released)
 
         # What keeps the store, and what an admin asks.
-        self.meter = Statistics(data, log, hub, engine.lags)
+        self.statistics = Statistics(data, log, hub, engine.lags)
         self.room = DiskRoom(reserve, log)
-        self.retention = Retention(state, log, connections.carrying, clock, settings.retention, self.room.freeing)
+        self.retention = Retention(state, log, connections.exporting, clock, settings.retention, self.room.freeing)
         self.admin = Admin(
             state,
             log,
             hub,
-            connections.carrying,
+            connections.exporting,
             clock,
-            self.meter,
+            self.statistics,
             self.service,
             self.retention.prune,
             self.files,
@@ -231,13 +230,13 @@ async def open_relay(
             writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=READ_SECONDS) as reading,
-                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as looking,
-                database.connect(path, writing=False) as finding,
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as lookups,
+                database.connect(path, writing=False) as searching,
                 database.connect(path, writing=False, seconds=READ_SECONDS) as replaying,
-                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as carrying,
-                database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as exporting,
+                database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as checkpointing,
             ):
-                connections = Connections(writing, reading, looking, finding, replaying, carrying, copying)
+                connections = Connections(writing, reading, lookups, searching, replaying, exporting, checkpointing)
                 state, dirty = await load_state(reading)
                 cursors = await positions.cursors(reading)
                 _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))

@@ -204,7 +204,7 @@ async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Pa
     async with open_relay(second) as relay:
         await people(relay, "User1")
         assert log_of(second / "relay.db") == first / "relay.db-wal"
-        assert relay.meter.wal_bytes() > 0
+        assert relay.statistics.wal_bytes() > 0
         (first / "relay.db-wal").rename(first / "aside")
         assert not await relay.log.probe()
         (first / "aside").rename(first / "relay.db-wal")

@@ -19,7 +19,7 @@ from relay.core.model.state import State
 from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
-from relay.store.data_dir.opening import settle_for_reading
+from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
 from relay.store.sqlite.read_only import readable
@@ -53,7 +53,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
         sqlite3.DatabaseError: the file is too damaged to be read.
     """
     findings = []
-    settle_for_reading(data)
+    finish_interrupted_restore(data)
     async with _views(data / "relay.db") as (views, reading):
         for what, check_part in integrity.CHECKS.items():
             progress(what)

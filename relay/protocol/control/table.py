@@ -92,7 +92,7 @@ STATUS_SHOW = RequestType("status.show", Empty, Status)
 SAY = RequestType("say", Say, Accepted)
 WATCH = StreamType("watch", Watch, Empty, EntryInfo)
 AUDIT_LIST = RequestType("audit.list", Audit, list[EntryInfo])
-LEND = RequestType("lend", TemporaryTokenRequest, TemporaryToken)
+TEMPORARY_TOKEN = RequestType("lend", TemporaryTokenRequest, TemporaryToken)
 INVITE = RequestType("invite", AddInvite, Invitation)
 INVITE_LIST = RequestType("invite.list", Empty, list[InviteInfo])
 INVITE_REVOKE = RequestType("invite.revoke", InviteRevocation, list[InviteInfo])
@@ -134,7 +134,7 @@ CONTROL: dict[str, RequestType[Any, object]] = {
         SAY,
         WATCH,
         AUDIT_LIST,
-        LEND,
+        TEMPORARY_TOKEN,
         INVITE,
         INVITE_LIST,
         INVITE_REVOKE,

@@ -20,7 +20,7 @@ from relay.keys import Seq, UnixMs
 from relay.store.backup import pacing
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
-from relay.store.data_dir.opening import settle_for_reading
+from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
 from relay.store.sqlite.database import identify
@@ -138,7 +138,7 @@ def back_up(
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
     """
-    settle_for_reading(data)
+    finish_interrupted_restore(data)
     directory.check_links(data, (TLS_FOLDER,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()

@@ -111,7 +111,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def put_aside(data: Path) -> Iterator[PreparedRestore]:
+def replaced_store(data: Path) -> Iterator[PreparedRestore]:
     """Prepare the store that the last restore put aside, under the data directory's lock.
 
     Raises:
@@ -126,7 +126,7 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
         kept = replacing.kept(data, replacing.STORE_WITH_FILES)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
-                _take_aside(data, here)
+                _copy_of_early_relay(data, here)
                 yield _prepared(data, here, str(data / f"{STORE}{ASIDE}"), set())
             return
         if not kept:
@@ -161,7 +161,7 @@ def _reachable() -> Iterator[None]:
         raise CannotRestore(directory.about_file(error)) from None
 
 
-def _take_aside(data: Path, target: Path) -> None:
+def _copy_of_early_relay(data: Path, target: Path) -> None:
     """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
 
     It renamed the store first, then its write-ahead log, then the uploads, and then moved those of the backup in. So

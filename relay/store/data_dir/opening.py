@@ -36,11 +36,11 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
     directory.require(data)
     directory.check_links(data)
     with locked(data, wait=wait, waiting=waiting):
-        settle(data)
+        finish_interrupted(data)
         yield
 
 
-def settle(data: Path) -> None:
+def finish_interrupted(data: Path) -> None:
     """Finish an interrupted restore, and remove what dead processes left. Call it only under the lock.
 
     Raises:
@@ -58,7 +58,7 @@ def settle(data: Path) -> None:
         logger.info("removed %d uploads that were never finished", count)
 
 
-def settle_for_reading(data: Path) -> None:
+def finish_interrupted_restore(data: Path) -> None:
     """Finish an interrupted restore, for a command that then reads without the lock.
 
     Raises:

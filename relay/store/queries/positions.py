@@ -1,4 +1,4 @@
-"""How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start, and by searches."""
+"""How far log, full-text index, client keys and devices' cursors reach: read at the start, and by searches."""
 
 from typing import NamedTuple
 
