@@ -115,7 +115,10 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow."""
+    """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow.
+
+    Own code, since rich takes from every column in proportion, also from those with dates.
+    """
     from rich.cells import cell_len
 
     cells = list(zip(columns, *rows, strict=True))

@@ -1,6 +1,7 @@
 """Detects the type of a file by its first bytes: neither the sender nor the file name is trusted.
 
-The signatures are those of the WHATWG MIME Sniffing Standard (section 6) and of the formats themselves.
+The signatures are those of the WHATWG MIME Sniffing Standard (section 6) and of the formats themselves. Own code: it is
+one table, and the libraries for it take 2.5 MiB (filetype) and 2.7 MiB (puremagic) more memory.
 """
 
 UNKNOWN = "application/octet-stream"
