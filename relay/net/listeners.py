@@ -15,7 +15,10 @@ class CannotServe(Exception):
 
 
 def address(text: str) -> tuple[str, int]:
-    """Split HOST:PORT. A host may be in brackets; an empty one stands for all addresses.
+    """Split HOST:PORT. A host may be in brackets.
+
+    Returns:
+        The host, empty for all addresses, and the port.
 
     Raises:
         CannotServe: the text is no such address.

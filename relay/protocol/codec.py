@@ -230,7 +230,13 @@ def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
-    """Encode an error as the response to a request."""
+    """Encode an error as the response to a request.
+
+    Args:
+        request_id: the id of the request; empty if it has none.
+        timestamp: Unix milliseconds.
+        error: why it is refused.
+    """
     return encode(ErrorResponse(id=request_id, timestamp=timestamp, error=error))
 
 

@@ -186,6 +186,11 @@ class Guesses:
         """Take a counted attempt back whose password was never checked.
 
         Its network keeps the slot for another attempt, as it keeps one that it was promised: nobody else gets it.
+
+        Args:
+            who: the user's key, or the id that no user has.
+            network: where the attempt came from, as `rate_limit_key` names it.
+            attempt: what counting it returned.
         """
         guessed = self._unknown.get(who) if isinstance(who, str) else self._users.get(who)
         if guessed is None:

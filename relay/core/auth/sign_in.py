@@ -166,7 +166,12 @@ class SignIn:
             raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:
-        """Make a user of somebody who picks a name, if the relay is open.
+        """Make a user with a name of their choice, if the relay is open.
+
+        Args:
+            name: the name that they pick; their id is made from it.
+            label: a name for the new device.
+            address: where they come from.
 
         Raises:
             RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.

@@ -185,7 +185,13 @@ class Hub:
     # What is sent later.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Note that a user types; `now` is trio's time."""
+        """Note that a user types in a chat; `tick` announces it.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds (trio's time).
+        """
         self.pending.set()
         self.announcements.start_typing(chat, user, now)
 
@@ -407,7 +413,13 @@ class Hub:
             subscriber.position = entry.seq
 
     def send_replayed(self, subscriber: Subscriber, frame: bytes, awaited: AwaitedEvent) -> None:
-        """Queue a replayed event, whatever waits already: the caller keeps an eye on that."""
+        """Queue a replayed event, however much waits already: the caller bounds that.
+
+        Args:
+            subscriber: the connection.
+            frame: the event, encoded as a frame.
+            awaited: what its acknowledgement means.
+        """
         subscriber.replayed(frame, awaited)
         self.dirty[subscriber.outlet] = None
 

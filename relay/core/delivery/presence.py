@@ -43,7 +43,11 @@ class Presence:
         return [user for user in self.subscribers.keys() | self._announced.keys() if self.shown(user)]
 
     def due(self, now: Seconds) -> list[tuple[UserKey, bool]]:
-        """Take out the users to announce now, and whether each is online; `now` is monotonic seconds."""
+        """Take out the users to announce at `now` (monotonic seconds).
+
+        Returns:
+            User, and whether they are online.
+        """
         changed = []
         for user, (was, at) in list(self._announced.items()):
             if now - at < ANNOUNCE_SECONDS:

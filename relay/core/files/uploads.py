@@ -253,7 +253,16 @@ class Uploads:
     def while_readable(
         self, user: UserKey, device: DeviceKey, file: StoredFile
     ) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel what runs inside once the user may no longer read the file."""
+        """Cancel what runs inside once the user may no longer read the file.
+
+        Args:
+            user: the user's key.
+            device: the key of their device.
+            file: the file.
+
+        Returns:
+            A context manager that gives the scope of what runs inside.
+        """
         state = self._state
         return self._rights.while_allowed(
             lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)

@@ -128,15 +128,24 @@ class State:
         return chat.count - self.members[chat.key][user].seen
 
     def contacts(self, user: UserKey, others: Iterable[UserKey], but: ChatKey = NO_CHAT) -> list[UserKey]:
-        """Return those of some users who share a chat with a user, other than the chat `but`.
+        """Return those of some users who share a chat with a user.
 
         The cost goes by `others` and the chats, never by their members.
+
+        Args:
+            user: the user's key.
+            others: the users to choose from.
+            but: a chat that does not count; `NO_CHAT` for none.
         """
         chats = self.chats_of.get(user, set()) - {but}
         return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
 
     def listed(self, user: UserKey) -> Iterator[tuple[Chat, Member]]:
-        """Yield the chats in a user's chat list."""
+        """Yield the chats in a user's chat list.
+
+        Yields:
+            Each chat with the user's membership in it.
+        """
         for key in self.chats_of.get(user, ()):
             member = self.members[key][user]
             if not member.hidden:

@@ -176,7 +176,13 @@ def role_of(state: State, chat: Chat, user: UserKey, *, imported: bool = False) 
 
 
 def kind_of(state: State, chat: Chat, user: UserKey) -> ChatKind:
-    """Return the kind of a chat, as far as permissions differ; a dialog may be closed."""
+    """Return the kind of a chat, as far as permissions differ; a dialog may be closed.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user who asks: the other one of a dialog decides whether it is closed.
+    """
     if chat.type == "dialog":
         all_on = state.inactive.isdisjoint(state.members[chat.key])
         return _DIALOG if all_on or state.peer(chat, user) not in state.inactive else _CLOSED
@@ -197,13 +203,27 @@ def may_invite(state: State, user: UserKey) -> bool:
 
 
 def may(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user, or `ADMIN`, may do something in a chat."""
+    """Tell whether a user may do something in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        action: what they want to do.
+    """
     rule = TABLE[action][kind_of(state, chat, user)]
     return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
 def may_once_in(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user may do something in a group or channel, or might as the member that joining makes them."""
+    """Tell whether a user may do something in a chat, or might once joining has made them a member.
+
+    Args:
+        state: the state.
+        chat: a group or channel.
+        user: the user's key.
+        action: what they want to do.
+    """
     role = role_of(state, chat, user)
     if role is _OUTSIDER:
         role = _READER if chat.type == "channel" else _MEMBER

@@ -274,7 +274,13 @@ def revoke_invites(draft: DraftBuilder, command: Command, request: commands.Revo
 
 
 def end_invites(draft: DraftBuilder, command: Command, user: UserKey | None = None) -> None:
-    """Revoke the open invites: all, or those for one user."""
+    """Revoke the open invites: all, or those for one user.
+
+    Args:
+        draft: the batch.
+        command: the command that ends them.
+        user: the key of one user; None for all.
+    """
     for invite in draft.state.invites.values():
         if not invite.used and user in (None, invite.user):
             draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(invite.code_hash, revoked=True))
@@ -319,7 +325,19 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
 def add_device_entry(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
-    """Add a device, or a hook, to the draft; whether it may be added is for the caller to check."""
+    """Add a device, or a hook, to the draft; whether it may be added is for the caller to check.
+
+    Args:
+        draft: the batch.
+        command: the command that adds it.
+        user: the key of its user.
+        label: its name.
+        token_hash: the hash of its token.
+        hook: what it posts or is sent, if it is a hook.
+
+    Returns:
+        The new device's key.
+    """
     key = draft.state.next_device()
     label = one_line(label, MAX_LABEL)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)

@@ -47,6 +47,11 @@ def is_event_for(state: State, entry: Entry, user: UserKey) -> bool:
 
     They see what it is about, and it is later than their joining. Receipts go to the authors of the messages that they
     cover if their sender counts, and a read receipt to the reader's other devices.
+
+    Args:
+        state: the state, which has the entry.
+        entry: an entry of kind NEW, EDIT, DELETE, DLVRD or READ.
+        user: the user's key.
     """
     chat = state.chats[entry.chat]
     member = state.members[entry.chat].get(user)

@@ -54,6 +54,9 @@ class Searches:
             user: who asks.
             sought: what is looked for.
 
+        Returns:
+            The messages, newest first, and whether there are more.
+
         Raises:
             RelayError: `unavailable`, it took too long.
             sqlite3.Error: the store cannot be read.

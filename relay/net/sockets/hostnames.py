@@ -62,7 +62,11 @@ def _of_network(socket_of_it: socket.socket | None) -> list[str]:
 
 
 def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
-    """Yield the names and IPv4 addresses of the interfaces of the network that a socket was made in."""
+    """List the interfaces of the network that a socket was made in.
+
+    Yields:
+        Name and IPv4 address.
+    """
     if of is None:
         return
     found = array("B", bytes(MAX_INTERFACES * REQUEST.size))
@@ -106,7 +110,11 @@ def browser_address(
 
 
 def split_host(value: str) -> tuple[str, str]:
-    """Split a `Host` header into a name or address and a port; empty strings where it is malformed."""
+    """Split a `Host` header.
+
+    Returns:
+        The name or address, and the port; empty strings where it is malformed or absent.
+    """
     if not HOST.fullmatch(value):
         return "", ""
     try:

@@ -312,7 +312,10 @@ def _may_travel(code: int) -> bool:
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
-    """Return the code and the reason of a CLOSE; (1005, "") for an empty one.
+    """Read a CLOSE frame.
+
+    Returns:
+        The code and the reason; (1005, "") for an empty frame.
 
     Raises:
         Violation: one byte alone, a code that must not be sent, a reason that is not UTF-8.

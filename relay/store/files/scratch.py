@@ -72,6 +72,11 @@ def put_in_place(part: Path, target: Path) -> None:
 def write(target: Path, content: bytes, mode: int) -> None:
     """Write a small file whole and durably. It is never readable for more people than `mode` allows.
 
+    Args:
+        target: the file; its folder must exist.
+        content: all of it.
+        mode: its permissions.
+
     Raises:
         OSError: the disk is full, or fails.
     """

@@ -217,7 +217,7 @@ class Log(CommandQueue):
         self.work.set()
 
     async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
+        """Have a device's first cursor written, and wait until that was tried. Args: see `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
         past what it has been sent and has not acknowledged.

@@ -34,7 +34,11 @@ async def index_left_over(connection: Connection) -> bool:
 
 
 async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]:
-    """Read all cursors: by device key, the last acknowledged `seq` and when it was last connected (Unix ms)."""
+    """Read all cursors.
+
+    Returns:
+        By device key, the last acknowledged `seq`, and when the device was last connected (Unix milliseconds).
+    """
     rows = await connection.execute(_CURSORS)
     return {device: (seq, seen) for device, seq, seen in rows}
 

@@ -284,6 +284,17 @@ async def search_through(
     """Find what `search` does by reading all messages of these chats.
 
     This is faster for a common word in chats with few messages: elsewhere it was said too often.
+
+    Args:
+        connection: the connection to search with.
+        sought: what is sought, and by whom.
+        seconds: after so many the search is interrupted.
+
+    Returns:
+        The messages, newest first, and whether there are more.
+
+    Raises:
+        TooLong: it was interrupted.
     """
     return await _page(connection, _THROUGH, sought, seconds)
 

@@ -84,7 +84,11 @@ class FilePages:
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:
-    """Return the headers that let a browser show a file of a safe type, and save any other."""
+    """Return the headers that let a browser show a file of a safe type, and save any other.
+
+    Returns:
+        Names and values.
+    """
     shown = file.mimetype in EXTENSIONS
     ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", file.name)
     names = f"filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
