@@ -37,12 +37,27 @@ class ListChanges:
         self._owed.pop(subscriber, None)
 
     def note(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> None:
-        """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once."""
+        """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once.
+
+        Args:
+            subscriber: a live subscriber.
+            entry: the entry, of kind CHATS or USER.
+            change: what `list_change` reads from it.
+        """
         if self.owe(subscriber, entry, change):
             subscriber.fall_behind(entry.seq - 1)
 
     def owe(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> bool:
-        """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
+        """Note that an entry changed a subscriber's list.
+
+        Args:
+            subscriber: the subscriber.
+            entry: the entry, of kind CHATS or USER.
+            change: what `list_change` reads from it.
+
+        Returns:
+            Whether it gets the list at once.
+        """
         user = subscriber.user
         appears, goes = user in change.appears_for, user in change.goes_for
         for chat in list_readers.changed_chats(self._state, entry, user):
@@ -53,7 +68,13 @@ class ListChanges:
         return False
 
     def note_count(self, subscriber: Subscriber, seq: Seq, chat: ChatKey) -> None:
-        """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
+        """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list.
+
+        Args:
+            subscriber: the subscriber.
+            seq: the entry.
+            chat: the chat's key.
+        """
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 

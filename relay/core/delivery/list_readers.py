@@ -33,7 +33,12 @@ def chat_list_readers(state: State, entry: Entry) -> Sequence[UserKey]:
 
 
 def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey]:
-    """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
+    """List the chats whose lines an entry changes in the list of one of its readers.
+
+    Args:
+        state: the state, which has the entry.
+        entry: the entry, of kind CHATS or USER.
+        user: the key of one of its readers.
 
     Returns:
         Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
@@ -47,7 +52,13 @@ def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey
 
 
 def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
-    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
+    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed.
+
+    Args:
+        state: the state, which has the entry.
+        entry: the entry, of kind CHATS or USER.
+        user: the user's key.
+    """
     if isinstance(changes.change_of(entry), changes.UserChanged):
         return bool(changed_chats(state, entry, user))
     return user in chat_list_readers(state, entry)
