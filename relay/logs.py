@@ -80,7 +80,7 @@ class LineFormatter(logging.Formatter):
 class ImmediateStream:
     """Writes to a stream only as much as it takes at once: the relay must not wait for its log.
 
-    A pipe that nobody reads, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
+    A pipe without a reader, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
     """
 
     def __init__(self, stream: TextIO) -> None:

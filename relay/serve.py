@@ -164,7 +164,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
 
 @asynccontextmanager
 async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIterator[Relay]:
-    """Open the relay. On a full disk, wait until somebody has freed space.
+    """Open the relay. On a full disk, wait until space is freed.
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
     """

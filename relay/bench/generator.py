@@ -27,7 +27,7 @@ class Workload(msgspec.Struct, kw_only=True):
 
     url: str
     tokens: dict[str, str]
-    """By user, the token of a device that nobody else uses."""
+    """By user, the token of a device that is used for nothing else."""
     works: list[str]
     seconds: float = 10.0
     dialogs: int = 50

@@ -257,7 +257,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def _ask_about(namesakes: list[Namesake]) -> str:
-    """Say in one line who could be somebody else, and which options answer it."""
+    """Say in one line which matches are uncertain, and which options decide them."""
     unique = [one for one in namesakes if one.unique]
     others = [one for one in namesakes if not one.unique]
     said = []
@@ -284,7 +284,7 @@ def _shown(namesakes: list[Namesake]) -> str:
 
 
 def _here(one: Namesake) -> str:
-    """Name somebody as they are called here, with their id where the export calls them something else."""
+    """Name a user as they are called here, with their id where the export calls them something else."""
     return one.here if one.here_id == one.id else f"{one.here}, {one.here_id}"
 
 

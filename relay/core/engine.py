@@ -52,7 +52,7 @@ class Engine:
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
-        """See `decide.decide`. What is true for this turn only is answered here and kept by nobody."""
+        """See `decide.decide`. Facts that hold only for this turn are answered here and not cached."""
         draft = decide.decide(self._state, batch, facts)
         if not draft.unknown:
             return draft

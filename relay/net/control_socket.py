@@ -198,7 +198,7 @@ async def serve(
     """Serve a socket file until cancelled.
 
     Args:
-        path: the socket's file, which is created, made again if somebody removes it, and removed at the end.
+        path: the socket's file, which is created, made again if it is removed, and removed at the end.
         admin: handles the requests.
         clock: for timestamps.
         task_status: started once clients can connect.

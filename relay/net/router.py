@@ -122,7 +122,7 @@ class Router:
                 raise
             except Exception as error:  # noqa: BLE001 - every failure gets a response
                 if request is None:
-                    # Nobody knows where the next request would begin: the same bytes would fail forever.
+                    # Where the next request begins is unknown: the same bytes would fail forever.
                     connection.reusable = False
                 address = transport.peer if request is None else self.admission.address_of(request)
                 failed, caller = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)

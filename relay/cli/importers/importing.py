@@ -67,9 +67,9 @@ class Importing:
         self._chats = list(source.chats())
         self._mapped = Mapped({}, {})
         self._said: set[str] = set()
-        """Ids here of users and groups of whom the admin said that they are these."""
+        """Local ids of users and groups that the admin has matched."""
         self._expected: dict[str, control.Expected] = {}
-        """By id here of a user or group, who they are by what the relay said to `identify`."""
+        """What the relay answered to `identify`, by the local id of a user or group."""
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -207,7 +207,7 @@ class Importing:
 
     async def _import_user(self, person: SourceUser) -> None:
         if person.id in self._users:
-            # Some exports list somebody twice.
+            # Some exports list a user twice.
             self._count("users", added=False)
             return
         expected = self._expected[person.id]
@@ -236,7 +236,7 @@ class Importing:
             return
         expected = self._expected[chat.id] if chat.id else ""
         if expected in ("", "new") and not self._users.issuperset(chat.participants):
-            # Whoever has their id here is somebody else, who would get their messages.
+            # The id belongs to another user here, who would get their messages.
             self.left["chats with people who stay behind"] += 1
             return
         concerned = dict.fromkeys([*chat.participants, chat.id])
@@ -282,7 +282,7 @@ class Importing:
         batch, self._batch, self._batch_characters = self._batch, [], 0
         if not batch:
             return 0
-        # Of a batch with one message that is refused for its form nothing would be imported.
+        # One malformed message would make the relay refuse the whole batch.
         flaws = {id(one): reason for one in batch if (reason := self._flaw(one))}
         sound = [one for one in batch if id(one) not in flaws]
         answers = await (self._rehearse(sound) if self._dry else self._send(sound))

@@ -47,7 +47,7 @@ class Exporter:
     async def export(self, request: control.Export, item: SendItem[control.Record]) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
-        Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
+        Visibility does not apply: its caller can read the store itself. Cleared messages are included.
         """
         state = self._state
         upto = state.seq

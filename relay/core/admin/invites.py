@@ -23,7 +23,7 @@ STATES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
     InviteState.USER_DISABLED: "userDisabled",
     InviteState.MAKER_MAY_NOT: "makerMayNot",
 }
-"""By the state of an invite that is not open and can come to be, its name in the list."""
+"""The name in the list for each state in which an invite cannot be used for now."""
 
 
 class InviteAdmin:

@@ -39,14 +39,14 @@ SIGN_UP_WAIT_SECONDS = 60.0
 NETWORK_FREE_SIGN_UPS = 200
 """Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
-"""The longest wait after wrong invites, and how many are free. They have 128 bits, so nobody guesses one; a right one
+"""The longest wait after wrong invites, and how many are free. They have 128 bits, so none is guessed; a right one
 never waits."""
 MAX_PROVEN = 8_192
 """Networks with users who signed in from there that are remembered; the least recent is dropped."""
 HOUR_MS = 3_600_000
 
 CONNECTED = "a connection"
-"""Stands for the address of somebody who has signed in."""
+"""Stands for the address of a signed-in user."""
 WRONG = "the user id or the password is wrong"
 
 
@@ -140,7 +140,7 @@ class SignIn:
         return ways
 
     async def by_invite(self, code: str, label: str, address: str) -> Entered:
-        """Sign somebody in by an invite, which is used up by it.
+        """Sign a user in by an invite, which is used up by it.
 
         Args:
             code: the invite's.
@@ -217,7 +217,7 @@ class SignIn:
         if known_at is not None:
             counted = self._count_known(known_at)
         else:
-            # An id that nobody has is treated as one that somebody has, so that nobody learns who exists.
+            # An unknown id is treated as a known one, so that an attempt does not show who exists.
             guessed = typed_id(user_id.strip()) if user is None else user.key
             counted = self._count_guess(guessed, site)
         self._refuse_early(counted.wait, address, None if user is None else user.id)
@@ -303,8 +303,8 @@ class SignIn:
         Args:
             by: who invites, `ADMIN` for an admin on the machine.
             device: from which device.
-            user_id: whom; None for somebody who is not a user yet.
-            name: what somebody is called who is not a user yet.
+            user_id: whom; None for a person who is not a user yet.
+            name: the name of a person who is not a user yet.
             chat_id: the chat that they join.
 
         Raises:
@@ -347,7 +347,7 @@ class SignIn:
     async def change_password(
         self, key: UserKey, device: DeviceKey, old: str | None, new: str, *, sign_out_others: bool
     ) -> int:
-        """Change a user's own password; whoever has one says it first.
+        """Change a user's own password; the old one is checked first, if there is one.
 
         Args:
             key: whose.
@@ -366,7 +366,7 @@ class SignIn:
         user = self._state.users[key]
         check_new(new, user.id, user.name)
         if user.password:
-            # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
+            # Each device by itself: guesses from elsewhere keep no user from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
             counted = self._count_known(known_at)
             self._refuse_early(counted.wait, CONNECTED, user.id)

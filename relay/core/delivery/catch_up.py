@@ -91,7 +91,7 @@ class CatchUp:
         One list of a user is made at a time, once there is room for it and earlier ones are paid for.
         """
         share, user = subscriber.share, subscriber.user
-        # Where history was removed nobody knows what changed. Looked at now: a prune may move it during the wait.
+        # After a prune the changes are unknown. `pruned` is read before the wait, since a prune may move it.
         is_unknown = seq == self._state.pruned
         async with share.listing:
             await share.room()

@@ -256,7 +256,7 @@ class Hub:
     def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
         """Send an entry to many users, a slice a step, in the order of the log and to each connection once.
 
-        Whoever connects or rejoins between two steps gets the entry by its replay, and the steps that follow pass it
+        A subscriber that connects or rejoins between two steps gets the entry by its replay, and later steps pass it
         over: its position is the entry's.
         """
         for subscriber in self.presence.subscribers.get(entry.actor, ()):
@@ -284,7 +284,7 @@ class Hub:
         """
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        # Every member sees a new message (nobody can have cleared it), and it is to be delivered to all but its author.
+        # Every member sees a new message (none can have cleared it), and it is to be delivered to all but its author.
         is_new = entry.kind == kinds.NEW
         seq = entry.seq
         awaited = AwaitedEvent(seq, entry.chat, entry.message_id if is_new else 0)

@@ -1,7 +1,7 @@
 """Changes of chat lists that live subscribers are owed, and when each gets them (PROTOCOL.md, section 4).
 
-A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. Whoever got a list a
-moment ago gets the next one a moment later, with all that changes until then.
+A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. A
+subscriber that has just got a list gets the next one a moment later, with all that changes until then.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class ListChanges:
     """The live subscribers that are owed a chat list."""
 
     def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
-        """Begin with nobody owed a list.
+        """Begin without lists that are owed.
 
         Args:
             state: the state, which has each entry before it is noted here.

@@ -73,7 +73,7 @@ def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iter
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
     A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
-    its status, for which nobody who is disabled is waited. Rights as an admin are in no line; a removed user has left
+    its status, which waits for no disabled user. Rights as an admin are in no line; a removed user has left
     each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
     """
     if chat.id is None:

@@ -1,4 +1,4 @@
-"""Token buckets by user, so that nobody starves the others (PROTOCOL.md, `rate_limited`). Pure: takes the time."""
+"""Token buckets by user, so that no user starves the others (PROTOCOL.md, `rate_limited`). Pure: takes the time."""
 
 from typing import Protocol
 

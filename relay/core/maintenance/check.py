@@ -71,7 +71,7 @@ async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
         wrong = await check_part(views)
         again = await check_part(views) if wrong else []
     except TooBusy:
-        return ["this could not be looked at: the relay writes too much just now. Check again when it is quieter"]
+        return ["not checked: the relay writes too much just now. Check again when it is quieter"]
     return [one for one in wrong if one in again]
 
 
@@ -114,7 +114,7 @@ async def _check_agreement(reading: database.Connection) -> list[str]:
             return await _compare_states(reading)
         except _HistoryRemoved:
             continue
-    return ["this could not be looked at: history was removed meanwhile. Check again later"]
+    return ["not checked: history was removed during the check. Check again later"]
 
 
 async def _compare_states(reading: database.Connection) -> list[str]:

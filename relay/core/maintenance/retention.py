@@ -105,7 +105,7 @@ class Retention:
             await trio.sleep(PERIOD_SECONDS)
 
     async def forget_removed(self) -> None:
-        """Remove the idempotency keys of removed messages once nobody can still be about to send them again."""
+        """Remove the idempotency keys of removed messages once no client can still send them again."""
         if not self._clock.credible():
             return
         before = self._clock() - REMEMBERED_MS

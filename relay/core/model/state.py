@@ -479,7 +479,7 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Add a device; nobody can sign in with a revoked one."""
+        """Add a device; a revoked one cannot sign in."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key

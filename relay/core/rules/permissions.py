@@ -79,7 +79,7 @@ class Rule(NamedTuple):
     reason: str
     code: ErrorCode = "forbidden"
     inviters: bool = False
-    """Whether each of them must be somebody who `may_invite` besides."""
+    """Whether each of them must have the right `may_invite` besides."""
 
 
 _RUN = frozenset({Role.OWNER, Role.ADMIN, Role.RELAY})
@@ -93,7 +93,7 @@ _ALWAYS = Rule(_IN, "only its members may do this")
 _RUNS = Rule(_RUN, "only the owner and admins may do this")
 _OWNS = Rule(_OWN, "only the owner may do this")
 _POSTS = Rule(_POSTERS, "only the owner and admins write in this channel")
-_GONE = Rule(_NOBODY, "the other one cannot read this: their account is switched off")
+_GONE = Rule(_NOBODY, "the other person's account is switched off, so they cannot read this")
 _AUTHOR = Rule(_NOBODY, "only its author may edit a message")
 _DELETES = Rule(_NOBODY, "only its author, or a group's owner and admins, may delete a message")
 _INVITES = Rule(_RUN, "only an owner or admin who is an admin of the relay too may invite to it", inviters=True)

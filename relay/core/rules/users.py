@@ -239,11 +239,11 @@ INVITE_REFUSALS = {
     InviteState.MAKER_MAY_NOT: "whoever made this invite may not invite any more: ask for another one",
     InviteState.USER_DISABLED: "this invite is for somebody who may not sign in any more",
 }
-"""By the state of an invite, why it lets nobody in."""
+"""By the state of an invite, why it cannot be used."""
 
 
 def invite_state(state: State, invite: Invite, at: UnixMs) -> InviteState:
-    """Tell whether an invite lets somebody in. One that does not may do so again, unless its state is final.
+    """Tell whether an invite can be used. One that cannot may be usable again, unless its state is final.
 
     Args:
         state: the state.
@@ -263,7 +263,7 @@ def invite_state(state: State, invite: Invite, at: UnixMs) -> InviteState:
 
 
 def revoke_invites(draft: DraftBuilder, command: Command, request: commands.RevokeInvites) -> InvitesRevoked:
-    """Let nobody in any more by some invites; those that are used, revoked or expired already stay as they are."""
+    """Revoke some invites; those that are used, revoked or expired already stay as they are."""
     revoked = []
     for code_hash in dict.fromkeys(request.code_hashes):
         invite = draft.state.invites.get(code_hash)
@@ -348,8 +348,8 @@ def add_device_entry(
 def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
     """Sign out the devices that a user has not used for the longest time, if they have as many as allowed.
 
-    Those that are connected stay: a script that signs in each time it runs must not sign out the phone in somebody's
-    hand.
+    Those that are connected stay: a script that signs in each time it runs must not sign out a phone
+    that is in use.
     """
     devices = [
         device

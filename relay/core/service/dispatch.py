@@ -198,7 +198,7 @@ class Service:
     ) -> None:
         """Handle a request that occupies the writer alone, after the user's other ones, and charge the user for it.
 
-        It is appended only now: while it waits here it delays nobody, however many connections the user has.
+        It is appended only now: while it waits here it delays no one, however many connections the user has.
         """
         waiting = self._handlers[name](self, subscriber, payload, reply)
         if waiting is not None:

@@ -1,8 +1,8 @@
 """Outgoing hooks: the messages of one chat are posted to an address, each event once it is on disk.
 
 A hook reads the log from its cursor on: in order, at least once, one event at a time. What is not posted yet waits in
-the log, not in memory. An event that is not accepted is retried with growing pauses. A hook signs nobody in: it makes
-nobody online and acknowledges nothing.
+the log, not in memory. An event that is not accepted is retried with growing pauses. A hook is no sign-in: it makes
+no user online and acknowledges nothing.
 """
 
 import logging
@@ -296,7 +296,7 @@ class Delivery:
             tried = _Retried(entry.seq, now, 0, float("-inf"))
         if now - tried.logged_at >= LOG_SECONDS:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
-            # Where the relay itself failed, how it did: once an event.
+            # Log the traceback of a defect of the relay once per event.
             cause = None if tried.times else error.__cause__
             logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since, exc_info=cause)
             tried = tried._replace(logged_at=now)

@@ -161,7 +161,7 @@ def back_up(
             added.update(_add_files(tar, data / FILES_FOLDER, added))
             secret = _add_tls(tar, data / TLS_FOLDER)
             tar.add(copy, STORE)
-        # Whoever has it can run the relay elsewhere.
+        # A backup is enough to run the relay elsewhere.
         part.chmod(0o600)
         finish = end(copy)
         missing = named_files(copy) - {f"{FILES_FOLDER}/{name}" for name in added}
@@ -274,7 +274,7 @@ def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:
         try:
             held.enter_context(tls_folder.locked(folder))
         except OSError as error:
-            # One who may only read, or a disk that nobody can write to. What is whole can be read all the same.
+            # A user who may only read, or a read-only disk. What is whole can be read all the same.
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             if tls_folder.is_half_replaced(folder):

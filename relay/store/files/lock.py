@@ -160,7 +160,7 @@ def _lock_file(store: Path, opened: ExitStack) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         opened.callback(os.close, descriptor)
         _flock(descriptor, fcntl.LOCK_EX)
-        # Where it was removed meanwhile, this lock is on a file that nobody else finds.
+        # Where it was removed meanwhile, this lock is on a file that no other process finds.
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
                 # Outside the data directory it is not handed over with the rest.

@@ -117,7 +117,7 @@ class Background:
         return request
 
     def withdraw(self, request: _JobRequest[T]) -> None:
-        """Drop a job that nobody waits for any more, unless it has run."""
+        """Drop a job whose caller is gone, unless it has run."""
         if request in self._requests:
             self._requests.remove(request)
 

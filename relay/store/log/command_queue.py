@@ -57,7 +57,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
 
 
 def _ignore(_answer: object) -> None:
-    """Drop an answer that nobody waits for."""
+    """Drop an answer that no caller waits for."""
 
 
 class CommandQueue:

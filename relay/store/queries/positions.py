@@ -70,8 +70,8 @@ async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
 
     Returns:
-        For each gap the entry before it (0 for none) and the one after it, ascending. Of the first gap all entries are
-        left that belong to no chat: they have no text.
+        For each gap the entry before it (0 for none) and the one after it, ascending. In the first gap, the
+        entries that belong to no chat are left: they have no text.
     """
     first = await connection.execute(_FIRST_IN_CHAT)
     begin = first[0][0] if first else 0

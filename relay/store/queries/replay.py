@@ -59,7 +59,7 @@ _OLDEST_UNDELIVERED = Statement(f"""
         AND message_id > c.value->>1 AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
     FROM json_each(?2) AS c
 """)
-# First the chat's last entry in this range, then from its message down to the first of somebody else's.
+# First the chat's last entry in this range, then from its message down to the first of another author.
 _REACHED = Statement(f"""
     WITH top (chat, had, message_id) AS MATERIALIZED (
         SELECT c.value->>0, c.value->>1, (

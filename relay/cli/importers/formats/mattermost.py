@@ -356,7 +356,7 @@ def _nobody(_sign: str, _id: str) -> str | None:
 
 
 def _is_note(post: _Reply) -> bool:
-    """Tell whether a post only says that somebody joined, left or changed something."""
+    """Tell whether a post only says that a user joined, left or changed something."""
     return (post.type or "").startswith("system_")
 
 
@@ -374,7 +374,7 @@ def _group_id(people: list[str]) -> str:
 
 
 def _origin(username: str) -> str:
-    """Give what the system calls a user: an export states no id, and the same name may be given to somebody else."""
+    """Give what the system calls a user: an export states no id, and the same name may be given to another user."""
     return fit_origin(SYSTEM, username)
 
 

@@ -68,7 +68,7 @@ class MessageHistoryImport:
     async def _append_resting(self, batch: Sequence[Command[Outcome]]) -> list[Outcome | RelayError]:
         """Append commands together, wait for all answers, and rest where others send meanwhile.
 
-        Nobody is charged for an import: whoever wrote a message did not ask for it to be imported now.
+        No user is charged for an import: the author of a message did not ask for it to be imported now.
         """
         began, commands_before = trio.current_time(), self._log.figures.commands
         answers = await self._append(batch)
@@ -173,7 +173,7 @@ class MessageHistoryImport:
         return user
 
     def _answered(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
-        """Name the message that a reply answers; nobody's where its author is not here, so that it counts as lost."""
+        """Name the message that a reply answers; one without an author if that is unknown: it counts as lost."""
         if reference is None:
             return None
         return self._original(reference) or commands.MessageByClientId(NO_USER, reference.client_message_id)

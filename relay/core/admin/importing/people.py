@@ -34,7 +34,7 @@ class PeopleImport:
         if known is not None:
             if key is None and not record.same and _are_others(known.origins, record.origins):
                 return _taken(record.id, known.name, dry=record.dry)
-            # The date of an export says nothing about somebody of whom the other system's id is not known.
+            # The date of an export says nothing about a user whose id in the other system is unknown.
             dated = record.created_at is not None or not record.origins or key is not None
             imported = dated and known.created_at == created_at
             # A picture that its user removed is empty, not None.
@@ -156,14 +156,14 @@ def _systems(origins: Sequence[str]) -> set[str]:
 
 
 def _new(origins: Sequence[str], known: Mapping[str, int]) -> tuple[str, ...]:
-    """Select the origins that nobody here has."""
+    """Select the origins that are not taken here."""
     return tuple(dict.fromkeys(one for one in origins if one not in known))
 
 
 def _check_expected(
     record: control.UserImport | control.ChatImport, found: User | Chat | None, *, by_origin: bool
 ) -> None:
-    """Refuse somebody who is another one by now than the client was told: somebody took the id meanwhile.
+    """Refuse a user or chat that is not the one the client was told of: the id was taken meanwhile.
 
     Raises:
         RelayError: `conflict`.
