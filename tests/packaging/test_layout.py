@@ -61,6 +61,9 @@ def test_no_room_has_too_many_modules() -> None:
         name = str(folder.relative_to(TOP))
         count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
         assert count <= (MOST_OF_LIST if name in LISTS else MOST_MODULES), f"{name} has {count} modules"
+    for name in LISTS:
+        head = ast.get_docstring(ast.parse((TOP / name / "__init__.py").read_text("utf-8"))) or ""
+        assert "list of modules is the structure" in head, name
 
 
 def test_a_module_over_400_lines_says_why_in_its_head() -> None:

@@ -73,7 +73,7 @@ class Identity(NamedTuple):
 
 
 Question = Callable[[str, tuple[str, ...], bool], Awaitable[control.ImportResult | None]]
-"""Asks the relay what importing somebody would do with this id and these origins, and if the admin said who they are;
+"""Asks the relay what importing a user or group would do, by id, origins and whether the admin said who they are;
 None where it refuses."""
 
 
@@ -113,7 +113,7 @@ async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[
 
     Args:
         wanted: users, or groups.
-        chosen: the ids here that the admin says, by what the source calls somebody: by its own id, or by the id that
+        chosen: the ids here that the admin says, by what the source calls each: by its own id, or by the id that
             they should get.
 
     Raises:
@@ -159,7 +159,7 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
         return found._replace(id=own, new=True)
     if answer.namesake is None and not shared:
         return found
-    # Somebody has the id of whom nothing else is known: they may have come with an import of an older relay, which
+    # Of the user with this id nothing else is known: they may have come with an import of an older relay, which
     # numbered those who wished for the same id in the order of the export.
     alike = one.exact or answer.namesake == one.name
     unique = alike and not shared and numbered is None

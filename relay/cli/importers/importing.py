@@ -48,7 +48,7 @@ class Importing:
         here: by kind, how many were here already.
         left: by description, how many stay behind.
         admins: new users whom the export calls admins.
-        others: new users and groups with another id than they wish for, because somebody else has or wishes it.
+        others: new users and groups with another id than they wish for, because another has or wishes it.
     """
 
     def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
@@ -100,7 +100,7 @@ class Importing:
             chosen: the ids here that the admin says; see `identities.identify`.
 
         Returns:
-            Those of whom only the admin can say whether they are somebody here.
+            Those of which only the admin can say whether they are here already.
 
         Raises:
             NotUnderstood: what the admin says contradicts what is known.
@@ -130,7 +130,7 @@ class Importing:
         return [*doubtful, *(one.doubt for one in groups if one.doubt is not None)]
 
     async def _without_members(self, users: Sequence[Identity], groups: Container[str]) -> list[Namesake]:
-        """Leave out whoever is in a group here that was imported from this source, and would have been in it there.
+        """Leave out those who are in a group here that was imported from this source, and would have been in it there.
 
         That is no sign where the source's system has an id of its own that is not known here.
         """

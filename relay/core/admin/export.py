@@ -146,7 +146,7 @@ class _Messages:
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
         self._last: dict[ChatKey, control.MessageReference] = {}
-        """The last message of each chat that somebody has cleared."""
+        """The last message of each chat that was cleared for a user."""
 
     async def send(self, upto: int) -> int:
         """Send all entries up to one, and the later deletions of messages among them.

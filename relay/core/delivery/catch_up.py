@@ -139,7 +139,7 @@ class EmptyEntries:
             user: who needs it.
             chat: what changed in their list; `NO_CHAT` for a name.
         """
-        # The entry is an event for nobody, so that any chat will do where a name changed.
+        # The entry is an event for no user, so any chat will do where a name changed.
         key = chat if chat in self._state.members else next(iter(self._state.members), None)
         if key is not None and self._requested_at != self._state.seq:
             self._requested_at = self._state.seq

@@ -41,7 +41,7 @@ def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey
         user: the key of one of its readers.
 
     Returns:
-        Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
+        Chat keys; `NO_CHAT` stands for none, for a change of the user's own name or picture.
     """
     change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):

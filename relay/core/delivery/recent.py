@@ -62,7 +62,7 @@ class RecentEntries:
     def refresh(self, entries: Sequence[Entry], since: Seq) -> bool:
         """Amend entries that were read from the log when it ended at `since`.
 
-        Whoever changed a message has the answer already: nothing sent afterwards may be older than that.
+        The one who changed a message has the answer already: nothing sent afterwards may be older than that.
 
         Returns:
             Whether everything after `since` is still in memory; else the entries have to be read again.

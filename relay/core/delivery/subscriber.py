@@ -1,6 +1,6 @@
 """One connection as the hub sees it: whose it is, its place in the log, and what it has acknowledged.
 
-No sockets: frames go to an `Outlet`, and a `ClientConnection` is told to catch up or to close.
+No sockets: frames go to an `Outlet`, and a `ClientConnection` catches up or closes.
 """
 
 from typing import Protocol

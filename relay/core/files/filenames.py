@@ -24,7 +24,7 @@ def clean(name: str, mimetype: str) -> str:
 
     Args:
         name: the name that the sender has given.
-        mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that nobody
+        mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that no one
             opens a picture as a page.
     """
     last = re.split(r"[/\\]", name)[-1]

@@ -271,7 +271,7 @@ class Uploads:
     # Removing.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Remove unused files, for ever; first the remains of an earlier run."""
+        """Remove unused files, forever; first the remains of an earlier run."""
         task_status.started()
         await self._logging_errors(self._sweep)
         while True:

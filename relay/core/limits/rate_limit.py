@@ -32,7 +32,7 @@ class RateLimit:
         """Begin with full buckets.
 
         Args:
-            limits: the rate, read anew with each request.
+            limits: the rate, read again with each request.
             times: tokens for each request that the rate allows.
         """
         self._limits = limits

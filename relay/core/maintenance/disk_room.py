@@ -97,7 +97,7 @@ class DiskRoom:
         return self.reserve.short or self._log.disk_full
 
     async def run(self) -> None:
-        """Fill the reserve whenever there is space, for ever."""
+        """Fill the reserve whenever there is space, forever."""
         while True:
             if not self._freeing:
                 await self._fill()

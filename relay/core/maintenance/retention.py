@@ -92,7 +92,7 @@ class Retention:
         self._freeing = freeing
 
     async def run(self) -> None:
-        """Remove what is due every `PERIOD_SECONDS`, for ever."""
+        """Remove what is due every `PERIOD_SECONDS`, forever."""
         while True:
             try:
                 async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():

@@ -122,7 +122,7 @@ class DraftBuilder:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command on which a rule fails must not fail the whole batch, nor be tried for ever.
+            # A command on which a rule fails must not fail the whole batch, nor be tried forever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):

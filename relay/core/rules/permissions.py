@@ -73,7 +73,7 @@ _DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 
 
 class Rule(NamedTuple):
-    """Who is allowed, and what the others are told."""
+    """Who is allowed, and the message for others."""
 
     roles: frozenset[Role]
     reason: str
@@ -145,7 +145,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.CLEAR: _everywhere(_ALWAYS, group=_OWNS, channel=_OWNS),
     Action.DELETE_CHAT: _in_groups(_OWNS),
 }
-"""Who may do each action in each kind of chat. Outsiders are told that there is no such chat."""
+"""Who may do each action in each kind of chat. Outsiders get `not_found`."""
 
 
 def role_of(state: State, chat: Chat, user: UserKey, *, imported: bool = False) -> Role:

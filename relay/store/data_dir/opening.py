@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relay.store.blobs import Blobs
 from relay.store.files import directory, replacing, scratch
-from relay.store.files.lock import locked, nobody
+from relay.store.files.lock import locked, no_notice
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ SWEPT = ("", "backups")
 
 
 @contextmanager
-def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no_notice) -> Iterator[None]:
     """Hold the lock of a data directory in which nothing is left half done.
 
     Args:

@@ -39,7 +39,7 @@ class Locked(Exception):
         """The process and its command: `process 12 (relay prune)`."""
 
 
-def nobody(_holder: str) -> None:
+def no_notice(_holder: str) -> None:
     """Ignore that there is a wait."""
 
 
@@ -48,7 +48,7 @@ class _Held(Exception):
 
 
 @contextmanager
-def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no_notice) -> Iterator[None]:
     """Hold the locks of a data directory.
 
     Args:
@@ -181,7 +181,7 @@ def _lock_of(store: Path) -> Path:
 
 
 def holder(data: Path) -> str | None:
-    """Name the process that has a data directory; None if there is none, or it cannot be told."""
+    """Name the process that has a data directory; None if there is none, or it is unknown."""
     store = data / directory.STORE
     for path in (_lock_of(store), data):
         try:

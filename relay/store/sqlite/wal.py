@@ -162,7 +162,7 @@ class Wal:
         self._frames, self.bytes = count, count * size
 
     async def run(self, pause: Pause, moved: Callable[[], None]) -> None:
-        """Copy pages when they are due, for ever.
+        """Copy pages when they are due, forever.
 
         Args:
             pause: runs a job while the writer pauses.
