@@ -12,7 +12,7 @@ import trio
 import relay as package
 from relay.core.auth.sign_in import WRONG
 from relay.core.relay import Relay
-from relay.core.rules import commands, users
+from relay.core.rules import commands
 from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -205,7 +205,7 @@ def test_a_command_of_a_user_who_was_disabled_while_it_waited_is_refused_also_wi
 async def test_a_device_that_connects_while_a_sign_in_waits_for_its_turn_stays_signed_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "MAX_DEVICES", 3)
+    monkeypatch.setattr("relay.core.rules.sign_in.MAX_DEVICES", 3)
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         for label in ("second", "third"):
@@ -227,7 +227,7 @@ async def test_a_device_that_connects_while_a_sign_in_waits_for_its_turn_stays_s
 async def test_a_device_that_disconnects_while_a_sign_in_waits_for_its_turn_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "MAX_DEVICES", 1)
+    monkeypatch.setattr("relay.core.rules.sign_in.MAX_DEVICES", 1)
     async with http_relay(tmp_path) as relay:
         phone = await relay.user("anna")
         async with relay.socket(phone):

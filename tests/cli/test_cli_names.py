@@ -12,7 +12,7 @@ import relay.cli
 from relay.cli.output import CONTROL, visible
 from relay.core.admin.lookup import Lookup
 from relay.core.relay import open_relay
-from relay.core.rules import users
+from relay.core.rules import sign_in
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.command_line import run, running
@@ -25,7 +25,7 @@ SHOWN = "Eve\\u202egpj.\\x1b[31m\\u2066ok\\u200f\\u061c"
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with such a user, group, device and hook."""
-    monkeypatch.setattr(users, "one_line", lambda label, _characters: label)
+    monkeypatch.setattr(sign_in, "one_line", lambda label, _characters: label)
 
     async def make() -> None:
         async with open_relay(tmp_path) as made:

@@ -11,7 +11,7 @@ from relay.core.model.entities import Invite, InviteState
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.users import invite_state
+from relay.core.rules.sign_in import invite_state
 from relay.core.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError

@@ -17,7 +17,8 @@ from relay.core.rules import commands, permissions
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key
 from relay.core.rules.messages import new
 from relay.core.rules.permissions import Action
-from relay.core.rules.users import add_device_entry, check_admin, check_enabled, known_user
+from relay.core.rules.sign_in import add_device_entry
+from relay.core.rules.users import check_admin, check_enabled, known_user
 from relay.keys import NO_CHAT, Seq, UserKey
 from relay.outcomes import HookAdded
 from relay.protocol import requests
