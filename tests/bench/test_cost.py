@@ -28,8 +28,8 @@ from relay.bench.client import BenchClient, masked
 from relay.bench.scratch import Scratch
 from relay.bench.work import Conversation, Load
 from relay.core.delivery import hub as hub_module
-from relay.core.delivery import recent as recent_module
 from relay.core.limits.fairness import Account
+from relay.core.model import recent as recent_module
 from relay.core.relay import Relay, open_relay
 from relay.net.server import Server
 from relay.net.sockets.transport import ReadHandler

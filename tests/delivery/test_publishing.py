@@ -75,8 +75,8 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
 def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 5)
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_CHARACTERS", 30)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 5)
+    monkeypatch.setattr("relay.core.model.recent.MAX_CHARACTERS", 30)
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
     assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
@@ -99,7 +99,7 @@ def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_mem
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert house.hub.recent.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 2)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 2)
     house.log.new("User1", "User2", "c2")
     assert house.hub.recent.refresh(read, since)
     house.log.new("User1", "User2", "c3")

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.core.delivery import recent, subscriber
+from relay.core.delivery import subscriber
+from relay.core.model import recent
 from relay.keys import ChatKey, UserKey
 from relay.net.websocket import outbox
 from relay.store.log import deferred
@@ -374,7 +375,7 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
 async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", kept)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", kept)
     await say(one, "User2", "open")
     for n in range(700):
         await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")
@@ -398,7 +399,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
 async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 16)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 16)
     await say(one, "User2", *(f"before {n}" for n in range(20)))
     replaying = relay.relay.service.replaying
     pages = 0
@@ -478,7 +479,7 @@ async def test_a_replay_waits_only_for_a_client_that_acknowledges(
 ) -> None:
     monkeypatch.setattr("relay.net.websocket.replay.MAX_UNACKNOWLEDGED_EVENTS", 10)
     monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 10)
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 10)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:
         first = [await two.receive() for _ in range(20)]

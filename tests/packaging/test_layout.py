@@ -9,7 +9,7 @@ MODULES = {
     ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__"): path
     for path in TOP.glob("relay/**/*.py")
 }
-MOST_MODULES, MOST_OF_LIST = 13, 24
+MOST_MODULES, MOST_OF_LIST = 12, 24
 """Modules of a room at most; more only where the list is the structure, as one file a command."""
 LISTS = {"relay/cli", "relay/core/rules"}
 MOST_LINES = 400

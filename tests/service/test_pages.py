@@ -351,7 +351,7 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
 async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 3)
+    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 3)
     await say(one, "User2", "needle", "other")
     searching, asked = relay.relay.service.searching, 0
     real = searching.find

@@ -19,10 +19,10 @@ from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
-from relay.core.delivery.recent import RecentEntries
 from relay.core.delivery.subscriber import AwaitedEvent, Outlet, Subscriber
 from relay.core.model import changes
 from relay.core.model.entities import Member
+from relay.core.model.recent import RecentEntries
 from relay.core.model.state import State
 from relay.core.rules import visibility
 from relay.keys import ChatKey, Seconds, Seq, UnixMs, UserKey

@@ -16,7 +16,7 @@ from relay.keys import Seconds
 from relay.outcomes import Outcome
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.log.decision_engine import DecisionEngine
+from relay.store.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
 
 logger = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ import trio
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.decision_engine import DecisionEngine
 from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
 from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.writer import Writer, WriterFigures

@@ -13,6 +13,7 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.entry import ClientKey, Entry, Facts, keys_to_look_up, text_length
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
@@ -22,7 +23,6 @@ from relay.store.log.background import Background
 from relay.store.log.batch import prepare
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import Batch, CommandQueue, PendingCommand
-from relay.store.log.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.queries import fact_lookup
