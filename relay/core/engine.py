@@ -47,8 +47,8 @@ class Engine:
         self._dirty = dirty
         self._round: Round | None = None
         self.lags = LatencySamples()
-        self.stands_alone = partial(decide.stands_alone, state)
-        """See `decide.stands_alone`."""
+        self.needs_own_batch = partial(decide.needs_own_batch, state)
+        """See `decide.needs_own_batch`."""
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:

@@ -1,1 +1,1 @@
-"""The state that follows from the log (users, devices, chats, members), its snapshot, and the latest entries in memory."""
+"""The state that follows from the log (users, devices, chats, members), its snapshot, and the log's latest entries."""

@@ -20,10 +20,10 @@ from relay.protocol import control, requests
 from relay.store.command import Command
 from relay.store.entry import Facts
 
-__all__ = ["Decision", "Draft", "decide", "stands_alone"]
+__all__ = ["Decision", "Draft", "decide", "needs_own_batch"]
 
 
-def stands_alone(state: State, command: Command) -> bool:
+def needs_own_batch(state: State, command: Command) -> bool:
     """Tell whether a command needs a batch of its own, as it changes the state that others are decided by."""
     request = command.request
     if type(request) is commands.ImportMessage:

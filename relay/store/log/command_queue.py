@@ -52,7 +52,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """How many of them came from the queue; the others are deferred commands."""
     size: int
     """About how many bytes they came in."""
-    stands_alone: bool
+    needs_own_batch: bool
     """Whether it is one command that needs a batch of its own."""
 
 
@@ -217,11 +217,11 @@ class CommandQueue:
 
     def _next_batch(self) -> tuple[int, bool]:
         """Count the waiting commands that make the next batch; returns also whether it is one that stands alone."""
-        stands_alone, weight = self._engine.stands_alone, self._engine.weight
+        needs_own_batch, weight = self._engine.needs_own_batch, self._engine.weight
         much = self._bytes > BATCH_BYTES
         size = 0
         for count, item in enumerate(self.waiting):
-            if stands_alone(item.command):
+            if needs_own_batch(item.command):
                 return (count, False) if count else (1, True)
             if much:
                 size += weight(item.command)

@@ -236,8 +236,8 @@ class Writer:
         self.busy_since = None
         written = trio.current_time()
         self._stalls.worked(SYNC, started, written)
-        if batch.stands_alone or self._lookup_seconds:
-            seconds = written - started if batch.stands_alone else self._lookup_seconds
+        if batch.needs_own_batch or self._lookup_seconds:
+            seconds = written - started if batch.needs_own_batch else self._lookup_seconds
             self._engine.charge([item.command for item in pending], seconds)
         if wrote:
             self._succeeded(len(pending), written - started, side_writes)
