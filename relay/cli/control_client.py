@@ -19,7 +19,7 @@ from relay.cli.offline import Busy, Waiting, in_trio, opened
 from relay.cli.output import Failure
 from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
-from relay.protocol.control import READING, Empty
+from relay.protocol.control import READING_REQUESTS, Empty
 from relay.protocol.control.table import STATUS_SHOW
 from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
@@ -231,7 +231,7 @@ def _first_word(
             connection.sendall(_request(kind, payload) + b"\n")
         return lines.readline()
     except TimeoutError:
-        changes = kind.name == "say" or kind.name not in READING
+        changes = kind.name == "say" or kind.name not in READING_REQUESTS
         end = "; the change may still be made once it does" if changes else ""
         raise Failure(_silent(_process(connection)) + end) from None
 

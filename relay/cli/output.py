@@ -152,7 +152,7 @@ COLUMN_GAP = "  "
 UNBROKEN_CHARACTERS = 12
 """Longer words, such as ids, may be broken in a cell."""
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours, break a line or turn its direction (Unicode's Bidi_Control)."""
 
 
@@ -168,7 +168,7 @@ def say(line: str, *, error: bool = False) -> None:
 
 def visible(text: str) -> str:
     """Escape control characters, so that a text cannot act on the terminal or leave its line."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def when(timestamp: int | None) -> str:

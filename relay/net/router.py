@@ -14,7 +14,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
 from relay.keys import UserKey
-from relay.net.http.admission import READING, Admission
+from relay.net.http.admission import SAFE_METHODS, Admission
 from relay.net.http.caller import Caller
 from relay.net.http.connection import Disconnected, HttpConnection
 from relay.net.http.headers import fixed_headers
@@ -200,8 +200,8 @@ class Router:
         if methods is None and request.path.startswith("/files/"):
             methods = {"GET": self._files.download}
         if methods is None:
-            if request.method not in READING:
-                raise _method_not_allowed(READING)
+            if request.method not in SAFE_METHODS:
+                raise _method_not_allowed(SAFE_METHODS)
             return self._static.answer(request)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:

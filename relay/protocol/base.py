@@ -17,17 +17,17 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 
-NAME = rf"^(?=.*[^{UNSEEN}])[^{HIDDEN}]{{1,128}}$(?!\n)"
+NAME_PATTERN = rf"^(?=.*[^{UNSEEN}])[^{HIDDEN}]{{1,128}}$(?!\n)"
 NEW_ID = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
 """Both patterns end as JSON Schema requires; Python's `$` alone would allow a final line break."""
 
 PATTERN_MEANINGS = {
-    NAME: "1 to 128 characters in one line that can be seen, without hidden ones",
+    NAME_PATTERN: "1 to 128 characters in one line that can be seen, without hidden ones",
     NEW_ID: "1 to 64 of `A-Z a-z 0-9 _ . -`",
 }
 """The patterns in words, for error messages."""
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 """The display name of a user or chat."""
 
 Url = Annotated[str, msgspec.Meta(max_length=2_048)]

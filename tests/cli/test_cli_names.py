@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import relay.cli
-from relay.cli.output import CONTROL, visible
+from relay.cli.output import CONTROL_CHARACTERS, visible
 from relay.core.admin.lookup import Lookup
 from relay.core.relay import open_relay
 from relay.core.rules import sign_in
@@ -56,7 +56,7 @@ def test_commands_escape_control_characters_of_names(data: Path, command: list[s
     ran = run(*command, data=data)
     for said in (ran.out, ran.err):
         for line in said.splitlines():
-            assert not CONTROL.search(line), (command, line)
+            assert not CONTROL_CHARACTERS.search(line), (command, line)
     if command[1] in ("list", "show") and ran.code == 0:
         assert SHOWN in ran.out
 
@@ -87,7 +87,7 @@ def test_tail_escapes_control_characters_of_names_and_texts(data: Path) -> None:
         done = run("send", "--as", "eve", chat, EVIL, data=data)
         assert done.code == 0
         audit = run("audit", data=data)
-        assert not [line for line in audit.out.splitlines() if CONTROL.search(line)]
+        assert not [line for line in audit.out.splitlines() if CONTROL_CHARACTERS.search(line)]
 
 
 def test_visible_shows_every_control_of_the_direction() -> None:

@@ -19,7 +19,7 @@ from relay.protocol.requests import Invitation
 
 ID_DIGITS = 8
 """Hexadecimal digits of the code's hash that name an invite."""
-STATES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
+STATE_NAMES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
     InviteState.USER_DISABLED: "userDisabled",
     InviteState.MAKER_MAY_NOT: "makerMayNot",
 }
@@ -104,5 +104,5 @@ class InviteAdmin:
             chat_id=invite.chat or None,
             made_by=actor_name(self._state, invite.by),
             expires_at=invite.expires_at,
-            state=STATES.get(self._status(invite), "open"),
+            state=STATE_NAMES.get(self._status(invite), "open"),
         )

@@ -65,7 +65,7 @@ class CatchUp:
                 subscriber.lookahead,
                 position,
                 upto,
-                {**ends, replay.CHANGES: upto},
+                {**ends, replay.CHANGES_CHAT: upto},
                 subscriber.chats_as_of,
                 state.users,
             )

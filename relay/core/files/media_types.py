@@ -6,7 +6,7 @@ one table, and the libraries for it take 2.5 MiB (filetype) and 2.7 MiB (puremag
 
 UNKNOWN = "application/octet-stream"
 """The type of everything that is unknown or not safe to show: it can only be downloaded."""
-HEAD_BYTES = 512
+SNIFFED_BYTES = 512
 """Bytes that `sniff` needs."""
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -54,7 +54,7 @@ def sniff(head: bytes) -> str:
     """Detect the type of a file.
 
     Args:
-        head: its first `HEAD_BYTES` bytes, or all of them.
+        head: its first `SNIFFED_BYTES` bytes, or all of them.
     """
     for beginning, mimetype in _BEGINNINGS:
         if head.startswith(beginning):

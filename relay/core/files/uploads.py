@@ -187,10 +187,10 @@ class Uploads:
             allowance.take(len(piece))
             buffer += piece
             if len(buffer) >= WRITE_BYTES:
-                head = head or bytes(buffer[: media_types.HEAD_BYTES])
+                head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
                 await threads.run(incoming.write, buffer)
                 buffer = bytearray()
-        head = head or bytes(buffer[: media_types.HEAD_BYTES])
+        head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
         await threads.run(incoming.write, buffer)
         return head
 
@@ -334,7 +334,7 @@ class UploadInPieces:
             RelayError: `too_large`, `storage_full`.
         """
         self._allowance.take(len(data))
-        self._head = self._head or data[: media_types.HEAD_BYTES]
+        self._head = self._head or data[: media_types.SNIFFED_BYTES]
         try:
             await threads.run(self._incoming.write, data)
         except OSError as error:

@@ -11,7 +11,7 @@ from relay.keys import Seq
 from relay.protocol import codec, objects
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
-from relay.store.queries.history import PAGE_BYTES
+from relay.store.queries.history import HISTORY_PAGE_BYTES
 
 _SEQ = "s"
 
@@ -19,7 +19,7 @@ _SEQ = "s"
 class PageMaker:
     """Takes the items of a list as long as there is room; at least one."""
 
-    def __init__(self, room: int = PAGE_BYTES) -> None:
+    def __init__(self, room: int = HISTORY_PAGE_BYTES) -> None:
         """Begin an empty page.
 
         Args:
@@ -76,11 +76,11 @@ def chat(whole: objects.ChatDetails, after: str | None = None) -> Page | objects
         after: the id after which the page begins, in the order of ids.
     """
     people = whole.meta.participants or []
-    if after is None and len(people) * MAX_PROFILE_BYTES <= PAGE_BYTES:
+    if after is None and len(people) * MAX_PROFILE_BYTES <= HISTORY_PAGE_BYTES:
         return whole
     people = sorted((one for one in people if after is None or one.id > after), key=lambda one: one.id)
     room = PageMaker(
-        PAGE_BYTES
+        HISTORY_PAGE_BYTES
         - len(codec.encode(msgspec.structs.replace(whole, meta=msgspec.structs.replace(whole.meta, participants=[]))))
     )
     room.add_all(people)

@@ -16,7 +16,7 @@ from relay.net.http.response import HttpError
 from relay.net.sockets import hostnames
 from relay.settings import Settings
 
-READING = ("GET", "HEAD")
+SAFE_METHODS = ("GET", "HEAD")
 """Methods that change nothing."""
 WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 """Paths that are served without TLS even where the settings redirect to it."""
@@ -70,7 +70,7 @@ class Admission:
         program = bearer is not None and signed_in is not None
         if not program and request.path != "/healthz":
             self._check_host(request.host)
-        writing = request.method not in READING
+        writing = request.method not in SAFE_METHODS
         if not program and (writing or request.path == "/ws"):
             _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
         address = self.address_of(request)
@@ -118,7 +118,7 @@ class Admission:
             return
         host, _ = hostnames.split_host(request.host)
         base = hostnames.browser_address(self._settings.http.public_url, host, self._secure_port, secure=True)
-        if request.method not in READING or request.path == "/ws":
+        if request.method not in SAFE_METHODS or request.path == "/ws":
             raise HttpError(403, "forbidden", f"this relay is reached over TLS only: {base}")
         target = request.event.target.decode("latin-1")
         location = base + (target if target.startswith("/") else "/")

@@ -144,5 +144,7 @@ CONTROL: dict[str, RequestType[Any, object]] = {
 """Every request of the control socket, by `payloadType`."""
 
 
-READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}
+READING_REQUESTS = {
+    name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")
+}
 """Requests that change nothing an admin is responsible for."""

@@ -19,7 +19,7 @@ from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
 from relay.store.files.room import NO_ROOM
 
-NAME = "relay.lock"
+LOCK_NAME = "relay.lock"
 WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
 LOCK_RETRY_SECONDS = 0.1
@@ -119,7 +119,7 @@ def _held(store: Path) -> Iterator[None]:
     """
     with ExitStack() as opened:
         # Stores of several names in one directory have only their own locks; scratch is locked by this process already.
-        if store.name == directory.STORE and not scratch.NAME.fullmatch(store.parent.name):
+        if store.name == directory.STORE and not scratch.SCRATCH_NAME.fullmatch(store.parent.name):
             _lock_directory(store.parent, opened)
         descriptor = _lock_file(store, opened)
         try:

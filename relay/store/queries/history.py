@@ -12,7 +12,7 @@ from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
-PAGE_BYTES = 1_000_000
+HISTORY_PAGE_BYTES = 1_000_000
 """Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
 LIST_PREVIEW_CHARACTERS = 256
 """Characters of the last message that the chat list shows."""
@@ -120,7 +120,7 @@ async def messages(
     Returns:
         The messages, in the order of reading, and whether there are more.
     """
-    bound = PageBound(count, PAGE_BYTES, weight)
+    bound = PageBound(count, HISTORY_PAGE_BYTES, weight)
     if start is not None:
         rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1, cleared), bound)
     else:

@@ -11,7 +11,7 @@ import msgspec
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
-from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
@@ -163,7 +163,7 @@ class _Search:
         self._usual = usual
         self._until = time.monotonic() + seconds
         self._rows: Rows = []
-        self._left = PAGE_BYTES
+        self._left = HISTORY_PAGE_BYTES
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM_CHARACTERS
         self._looked = self._found = 0
@@ -305,7 +305,7 @@ async def _page(
     rows, left = await connection.page(
         sql,
         _parameters(sought, sought.before, sought.folded, sought.count + 1),
-        PageBound(sought.count, PAGE_BYTES, weight),
+        PageBound(sought.count, HISTORY_PAGE_BYTES, weight),
         seconds=seconds,
     )
     return [HistoryRow(*row) for row in rows], left
