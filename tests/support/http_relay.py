@@ -12,6 +12,7 @@ from relay.client import Client, connect
 from relay.core.relay import Relay, open_relay
 from relay.net.server import Server, listen
 from relay.net.tls.certificates import Certificates
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import Settings
@@ -57,13 +58,17 @@ class HttpRelay:
 
 @asynccontextmanager
 async def http_relay(
-    data: Path, settings: Settings | None = None, certificates: Certificates | None = None, **options: Any
+    data: Path,
+    settings: Settings | None = None,
+    certificates: Certificates | None = None,
+    net: NetTuning | None = None,
+    **options: Any,
 ) -> AsyncIterator[HttpRelay]:
     """Run a relay on a port of its own until the block ends."""
     data.mkdir(exist_ok=True)
     chosen = settings or Settings()
     async with open_relay(data, frame=frames.encode_text, settings=chosen, **options) as relay:
-        server = Server(relay, certificates)
+        server = Server(relay, certificates, net)
         (listener,) = listen("127.0.0.1", 0)
         running = HttpRelay(relay, server, listener.getsockname()[1])
         relay.service.signing_in.address = lambda: running.url
