@@ -145,7 +145,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
-        server = Server(relay, listeners, certificates, limit)
+        server = Server(relay, listeners, certificates, most_connections=limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)

@@ -38,6 +38,7 @@ from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
 from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
+from relay.core.tuning import Tuning
 from relay.exception_groups import ungrouped
 from relay.keys import Seconds
 from relay.settings import LimitsSection, Settings
@@ -92,6 +93,7 @@ class Relay:
         settings: Settings,
         reserve: Reserve,
         runtime: Runtime,
+        tuning: Tuning,
     ) -> None:
         """Put the relay together.
 
@@ -106,18 +108,21 @@ class Relay:
             settings: the settings in force.
             reserve: the last bytes of the disk.
             runtime: how it runs and listens.
+            tuning: how much is done at a time, kept and waited for.
         """
         self.data = data
+        self.connections = connections
         self.settings = settings
+        self.tuning = tuning
         self.state = state
         self.clock = clock
         self.reading = reading = connections.reading
-        limits = UserLimits(settings.limits)
+        limits = UserLimits(settings.limits, tuning.limits)
 
         # What decides and publishes, and the log that it is called by.
-        self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out)
+        self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out, tuning=tuning.delivery)
         released = FileRelease()
-        engine = Engine(
+        self.engine = engine = Engine(
             state,
             hub,
             dirty,
@@ -126,12 +131,14 @@ class Relay:
             device_uses=partial(device_uses, state, cursors, hub.presence),
         )
         pending_acks = PendingAcknowledgements(state, clock)
-        wal = Wal(connections.checkpointing, data / directory.STORE)
-        self.log = log = Log(connections.writing, connections.lookups, wal, engine, cursors, pending_acks.apply)
+        wal = Wal(connections.checkpointing, data / directory.STORE, tuning.wal)
+        self.log = log = Log(
+            connections.writing, connections.lookups, wal, engine, cursors, pending_acks.apply, tuning.log
+        )
 
         # What answers connections.
-        replays = Replays(connections.replaying)
-        chat_lists = ChatLists(state, reading, hub.presence)
+        replays = Replays(connections.replaying, tuning.delivery)
+        chat_lists = ChatLists(state, reading, hub.presence, tuning.delivery)
         self._empty_entries = EmptyEntries(state, log, clock)
         self.service = Service(
             state=state,
@@ -139,8 +146,8 @@ class Relay:
             hub=hub,
             reading=reading,
             limits=limits,
-            tokens=Tokens(state, log, clock, settings.auth),
-            signing_in=SignIn(state, log, clock, settings.auth, runtime.browser_address),
+            tokens=Tokens(state, log, clock, settings.auth, tuning.service.temporary_tokens),
+            signing_in=SignIn(state, log, clock, settings.auth, tuning.sign_in, runtime.browser_address),
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),
@@ -148,14 +155,19 @@ class Relay:
             replaying=replays,
             clock=clock,
             settings=settings,
+            tuning=tuning.service,
             handlers=HANDLERS,
         )
-        self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights, released)
+        self.files = Uploads(
+            data / "files", state, log, reading, clock, settings.files, hub.rights, released, tuning.files
+        )
 
         # What keeps the store, and what an admin asks.
         self.statistics = Statistics(data, log, hub, engine.lags)
         self.room = DiskRoom(reserve, log)
-        self.retention = Retention(state, log, connections.exporting, clock, settings.retention, self.room.freeing)
+        self.retention = Retention(
+            state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
+        )
         self.admin = Admin(
             state,
             log,
@@ -189,6 +201,7 @@ async def open_relay(
     clock: Clock | None = None,
     frame: Frame = bytes,
     settings: Settings | None = None,
+    tuning: Tuning | None = None,
     wait: float = 0.0,
     runtime: Runtime | None = None,
 ) -> AsyncIterator[Relay]:
@@ -201,6 +214,7 @@ async def open_relay(
         clock: the time, which is believed; None for the machine's clock, as far as it is credible (`RelayClock`).
         frame: encodes a message as a frame for connections.
         settings: the settings in force; None for the defaults without a request limit.
+        tuning: how much is done at a time, kept and waited for; None for the defaults.
         wait: seconds to wait for another process that has it open; the log says which.
         runtime: how the relay runs and listens; None where it does not.
 
@@ -212,6 +226,7 @@ async def open_relay(
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
     settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
+    tuning = tuning or Tuning()
     time = _relay_clock(clock, settings)
     with opened(data, wait=wait, waiting=_say_who), ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
@@ -242,7 +257,17 @@ async def open_relay(
                 _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
                 relay = Relay(
-                    data, connections, state, dirty, cursors, time, frame, settings, reserve, runtime or Runtime()
+                    data,
+                    connections,
+                    state,
+                    dirty,
+                    cursors,
+                    time,
+                    frame,
+                    settings,
+                    reserve,
+                    runtime or Runtime(),
+                    tuning,
                 )
                 async with trio.open_nursery() as nursery:
                     await nursery.start(relay.log.run)

@@ -32,6 +32,7 @@ from relay.net.http.static import StaticFiles
 from relay.net.sockets.transport import Transport
 from relay.net.tls.authority import AUTHORITY
 from relay.net.tls.certificates import FOLDER
+from relay.net.tuning import NetTuning
 from relay.net.websocket.handshake import WebSocketUpgrade, accept, last_event, version
 from relay.protocol.errors import RelayError
 
@@ -46,6 +47,7 @@ class Router:
     def __init__(
         self,
         relay: Relay,
+        tuning: NetTuning,
         *,
         hsts: bool = False,
         timeout: Timeout = trio.move_on_after,
@@ -56,18 +58,20 @@ class Router:
 
         Args:
             relay: what the paths act on.
+            tuning: how long clients are waited for, and how much may wait.
             hsts: whether TLS is by a certificate that every browser trusts, and so there to stay.
             timeout: limits the waits for clients; see `IdleConnections`.
             secure_port: see `Admission`.
             listened_on: see `Admission`.
         """
         self.idle_connections = IdleConnections(timeout=timeout)
-        self.places = RequestPlaces(self.idle_connections)
+        self.places = RequestPlaces(self.idle_connections, tuning)
         self.admission = Admission(
             relay.settings, relay.service.tokens.authenticate, secure_port=secure_port, listened_on=listened_on
         )
         self.fairness = relay.service.limits.fairness
         self._relay = relay
+        self._tuning = tuning
         self._hsts = hsts
         self._static = StaticFiles()
         self._hooks = HookPage(relay)
@@ -99,7 +103,7 @@ class Router:
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
-        connection = HttpConnection(transport, self.idle_connections)
+        connection = HttpConnection(transport, self.idle_connections, self._tuning)
         while connection.reusable:
             request, failed = None, None
             try:

@@ -20,13 +20,13 @@ from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.keys import Seq, UserKey
-from relay.net.http.connection import HEAD_SECONDS
 from relay.net.http.response import HttpError, error_response
 from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, ConnectionLimit, SpareDescriptor
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
-from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
+from relay.net.tls.certificates import CLIENT_HELLO, Certificates
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.net.websocket.close_codes import SERVICE_RESTART
 from relay.net.websocket.handshake import WebSocketUpgrade
@@ -45,8 +45,6 @@ TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
-WAITING_CONNECTIONS_PER_ADDRESS = 1_024
-"""New connections of one address that may wait for its turn on the event loop; more are closed at once."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
 ANSWER_SECONDS = 1.0
@@ -70,26 +68,31 @@ class Server:
         relay: Relay,
         listeners: Sequence[socket.socket] = (),
         certificates: Certificates | None = None,
+        tuning: NetTuning | None = None,
+        *,
         most_connections: Callable[[], int] | None = None,
     ) -> None:
         """Put the network side together.
 
         Args:
-            relay: the relay.
+            relay: what is served.
             listeners: the listening sockets; `run` closes them.
-            certificates: those of TLS; None to serve without.
+            certificates: for TLS; None for plain HTTP.
+            tuning: how long clients are waited for, and how much may wait; None for the defaults.
             most_connections: returns the most WebSockets at a time; None for the limit of settings and process.
         """
         self.relay = relay
+        self.tuning = tuning = tuning or NetTuning()
         self._listeners = listeners
         self._most_connections = most_connections or ConnectionLimit(relay.settings.limits)
-        self._certificates = certificates
+        self.certificates = certificates
         self._unreadable_at = float("-inf")
         self._limits = relay.settings.limits
         self.readiness = Readiness()
         self.keepalive = Keepalive()
         self.router = Router(
             relay,
+            tuning,
             hsts=certificates is not None and certificates.publicly_trusted,
             timeout=self.keepalive.timeout,
             secure_port=listeners[0].getsockname()[1] if listeners and certificates is not None else None,
@@ -118,10 +121,10 @@ class Server:
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
-            if self._certificates is not None:
-                nursery.start_soon(self._certificates.keep_fresh)
+            if self.certificates is not None:
+                nursery.start_soon(self.certificates.keep_fresh)
             nursery.start_soon(self.keepalive.run)
-            nursery.start_soon(self._announce_later)
+            nursery.start_soon(self.announce_later)
             await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
                 with self._listening:
@@ -130,7 +133,7 @@ class Server:
                             listening.start_soon(self._accept, listener, connections)
                         task_status.started()
                 with trio.move_on_after(STOP_SECONDS) as timeout:
-                    await self._farewell()
+                    await self.farewell()
                 if timeout.cancelled_caught:
                     logger.warning("some connections did not close within %s s and were cut", STOP_SECONDS)
                 connections.cancel_scope.cancel()
@@ -142,7 +145,8 @@ class Server:
         self.router.idle_connections.close()
         self._listening.cancel()
 
-    async def _farewell(self) -> None:
+    async def farewell(self) -> None:
+        """Write and send what is pending, and close all connections; the relay stops."""
         self.relay.stop()
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
@@ -170,7 +174,8 @@ class Server:
                 peer = _peer(address)
                 payer = self.router.payer_at(peer)
                 # Connecting is charged to the address: if it connects all the time, its connections wait.
-                if payer is not None and not payer.begin() and payer.waiting >= WAITING_CONNECTIONS_PER_ADDRESS:
+                most = self.tuning.waiting_connections_per_address
+                if payer is not None and not payer.begin() and payer.waiting >= most:
                     connected.close()
                     continue
                 connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
@@ -184,7 +189,7 @@ class Server:
             self._rejected = 1
             logger.error("no more connections can be accepted: %s; new ones are told to try again", error)
             connections.start_soon(self._until_there_is_room)
-        if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self._certificates is None):
+        if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self.certificates is None):
             self._rejected += 1
             await trio.lowlevel.checkpoint()
         else:
@@ -201,7 +206,7 @@ class Server:
 
     async def _serve_socket(self, connected: socket.socket, address: str, payer: Account | None) -> None:
         """Serve a new connection: TLS or plain HTTP, by its first byte."""
-        certificates = self._certificates
+        certificates = self.certificates
         connected.setblocking(False)
         try:
             if payer is not None and not await self._wait_for_turn(address, payer):
@@ -220,13 +225,13 @@ class Server:
     async def _wait_for_turn(self, address: str, payer: Account) -> bool:
         """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
-        with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
+        with self.router.idle_connections.wait(self.tuning.head_seconds, address) as timeout:
             await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
         """Peek at a connection's first byte; None where none comes in time."""
-        with self.router.idle_connections.wait(HEAD_SECONDS, address):
+        with self.router.idle_connections.wait(self.tuning.head_seconds, address):
             while True:
                 await trio.lowlevel.wait_readable(connected)
                 try:
@@ -258,7 +263,7 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, rate_limit_key(peer)) as timeout:
+            with self.router.idle_connections.wait(self.tuning.tls_handshake_seconds, rate_limit_key(peer)) as timeout:
                 await stream.do_handshake()
             if not timeout.cancelled_caught:
                 transport = StreamTransport(stream, peer)
@@ -313,7 +318,7 @@ class Server:
         return None
 
     async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: Seq) -> None:
-        session = Session(transport, self.relay.service, self.keepalive)
+        session = Session(transport, self.relay.service, self.keepalive, self.tuning)
         self.sessions.add(session)
         try:
             await session.run(upgrade.user, upgrade.device, position, upgrade.rest, upgrade.version)
@@ -346,7 +351,7 @@ class Server:
             self._unreadable_at = now
             logger.error("connections are refused for now: the store cannot be read: %s", error)
 
-    async def _announce_later(self) -> None:
+    async def announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
         relay, hub = self.relay, self.relay.hub
         while True:

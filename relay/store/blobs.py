@@ -54,9 +54,13 @@ class BlobWriter:
         self._file.close()
         return self._hash.hexdigest()
 
+    def close(self) -> None:
+        """Close it; what was written stays, until a sweep removes it."""
+        self._file.close()
+
     def discard(self) -> None:
         """Close and remove it."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
 
 

@@ -13,8 +13,6 @@ from relay.store.entry import Entry
 
 SLICE_BITS = 4
 """A slice is a sixteenth of the keys: those with the same upper four bits."""
-HELD_KEYS = 8_192
-"""Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
 class KeyFlush(NamedTuple):
@@ -31,7 +29,13 @@ class KeyFlush(NamedTuple):
 class IdempotencyKeys:
     """The idempotency keys that are not in the table yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Begin empty.
+
+        Args:
+            most: keys in memory from which the slice that was moved longest ago is due.
+        """
+        self._most = most
         self._slices: list[dict[int, int]] = [{} for _ in range(1 << SLICE_BITS)]
         self._held = 0
         self._last = 0
@@ -81,17 +85,17 @@ class IdempotencyKeys:
     @property
     def full(self) -> bool:
         """Whether the next slice is due."""
-        return self._held >= HELD_KEYS
+        return self._held >= self._most
 
     @property
     def overfull(self) -> bool:
         """Whether it is overdue, and goes before jobs."""
-        return self._held >= 2 * HELD_KEYS
+        return self._held >= 2 * self._most
 
     @property
     def overflowing(self) -> bool:
         """Whether it goes before everything else, so that memory stays bounded."""
-        return self._held >= 8 * HELD_KEYS
+        return self._held >= 8 * self._most
 
     def due(self) -> KeyFlush | None:
         """Return the next slice, if it is due."""

@@ -13,7 +13,6 @@ from trio.testing import MockClock
 from relay.client import connect
 from relay.core.auth import failures
 from relay.net.http import connection as http
-from relay.net.http import places
 from relay.net.http.idle import IdleConnections
 from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.request import HttpRequest
@@ -22,6 +21,7 @@ from relay.net.http.static import StaticFiles
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.hostnames import same_origin, split_host
 from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER_BYTES, SocketTransport
+from relay.net.tuning import NetTuning
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
@@ -331,11 +331,8 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
     assert answer.startswith(b"HTTP/1.1 401")
 
 
-async def test_a_chunked_upload_that_sends_heads_only_is_let_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.5)
-    async with http_relay(tmp_path) as relay:
+async def test_a_chunked_upload_that_sends_heads_only_is_let_go(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, net=NetTuning(body_seconds=0.5)) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
         stream = await relay.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
@@ -369,18 +366,15 @@ class Trickle(SocketTransport):
 
 async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock: MockClock) -> None:
     transport = Trickle()
-    connection = http.HttpConnection(transport, IdleConnections())
+    connection = http.HttpConnection(transport, IdleConnections(), NetTuning())
     with pytest.raises(http.Disconnected), trio.fail_after(2 * http.SEND_SECONDS):
         await connection.send(bytes(100_000))
     assert transport.discarded
 
 
-async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(places, "ANONYMOUS_PLACES_PER_ADDRESS", 4)
-    monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
-    async with http_relay(tmp_path) as relay:
+async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path: Path) -> None:
+    tuning = NetTuning(anonymous_places_per_address=4, place_seconds=0.2)
+    async with http_relay(tmp_path, net=tuning) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
         await trio.sleep(1)

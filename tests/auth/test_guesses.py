@@ -1,9 +1,10 @@
 """Guessing passwords: how many guesses a user has to stand, and how long those who know theirs wait meanwhile."""
 
+import itertools
 import random
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from argon2 import PasswordHasher
 from trio.testing import MockClock
 
 from relay import threads
-from relay.core.auth import passwords
 from relay.core.auth.guesses import (
     FIRST_AT_ONCE,
     FIRST_SECONDS,
@@ -26,15 +26,15 @@ from relay.core.auth.guesses import (
     Attempt,
     Guesses,
 )
-from relay.core.auth.passwords import NOBODYS_AT_ONCE, Passwords
+from relay.core.auth.passwords import NOBODYS_AT_ONCE, Argon2, Passwords
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.throttle import FREE_FAILURES, SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import token_hash
-from relay.core.limits.fair_lock import FairLock
 from relay.core.relay import Relay, open_relay
 from relay.keys import DeviceKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from tests.support.cheap_passwords import cheap, cheap_argon2
 
 Attempts = Callable[[], Awaitable[str]]
 
@@ -49,20 +49,9 @@ def clock() -> MockClock:
     return MockClock(rate=1.0)
 
 
-@pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "PASSES", 1)
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-    yield
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-
-
 @pytest.fixture
 async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
-    async with open_relay(tmp_path) as opened:
+    async with open_relay(tmp_path, tuning=cheap()) as opened:
         for name in ("anna", "ben"):
             await opened.admin.handle("user.add", control.AddUser(id=name))
             await opened.admin.handle("user.password", control.SetPasswordRequest(id=name, password="correct horse"))
@@ -88,12 +77,12 @@ def note_order(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Ev
     order: list[str] = []
     gate = threading.Event()
 
-    def verified(_hashed: str, password: str) -> bool:
+    def matches(_hasher: Argon2, _hashed: str, password: str) -> bool:
         assert gate.wait(10)
         order.append(password)
         return False
 
-    monkeypatch.setattr(passwords, "_verified", verified)
+    monkeypatch.setattr(Argon2, "matches", matches)
     return order, gate
 
 
@@ -245,8 +234,9 @@ async def unchecked(signing_in: SignIn, why: str, monkeypatch: pytest.MonkeyPatc
 
             patched.setattr(threads, "run", no_thread)
             return [await attempts() for _ in range(UNCHECKED)]
-        patched.setattr(signing_in.passwords, "_lock", lock := FairLock(1 if why == "client gone" else 0))
-        async with lock.turn("somebody"):
+        full = Passwords(cheap_argon2(), most_waiting=1 if why == "client gone" else 0)
+        patched.setattr(signing_in, "passwords", full)
+        async with full.lock.turn("somebody"):
             if why == "no room":
                 return [await attempts() for _ in range(UNCHECKED)]
             for _ in range(UNCHECKED):
@@ -305,9 +295,8 @@ async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
         nursery.cancel_scope.cancel()
         gate.set()
     assert len(order) == 1
-    user = relay.state.user("anna")
-    assert user is not None
-    assert signing_in._guesses._users[user.key]._failures.failures("198.51.100.1", trio.current_time()) == 1
+    left = [await guess(signing_in, "anna", "198.51.100.1") for _ in range(FREE_FAILURES)]
+    assert left == ["unauthorized"] * (FREE_FAILURES - 1) + ["rate_limited"]
 
 
 @pytest.mark.parametrize("who", [ANNA, "nobody"])
@@ -322,7 +311,10 @@ def test_a_slot_that_was_given_back_is_its_networks_for_five_minutes_and_nobody_
     assert again.wait == 0
     guesses.give_back(who, "guesser 3", again)
     assert ask(guesses, who, "guesser 3", PROMISED_SECONDS + 1) > 0
-    assert guesses._unknown_size == sum(map(len, guesses._unknown.values()))
+    before = len(guesses)
+    for number in range(5 * MAX_UNKNOWN):
+        ask(guesses, f"nobody{number}", "guesser", PROMISED_SECONDS + 1)
+    assert len(guesses) <= before + MAX_UNKNOWN, "what was given back is counted"
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -475,20 +467,17 @@ async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_whe
 ) -> None:
     made = 0
 
-    def verified(_hashed: str, _password: str) -> bool:
+    def matches(_hasher: Argon2, _hashed: str, _password: str) -> bool:
         nonlocal made
         made += 1
         return False
 
-    monkeypatch.setattr(passwords, "_verified", verified)
-    checks = Passwords()
+    monkeypatch.setattr(Argon2, "matches", matches)
+    # Each hash takes an eighth of a second by this timer.
+    checks = Passwords(cheap_argon2(), timer=itertools.count(0, 0.125).__next__)
     await checks.check(None, "guess", "guesser", known=True)
-    checks._times.clear()
-    checks._times.append(0.125)
-    monkeypatch.setattr(checks, "_times", deque(checks._times, maxlen=1))
     for _ in range(NOBODYS_AT_ONCE):
         await checks.check(None, "guess", "guesser", known=False)
-    checks._times.append(0.125)
     hashed = made
     before = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -504,7 +493,7 @@ async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_whe
 async def test_a_password_of_one_network_is_checked_after_one_of_another_however_many_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    checks, (order, gate) = Passwords(), note_order(monkeypatch)
+    checks, (order, gate) = Passwords(cheap_argon2()), note_order(monkeypatch)
 
     async def check(password: str, network: str) -> None:
         await checks.check("a hash", password, network)
@@ -587,8 +576,7 @@ async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_a
 async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    checks, (order, gate) = Passwords(), note_order(monkeypatch)
-    passwords._nobodys_hash()
+    checks, (order, gate) = Passwords(cheap_argon2()), note_order(monkeypatch)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(checks.check, "a hash", "first", "guesser")
         await trio.testing.wait_all_tasks_blocked()

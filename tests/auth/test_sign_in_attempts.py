@@ -13,6 +13,7 @@ from relay.core.auth.throttle import (
     rate_limit_key,
 )
 from relay.core.relay import open_relay
+from relay.core.tuning import SignInTuning, Tuning
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
 
@@ -82,9 +83,9 @@ def test_a_network_of_ipv6_counts_as_one() -> None:
 async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path: Path) -> None:
     # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
     near = 20
-    async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True))) as relay:
+    tuning = Tuning(sign_in=SignInTuning(network_free_sign_ups=near))
+    async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True)), tuning=tuning) as relay:
         signing_in = relay.service.signing_in
-        signing_in._signed_up_near = Throttle(60, free=near)
 
         async def come(address: str) -> str:
             try:

@@ -36,7 +36,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "wait_ms = 0\n        if wait_ms:",
         ),
     ),
-    "full-text index": (("relay/store/log/schedule.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
+    "full-text index": (("relay/store/log/tuning.py", "index_seconds: float = 2.0", "index_seconds: float = 1e9"),),
     "snapshot rows and lags": (
         (
             "relay/core/engine.py",

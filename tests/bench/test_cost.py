@@ -106,7 +106,7 @@ class Office:
         self.group = group
         self.lines = lines
         self.statements = 0
-        connection = relay.log._writing
+        connection = relay.connections.writing
         execute = connection.execute
 
         async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
@@ -217,7 +217,7 @@ def write_without_disk(relay: Relay) -> None:
     draft = log._engine.decide([item.command for item in batch], {})
     entries = [entry for decision in draft.decisions for entry in decision.entries]
     prepare(entries, draft.amendments, SideWrites({}, 0))
-    log._idempotency_keys.note(entries)
+    log.idempotency_keys.note(entries)
     for item, decision in zip(batch, draft.decisions, strict=True):
         for entry in decision.entries:
             log._engine.apply(entry)

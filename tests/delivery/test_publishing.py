@@ -6,7 +6,7 @@ import pytest
 
 from relay.core.rules import commands
 from relay.keys import DeviceKey, UserKey
-from relay.protocol import control, requests
+from relay.protocol import codec, control, requests
 from relay.store import kinds
 from relay.store.command import Command
 from tests.support.hub_house import House
@@ -72,11 +72,8 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
 # What is remembered.
 
 
-def test_no_more_is_remembered_than_may_be_however_long_the_texts(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 5)
-    monkeypatch.setattr("relay.core.model.recent.MAX_CHARACTERS", 30)
+def test_no_more_is_remembered_than_may_be_however_long_the_texts(house: House) -> None:
+    house.hub.tuning.recent_entries, house.hub.tuning.recent_characters = 5, 30
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
     assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
@@ -90,16 +87,14 @@ def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     )
 
 
-def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(house: House) -> None:
     since = house.log.state.seq
     read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
     assert house.hub.recent.refresh(read, since)
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert house.hub.recent.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 2)
+    house.hub.tuning.recent_entries = 2
     house.log.new("User1", "User2", "c2")
     assert house.hub.recent.refresh(read, since)
     house.log.new("User1", "User2", "c3")
@@ -135,11 +130,9 @@ def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_c
     assert ("offline", "User3") in two.take()
 
 
-def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House) -> None:
     """All at once it stopped the relay for more than a second."""
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    house.hub.tuning.slice_pairs = 20
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     ears = [house.arrive(user)[1] for user in people]
@@ -168,16 +161,15 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
     house.later()
     for ear in ears:
         ear.take()
-    made = 0
-    real = type(house.hub.announcements)._offline
+    made, encode = 0, codec.event
 
-    def counted(*arguments: Any) -> bytes:
+    def counted(name: str, *rest: Any, **options: Any) -> bytes:
         nonlocal made
-        made += 1
-        return real(*arguments)
+        made += name == "offline"
+        return encode(name, *rest, **options)
 
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
-    monkeypatch.setattr(type(house.hub.announcements), "_offline", counted)
+    house.hub.tuning.slice_pairs = 20
+    monkeypatch.setattr(codec, "event", counted)
     house.log.do("User1", commands.DeleteChat("g-many"))
     while house.hub.announcements.pending:
         house.later(0.2)
@@ -188,9 +180,9 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
 @pytest.mark.parametrize("way", ["disconnect", "background"])
 @pytest.mark.parametrize("shares_again", [False, True])
 def test_a_user_who_leaves_while_pairs_of_a_deleted_chat_wait_is_offline_for_all_its_members(
-    house: House, monkeypatch: pytest.MonkeyPatch, way: str, shares_again: bool
+    house: House, way: str, shares_again: bool
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    house.hub.tuning.slice_pairs = 20
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     house.log.group("User1", *people, id_="g-many")
@@ -221,16 +213,15 @@ class SlicedHouse(House):
         self.entry = entry
 
 
-def sliced(monkeypatch: pytest.MonkeyPatch) -> SlicedHouse:
+def sliced() -> SlicedHouse:
     house = SlicedHouse()
-    monkeypatch.setattr("relay.core.delivery.hub.SLICE_CONNECTIONS", 1)
-    monkeypatch.setattr("relay.core.delivery.hub.SLICE_MEMBERS", 1)
+    house.hub.tuning.slice_connections = house.hub.tuning.slice_members = 1
     return house
 
 
-def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody() -> None:
     """Else the list took the id of the entry, and the entry was taken for sent."""
-    house = sliced(monkeypatch)
+    house = sliced()
     two, _ = house.arrive("User2")
     three, ear = house.arrive("User3")
     two.listed_at = three.listed_at = house.now / 1_000
@@ -250,8 +241,8 @@ def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(mon
     assert three.user in [user for user, _chat in wanted], "its list comes after the entry"
 
 
-def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = sliced(monkeypatch)
+def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices() -> None:
+    house = sliced()
     house.arrive("User2")
     three, _ = house.arrive("User3")
     three.fall_behind(three.position)

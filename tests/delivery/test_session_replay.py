@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
-from relay.core.delivery import subscriber
-from relay.core.model import recent
+from relay.core.delivery.subscriber import MAX_OWN_ENTRIES
+from relay.core.tuning import DeliveryTuning, Tuning
 from relay.keys import ChatKey, UserKey
-from relay.net.websocket import outbox
 from relay.store.log import deferred
 from relay.store.queries import replay
 from tests.support.sessions import Client, House, go_by, house
@@ -319,15 +319,16 @@ async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(
         assert durable(await one.rest()) == []
 
 
-@pytest.mark.parametrize("known", [subscriber.MAX_OWN_ENTRIES, 1])
-async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(
-    relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("known", [MAX_OWN_ENTRIES, 1])
+async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(tmp_path: Path, known: int) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
-    monkeypatch.setattr(recent, "MAX_ENTRIES", 0)
-    monkeypatch.setattr(subscriber, "MAX_OWN_ENTRIES", known)
-    await say(one, "User2", "open")
-    async with relay.device("User1") as other:
+    tuning = Tuning(delivery=DeliveryTuning(recent_entries=0, own_entries=known))
+    async with (
+        house(tmp_path, "User1", "User2", "User3", tuning=tuning) as relay,
+        relay.device("User1") as one,
+        relay.device("User1") as other,
+    ):
+        await say(one, "User2", "open")
         await acknowledged(other)
         for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.live = False
@@ -373,9 +374,9 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
 
 @pytest.mark.parametrize("kept", [4_096, 16])
 async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
+    relay: House, one: Client, kept: int
 ) -> None:
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", kept)
+    relay.relay.tuning.delivery.recent_entries = kept
     await say(one, "User2", "open")
     for n in range(700):
         await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")
@@ -399,7 +400,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
 async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 16)
+    relay.relay.tuning.delivery.recent_entries = 16
     await say(one, "User2", *(f"before {n}" for n in range(20)))
     replaying = relay.relay.service.replaying
     pages = 0
@@ -415,7 +416,7 @@ async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
     monkeypatch.setattr(replaying, "page", counted)
     async with replaying.turn(user):
         two = await relay.open("User2")
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await say(one, "User2", *(f"meanwhile {n}" for n in range(40)))
     got = [(await two.until("new"))["payload"]["messageId"] for _ in range(60)]
     assert got == list(range(1, 61))
@@ -451,10 +452,8 @@ async def test_many_devices_come_while_messages_pour_in(relay: House, one: Clien
 # Slow readers.
 
 
-async def test_a_slow_reader_falls_behind_and_catches_up(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox, "OUTBOX_BYTES", 4_096)
+async def test_a_slow_reader_falls_behind_and_catches_up(relay: House, one: Client) -> None:
+    relay.server.tuning.outbox_bytes = 4_096
     await say(one, "User2", "open")
     two = await relay.open("User2", lockstep=True)
     await two.until("new")
@@ -474,12 +473,10 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
     assert subscriber.live
 
 
-async def test_a_replay_waits_only_for_a_client_that_acknowledges(
-    relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.net.websocket.replay.MAX_UNACKNOWLEDGED_EVENTS", 10)
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 10)
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 10)
+async def test_a_replay_waits_only_for_a_client_that_acknowledges(relay: House, one: Client, clock: MockClock) -> None:
+    relay.server.tuning.unacknowledged_events = 10
+    tuning = relay.relay.tuning.delivery
+    tuning.replay_page_entries = tuning.recent_entries = 10
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:
         first = [await two.receive() for _ in range(20)]
@@ -556,7 +553,7 @@ async def test_a_stop_answers_what_was_taken_up_and_closes(relay: House) -> None
     relay.relay.log.stop()
     for n in range(20):
         await client.ask("new", chatId="User2", clientMessageId=f"too late {n}", message="x")
-    relay._nursery.start_soon(relay.server._farewell)
+    relay.nursery.start_soon(relay.server.farewell)
     answered = [(await client.answer(request_id))["payload"]["messageId"] for request_id in ids[1:]]
     assert answered == list(range(3, 22))
     assert await client.closed() == 1012

@@ -1,11 +1,9 @@
 """What one connection has acknowledged: a cursor that never passes what is missing, in bounded memory."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.delivery import subscriber as module
-from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
+from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
 from relay.keys import ChatKey, DeviceKey, UserKey
 
 
@@ -37,8 +35,8 @@ class Sink:
         raise AssertionError
 
 
-def _subscriber(sink: Sink, position: int = 0) -> Subscriber:
-    subscriber = Subscriber(1, UserKey(1), DeviceKey(1), sink, sink, position)
+def _subscriber(sink: Sink, position: int = 0, most_unacknowledged: int = MAX_UNACKNOWLEDGED) -> Subscriber:
+    subscriber = Subscriber(1, UserKey(1), DeviceKey(1), sink, sink, position, most_unacknowledged=most_unacknowledged)
     subscriber.live = True
     return subscriber
 
@@ -57,9 +55,8 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
         assert subscriber.cursor == (missing[0] - 1 if missing else ids[-1])
 
 
-def test_a_reader_that_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UNACKNOWLEDGED", 10)
-    subscriber = _subscriber(Sink(), position=5)
+def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
+    subscriber = _subscriber(Sink(), position=5, most_unacknowledged=10)
     for event_id in range(6, 100):
         subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
     assert subscriber.acknowledge(6) is None

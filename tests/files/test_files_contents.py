@@ -63,7 +63,7 @@ def test_a_sweep_removes_unfinished_contents_only(contents: Blobs) -> None:
     digest = put(contents, b"x")
     unfinished = contents.begin()
     unfinished.write(b"never finished")
-    unfinished._file.close()
+    unfinished.close()
     contents.quarantine(put(contents, b"y"))
     assert contents.sweep() == 2
     assert [one for some in contents.digests() for one in some] == [digest]

@@ -25,7 +25,6 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import TlsSection
 from relay.store.files import replacing
-from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
 from tests.kill_points.scenario import (
     ALL,
@@ -44,6 +43,7 @@ from tests.kill_points.scenario import (
 from tests.support.command_line import done
 from tests.support.disk import answers, command, new
 from tests.support.exports import exported, read, same
+from tests.support.indexing import indexing
 from tests.support.picture_files import png
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
@@ -277,7 +277,6 @@ class Index(Used):
     fills = False
 
     def run(self, place: Path) -> None:
-        schedule.INDEX_SECONDS = schedule.QUIET_SECONDS = 0.0
 
         async def wait(relay: Relay) -> None:
             with trio.fail_after(20):
@@ -289,7 +288,7 @@ class Index(Used):
                         return
                     await trio.sleep(0.005)
 
-        use(place / "data", wait)
+        use(place / "data", wait, indexing(quiet_seconds=0.0))
 
     def hold(self, place: Path, *, complete: bool) -> None:
         assert said(place / "data" / "relay.db") == ALL

@@ -172,7 +172,7 @@ async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path, m
         nursery.start_soon(relay.log.run_exclusive, slow)
         await arrived.wait()
         assert "a write has been under way for" in await serve._proof_of_life(server)
-        assert relay.log._background._requests == [], "no probe is left in the queue"
+        assert relay.log.background._requests == [], "no probe is left in the queue"
         await trio.sleep(0.4)
         with trio.move_on_after(0.3) as scope:
             await serve._proof_of_life(server)
@@ -205,9 +205,9 @@ async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
-        await relay.log._writing.execute("PRAGMA query_only = ON")
+        await relay.connections.writing.execute("PRAGMA query_only = ON")
         assert not await relay.log.probe()
-        await relay.log._writing.execute("PRAGMA query_only = OFF")
+        await relay.connections.writing.execute("PRAGMA query_only = OFF")
         assert await relay.log.probe()
 
 

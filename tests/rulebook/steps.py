@@ -248,7 +248,7 @@ class Playing(World):
         if pick % 3:
             return
         relay = self.relay
-        await relay.retention._keep()
+        await relay.retention.keep_state()
         rows = await relay.reading.execute("SELECT seq, chat, message_id FROM log WHERE kind <= 3 ORDER BY seq")
         chats = dict(self._chats_by_key())
         # What is left of a chat that was deleted is in no window.
@@ -258,7 +258,7 @@ class Playing(World):
         seq, chat, message_id = rows[len(rows) // 2]
         first = await relay.reading.execute("SELECT min(seq) FROM log WHERE kind <= 5")
         self.model.prune(chats[chat].items[message_id].order)
-        await relay.retention._remove(first[0][0], seq)
+        await relay.retention.remove_entries(first[0][0], seq)
 
     def _chats_by_key(self) -> list[tuple[ChatKey, Chat]]:
         state = self.relay.state

@@ -164,7 +164,7 @@ async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
     async with open_relay(tmp_path) as relay:
         await two_users(relay)
         first = await ask(relay, new("c1"))
-        real = relay.log._writing.execute
+        real = relay.connections.writing.execute
 
         async def full(sql: str, *parameters: Any) -> Any:
             if sql.startswith("INSERT INTO log"):
@@ -173,7 +173,7 @@ async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
                 raise error
             return await real(sql, *parameters)
 
-        monkeypatch.setattr(relay.log._writing, "execute", full)
+        monkeypatch.setattr(relay.connections.writing, "execute", full)
         answers: dict[str, object] = {}
         done = trio.Event()
 

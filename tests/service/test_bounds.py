@@ -9,14 +9,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.core.auth import tokens
 from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rates, request_weights, share
+from relay.core.limits import rates, request_weights
 from relay.core.limits.fairness import Account
+from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.rules import commands
+from relay.core.tuning import ServiceTuning, Tuning
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey, UserKey
-from relay.net.websocket import outbox
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
@@ -72,15 +72,13 @@ async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
         await trio.sleep(1)
         (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User1"]]
         assert answers <= 2
-        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + outbox.OUTBOX_BYTES
+        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + relay.server.tuning.outbox_bytes
         nursery.cancel_scope.cancel()
 
 
-async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(relay: House) -> None:
     await fill(relay, 4)
-    monkeypatch.setattr(share, "WAITING_BYTES", 600_000)
+    relay.relay.tuning.limits.waiting_bytes = 600_000
     key = relay.relay.state.user_keys["User1"]
     async with trio.open_nursery() as nursery:
         for _ in range(10):
@@ -92,10 +90,8 @@ async def test_several_connections_of_one_user_together_hold_no_more_than_their_
         nursery.cancel_scope.cancel()
 
 
-async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "PIECES_BYTES", 300_000)
+async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(relay: House) -> None:
+    relay.relay.tuning.limits.pieces_bytes = 300_000
     shares = relay.relay.service.limits.shares
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     clients = [await relay.open("User1") for _ in range(6)]
@@ -112,10 +108,8 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
         await other.request("profile")
 
 
-async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "ALL_PIECES_BYTES", 250_000)
+async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(relay: House) -> None:
+    relay.relay.tuning.limits.all_pieces_bytes = 250_000
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     greedy = [await relay.open("User1") for _ in range(2)]
     for client in greedy:
@@ -210,11 +204,11 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
 
 
-async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_TEMPORARY", 3)
-    tokens_of = relay.relay.service.tokens
-    issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
-    assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
+async def test_temporary_tokens_are_bounded_and_the_oldest_go(tmp_path: Path) -> None:
+    async with house(tmp_path, "User1", tuning=Tuning(service=ServiceTuning(temporary_tokens=3))) as relay:
+        tokens_of = relay.relay.service.tokens
+        issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
+        assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
 
 
 # The chat list.
@@ -332,10 +326,8 @@ async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a
         assert set(lists) == {1}
 
 
-async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(
-    relay: House, lists: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "WAITING_BYTES", 2_500)
+async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(relay: House, lists: list[int]) -> None:
+    relay.relay.tuning.limits.waiting_bytes = 2_500
     key = relay.relay.state.user_keys["User1"]
     async with relay.device("User1") as other:
         for _ in range(12):
@@ -388,8 +380,8 @@ async def test_changes_sent_together_in_version_2_have_one_id(relay: House, cloc
         assert {frame["payload"]["item"]["name"] for frame in again} == {"0"} or len(again) >= 1
 
 
-async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_lists, "PAGE_BYTES", 1_000)
+async def test_version_2_gets_the_chat_list_in_pages(relay: House) -> None:
+    relay.relay.tuning.delivery.list_page_bytes = 1_000
     async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
         for number in range(12):
             await one.request("createChat", type="group", name=str(number), participants=[])
@@ -417,9 +409,9 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
 async def test_every_message_refused_on_a_full_disk_is_answered(relay: House) -> None:
     async with relay.device("User1") as one:
         relay.relay.log.spare(lambda _command: True)
-        for number in range(3 * share.COMMANDS_PER_BATCH):
+        for number in range(3 * COMMANDS_PER_BATCH):
             await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
-        for _ in range(3 * share.COMMANDS_PER_BATCH):
+        for _ in range(3 * COMMANDS_PER_BATCH):
             assert (await one.receive())["error"]["code"] == "storage_full"
 
 
@@ -442,7 +434,7 @@ async def test_time_of_the_writer_is_charged_to_the_user_whose_request_holds_it_
 ) -> None:
     charged: list[int] = []
     monkeypatch.setattr(
-        relay.relay.log._engine, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
+        relay.relay.engine, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
     )
     async with relay.device("User1") as one:
         await one.request("new", chatId="User1", clientMessageId="0", message="makes the chat, alone")
@@ -486,7 +478,7 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
 async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
     """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
     user = relay.relay.state.user_keys["User1"]
-    draft = relay.relay.log._engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
+    draft = relay.relay.engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None

@@ -137,7 +137,7 @@ class World:
             self._life.cancel()
         else:
             before.server.stop()
-            await before.server._farewell()
+            await before.server.farewell()
             self._go.set()
         await self._gone.wait()
         for device in self.devices.values():
@@ -160,7 +160,7 @@ class World:
             assert self.house is not None
             client = device.client = await self.house.open(name)
             device.unacknowledged, device.answers, device.pinged = [], {}, 0
-            self.house._nursery.start_soon(device.listen, client)
+            self.house.nursery.start_soon(device.listen, client)
         return device
 
     async def settle(self) -> None:

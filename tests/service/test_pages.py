@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import trio
 
 from relay.core.delivery.replay import Replays
 from relay.core.service.answer_pages import PageMaker
+from relay.core.tuning import DeliveryTuning
 from relay.keys import UserKey
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
@@ -99,10 +99,8 @@ async def test_a_page_that_quotes_long_messages_reads_no_more_than_a_page(relay:
     assert answer["more"] is True
 
 
-async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.service.messages.SLICE_RECEIPTS", 10)
+async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(relay: House, one: Client) -> None:
+    relay.relay.tuning.service.slice_receipts = 10
     chat = (await one.request("createChat", type="group", name="Crew", participants=["User2", "User3"]))["chatId"]
     await say(one, chat, *(f"text {number}" for number in range(20)))
     async with relay.device("User2") as two, relay.device("User3") as three:
@@ -114,7 +112,7 @@ async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     assert got == [
         [("User2", number <= 12, number <= 5), ("User3", number <= 17, number <= 17)] for number in range(1, 21)
     ]
-    monkeypatch.setattr("relay.core.service.messages.PageMaker", partial(PageMaker, 900))
+    relay.relay.tuning.service.page_bytes = 900
     small: list[Any] = []
     answer = await page(one, "messages", chatId=chat)
     assert len(answer["payload"]) < 6
@@ -139,16 +137,15 @@ async def test_a_chat_of_many_thousands_gives_its_participants_in_pages(relay: H
     answer = await page(one, "chat", chatId=chat)
     assert [who["id"] for who in answer["payload"]["meta"]["participants"]] == ["User1", "User2", "User3"]
     assert "more" not in answer
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("relay.core.service.answer_pages.PAGE_BYTES", 320)
-        found: list[str] = []
-        after: dict[str, str] = {}
-        while True:
-            answer = await page(one, "chat", chatId=chat, **after)
-            found += [who["id"] for who in answer["payload"]["meta"]["participants"]]
-            if not answer.get("more"):
-                break
-            after = {"after": answer["next"]}
+    relay.relay.tuning.service.page_bytes = 320
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        answer = await page(one, "chat", chatId=chat, **after)
+        found += [who["id"] for who in answer["payload"]["meta"]["participants"]]
+        if not answer.get("more"):
+            break
+        after = {"after": answer["next"]}
     assert found == ["User1", "User2", "User3"]
 
 
@@ -221,9 +218,9 @@ async def test_each_user_comes_once(relay: House, one: Client) -> None:
     assert (await page(one, "users", count=4, after=ids[3]))["payload"] == pages[1]
 
 
-async def test_users_end_at_a_megabyte(relay: House, one: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_users_end_at_a_megabyte(relay: House, one: Client) -> None:
     size = len(json.dumps({"id": "User1", "name": "User1"}, separators=(",", ":"))) + 1
-    monkeypatch.setattr("relay.core.service.users.PageMaker", partial(PageMaker, 2 * size + 2))
+    relay.relay.tuning.service.page_bytes = 2 * size + 2
     pages = await all_pages(one, "users", "after")
     assert [user["id"] for users in pages for user in users] == ["User1", "User2", "User3"]
     assert len(pages) > 1
@@ -266,7 +263,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
 
 
 async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one: Client) -> None:
-    reading = relay.relay.service.replaying._reading
+    reading = relay.relay.connections.replaying
     async with relay.device("User3") as three:
         await say(three, "User2", "old")
     await say(one, "User1", *(f"note {number}" for number in range(3 * replay.PAGE_ENTRIES)))
@@ -277,11 +274,9 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     assert reading.started - before <= 6, "as many statements as there are pages of one's own"
 
 
-async def test_a_replay_of_many_chats_comes_in_order_and_whole(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 7)
-    monkeypatch.setattr("relay.core.delivery.replay.MIN_READ_AHEAD_ENTRIES", 1)
+async def test_a_replay_of_many_chats_comes_in_order_and_whole(relay: House, one: Client) -> None:
+    tuning = relay.relay.tuning.delivery
+    tuning.replay_page_entries, tuning.replay_read_ahead_entries = 7, 1
     chats = [
         (await one.request("createChat", type="group", name=f"Crew {n}", participants=["User2"]))["chatId"]
         for n in range(5)
@@ -303,7 +298,7 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
         await two.rest()
     await one.rest()
     relay.relay.hub.recent.entries.clear()
-    reading = relay.relay.service.replaying._reading
+    reading = relay.relay.connections.replaying
     with trio.CancelScope() as busy:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reading.execute, ENDLESS)
@@ -320,13 +315,13 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
             busy.cancel()
     async with relay.open_from("User2", 0) as two:
         assert told(await come(two, 1)) == [1]
-    assert not len(relay.relay.service.replaying._turns)
+    assert not len(relay.relay.service.replaying.turns)
 
 
 async def test_a_user_with_two_replays_lets_another_user_read_between_them(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    replaying = Replays(cast("Any", None))
+    replaying = Replays(cast("Any", None), DeliveryTuning())
     order: list[str] = []
 
     async def read(user: UserKey, name: str) -> None:
@@ -351,7 +346,7 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
 async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.model.recent.MAX_ENTRIES", 3)
+    relay.relay.tuning.delivery.recent_entries = 3
     await say(one, "User2", "needle", "other")
     searching, asked = relay.relay.service.searching, 0
     real = searching.find

@@ -14,6 +14,7 @@ import trio
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import RetentionTuning, Tuning
 from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -105,7 +106,6 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 
 
 async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.maintenance.retention.SPARE_PAGES", 100)
     most = 0
     real = removal.remove_history
 
@@ -115,7 +115,7 @@ async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypa
         return await real(after, upto, writing, min(count, 50))
 
     monkeypatch.setattr(removal, "remove_history", remove)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=Tuning(retention=RetentionTuning(spare_pages=100))) as relay:
         await _talk(relay, 1_000)
         await relay.retention.prune(max_bytes=1)
     assert most < 300
@@ -151,13 +151,10 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
     assert caplog.records == []
 
 
-async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(tmp_path: Path) -> None:
     # No mock clock: SQLite's thread does not know of it.
-    monkeypatch.setattr("relay.core.maintenance.disk_room.RETRY_SECONDS", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
-        room = DiskRoom(Reserve(tmp_path, 0), relay.log)
+        room = DiskRoom(Reserve(tmp_path, 0), relay.log, (0.0, 0.0, 0.0))
         tries = 0
 
         def full() -> sqlite3.Error:

@@ -14,6 +14,7 @@ from relay.core.relay import Relay, open_relay
 from relay.net.listeners import listen
 from relay.net.server import Server
 from relay.net.tls.certificates import Certificates
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import Settings
@@ -62,6 +63,7 @@ async def http_relay(
     data: Path,
     settings: Settings | None = None,
     certificates: Certificates | None = None,
+    net: NetTuning | None = None,
     host: str = "127.0.0.1",
     **options: Any,
 ) -> AsyncIterator[HttpRelay]:
@@ -74,7 +76,7 @@ async def http_relay(
     opening = open_relay(data, frame=frames.encode_text, settings=chosen, runtime=runtime, **options)
     with listener:
         async with opening as relay:
-            server = Server(relay, [listener], certificates)
+            server = Server(relay, [listener], certificates, net)
             running = HttpRelay(relay, server, port)
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.run)

@@ -26,9 +26,12 @@ from wsproto.events import (
     TextMessage,
 )
 
+from relay.core.clock.clock import Clock
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.net.server import Server
 from relay.net.sockets.transport import StreamTransport
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import LimitsSection, Settings
@@ -226,7 +229,7 @@ class House:
         self.relay = relay
         self.server = server
         self.tokens: dict[str, str] = {}
-        self._nursery = nursery
+        self.nursery = nursery
 
     async def add_user(self, user_id: str) -> None:
         """Make a user with one device."""
@@ -246,12 +249,12 @@ class House:
     async def enter(self, token: str | None, *, path: str = "/ws", lockstep: bool = False) -> Client:
         """Connect with a token."""
         ours, theirs = lockstep_stream_pair() if lockstep else memory_stream_pair()
-        self._nursery.start_soon(self._serve, theirs)
+        self.nursery.start_soon(self.serve_stream, theirs)
         client = Client(ours)
         await client.handshake(token, path)
         return client
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
         try:
             await self.server.serve(StreamTransport(stream))
         finally:
@@ -276,14 +279,21 @@ class House:
 
 
 @asynccontextmanager
-async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
+async def house(
+    data: Path,
+    *users: str,
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
+    clock: Clock = lambda: T0,
+    **limits: Any,
+) -> AsyncIterator[House]:
     """Open a relay, run the parts of its server that need no sockets, and make users."""
     settings = Settings(limits=LimitsSection(**{"requests_per_second": 0, **limits}))
-    async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
+    async with open_relay(data, clock=clock, frame=frames.encode_text, settings=settings, tuning=tuning) as relay:
         async with trio.open_nursery() as nursery:
-            server = Server(relay)
+            server = Server(relay, tuning=net)
             nursery.start_soon(server.keepalive.run)
-            nursery.start_soon(server._announce_later)
+            nursery.start_soon(server.announce_later)
             opened = House(relay, server, nursery)
             for user in users:
                 await opened.add_user(user)

@@ -31,8 +31,8 @@ def all_statements() -> list[Statement]:
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    batch._plain_statement(1)
-    client_keys._filing_statement(1)
+    batch.plain_statement(1)
+    client_keys.filing_statement(1)
     # Of those for a number of rows one is enough.
     listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
     for path, _, sql in texts():

@@ -195,7 +195,7 @@ def test_the_machines_addresses_are_read_from_the_kernel() -> None:
         "fe800000000000000000000000000001 02 40 20 80     eth0\n"
         "fd000000000000000000000000000008 03 40 00 80  docker0\n"
     )
-    assert hostnames._local_ipv6(table) == ["fd00::7"]
+    assert hostnames.local_ipv6(table) == ["fd00::7"]
     assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 

@@ -61,7 +61,7 @@ async def test_connections_beyond_the_limit_are_refused_with_503(tmp_path: Path,
 
 async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
-    relay._nursery.start_soon(relay._serve, theirs)
+    relay.nursery.start_soon(relay.serve_stream, theirs)
     await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: rel")
     await trio.sleep(0.05)
     await go_by(clock, 10.1)
@@ -71,7 +71,7 @@ async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClo
 
 async def test_frames_sent_with_the_handshake_are_answered_in_order(relay: House) -> None:
     ours, theirs = memory_stream_pair()
-    relay._nursery.start_soon(relay._serve, theirs)
+    relay.nursery.start_soon(relay.serve_stream, theirs)
     asked = [f'{{"type":"request","id":{n},"payloadType":"{what}"}}' for n, what in enumerate(("chats", "users") * 2)]
     protocol = WSConnection(ConnectionType.CLIENT)
     headers = [(b"Authorization", b"Bearer " + relay.tokens["User1"].encode())]

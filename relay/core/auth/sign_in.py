@@ -16,7 +16,7 @@ import trio
 
 from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.guesses import PAIR_WAIT_SECONDS, Guesses
-from relay.core.auth.passwords import Passwords, check_new
+from relay.core.auth.passwords import Argon2, Passwords, check_new
 from relay.core.auth.throttle import SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import device_proof, new_token, proven_device, token_hash
 from relay.core.clock.clock import Clock
@@ -25,6 +25,7 @@ from relay.core.model.state import State, typed_id
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.submit import submit
+from relay.core.tuning import SignInTuning
 from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.outcomes import Decidable, SignedIn
 from relay.protocol import control
@@ -36,8 +37,6 @@ from relay.store.log.log import Log
 
 SIGN_UP_WAIT_SECONDS = 60.0
 """The longest that an address has to wait before it makes one more user on an open relay, in seconds."""
-NETWORK_FREE_SIGN_UPS = 200
-"""Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
 """The longest wait after wrong invites, and how many are free. They have 128 bits, so none is guessed; a right one
 never waits."""
@@ -99,6 +98,7 @@ class SignIn:
         log: Log,
         clock: Clock,
         settings: AuthSection,
+        tuning: SignInTuning,
         address: Address = str,
     ) -> None:
         """Begin without failures.
@@ -108,10 +108,11 @@ class SignIn:
             log: takes the commands.
             clock: Unix milliseconds.
             settings: the ways in that are open.
+            tuning: what a password costs, and how many people come in by name.
             address: returns where a browser reaches the relay, for links: `http://192.168.1.5:8765`.
         """
         self.address = address
-        self.passwords = Passwords()
+        self.passwords = Passwords(Argon2(tuning.hash_memory_kib, tuning.hash_passes))
         self._state = state
         self._log = log
         self._clock = clock
@@ -124,7 +125,7 @@ class SignIn:
         """Networks and the users who signed in from there."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
         self._signed_up = Throttle(SIGN_UP_WAIT_SECONDS)
-        self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
+        self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=tuning.network_free_sign_ups)
         """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
 
     def proof(self, token: str) -> str:

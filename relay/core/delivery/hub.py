@@ -25,6 +25,7 @@ from relay.core.model.entities import Member
 from relay.core.model.recent import RecentEntries
 from relay.core.model.state import State
 from relay.core.rules import visibility
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, Seq, UnixMs, UserKey
 from relay.protocol import codec
 from relay.store import kinds
@@ -32,10 +33,6 @@ from relay.store.entry import Entry
 
 FREE_CONNECTIONS = 8
 """Connections that may be sent a message before its author is charged for them."""
-SLICE_CONNECTIONS = 256
-"""Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
-SLICE_MEMBERS = 64
-"""Members of a large chat between two looks at how many connections it were."""
 REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
@@ -57,6 +54,7 @@ class Hub:
         frame: Frame,
         time: Callable[[], float] = trio.current_time,
         charge: Callable[[UserKey, int], None] = _nothing,
+        tuning: DeliveryTuning | None = None,
     ) -> None:
         """Begin without connections.
 
@@ -66,27 +64,30 @@ class Hub:
             frame: encodes a message as a frame.
             time: monotonic seconds, for what is sent later.
             charge: takes a user and to how many connections something they did was sent.
+            tuning: how much is sent at a time and remembered; None for the defaults.
         """
         self.state = state
         self.clock = clock
         self.frame = frame
         self.time = time
         self._charge = charge
+        self.tuning = tuning = tuning or DeliveryTuning()
+        """Read at each use."""
         self.list_changes = ListChanges(state, time)
         self.pending = trio.Event()
         """Set while something is to be sent later: `tick` sends it."""
         self.presence = Presence()
-        self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral)
+        self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral, tuning)
         self.rights = Rights()
         """Work under way that ends when a user loses the right to it."""
-        self.recent = RecentEntries(state)
+        self.recent = RecentEntries(state, tuning)
         self.delivered = 0
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
         """Called with every entry as it is published."""
         self.dirty: dict[Outlet, None] = {}
         """Outlets with frames that go out at the next `flush`."""
-        self._publishing = False
+        self.publishing = False
         """Whether an entry is being sent in slices."""
         self._numbers = 0
         self._revoked: list[Subscriber] = []
@@ -210,7 +211,7 @@ class Hub:
         """
         self.announcements.tick(now)
         # While an entry is sent in slices, some subscribers do not have it yet, and a list would take its id.
-        without_id = [] if self._publishing else self.list_changes.tick(now)
+        without_id = [] if self.publishing else self.list_changes.tick(now)
         if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()
         return without_id
@@ -221,7 +222,7 @@ class Hub:
         """Send an entry to all live subscribers whom it concerns; it is on disk, and the state has it already.
 
         Returns:
-            For a large chat the rest of the work: each step sends to about `SLICE_CONNECTIONS`. Between two steps the
+            For a large chat the rest of the work: each step sends to about `slice_connections`. Between two steps the
             caller lets others have their turn; no other entry may be applied before the last step. None if all is done.
         """
         self.recent.add(entry)
@@ -234,7 +235,7 @@ class Hub:
             if self.announcements.typing.users and kind == kinds.NEW:
                 self.announcements.stop_typing(entry.chat, entry.actor)
             members = self.state.members[entry.chat]
-            if len(members) > SLICE_CONNECTIONS:
+            if len(members) > self.tuning.slice_connections:
                 return self._in_slices(entry, [*members.items()], partial(self._send_message, entry, {}))
             self._send_message(entry, {}, members.items())
         elif kind in (kinds.DLVRD, kinds.READ):
@@ -263,16 +264,16 @@ class Hub:
             # Before any step: its replay must know, whenever it comes.
             if subscriber.number == entry.origin and not subscriber.live:
                 subscriber.note_own(entry.seq)
-        sent = 0
-        self._publishing = True
+        sent, count = 0, self.tuning.slice_members
+        self.publishing = True
         try:
-            for start in range(0, len(users), SLICE_MEMBERS):
-                sent += send(users[start : start + SLICE_MEMBERS])
-                if sent >= SLICE_CONNECTIONS:
+            for start in range(0, len(users), count):
+                sent += send(users[start : start + count])
+                if sent >= self.tuning.slice_connections:
                     sent = 0
                     yield
         finally:
-            self._publishing = False
+            self.publishing = False
 
     def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[UserKey, Member]]) -> int:
         """Send a message, an edit or a deletion to these members; gives to how many connections.
@@ -367,7 +368,7 @@ class Hub:
         self._disconnect_revoked(entry)
         note = partial(self._note_list_change, entry, list_readers.list_change(entry))
         readers = list_readers.chat_list_readers(self.state, entry)
-        if len(readers) > SLICE_CONNECTIONS:
+        if len(readers) > self.tuning.slice_connections:
             return self._in_slices(entry, readers, note)
         note(readers)
         return None

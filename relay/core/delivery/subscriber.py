@@ -9,6 +9,7 @@ import msgspec
 
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
+from relay.core.tuning import LimitsTuning
 from relay.keys import NO_CHAT, ChatKey, DeviceKey, MessageId, Seconds, Seq, UserKey
 
 MAX_UNACKNOWLEDGED = 32_768
@@ -65,6 +66,8 @@ class Subscriber:
     __slots__ = (
         "_frozen",
         "_latest",
+        "_most_own_entries",
+        "_most_unacknowledged",
         "_unacknowledged",
         "ack_pending",
         "acked_up_to",
@@ -102,8 +105,13 @@ class Subscriber:
         position: Seq,
         version: int = 1,
         share: Share | None = None,
+        *,
+        most_unacknowledged: int = MAX_UNACKNOWLEDGED,
+        most_own_entries: int = MAX_OWN_ENTRIES,
     ) -> None:
         self.number = number
+        self._most_unacknowledged = most_unacknowledged
+        self._most_own_entries = most_own_entries
         self.user = user
         self.device = device
         self.outlet = outlet
@@ -123,7 +131,7 @@ class Subscriber:
         """The `seq` as of which the last chat list was sent: the client knows older changes."""
         self.version = version
         """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
-        self.share = share or Share()
+        self.share = share or Share(LimitsTuning())
         """The share of its user, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
@@ -172,7 +180,7 @@ class Subscriber:
             self.fall_behind(awaited.seq - 1)
             return
         seq = self.sent = awaited.seq
-        if self._frozen or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
+        if self._frozen or len(self._unacknowledged) >= self._most_unacknowledged:
             self._await(awaited)
         else:
             self._unacknowledged[seq] = awaited
@@ -185,7 +193,7 @@ class Subscriber:
 
     def _await(self, awaited: AwaitedEvent) -> None:
         unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= MAX_UNACKNOWLEDGED:
+        if len(unacknowledged) >= self._most_unacknowledged:
             # Too much to know what is missing: the cursor stays here for good, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
@@ -201,7 +209,7 @@ class Subscriber:
 
     def note_own(self, seq: Seq) -> None:
         """Remember an entry of this connection that it will meet in the log."""
-        if len(self.own_entries) >= MAX_OWN_ENTRIES:
+        if len(self.own_entries) >= self._most_own_entries:
             self.connected_seq = seq
             self.own_entries.clear()
         self.own_entries.add(seq)

@@ -23,6 +23,7 @@ from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
 from relay.core.submit import submit
+from relay.core.tuning import FilesTuning
 from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -81,6 +82,7 @@ class Uploads:
         limits: Limits,
         rights: Rights,
         released: "FileRelease",
+        tuning: FilesTuning,
     ) -> None:
         """Begin without uploads.
 
@@ -93,6 +95,7 @@ class Uploads:
             limits: the settings.
             rights: cancels uploads and downloads of users who lose the right to them.
             released: starts a search for unused files.
+            tuning: how many uploads there may be.
         """
         self.contents = Blobs(directory)
         self.uploaded_bytes = 0
@@ -104,7 +107,8 @@ class Uploads:
         self._reading = reading
         self._clock = clock
         self._rights = rights
-        self._quota = Quota(state, limits, self.contents.room)
+        self.quota = Quota(state, limits, self.contents.room, tuning)
+        """What uploads under way have reserved."""
         self._turns = Turns()
 
     # Receiving.
@@ -132,7 +136,7 @@ class Uploads:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
                 revoked meanwhile.
         """
-        with self._quota.upload(user, announced) as allowance, allowance.until_displaced():
+        with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
             try:
                 incoming = await threads.run(self.contents.begin)
                 try:
@@ -158,7 +162,7 @@ class Uploads:
         """
         held = ExitStack()
         try:
-            allowance = held.enter_context(self._quota.upload(user, announced))
+            allowance = held.enter_context(self.quota.upload(user, announced))
             return UploadInPieces(self, await threads.run(self.contents.begin), allowance, held)
         except BaseException as error:
             held.close()
@@ -177,7 +181,7 @@ class Uploads:
         Raises:
             RelayError: `too_large` or `storage_full`.
         """
-        self._quota.check(user, size, before)
+        self.quota.check(user, size, before)
 
     async def _write(self, incoming: BlobWriter, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write the pieces to disk, and return the first bytes for `media_types.sniff`."""
@@ -273,7 +277,7 @@ class Uploads:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Remove unused files, forever; first the remains of an earlier run."""
         task_status.started()
-        await self._logging_errors(self._sweep)
+        await self._logging_errors(self.sweep)
         while True:
             await self._logging_errors(self.forget_loose)
             with trio.move_on_after(SWEEP_SECONDS):
@@ -310,7 +314,7 @@ class Uploads:
                 if aside is not None:
                     await threads.clean_up(aside.unlink)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Remove complete contents that are not in the log, because the relay crashed in between."""
         directories = self.contents.digests()
         while (digests := await threads.run(next, directories, None)) is not None:

@@ -82,6 +82,11 @@ class FairLock:
     def __len__(self) -> int:
         return sum(map(len, self._lines))
 
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self._locked
+
     @asynccontextmanager
     async def turn(self, owner: Hashable, *, trusted: bool = False) -> AsyncIterator[None]:
         """Hold the lock.

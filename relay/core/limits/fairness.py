@@ -27,8 +27,6 @@ SLICE_SECONDS = 0.0005
 """Seconds of the loop's time in one turn after which an account's next piece of work comes after everybody else's."""
 MAX_CHARGE_SECONDS = 0.1
 """Seconds that are charged at most for one piece of work: that the machine stood still is no payer's fault."""
-ALONE_SECONDS = 0.25
-"""Seconds without anybody else being served after which an account need not wait."""
 MAX_THREADS = 4
 """Threads that work for one account at a time, of the forty that trio has."""
 MAX_ACCOUNTS = 4_096
@@ -147,6 +145,8 @@ class Fairness(trio.abc.Instrument):
             time: the accounts' time, monotonic seconds.
         """
         self.time = time
+        self.alone_seconds = 0.25
+        """Seconds without anybody else being served after which an account need not wait."""
         self.counts = False
         """Whether it is counting; else no payer has to wait."""
         self.round = 1
@@ -190,7 +190,7 @@ class Fairness(trio.abc.Instrument):
     def alone(self, account: Account, now: Seconds) -> bool:
         """Tell whether no other payer was served lately."""
         others_at = self.others_at if account is self.last else self.last_at
-        return now - others_at > ALONE_SECONDS
+        return now - others_at > self.alone_seconds
 
     def switch(self, account: Account | None) -> float:
         """Charge what was done until now to the running account, and what follows to another; gives the time."""

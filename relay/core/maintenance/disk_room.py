@@ -7,7 +7,7 @@ reserve.
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -85,9 +85,17 @@ def _needs_room(command: Command) -> bool:
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log) -> None:
+    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] = RETRY_SECONDS) -> None:
+        """Begin before the first look at the disk.
+
+        Args:
+            reserve: the last bytes of the disk.
+            log: its commands may be refused while the disk is full.
+            retry_seconds: before each new attempt of work that frees space.
+        """
         self.reserve = reserve
         self._log = log
+        self._retry_seconds = retry_seconds
         self._freeing = 0
         self._copy_each = 0
 
@@ -153,7 +161,7 @@ class DiskRoom:
             RelayError, sqlite3.Error: as raised by the work.
         """
         async with self.freeing():
-            for pause in RETRY_SECONDS:
+            for pause in self._retry_seconds:
                 try:
                     return await work()
                 except RelayError as error:

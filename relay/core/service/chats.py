@@ -29,7 +29,8 @@ async def one_chat(
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-    reply(answer_pages.chat(chat_views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
+    details = chat_views.chat(state, user, chat, first_missed, service.hub.presence)
+    reply(answer_pages.chat(details, service.tuning.page_bytes, request.after))
 
 
 async def chat_list(

@@ -33,6 +33,7 @@ from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.search import Searches
+from relay.core.tuning import ServiceTuning
 from relay.keys import Seconds, UserKey
 from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
@@ -108,6 +109,7 @@ class Service:
         replaying: Replays,
         clock: Clock,
         settings: Settings,
+        tuning: ServiceTuning,
         handlers: Mapping[str, Handler],
     ) -> None:
         self.state = state
@@ -124,6 +126,7 @@ class Service:
         self.replaying = replaying
         self.clock = clock
         self.settings = settings
+        self.tuning = tuning
         self.answering = LoopBrake(state)
         """Slows down programs that answer each other."""
         self._handlers = handlers
@@ -296,7 +299,8 @@ class Service:
                 return
             chat = self.state.chats[outcome.chat]
             # A client knows from its list what is unread in a chat that it has just changed.
-            reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
+            details = chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)
+            reply(answer_pages.chat(details, self.tuning.page_bytes))
 
         self.command(subscriber, request, answer, generated_id)
 

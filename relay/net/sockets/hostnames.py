@@ -196,11 +196,11 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
     found = _of_own_network() if listener is None else _of_network(listener)
     found.insert(0, lan_address(listener))
     with suppress(OSError):
-        found += _local_ipv6(Path("/proc/net/if_inet6").read_text())
+        found += local_ipv6(Path("/proc/net/if_inet6").read_text())
     return [one for one in dict.fromkeys(found) if not ipaddress.ip_address(one).is_loopback]
 
 
-def _local_ipv6(table: str) -> list[str]:
+def local_ipv6(table: str) -> list[str]:
     """Read the addresses of global scope (00) from Linux's table."""
     rows = [line.split() for line in table.splitlines()]
     return [

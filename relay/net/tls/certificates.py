@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 CLIENT_HELLO = 0x16
 """The first byte of a TLS connection (RFC 8446, section 5.1); no HTTP request begins with it."""
-HANDSHAKE_SECONDS = 10.0
 RENEWAL_CHECK_SECONDS = 3_600.0
 """How often to check whether the certificate changed or ends soon."""
 FOLDER = "tls"

@@ -11,11 +11,9 @@ import trio
 from relay.net.sockets.transport import Transport
 from relay.net.websocket.keepalive import Keepalive
 
-OUTBOX_BYTES = 262_144
-"""Bytes that may wait; beyond them live events are refused and replayed from the log later."""
 OUTBOX_FRAMES = 1_024
-"""Frames that may wait, likewise."""
-PAUSE_READING_BYTES = OUTBOX_BYTES
+"""Frames that may wait; beyond them live events are refused and replayed from the log later."""
+PAUSE_READING_BYTES = 262_144
 """Bytes from which on nothing more is read from the peer, which asks and does not read the responses."""
 STUCK_SECONDS = 30.0
 """How long a peer may take nothing before it is disconnected (PROTOCOL.md, section 7)."""
@@ -35,6 +33,7 @@ class Outbox:
         "_ended",
         "_frames",
         "_keepalive",
+        "_most",
         "_nursery",
         "_shut",
         "_since",
@@ -52,6 +51,7 @@ class Outbox:
         stuck: Callable[[], None],
         advanced: Callable[[], None],
         keepalive: Keepalive,
+        most: int,
     ) -> None:
         """Begin empty.
 
@@ -61,12 +61,14 @@ class Outbox:
             stuck: called when the peer has taken nothing for `STUCK_SECONDS`.
             advanced: called when something that had to wait has gone out.
             keepalive: watches the peer while the outbox drains.
+            most: bytes that may wait; beyond them live events are refused and replayed from the log later.
         """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
         self._advanced = advanced
         self._keepalive = keepalive
+        self._most = most
         self._timeout = trio.CancelScope()
         self.heard = 0.0  # when the peer last took something, trio's time
         self._frames: list[bytes] = []
@@ -95,9 +97,9 @@ class Outbox:
 
     def offer(self, frame: bytes) -> bool:
         """See `Outlet`. Tries to send first when the outbox is full."""
-        if self._size >= OUTBOX_BYTES and not self._draining:
+        if self._size >= self._most and not self._draining:
             self.flush()
-        if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):
+        if self._draining and (self._size >= self._most or len(self._frames) >= OUTBOX_FRAMES):
             return False
         if not self._shut:
             self._frames.append(frame)

@@ -15,6 +15,7 @@ from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
 from relay.keys import DeviceKey, Seconds, Seq, UserKey
 from relay.net.sockets.transport import Transport
+from relay.net.tuning import NetTuning
 from relay.net.websocket import close_codes, frames
 from relay.net.websocket.bad_frames import BAD_FRAMES, BadFrames
 from relay.net.websocket.keepalive import SILENCE_SECONDS, Keepalive
@@ -63,14 +64,16 @@ class Session:
         "_share",
         "_subscriber",
         "_transport",
+        "_tuning",
         "_uncounted",
         "heard",
     )
 
-    def __init__(self, transport: Transport, service: Service, keepalive: Keepalive) -> None:
+    def __init__(self, transport: Transport, service: Service, keepalive: Keepalive, tuning: NetTuning) -> None:
         self._transport = transport
         self._service = service
         self._keepalive = keepalive
+        self._tuning = tuning
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._uncounted = 0  # frames for which the user was not charged yet
         self._held = 0  # bytes of an unfinished message, as last reported to the user's share
@@ -109,8 +112,25 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.note_progress, self._keepalive)
-            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
+            self._outbox = Outbox(
+                self._transport,
+                nursery,
+                self._stuck,
+                self._share.note_progress,
+                self._keepalive,
+                self._tuning.outbox_bytes,
+            )
+            subscriber = Subscriber(
+                hub.next_number(),
+                user,
+                device,
+                self._outbox,
+                self,
+                position,
+                version,
+                self._share,
+                most_own_entries=hub.tuning.own_entries,
+            )
             self._subscriber = subscriber
             hub.connect(subscriber)
             self._keepalive.watch(self)
@@ -379,7 +399,8 @@ class Session:
     def start_catch_up(self) -> None:
         """See `Connection`."""
         if self._replay is None and not self._ended:
-            self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn)
+            most = self._tuning.unacknowledged_events
+            self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn, most)
             self._nursery.start_soon(self._run_replay, self._replay)
 
     async def _run_replay(self, replay: Replay) -> None:

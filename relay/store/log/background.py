@@ -19,6 +19,7 @@ from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
+from relay.store.log.tuning import LogTuning
 from relay.store.portion import Pace, Portion
 from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
@@ -32,8 +33,6 @@ T = TypeVar("T")
 Job = Callable[[Connection], Awaitable[T]]
 """A short job on the writing connection."""
 
-RETRY_SECONDS = 1.0
-"""Seconds until client keys that could not be written are tried again."""
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
 FILED_KEYS = 4_096
@@ -74,6 +73,7 @@ class Background:
         bound: BoundParameters,
         stalls: Stalls,
         wal: Wal,
+        tuning: LogTuning,
     ) -> None:
         self._writing = writing
         self._engine = engine
@@ -82,9 +82,10 @@ class Background:
         self._bound = bound
         self._stalls = stalls
         self._wal = wal
-        self._pace = Pace()
+        self._tuning = tuning
+        self._pace = Pace(tuning.rest_factor)
         self._requests: list[_JobRequest[Any]] = []
-        self.index = IndexUpkeep(writing, schedule)
+        self.index = IndexUpkeep(writing, schedule, tuning)
         self._key_flush: KeyFlush | None = None
         self._filing_at = 0
         self._filing_from = 0.0
@@ -98,9 +99,8 @@ class Background:
         """Whether that was because the disk is full."""
         self.busy_since: float | None = None
         """Since when a portion has been running (trio's time); None while none is."""
-        # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
-        self._rows = Portion(500, least=200, most=5_000)
-        self._keys = Portion(128, least=64, most=1_024)
+        self._rows = Portion.of(tuning.snapshot_rows)
+        self._keys = Portion.of(tuning.key_portion)
 
     # Requests.
 
@@ -311,7 +311,7 @@ class Background:
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)
-            self._key_flush, self._filing_at, self._filing_from = None, 0, now + RETRY_SECONDS
+            self._key_flush, self._filing_at, self._filing_from = None, 0, now + self._tuning.key_retry_seconds
             return "filing"
         self._keys.took(trio.current_time() - now, len(keys))
         if self._filing_at >= len(filing.keys):

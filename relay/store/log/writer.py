@@ -25,6 +25,7 @@ from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import Batch, CommandQueue, PendingCommand
 from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
+from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
@@ -37,8 +38,6 @@ CROWD_COMMANDS = 8
 Measured: batches are twice as large then, and dialogs carry a quarter more messages a second."""
 CROWD_YIELDS = 3
 """How many times it yields: one pass to poll the sockets, one to wake their readers, one for these to append."""
-PUBLISH_SECONDS = 0.004
-"""How long a batch is published before other tasks have a turn."""
 MAX_LOOKUPS = 16
 """How often a batch may ask for more facts before it fails."""
 STOP_RETRY_SECONDS = 3.0
@@ -74,6 +73,7 @@ class Writer:
         bound: BoundParameters,
         background: Background,
         stalls: Stalls,
+        tuning: LogTuning,
     ) -> None:
         self.figures = WriterFigures()
         self.failing_since: float | None = None
@@ -94,6 +94,7 @@ class Writer:
         self._bound = bound
         self._background = background
         self._stalls = stalls
+        self._tuning = tuning
         self._lookup_seconds = 0.0
         """Seconds in which facts were looked up for this batch."""
 
@@ -255,10 +256,10 @@ class Writer:
 
     async def _apply(self, pending: list[PendingCommand], decisions: Sequence[Decided]) -> None:
         """Apply, publish and answer what is on disk, in the order of the log."""
-        apply, now = self._engine.apply, time.perf_counter
+        apply, now, seconds = self._engine.apply, time.perf_counter, self._tuning.publish_seconds
         began = now()
         for item, decision in zip(pending, decisions, strict=True):
-            if now() - began > PUBLISH_SECONDS:
+            if now() - began > seconds:
                 # Other senders need not wait until all of a large batch is published.
                 self._engine.batch_done()
                 await trio.lowlevel.cancel_shielded_checkpoint()

@@ -42,7 +42,7 @@ _UNREAD = Statement(
     f"SELECT count(*) FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
     " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
 )
-_COVERED_BY = Statement(
+COVERED_BY = Statement(
     "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
     f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted"
@@ -118,7 +118,7 @@ async def _message(connection: Connection, fact: MessageAt) -> StoredMessage | N
 
 async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
     # The first receipt of a long dialog covers all of it, and the writer waits: the last message is enough.
-    statement = _COVERED_IN_DIALOG if fact.dialog else _COVERED_BY
+    statement = _COVERED_IN_DIALOG if fact.dialog else COVERED_BY
     rows = await connection.execute(statement, (fact.chat, fact.after, fact.upto, fact.user))
     return tuple(Covered(*row) for row in rows)
 

@@ -20,7 +20,7 @@ async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq
     if keys:
         size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))
-        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+        await connection.execute(filing_statement(size), [*chain.from_iterable(keys), *nothing])
 
 
 async def note_filed(connection: Connection, filing: KeyFlush) -> None:
@@ -32,7 +32,8 @@ async def note_filed(connection: Connection, filing: KeyFlush) -> None:
 
 
 @cache
-def _filing_statement(size: int) -> str:
+def filing_statement(size: int) -> str:
+    """Make the statement that moves `size` keys to the table, except for those of entries that are gone."""
     return (
         f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
         " WHERE column2 IN (SELECT seq FROM log)"
