@@ -36,10 +36,8 @@ CHARGED_FRAMES = 64
 """Frames after which the user is charged for them."""
 CLOSE_SECONDS = 2.0
 """How long a peer has for its half of the closing handshake."""
-
 FAILED = "a connection failed and is closed; the relay goes on"
 FAILED_REASON = "the relay failed; its log says why"
-
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -112,25 +110,11 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(
-                self._transport,
-                nursery,
-                self._stuck,
-                self._share.note_progress,
-                self._keepalive,
-                self._tuning.outbox_bytes,
-            )
-            subscriber = Subscriber(
-                hub.next_number(),
-                user,
-                device,
-                self._outbox,
-                self,
-                position,
-                version,
-                self._share,
-                most_own_entries=hub.tuning.own_entries,
-            )
+            share, most = self._share, self._tuning.outbox_bytes
+            outbox = Outbox(self._transport, nursery, self._stuck, share.note_progress, self._keepalive, most)
+            self._outbox = outbox
+            n, most = hub.next_number(), hub.tuning.own_entries
+            subscriber = Subscriber(n, user, device, outbox, self, position, version, share, most_own_entries=most)
             self._subscriber = subscriber
             hub.connect(subscriber)
             self._keepalive.watch(self)
