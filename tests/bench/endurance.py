@@ -191,7 +191,7 @@ def replay(messages: int) -> None:
                 reader.close()
 
 
-def _throughput(port: int, sender: socket.socket, chat: str, messages: int) -> float:
+def throughput(port: int, sender: socket.socket, chat: str, messages: int) -> float:
     began = time.perf_counter()
     for _ in range(messages // 100):
         sender.sendall(b"".join(say(chat) for _ in range(100)))
@@ -221,8 +221,8 @@ def dead(rounds: int) -> None:
                     silent = [join(port, tokens["dead"], after=2**60) for _ in range(number)]
                     sender = join(port, tokens["a"], after=2**60)
                     # Until their buffers are full they are like anybody else who gets the messages.
-                    _throughput(port, sender, chat, 3_000 if silent else 100)
-                    rates.append(_throughput(port, sender, chat, 5_000))
+                    throughput(port, sender, chat, 3_000 if silent else 100)
+                    rates.append(throughput(port, sender, chat, 5_000))
                     print(f"{number} dead readers: {rates[-1]:,.0f} messages/s, RSS {resident(process.pid):.0f} MB")
                     for connection in (*silent, sender):
                         connection.close()
@@ -290,7 +290,7 @@ def _waits(messages: int) -> dict[str, float]:
                 replays.append(1_000 * _taken(reader, seq))
                 reader.close()
             waits["replay of 2,000"] = statistics.median(replays)
-            sends = [100_000 / _throughput(port, asker, "b", 2_000) for _ in range(5)]
+            sends = [100_000 / throughput(port, asker, "b", 2_000) for _ in range(5)]
             waits["a hundred sends"] = statistics.median(sends)
             return waits
 

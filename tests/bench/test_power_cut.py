@@ -78,12 +78,12 @@ def test_what_was_answered_is_there_after_a_power_cut(
         users = list(relay.tokens)
         threads = []
         for number in range(SENDERS):
-            client = BenchClient(relay.url, relay.tokens[users[2 * number]])
+            client = BenchClient.connect(relay.url, relay.tokens[users[2 * number]])
             arguments = (client, users[2 * number + 1], f"s{number}", answered)
             threads.append(threading.Thread(target=send_until_cut, args=arguments))
             threads[-1].start()
         time.sleep(seconds)
-        relay._process.kill()
+        relay.process.kill()
         for thread in threads:
             thread.join(20)
     assert answered

@@ -99,15 +99,17 @@ class Relay:
 @pytest.fixture
 def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
     relay = Relay()
-    monkeypatch.setattr(Client, "_open", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
+    monkeypatch.setattr(Client, "open_stream", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
     return relay
 
 
 @asynccontextmanager
-async def client(url: str = URL, after: int | None = None, *, reconnect: bool = True) -> AsyncIterator[Client]:
+async def client(
+    url: str = URL, after: int | None = None, *, reconnect: bool = True, **options: Any
+) -> AsyncIterator[Client]:
     """A running client, connected or not."""
     async with trio.open_nursery() as nursery:
-        made = Client(url, "token", after, reconnect=reconnect, tls=None)
+        made = Client(url, "token", after, reconnect=reconnect, tls=None, **options)
         nursery.start_soon(made.run)
         yield made
         nursery.cancel_scope.cancel()
@@ -379,10 +381,9 @@ async def test_a_repeated_event_is_skipped(relay: Relay, autojump_clock: MockClo
 
 
 async def test_events_beyond_the_queue_are_requested_again_when_it_is_empty(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    relay: Relay, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("relay.client.session.MAX_QUEUED_EVENTS", 3)
-    async with client() as ours:
+    async with client(most_events=3) as ours:
         async with relay.comes() as link:
             for event_id in (1, 2, 3, None, 4, 5):
                 await link.tell(event_id)

@@ -147,12 +147,11 @@ def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The path of systemd's socket; no notification was sent yet."""
-    told = systemd._Manager()
-    monkeypatch.setattr(systemd, "_manager", told)
+    told = systemd.Manager()
+    monkeypatch.setattr(systemd, "manager", told)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     yield tmp_path / "notify"
-    if told._socket is not None:
-        told._socket.close()
+    told.close()
 
 
 @pytest.mark.usefixtures("limits")
@@ -250,7 +249,7 @@ async def test_stale_entries_of_the_heap_are_removed(autojump_clock: trio.testin
     for _ in range(10_000):
         with keepalive.timeout(10):
             pass
-    assert len(keepalive._due) < 5_000
+    assert len(keepalive) < 5_000
     with keepalive.timeout(10) as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keepalive.run)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from relay.cli.messages import _hear
+from relay.cli.messages import hear
 from relay.listeners import local_url
 from relay.net.server import listen
 from relay.protocol import control
@@ -27,7 +27,7 @@ def test_a_relay_that_cannot_be_reached_is_a_reason_that_is_said() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{closed.getsockname()[1]}/ws"
-        failed = _hear(control.TemporaryToken(token="x" * 40, url=url), None, lambda _event: None)
+        failed = hear(control.TemporaryToken(token="x" * 40, url=url), None, lambda _event: None)
     assert failed is not None
     assert failed.reason.startswith(f"{url} cannot be reached: ")
     assert failed.reason.endswith("Connection refused")

@@ -152,9 +152,9 @@ def test_files_that_differ_between_pythons_stop_the_build(tmp_path: Path) -> Non
     for python, content in (("3.11", "one"), ("3.12", "another")):
         (tmp_path / python).mkdir()
         (tmp_path / python / "module.py").write_text(content)
-    bundle._merge(tmp_path / "3.11", tmp_path / "tree")
+    bundle.merge(tmp_path / "3.11", tmp_path / "tree")
     with pytest.raises(bundle.Clash, match=r"module\.py"):
-        bundle._merge(tmp_path / "3.12", tmp_path / "tree")
+        bundle.merge(tmp_path / "3.12", tmp_path / "tree")
 
 
 # The README's lines.

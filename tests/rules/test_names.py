@@ -58,9 +58,8 @@ def test_a_look_is_short_however_long_its_name_becomes() -> None:
     assert looks("\ufdfa" * 128) != looks("\ufdfa" * 127)
 
 
-def test_a_name_of_every_character_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookalikes, "CACHED_CHARACTERS", 100)
-    table = lookalikes._Looks(caseless=False)
+def test_a_name_of_every_character_fills_no_memory() -> None:
+    table = lookalikes.Looks(caseless=False, most=100)
     assert "".join(map(chr, range(0x400, 0x800))).translate(table)
     assert len(table) <= 100
 

@@ -137,8 +137,7 @@ def test_idle_decoder_is_small() -> None:
     for stream in (HELLO_FRAME, fragments(TEXT, b"a" * 999, b"b" * 999), long):
         for read in (stream[:2], stream[2:50], stream[50:]):
             decoder.feed(read)
-        assert decoder._buffer is None
-        assert decoder._fragments is None
+        assert decoder.kept == []
     assert not hasattr(decoder, "__dict__")
     assert sys.getsizeof(decoder) <= 128
 
@@ -146,7 +145,7 @@ def test_idle_decoder_is_small() -> None:
 def test_an_announced_length_allocates_nothing() -> None:
     decoder = Decoder(limit=1 << 40)
     decoder.feed(client_frame(BINARY, announced=1 << 40))
-    assert sys.getsizeof(decoder._buffer) < 200
+    assert sum(map(sys.getsizeof, decoder.kept)) < 200
 
 
 def time_of(reads: list[bytes]) -> float:

@@ -36,6 +36,9 @@ class Readiness:
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def watch(self, descriptor: int, reader: Reader) -> None:
         """Call a reader whenever there is something new to read, and for what is there now."""
         self._readers[descriptor] = reader
