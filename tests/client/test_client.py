@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from relay.client.session import FIRST_PAUSE_SECONDS, KEEPALIVE_SECONDS, LONGEST
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
+C = TypeVar("C", bound=Client)
 URL = "ws://relay.test/ws"
 LONG = 60.0
 """Seconds that are over at once where nobody has anything to do."""
@@ -104,15 +105,18 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
 
 
 @asynccontextmanager
-async def client(
-    url: str = URL, after: int | None = None, *, reconnect: bool = True, **options: Any
-) -> AsyncIterator[Client]:
-    """A running client, connected or not."""
+async def running(made: C) -> AsyncIterator[C]:
     async with trio.open_nursery() as nursery:
-        made = Client(url, "token", after, reconnect=reconnect, tls=None, **options)
         nursery.start_soon(made.run)
         yield made
         nursery.cancel_scope.cancel()
+
+
+def client(
+    url: str = URL, after: int | None = None, *, reconnect: bool = True, **options: Any
+) -> AbstractAsyncContextManager[Client]:
+    """A running client, connected or not."""
+    return running(Client(url, "token", after, reconnect=reconnect, tls=None, **options))
 
 
 # Connecting.
@@ -338,23 +342,24 @@ async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_cl
 # Events.
 
 
-async def test_a_cancelled_wait_loses_no_acknowledgement(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, slow = Client._send_frame, True
+class SlowClient(Client):
+    """A client whose frames take two seconds to go out, for a while."""
 
-    async def say(ours: Client, frame: bytes) -> None:
-        if slow:
+    is_slow = True
+
+    async def _send_frame(self, frame: bytes) -> None:
+        if self.is_slow:
             await trio.sleep(2)
-        await real(ours, frame)
+        await super()._send_frame(frame)
 
-    monkeypatch.setattr(Client, "_send_frame", say)
-    async with client() as ours, relay.comes() as link:
+
+async def test_a_cancelled_wait_loses_no_acknowledgement(relay: Relay, autojump_clock: MockClock) -> None:
+    async with running(SlowClient(URL, "token", None, reconnect=True, tls=None)) as ours, relay.comes() as link:
         await link.tell(3)
         assert (await anext(ours)).id == 3
         with trio.move_on_after(1):
             await anext(ours)
-        slow = False
+        ours.is_slow = False
         with trio.move_on_after(1):
             await anext(ours)
         assert await link.heard() == {"type": "ack", "id": 3}
