@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.client import connect
@@ -24,6 +25,7 @@ from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER
 from relay.net.tuning import NetTuning
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
+from tests.support.http_files import on_disk, until
 from tests.support.http_relay import http_relay, read_all, upgrade
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
@@ -316,7 +318,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
         stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
-        await trio.sleep(0.1)
+        await until(lambda: on_disk(relay))
         if how == "revoked":
             await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
@@ -377,7 +379,8 @@ async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_o
     async with http_relay(tmp_path, net=tuning) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
-        await trio.sleep(1)
+        await until(lambda: len(relay.server.router.places.anonymous) >= 4)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         held = len(relay.server.router.places.anonymous)
         token = await relay.user("anna")
         async with relay.browser(headers={"Authorization": f"Bearer {token}"}) as browser:
@@ -400,13 +403,12 @@ async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path: Path, m
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         stream = await relay.raw(request * 900)
-        await trio.sleep(0.3)
+        await until(lambda: made)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await stream.aclose()
-        with trio.fail_after(3):
-            while len(relay.server.router.places.anonymous):
-                await trio.sleep(0.02)
-        await trio.sleep(0.2)
+        await until(lambda: not len(relay.server.router.places.anonymous))
+        await trio.testing.wait_all_tasks_blocked(0.05)
     assert made < 700
 
 

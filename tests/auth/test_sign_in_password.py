@@ -223,12 +223,12 @@ async def test_too_many_hashes_at_once_are_sent_away() -> None:
 
 
 async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest() -> None:
-    lock, ended = FairLock(4), []
+    lock, ended, all_there = FairLock(4), [], trio.Event()
 
     async def one(owner: str, number: int) -> None:
         try:
             async with lock.turn(owner):
-                await trio.sleep(0.001)
+                await all_there.wait()
                 ended.append(f"{owner} {number}")
         except RelayError as error:
             ended.append(f"{owner} {number}: {error.error.code}")
@@ -239,6 +239,8 @@ async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest()
             await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(one, "guesser", 5)
         nursery.start_soon(one, "anna", 0)
+        await trio.testing.wait_all_tasks_blocked()
+        all_there.set()
     assert sorted(ended[:2]) == ["guesser 4: rate_limited", "guesser 5: rate_limited"]
     assert ended[2:] == ["guesser 0", "guesser 1", "anna 0", "guesser 2", "guesser 3"]
 

@@ -152,7 +152,7 @@ async def office(tmp_path: Path, tuning: Tuning | None = None) -> AsyncIterator[
                 )
             started = Office(relay, chat.id, lines)
             await started.until(lambda: len(relay.hub.presence.subscribers) == MEMBERS)
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             started.reset()
             yield started
             nursery.cancel_scope.cancel()
@@ -188,7 +188,7 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
         for line in members:
             line.say(*(b'{"type":"ack","id":%d}' % seq for seq in range(first, before + 1)))
         await there.until(lambda: there.relay.state.seq == before + len(members))
-        await trio.sleep(0.2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         assert there.relay.state.seq == before + len(members)
         assert there.statements == 2
         assert looked_up == 0

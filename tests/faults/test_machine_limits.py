@@ -286,7 +286,9 @@ async def test_a_relay_that_was_stopped_for_40_s_disconnects_no_client(tmp_path:
             for one in sockets:
                 one.sendall(client_frame(1, b"ping"))
         os.kill(relay.pid, signal.SIGCONT)
-        await trio.sleep(2)
+        with trio.fail_after(10):
+            while "stood still" not in relay.log:
+                await trio.sleep(0.05)
         status = await trio.to_thread.run_sync(lambda: done("status", "--json", data=relay.data).json)
         assert status["connections"] == 30
         assert relay.log.count("stood still") == 1

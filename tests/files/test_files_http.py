@@ -259,7 +259,7 @@ async def test_a_file_is_removed_with_its_last_message(tmp_path: Path) -> None:
             sent = [await socket.send("ben", attachments=[as_object(attachment)]) for _ in range(2)]
             first, second = [requests.Delete(chat_id="ben", original_message_id=one.message_id) for one in sent]
             await socket.request("delete", first)
-            await trio.sleep(0.2)
+            await relay.relay.files.sweep()
             assert (await fetch(relay, anna, attachment)).status_code == 200
             assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
             await socket.request("delete", second)

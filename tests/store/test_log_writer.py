@@ -11,6 +11,7 @@ from typing import Any
 import aiosqlite
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.core.delivery.subscriber import Receipt, Subscriber
@@ -394,7 +395,7 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
         relay.log.keep_cursor(DeviceKey(2), seq, T0)
         await trio.lowlevel.checkpoint()
     clock.jump(schedule.CURSOR_SECONDS - 1)
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked(0.02)
     assert commits(relay.data) == before
     clock.jump(1)
     await until(lambda: cursors(relay.data))
@@ -556,7 +557,7 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
     before = commits(relay.data)
     for _ in range(20):
         clock.jump(60)
-        await trio.sleep(0.005)
+        await trio.testing.wait_all_tasks_blocked(0.002)
     assert commits(relay.data) == before
 
 

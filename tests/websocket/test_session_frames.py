@@ -63,7 +63,7 @@ async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClo
     ours, theirs = memory_stream_pair()
     relay.nursery.start_soon(relay.serve_stream, theirs)
     await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: rel")
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked()
     await go_by(clock, 10.1)
     with trio.fail_after(2):
         assert await ours.receive_some() == b""
