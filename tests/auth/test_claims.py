@@ -81,7 +81,7 @@ async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path: Path, host: 
         ("[::1]x", ""),
     ],
 )
-def test_what_a_host_header_names(host: str, name: str) -> None:
+def test_host_header_is_reduced_to_its_name(host: str, name: str) -> None:
     assert split_host(host)[0] == name
 
 
@@ -131,7 +131,7 @@ async def test_a_cookie_in_two_headers_is_read(tmp_path: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_under_tls_a_page_of_plain_http_is_a_strange_one() -> None:
+def test_http_origin_is_refused_under_tls() -> None:
     assert same_origin("https://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay", "relay:443", secure=True)
@@ -374,7 +374,7 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
     assert transport.discarded
 
 
-async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path: Path) -> None:
+async def test_requests_with_unread_answers_take_only_their_own_places(tmp_path: Path) -> None:
     tuning = NetTuning(anonymous_places_per_address=4, place_seconds=0.2)
     async with http_relay(tmp_path, net=tuning) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
@@ -495,7 +495,7 @@ async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path: Path) ->
         assert (await status(used), await status(unused)) == (200, 401)
 
 
-async def test_that_a_device_was_there_outlives_a_restart(tmp_path: Path) -> None:
+async def test_device_last_seen_survives_a_restart(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay:

@@ -224,7 +224,7 @@ async def test_an_invite_opens_no_group_whose_maker_was_taken_out_of_it(tmp_path
         assert len(shown.participants) == (1 if gone else 3)
 
 
-async def test_an_invite_for_somebody_who_is_disabled_lets_nobody_in(tmp_path: Path) -> None:
+async def test_invite_of_a_disabled_user_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         ask = made.relay.admin.handle
         invite = await ask("invite", control.AddInvite(user_id="anna"))

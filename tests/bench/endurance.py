@@ -334,9 +334,9 @@ def _median(asker: socket.socket, name: str, payload: Wire) -> float:
 
 WORDS = 20_000
 """Different words of the texts: trigrams are as common as in a language."""
-CALM = 20.0
+QUIET_SECONDS = 20.0
 """Seconds of a quiet window before a command, and of another after it."""
-MOST = 180.0
+COMMAND_SECONDS = 180.0
 """Seconds that a command may take; the building of the index is watched for as long."""
 
 
@@ -457,8 +457,8 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
         began, wal, memory = time.perf_counter(), 0, 0.0
         asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
         # The index is made in the background, after the command has answered.
-        while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < MOST):
-            if time.perf_counter() - began > MOST:
+        while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < COMMAND_SECONDS):
+            if time.perf_counter() - began > COMMAND_SECONDS:
                 asked.kill()
             with suppress(OSError):
                 wal = max(wal, (data / "relay.db-wal").stat().st_size)
@@ -491,7 +491,7 @@ def _quiet_waits(port: int, token: str, rate: float) -> list[float]:
     """Give what sends wait for while nothing else goes on, in milliseconds."""
     sender = Sender(port, token, "b", rate)
     sender.start()
-    time.sleep(CALM)
+    time.sleep(QUIET_SECONDS)
     sender.stop()
     return sender.waits
 

@@ -54,9 +54,7 @@ async def known(data: Path, chats: int) -> set[str]:
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="the layer that drops what is not synced is built with gcc")
 @pytest.mark.parametrize("seconds", [0.15, 0.7])
-def test_what_was_answered_is_there_after_a_power_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
+def test_answered_messages_survive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     library = tmp_path / "power_cut.so"
     subprocess.run(
         ["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "power_cut.c"), "-ldl", "-lpthread"],

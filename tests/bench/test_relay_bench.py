@@ -103,7 +103,7 @@ def test_a_number_that_measures_nothing_is_wrong_use(option: str, number: str) -
         (("--url", "ws://127.0.0.1:1/ws"), 1, "ws://127.0.0.1:1/ws cannot be used: Connection refused"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_a_line(
+def test_unmeasurable_workload_fails_with_one_line(
     options: tuple[str, ...], code: int, said: str, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens.jsonl"

@@ -217,7 +217,7 @@ def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
     assert "ben" in done("user", "list", data=data).out
 
 
-def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
+def test_error_without_a_home_asks_for_data_option() -> None:
     program = (
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"

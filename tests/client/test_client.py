@@ -130,7 +130,7 @@ def client(
         ("ws://relay.test:8765/chat/ws", ("relay.test", 8765, False), "/chat/ws"),
     ],
 )
-async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
+async def test_client_connects_to_the_host_port_and_scheme_of_the_url(
     relay: Relay, autojump_clock: MockClock, url: str, where: tuple[str, int, bool], path: str
 ) -> None:
     async with client(url), relay.comes() as link:
@@ -139,9 +139,7 @@ async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
         assert link.headers[b"authorization"] == b"Bearer token"
 
 
-async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
+async def test_client_requests_the_events_after_the_last_handled_one(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(after=7) as ours:
         async with relay.comes() as link:
             assert link.path == "/ws?after=7"
@@ -157,7 +155,7 @@ async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
             assert [(await link.heard())["id"] for _ in range(2)] == [9, 10]
 
 
-async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         for _ in range(3):
             before = trio.current_time()
@@ -168,7 +166,7 @@ async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> N
         assert (await anext(ours)).id == 1, "what answers it is no event"
 
 
-async def test_it_reconnects_to_a_relay_that_has_fallen_silent(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_reconnects_to_a_silent_relay(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes(), trio.open_nursery() as nursery:
         nursery.start_soon(ours.send, "User2", "into the void")
         begun = trio.current_time()

@@ -23,7 +23,7 @@ def test_a_listener_on_all_addresses_is_reached_by_one_that_it_has(host: str, bo
         assert local_url(listener, secure=False) == f"ws://{local}:{port}/ws"
 
 
-def test_a_relay_that_cannot_be_reached_is_a_reason_that_is_said() -> None:
+def test_unreachable_relay_is_reported_with_a_reason() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{closed.getsockname()[1]}/ws"

@@ -175,7 +175,7 @@ def test_the_readme_has_each_block_that_is_tried(lines: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["build", "clone", "tests"])
-def test_what_starts_from_nothing_is_one_line(lines: dict[str, str], name: str) -> None:
+def test_readme_blocks_that_start_from_nothing_are_one_line(lines: dict[str, str], name: str) -> None:
     assert lines[name].count("\n") == 1
 
 

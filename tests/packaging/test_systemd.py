@@ -71,7 +71,7 @@ def listener() -> Iterator[socket.socket]:
     one.close()
 
 
-def test_says_nothing_where_no_systemd_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_without_systemd_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd.notify("READY=1")
 
@@ -159,7 +159,7 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
         assert log.stat().st_size > before
 
 
-async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path) -> None:
+async def test_long_write_counts_as_alive_for_some_minutes(tmp_path: Path) -> None:
     proof_of_life = partial(serve.proof_of_life, probe_seconds=0.05, slow_write_seconds=0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         server = Server(relay)

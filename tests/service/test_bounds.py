@@ -124,7 +124,7 @@ async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(re
         await modest.raw(text_frame(b" " * 60_000)[59_000:])
 
 
-async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
+async def test_finished_message_is_no_longer_counted(relay: House) -> None:
     async with relay.device("User1") as one:
         frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
         await one.raw(frame[:70_000])
@@ -311,7 +311,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
-async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
+async def test_chat_lists_of_a_user_are_made_one_by_one_at_a_bounded_rate(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates.ListBytes, "burst", 1.0)

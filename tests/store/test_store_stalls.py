@@ -8,7 +8,7 @@ from relay.store.portion import Pace, Portion
 NOW = 36_000.0
 
 
-def test_there_is_no_longest_wait_before_anything_was_sent() -> None:
+def test_longest_wait_is_none_before_the_first_batch() -> None:
     assert Stalls().longest(NOW) is None
 
 
