@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
             raise
         # Invalid settings may mean that there is no data directory to name.
         known = not isinstance(cause, WrongSettings)
-        _report(_what_to_do(cause, data_directory(options.data)) if known else str(cause))
+        _report(explained(cause, data_directory(options.data)) if known else str(cause))
         return 1
     return 0
 
@@ -112,7 +112,8 @@ def _report(message: str) -> None:
         print(f"relay: {message}", file=sys.stderr)  # noqa: T201 - the error of a command, not a log record
 
 
-def _what_to_do(error: BaseException, data: Path) -> str:
+def explained(error: BaseException, data: Path) -> str:
+    """Say in one line why the relay cannot start or go on, and what to do."""
     if thread_limit.lacks_threads(error):
         return f"the relay cannot start: {thread_limit.WHAT_HELPS}"
     if isinstance(error, FAULTS):
@@ -158,7 +159,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
                 await serving.start(server.run)
                 _log_addresses(relay, urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
-                nursery.start_soon(systemd.send_watchdog, lambda: _proof_of_life(server))
+                nursery.start_soon(systemd.send_watchdog, lambda: proof_of_life(server))
             nursery.cancel_scope.cancel()
 
 
@@ -179,7 +180,7 @@ async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIter
                 if isinstance(error, CannotUpgrade) or not _is_disk_full(error, data):
                     raise
                 if not said:
-                    logger.error("%s; the relay starts as soon as there is room", _what_to_do(error, data))
+                    logger.error("%s; the relay starts as soon as there is room", explained(error, data))
                     systemd.notify("STATUS=the disk is full: waiting for room")
                     said = True
             await trio.sleep(FULL_DISK_RETRY_SECONDS)
@@ -193,22 +194,24 @@ def _is_disk_full(error: Exception, data: Path) -> bool:
     return (is_full(error) or disk.free < START_AND_STOP_BYTES or not disk.names) and not disk.read_only
 
 
-async def _proof_of_life(server: Server) -> str:
+async def proof_of_life(
+    server: Server, *, probe_seconds: float = PROBE_SECONDS, hung_write_seconds: float = HUNG_WRITE_SECONDS
+) -> str:
     """Wait until the relay has proved that it works, and return its status line for systemd.
 
     That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
-    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `HUNG_WRITE_SECONDS`,
+    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `hung_write_seconds`,
     the event loop alone is proof enough.
     """
     log = server.relay.log
     while True:
-        with trio.move_on_after(PROBE_SECONDS):
+        with trio.move_on_after(probe_seconds):
             # A store that cannot be written is no reason for a restart: people can still read.
             written = await log.probe()
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
-        if PROBE_SECONDS / 2 < seconds < HUNG_WRITE_SECONDS:
+        if probe_seconds / 2 < seconds < hung_write_seconds:
             return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
 
 

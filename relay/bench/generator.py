@@ -71,7 +71,7 @@ class Generator:
                 before, begun = processor(), time.perf_counter()
 
     def _sign_in(self, user: str) -> BenchClient:
-        return BenchClient(self._plan.url, self._plan.tokens[user])
+        return BenchClient.connect(self._plan.url, self._plan.tokens[user])
 
     def _need(self, count: int) -> list[str]:
         if len(self._users) < count:

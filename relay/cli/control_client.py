@@ -193,20 +193,24 @@ def _converse(
     connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
 ) -> ResponseT:
     if kind.name in UNLIMITED:
-        _exchange(connection, STATUS_SHOW, Empty(), _ignore)
-    return _exchange(connection, kind, payload, items)
+        exchange(connection, STATUS_SHOW, Empty(), _ignore)
+    return exchange(connection, kind, payload, items)
 
 
-def _exchange(
-    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+def exchange(
+    connection: socket.socket,
+    kind: RequestType[PayloadT, ResponseT],
+    payload: PayloadT,
+    items: TakeItem,
+    seconds: float | None = None,
 ) -> ResponseT:
-    """Send one request and read its answer. The time limit is for the first line alone.
+    """Send one request and read its answer. The time limit, `ANSWER_SECONDS` unless given, is for the first line alone.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if kind.name in UNLIMITED else ANSWER_SECONDS)
+    connection.settimeout(None if kind.name in UNLIMITED else seconds or ANSWER_SECONDS)
     try:
         with connection.makefile("rb") as lines:
             first = _first_word(connection, lines, kind, payload)

@@ -172,7 +172,7 @@ def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
             _print(event, json=json)
 
     while True:
-        failed = _hear(token, last, show)
+        failed = hear(token, last, show)
         if failed is None:
             said = ""
         else:
@@ -190,7 +190,7 @@ class _NotConnected(NamedTuple):
     wait_seconds: float
 
 
-def _hear(token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]) -> _NotConnected | None:
+def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]) -> _NotConnected | None:
     """Show events until the connection is lost.
 
     Returns:

@@ -74,7 +74,30 @@ class _PendingRequest(msgspec.Struct):
 class Client:
     """One connection to a relay, made again as often as needed. Use `connect`."""
 
-    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        after: int | None,
+        *,
+        reconnect: bool,
+        tls: ssl.SSLContext | None,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+        most_events: int = MAX_QUEUED_EVENTS,
+    ) -> None:
+        """Prepare to connect.
+
+        Args:
+            url: the address of the WebSocket.
+            token: a device's token.
+            after: the id of the last event that was handled.
+            reconnect: whether to connect again after the connection is lost.
+            tls: which authorities to trust for `wss`; None for the system's.
+            handshake_seconds: how long a handshake may take.
+            most_events: events that wait to be taken; beyond it they are requested again.
+        """
+        self._handshake_seconds = handshake_seconds
+        self._most_events = most_events
         self._url = url
         # A token that was read from a file ends with a line break.
         self._token = token.strip()
@@ -286,10 +309,10 @@ class Client:
             target += f"?after={self._done}"
         try:
             # We own the stream, so that it is closed however the handshake ends.
-            with trio.fail_after(HANDSHAKE_SECONDS):
-                stream = await self._open(host, port, tls=parts.scheme == "wss")
+            with trio.fail_after(self._handshake_seconds):
+                stream = await self.open_stream(host, port, tls=parts.scheme == "wss")
             async with stream, trio.open_nursery() as nursery:
-                with trio.fail_after(HANDSHAKE_SECONDS):
+                with trio.fail_after(self._handshake_seconds):
                     socket = await trio_websocket.wrap_client_stream(
                         nursery,
                         stream,
@@ -314,7 +337,10 @@ class Client:
         elif not self._reconnect and isinstance(error, Exception):
             self._ended = error
 
-    async def _open(self, host: str, port: int, *, tls: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    async def open_stream(
+        self, host: str, port: int, *, tls: bool
+    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+        """Open the connection to the relay, without the handshake of the WebSocket."""
         if tls:
             stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
             try:
@@ -387,11 +413,11 @@ class Client:
         if event.id is not None:
             if (self._last is not None and event.id <= self._last) or self._behind:
                 return
-            if len(self._events) >= MAX_QUEUED_EVENTS:
+            if len(self._events) >= self._most_events:
                 self._behind = True
                 return
             self._last = event.id
-        elif len(self._events) >= MAX_QUEUED_EVENTS:
+        elif len(self._events) >= self._most_events:
             return
         self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
         self._news.set()

@@ -121,7 +121,7 @@ async def test_an_admins_new_password_holds_whichever_change_comes_first(tmp_pat
         assert (await sign_in(browser, OWN)).status_code == 401
 
 
-async def test_of_two_changes_by_the_same_old_password_the_second_is_refused(tmp_path: Path) -> None:
+async def test_second_change_by_the_same_old_password_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
         change = partial(relay.relay.service.signing_in.change_password, ANNA, NO_DEVICE, OLD, sign_out_others=False)
@@ -191,7 +191,7 @@ def test_a_checked_password_lets_in_only_its_own_user_and_nobody_without_one(che
     ],
     ids=lambda ask: type(ask).__name__,
 )
-def test_a_command_of_a_user_who_was_disabled_while_it_waited_is_refused_also_without_a_device(ask: Any) -> None:
+def test_command_of_a_user_disabled_while_it_waited_is_refused_without_a_device(ask: Any) -> None:
     log = MemoryLog()
     log.add_users("anna", "ben")
     log.do(None, control.ChangeUser(id="anna", disabled=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.client import connect
@@ -24,6 +25,7 @@ from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER_BYTES, SEND_BUFFER
 from relay.net.tuning import NetTuning
 from relay.protocol import control, objects, requests
 from relay.settings import AuthSection, HttpSection, Settings
+from tests.support.http_files import on_disk, until
 from tests.support.http_relay import http_relay, read_all, upgrade
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
@@ -79,7 +81,7 @@ async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path: Path, host: 
         ("[::1]x", ""),
     ],
 )
-def test_what_a_host_header_names(host: str, name: str) -> None:
+def test_host_header_is_reduced_to_its_name(host: str, name: str) -> None:
     assert split_host(host)[0] == name
 
 
@@ -129,7 +131,7 @@ async def test_a_cookie_in_two_headers_is_read(tmp_path: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_under_tls_a_page_of_plain_http_is_a_strange_one() -> None:
+def test_http_origin_is_refused_under_tls() -> None:
     assert same_origin("https://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay:8765", "relay:8765", secure=True)
     assert not same_origin("http://relay", "relay:443", secure=True)
@@ -316,7 +318,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
         stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
-        await trio.sleep(0.1)
+        await until(lambda: on_disk(relay))
         if how == "revoked":
             await relay.ask("device.revokeAll", control.RevokeDevicesRequest(user_id="anna"))
         else:
@@ -372,12 +374,13 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
     assert transport.discarded
 
 
-async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path: Path) -> None:
+async def test_requests_with_unread_answers_take_only_their_own_places(tmp_path: Path) -> None:
     tuning = NetTuning(anonymous_places_per_address=4, place_seconds=0.2)
     async with http_relay(tmp_path, net=tuning) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
-        await trio.sleep(1)
+        await until(lambda: len(relay.server.router.places.anonymous) >= 4)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         held = len(relay.server.router.places.anonymous)
         token = await relay.user("anna")
         async with relay.browser(headers={"Authorization": f"Bearer {token}"}) as browser:
@@ -400,13 +403,12 @@ async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path: Path, m
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         stream = await relay.raw(request * 900)
-        await trio.sleep(0.3)
+        await until(lambda: made)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await stream.aclose()
-        with trio.fail_after(3):
-            while len(relay.server.router.places.anonymous):
-                await trio.sleep(0.02)
-        await trio.sleep(0.2)
+        await until(lambda: not len(relay.server.router.places.anonymous))
+        await trio.testing.wait_all_tasks_blocked(0.05)
     assert made < 700
 
 
@@ -493,7 +495,7 @@ async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path: Path) ->
         assert (await status(used), await status(unused)) == (200, 401)
 
 
-async def test_that_a_device_was_there_outlives_a_restart(tmp_path: Path) -> None:
+async def test_device_last_seen_survives_a_restart(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay:

@@ -107,7 +107,7 @@ class Count:
 # Those who know their password.
 
 
-async def test_who_guesses_at_other_ids_behind_the_same_address_holds_up_nobody(relay: Relay, clock: MockClock) -> None:
+async def test_guesses_at_other_ids_do_not_delay_users_behind_the_same_address(relay: Relay, clock: MockClock) -> None:
     signing_in = relay.service.signing_in
     for number in range(300):
         assert await guess(signing_in, f"nobody{number}", "10.0.0.1") == "unauthorized"
@@ -117,9 +117,7 @@ async def test_who_guesses_at_other_ids_behind_the_same_address_holds_up_nobody(
     assert await attempt(signing_in, "anna", "10.0.0.1") == "in"
 
 
-async def test_a_user_who_is_guessed_at_from_many_addresses_gets_in_from_a_new_one(
-    relay: Relay, clock: MockClock
-) -> None:
+async def test_guessed_user_signs_in_from_a_new_address_within_two_minutes(relay: Relay, clock: MockClock) -> None:
     signing_in = relay.service.signing_in
 
     for _ in range(360):
@@ -166,7 +164,7 @@ def test_networks_that_failed_often_take_no_slots_of_others() -> None:
     assert ask(guesses, ANNA, "anna", 8 * 3_600) == 0
 
 
-def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised_none() -> None:
+def test_promised_slot_is_kept_and_one_network_too_many_gets_no_promise() -> None:
     guesses = Guesses()
     for number in range(FIRST_AT_ONCE):
         assert ask(guesses, ANNA, f"first {number}", 0) == 0
@@ -177,7 +175,7 @@ def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised
     assert ask(guesses, ANNA, "guesser 4", 5 * FIRST_SECONDS + PROMISED_SECONDS) == 0
 
 
-async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_but_itself(relay: Relay) -> None:
+async def test_known_browser_is_slowed_only_by_its_own_failures(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
     proof = signing_in.proof(entered.token)
@@ -300,7 +298,7 @@ async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
 
 
 @pytest.mark.parametrize("who", [ANNA, "nobody"])
-def test_a_slot_that_was_given_back_is_its_networks_for_five_minutes_and_nobody_elses(who: UserKey | str) -> None:
+def test_given_back_slot_stays_its_networks_for_five_minutes(who: UserKey | str) -> None:
     guesses = Guesses()
     attempts = [guesses.attempt(who, f"guesser {number}", 0) for number in range(FIRST_AT_ONCE)]
     guesses.give_back(who, "guesser 3", attempts[3])
@@ -318,7 +316,7 @@ def test_a_slot_that_was_given_back_is_its_networks_for_five_minutes_and_nobody_
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_more_than_a_hundred_are_checked_in_an_hour_however_many_are_given_back(seed: int) -> None:
+def test_given_back_attempts_leave_at_most_a_hundred_checks_an_hour(seed: int) -> None:
     dice = random.Random(seed)
     guesses, count, now = Guesses(), Count(), 0.0
     under_way: list[tuple[float, str, Attempt]] = []
@@ -342,7 +340,7 @@ def test_no_more_than_a_hundred_are_checked_in_an_hour_however_many_are_given_ba
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
+def test_user_gets_at_most_a_hundred_guesses_in_any_hour(seed: int) -> None:
     # Guessers come from many networks, all the time or as late as they may, to save up what they are promised.
     dice = random.Random(seed)
     guesses, count = Guesses(), Count()
@@ -365,7 +363,7 @@ def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
     assert count.most <= MOST_AN_HOUR
 
 
-def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_a_hundred_in_an_hour() -> None:
+def test_guessers_that_save_up_promised_turns_get_at_most_a_hundred_checks_an_hour() -> None:
     # Half of them move to a new network after each three tries. All keep what they are promised until the third hour.
     guesses, count = Guesses(), Count()
     tries, due = [0] * 20, [0.0] * 20
@@ -385,7 +383,7 @@ def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_
     assert MOST_AN_HOUR - 15 <= count.most <= MOST_AN_HOUR
 
 
-def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that_guess() -> None:
+def test_networks_that_let_slots_pass_take_no_more_than_guessing_ones() -> None:
     guesses, holders = Guesses(), [f"holder {number}" for number in range(MAX_PROMISED)]
     for number in range(FIRST_AT_ONCE):
         ask(guesses, ANNA, f"guesser {number}", 0)
@@ -397,7 +395,7 @@ def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that
     assert ask(guesses, ANNA, "anna", 4 * 3_600) == 0
 
 
-def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
+def test_network_gets_eighteen_checks_of_one_user_an_hour() -> None:
     guesses, count = Guesses(), Count()
     for now in range(3 * 3_600):
         if ask(guesses, ANNA, "guesser", now) == 0:
@@ -405,7 +403,7 @@ def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
     assert count.most <= 18
 
 
-def test_where_somebody_signed_in_eighteen_guesses_are_looked_at_in_an_hour() -> None:
+def test_network_with_a_signed_in_user_gets_eighteen_checks_an_hour() -> None:
     failures, count = Throttle(PAIR_WAIT_SECONDS), Count()
     for now in range(3 * 3_600):
         if failures.wait("anna", now) == 0:
@@ -462,7 +460,7 @@ def test_a_site_of_ipv6_is_one_network_to_guess_from() -> None:
 # What guessing costs the relay.
 
 
-async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_when_they_are_not(
+async def test_unknown_ids_are_hashed_once_a_second_and_otherwise_take_as_long(
     monkeypatch: pytest.MonkeyPatch, clock: MockClock
 ) -> None:
     made = 0
@@ -532,7 +530,7 @@ async def test_a_site_of_ipv6_has_one_turn_however_many_of_its_networks_guess(
 
 
 @pytest.mark.parametrize("sites", [1, 400])
-async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_admin(
+async def test_guesses_that_fill_the_queue_do_not_delay_known_browsers_or_the_admin(
     relay: Relay, monkeypatch: pytest.MonkeyPatch, sites: int
 ) -> None:
     signing_in = relay.service.signing_in
@@ -573,7 +571,7 @@ async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_a
     assert max(map(order.index, ("of anna", "of ben", "of the admin"))) <= 7
 
 
-async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(
+async def test_unknown_id_and_known_user_are_answered_in_the_order_they_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks, (order, gate) = Passwords(cheap_argon2()), note_order(monkeypatch)

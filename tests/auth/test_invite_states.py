@@ -112,7 +112,7 @@ async def test_an_invite_that_was_used_just_before_is_not_called_revoked(tmp_pat
         assert not isinstance(answers[0], RelayError)
 
 
-async def test_of_several_invites_those_are_named_that_were_revoked(tmp_path: Path) -> None:
+async def test_revoking_several_invites_names_those_revoked(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await invite_by_ben(relay)
         (used,) = relay.state.invites

@@ -80,7 +80,7 @@ def test_a_network_of_ipv6_counts_as_one() -> None:
     assert rate_limit_key("local") == "local"
 
 
-async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path: Path) -> None:
+async def test_ipv6_network_gets_a_bounded_number_of_sign_ups_at_once(tmp_path: Path) -> None:
     # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
     near = 20
     tuning = Tuning(sign_in=SignInTuning(network_free_sign_ups=near))

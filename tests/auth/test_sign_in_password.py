@@ -83,7 +83,7 @@ async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path: Pa
     assert answer.json().get("userId") == user
 
 
-async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path: Path) -> None:
+async def test_ids_that_differ_in_capitals_sign_in_exactly_and_another_spelling_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, "anna")
         await with_password(relay, "Anna", "battery staple")
@@ -92,7 +92,7 @@ async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_
     assert (right.json()["userId"], neither.status_code) == ("Anna", 401)
 
 
-async def test_nobody_learns_who_exists(tmp_path: Path) -> None:
+async def test_sign_in_answers_alike_for_unknown_and_known_users(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.user("ben")
@@ -203,7 +203,7 @@ async def test_hashing_does_not_stall_the_loop() -> None:
     assert not hashes.lock.held
 
 
-async def test_too_many_hashes_at_once_are_sent_away() -> None:
+async def test_hashes_beyond_the_waiting_limit_are_rate_limited() -> None:
     hasher = SlowHasher()
     hashes, refused = Passwords(hasher, most_waiting=2), []
 
@@ -222,13 +222,13 @@ async def test_too_many_hashes_at_once_are_sent_away() -> None:
     assert refused == ["rate_limited"] * 3
 
 
-async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest() -> None:
-    lock, ended = FairLock(4), []
+async def test_newest_hash_of_the_largest_waiter_is_dropped_when_full() -> None:
+    lock, ended, all_there = FairLock(4), [], trio.Event()
 
     async def one(owner: str, number: int) -> None:
         try:
             async with lock.turn(owner):
-                await trio.sleep(0.001)
+                await all_there.wait()
                 ended.append(f"{owner} {number}")
         except RelayError as error:
             ended.append(f"{owner} {number}: {error.error.code}")
@@ -239,6 +239,8 @@ async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest()
             await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(one, "guesser", 5)
         nursery.start_soon(one, "anna", 0)
+        await trio.testing.wait_all_tasks_blocked()
+        all_there.set()
     assert sorted(ended[:2]) == ["guesser 4: rate_limited", "guesser 5: rate_limited"]
     assert ended[2:] == ["guesser 0", "guesser 1", "anna 0", "guesser 2", "guesser 3"]
 

@@ -510,7 +510,7 @@ def others(relay: Relay, pipe: Pipe) -> None:
             sender.wait_for("new", {"chatId": "u1", "clientMessageId": unique, "message": "hello"}, unique)
             told = False
             while not told:
-                taker._receive()
+                taker.receive()
                 for one in taker.frames():
                     taker.acknowledge(one)
                     told |= unique in str(one)
@@ -851,7 +851,7 @@ def _ask(connection: Connection, payload: dict[str, Any], number: str) -> dict[s
     )
     connection.socket.sendall(frame(body.encode()))
     while True:
-        connection._receive()
+        connection.receive()
         for one in connection.frames():
             if one.get("type") == "response" and one.get("id") == number:
                 return one

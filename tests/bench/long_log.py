@@ -34,7 +34,7 @@ from relay.protocol.envelopes import Request
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tests.bench import long_store
-from tests.bench.endurance import _throughput, frame, free_port, join, served
+from tests.bench.endurance import frame, free_port, join, served, throughput
 from tests.bench.long_store import LOGINS, SAID, SMALL_CHATS
 
 FEW = 10_000
@@ -214,7 +214,7 @@ def _reconnects(side: Side) -> None:
 
 def _sends(side: Side) -> None:
     with closing(join(side.port, side.tokens["a"], after=2**60)) as sender:
-        _throughput(side.port, sender, "b", 100)
+        throughput(side.port, sender, "b", 100)
 
 
 QUESTIONS: dict[str, Callable[[Side], None]] = {

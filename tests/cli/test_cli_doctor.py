@@ -124,7 +124,7 @@ def test_doctor_tries_the_addresses_of_the_relay_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reach, "addresses", lambda: iter(["192.0.2.7"]))
-    monkeypatch.setattr(reach, "_healthy", lambda _secure, host, _port: None if host in answering else "refused")
+    monkeypatch.setattr(reach, "healthy", lambda _secure, host, _port: None if host in answering else "refused")
     findings = list(reach.network(Subject(tmp_path, status(*listening, **more), None)))
     assert [f"{one.level} {one.what}" for one in findings] == said
     assert all(one.advice for one in findings if one.level != "good")

@@ -69,7 +69,7 @@ def test_a_chat_is_made_filled_emptied_and_deleted(data: Path) -> None:
     assert "Crew" not in done("chat", "list", data=data).out
 
 
-def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its_name(data: Path) -> None:
+def test_send_returns_when_the_message_is_on_disk_and_takes_a_groups_name(data: Path) -> None:
     done("user", "add", "alarm", "--bot", data=data)
     done("user", "add", "eve", data=data)
     chat = done("chat", "create", "ops", "alarm", "eve", "--json", data=data).json

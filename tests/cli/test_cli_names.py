@@ -96,7 +96,7 @@ def test_visible_shows_every_control_of_the_direction() -> None:
     assert visible("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
 
 
-def test_what_commands_put_together_they_print_through_say() -> None:
+def test_commands_print_composed_texts_through_say() -> None:
     """A line with something in it that somebody else chose goes through `say`, or `visible`."""
     own = {"output.py", "bench.py", "invite.py", "manual.py", "doctor.py", "tls.py"}
     found = []

@@ -204,7 +204,7 @@ def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
     assert "today" in done("export", data=data).out
 
 
-def test_a_restore_over_a_disk_that_is_mounted_in_the_data_is_refused_before_anything_is_moved(
+def test_restore_over_a_mounted_folder_is_refused_before_anything_is_moved(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done("backup", tmp_path / "backup.tar", data=data)

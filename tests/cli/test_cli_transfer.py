@@ -295,7 +295,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     there, file = tmp_path / "there", tmp_path / "out.jsonl"
     done("export", file, data=office)
     flushed = 0
-    flush = importing.Importing._flush
+    flush = importing.Importing.flush
 
     async def stop_at_the_second(self: importing.Importing) -> int:
         nonlocal flushed
@@ -305,10 +305,10 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
         return await flush(self)
 
     monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
-    monkeypatch.setattr(importing.Importing, "_flush", stop_at_the_second)
+    monkeypatch.setattr(importing.Importing, "flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
-    monkeypatch.setattr(importing.Importing, "_flush", flush)
+    monkeypatch.setattr(importing.Importing, "flush", flush)
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
     assert trio.lowlevel.in_trio_run() is False

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from relay.client.session import FIRST_PAUSE_SECONDS, KEEPALIVE_SECONDS, LONGEST
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
+C = TypeVar("C", bound=Client)
 URL = "ws://relay.test/ws"
 LONG = 60.0
 """Seconds that are over at once where nobody has anything to do."""
@@ -99,18 +100,23 @@ class Relay:
 @pytest.fixture
 def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
     relay = Relay()
-    monkeypatch.setattr(Client, "_open", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
+    monkeypatch.setattr(Client, "open_stream", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
     return relay
 
 
 @asynccontextmanager
-async def client(url: str = URL, after: int | None = None, *, reconnect: bool = True) -> AsyncIterator[Client]:
-    """A running client, connected or not."""
+async def running(made: C) -> AsyncIterator[C]:
     async with trio.open_nursery() as nursery:
-        made = Client(url, "token", after, reconnect=reconnect, tls=None)
         nursery.start_soon(made.run)
         yield made
         nursery.cancel_scope.cancel()
+
+
+def client(
+    url: str = URL, after: int | None = None, *, reconnect: bool = True, **options: Any
+) -> AbstractAsyncContextManager[Client]:
+    """A running client, connected or not."""
+    return running(Client(url, "token", after, reconnect=reconnect, tls=None, **options))
 
 
 # Connecting.
@@ -124,7 +130,7 @@ async def client(url: str = URL, after: int | None = None, *, reconnect: bool = 
         ("ws://relay.test:8765/chat/ws", ("relay.test", 8765, False), "/chat/ws"),
     ],
 )
-async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
+async def test_client_connects_to_the_host_port_and_scheme_of_the_url(
     relay: Relay, autojump_clock: MockClock, url: str, where: tuple[str, int, bool], path: str
 ) -> None:
     async with client(url), relay.comes() as link:
@@ -133,9 +139,7 @@ async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
         assert link.headers[b"authorization"] == b"Bearer token"
 
 
-async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
+async def test_client_requests_the_events_after_the_last_handled_one(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(after=7) as ours:
         async with relay.comes() as link:
             assert link.path == "/ws?after=7"
@@ -151,7 +155,7 @@ async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
             assert [(await link.heard())["id"] for _ in range(2)] == [9, 10]
 
 
-async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         for _ in range(3):
             before = trio.current_time()
@@ -162,7 +166,7 @@ async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> N
         assert (await anext(ours)).id == 1, "what answers it is no event"
 
 
-async def test_it_reconnects_to_a_relay_that_has_fallen_silent(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_reconnects_to_a_silent_relay(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes(), trio.open_nursery() as nursery:
         nursery.start_soon(ours.send, "User2", "into the void")
         begun = trio.current_time()
@@ -336,23 +340,24 @@ async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_cl
 # Events.
 
 
-async def test_a_cancelled_wait_loses_no_acknowledgement(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, slow = Client._send_frame, True
+class SlowClient(Client):
+    """A client whose frames take two seconds to go out, for a while."""
 
-    async def say(ours: Client, frame: bytes) -> None:
-        if slow:
+    is_slow = True
+
+    async def _send_frame(self, frame: bytes) -> None:
+        if self.is_slow:
             await trio.sleep(2)
-        await real(ours, frame)
+        await super()._send_frame(frame)
 
-    monkeypatch.setattr(Client, "_send_frame", say)
-    async with client() as ours, relay.comes() as link:
+
+async def test_a_cancelled_wait_loses_no_acknowledgement(relay: Relay, autojump_clock: MockClock) -> None:
+    async with running(SlowClient(URL, "token", None, reconnect=True, tls=None)) as ours, relay.comes() as link:
         await link.tell(3)
         assert (await anext(ours)).id == 3
         with trio.move_on_after(1):
             await anext(ours)
-        slow = False
+        ours.is_slow = False
         with trio.move_on_after(1):
             await anext(ours)
         assert await link.heard() == {"type": "ack", "id": 3}
@@ -379,10 +384,9 @@ async def test_a_repeated_event_is_skipped(relay: Relay, autojump_clock: MockClo
 
 
 async def test_events_beyond_the_queue_are_requested_again_when_it_is_empty(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    relay: Relay, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("relay.client.session.MAX_QUEUED_EVENTS", 3)
-    async with client() as ours:
+    async with client(most_events=3) as ours:
         async with relay.comes() as link:
             for event_id in (1, 2, 3, None, 4, 5):
                 await link.tell(event_id)

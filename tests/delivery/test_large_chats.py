@@ -101,7 +101,7 @@ async def quiet(relay: Relay, upto: int, live: Callable[[], bool]) -> None:
             await trio.sleep(0.001)
 
 
-async def test_others_have_their_turn_while_a_message_goes_to_a_large_chat(
+async def test_message_to_a_large_chat_is_sent_in_slices_between_other_tasks(
     tmp_path: Path,
 ) -> None:
     async with crowd(tmp_path) as (relay, group), trio.open_nursery() as nursery:
@@ -123,7 +123,7 @@ async def test_others_have_their_turn_while_a_message_goes_to_a_large_chat(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_device_gets_each_event_of_a_large_chat_once_and_in_order_whatever_it_does_meanwhile(
+async def test_device_gets_each_event_of_a_large_chat_once_and_in_order_while_it_reconnects(
     tmp_path: Path, seed: int
 ) -> None:
     """Devices connect, break off and fall behind between the slices, and say something themselves."""

@@ -113,7 +113,7 @@ class Unwalked(dict[UserKey, Any]):
     keys = items = values = __iter__
 
 
-def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_connected(house: House) -> None:
+def test_presence_is_announced_without_visiting_members_who_are_offline(house: House) -> None:
     """A member of many large chats stopped the relay for as long as that took."""
     house.log.add_users("Newcomer")
     (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
@@ -179,7 +179,7 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
 
 @pytest.mark.parametrize("way", ["disconnect", "background"])
 @pytest.mark.parametrize("shares_again", [False, True])
-def test_a_user_who_leaves_while_pairs_of_a_deleted_chat_wait_is_offline_for_all_its_members(
+def test_user_who_leaves_while_offline_pairs_wait_is_offline_for_all_members(
     house: House, way: str, shares_again: bool
 ) -> None:
     house.hub.tuning.slice_pairs = 20

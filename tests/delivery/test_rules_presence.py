@@ -58,7 +58,7 @@ def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -
     assert (one.take(), three.take(), four.take()) == ([], [("online", "User4")], [("online", "User3")])
 
 
-def test_a_contact_who_goes_within_a_second_and_is_taken_out_of_the_only_common_chat_goes_offline(
+def test_contact_removed_from_the_only_common_chat_within_a_second_goes_offline(
     house: House,
 ) -> None:
     _, two = house.arrive("User2")
@@ -69,7 +69,7 @@ def test_a_contact_who_goes_within_a_second_and_is_taken_out_of_the_only_common_
     assert two.take() == [("online", "User3"), ("offline", "User3")]
 
 
-def test_a_user_who_is_added_while_they_are_away_for_less_than_a_second_is_online_for_the_group(house: House) -> None:
+def test_user_added_within_a_second_of_leaving_is_online_for_the_group(house: House) -> None:
     _, two = house.arrive("User2")
     four, _ = house.arrive("User4")
     house.hub.disconnect(four)

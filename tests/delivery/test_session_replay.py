@@ -503,7 +503,7 @@ async def test_a_peer_that_reads_nothing_for_30_s_is_cut_off(
         await go_by(clock, 14)
         await one.text("ping")
         await two.ping()
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
     assert relay.relay.hub.presence.online(relay.relay.state.user_keys["User2"])
     await go_by(clock, 2.1)
     await one.text("ping")

@@ -228,7 +228,7 @@ async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path: P
     assert (got.meta.width, got.meta.height) == (64, 32)
 
 
-async def test_nobody_can_attach_a_file_that_they_may_not_read(tmp_path: Path) -> None:
+async def test_attaching_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, eve = await relay.user("anna"), await relay.user("eve")
         attachment = await upload(relay, anna, b"mine")
@@ -259,7 +259,7 @@ async def test_a_file_is_removed_with_its_last_message(tmp_path: Path) -> None:
             sent = [await socket.send("ben", attachments=[as_object(attachment)]) for _ in range(2)]
             first, second = [requests.Delete(chat_id="ben", original_message_id=one.message_id) for one in sent]
             await socket.request("delete", first)
-            await trio.sleep(0.2)
+            await relay.relay.files.sweep()
             assert (await fetch(relay, anna, attachment)).status_code == 200
             assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
             await socket.request("delete", second)
@@ -439,7 +439,7 @@ async def test_an_upload_with_a_content_encoding_is_refused(tmp_path: Path) -> N
     assert "without a Content-Encoding" in answer.text
 
 
-async def test_nobody_uploads_without_signing_in(tmp_path: Path) -> None:
+async def test_upload_without_a_token_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert (await browser.post("/files", content=b"x" * 100_000)).status_code == 401
         assert not on_disk(relay)

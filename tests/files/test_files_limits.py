@@ -84,7 +84,7 @@ async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path: Path)
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 250_000}, {"total_bytes": 250_000}])
 @pytest.mark.parametrize("announced", [True, False])
-async def test_one_user_and_all_together_have_their_limits(
+async def test_uploads_are_limited_per_user_and_in_total(
     tmp_path: Path, limits: dict[str, int], announced: bool
 ) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
@@ -311,7 +311,7 @@ async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path) -> N
     assert waits.status_code == 429
 
 
-async def test_who_holds_most_of_the_uploads_loses_the_latest_to_somebody_with_none(tmp_path: Path) -> None:
+async def test_newest_upload_of_the_largest_holder_is_evicted(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=Tuning(files=FilesTuning(uploads=2))) as relay:
         anna, ben, cleo = [await relay.user(name) for name in ("anna", "ben", "cleo")]
 

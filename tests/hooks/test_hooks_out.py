@@ -160,7 +160,7 @@ async def test_a_message_right_after_the_hook_was_added_is_posted(place: Place) 
 async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Place) -> None:
     made = await place.hook("anna")
     delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
-    delivery._idle = True
+    delivery.idle = True
     before = place.relay.log.cursors[made.device_id]
     delivery.check()
     delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), NO_DEVICE, T0))
@@ -279,8 +279,8 @@ async def post(place: Place, url: str, text: str) -> bytes:
     return answer.partition(b"\r\n\r\n")[0]
 
 
-async def test_hooks_that_answer_each_other_get_429(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops._Answers, "burst", 3.0)
+async def test_hooks_that_answer_each_other_get_429(place: Place) -> None:
+    place.relay.service.answering = loops.LoopBrake(place.relay.state, 3)
     one, other = await place.hook_in(), await place.hook_in(user_id="ben")
     answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
     # Who is not answered goes on alone: that is no loop.
@@ -467,7 +467,7 @@ async def test_only_a_refusal_of_this_very_event_gives_it_up(
     async def exchange(*_what: object) -> h11.Response:
         return h11.Response(status_code=status, headers=[("Retry-After", "7")])
 
-    monkeypatch.setattr(hook_post, "_exchange", exchange)
+    monkeypatch.setattr(hook_post, "exchange", exchange)
     with pytest.raises(PostFailed, match=str(status)) as refused:
         await hook_post.post(Hook(chat="x", url="http://x/"), b"{}", 1, T0)
     assert (refused.value.final, refused.value.after) == (final, 7.0)
@@ -560,7 +560,7 @@ async def test_a_response_that_comes_before_the_whole_body_was_sent_counts(
             theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             theirs.load_cert_chain(made.leaf, made.leaf_key)
             ours = ssl.create_default_context(cafile=str(made.certificate))
-            monkeypatch.setattr(hook_post, "_context", lambda _day: ours)
+            monkeypatch.setattr(hook_post, "context", lambda _day: ours)
             (listener,) = await nursery.start(
                 partial(trio.serve_ssl_over_tcp, host="127.0.0.1", https_compatible=True), refuse, 0, theirs
             )

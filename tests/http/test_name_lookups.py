@@ -177,7 +177,7 @@ def test_the_relays_own_address_is_found_without_a_name_server(monkeypatch: pyte
     assert lan_address()
 
 
-async def test_a_serving_relay_looks_names_up_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_serve_installs_the_name_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Reached(Exception):
         pass
 

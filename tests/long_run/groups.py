@@ -10,7 +10,7 @@ from tests.long_run.wire import Lost, Refused
 from tests.long_run.world import AGAIN, GROUPS, World
 
 SMALLEST, LARGEST = 4, 14
-AT_REST = 1.5
+PAUSE_SECONDS = 1.5
 """Seconds after which a request whose answer was lost has been done, or will not be."""
 
 
@@ -49,7 +49,7 @@ async def make(world: World, person: Person, phone: Phone, type_: str = "group")
             made = await socket.request("createChat", payload)
         except Lost:
             checker.doubtful.add(chat.name)
-            await trio.sleep(AT_REST)
+            await trio.sleep(PAUSE_SECONDS)
             listed = await world.insist(phone, "chats", {})
             found = [item["id"] for item in listed if item["name"] == chat.name]
             if not found:

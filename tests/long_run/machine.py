@@ -23,7 +23,7 @@ ROOMY = 4 * 2**30
 """Bytes the disk has while there is room. Memory, where it is a tmpfs; what is not used costs nothing."""
 SPARE = 256 * 1024
 """Bytes that are left on a disk that is about to be full."""
-EVERY = 2.0
+SAMPLE_SECONDS = 2.0
 """Seconds between two looks at the relay's memory."""
 NOTED = 10
 """Looks of which one is noted in the diary."""
@@ -107,7 +107,7 @@ class Machine:
     async def watch_memory(self) -> None:
         """Take samples, for ever."""
         while True:
-            await trio.sleep(EVERY)
+            await trio.sleep(SAMPLE_SECONDS)
             process = self.relay.process
             if process is not None and process.poll() is None:
                 try:

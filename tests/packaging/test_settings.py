@@ -165,7 +165,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "package"
 
 
-def test_another_program_than_the_packages_serves_a_user_who_may_not_use_the_packages_data(
+def test_own_program_uses_the_users_data_if_the_packages_is_not_writable(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare.mkdir()

@@ -173,7 +173,7 @@ def test_every_request_follows_the_permissions_table(action: Action, place: Chat
 
 @pytest.mark.parametrize("place", GROUPS)
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN])
-def test_an_owner_or_admin_who_is_no_admin_of_the_relay_may_not_invite_to_a_chat(place: ChatKind, role: Role) -> None:
+def test_chat_admin_without_relay_admin_rights_may_not_invite(place: ChatKind, role: Role) -> None:
     scene = Scene(place, role)
     state = scene.log.state
     chat, me = state.chats[state.group_keys[scene.chat]], state.user_keys["me"]

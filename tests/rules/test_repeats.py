@@ -138,7 +138,7 @@ async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
         first = await ask(relay, new("c1"))
         edit = requests.Edit(chat_id="b", original_message_id=1, message="hi", client_message_id="e")
         edited = await ask(relay, edit)
-        relay.log.spare(disk_room._needs_room)
+        relay.log.spare(disk_room.needs_room)
         written = relay.state.seq
         assert await ask(relay, new("c1")) == first
         assert await ask(relay, edit) == edited

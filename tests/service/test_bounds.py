@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.core.delivery import chat_lists
@@ -69,7 +70,7 @@ async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
     async with trio.open_nursery() as nursery:
         ask = b"".join(request(number, "messages", chatId="User1") for number in range(50))
         nursery.start_soon(client.raw, ask)
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User1"]]
         assert answers <= 2
         assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + relay.server.tuning.outbox_bytes
@@ -84,7 +85,7 @@ async def test_several_connections_of_one_user_together_hold_no_more_than_their_
         for _ in range(10):
             client = await relay.open("User1", lockstep=True)
             nursery.start_soon(client.raw, request(1, "messages", chatId="User1") * 3)
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
         assert 240_000 < waiting < 600_000 + 5 * len(LONG)
         nursery.cancel_scope.cancel()
@@ -97,7 +98,7 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
     clients = [await relay.open("User1") for _ in range(6)]
     for client in clients:
         await client.raw(half)
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
     assert 200_000 <= shares.pieces_bytes <= 300_000
     codes = []
     for client in clients:
@@ -115,24 +116,24 @@ async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(re
     for client in greedy:
         await client.raw(half)
     async with relay.device("User2") as modest:
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await modest.raw(text_frame(b" " * 60_000)[:59_000])
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert relay.relay.service.limits.shares.pieces_bytes < 250_000
         assert await greedy[0].closed() == 1013
         await modest.raw(text_frame(b" " * 60_000)[59_000:])
 
 
-async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
+async def test_finished_message_is_no_longer_counted(relay: House) -> None:
     async with relay.device("User1") as one:
         frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
         await one.raw(frame[:70_000])
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert relay.relay.service.limits.shares.pieces_bytes == 70_000
         await one.raw(frame[70_000:])
         assert (await one.receive())["payload"]["id"] == "User1"
         assert relay.relay.service.limits.shares.pieces_bytes == 0
-    await trio.sleep(0.1)
+    await trio.testing.wait_all_tasks_blocked(0.05)
     assert len(relay.relay.service.limits.shares) == 0
 
 
@@ -146,7 +147,7 @@ async def test_connections_of_one_user_are_bounded_and_leave_others_theirs(tmp_p
         await relay.open("User2")
         await clients[0].close()
         await clients[0].closed()
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await relay.open("User1")
 
 
@@ -300,7 +301,8 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         under_way += 1
         begun.append(under_way)
         try:
-            await trio.sleep(0.01)
+            # Whoever may make another one meanwhile does.
+            await trio.testing.wait_all_tasks_blocked()
             return await real(self, user)
         finally:
             under_way -= 1
@@ -309,7 +311,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
-async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
+async def test_chat_lists_of_a_user_are_made_one_by_one_at_a_bounded_rate(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
@@ -317,12 +319,12 @@ async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
-        await trio.sleep(0.2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(lists) <= 2, "one is over the rate already, and it takes seconds until the next one is granted"
         clock.jump(500)
         for device in devices[:3]:
             await device.text("ping")
-        await trio.sleep(0.2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         assert set(lists) == {1}
 
 
@@ -334,7 +336,7 @@ async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(relay: Hou
             await relay.open("User1", lockstep=True)
         for number in range(3):
             await other.request("createChat", type="group", name=f"{number}" * 60, participants=[])
-        await trio.sleep(0.5)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
         assert lists
         assert len(lists) < 12
@@ -503,9 +505,9 @@ async def test_one_users_edits_over_many_connections_are_appended_one_after_the_
         appended.clear()
         for number, device in enumerate(devices):
             await device.ask("edit", chatId="User2", originalMessageId=1, message=f"edit {number}")
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await two.ask("new", chatId="User1", clientMessageId="1", message="hello")
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         go_on.set()
         with trio.fail_after(5):
             while len([text for text in appended if text]) < 7:

@@ -299,7 +299,7 @@ async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch:
             assert await turns.most(before + 60) <= 2
 
 
-async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_are_closed(
+async def test_connections_beyond_the_waiting_limit_of_an_address_are_closed(
     tmp_path: Path,
 ) -> None:
     async with http_relay(tmp_path, net=NetTuning(waiting_connections_per_address=3)) as relay:

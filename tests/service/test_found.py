@@ -80,7 +80,7 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
                 assert not {*found} & {*OTHERS}, (said, typed)
 
 
-async def test_one_or_two_characters_are_found_as_ten_are(tmp_path: Path) -> None:
+async def test_search_for_one_or_two_characters_finds_what_a_longer_one_does(tmp_path: Path) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
         # Where none is looked through first the index has to find it.
         for bounds in (search.USUAL_BOUNDS, SearchBounds(latest_entries=0)):

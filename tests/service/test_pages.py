@@ -169,7 +169,7 @@ async def test_a_search_ends_at_a_megabyte(relay: House, one: Client) -> None:
     assert len(pages[0]) == 5
 
 
-async def test_a_time_is_still_taken_for_where_to_go_on(relay: House, one: Client) -> None:
+async def test_search_before_accepts_a_timestamp(relay: House, one: Client) -> None:
     await say(one, "User2", "needle")
     at = (await page(one, "search", query="needle"))["payload"][0]["createdAt"]
     assert (await page(one, "search", query="needle", before=at))["payload"] == []
@@ -178,7 +178,7 @@ async def test_a_time_is_still_taken_for_where_to_go_on(relay: House, one: Clien
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "s", "s-1", "s1.5", "s1 ", "s٣", "s" + "9" * 19, "12", None, -1, 1.5, []])
-async def test_a_cursor_that_is_none_is_refused_in_words(relay: House, one: Client, cursor: Any) -> None:
+async def test_invalid_page_cursor_is_refused_with_a_message(relay: House, one: Client, cursor: Any) -> None:
     answer = await one.answer(await one.ask("search", query="needle", before=cursor))
     if cursor is None:
         assert answer["payload"] == []
@@ -187,7 +187,7 @@ async def test_a_cursor_that_is_none_is_refused_in_words(relay: House, one: Clie
         assert "before" in answer["error"]["message"]
 
 
-async def test_the_cursor_of_somebody_else_shows_nothing_of_theirs(relay: House, one: Client) -> None:
+async def test_another_users_cursor_shows_nothing_of_theirs(relay: House, one: Client) -> None:
     await say(one, "User2", *(f"needle {number}" for number in range(4)))
     theirs = (await page(one, "search", query="needle", count=2))["next"]
     async with relay.device("User3") as three:

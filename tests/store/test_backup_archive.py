@@ -42,7 +42,7 @@ async def test_a_store_and_its_files_come_back(tmp_path: Path) -> None:
     "name", ["../outside", "files/../../outside", "/outside", "files", "other", ".", "tls/other", "tls/../ca.key"]
 )
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, name: str, kind: bytes) -> None:
+async def test_restore_refuses_archive_members_that_no_backup_has(tmp_path: Path, name: str, kind: bytes) -> None:
     await store(tmp_path / "data")
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     with tarfile.open(tmp_path / "backup.tar", "a") as tar:
@@ -114,7 +114,7 @@ async def test_a_backup_without_an_authority_leaves_the_present_one(tmp_path: Pa
     assert tls_of(tmp_path / "data") == kept
 
 
-async def test_a_backup_by_somebody_who_may_not_read_the_key_says_so_and_has_no_part_of_it(
+async def test_backup_without_access_to_the_key_says_so_and_leaves_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(tmp_path / "data")
@@ -173,7 +173,7 @@ async def test_a_backup_after_a_killed_replacement_of_the_authority_has_the_new_
     assert tls_of(tmp_path / "new machine") == new
 
 
-async def test_a_backup_by_somebody_who_may_not_finish_a_killed_replacement_says_what_it_lacks(
+async def test_backup_that_cannot_finish_a_killed_replacement_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(tmp_path / "data")

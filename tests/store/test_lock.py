@@ -229,7 +229,7 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
     assert "another program writes to the store: end it, then start the relay again" in caplog.text
 
 
-def test_the_refusal_of_a_store_with_two_names_names_the_log_of_the_file_that_its_link_leads_to(
+def test_refusal_of_a_linked_store_names_the_log_of_the_linked_file(
     linked: tuple[Path, Path],
 ) -> None:
     first, second = linked

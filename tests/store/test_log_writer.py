@@ -11,6 +11,7 @@ from typing import Any
 import aiosqlite
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
@@ -54,7 +55,7 @@ async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
         yield opened
 
 
-async def test_what_waits_is_written_in_one_transaction(relay: Relay) -> None:
+async def test_waiting_commands_are_written_in_one_transaction(relay: Relay) -> None:
     before, batches = commits(relay.data), relay.log.figures.batches
     got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(100)))
     assert [answer.message_id for answer in got] == list(range(2, 102))
@@ -62,7 +63,7 @@ async def test_what_waits_is_written_in_one_transaction(relay: Relay) -> None:
     assert commits(relay.data) == before + 1
 
 
-async def test_what_is_written_is_counted(relay: Relay) -> None:
+async def test_writer_figures_count_what_is_written(relay: Relay) -> None:
     figures = relay.log.figures
     batches, commands, entries, seconds = figures.batches, figures.commands, figures.entries, figures.commit_seconds
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(7)))
@@ -139,7 +140,7 @@ async def test_a_full_disk_is_reported_and_recovered_from(relay: Relay, caplog: 
     assert said == ["the store cannot be written", "the store can be written again"]
 
 
-async def test_a_quota_that_is_used_up_is_a_full_disk_and_prune_may_use_the_reserve(
+async def test_exceeded_quota_counts_as_a_full_disk_and_prune_uses_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = aiosqlite.Connection.execute_fetchall
@@ -253,7 +254,7 @@ async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeate
         assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
 
 
-async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_ids_with_equal_hashes_are_distinguished(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.core.rules.messages.client_key", lambda *_: 7)
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
     assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
@@ -394,7 +395,7 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
         relay.log.keep_cursor(DeviceKey(2), seq, T0)
         await trio.lowlevel.checkpoint()
     clock.jump(schedule.CURSOR_SECONDS - 1)
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked(0.02)
     assert commits(relay.data) == before
     clock.jump(1)
     await until(lambda: cursors(relay.data))
@@ -551,12 +552,12 @@ async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_oth
     assert "acknowledgements could not be handled" in caplog.text
 
 
-async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
+async def test_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
     await settled(relay, clock)
     before = commits(relay.data)
     for _ in range(20):
         clock.jump(60)
-        await trio.sleep(0.005)
+        await trio.testing.wait_all_tasks_blocked(0.002)
     assert commits(relay.data) == before
 
 

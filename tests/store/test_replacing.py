@@ -62,7 +62,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_what_a_killed_restore_moved_is_synced_before_its_folder_is_removed(
+def test_files_moved_by_a_killed_restore_are_synced_before_their_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool
 ) -> None:
     disk = Disk(monkeypatch)
@@ -130,9 +130,7 @@ def test_a_relative_link_leads_to_the_same_file_after_a_kill_at_any_call(
     assert kill_at > 8
 
 
-def test_an_item_that_was_not_there_is_removed_by_an_undo_that_is_killed_at_any_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_undo_still_removes_an_item_that_was_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     for undone in (False, True):
         kill_at, finished = 0, False

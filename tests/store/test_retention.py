@@ -269,7 +269,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
-async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
+async def test_erasing_on_a_full_disk_goes_on_in_smaller_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = removal.erase_chat

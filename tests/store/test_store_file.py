@@ -37,7 +37,7 @@ def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-async def test_a_second_relay_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+async def test_second_relay_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
         with pytest.raises(Locked, match=f"process {os.getpid()} already has"), locked(tmp_path):
             pass
@@ -169,7 +169,7 @@ BETWEEN = """
     from relay.store.log.writer import Writer
 
     async def main():
-        async with open_relay(Path(sys.argv[1]), tuning=tuning) as relay:
+        async with open_relay(Path(sys.argv[1])) as relay:
             await people(relay, "User1", "User2")
             await say(relay, "User1", "User2", "answered")
             print("answered", flush=True)

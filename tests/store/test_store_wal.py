@@ -156,7 +156,7 @@ async def test_the_file_is_not_lengthened_where_little_room_is_left(
         assert (tmp_path / "relay.db-wal").stat().st_size < tuning.step_bytes
 
 
-async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_it_ends(tmp_path: Path) -> None:
+async def test_open_view_slows_the_writer_and_the_log_shrinks_after_it(tmp_path: Path) -> None:
     kept, slowed = 1 << 20, 4 << 20
     async with open_relay(tmp_path, tuning=small(kept_bytes=kept, slowed_bytes_per_second=slowed)) as relay:
         await people(relay, "User1", "User2")
@@ -226,7 +226,7 @@ async def test_background_work_waits_while_the_write_ahead_log_is_long(tmp_path:
         assert trio.current_time() - began < 0.5, "and what is hurried at once"
 
 
-async def test_a_long_check_gives_way_while_the_write_ahead_log_is_long_and_says_so(
+async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("STOP_LOG_BYTES", -1), ("LOOK_SECONDS", 0.01), ("VIEW_RETRY_SECONDS", 0.01)):

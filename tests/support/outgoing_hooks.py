@@ -86,8 +86,7 @@ class Place:
 async def settled() -> None:
     """Wait until the store and the hooks are idle."""
     for _ in range(4):
-        await wait_all_tasks_blocked(0.01)
-        await trio.sleep(0.01)
+        await wait_all_tasks_blocked(0.02)
 
 
 async def until(what: Callable[[], object]) -> None:

@@ -75,7 +75,7 @@ class Client:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.pongs: list[bytes] = []
-        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self.protocol = WSConnection(ConnectionType.CLIENT)
         self._heard: list[Any] = []
         self._text = ""
         self._requests = 0
@@ -88,7 +88,7 @@ class Client:
 
     async def text(self, text: str) -> None:
         """Send a text frame."""
-        await self.raw(self._protocol.send(TextMessage(text)))
+        await self.raw(self.protocol.send(TextMessage(text)))
 
     async def frame(self, **fields: Any) -> None:
         """Send a JSON object."""
@@ -96,12 +96,12 @@ class Client:
 
     async def ping(self) -> None:
         """Send a WebSocket ping."""
-        await self.raw(self._protocol.send(Ping(b"!")))
+        await self.raw(self.protocol.send(Ping(b"!")))
 
     async def close(self) -> None:
         """Close the connection cleanly, unless it is closed already."""
-        if self._protocol.state is ConnectionState.OPEN:
-            await self.raw(self._protocol.send(CloseConnection(1000)))
+        if self.protocol.state is ConnectionState.OPEN:
+            await self.raw(self.protocol.send(CloseConnection(1000)))
 
     async def ask(self, payload_type: str, **payload: Any) -> str:
         """Send a request and do not wait; gives its id."""
@@ -123,7 +123,7 @@ class Client:
             Refused: with the status and what was said.
         """
         headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
-        await self.raw(self._protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
+        await self.raw(self.protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
         event = await self._next()
         if isinstance(event, RejectConnection):
             body, finished = b"", False
@@ -151,8 +151,8 @@ class Client:
                 case Pong():
                     self.pongs.append(bytes(event.payload))
                 case CloseConnection():
-                    if self._protocol.state is ConnectionState.REMOTE_CLOSING:
-                        await self.raw(self._protocol.send(event.response()))
+                    if self.protocol.state is ConnectionState.REMOTE_CLOSING:
+                        await self.raw(self.protocol.send(event.response()))
                     raise Closed(event.code, event.reason or "")
                 case Ping() | BytesMessage():
                     raise AssertionError(event)
@@ -163,8 +163,8 @@ class Client:
                 return self._heard.pop(0)
             with trio.fail_after(patience):
                 data = await self.stream.receive_some(65_536)
-            self._protocol.receive_data(bytes(data) or None)
-            self._heard += self._protocol.events()
+            self.protocol.receive_data(bytes(data) or None)
+            self._heard += self.protocol.events()
             if not data and not self._heard:
                 raise Closed(None, "the connection broke")
 

@@ -210,7 +210,7 @@ async def live(data: Path, seed: int, steps: int) -> None:
 
 @pytest.fixture
 def examples(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--carry-examples"))
+    return int(request.config.getoption("--roundtrip-stores"))
 
 
 def there_and_back(seed: int, steps: int) -> None:

@@ -168,9 +168,7 @@ def test_a_long_client_id_is_shortened_and_known_when_it_is_imported_again(
         pytest.param({"clientMessageId": ""}, id="no client id"),
     ],
 )
-def test_one_message_that_cannot_be_imported_stays_behind_alone(
-    flaw: dict[str, str], data: Path, tmp_path: Path
-) -> None:
+def test_message_that_cannot_be_imported_is_skipped_alone(flaw: dict[str, str], data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), chat("anna"), said("one"), said("two", **flaw), said("three")), data)
     assert texts(data) == ["one", "three"]
     assert sum(count for what, count in came["left"].items() if what.startswith("messages (")) == 1

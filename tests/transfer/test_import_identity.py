@@ -66,7 +66,7 @@ def test_private_messages_stay_with_their_reader_when_two_people_of_one_handle_c
     assert said(data)[0] == ("Max Alt", "a")
 
 
-def test_people_without_latin_letters_in_their_handles_stay_who_they_are_when_somebody_joins(tmp_path: Path) -> None:
+def test_users_with_non_latin_handles_keep_their_ids_when_another_joins(tmp_path: Path) -> None:
     anna, boris, vera = ({"id": f"U{n}", "name": name} for n, name in ((1, "анна"), (3, "борис"), (2, "вера")))
     day = [message("U1", "from anna"), message("U3", "from boris", 1)]
     data = tmp_path / "data"
@@ -122,7 +122,7 @@ def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
          message("W1", "3", 3, user_profile={"name": "gus.g"})],
     ],
 )  # fmt: skip
-def test_an_export_of_later_days_doubles_no_message_of_a_program_or_stranger(
+def test_importing_a_later_export_doubles_no_message_of_bots_or_unknown_people(
     day: list[Entries], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -238,13 +238,13 @@ def test_people_of_one_handle_in_an_older_import_are_not_guessed(tmp_path: Path)
     assert readers(data) == before
 
 
-def test_one_of_two_people_of_one_handle_in_an_older_import_is_not_guessed(tmp_path: Path) -> None:
+def test_ambiguous_handle_of_an_older_import_is_not_guessed(tmp_path: Path) -> None:
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": [message("U2", "old")]}), tmp_path)
     ran = run("import", "--same", slack(tmp_path / "second", [ANNA, NEW], {"general": []}), data=data)
     assert (ran.code, "--map max=NEW" in ran.err) == (1, True)
 
 
-def test_a_person_of_an_older_import_is_not_new_where_the_other_of_that_handle_is_known(tmp_path: Path) -> None:
+def test_person_of_an_older_import_is_known_if_the_other_of_that_handle_is(tmp_path: Path) -> None:
     day = [message("U2", "old"), message("U3", "new", 1)]
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": day}), tmp_path)
     done("import", "--same", "--map", "max=max", slack(tmp_path / "old", [ANNA, OLD], {"general": day[:1]}), data=data)
@@ -255,7 +255,7 @@ def test_a_person_of_an_older_import_is_not_new_where_the_other_of_that_handle_i
     assert (came["added"]["users"], came["added"]["messages"]) == (0, 0)
 
 
-def test_what_an_admin_says_of_a_person_is_remembered(tmp_path: Path) -> None:
+def test_admins_answer_about_a_person_is_remembered(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", "--name", "Another Anna", data=data)
     source = slack(tmp_path / "slack", [ANNA], {"general": [message("U1", "one")]})
@@ -266,7 +266,7 @@ def test_what_an_admin_says_of_a_person_is_remembered(tmp_path: Path) -> None:
     assert (ran.code, "anna is anna.2 here since an earlier import" in ran.err) == (1, True)
 
 
-def test_another_workspace_that_has_given_the_same_id_to_somebody_else_is_asked_about(tmp_path: Path) -> None:
+def test_equal_id_of_another_workspace_is_asked_about(tmp_path: Path) -> None:
     data = tmp_path / "data"
     brought(slack(tmp_path / "first", [ANNA], {"general": [message("U1", "of anna")]}), data)
     zoe = {"id": "U1", "name": "zoe", "real_name": "Zoe"}

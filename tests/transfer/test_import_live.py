@@ -170,7 +170,7 @@ async def test_an_import_rests_while_others_send(
         assert len(rests) == 1
 
 
-async def test_an_unread_message_stays_unread_for_somebody_without_a_device(tmp_path: Path) -> None:
+async def test_unread_message_stays_unread_for_a_user_without_devices(tmp_path: Path) -> None:
     async with dialog(tmp_path, signed_in=False) as relay:
         # An import writes when it began, and waits for that.
         await send(relay, "import.end", control.Empty())

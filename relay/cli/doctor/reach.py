@@ -61,7 +61,7 @@ def _named(host: str, port: int) -> str:
 
 
 def _answers(secure: bool, host: str, port: int) -> Finding:
-    error = _healthy(secure, host, port)
+    error = healthy(secure, host, port)
     where = _named(host, port)
     if error is None:
         return Finding("network", "good", f"{where} answers")
@@ -76,7 +76,7 @@ def _answers(secure: bool, host: str, port: int) -> Finding:
 def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple[str, int]]) -> Iterator[Finding]:
     """Check that the proxy can reach the relay, and that the proxy answers if its address is known."""
     for place in places:
-        error = _healthy(secure, *place)
+        error = healthy(secure, *place)
         if error is None:
             yield Finding("network", "good", f"{_named(*place)} answers, for a proxy on this machine")
         else:
@@ -100,7 +100,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         return
     url = urlsplit(status.public_url)
     tls = url.scheme == "https"
-    error = _healthy(tls, url.hostname or "", url.port or (443 if tls else 80))
+    error = healthy(tls, url.hostname or "", url.port or (443 if tls else 80))
     if error is None:
         yield Finding("proxy", "good", f"{status.public_url} answers")
     else:
@@ -112,7 +112,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         )
 
 
-def _healthy(secure: bool, host: str, port: int) -> str | None:
+def healthy(secure: bool, host: str, port: int) -> str | None:
     """Ask a relay's /healthz. Return what is wrong, None for nothing."""
     connection: http.client.HTTPConnection
     if secure:

@@ -174,8 +174,8 @@ class Importing:
                 self._batch.append(message)
                 self._batch_characters += len(message.text)
                 if len(self._batch) >= BATCH_MESSAGES or self._batch_characters >= BATCH_CHARACTERS:
-                    advance(await self._flush())
-            advance(await self._flush())
+                    advance(await self.flush())
+            advance(await self.flush())
         if not self._dry:
             await self._ask(IMPORT_END, control.Empty())
 
@@ -277,7 +277,7 @@ class Importing:
 
     # Messages.
 
-    async def _flush(self) -> int:
+    async def flush(self) -> int:
         """Import the messages that wait, or account for them; give how many these were."""
         batch, self._batch, self._batch_characters = self._batch, [], 0
         if not batch:

@@ -78,7 +78,8 @@ FREEING = frozenset(
 """Admin requests that may use the reserve."""
 
 
-def _needs_room(command: Command) -> bool:
+def needs_room(command: Command) -> bool:
+    """Tell whether a command is refused while the disk is full."""
     return type(command.request) not in ALWAYS
 
 
@@ -190,7 +191,7 @@ class DiskRoom:
         short = self.reserve.short
         if short and not self._log.thrifty:
             logger.error("the disk is full: people can read, and only what frees space is allowed (`relay prune`)")
-            self._log.spare(_needs_room)
+            self._log.spare(needs_room)
             self._log.wal.held = True
         elif not short and self._log.thrifty:
             logger.info("the disk has room again")

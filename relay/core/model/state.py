@@ -64,7 +64,7 @@ class State:
         """Dialogs that at least one of their users has cleared and that are out of that user's list."""
         self.tails: dict[ChatKey, Tail] = {}
         """By chat, the one that was shortened longest ago first."""
-        self._tailed = 0
+        self.tailed = 0
         """How many messages the tails hold together."""
 
     # Queries.
@@ -200,22 +200,22 @@ class State:
             tail = self.tails[entry.chat] = Tail(entry.message_id)
         assert entry.client_id is not None
         if tail.add(entry.message_id, entry.actor, entry.client_id):
-            self._tailed += 1
-            if self._tailed > ALL_TAIL_MESSAGES:
+            self.tailed += 1
+            if self.tailed > ALL_TAIL_MESSAGES:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
         """Make room: receipts cover the latest messages, so half a tail is enough for a chat that is still busy."""
         chat, tail = next(iter(self.tails.items()))
         del self.tails[chat]
-        self._tailed -= tail.shorten()
+        self.tailed -= tail.shorten()
         if tail.messages:
             self.tails[chat] = tail
 
     def _forget_tail(self, chat: ChatKey) -> None:
         tail = self.tails.pop(chat, None)
         if tail is not None:
-            self._tailed -= len(tail.messages)
+            self.tailed -= len(tail.messages)
 
     def _mark(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -243,7 +243,7 @@ class State:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
         if tail is not None and tail.messages.pop(message_id, None) is not None:
-            self._tailed -= 1
+            self.tailed -= 1
 
     @singledispatchmethod
     def _change(self, change: changes.AnyChange, entry: Entry) -> None:

@@ -36,6 +36,9 @@ class Readiness:
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def watch(self, descriptor: int, reader: Reader) -> None:
         """Call a reader whenever something new can be read, and once if something can be read already."""
         self._readers[descriptor] = reader

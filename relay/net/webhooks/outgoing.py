@@ -53,6 +53,11 @@ class OutgoingHooks:
         self._failed: set[DeviceKey] = set()
         self._news = trio.Event()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all hooks have posted what there is."""
+        return all(delivery.idle for delivery in self._running.values())
+
     async def run(self) -> None:
         """Run all hooks, present and future ones, until cancelled."""
         watchers = self._relay.hub.watchers
@@ -144,7 +149,8 @@ class Delivery:
         self.device = device
         self._hook = device.hook
         self._wake = trio.Event()
-        self._idle = False
+        self.idle = False
+        """Whether all is posted."""
         self._position = 0
         self._ahead = ReadAhead()
         self._row = TurnsInARow()
@@ -161,21 +167,21 @@ class Delivery:
         with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
             while True:
                 self._wake = trio.Event()
-                self._idle = await self._catch_up()
-                if self._idle:
+                self.idle = await self._catch_up()
+                if self.idle:
                     await self._wake.wait()
 
     def wake(self, entry: Entry) -> None:
         """Note a new message in the hook's chat."""
-        if self._idle:
+        if self.idle:
             # Everything before it is posted, so retention may remove that much of the log.
             self._keep(entry.seq - 1)
-            self._idle = False
+            self.idle = False
         self._wake.set()
 
     def check(self) -> None:
         """Check whether there is something to post."""
-        self._idle = False
+        self.idle = False
         self._wake.set()
 
     def _keep(self, position: int) -> None:

@@ -125,6 +125,12 @@ class Decoder:
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._needed = 0  # the length at which that buffer can be decoded further
 
+    @property
+    def kept(self) -> list[bytearray]:
+        """What is kept between two reads: the beginning of a frame, and the payload of an unfinished message."""
+        parts = (self._buffer, self._fragments.payload if self._fragments is not None else None)
+        return [part for part in parts if part is not None]
+
     def stop(self) -> None:
         """Decode nothing more, and drop what is kept."""
         self._closed = True

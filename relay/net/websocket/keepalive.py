@@ -86,6 +86,10 @@ class Keepalive:
         self._tie = count()
         self._news = trio.Event()
 
+    def __len__(self) -> int:
+        """How many entries the heap has, stale ones included."""
+        return len(self._due)
+
     def watch(self, watched: Watched) -> None:
         """Start watching, unless it is watched already."""
         if watched in self._watched:

@@ -139,12 +139,12 @@ class Session:
     # Reading.
 
     async def _read(self, received: bytes) -> None:
-        waiting = self._handle_read(received, trio.current_time())
+        waiting = self.handle_read(received, trio.current_time())
         if waiting is not None:
             await waiting
-        await self._transport.receive_each(self._handle_read)
+        await self._transport.receive_each(self.handle_read)
 
-    def _handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
+    def handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
         """Handle all messages of a read that came at `now`, trio's time.
 
         Returns:
@@ -189,7 +189,7 @@ class Session:
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self._handle_read(data[start : start + SLICE_BYTES], trio.current_time())
+            waiting = self.handle_read(data[start : start + SLICE_BYTES], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
