@@ -22,7 +22,7 @@ from relay.protocol.requests import Accepted
 from relay.settings import data_directory
 
 if TYPE_CHECKING:
-    from relay.client.session import Received
+    from relay.client.received import Received
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
 """Refusals after which another try may go well."""
