@@ -213,10 +213,10 @@ async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(t
         await people(relay, "User1", "User2")
         first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(200)]
         with trio.fail_after(30):
-            # They are filed beside what is sent, when there is time.
-            while (filed := rows(tmp_path, "SELECT count(*) FROM client")[0][0]) < 100:
+            # They are moved beside what is sent, when there is time.
+            while (flushed := rows(tmp_path, "SELECT count(*) FROM client")[0][0]) < 100:
                 await trio.sleep(0.01)
-        assert filed < 200, "most have left the memory, the latest have not"
+        assert flushed < 200, "most have left the memory, the latest have not"
         assert await repeat(relay, range(200)) == first
     async with open_relay(tmp_path, tuning=tuning) as relay:
         assert await repeat(relay, range(200)) == first, "and after a restart"
@@ -576,11 +576,11 @@ async def test_client_keys_in_memory_stay_bounded_under_a_flood(tmp_path: Path) 
         await people(relay, "User1", "User2")
         for batch in range(60):
             await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
-        ((unfiled,),) = rows(
+        ((unflushed_keys,),) = rows(
             tmp_path,
             "SELECT count(*) FROM log JOIN filed ON filed.slice = log.client_key >> 60 WHERE log.seq > filed.seq",
         )
-    assert unfiled <= 2 * 8 * 128
+    assert unflushed_keys <= 2 * 8 * 128
 
 
 async def test_a_job_for_a_stopped_writer_fails_at_once(relay: Relay) -> None:

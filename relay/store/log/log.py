@@ -118,7 +118,7 @@ class Log(CommandQueue):
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
         self.background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
-        self.idempotency_keys.load(*await positions.unfiled(self._reading))
+        self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)

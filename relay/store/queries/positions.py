@@ -21,8 +21,8 @@ _NOTES = Statement(
     f" WHERE n.kind >= {FIRST_CHANGE} AND n.kind = {NOTE} ORDER BY n.seq",
     whole="once at the start, numbers of changes to users, chats and files",
 )
-_FILED = Statement("SELECT slice, seq FROM filed")
-_UNFILED = Statement(
+_FLUSHED = Statement("SELECT slice, seq FROM filed")
+_UNFLUSHED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
 )
 
@@ -82,13 +82,13 @@ async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     return found
 
 
-async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
+async def unflushed_keys(connection: Connection) -> tuple[Rows, dict[int, int]]:
     """Read the client keys that may not be in their table, and how far the table is.
 
     Returns:
         Client keys with their `seq`: all that the table lacks, and some that it has. And by slice, the `seq` up to
         which the table has its keys.
     """
-    filed: dict[int, int] = dict(await connection.execute(_FILED))
-    rows = await connection.execute(_UNFILED, (min(filed.values()),))
-    return rows, filed
+    flushed: dict[int, int] = dict(await connection.execute(_FLUSHED))
+    rows = await connection.execute(_UNFLUSHED, (min(flushed.values()),))
+    return rows, flushed
