@@ -47,7 +47,7 @@ CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
-ANSWER_SECONDS = 1.0
+LAST_ANSWER_SECONDS = 1.0
 """How long accepted connections may still make a request and be answered when the relay stops."""
 RESTART_REASON = "the relay restarts"
 UNAVAILABLE = (
@@ -155,7 +155,7 @@ class Server:
         if self.sessions:
             await self._sessions_ended.wait()
         if self._in_http:
-            with trio.move_on_after(ANSWER_SECONDS):
+            with trio.move_on_after(LAST_ANSWER_SECONDS):
                 await self._http_ended.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:

@@ -229,7 +229,7 @@ async def test_background_work_waits_while_the_write_ahead_log_is_long(tmp_path:
 async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("STOP_LOG_BYTES", -1), ("LOOK_SECONDS", 0.01), ("VIEW_RETRY_SECONDS", 0.01)):
+    for name, value in (("STOP_LOG_BYTES", -1), ("VIEW_LOOK_SECONDS", 0.01), ("VIEW_RETRY_SECONDS", 0.01)):
         monkeypatch.setattr(read_views, name, value)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     async with open_relay(tmp_path) as relay:

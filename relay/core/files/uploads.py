@@ -37,7 +37,7 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-WRITE_BYTES = 262_144
+UPLOAD_WRITE_BYTES = 262_144
 """Bytes collected before a thread writes them."""
 UNSENT_MS = 86_400_000
 """Milliseconds after which an uploaded file is removed unless a message holds it."""
@@ -190,7 +190,7 @@ class Uploads:
         while piece := await pieces():
             allowance.take(len(piece))
             buffer += piece
-            if len(buffer) >= WRITE_BYTES:
+            if len(buffer) >= UPLOAD_WRITE_BYTES:
                 head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
                 await threads.run(incoming.write, buffer)
                 buffer = bytearray()

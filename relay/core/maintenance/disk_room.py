@@ -33,7 +33,7 @@ SMALL_RESERVE_BYTES = 16 << 20
 """Size below which a reserve limits SQLite's log, too."""
 CHECKPOINT_PAGES = 256
 """Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+FREEING_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """Seconds before each new attempt of work that frees space, but found none for itself."""
 FILL_SECONDS = 5.0
 """Seconds between two attempts to fill the reserve."""
@@ -86,7 +86,7 @@ def needs_room(command: Command) -> bool:
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] = RETRY_SECONDS) -> None:
+    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] = FREEING_RETRY_SECONDS) -> None:
         """Begin before the first look at the disk.
 
         Args:

@@ -26,9 +26,9 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-SLICE_MESSAGES = 32
+READ_SLICE_MESSAGES = 32
 """Messages of one read that are handled before others get their turn."""
-SLICE_BYTES = 4_096
+READ_SLICE_BYTES = 4_096
 """Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
 FRAME_BYTES_LOG2 = 8
 """Each 2**8 bytes of a read are charged like one frame."""
@@ -151,7 +151,7 @@ class Session:
             What has to be awaited before the next read, if anything.
         """
         size = len(data)
-        if size > SLICE_BYTES:
+        if size > READ_SLICE_BYTES:
             return self._handle_portions(data)
         self.heard = now
         decoder = self._decoder
@@ -171,7 +171,7 @@ class Session:
         else:
             self._uncounted = 0
             pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
-            if pause or count > SLICE_MESSAGES:
+            if pause or count > READ_SLICE_MESSAGES:
                 return self._handle_rest(None, rest, pause)
         share = self._share
         for opcode, payload in rest:
@@ -185,11 +185,11 @@ class Session:
 
     async def _handle_portions(self, data: bytes) -> None:
         """Handle a large read in portions: small frames are many, and each costs more than its bytes."""
-        for start in range(0, len(data), SLICE_BYTES):
+        for start in range(0, len(data), READ_SLICE_BYTES):
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self.handle_read(data[start : start + SLICE_BYTES], trio.current_time())
+            waiting = self.handle_read(data[start : start + READ_SLICE_BYTES], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
@@ -225,7 +225,7 @@ class Session:
             if more is not None:
                 self._service.hub.flush()
                 await more
-            elif count % SLICE_MESSAGES == 0:
+            elif count % READ_SLICE_MESSAGES == 0:
                 await self._turn()
         # What the peer sent meanwhile is still in the socket.
         self.heard = trio.current_time()

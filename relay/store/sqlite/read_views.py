@@ -18,7 +18,7 @@ VIEW_ENTRIES = 50_000
 """Entries read in one view."""
 STOP_LOG_BYTES = 48 << 20
 """Bytes in the write-ahead log from which a long statement is stopped."""
-LOOK_SECONDS = 0.2
+VIEW_LOOK_SECONDS = 0.2
 """Seconds between two looks at the log."""
 VIEW_RETRY_SECONDS = 2.0
 """Seconds until a statement that was stopped is tried again."""
@@ -86,7 +86,7 @@ class Views:
             nursery.start_soon(run)
             try:
                 while not over.is_set():
-                    with trio.move_on_after(LOOK_SECONDS):
+                    with trio.move_on_after(VIEW_LOOK_SECONDS):
                         await over.wait()
                     if not over.is_set() and self._grown():
                         await self._stop(over)
