@@ -55,7 +55,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "a bounded outbox": (
         (
             "relay/net/websocket/outbox.py",
-            "if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):",
+            "if self._draining and (self._size >= self._most or len(self._frames) >= OUTBOX_FRAMES):",
             "if False:",
         ),
     ),
