@@ -20,17 +20,18 @@ PIECE_CHARACTERS = select.PIPE_BUF // 4
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
-def set_up(level: str) -> None:
+def set_up(level: str, journal: str = JOURNAL) -> None:
     """Log to the journal if stderr is connected to it, else to stderr.
 
     Args:
         level: the lowest level that is logged, as in `log.level`.
+        journal: the path of the journal's socket.
     """
     handler: logging.Handler = logging.StreamHandler(ImmediateStream(sys.stderr))
     handler.setFormatter(LineFormatter())
     if stderr_is_the_journal():
         try:
-            handler = JournalHandler(JOURNAL)
+            handler = JournalHandler(journal)
             handler.setFormatter(logging.Formatter())
         except OSError:
             logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")

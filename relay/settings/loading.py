@@ -22,13 +22,21 @@ NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 class Loaded:
     """The settings in force, and where each comes from."""
 
-    def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: Path | None = None,
+        *,
+        options: Mapping[str, Any],
+        environment: Mapping[str, str],
+        installed: Path = INSTALLED_FILE,
+    ) -> None:
         """Read the settings.
 
         Args:
             file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
             options: options of the command line, by key; they take precedence over everything else.
             environment: the environment of the process; it takes precedence over the file.
+            installed: the file of the installed relay.
 
         Raises:
             WrongSettings: a name is unknown or a value is invalid.
@@ -37,7 +45,7 @@ class Loaded:
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
         # A dangling link counts: the file that it should lead to has settings that matter.
-        self.file = named or (INSTALLED_FILE if os.path.lexists(INSTALLED_FILE) else None)
+        self.file = named or (installed if os.path.lexists(installed) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:

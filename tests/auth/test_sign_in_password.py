@@ -15,8 +15,8 @@ from relay.core.limits.fair_lock import FairLock
 from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from tests.support.cheap_passwords import cheap, cheap_argon2
 from tests.support.http_relay import HttpRelay, http_relay
+from tests.support.tunings import cheap, cheap_argon2
 
 
 async def with_password(relay: HttpRelay, user_id: str = "anna", password: str = "correct horse") -> None:

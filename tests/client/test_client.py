@@ -1,100 +1,13 @@
 """The Python client against a scripted relay: reconnecting, repeating requests, acknowledging, giving up."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, TypeVar
-
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from relay.client import CannotConnect, Client, SignedOut, Unanswered, connect
+from relay.client import CannotConnect, Client, SignedOut, connect
 from relay.client.session import FIRST_PAUSE_SECONDS, KEEPALIVE_SECONDS, LONGEST_PAUSE_SECONDS, SILENCE_SECONDS
-from relay.protocol import codec, events, objects, requests
-from relay.protocol.errors import RelayError
-
-C = TypeVar("C", bound=Client)
-URL = "ws://relay.test/ws"
-LONG = 60.0
-"""Seconds that are over at once where nobody has anything to do."""
-
-
-class Link:
-    """The relay's end of one connection."""
-
-    def __init__(self, request: WebSocketRequest, socket: WebSocketConnection) -> None:
-        self.path = request.path
-        self.headers = dict(request.headers)
-        self.socket = socket
-
-    async def heard(self) -> Any:
-        """Receive the next frame of the client, skipping keepalives."""
-        with trio.fail_after(LONG):
-            while (text := await self.socket.get_message()) == "ping":
-                await self.socket.send_message(codec.PONG.decode())
-        return json.loads(text)
-
-    async def quiet(self) -> None:
-        """Check that the client sends nothing."""
-        with trio.move_on_after(LONG):
-            raise AssertionError(await self.heard())
-
-    async def parts(self) -> None:
-        """Wait until the client closes the connection, ignoring its frames."""
-        with suppress(ConnectionClosed):
-            while True:
-                await self.heard()
-
-    async def tell(self, event_id: int | None, user_id: str = "User2") -> None:
-        """Send an event to the client; durable if it has an id."""
-        await self.socket.send_message(codec.event("online", 1, events.Online(user_id=user_id), event_id).decode())
-
-    async def accept(self, request: Any) -> None:
-        """Answer a request of the client."""
-        answer = requests.Accepted(message_id=1, timestamp=1, client_message_id=request["payload"]["clientMessageId"])
-        await self.socket.send_message(codec.response(request["id"], 1, answer).decode())
-
-
-class Relay:
-    """The server that the client connects to; a test decides how each connection is answered."""
-
-    def __init__(self) -> None:
-        self.down = False
-        """Whether connections are refused."""
-        self.asked: list[tuple[str, int, bool]] = []
-        """Host, port and TLS of each connection attempt."""
-        self.times: list[float] = []
-        self._arrive, self._arrived = trio.open_memory_channel[trio.abc.Stream](10)
-
-    async def open(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
-        """Accept a connection in place of a socket."""
-        self.asked.append((host, port, tls))
-        self.times.append(trio.current_time())
-        if self.down:
-            raise ConnectionRefusedError
-        theirs, ours = memory_stream_pair()
-        self._arrive.send_nowait(ours)
-        return theirs
-
-    @asynccontextmanager
-    async def asks(self) -> AsyncIterator[WebSocketRequest]:
-        """Wait for a connection, and let the test answer its handshake."""
-        with trio.fail_after(LONG):
-            stream = await self._arrived.receive()
-        try:
-            async with trio.open_nursery() as nursery:
-                yield await wrap_server_stream(nursery, stream)
-                nursery.cancel_scope.cancel()
-        finally:
-            await trio.aclose_forcefully(stream)
-
-    @asynccontextmanager
-    async def comes(self) -> AsyncIterator[Link]:
-        """Accept a connection, and break it at the end of the block."""
-        async with self.asks() as request:
-            yield Link(request, await request.accept())
+from relay.protocol import codec
+from tests.client.relay_double import LONG, URL, Relay, client, running
 
 
 @pytest.fixture
@@ -102,21 +15,6 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
     relay = Relay()
     monkeypatch.setattr(Client, "open_stream", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
     return relay
-
-
-@asynccontextmanager
-async def running(made: C) -> AsyncIterator[C]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(made.run)
-        yield made
-        nursery.cancel_scope.cancel()
-
-
-def client(
-    url: str = URL, after: int | None = None, *, reconnect: bool = True, **options: Any
-) -> AbstractAsyncContextManager[Client]:
-    """A running client, connected or not."""
-    return running(Client(url, "token", after, reconnect=reconnect, tls=None, **options))
 
 
 # Connecting.
@@ -220,121 +118,6 @@ async def test_a_handshake_without_an_answer_is_given_up_and_tried_again(
     async with client():
         await trio.sleep(LONG)
     assert len(relay.times) > 3
-
-
-# Requests.
-
-
-async def test_unanswered_requests_are_repeated_and_answered_ones_are_not(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ours.send, "User2", "answered")
-            await link.accept(await link.heard())
-            nursery.start_soon(ours.send, "User2", "not answered")
-            unanswered = await link.heard()
-        nursery.start_soon(ours.send, "User2", "said while nobody was there")
-        async with relay.comes() as link:
-            assert await link.heard() == unanswered
-            await link.accept(unanswered)
-            later = await link.heard()
-            assert later["payload"]["message"] == "said while nobody was there"
-            assert later["payload"]["clientMessageId"] != unanswered["payload"]["clientMessageId"]
-            await link.accept(later)
-            await link.quiet()
-
-
-async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
-    make = requests.CreateChat(type="group", name="Crew", participants=[])
-    failed = 0
-
-    async def ask() -> None:
-        nonlocal failed
-        with pytest.raises(Unanswered, match="createChat"):
-            await ours.request("createChat", make)
-        failed += 1
-
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ask)
-            assert (await link.heard())["payloadType"] == "createChat"
-        nursery.start_soon(ours.request, "createChat", make)
-        async with relay.comes() as link:
-            later = await link.heard()
-            assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
-            answer = objects.ChatDetails(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
-            await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
-            await link.quiet()
-
-
-async def test_an_edit_gets_an_idempotency_key(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ours.request, "edit", requests.Edit(chat_id="b", original_message_id=1, message="x"))
-            first = await link.heard()
-        async with relay.comes() as link:
-            again = await link.heard()
-            assert again == first
-            await link.accept(again)
-
-
-async def test_a_response_goes_to_its_request_and_an_unknown_one_is_ignored(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
-    async with client() as ours, relay.comes() as link:
-        got: dict[str, str] = {}
-
-        async def send(text: str) -> None:
-            got[text] = (await ours.send("User2", text, client_message_id=f"id of {text}")).client_message_id
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send, "one")
-            nursery.start_soon(send, "two")
-            said = [await link.heard(), await link.heard()]
-            await link.accept({**said[0], "id": "nobody's"})
-            await wait_all_tasks_blocked()
-            assert got == {}
-            for request in reversed(said):
-                await link.accept(request)
-        assert got == {"one": "id of one", "two": "id of two"}
-
-
-async def test_an_error_is_raised_with_all_its_fields(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
-
-        async def ask() -> None:
-            with pytest.raises(RelayError, match="wait") as refused:
-                await ours.request("chats", requests.Nothing())
-            assert refused.value.error.code == "rate_limited"
-            assert refused.value.error.retry_after == 250
-
-        nursery.start_soon(ask)
-        refusal = RelayError("rate_limited", "wait", retry_after=250).error
-        await link.socket.send_message(codec.refusal((await link.heard())["id"], 1, refusal).decode())
-
-
-async def test_typing_and_background_are_sent(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, relay.comes() as link:
-        await ours.connected()
-        await ours.typing("User2")
-        await ours.typing("User2", stop=True)
-        await ours.background()
-        said = [await link.heard() for _ in range(3)]
-    assert [(one["eventType"], one.get("payload", {})) for one in said] == [
-        ("typing", {"chatId": "User2"}),
-        ("typing", {"chatId": "User2", "stop": True}),
-        ("offline", {}),
-    ]
-
-
-async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours:
-        await ours.typing("User2")
-        async with relay.comes() as link:
-            await ours.connected()
-            await link.socket.aclose()
-            await ours.typing("User2")
 
 
 # Events.

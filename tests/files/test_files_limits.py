@@ -135,7 +135,7 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
 @pytest.fixture
 def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files count for their exact bytes."""
-    monkeypatch.setattr("relay.core.model.entities.BLOCK_BYTES", 0)
+    monkeypatch.setattr(quota, "quota_bytes", lambda size: size)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])

@@ -43,8 +43,8 @@ from tests.kill_points.scenario import (
 from tests.support.command_line import done
 from tests.support.disk import answers, command, new
 from tests.support.exports import exported, read, same
-from tests.support.indexing import indexing
 from tests.support.picture_files import png
+from tests.support.tunings import indexing
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
 

@@ -7,7 +7,7 @@ import trio
 from tests.long_run.checker import Chat
 from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
-from tests.long_run.world import AGAIN, GROUPS, World
+from tests.long_run.world import GROUPS, RETRIED_CODES, World
 
 SMALLEST, LARGEST = 4, 14
 PAUSE_SECONDS = 1.5
@@ -56,7 +56,7 @@ async def make(world: World, person: Person, phone: Phone, type_: str = "group")
                 continue
             checker.group_made(chat, found[0])
         except Refused as refused:
-            if refused.code not in AGAIN:
+            if refused.code not in RETRIED_CODES:
                 checker.fail(f"{person.user}: createChat was refused: {refused}")
             await trio.sleep(0.5)
             continue

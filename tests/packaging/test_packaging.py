@@ -106,10 +106,8 @@ def test_an_unsupported_system_is_refused_with_what_is_supported(
     with pytest.raises(SystemExit):
         program.fitting_machine()
     assert "Install the 64-bit system" in capsys.readouterr().err
-    monkeypatch.setattr(program, "OLDEST", (3, 98))
-    monkeypatch.setattr(program, "NEWEST", (3, 99))
     with pytest.raises(SystemExit):
-        program.fitting_python()
+        program.fitting_python((3, 98), (3, 99))
     assert "this needs Python 3.98 to 3.99" in capsys.readouterr().err
 
 

@@ -236,12 +236,9 @@ def test_every_command_of_a_packaged_relay_means_the_packages_directory(
     assert data_directory() == Path("/home/anna/.local/share/chat-relay")
 
 
-def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.symlink_to("not-mounted.toml")
-    monkeypatch.setattr("relay.settings.loading.INSTALLED_FILE", file)
     with pytest.raises(WrongSettings) as error:
-        Loaded(options={}, environment={})
+        Loaded(options={}, environment={}, installed=file)
     assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"

@@ -11,9 +11,9 @@ from relay.core.service import users
 from relay.core.tuning import ServiceTuning, Tuning
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from tests.support.cheap_passwords import cheap
 from tests.support.http_relay import http_relay
 from tests.support.sessions import house
+from tests.support.tunings import cheap
 
 # Names.
 

@@ -29,8 +29,8 @@ from relay.store.sqlite import database, folding
 from relay.store.sqlite.database import TooLong
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.text import FOLDING, NO_CHARACTERS, PLAIN_CHARACTERS_KEPT, FoldedCharacters, fold
-from tests.support.indexing import indexing
 from tests.support.kept_stores import unpack
+from tests.support.tunings import indexing
 
 _KNOWN = json.loads((Path(__file__).parent.parent / "data" / "found.json").read_text())
 PAIRS: list[tuple[str, str]] = _KNOWN["pairs"]

@@ -19,7 +19,7 @@ from relay.store.queries import positions, search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.sqlite.database import Connection, TooLong
-from tests.support.indexing import indexing
+from tests.support.tunings import indexing
 
 
 async def _indexed(relay: Relay) -> None:

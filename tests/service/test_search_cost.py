@@ -21,7 +21,7 @@ from relay.store.sqlite import database
 from relay.store.sqlite.database import PageBound, TooLong
 from relay.text import fold
 from tests.support import statement_plans
-from tests.support.indexing import indexing
+from tests.support.tunings import indexing
 
 SAID = 400
 WORDS = ("the", "thing", "is", "THAT", "nothing", "Ärger", "ärger", "straße", "世界朋友", "МИР", "мир", "100%", 'a "b"')

@@ -26,7 +26,7 @@ from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite import database
 from relay.store.upkeep import full_text_index
 from tests.support.command_line import done, run
-from tests.support.indexing import indexing
+from tests.support.tunings import indexing
 
 SAID = 300
 INDEX = "full-text index"

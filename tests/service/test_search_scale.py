@@ -21,7 +21,7 @@ from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 from relay.store.upkeep import full_text_index
-from tests.support.indexing import indexing
+from tests.support.tunings import indexing
 
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000

@@ -3,7 +3,7 @@
 import errno
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,31 +14,19 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
-from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.rules import commands
 from relay.core.tuning import Tuning
-from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection, Settings, StoreSection
 from relay.store.files import disk_full
-from relay.store.log import schedule, writer
 from relay.store.log.tuning import LogTuning
-from relay.store.portion import PortionSize
-from relay.store.queries import fact_lookup
 from relay.store.sqlite.database import Connection
 from relay.store.upkeep.full_text_index import merge
-from relay.store.upkeep.removal import remove_history
 from relay.store.upkeep.snapshot_rows import add_base
-from tests.support.disk import T0, answers, command, commits, new, people, rows, say
+from tests.support.disk import T0, answers, command, commits, failures, new, people, rows, say, settled, until
 from tests.support.memory_log import facts_of
-
-
-def failures(answers: list[Any]) -> list[str]:
-    return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
 
 
 @pytest.fixture
@@ -185,82 +173,6 @@ async def test_a_command_that_cannot_be_decided_ends_neither_the_writer_nor_the_
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
 
 
-async def test_a_new_client_id_needs_no_lookup(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up: list[object] = []
-    real = fact_lookup.client_keys
-
-    async def counting(connection: Any, keys: Any, recent: Any) -> Any:
-        looked_up.extend(keys)
-        return await real(connection, keys, recent)
-
-    monkeypatch.setattr(fact_lookup, "client_keys", counting)
-    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
-    assert looked_up == []
-    got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))
-    assert [answer.message_id for answer in got] == [5, 12, 7, 5, 12]
-    assert len(looked_up) == 2, "only c3 and c5 were there"
-    assert rows(relay.data, "SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
-
-
-async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(tmp_path: Path) -> None:
-    tuning = Tuning(log=LogTuning(held_keys=20))
-
-    async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
-        got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
-        return [answer.message_id for answer in got]
-
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        await people(relay, "User1", "User2")
-        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(200)]
-        with trio.fail_after(30):
-            # They are moved beside what is sent, when there is time.
-            while (flushed := rows(tmp_path, "SELECT count(*) FROM client")[0][0]) < 100:
-                await trio.sleep(0.01)
-        assert flushed < 200, "most have left the memory, the latest have not"
-        assert await repeat(relay, range(200)) == first
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        assert await repeat(relay, range(200)) == first, "and after a restart"
-        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
-        seqs = rows(tmp_path, "SELECT seq FROM log WHERE kind = 1 ORDER BY seq")
-        for (upto,) in (seqs[49], seqs[-1]):
-            await relay.log.run_exclusive(partial(remove_history, 0, upto, count=1_000))
-            assert await repeat(relay, range(200)) == first, "and after retention removed the messages"
-            found = {finding.what: finding.wrong for finding in await check(tmp_path, lambda _: None)}
-            assert found["client ids"] == []
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        assert await repeat(relay, range(200)) == first
-        assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(0,)], "none is written again"
-
-
-async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeated(tmp_path: Path) -> None:
-    tuning = Tuning(log=LogTuning(held_keys=20, key_retry_seconds=0.0))
-    filed = "SELECT count(*) FROM filed WHERE seq > 0"
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        await people(relay, "User1", "User2")
-        await relay.connections.writing.execute(
-            "CREATE TEMP TRIGGER cut BEFORE UPDATE ON filed BEGIN SELECT RAISE(ABORT, 'as if killed here'); END"
-        )
-        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)]
-        assert first == list(range(1, 61)), "messages go on"
-        await relay.log.probe()
-        assert rows(tmp_path, filed) == [(0,)]
-        assert rows(tmp_path, "SELECT count(*) > 0 FROM client") == [(1,)]
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        assert [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)] == first
-        for n in range(60, 80):
-            await say(relay, "User1", "User2", f"c{n}")
-        await relay.log.probe()
-        assert rows(tmp_path, filed)[0][0] > 0
-        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
-
-
-async def test_client_ids_with_equal_hashes_are_distinguished(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.rules.messages.client_key", lambda *_: 7)
-    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
-    assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
-    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
-
-
 async def test_a_deleted_text_is_nowhere_in_the_file(relay: Relay) -> None:
     await say(relay, "User1", "User2", "c1", "a-secret-to-be-deleted")
     delete = requests.Delete(chat_id="User2", original_message_id=2)
@@ -339,248 +251,6 @@ async def test_a_stopped_log_accepts_nothing_and_finishes_what_it_has(tmp_path: 
         assert got[0].message_id == 1
         relay.log.append(new(relay, "User1", "User2", "c2"), got.append)
         assert failures(got[1:]) == ["unavailable"]
-
-
-# Late marks and lazy cursors.
-
-
-def cursors(data: Path) -> dict[int, int]:
-    return dict(rows(data, "SELECT device, seq FROM cursor"))
-
-
-def marks(data: Path) -> list[int]:
-    return [message_id for (message_id,) in rows(data, "SELECT message_id FROM log WHERE kind = 4 ORDER BY seq")]
-
-
-def acknowledge(relay: Relay, message_id: int) -> None:
-    """What the service does with the acknowledgement of a `new` event by User2's device."""
-    chat = relay.state.chat_key(UserKey(2), "User1")
-    assert chat is not None
-    mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
-    relay.log.append_deferred((chat, 2), message_id, mark)
-    relay.log.keep_cursor(DeviceKey(2), relay.state.seq, T0)
-
-
-async def until(true: Any) -> None:
-    """Wait until something is true, soon."""
-    with trio.fail_after(5):
-        while not true():
-            await trio.sleep(0.005)
-
-
-async def test_receipts_are_collected_for_a_moment(relay: Relay) -> None:
-    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(9)))
-    before = commits(relay.data)
-    for message_id in (2, 3, 7, 5, 4):
-        acknowledge(relay, message_id)
-        await trio.lowlevel.checkpoint()
-    await until(lambda: marks(relay.data))
-    assert marks(relay.data) == [7], "one mark for all, the one that reaches furthest"
-    assert commits(relay.data) == before + 1
-
-
-async def settled(relay: Relay, clock: MockClock) -> None:
-    """Wait until all background work is done: snapshot, index."""
-    clock.jump(120)
-    log = relay.log
-    await until(
-        lambda: not (log.side_writes_due or log.index_behind) and log.background.next_at() > trio.current_time()
-    )
-
-
-async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) -> None:
-    await settled(relay, clock)
-    before = commits(relay.data)
-    for seq in range(1, 50):
-        relay.log.keep_cursor(DeviceKey(2), seq, T0)
-        await trio.lowlevel.checkpoint()
-    clock.jump(schedule.CURSOR_SECONDS - 1)
-    await trio.testing.wait_all_tasks_blocked(0.02)
-    assert commits(relay.data) == before
-    clock.jump(1)
-    await until(lambda: cursors(relay.data))
-    assert cursors(relay.data) == {2: 49}
-    assert commits(relay.data) == before + 1
-
-
-async def test_a_cursor_never_goes_back(relay: Relay) -> None:
-    relay.log.keep_cursor(DeviceKey(2), 9, T0)
-    relay.log.keep_cursor(DeviceKey(2), 4, T0)
-    assert relay.log.cursors[DeviceKey(2)][0] == 9
-
-
-async def test_a_cursor_is_never_on_disk_before_the_receipts_of_its_acknowledgements(
-    relay: Relay, clock: MockClock
-) -> None:
-    relay.tuning.log.deferred_retry_seconds = 100.0
-    writing = relay.connections.writing
-    await writing.execute(
-        "CREATE TEMP TRIGGER no_marks BEFORE INSERT ON log WHEN NEW.kind = 4 BEGIN SELECT RAISE(ABORT, 'no'); END"
-    )
-    acknowledge(relay, 1)
-    clock.jump(3)
-    assert failures([await say(relay, "User1", "User2", "c0")]) == ["unavailable"], "the mark rode along"
-    for n in range(10):
-        clock.jump(6)
-        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
-        assert cursors(relay.data) == {}
-    await writing.execute("DROP TRIGGER no_marks")
-    clock.jump(101)
-    await until(lambda: marks(relay.data))
-    clock.jump(10)
-    await until(lambda: cursors(relay.data))
-    assert marks(relay.data)[0] >= 1
-
-
-async def test_a_stop_writes_receipts_and_cursors(tmp_path: Path, clock: MockClock) -> None:
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
-        await people(relay, "User1", "User2")
-        await say(relay, "User1", "User2", "c1")
-        acknowledge(relay, 1)
-    assert marks(tmp_path) == [1]
-    assert cursors(tmp_path) == {2: relay.state.seq - 1}
-
-
-class Nowhere:
-    """A connection whose frames nobody reads."""
-
-    full = False
-    waiting = (0, 0.0)
-
-    def put(self, _frame: bytes) -> None:
-        return
-
-    def offer(self, _frame: bytes) -> bool:
-        return True
-
-    def flush(self) -> None:
-        return
-
-    def start_catch_up(self) -> None:
-        return
-
-    def close(self, _code: int, _reason: str) -> None:
-        return
-
-
-def reader(relay: Relay, *seqs: int) -> Subscriber:
-    """User2's device, which was sent these events."""
-    there = Nowhere()
-    subscriber = Subscriber(relay.hub.next_number(), UserKey(2), DeviceKey(2), there, there, 0)
-    for seq in seqs:
-        subscriber.replayed(b"", AwaitedEvent(seq, ChatKey(1), 1))
-    return subscriber
-
-
-async def test_an_acknowledgement_just_before_a_stop_makes_a_receipt(tmp_path: Path, clock: MockClock) -> None:
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
-        await people(relay, "User1", "User2")
-        await say(relay, "User1", "User2", "c1")
-        relay.service.acknowledgements.take(reader(relay, relay.state.seq), relay.state.seq)
-        assert marks(tmp_path) == []
-    assert marks(tmp_path) == [1]
-    assert cursors(tmp_path) == {2: relay.state.seq - 1}
-
-
-REFUSED = "CREATE TEMP TRIGGER refused BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'read-only'); END"
-
-
-async def test_a_stop_ends_within_a_bound_if_no_acknowledgement_can_be_written(
-    tmp_path: Path, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
-        await people(relay, "User1", "User2")
-        await say(relay, "User1", "User2", "c1")
-        await relay.connections.writing.execute(REFUSED)
-        clock.rate = 50
-        acknowledge(relay, 1)
-        began, failed = trio.current_time(), relay.log.figures.failures
-        relay.stop()
-        with trio.fail_after(50):
-            await relay.log.stopped.wait()
-        assert trio.current_time() - began < writer.STOP_RETRY_SECONDS + 5
-        assert 2 <= relay.log.figures.failures - failed <= 5, "tried again, with pauses"
-        assert failures(await answers(relay, new(relay, "User1", "User2", "c2"))) == ["unavailable"]
-    assert "1 acknowledgements are lost" in caplog.text
-    assert marks(tmp_path) == []
-    assert 2 not in cursors(tmp_path), "so the device is sent the message again"
-
-
-async def test_a_stop_writes_an_acknowledgement_if_the_store_takes_it_at_a_second_try(
-    tmp_path: Path, clock: MockClock
-) -> None:
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
-        await people(relay, "User1", "User2")
-        await say(relay, "User1", "User2", "c1")
-        await relay.connections.writing.execute(REFUSED)
-        failed = relay.log.figures.failures
-        acknowledge(relay, 1)
-        relay.stop()
-        await until(lambda: relay.log.figures.failures > failed)
-        await relay.connections.writing.execute("DROP TRIGGER refused")
-    assert marks(tmp_path) == [1]
-
-
-async def test_a_stop_refuses_commands_that_keep_coming_to_a_failing_store(tmp_path: Path, clock: MockClock) -> None:
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
-        await people(relay, "User1", "User2")
-        await relay.connections.writing.execute(REFUSED)
-        clock.rate = 20
-
-        def again(_answer: object) -> None:
-            if not relay.log.stopped.is_set():
-                relay.log.append(new(relay, "User1", "User2", "c1"), again)
-
-        again(None)
-        relay.stop()
-        with trio.fail_after(50):
-            await relay.log.stopped.wait()
-
-
-async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_others(
-    relay: Relay, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    seq = relay.state.seq
-    good, bad = reader(relay, seq), reader(relay, seq)
-    for one in (good, bad):
-        relay.service.acknowledgements.take(one, seq)
-    bad.acked_up_to = {ChatKey(999): 1}
-    for n in range(3):
-        clock.jump(1)
-        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
-    assert marks(relay.data) == [1]
-    assert "acknowledgements could not be handled" in caplog.text
-
-
-async def test_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
-    await settled(relay, clock)
-    before = commits(relay.data)
-    for _ in range(20):
-        clock.jump(60)
-        await trio.testing.wait_all_tasks_blocked(0.002)
-    assert commits(relay.data) == before
-
-
-async def test_many_client_keys_are_written_without_rest(tmp_path: Path) -> None:
-    tuning = Tuning(log=LogTuning(quiet_seconds=3_600.0, rest_factor=1e6, held_keys=4))
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        await people(relay, "User1", "User2")
-        await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
-        await until(lambda: not relay.log.idempotency_keys.overflowing)
-
-
-async def test_client_keys_in_memory_stay_bounded_under_a_flood(tmp_path: Path) -> None:
-    # Each portion stays as small as in a busy loop, where it looks slow.
-    tuning = Tuning(log=LogTuning(key_portion=PortionSize(64, least=64, most=64), held_keys=128))
-    async with open_relay(tmp_path, tuning=tuning) as relay:
-        await people(relay, "User1", "User2")
-        for batch in range(60):
-            await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
-        ((unflushed_keys,),) = rows(
-            tmp_path,
-            "SELECT count(*) FROM log JOIN filed ON filed.slice = log.client_key >> 60 WHERE log.seq > filed.seq",
-        )
-    assert unflushed_keys <= 2 * 8 * 128
 
 
 async def test_a_job_for_a_stopped_writer_fails_at_once(relay: Relay) -> None:

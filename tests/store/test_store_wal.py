@@ -5,6 +5,7 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
 from relay.protocol import control
 from relay.store.backup import archive
-from relay.store.sqlite import read_views, wal
+from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection, Rows
 from relay.store.sqlite.read_views import TooBusy, Views
 from relay.store.sqlite.wal import WalTuning
@@ -226,18 +227,14 @@ async def test_background_work_waits_while_the_write_ahead_log_is_long(tmp_path:
         assert trio.current_time() - began < 0.5, "and what is hurried at once"
 
 
-async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (("STOP_LOG_BYTES", -1), ("VIEW_LOOK_SECONDS", 0.01), ("VIEW_RETRY_SECONDS", 0.01)):
-        monkeypatch.setattr(read_views, name, value)
+async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(tmp_path: Path) -> None:
+    views = partial(Views, store=tmp_path / "relay.db", look_seconds=0.01, retry_seconds=0.01)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     async with open_relay(tmp_path) as relay:
         with pytest.raises(TooBusy):
-            await Views(relay.reading, tmp_path / "relay.db").long(endless)
-        monkeypatch.setattr(read_views, "STOP_LOG_BYTES", 1 << 30)
+            await views(relay.reading, stop_log_bytes=-1).long(endless)
         with trio.move_on_after(0.1) as scope:
-            await Views(relay.reading, tmp_path / "relay.db").long(endless)
+            await views(relay.reading, stop_log_bytes=1 << 30).long(endless)
         assert scope.cancelled_caught, "whoever is cancelled stops it"
         assert await relay.reading.execute("SELECT 1") == [(1,)]
 

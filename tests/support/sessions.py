@@ -39,7 +39,7 @@ from relay.settings import LimitsSection, Settings
 T0 = 1_767_225_600_000
 WAIT_SECONDS = 5.0
 """Seconds that a client waits for what must come."""
-QUIET = 0.1
+QUIET_SECONDS = 0.1
 """Seconds after which nothing will come any more."""
 
 
@@ -212,7 +212,7 @@ class Client:
         """All that comes until it is quiet."""
         found: list[dict[str, Any]] = []
         while True:
-            with trio.move_on_after(QUIET) as patience:
+            with trio.move_on_after(QUIET_SECONDS) as patience:
                 found.append(await self.receive())
             if patience.cancelled_caught:
                 return found

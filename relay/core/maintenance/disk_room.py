@@ -86,17 +86,17 @@ def needs_room(command: Command) -> bool:
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] = FREEING_RETRY_SECONDS) -> None:
+    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] | None = None) -> None:
         """Begin before the first look at the disk.
 
         Args:
             reserve: the last bytes of the disk.
             log: its commands may be refused while the disk is full.
-            retry_seconds: before each new attempt of work that frees space.
+            retry_seconds: before each new attempt of work that frees space; None for the default.
         """
         self.reserve = reserve
         self._log = log
-        self._retry_seconds = retry_seconds
+        self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._freeing = 0
         self._copy_each = 0
 

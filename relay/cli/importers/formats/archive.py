@@ -44,13 +44,18 @@ class Archive:
     add, and without the folders around the whole export.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_files: int = MAX_FILES) -> None:
         """List the files.
+
+        Args:
+            path: the archive or folder.
+            most_files: how many it may hold.
 
         Raises:
             NotUnderstood: it cannot be read, is compressed where it must not be, or holds too many files.
         """
         self._path = path
+        self._most_files = most_files
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
@@ -65,8 +70,8 @@ class Archive:
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > MAX_FILES:
-            raise NotUnderstood(f"{path} holds more than {MAX_FILES:,} files")
+        if len(sizes) > most_files:
+            raise NotUnderstood(f"{path} holds more than {most_files:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
@@ -105,7 +110,7 @@ class Archive:
                         self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
                     # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > MAX_FILES:
+                    if len(sizes) > self._most_files:
                         break
         except tarfile.ReadError as error:
             if opened:
