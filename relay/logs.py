@@ -59,7 +59,11 @@ def stderr_is_the_journal() -> bool:
 
 
 def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """Return the fields of a record."""
+    """List the fields that a record has for the journal.
+
+    Yields:
+        Name and value.
+    """
     for name, value in record.__dict__.items():
         if name.isupper():
             yield name, value

@@ -202,6 +202,11 @@ async def proof_of_life(
     That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
     disk's fault: a restart would not help and would disconnect everybody. So during one, up to `hung_write_seconds`,
     the event loop alone is proof enough.
+
+    Args:
+        server: the relay's network side.
+        probe_seconds: how long the writer may take for a probe before its current write is looked at.
+        hung_write_seconds: how long one write may take before nothing is returned.
     """
     log = server.relay.log
     while True:

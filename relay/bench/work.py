@@ -133,7 +133,13 @@ class Load:
         return lost
 
     def send(self, index: int, count: int, due: float) -> None:
-        """Send so many messages of a conversation, which were due at this time (`time.perf_counter`)."""
+        """Send messages of a conversation.
+
+        Args:
+            index: the conversation.
+            count: how many messages.
+            due: when they were due (`time.perf_counter`).
+        """
         conversation = self._conversations[index]
         sender = conversation.sender
         for _ in range(count):

@@ -71,7 +71,11 @@ class Loaded:
         return changed, waiting
 
     def values(self) -> Iterator[tuple[Setting, Any, str]]:
-        """List each setting, its value and the source of the value."""
+        """List all settings.
+
+        Yields:
+            The setting, its value, and the source of the value.
+        """
         for setting in declared():
             section, name = _place(self.settings, setting.key)
             yield setting, getattr(section, name), self.sources.get(setting.key, "default")

@@ -74,7 +74,11 @@ class HookAdmin:
         return [self._info(device, device.hook) for device in devices if device.hook is not None]
 
     async def remove(self, request: control.RemoveHook) -> control.HookInfo:
-        """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
+        """Remove a hook; its bot and its messages stay.
+
+        Raises:
+            RelayError: `not_found`, the number is no hook's.
+        """
         device = self._state.devices.get(DeviceKey(request.device_id))
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")

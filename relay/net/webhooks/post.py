@@ -122,7 +122,21 @@ def context(_day: int) -> ssl.SSLContext:
 
 
 async def exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> h11.Response:
-    """Send a request and read the head of the response."""
+    """Send a request and read the head of the response.
+
+    Args:
+        secure: whether to connect by TLS.
+        host: the receiver's host.
+        port: its port; None for that of the scheme.
+        request: the head of the request.
+        payload: its body.
+
+    Returns:
+        The head of the response.
+
+    Raises:
+        OSError: there was no response.
+    """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
     if secure:

@@ -140,9 +140,11 @@ class Decoder:
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the bytes of one read; return the messages and control frames they complete, in order.
 
-        Each is (opcode, payload); the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         A violation is not raised: the messages before it are returned, and `violation` is set. Bytes after a violation
         or a CLOSE are ignored.
+
+        Returns:
+            Opcode and payload of each: the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         """
         if self._closed:
             return []

@@ -183,7 +183,15 @@ class SearchRun:
         """The `seq` of the last candidate."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
-        """Search, see `search`; the index has the entries up to `indexed`, the log those up to `last`."""
+        """Search, see `search`.
+
+        Args:
+            indexed: the last entry that the index has.
+            last: the last entry of the log.
+
+        Returns:
+            The messages, newest first, and whether there are more.
+        """
         try:
             more = await self._run(indexed, last)
         except TooLong:

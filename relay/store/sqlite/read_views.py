@@ -62,7 +62,11 @@ class Views:
         return await self._connection.execute(sql, parameters)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
-        """Divide the log up to an entry into parts: the `seq` before each part, and its last one."""
+        """Divide the log up to an entry into parts.
+
+        Yields:
+            The `seq` before the part, and its last one.
+        """
         ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
         for after in range(first - 1, upto, VIEW_ENTRIES):
             yield after, min(after + VIEW_ENTRIES, upto)

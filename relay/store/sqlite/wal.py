@@ -37,7 +37,11 @@ FRAME_HEADER_BYTES = 24
 
 
 def frames(file: int) -> tuple[int, int]:
-    """Count the pages of the log that are in use; return their number, and the bytes of each with its header."""
+    """Count the pages of the log that are in use.
+
+    Returns:
+        Their number, and the bytes of each with its header.
+    """
     head = os.pread(file, HEADER_BYTES, 0)
     if len(head) < HEADER_BYTES:
         return 0, 1

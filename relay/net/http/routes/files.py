@@ -57,7 +57,12 @@ class FilePages:
         return json_response(added)
 
     async def download(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Return a file, or a range of it."""
+        """Return a file, or a range of it.
+
+        Raises:
+            HttpError: 404, the file's content is lost; 416, the range is beyond its end.
+            RelayError: `not_found`, there is no such file for this user.
+        """
         file = await self._files.find(caller.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
         if not path.is_file():
