@@ -44,7 +44,7 @@ FILE_BYTES = 8 << 20
 PACE = 0.006
 """Seconds between two messages of those who do nothing wrong."""
 CROWD = range(3, 33)
-"""Who is connected and says nothing but signs of life."""
+"""Users who are connected and send only keepalives."""
 MEMBERS = 100
 """Of the group, all users: who attacks is one of them."""
 SETTLE = 0.5
