@@ -2,10 +2,9 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { flushWhenHidden, watchTyping } from "./actions/events.js";
-import { handOver } from "./actions/outbox.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, wakeUp } from "./actions/session.js";
-import { save } from "./actions/store.js";
+import { runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
@@ -38,7 +37,8 @@ function watchWindow() {
   addEventListener("pagehide", () => {
     sendReadMarks();
     save();
-    handOver();
+    // Another tab may send what this one has not sent yet.
+    runtime.storage?.tell({ kind: "closing" });
   });
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
@@ -92,6 +92,7 @@ function registerWorker() {
 function fetchTheRest() {
   import("./views/conversation.js");
   import("./views/dialogs.js");
+  import("./views/finders.js");
   import("./notify.js").then(({ watchBadge }) => watchBadge());
   registerWorker();
 }

@@ -2,6 +2,7 @@
 import { effect } from "@preact/signals";
 import { unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
+import { clock } from "./net/clock.js";
 
 const SIZE = 32;
 const SOUND_EVERY = 1_500;
@@ -50,12 +51,12 @@ export function watchBadge() {
 }
 
 let audio;
-let soundedAt = 0;
+let soundedAt = -Infinity;
 
 /** Play two short tones; they are synthesised, so no file is loaded. */
 function playSound() {
-  if (Date.now() - soundedAt < SOUND_EVERY) return;
-  soundedAt = Date.now();
+  if (clock.steady() - soundedAt < SOUND_EVERY) return;
+  soundedAt = clock.steady();
   try {
     audio ??= new AudioContext();
     // Browsers keep a page silent until the user has touched it.

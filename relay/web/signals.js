@@ -15,22 +15,26 @@ export const state = signal(null);
 export const session = signal(undefined);
 /** The ways to sign in that the relay offers: "invite", "password", "open". */
 export const signInWays = signal([]);
-/** The socket's state {name, until?}, and whether to show it to the user. */
+/** The socket's state {name, until?}. */
 export const connection = signal({ name: "stopped" });
-export const troubled = signal(false);
+/** What the user is told about the connection: null, or "offline" once it has been away for a while. */
+export const trouble = signal(null);
 /** The open chat and panel: {chatId, panel, at?}. */
 export const route = signal({ chatId: null, panel: null });
 /** The window is visible and has the focus. */
 export const active = signal(true);
-/** The notice at the foot of the page, {text, error?}, shown for a few seconds. */
+/** The notice at the foot of the page, {text, error, action?, onAction?}, shown for a few seconds. */
 export const notice = signal(null);
 /** The latest announcements for screen readers, {id, text}. */
 export const announcements = signal([]);
-/** The open dialog: {name, ...}, or null. */
+/** The open dialog: {name, ...}, or null. One about a message has {chatId, messageId} or, while that waits, {chatId, clientMessageId}. */
 export const dialog = signal(null);
 /** Upload progress by clientMessageId, 0 to 1. */
 export const uploads = signal(new Map());
-/** The message that is being answered or edited: {chatId, kind: "reply"|"edit", message}. */
+/**
+ * The message that is being answered or edited: {chatId, kind: "reply"|"edit", messageId, quote}. What it says now is asked
+ * of the state (`quoteOf`); `quote` is how it read at the beginning.
+ */
 export const composing = signal(null);
 /** The message to show in the open chat: {chatId, messageId, serial}. */
 export const target = signal(null);

@@ -1,9 +1,11 @@
 /**
- * What the page keeps on this device. In localStorage, which needs no waiting: settings, the signed-in user and text not
- * sent yet. In IndexedDB what the relay knows too, so that it shows content before the socket opens and loses nothing
- * when it closes. Where there is neither (a private window, a full disk) it keeps nothing, silently.
+ * What the page keeps on this device and tells its other tabs: one call does both, so that neither is forgotten. In
+ * localStorage, which needs no waiting: settings, the signed-in user and text not sent yet. In IndexedDB what the relay
+ * knows too, so that it shows content before the socket opens and loses nothing when it closes. Where there is neither (a
+ * private window, a full disk) it keeps nothing, silently.
  */
 import { openDB, deleteDB } from "idb";
+import { clock } from "./net/clock.js";
 
 // ---------------------------------------------------------------- localStorage
 
@@ -35,7 +37,7 @@ export function remembered() {
 export function remember(who) {
   try {
     if (who) localStorage.setItem("session", JSON.stringify(who));
-    else localStorage.removeItem("session");
+    else for (const name of ["session", "lastWords"]) localStorage.removeItem(name);
   } catch {
     // Then only the first paint is slower next time.
   }
@@ -46,14 +48,14 @@ export function keepLastWords(userId, chatId, text) {
   // A user whom another tab signed out leaves nothing behind here either.
   if (!remembered()) return;
   try {
-    localStorage.setItem("lastWords", JSON.stringify({ userId, chatId, text }));
+    localStorage.setItem("lastWords", JSON.stringify({ userId, chatId, text, at: clock.stamp() }));
   } catch {
     // The draft saved a moment ago is in IndexedDB.
   }
 }
 
 /** Give the text that the composer had when the page closed, once. */
-export function takeLastWords() {
+function takeLastWords() {
   try {
     const words = JSON.parse(localStorage.getItem("lastWords") ?? "null");
     localStorage.removeItem("lastWords");
@@ -69,14 +71,16 @@ export function takeLastWords() {
 const KEPT_MESSAGES = 100;
 /** Chats whose messages are kept, the most recently opened ones. */
 const KEPT_ROOMS = 60;
+/** A database that does not open within so many ms (another tab deletes it) is done without. */
+const OPEN_WITHIN = 2_000;
 
 const nameOf = (userId) => `relay:${userId}`;
 
-/** Open the store of one user. */
-export async function openStorage(userId) {
+/** Open the database of one user; null where there is none. */
+async function openDatabase(userId) {
   let database = null;
-  try {
-    database = await openDB(nameOf(userId), 1, {
+  const open = async () =>
+    openDB(nameOf(userId), 1, {
       upgrade(db) {
         db.createObjectStore("values");
         db.createObjectStore("rooms", { keyPath: "chatId" });
@@ -85,8 +89,41 @@ export async function openStorage(userId) {
       },
       blocking: () => database?.close(),
     });
-  } catch {
-    // Empty on purpose: see the head of this module.
+  const opening = open();
+  let timer;
+  const enough = new Promise((resolve) => (timer = setTimeout(resolve, OPEN_WITHIN, null)));
+  database = await Promise.race([opening, enough]).catch(() => null);
+  clearTimeout(timer);
+  if (!database) opening.then((late) => late.close(), () => {});
+  return database;
+}
+
+/** A row without what only the tab that sends it has: the files themselves. */
+function forOthers(row) {
+  return { ...row, files: row.files?.map(({ name, size, type }) => ({ name, size, type })) };
+}
+
+/** The drafts by chat, {text, at}; what the composer had when the page closed goes before. */
+function draftsOf(rows, words) {
+  const drafts = new Map(rows.map(({ chatId, text, at = 0 }) => [chatId, { text, at }]));
+  if (words) drafts.set(words.chatId, { text: words.text, at: words.at ?? clock.stamp() });
+  return drafts;
+}
+
+/**
+ * Open the store of one user.
+ *
+ * @param {object} options
+ * @param {(word: object) => void} options.onOther told each word of another tab: `kind` is one of draft, row, patch, drop,
+ *   sent, read, attended, signedOut, closing; `at` is when it was said
+ */
+export async function openStorage(userId, { onOther }) {
+  let database = await openDatabase(userId);
+  const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(nameOf(userId));
+  if (channel) channel.onmessage = ({ data }) => onOther(data);
+
+  function tell(word) {
+    channel?.postMessage({ ...word, at: word.at ?? clock.now() });
   }
 
   async function quietly(work, otherwise) {
@@ -98,10 +135,17 @@ export async function openStorage(userId) {
     }
   }
 
+  /** Do something to the disk; false when it did not take it. */
+  const tried = (work) => quietly((db) => work(db).then(() => true), false);
+
+  const saveDraft = (chatId, { text, at }) => tried((db) => (text ? db.put("drafts", { chatId, text, at }) : db.delete("drafts", chatId)));
+
   return {
-    /** Read the chats, people, drafts and the outbox. */
-    load: () =>
-      quietly(
+    /** Read {chats, people, drafts: Map by chat of {text, at}, outbox: rows}. */
+    async load() {
+      const last = takeLastWords();
+      const words = last?.userId === userId ? last : null;
+      const kept = await quietly(
         async (db) => {
           const [chats, people, drafts, outbox] = await Promise.all([
             db.get("values", "chats"),
@@ -110,10 +154,18 @@ export async function openStorage(userId) {
             db.getAll("outbox"),
           ]);
           outbox.sort((a, b) => a.createdAt - b.createdAt);
-          return { chats: chats ?? [], people: people ?? [], drafts, outbox };
+          // Pages before this one kept only the code of a failure.
+          const rows = outbox.map(({ error, ...row }) => (error ? { failure: { code: error }, ...row } : row));
+          return { chats: chats ?? [], people: people ?? [], drafts: draftsOf(drafts, words), outbox: rows };
         },
-        { chats: [], people: [], drafts: [], outbox: [] },
-      ),
+        { chats: [], people: [], drafts: draftsOf([], words), outbox: [] },
+      );
+      if (words) saveDraft(words.chatId, kept.drafts.get(words.chatId));
+      return kept;
+    },
+
+    /** Tell the other tabs something that is not kept. */
+    tell,
 
     saveChats: (chats) => quietly((db) => db.put("values", chats, "chats")),
     savePeople: (people) => quietly((db) => db.put("values", people, "people")),
@@ -127,7 +179,7 @@ export async function openStorage(userId) {
         const cut = messages.length < room.messages.length;
         const first = cut ? messages[0].messageId : room.first;
         const { last, deleted } = room;
-        return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: Date.now() });
+        return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: clock.now() });
       }),
 
     /** Delete the messages of chats that are gone, and of those not opened for longest. */
@@ -139,17 +191,44 @@ export async function openStorage(userId) {
         await Promise.all(stale.map((room) => db.delete("rooms", room.chatId)));
       }),
 
-    saveDraft: (chatId, text) =>
-      quietly((db) => (text ? db.put("drafts", { chatId, text }) : db.delete("drafts", chatId))),
+    /** Keep a draft, without waiting; returns it as {text, at}. The key is a chat's id, `after` the time of the one before. */
+    draft(key, text, after) {
+      const draft = { text, at: clock.stamp(after) };
+      saveDraft(key, draft);
+      tell({ kind: "draft", key, ...draft });
+      return draft;
+    },
 
-    saveOutbox: (row) => quietly((db) => db.put("outbox", row)),
-    loadOutbox: () => quietly((db) => db.getAll("outbox"), []),
-    dropOutbox: (clientMessageId) => quietly((db) => db.delete("outbox", clientMessageId)),
+    /** Keep a row of the outbox with its files; resolves with false when the disk did not take it. */
+    putRow(row) {
+      tell({ kind: "row", row: forOthers(row) });
+      return tried((db) => db.put("outbox", row));
+    },
+
+    /** Change fields of a kept row, leaving the rest as it is on the disk: only one tab has the files. */
+    patchRow(clientMessageId, change) {
+      tell({ kind: "patch", clientMessageId, change });
+      return tried(async (db) => {
+        const work = db.transaction("outbox", "readwrite");
+        const row = await work.store.get(clientMessageId);
+        if (row) await work.store.put({ ...row, ...change });
+        await work.done;
+      });
+    },
+
+    /** Forget a row that was sent or discarded. */
+    dropRow(clientMessageId) {
+      tell({ kind: "drop", clientMessageId });
+      return tried((db) => db.delete("outbox", clientMessageId));
+    },
+
+    loadRows: () => quietly((db) => db.getAll("outbox"), []),
 
     /** Erase everything of this user from the device, after signing out. */
     async erase() {
       database?.close();
       database = null;
+      channel?.close();
       try {
         await deleteDB(nameOf(userId));
       } catch {

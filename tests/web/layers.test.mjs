@@ -48,3 +48,18 @@ test("no modules import each other in a circle", () => {
   };
   for (const name of imports.keys()) visit(name, []);
 });
+
+test("only the clock asks the device what time it is", () => {
+  const sources = readdirSync(WEB, { recursive: true }).filter((name) => name.endsWith(".js") && !name.startsWith("vendor/"));
+  assert.ok(sources.length > 30);
+  for (const name of sources.filter((one) => one !== "net/clock.js")) {
+    assert.doesNotMatch(readFileSync(join(WEB, name), "utf8"), /\bDate\.now\b|\bnew Date\(\)|\bperformance\.timeOrigin\b/, name);
+  }
+});
+
+test("what is composed and what a dialog shows is named by ids, not copied", () => {
+  for (const name of imports.keys()) {
+    const assigned = readFileSync(join(WEB, name), "utf8").match(/\b(?:composing|dialog)\.value = \{(?:[^}]*,)?\s*message\s*[,:}]/g);
+    assert.equal(assigned, null, name);
+  }
+});

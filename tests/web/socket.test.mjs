@@ -1,7 +1,8 @@
 // The wire on a fake socket and a fake clock: nothing here waits for real time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN, backoff, createWire, PING_AFTER, USUAL_FRAME_BYTES } from "../../relay/web/net/socket.js";
+import { createClock } from "../../relay/web/net/clock.js";
+import { ANSWER_WITHIN, backoff, createWire, PING_AFTER, rowBackoff, USUAL_FRAME_BYTES } from "../../relay/web/net/socket.js";
 
 class FakeClock {
   time = 1_000_000;
@@ -32,6 +33,7 @@ const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 function setUp({ signedIn = true, frameBytes } = {}) {
   const clock = new FakeClock();
+  const time = createClock({ wall: clock.now, steady: clock.now });
   const sockets = [];
   const events = [];
   const states = [];
@@ -42,6 +44,7 @@ function setUp({ signedIn = true, frameBytes } = {}) {
       return socket;
     },
     clock,
+    time,
     random: () => 1,
     frameBytes: () => frameBytes,
     onEvent: (frame) => events.push(frame),
@@ -49,7 +52,7 @@ function setUp({ signedIn = true, frameBytes } = {}) {
     stillSignedIn: async () => signedIn,
   });
   return {
-    wire, clock, sockets, events, states,
+    wire, clock, time, sockets, events, states,
     get socket() {
       return sockets.at(-1);
     },
@@ -275,4 +278,38 @@ test("stopped means stopped", async () => {
   await it.clock.advance(100_000);
   assert.equal(it.sockets.length, 1);
   assert.equal(it.clock.timers.size, 0);
+});
+
+test("from the stamp of an answer, and of an event made just now, the clock learns the relay's time", async () => {
+  const it = setUp();
+  it.live();
+  const relay = it.clock.time + 7_200_000;
+  it.receive({ type: "event", id: 1, eventType: "new", timestamp: relay, payload: {} });
+  assert.equal(it.time.now(), it.clock.time);
+  it.receive({ type: "event", eventType: "online", timestamp: relay - 50, payload: {} });
+  assert.equal(it.time.now(), relay - 50);
+  const answer = it.wire.request("chats", {});
+  await it.clock.advance(40);
+  it.receive({ type: "response", id: "r1", timestamp: relay + 20, payload: [] });
+  await answer;
+  assert.equal(it.time.now(), relay + 40);
+});
+
+test("a request that is repeated on a new socket is timed from there", async () => {
+  const it = setUp();
+  it.live();
+  const answer = it.wire.request("chats", {});
+  it.socket.onclose({ code: 1006 });
+  await it.clock.advance(500);
+  it.socket.onopen();
+  it.receive({ type: "response", id: "r1", timestamp: 9_000_000, payload: [] });
+  await answer;
+  assert.equal(it.time.now(), 9_000_000);
+});
+
+test("the waits before a message is tried again grow to a minute", () => {
+  for (const [tries, longest] of [[0, 3_000], [1, 6_000], [4, 48_000], [5, 60_000], [2_000, 60_000]]) {
+    const wait = rowBackoff(tries);
+    assert.ok(wait >= longest / 2 && wait <= longest, `${tries}: ${wait}`);
+  }
 });

@@ -169,7 +169,8 @@ test("a waiting message is replaced by the real one, whichever news comes first"
 
 test("a failed row keeps its reason and can wait again", () => {
   const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
-  let state = model.patchOutbox(model.enqueue(start(), row), "x", { state: "failed", error: "forbidden" });
+  let state = model.patchOutbox(model.enqueue(start(), row), "x", { state: "failed", failure: { code: "forbidden" } });
+  assert.deepEqual(state.outbox[0].failure, { code: "forbidden" });
   assert.equal(model.deliveryState(state.outbox[0]), "failed");
   state = model.dropOutbox(state, "x");
   assert.deepEqual(state.outbox, []);
@@ -221,12 +222,54 @@ test("an unknown event changes nothing", () => {
   assert.equal(apply(state, "confetti", {}), state);
 });
 
-test("a draft is kept until it is empty", () => {
-  let state = model.setDraft(start(), "User2", "hel");
-  assert.equal(state.drafts.get("User2"), "hel");
-  assert.equal(model.setDraft(state, "User2", "hel"), state);
-  state = model.setDraft(state, "User2", "");
-  assert.equal(state.drafts.has("User2"), false);
+test("of two drafts the one written last wins in any order, an empty one too", () => {
+  const drafts = [{ text: "hel", at: 1 }, { text: "hello", at: 3 }, { text: "", at: 4 }, { text: "hell", at: 2 }];
+  for (const [a, b] of drafts.flatMap((a) => drafts.map((b) => [a, b]))) {
+    const state = model.mergeDraft(model.mergeDraft(start(), "User2", a), "User2", b);
+    assert.equal(model.draftOf(state, "User2"), (a.at > b.at ? a : b).text);
+    assert.equal(model.mergeDraft(state, "User2", a), state);
+  }
+  assert.equal(model.draftOf(start(), "User2"), "");
+});
+
+test("what another tab did is applied like what this one does, once", () => {
+  const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
+  const hear = (state, kind, word) => model.applyOther(state, { kind, at: 10, ...word });
+  let state = hear(model.addPage(start(), "User2", pages(1, 3)), "draft", { key: "User2", text: "hel", at: 5 });
+  assert.equal(model.draftOf(state, "User2"), "hel");
+  state = hear(state, "row", { row });
+  state = hear(state, "patch", { clientMessageId: "x", change: { state: "failed", failure: { code: "forbidden" } } });
+  assert.equal(hear(state, "row", { row }), state);
+  assert.deepEqual(state.outbox, [{ ...row, state: "failed", failure: { code: "forbidden" } }]);
+  assert.deepEqual(hear(state, "drop", { clientMessageId: "x" }).outbox, []);
+  const sent = { row, answer: { messageId: 4, timestamp: 4_000 } };
+  state = hear(hear(state, "sent", sent), "sent", sent);
+  assert.deepEqual([state.outbox.length, ids(state)], [0, [1, 2, 3, 4]]);
+  state = hear(state, "read", { chatId: "User2", messageId: 2, missed: 1 });
+  assert.deepEqual(state.rooms.get("User2").messages.map((one) => one.status), ["read", "read", "unread", "undelivered"]);
+  assert.equal(hear(state, "closing", {}), state);
+  assert.equal(hear(state, "toString", {}), state);
+});
+
+test("a quote says what its message says now, and stays as it was when that is not loaded", () => {
+  let state = model.addPage(start(), "User2", pages(1, 3));
+  const quote = model.asQuote(model.messageOf(state, "User2", 2));
+  assert.equal(model.quoteOf(state, "User2", quote), quote);
+  state = apply(state, "edit", { chatId: "User2", messageId: 4, originalMessageId: 2, message: "better" });
+  assert.deepEqual(model.quoteOf(state, "User2", quote), { ...quote, message: "better" });
+  state = apply(state, "delete", { chatId: "User2", messageId: 5, originalMessageId: 2 });
+  assert.deepEqual(model.quoteOf(state, "User2", quote), { ...quote, message: undefined, status: "deleted" });
+  assert.equal(model.quoteOf(start(), "User2", quote), quote);
+  const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "yes", replyTo: quote, createdAt: 9, state: "queued" };
+  state = model.applyAnswer(model.enqueue(state, row), row, { messageId: 6, timestamp: 6_000 });
+  assert.equal(model.messageOf(state, "User2", 6).replyTo.status, "deleted");
+});
+
+test("the last message of one's own that may be edited has a text and is not deleted", () => {
+  const mine = { sender: "User1" };
+  const page = [message(1, mine), message(2, { ...mine, status: "deleted" }), message(3, { ...mine, message: undefined }), message(4)];
+  assert.equal(model.lastOwnEditable(model.addPage(start(), "User2", page), "User2").messageId, 1);
+  assert.equal(model.lastOwnEditable(start(), "User2"), null);
 });
 
 test("ten thousand messages take another in a moment", () => {

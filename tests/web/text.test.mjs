@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { emojiCount, parse, safeHref, sizeParts } from "../../relay/web/model/markup.js";
-import { hueOf, initials, isSearchable, oneLine } from "../../relay/web/model/text.js";
+import { cut, hueOf, initials, isSearchable, oneLine, tail } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 
@@ -92,4 +92,12 @@ test("no text takes long to read, however odd", () => {
 
 test("one letter is not worth a search, one character of a language without letters is", () => {
   assert.deepEqual(["", "a", " a ", "ab", "猫", "ね", "고", "é"].map(isSearchable), [false, false, false, true, true, true, true, false]);
+});
+
+test("a text is cut between what a reader takes for single characters", () => {
+  const text = "a\u{1f1e9}\u{1f1ea}e\u0301\u{1f468}\u200d\u{1f469}\u200d\u{1f467}z";
+  assert.deepEqual([0, 1, 2, 3, 4].map((count) => cut(text, count).length), [0, 1, 5, 7, 15]);
+  assert.equal(cut(text, 9), text);
+  assert.deepEqual([0, 1, 2, 3, 4].map((count) => tail(text, count).length), [0, 1, 9, 11, 15]);
+  assert.equal(tail(text, 9), text);
 });

@@ -1,7 +1,9 @@
 // Rows from messages: days, groups, the divider, what waits.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildRows, GROUP_WITHIN, waitingChanges, waitingMessage } from "../../relay/web/model/timeline.js";
+import { addPage } from "../../relay/web/model/messages.js";
+import { enqueue, initial } from "../../relay/web/model/state.js";
+import { buildRows, drawnMessage, GROUP_WITHIN, waitingChanges, waitingMessage } from "../../relay/web/model/timeline.js";
 
 const NOON = new Date(2026, 4, 5, 12).getTime();
 const message = (messageId, at, change = {}) => ({
@@ -51,4 +53,18 @@ test("a waiting edit and a waiting deletion show at once, a failed one does not 
   assert.equal(shown(change("delete", "queued")).status, "deleted");
   assert.equal(shown(change("edit", "failed")).message, "m");
   assert.equal(shown(change("edit", "failed")).changing, "failed");
+});
+
+test("a message is found as it is drawn: waiting, sent, with a change that waits, and not once it is gone", () => {
+  const chatId = "User2";
+  const row = { kind: "new", clientMessageId: "x", chatId, message: "hi", createdAt: NOON, state: "queued" };
+  const edit = { kind: "edit", clientMessageId: "e", chatId, originalMessageId: 1, message: "better", createdAt: NOON, state: "queued" };
+  const page = [message(1, 0, { sender: "User1" })];
+  let state = enqueue(enqueue(addPage(initial({ id: "User1", name: "Anna" }), chatId, page), row), edit);
+  assert.equal(drawnMessage(state, { chatId, messageId: 1 }).message, "better");
+  assert.equal(drawnMessage(state, { chatId, clientMessageId: "x" }).state, "queued");
+  assert.equal(drawnMessage(state, { chatId, messageId: 2, clientMessageId: "x" }), undefined);
+  assert.equal(drawnMessage(state, { chatId: "User3", messageId: 1 }), undefined);
+  state = addPage(state, chatId, [message(2, 0, { sender: "User1", clientMessageId: "x" })]);
+  assert.equal(drawnMessage(state, { chatId, clientMessageId: "x" }).messageId, 2);
 });

@@ -28,6 +28,8 @@ REMAINING_PAGES = 1_000
 """Pages that may be left to copy when the log begins again; if more are left, a reader holds them back."""
 PAUSE_SECONDS = 0.02
 """Seconds for which readers are waited for then."""
+WRITE_BYTES = 4 << 10
+"""Bytes of one write of a step. Linux caches a larger write as one unit, and counts each later commit as all of it."""
 PAGE_BYTES = 1_024
 """Bytes of a page."""
 HEADER_BYTES = 32
@@ -233,10 +235,9 @@ class Wal:
                 disk, size = os.fstatvfs(file), os.fstat(file).st_size
                 if disk.f_bavail * disk.f_frsize < self._tuning.lengthening_free_bytes:
                     return
-                longer = (
-                    size < self._kept
-                    and os.pwrite(file, bytes(min(self._tuning.step_bytes, self._kept - size)), size) > 0
-                )
+                end = min(size + self._tuning.step_bytes, self._kept)
+                for start in range(size, end, WRITE_BYTES):
+                    longer = os.pwrite(file, bytes(min(WRITE_BYTES, self._kept - start)), start) > 0
 
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)

@@ -1,7 +1,10 @@
-/** Drafts: text that is being written and not sent yet. */
+/** Drafts: text that is being written and not sent yet, and what it answers or changes. */
 import { change, runtime } from "./store.js";
+import { asQuote } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { state } from "../signals.js";
+import { drawnMessage } from "../model/timeline.js";
+import { clock } from "../net/clock.js";
+import { composing, state } from "../signals.js";
 
 const TYPING_EVERY = 3_000;
 
@@ -16,9 +19,9 @@ export function typing(chatId, hasText) {
     if (typedIn === chatId) runtime.wire.notify("typing", { chatId, stop: true });
     typedIn = null;
     typedAt = 0;
-  } else if (typedIn !== chatId || Date.now() - typedAt > TYPING_EVERY) {
+  } else if (typedIn !== chatId || clock.steady() - typedAt > TYPING_EVERY) {
     typedIn = chatId;
-    typedAt = Date.now();
+    typedAt = clock.steady();
     runtime.wire.notify("typing", { chatId });
   }
 }
@@ -31,8 +34,13 @@ export function typingDone() {
 
 /** Save the draft. */
 export function keepDraft(chatId, text) {
-  if ((state.value?.drafts.get(chatId) ?? "") === text) return;
-  change((now) => model.setDraft(now, chatId, text));
-  runtime.storage?.saveDraft(chatId, text);
-  runtime.tabs?.postMessage({ kind: "draft", chatId, text });
+  if (!state.value || model.draftOf(state.value, chatId) === text) return;
+  const draft = runtime.storage?.draft(chatId, text, state.value.drafts.get(chatId)?.at);
+  if (draft) change((now) => model.mergeDraft(now, chatId, draft));
+}
+
+/** Begin to answer (`kind` "reply") or change ("edit") a message; an edit goes on from one that still waits. */
+export function compose(chatId, kind, messageId) {
+  const message = drawnMessage(state.value, { chatId, messageId });
+  if (message && message.status !== "deleted") composing.value = { chatId, kind, messageId, quote: asQuote(message) };
 }

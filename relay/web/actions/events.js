@@ -5,6 +5,7 @@ import { change, changedRooms, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
 import * as model from "../model/state.js";
+import { clock } from "../net/clock.js";
 import { active, route, settings, state } from "../signals.js";
 
 /** In a flood of events the page is drawn every so many ms; a single event is drawn in the next frame. */
@@ -31,7 +32,7 @@ function flush() {
   if (!state.value) return;
   const frames = waitingFrames;
   waitingFrames = [];
-  const now = Date.now();
+  const now = clock.now();
   let next = state.value;
   for (const frame of frames) {
     try {
@@ -59,7 +60,7 @@ let typingTimer;
 export function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
-  typingTimer = setTimeout(() => change((now) => expireTyping(now, Date.now())), TYPING_LASTS);
+  typingTimer = setTimeout(() => change((now) => expireTyping(now, clock.now())), TYPING_LASTS);
 }
 
 /** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */
@@ -81,9 +82,9 @@ function noticeNew(event) {
   const text = event.message || t("message.attachment");
   const watching = active.value && route.value.chatId === event.chatId;
   if (watching) announce(`${name}: ${text}`);
-  if (active.value) runtime.tabs?.postMessage({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
+  if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // Missed messages come all at once: a sound for each would be noise.
-  const fresh = Date.now() - (event.timestamp ?? Date.now()) < 60_000;
+  const fresh = clock.age(event.timestamp ?? clock.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
   const title = chat.type === "dialog" ? name : `${name} · ${chat.name}`;
   if (active.value) alertNow(event, title, text);

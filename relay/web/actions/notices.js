@@ -14,14 +14,14 @@ export function announce(text) {
 
 let noticeTimer;
 
-/** Show a notice at the foot of the page. */
-export function tell(text, error = false) {
+/** Show a notice at the foot of the page; `action` names a button on it, which calls `onAction`. */
+export function tell(text, { error = false, action, onAction } = {}) {
   clearTimeout(noticeTimer);
-  notice.value = { text, error };
+  notice.value = { text, error, action, onAction };
   noticeTimer = setTimeout(() => (notice.value = null), error ? 8_000 : 4_000);
 }
 
-/** Say what went wrong and what to do, in the user's language. */
+/** Say what went wrong and what to do, in the user's language: of {code, limit?, quota?, retryAfter?, name?}, or of a code. */
 export function explain(failure) {
   switch (failure?.code ?? failure) {
     case "connection_lost":
@@ -50,6 +50,6 @@ export function explain(failure) {
 
 /** Show a failure at the foot of the page, where no view shows it. */
 export function report(failure) {
-  if (failure instanceof RequestError) tell(explain(failure), true);
+  if (failure instanceof RequestError) tell(explain(failure), { error: true });
   else throw failure;
 }

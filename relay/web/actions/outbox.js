@@ -1,15 +1,17 @@
-/** The outbox: messages waiting to be sent, in order, with their files. */
+/** The outbox: messages waiting to be sent, in order, with their files. Loaded when there is something to send. */
 import { announce, explain } from "./notices.js";
 import { change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
+import { quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
+import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
 import { connection, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
 let uploadsRunning = 0;
-export const inFlight = new Set();
+const inFlight = new Set();
 
 /** Make a random id; crypto.randomUUID is missing over plain http. */
 function randomId() {
@@ -22,31 +24,21 @@ function randomId() {
 
 function put(row) {
   change((now) => model.enqueue(now, row));
-  runtime.storage?.saveOutbox(row);
-  // Only the tab that sends a message has its files.
-  const files = row.files?.map(({ name, size, type }) => ({ name, size, type }));
-  runtime.tabs?.postMessage({ kind: "queued", row: { ...row, files } });
+  runtime.storage?.putRow(row);
   pump();
 }
 
-/** Send text, files (File[]) or both. */
+/** Send text, files (File[]) or both; `replyTo` is the quote of the message that is answered. */
 export function send(chatId, { text = "", files = [], replyTo } = {}) {
   const message = text.trim();
   if (!message && files.length === 0) return;
-  const quoted = replyTo && {
-    messageId: replyTo.messageId,
-    clientMessageId: replyTo.clientMessageId,
-    message: replyTo.message,
-    sender: replyTo.sender,
-    createdAt: replyTo.createdAt,
-  };
   const row = {
     kind: "new",
     clientMessageId: randomId(),
     chatId,
     message,
-    replyTo: quoted,
-    createdAt: Date.now(),
+    replyTo: replyTo && quoteOf(state.value, chatId, replyTo),
+    createdAt: clock.stamp(),
     state: "queued",
   };
   if (files.length > 0) {
@@ -57,18 +49,23 @@ export function send(chatId, { text = "", files = [], replyTo } = {}) {
 
 /** Change the text of one's own message. */
 export function edit(chatId, originalMessageId, message) {
-  put({ kind: "edit", clientMessageId: randomId(), chatId, originalMessageId, message: message.trim(), createdAt: Date.now(), state: "queued" });
+  put({ kind: "edit", clientMessageId: randomId(), chatId, originalMessageId, message: message.trim(), createdAt: clock.stamp(), state: "queued" });
 }
 
 /** Delete a message for everybody. */
 export function remove(chatId, originalMessageId) {
-  put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: Date.now(), state: "queued" });
+  put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: clock.stamp(), state: "queued" });
+}
+
+/** Change a row here, on the disk and in the other tabs. */
+function patch(clientMessageId, fields) {
+  change((now) => model.patchOutbox(now, clientMessageId, fields));
+  runtime.storage?.patchRow(clientMessageId, fields);
 }
 
 /** Send a failed message again. */
 export function retry(clientMessageId) {
-  change((now) => model.patchOutbox(now, clientMessageId, { state: "queued", error: undefined }));
-  runtime.tabs?.postMessage({ kind: "patched", clientMessageId, change: { state: "queued", error: undefined } });
+  patch(clientMessageId, { state: "queued", failure: undefined });
   pump();
 }
 
@@ -76,11 +73,10 @@ export function retry(clientMessageId) {
 export function discard(clientMessageId) {
   forget(clientMessageId);
   change((now) => model.dropOutbox(now, clientMessageId));
-  runtime.tabs?.postMessage({ kind: "dropped", clientMessageId });
 }
 
 function forget(clientMessageId) {
-  runtime.storage?.dropOutbox(clientMessageId);
+  runtime.storage?.dropRow(clientMessageId);
   setProgress(clientMessageId, undefined);
   inFlight.delete(clientMessageId);
 }
@@ -88,15 +84,14 @@ function forget(clientMessageId) {
 function fail(row, failure) {
   inFlight.delete(row.clientMessageId);
   setProgress(row.clientMessageId, undefined);
-  const patch = { state: "failed", error: failure.code };
-  change((now) => model.patchOutbox(now, row.clientMessageId, patch));
-  runtime.storage?.saveOutbox({ ...row, ...patch });
+  const { code, limit, quota, retryAfter, file: name } = failure;
+  patch(row.clientMessageId, { state: "failed", failure: { code, limit, quota, retryAfter, name } });
   announce(`${t("message.failed")}. ${explain(failure)}`);
 }
 
 /** Send what a closed tab left in IndexedDB; the relay takes a message that two tabs send once. */
 export async function adoptFiles() {
-  const kept = new Map(((await runtime.storage?.loadOutbox()) ?? []).map((row) => [row.clientMessageId, row]));
+  const kept = new Map(((await runtime.storage?.loadRows()) ?? []).map((row) => [row.clientMessageId, row]));
   for (const { clientMessageId, files } of state.value?.outbox ?? []) {
     const row = kept.get(clientMessageId);
     if (!row || !files || files.every((file) => file.blob)) continue;
@@ -104,11 +99,6 @@ export async function adoptFiles() {
     change((now) => model.patchOutbox(now, clientMessageId, { files: whole ?? files, attachments }));
   }
   pump();
-}
-
-/** Hand the outbox to the other tabs when the page closes. */
-export function handOver() {
-  runtime.tabs?.postMessage({ kind: "closing" });
 }
 
 /** Whether a waiting message is being sent just now. */
@@ -150,7 +140,7 @@ async function transmit(row) {
     const answer = await runtime.wire.request(row.kind, payloadOf(row));
     const done = { ...row, files: undefined };
     change((now) => applyAnswer(now, done, answer));
-    runtime.tabs?.postMessage({ kind: "sent", row: done, answer });
+    runtime.storage?.tell({ kind: "sent", row: done, answer });
     forget(row.clientMessageId);
   } catch (failure) {
     if (failure.code === "rate_limited" || failure.code === "unavailable") {
@@ -199,8 +189,7 @@ async function uploadAll(row) {
     }
     const ready = { ...row, attachments };
     if (!state.value.outbox.some((one) => one.clientMessageId === row.clientMessageId)) return;
-    change((now) => model.patchOutbox(now, row.clientMessageId, { attachments }));
-    runtime.storage?.saveOutbox({ ...ready, files: undefined });
+    patch(row.clientMessageId, { attachments });
     await transmit(ready);
   } catch (failure) {
     if (failure.code === "aborted") return;

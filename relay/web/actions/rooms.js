@@ -142,7 +142,7 @@ async function beginChat(chatId) {
     change((now) => addPage(now, chatId, [], { reachesStart: true }));
   } else if (route.value.chatId === chatId) {
     closeChat();
-    tell(t("chat.gone"), true);
+    tell(t("chat.gone"), { error: true });
   }
 }
 
@@ -269,7 +269,7 @@ export function sendReadMarks() {
     runtime.wire?.request("read", { chatId, messageId }).then(
       (answer) => {
         change((now) => readHere(now, chatId, messageId, answer.missed));
-        runtime.tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
+        runtime.storage?.tell({ kind: "read", chatId, messageId, missed: answer.missed });
       },
       (failure) => {
         readSent.delete(chatId);

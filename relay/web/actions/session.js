@@ -2,16 +2,15 @@
 import { batch } from "@preact/signals";
 import { noteAttended, queueEvent } from "./events.js";
 import { report, tell } from "./notices.js";
-import { adoptFiles, inFlight, pump } from "./outbox.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
 import { change, refreshChats, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyAnswer, disconnected } from "../model/events.js";
-import { readHere } from "../model/messages.js";
+import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
+import { clock } from "../net/clock.js";
 import { RequestError, createWire } from "../net/socket.js";
-import { composing, connection, dialog, route, session, signInWays, state, troubled } from "../signals.js";
-import { openStorage, remember, remembered, takeLastWords } from "../storage.js";
+import { composing, connection, dialog, route, session, signInWays, state, trouble } from "../signals.js";
+import { openStorage, remember, remembered } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
 
@@ -35,20 +34,20 @@ async function call(method, path, body) {
   throw failure;
 }
 
-let sessionAskedAt = 0;
+let sessionAskedAt = -Infinity;
 
 /** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached. */
 async function askSession() {
-  sessionAskedAt = Date.now();
+  sessionAskedAt = clock.steady();
   try {
     const who = await call("GET", "/session");
-    const { frameBytes } = who.protocol?.limits ?? {};
-    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, frameBytes };
+    const limits = who.protocol?.limits ?? {};
+    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, limits };
     remember(me);
     return me;
   } catch (failure) {
     if (failure.status !== 401) {
-      sessionAskedAt = 0;
+      sessionAskedAt = -Infinity;
       throw failure;
     }
     signInWays.value = failure.answer.signIn ?? ["password"];
@@ -74,7 +73,7 @@ export async function begin() {
       else session.value = null;
       return;
     } catch {
-      troubled.value = true;
+      trouble.value = "offline";
       await new Promise((resolve) => setTimeout(resolve, 2_000));
     }
   }
@@ -94,7 +93,7 @@ export async function signIn(credentials) {
   const answer = await call("POST", "/session", { ...credentials, label: deviceLabel() });
   const me = await askSession();
   if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
-  troubled.value = false;
+  trouble.value = null;
   await enter(me);
   if (answer.chatId) openChat(answer.chatId);
   return answer;
@@ -106,7 +105,7 @@ export async function signOut() {
     await call("DELETE", "/session");
   } catch (failure) {
     if (failure.code === "connection_lost") {
-      tell(t("error.offline"), true);
+      tell(t("error.offline"), { error: true });
       return;
     }
   }
@@ -117,10 +116,9 @@ async function leave() {
   const again = runtime.wire;
   runtime.wire = null;
   again?.stop();
-  runtime.tabs?.postMessage({ kind: "signedOut" });
+  runtime.storage?.tell({ kind: "signedOut" });
   forgetShown();
   remember(null);
-  takeLastWords();
   await runtime.storage?.erase();
   runtime.storage = null;
   batch(() => {
@@ -139,38 +137,34 @@ async function leave() {
 }
 
 /** Show what this device has kept of the user. */
-async function showKept(me) {
-  runtime.storage = await openStorage(me.id);
+async function showKept(me, onOther) {
+  runtime.storage = await openStorage(me.id, { onOther });
   const kept = await runtime.storage.load();
   let first = model.initial(me);
   if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
   first = model.learnPeople(first, kept.people);
-  for (const { chatId, text } of kept.drafts) first = model.setDraft(first, chatId, text);
-  const words = takeLastWords();
-  if (words?.userId === me.id) first = model.setDraft(first, words.chatId, words.text);
+  for (const [chatId, draft] of kept.drafts) first = model.mergeDraft(first, chatId, draft);
   for (const row of kept.outbox) first = model.enqueue(first, { ...row, state: row.state === "failed" ? "failed" : "queued" });
   batch(() => {
     state.value = first;
     session.value = me;
   });
-  if (words?.userId === me.id) runtime.storage.saveDraft(words.chatId, words.text);
 }
 
 async function enter(me) {
   // Meanwhile the socket connects; what it says waits for the state that it changes.
-  const shown = showKept(me);
+  const shown = showKept(me, (word) => shown.then(() => onOther(word)));
   runtime.wire = createWire({
     open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
-    clock: { now: () => Date.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
+    clock: { now: () => clock.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
     onEvent: (frame) => shown.then(() => queueEvent(frame)),
     onState: (next) => shown.then(() => onWireState(next)),
     stillSignedIn: () => askSession().then(Boolean, () => true),
-    frameBytes: () => session.value?.frameBytes,
+    frameBytes: () => session.value?.limits?.frameBytes,
   });
   runtime.wire.start();
   await shown;
-  openTabs();
   readLocation();
 }
 
@@ -181,24 +175,40 @@ function onWireState(next) {
   if (next.name === "live") {
     clearTimeout(troubleTimer);
     troubleTimer = undefined;
-    troubled.value = false;
+    trouble.value = null;
     onLive();
   } else if (next.name === "signedOut") {
     leave().then(() => tell(t("signin.signedOut")));
   } else if (next.name !== "stopped") {
     if (state.value) state.value = disconnected(state.value);
-    troubleTimer ??= setTimeout(() => (troubled.value = true), SHOW_CONNECTING_AFTER);
+    troubleTimer ??= setTimeout(() => (trouble.value = "offline"), SHOW_CONNECTING_AFTER);
   }
+}
+
+/** Another tab closed with files that it had not sent. */
+let adopting = false;
+
+/** Send what waits. The first screen does without the module that does; when it cannot be loaded, the next connection tries. */
+function sendWaiting() {
+  if (!(state.value?.outbox.length > 0)) return;
+  import("./outbox.js").then(
+    ({ adoptFiles, pump }) => {
+      if (!adopting) return pump();
+      adopting = false;
+      return adoptFiles();
+    },
+    () => report(new RequestError("connection_lost", "A part of the page could not be loaded.")),
+  );
 }
 
 async function onLive() {
   forgetVerified();
-  pump();
+  sendWaiting();
   refreshChats();
   runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
   if (chatId) refreshRoom(chatId, { reading: true });
-  if (Date.now() - sessionAskedAt >= 60_000) askSession().then(renew, () => {});
+  if (clock.steady() - sessionAskedAt >= 60_000) askSession().then(renew, () => {});
 }
 
 /** Take in what the relay says of the signed-in user. */
@@ -213,23 +223,12 @@ export function wakeUp() {
   runtime.wire?.probe();
 }
 
-/*
- * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
- * same functions of the model; ids make duplicates harmless.
- */
-function openTabs() {
-  runtime.tabs?.close();
-  if (typeof BroadcastChannel === "undefined") return;
-  runtime.tabs = new BroadcastChannel(`relay:${state.value.me.id}`);
-  runtime.tabs.onmessage = ({ data }) => {
-    if (data.kind === "sent") change((now) => applyAnswer(now, data.row, data.answer));
-    else if (data.kind === "queued") change((now) => (inFlight.has(data.row.clientMessageId) ? now : model.enqueue(now, data.row)));
-    else if (data.kind === "dropped") change((now) => model.dropOutbox(now, data.clientMessageId));
-    else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
-    else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
-    else if (data.kind === "read") change((now) => readHere(now, data.chatId, data.messageId, data.missed));
-    else if (data.kind === "closing") adoptFiles();
-    else if (data.kind === "attended") noteAttended(data.chatId, data.messageId);
-    else if (data.kind === "signedOut" && runtime.wire) location.reload();
-  };
+/** Another tab of this device has said something (storage.js). */
+function onOther(word) {
+  change((now) => applyOther(now, word));
+  if (word.kind === "closing") {
+    adopting = true;
+    sendWaiting();
+  } else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  else if (word.kind === "signedOut" && runtime.wire) location.reload();
 }

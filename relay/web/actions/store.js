@@ -5,11 +5,12 @@ import { t } from "../i18n/i18n.js";
 import { applyEvent } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
+import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
 import { route, state } from "../signals.js";
 
-/** What a signed-in session uses: the socket to the relay, IndexedDB, the other tabs. */
-export const runtime = { wire: null, storage: null, tabs: null };
+/** What a signed-in session uses: the socket to the relay, and what this device and its other tabs are told (storage.js). */
+export const runtime = { wire: null, storage: null };
 /** Chats that the user is leaving or deleting. */
 export const ending = new Set();
 export const changedRooms = new Set();
@@ -17,7 +18,7 @@ export const changedRooms = new Set();
 export async function refreshChats() {
   try {
     const list = await runtime.wire.request("chats", {});
-    change((now) => applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
+    change((now) => applyEvent(now, { eventType: "chats", payload: list }, clock.now()));
     runtime.storage?.tidyRooms(new Set(state.value.chats.keys()));
   } catch (failure) {
     report(failure);

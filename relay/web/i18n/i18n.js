@@ -3,6 +3,7 @@
  * A component that calls `t` while drawing is drawn again when the language changes.
  */
 import { computed, signal } from "@preact/signals";
+import { clock } from "../net/clock.js";
 
 /** Languages by code, each with its name in itself. */
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", ru: "Русский", zh: "中文" };
@@ -78,13 +79,13 @@ export function t(key, params = {}) {
 const startOfDay = (timestamp) => new Date(timestamp).setHours(0, 0, 0, 0);
 
 /** What "ago" counts from. A component that says how long ago something was is drawn again when it moves. */
-const minute = signal(Date.now());
+const minute = signal(clock.now());
 /** When the present day began. */
 export const today = computed(() => startOfDay(minute.value));
 
 /** Time has passed; called each minute, and when somebody comes back to the page. */
 export function tick() {
-  minute.value = Date.now();
+  minute.value = clock.now();
 }
 
 const daysAgo = (timestamp) => Math.round((today.value - startOfDay(timestamp)) / 86_400_000);
@@ -106,7 +107,7 @@ export function formatShort(timestamp) {
   const days = daysAgo(timestamp);
   if (days <= 0) return intl.time.format(timestamp);
   if (days < 7) return intl.weekday.format(timestamp);
-  const sameYear = new Date(timestamp).getFullYear() === new Date().getFullYear();
+  const sameYear = new Date(timestamp).getFullYear() === new Date(today.value).getFullYear();
   return (sameYear ? intl.date : intl.dateYear).format(timestamp);
 }
 
@@ -115,7 +116,7 @@ export function formatDay(timestamp) {
   const { intl } = current.value;
   const days = daysAgo(timestamp);
   if (days === 0 || days === 1) return capital(intl.relative.format(-days, "day"));
-  const sameYear = new Date(timestamp).getFullYear() === new Date().getFullYear();
+  const sameYear = new Date(timestamp).getFullYear() === new Date(today.value).getFullYear();
   return capital((sameYear ? intl.day : intl.dayYear).format(timestamp));
 }
 

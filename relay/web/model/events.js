@@ -1,9 +1,11 @@
 /** What the relay's events, and its answers to what was sent, make of the state. Pure. */
 
 import {
-  advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, readHere, withRoom,
+  advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, quoteOf, readHere, withRoom,
 } from "./messages.js";
-import { dropOutbox, learnPeople, otherMembers, setChats, withChat, withEntry } from "./state.js";
+import {
+  dropOutbox, enqueue, learnPeople, mergeDraft, otherMembers, patchOutbox, setChats, withChat, withEntry,
+} from "./state.js";
 
 // ---------------------------------------------------------------- messages
 
@@ -212,7 +214,7 @@ export function applyAnswer(state, row, answer) {
     sender: state.me.id,
     message: row.message || undefined,
     attachments: row.attachments,
-    replyTo: row.replyTo,
+    replyTo: row.replyTo && quoteOf(next, row.chatId, row.replyTo),
     status: "undelivered",
     type: "new",
     createdAt: answer.timestamp,
@@ -227,4 +229,24 @@ export function applyAnswer(state, row, answer) {
     lastMessageAuthor: state.me.id,
     isMine: true,
   });
+}
+
+// ---------------------------------------------------------------- other tabs
+
+/*
+ * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
+ * same functions as what they do themselves; ids and times make repeated and late words harmless.
+ */
+const WORDS = {
+  draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
+  row: (state, { row }) => (state.outbox.some((one) => one.clientMessageId === row.clientMessageId) ? state : enqueue(state, row)),
+  patch: (state, { clientMessageId, change }) => patchOutbox(state, clientMessageId, change),
+  drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
+  sent: (state, { row, answer }) => applyAnswer(state, row, answer),
+  read: (state, { chatId, messageId, missed }) => readHere(state, chatId, messageId, missed),
+};
+
+/** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */
+export function applyOther(state, word) {
+  return Object.hasOwn(WORDS, word.kind) ? WORDS[word.kind](state, word) : state;
 }

@@ -29,6 +29,34 @@ export function findMessage(room, messageId) {
   return message?.messageId === messageId ? message : undefined;
 }
 
+/** Find a message of a chat; undefined when it is not loaded. */
+export function messageOf(state, chatId, messageId) {
+  return messageId === undefined ? undefined : findMessage(state.rooms.get(chatId), messageId);
+}
+
+/** Make the quote of a message that an answer to it begins with. */
+export function asQuote({ messageId, clientMessageId, message, sender, createdAt }) {
+  return { messageId, clientMessageId, message, sender, createdAt };
+}
+
+/** Give a quote as the message reads now: {messageId, sender, message?, status?}. One that is not loaded stays as it was. */
+export function quoteOf(state, chatId, replyTo) {
+  const message = messageOf(state, chatId, replyTo.messageId);
+  if (!message) return replyTo;
+  if (message.status === "deleted") return { ...replyTo, message: undefined, status: "deleted" };
+  return message.message === replyTo.message ? replyTo : { ...replyTo, message: message.message };
+}
+
+/** Find the user's last message that may be edited; null when there is none. */
+export function lastOwnEditable(state, chatId) {
+  const messages = state.rooms.get(chatId)?.messages ?? [];
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === state.me.id && message.status !== "deleted" && message.message) return message;
+  }
+  return null;
+}
+
 // ---------------------------------------------------------------- pages of history
 
 /** Split a page into messages, and edits and deletions, which have ids of their own. */

@@ -65,6 +65,11 @@ export function nameOf(state, userId) {
   return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;
 }
 
+/** Tell whether somebody is "online" or "offline"; undefined where the relay does not say. */
+export function presenceOf(state, userId) {
+  return state.online.has(userId) ? "online" : "offline";
+}
+
 // ---------------------------------------------------------------- chats
 
 /** Apply the whole chat list. A chat that is absent is gone with its messages. */
@@ -149,22 +154,29 @@ export function otherMembers(state, chatId) {
 
 // ---------------------------------------------------------------- drafts and the outbox
 
-/** Save a draft; an empty text removes it. */
-export function setDraft(state, chatId, text) {
-  if ((state.drafts.get(chatId) ?? "") === text) return state;
-  return { ...state, drafts: withEntry(state.drafts, chatId, text || undefined) };
+/** Give the draft of a chat; "" where there is none. */
+export function draftOf(state, chatId) {
+  return state.drafts.get(chatId)?.text ?? "";
+}
+
+/** Take in a draft {text, at} of this tab, another one or this device: the one written last wins, an empty one too. */
+export function mergeDraft(state, chatId, { text, at }) {
+  const known = state.drafts.get(chatId);
+  if (known && (known.at > at || (known.at === at && known.text >= text))) return state;
+  return { ...state, drafts: withEntry(state.drafts, chatId, { text, at }) };
 }
 
 /**
  * A message, an edit or a deletion that is on its way: {kind, clientMessageId, chatId, createdAt, state} and for
- * kind "new" message, files, replyTo; for the others originalMessageId. `state` is "queued" or "failed".
+ * kind "new" message, files, replyTo; for the others originalMessageId. `state` is "queued" or "failed"; a failed one
+ * has `failure` {code, limit?, quota?, retryAfter?, name?}.
  */
 export function enqueue(state, row) {
   const outbox = state.outbox.filter((one) => one.clientMessageId !== row.clientMessageId);
   return { ...state, outbox: [...outbox, row] };
 }
 
-/** Change a waiting row, e.g. {state: "failed", error: "forbidden"}. */
+/** Change a waiting row, e.g. {state: "failed", failure: {code: "forbidden"}}. */
 export function patchOutbox(state, clientMessageId, change) {
   const outbox = state.outbox.map((row) => (row.clientMessageId === clientMessageId ? { ...row, ...change } : row));
   return { ...state, outbox };

@@ -26,6 +26,31 @@ export function initials(name) {
   return letters.join("").toLocaleUpperCase();
 }
 
+const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
+
+/** Walk through what a reader takes for single characters: a flag, a family, a letter with its marks. */
+function* letters(text) {
+  if (!graphemes) return yield* text;
+  for (const { segment } of graphemes.segment(text)) yield segment;
+}
+
+/** The first `count` characters of a text, none of them cut in half. */
+export function cut(text, count) {
+  let found = "";
+  let left = count;
+  for (const letter of letters(text)) {
+    if (left === 0) break;
+    left -= 1;
+    found += letter;
+  }
+  return found;
+}
+
+/** The last `count` characters of a text, none of them cut in half. */
+export function tail(text, count) {
+  return count > 0 ? [...letters(text)].slice(-count).join("") : "";
+}
+
 /** A number from 0 to `count` - 1 that is always the same for the same id. */
 export function hueOf(id, count) {
   let sum = 0;

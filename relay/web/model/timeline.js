@@ -2,6 +2,7 @@
  * From messages to the rows one sees: day separators, the "N new" divider, groups of one person, and what waits in
  * the outbox at the end. Pure.
  */
+import { messageOf } from "./messages.js";
 
 /** Messages of one person within this long form a group. */
 export const GROUP_WITHIN = 5 * 60_000;
@@ -27,8 +28,19 @@ export function waitingMessage(row, me) {
     replyTo: row.replyTo,
     createdAt: row.createdAt,
     state: row.state,
-    error: row.error,
+    failure: row.failure,
   };
+}
+
+/** Find a message as it is drawn, by its id or, while it waits, by the id that its sender gave it; undefined if it is gone. */
+export function drawnMessage(state, { chatId, messageId, clientMessageId }) {
+  const message = messageOf(state, chatId, messageId);
+  if (message) return withChange(message, waitingChanges(state.outbox, chatId).get(messageId));
+  if (messageId !== undefined || clientMessageId === undefined) return undefined;
+  const row = state.outbox.find((one) => one.clientMessageId === clientMessageId);
+  if (row) return waitingMessage(row, state.me.id);
+  // It was sent meanwhile.
+  return state.rooms.get(chatId)?.messages.findLast((one) => one.sender === state.me.id && one.clientMessageId === clientMessageId);
 }
 
 /** Edits and deletions that wait in the outbox, by the message they change. */
@@ -43,7 +55,7 @@ export function waitingChanges(outbox, chatId) {
 /** A message with its waiting edits and deletions applied. */
 function withChange(message, row) {
   if (!row) return message;
-  const change = { changing: row.state, error: row.error, changeId: row.clientMessageId };
+  const change = { changing: row.state, failure: row.failure, changeId: row.clientMessageId };
   if (row.state === "failed") return { ...message, ...change };
   if (row.kind === "delete") return { ...message, message: undefined, attachments: undefined, status: "deleted", ...change };
   return { ...message, message: row.message, updatedAt: row.createdAt, ...change };

@@ -2,8 +2,9 @@
  * The one socket to the relay: connects, keeps itself alive, repeats requests without an answer, backs off.
  *
  * Knows envelopes, not what they mean. Touches WebSocket and timers only, both handed in, so that the
- * tests run it on a fake socket and a fake clock.
+ * tests run it on a fake socket and a fake clock. From it the page's clock learns the relay's time.
  */
+import { clock as relayClock } from "./clock.js";
 
 /** A ping is sent after so many ms without another frame; the relay gives up on a client after 20 s. */
 export const PING_AFTER = 8_000;
@@ -12,6 +13,8 @@ export const ANSWER_WITHIN = 5_000;
 const CONNECT_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
+const FIRST_ROW_DELAY = 3_000;
+const LONGEST_ROW_DELAY = 60_000;
 /** A frame over the relay's limit makes it close the connection (1009). This is the limit that a relay usually has. */
 export const USUAL_FRAME_BYTES = 256 * 1024;
 /** Bytes of UTF-8 that one UTF-16 unit takes at most. */
@@ -43,6 +46,12 @@ export function backoff(tries, random) {
   return Math.round(longest * (0.5 + random() / 2));
 }
 
+/** The wait before a message that could not be sent is tried again, in ms; `tries` counts from 0. */
+export function rowBackoff(tries) {
+  const longest = Math.min(LONGEST_ROW_DELAY, FIRST_ROW_DELAY * 2 ** tries);
+  return Math.round(longest * (0.5 + Math.random() / 2));
+}
+
 /**
  * States given to `onState`: {name: "connecting"} {name: "live"} {name: "waiting", until} {name: "signedOut"}
  * {name: "stopped"}.
@@ -55,8 +64,9 @@ export function backoff(tries, random) {
  * @param {(state: object) => void} options.onState
  * @param {() => Promise<boolean>} options.stillSignedIn asked when the relay refused the handshake
  * @param {() => number | undefined} options.frameBytes the relay's limit for a frame, as far as it is known
+ * @param {object} options.time the clock of net/clock.js that learns from the stamps of the relay
  */
-export function createWire({ open, clock, random, onEvent, onState, stillSignedIn, frameBytes }) {
+export function createWire({ open, clock, random, onEvent, onState, stillSignedIn, frameBytes, time = relayClock }) {
   let socket = null;
   let state = { name: "stopped" };
   let tries = 0;
@@ -90,7 +100,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       clock.clear(connectTimer);
       // Before `onState`: requests made because of it must go out once.
       state = { name: "live" };
-      for (const frame of unanswered.values()) transmit(frame.text);
+      for (const waiting of unanswered.values()) ask(waiting);
       onState(state);
       schedulePing();
     };
@@ -154,6 +164,12 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     return true;
   }
 
+  /** Send a request; its answer tells the relay's time, and half the way there and back is how exactly. */
+  function ask(waiting) {
+    waiting.sentAt = time.steady();
+    transmit(waiting.text);
+  }
+
   /*
    * Each incoming frame sets the timer again. In a hidden page a browser slows down timers that were set
    * by timers; one set while handling a frame keeps its pace, and with it our place among those online.
@@ -191,6 +207,9 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       if (seen.has(frame.id)) return void transmit(JSON.stringify({ type: "ack", id: frame.id }));
       seen.add(frame.id);
       if (seen.size > 5_000) seen.delete(seen.values().next().value);
+    } else {
+      // With an id it may be one of hours ago.
+      time.hearLive(frame.timestamp);
     }
     onEvent(frame);
   }
@@ -199,6 +218,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     const waiting = unanswered.get(frame.id);
     if (!waiting) return;
     unanswered.delete(frame.id);
+    time.hear(frame.timestamp, waiting.sentAt, time.steady());
     if (frame.error) {
       waiting.reject(new RequestError(frame.error.code, frame.error.message, frame.error.retryAfter));
     } else {
@@ -240,7 +260,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     request(payloadType, payload, { repeat = true } = {}) {
       serial += 1;
       const id = `r${serial}`;
-      const text = JSON.stringify({ type: "request", id, timestamp: clock.now(), payloadType, payload });
+      const text = JSON.stringify({ type: "request", id, timestamp: time.now(), payloadType, payload });
       return new Promise((resolve, reject) => {
         const longest = frameBytes() ?? USUAL_FRAME_BYTES;
         if (isLarger(text, longest)) {
@@ -251,14 +271,15 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
           reject(new RequestError("connection_lost", "There is no connection."));
           return;
         }
-        unanswered.set(id, { text, repeat, resolve, reject });
-        transmit(text);
+        const waiting = { text, repeat, resolve, reject };
+        unanswered.set(id, waiting);
+        ask(waiting);
       });
     },
 
     /** Send an event that has no answer (typing); it is lost without a connection. */
     notify(eventType, payload) {
-      transmit(JSON.stringify({ type: "event", timestamp: clock.now(), eventType, payload }));
+      transmit(JSON.stringify({ type: "event", timestamp: time.now(), eventType, payload }));
     },
 
     /** Acknowledge an event that the model has applied. */

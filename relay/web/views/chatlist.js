@@ -6,7 +6,7 @@ import { openChat } from "../actions/rooms.js";
 import { request } from "../actions/store.js";
 import { LONGEST_QUERY, chats, dialog, route, session, state } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
-import { deliveryState, tellOf } from "../model/state.js";
+import { deliveryState, draftOf, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
 
@@ -209,7 +209,7 @@ export class ChatList extends Component {
         <ul class="rows">
           ${found.slice(0, rows).map((chat) => html`<${ChatRow}
             key=${chat.id} chat=${chat} label=${chatLabel(now, chat)} online=${now.online.has(chat.id)} typing=${typingText(now, chat.id)}
-            draft=${now.drafts.get(chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
+            draft=${draftOf(now, chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
             author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : tellOf(now, chat.lastMessageAuthor)) : ""}
           />`)}
         </ul>

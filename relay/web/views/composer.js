@@ -1,14 +1,15 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
-import { keepDraft, typing, typingDone } from "../actions/drafts.js";
+import { compose, keepDraft, typing, typingDone } from "../actions/drafts.js";
 import { tell } from "../actions/notices.js";
 import { edit, send } from "../actions/outbox.js";
 import { LONGEST_MESSAGE, composing, dialog, session, state } from "../signals.js";
 import { keepLastWords } from "../storage.js";
 import { t } from "../i18n/i18n.js";
-import { tellOf } from "../model/state.js";
+import { lastOwnEditable, quoteOf } from "../model/messages.js";
+import { draftOf, tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
-import { html, Icon, IconButton, isTouch } from "./parts.js";
+import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
 
 const DRAFT_AFTER = 300;
 const MOST_FILES = 10;
@@ -39,11 +40,11 @@ async function shapeOf(file) {
   }
 }
 
-/** Ask for a text to go with these files, then send them. */
-export async function pickFiles(chatId, files) {
-  const chosen = files.filter((file) => file.size > 0 || file.type);
+/** Ask for a text to go with files (File[], or the DataTransfer of a drop), then send them. */
+export async function pickFiles(chatId, from) {
+  const chosen = [...(from.files ?? from)].filter((file) => file.size > 0 || file.type);
   if (chosen.length === 0) return;
-  if (chosen.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), true);
+  if (chosen.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
   const kept = chosen.slice(0, MOST_FILES);
   const shapes = await Promise.all(kept.map(shapeOf));
   kept.forEach((file, at) => (file.shape = shapes[at]));
@@ -66,27 +67,16 @@ function lastPart(path) {
   }
 }
 
-/** Find the user's last message that may be edited. */
-function lastOwn(chatId) {
-  const now = state.value;
-  const messages = now.rooms.get(chatId)?.messages ?? [];
-  for (let at = messages.length - 1; at >= 0; at -= 1) {
-    const message = messages[at];
-    if (message.sender === now.me.id && message.status !== "deleted" && message.message) return message;
-  }
-  return null;
-}
-
 export class Composer extends Component {
   componentDidMount() {
-    this.field.value = state.value.drafts.get(this.props.chatId) ?? "";
+    this.field.value = draftOf(state.value, this.props.chatId);
     this.written = this.field.value;
     this.grow();
     this.showSend();
     // A keyboard that opens unasked covers the messages.
     if (!isTouch()) this.field.focus({ preventScroll: true });
     this.stopDrafts = state.subscribe((now) => {
-      const draft = now?.drafts.get(this.props.chatId) ?? "";
+      const draft = now ? draftOf(now, this.props.chatId) : "";
       // Take the draft of another tab, unless the user is typing here.
       if (draft === this.written || this.timer || this.editing) return;
       this.written = draft;
@@ -112,10 +102,10 @@ export class Composer extends Component {
   onComposing(what) {
     const mine = what?.chatId === this.props.chatId ? what : null;
     if (mine?.kind === "edit") {
-      if (this.editing !== mine.message) {
+      if (this.editing !== mine.messageId) {
         if (!this.editing) this.saveDraft();
-        this.editing = mine.message;
-        this.field.value = mine.message.message ?? "";
+        this.editing = mine.messageId;
+        this.field.value = mine.quote.message ?? "";
         this.grow();
       }
     } else if (this.editing) {
@@ -159,12 +149,12 @@ export class Composer extends Component {
     const text = this.field.value;
     if (!text.trim()) return;
     if (text.length > LONGEST_MESSAGE) {
-      tell(t("composer.tooLong", { count: LONGEST_MESSAGE }), true);
+      tell(t("composer.tooLong", { count: LONGEST_MESSAGE }), { error: true });
       return;
     }
     const what = composing.value?.chatId === chatId ? composing.value : null;
     if (what?.kind === "edit") {
-      if (text.trim() !== what.message.message) edit(chatId, what.message.messageId, text);
+      if (text.trim() !== what.quote.message) edit(chatId, what.messageId, text);
       composing.value = null;
       return;
     }
@@ -175,23 +165,23 @@ export class Composer extends Component {
     keepDraft(chatId, "");
     typingDone();
     composing.value = null;
-    send(chatId, { text, replyTo: what?.message });
+    send(chatId, { text, replyTo: what?.quote });
     this.grow();
     this.showSend();
     this.field.focus();
   };
 
   onKey = (event) => {
-    // While an input method composes a character, Enter belongs to it.
+    // While an input method composes a character, its keys are its own.
     if (event.isComposing || event.keyCode === 229) return;
-    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isTouch()) {
+    if (submits(event)) {
       event.preventDefault();
       this.submit();
     } else if (event.key === "ArrowUp" && !event.altKey && !event.shiftKey && this.field.value === "" && !this.editing) {
-      const message = lastOwn(this.props.chatId);
+      const message = lastOwnEditable(state.value, this.props.chatId);
       if (!message) return;
       event.preventDefault();
-      composing.value = { chatId: this.props.chatId, kind: "edit", message };
+      compose(this.props.chatId, "edit", message.messageId);
     }
   };
 
@@ -243,13 +233,14 @@ export class Composer extends Component {
 
 function What({ what }) {
   const now = state.value;
+  const { sender, message } = quoteOf(now, what.chatId, what.quote);
   const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
-    name: what.message.sender === now.me.id ? t("message.you") : tellOf(now, what.message.sender),
+    name: sender === now.me.id ? t("message.you") : tellOf(now, sender),
   });
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(what.message.message) || t("message.attachment")}</span></span>
+      <span class="quote-text" dir="auto">${oneLine(message) || t("message.attachment")}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }

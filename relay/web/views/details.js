@@ -31,7 +31,7 @@ function Media({ chatId }) {
   if (found.length === 0) return null;
   return html`<div class="group-box"><h3 class="section">${t("details.media")}</h3>
     <div class="media">${found.map(({ attachment, message }) => html`<button type="button" key=${attachment.id} aria-label=${t("message.openImage", { name: attachment.filename })}
-      onClick=${() => (dialog.value = { name: "viewer", chatId, attachment, message })}><img src=${attachment.url} alt="" loading="lazy" /></button>`)}</div></div>`;
+      onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, attachmentId: attachment.id })}><img src=${attachment.url} alt="" loading="lazy" /></button>`)}</div></div>`;
 }
 
 class AddMembers extends Component {

@@ -1,20 +1,21 @@
 /** Dialogs, one at a time. Each closes on Escape and returns the focus. */
 import { Component } from "preact";
+import { compose } from "../actions/drafts.js";
 import { changeProfile } from "../actions/groups.js";
 import { explain, tell } from "../actions/notices.js";
-import { discard, isInFlight, remove, send } from "../actions/outbox.js";
-import { openChat } from "../actions/rooms.js";
-import { findPeople, request } from "../actions/store.js";
-import { LONGEST_MESSAGE, LONGEST_NAME_QUERY, LONGEST_QUERY, chats, composing, dialog, session, state } from "../signals.js";
-import { formatFull, formatSize, t } from "../i18n/i18n.js";
-import { sizeParts } from "../model/markup.js";
-import { mayWrite, nameOf, rules, tellOf } from "../model/state.js";
-import { fold, isSearchable, oneLine } from "../model/text.js";
-import { chatLabel, chatName, Marked } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
+import { discard, isInFlight, remove } from "../actions/outbox.js";
+import { request } from "../actions/store.js";
+import { dialog, session, state } from "../signals.js";
+import { formatFull, t } from "../i18n/i18n.js";
+import { mayWrite, rules, tellOf } from "../model/state.js";
+import { drawnMessage } from "../model/timeline.js";
+import { Files } from "./files.js";
+import { Avatar, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
 const Viewer = lazy(() => import("./viewer.js"), "Viewer");
 const Emoji = lazy(() => import("./emoji.js"), "Emoji");
+const Jump = lazy(() => import("./finders.js"), "Jump");
+const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat");
 
 const close = () => (dialog.value = null);
 
@@ -77,16 +78,16 @@ class Menu extends Component {
     const type = now.chats.get(chatId)?.type;
     const there = Boolean(message.messageId) && message.status !== "deleted";
     const items = [];
-    if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => (composing.value = { chatId, kind: "reply", message })]);
-    if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => (composing.value = { chatId, kind: "edit", message })]);
+    if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => compose(chatId, "reply", message.messageId)]);
+    if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => compose(chatId, "edit", message.messageId)]);
     if (message.message && message.status !== "deleted") items.push(["copy", t("menu.copy"), () => copyText(message.message)]);
-    items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, message, mine })]);
+    items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId })]);
     if (message.state && !isInFlight(message.clientMessageId)) {
       items.push(["trash", t("message.discard"), () => discard(message.clientMessageId), true]);
     }
     if (there && (mine || (rules(now, chatId) && type !== "dialog"))) {
       items.push(["trash", t("menu.delete"), () => (dialog.value = {
-        name: "confirm", text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
+        name: "confirm", chatId, messageId: message.messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
       }), true]);
     }
     return items;
@@ -161,147 +162,6 @@ function Keys() {
     <dl class="keys">${keys.map(([text, names]) => html`<dt>${text}</dt><dd>${names.map((name) => html`<kbd>${name}</kbd> `)}</dd>`)}</dl>
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>
   </${Modal}>`;
-}
-
-/** A field with a list under it, navigated with the arrow keys. */
-class Finder extends Component {
-  state = { query: this.props.typed ?? "", items: this.props.initial ?? [], at: 0, failure: null, asked: false };
-
-  componentDidMount() {
-    if (this.state.query) this.findSoon(this.state.query);
-  }
-
-  onInput = (event) => {
-    const query = event.currentTarget.value;
-    this.setState({ query });
-    this.findSoon(query);
-  };
-
-  findSoon(query) {
-    this.searching = true;
-    this.chosen = false;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.find(query.trim()), this.props.wait ?? 0);
-  }
-
-  async find(query) {
-    this.serial = (this.serial ?? 0) + 1;
-    const mine = this.serial;
-    try {
-      const items = await this.props.find(query);
-      if (mine !== this.serial) return;
-      this.searching = false;
-      this.setState({ items, at: 0, failure: null, asked: this.props.mayAsk?.(query) ?? query !== "" });
-      if (this.chosen && items[0]) this.props.onChoose(items[0]);
-    } catch (failure) {
-      if (mine !== this.serial) return;
-      this.searching = false;
-      this.setState({ failure, items: [] });
-    }
-  }
-
-  onKey = (event) => {
-    const { items, at } = this.state;
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      const next = Math.max(0, Math.min(items.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
-      this.setState({ at: next }, () => this.list?.querySelector(".is-active")?.scrollIntoView({ block: "nearest" }));
-    } else if (event.key === "Enter") {
-      event.preventDefault();
-      // The list may not match the typed text yet: then Enter means its first result.
-      if (this.searching) this.chosen = true;
-      else if (items[at]) this.props.onChoose(items[at]);
-    }
-  };
-
-  render({ label, row, longest = LONGEST_QUERY, onChoose }, { query, items, at, failure, asked }) {
-    return html`<${Modal} label=${label} class="is-list" onClose=${close}>
-      <label class="search"><${Icon} name="search" />
-        <input type="search" autofocus role="combobox" aria-expanded=${items.length > 0} aria-controls="found" aria-activedescendant=${items[at] ? `found-${at}` : undefined} placeholder=${label} aria-label=${label} value=${query} maxlength=${longest} onInput=${this.onInput} onKeyDown=${this.onKey} autocomplete="off" />
-      </label>
-      <div class="scroll" ref=${(element) => (this.list = element ?? this.list)}>
-        ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
-        ${asked && items.length === 0 && !failure ? html`<p class="none">${t("search.none", { query })}</p>` : null}
-        ${items.length > 0 ? html`<div id="found" role="listbox" aria-label=${label}>
-          ${items.map((item, index) => html`<button type="button" role="option" id=${`found-${index}`} aria-selected=${index === at} class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item)}>${row(item, query)}</button>`)}
-        </div>` : null}
-      </div>
-    </${Modal}>`;
-  }
-}
-
-function Jump() {
-  const find = async (query) => {
-    const wanted = fold(query);
-    const known = chats.value.filter((chat) => fold(chatName(chat)).includes(wanted));
-    if (!wanted) return known.slice(0, 30);
-    const people = await findPeople(query).catch(() => []);
-    const ids = new Set(known.map((chat) => chat.id));
-    return [...known.slice(0, 30), ...people.filter((one) => !ids.has(one.id) && one.id !== session.value.id)];
-  };
-  return html`<${Finder} label=${t("jump.title")} longest=${LONGEST_NAME_QUERY} typed=${dialog.value?.typed} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
-    row=${(item) => html`<${Avatar} id=${item.id} name=${item.type ? chatName(item) : item.name} url=${item.photoUrl ?? item.avatarUrl} type=${item.type} size="s" />
-      <span class="list-text"><span dir="auto">${item.type ? chatLabel(state.value, item) : tellOf(state.value, item.id)}</span></span><${Bot} userId=${item.id} />
-      ${item.missed > 0 ? html`<span class="badge">${item.missed > 99 ? "99+" : item.missed}</span>` : null}`} />`;
-}
-
-function SearchInChat({ chatId }) {
-  const find = (query) => (!isSearchable(query) ? Promise.resolve([]) : request("search", { query, chatId, count: 60 }));
-  const now = state.value;
-  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} mayAsk=${isSearchable} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
-    row=${(hit, query) => {
-      const name = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
-      return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />
-        <span class="list-text"><span><b>${name}</b> <span class="hint">${formatFull(hit.createdAt)}</span></span>
-          <span class="hint" dir="auto"><${Marked} text=${oneLine(hit.message)} words=${query.trim().split(/\s+/).filter(Boolean)} /></span></span>`;
-    }} />`;
-}
-
-/** Files about to be sent, with a caption. */
-class Files extends Component {
-  state = { tooLong: false };
-
-  componentWillUnmount() {
-    for (const url of this.urls?.values() ?? []) URL.revokeObjectURL(url);
-  }
-
-  url(file) {
-    this.urls ??= new Map();
-    if (!this.urls.has(file)) this.urls.set(file, URL.createObjectURL(file));
-    return this.urls.get(file);
-  }
-
-  submit = (event) => {
-    event?.preventDefault();
-    const { chatId, files } = this.props;
-    const text = this.field.value;
-    this.setState({ tooLong: text.length > LONGEST_MESSAGE });
-    if (text.length > LONGEST_MESSAGE) return;
-    const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.message : undefined;
-    close();
-    // Continue the edit at its old position.
-    if (replyTo) composing.value = null;
-    send(chatId, { text, files, replyTo });
-  };
-
-  render({ files }, { tooLong }) {
-    return html`<${Modal} label=${t("upload.title", { count: files.length })} onClose=${close}>
-      <h2>${t("upload.title", { count: files.length })}</h2>
-      <div class="files">${files.map((file) => /^image\//.test(file.type) && file.shape?.width
-        ? html`<img src=${this.url(file)} alt=${file.name} />`
-        : html`<span class="file"><span class="file-icon"><${Icon} name="file" /></span>
-            <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
-      <form class="form" onSubmit=${this.submit}>
-        <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
-          onKeyDown=${(event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && this.submit(event)}></textarea>
-        ${tooLong ? html`<p class="form-error" role="alert">${t("composer.tooLong", { count: LONGEST_MESSAGE })}</p>` : null}
-        <div class="modal-buttons">
-          <button type="button" class="button is-quiet" onClick=${close}>${t("dialog.cancel")}</button>
-          <button class="button">${t("composer.send")}</button>
-        </div>
-      </form>
-    </${Modal}>`;
-  }
 }
 
 /** An invite: a link and a QR code for one person. */
@@ -381,8 +241,22 @@ const DIALOGS = {
   welcome: Welcome, viewer: Viewer, emoji: Emoji,
 };
 
+/** Dialogs about one message: they show it as it is now, and close when it is gone. */
+const ABOUT_A_MESSAGE = new Set(["menu", "info", "viewer"]);
+
+class Gone extends Component {
+  componentDidMount() {
+    close();
+  }
+}
+
 /** The dialog that is open. */
 export function Dialogs() {
   const { name, ...props } = dialog.value;
+  if (ABOUT_A_MESSAGE.has(name)) {
+    const message = drawnMessage(state.value, props);
+    if (!message) return html`<${Gone} />`;
+    Object.assign(props, { message, mine: message.sender === state.value.me.id });
+  }
   return html`<${DIALOGS[name]} key=${name} ...${props} />`;
 }

@@ -1,12 +1,14 @@
 /** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
+import { compose } from "../actions/drafts.js";
 import { cancelUpload, discard, retry } from "../actions/outbox.js";
 import { showMessage } from "../actions/rooms.js";
 import { previewUrl } from "../net/upload.js";
-import { composing, dialog, state, uploads } from "../signals.js";
+import { dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { elsewhere, emojiCount, isOwnFile, parse, sizeParts } from "../model/markup.js";
+import { quoteOf } from "../model/messages.js";
 import { deliveryState, tellOf } from "../model/state.js";
 import { hueOf, oneLine } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
@@ -43,8 +45,9 @@ function MessageText({ text }) {
   </div>`;
 }
 
-function Quote({ chatId, replyTo }) {
+function Quote({ chatId, replyTo: said }) {
   const now = state.value;
+  const replyTo = quoteOf(now, chatId, said);
   const name = replyTo.sender === now.me.id ? t("message.you") : tellOf(now, replyTo.sender);
   const missing = replyTo.status === "deleted" ? t("message.deleted") : t("message.attachment");
   const text = oneLine(replyTo.message);
@@ -62,7 +65,7 @@ function Picture({ attachment, chatId, message }) {
     class="picture"
     style=${box}
     aria-label=${t("message.openImage", { name: attachment.filename })}
-    onClick=${() => (dialog.value = { name: "viewer", chatId, attachment, message })}
+    onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId, attachmentId: attachment.id })}
   >
     <img src=${attachment.url} alt=${attachment.filename} loading="lazy" decoding="async" draggable=${false} />
   </button>`;
@@ -131,7 +134,7 @@ function Waiting({ file, message }) {
 function Failed({ message }) {
   const id = message.changeId ?? message.clientMessageId;
   return html`<div class="failed" role="alert">
-    <span>${explain(message.error)}</span>
+    <span>${explain(message.failure)}</span>
     <button type="button" class="link" onClick=${() => retry(id)}>${t("message.tryAgain")}</button>
     <button type="button" class="link" onClick=${() => discard(id)}>${t("message.discard")}</button>
   </div>`;
@@ -186,8 +189,8 @@ export function openMenu(chatId, row, element, event) {
   dialog.value = {
     name: "menu",
     chatId,
-    message: row.message,
-    mine: row.mine,
+    messageId: row.message.messageId,
+    clientMessageId: row.message.clientMessageId,
     x: byKeyboard ? box.left + 24 : event.clientX,
     y: byKeyboard ? Math.min(box.bottom - 16, innerHeight - 40) : event.clientY,
     from: element,
@@ -245,7 +248,7 @@ export class MessageRow extends Component {
     if (event.target === event.currentTarget && message.messageId && message.status !== "deleted") this.onReply();
   };
 
-  onReply = () => (composing.value = { chatId: this.props.chatId, kind: "reply", message: this.props.row.message });
+  onReply = () => compose(this.props.chatId, "reply", this.props.row.message.messageId);
 
   render({ row, chatId, chatType, name, label, photo, flash }, { near }) {
     const { message, mine, starts, ends } = row;

@@ -181,6 +181,17 @@ export class Panel extends Component {
   }
 }
 
+/** A name, which may run in the other direction than what stands around it. */
+export function Name({ text }) {
+  return html`<bdi>${text}</bdi>`;
+}
+
+/** Whether a key sends the text: Enter that belongs to no input method, makes no new line and is not a touch keyboard's. */
+export function submits(event) {
+  const composes = event.isComposing || event.keyCode === 229;
+  return event.key === "Enter" && !event.shiftKey && !event.altKey && !composes && !isTouch();
+}
+
 /** Whether the person uses a touch screen, where a keyboard covers half the page. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;

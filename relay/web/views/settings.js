@@ -115,7 +115,7 @@ async function turnOnNotifications(on) {
   if (on && Notification.permission !== "granted") {
     const answer = await Notification.requestPermission();
     if (answer !== "granted") {
-      tell(t("notifications.refused"), true);
+      tell(t("notifications.refused"), { error: true });
       changeSetting({ notifications: false });
       return;
     }

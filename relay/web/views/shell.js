@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { back, closeChat } from "../actions/navigation.js";
 import { stepChat } from "../actions/rooms.js";
-import { announcements, chats, composing, dialog, notice, route, session, state, troubled } from "../signals.js";
+import { announcements, chats, composing, dialog, notice, route, session, state, trouble } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
 import { clearsItself, html, Icon, isTouch, lazy } from "./parts.js";
@@ -53,7 +53,7 @@ function escape(event) {
 addEventListener("keydown", onKey);
 
 function ConnectionBar() {
-  if (!troubled.value) return null;
+  if (!trouble.value) return null;
   return html`<div class="connection" role="status"><span class="spinner"></span>${t("connection.connecting")}</div>`;
 }
 
@@ -63,6 +63,7 @@ function Notice() {
     ${shown
       ? html`<div class="notice ${shown.error ? "is-error" : ""}">
           ${shown.error ? html`<${Icon} name="failed" />` : null}<span>${shown.text}</span>
+          ${shown.action ? html`<button type="button" class="link" onClick=${shown.onAction}>${shown.action}</button>` : null}
         </div>`
       : null}
   </div>`;
@@ -116,7 +117,7 @@ class Chats extends Component {
 /** The whole page. */
 export function Shell() {
   if (session.value === undefined) {
-    return html`<div class="splash"><span class="spinner"></span>${troubled.value ? html`<p role="status">${t("connection.connecting")}</p>` : null}</div>`;
+    return html`<div class="splash"><span class="spinner"></span>${trouble.value ? html`<p role="status">${t("connection.connecting")}</p>` : null}</div>`;
   }
   return html`
     ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}

@@ -10,20 +10,32 @@ export class Viewer extends Component {
   state = { step: 0 };
 
   componentDidMount() {
-    this.element.showModal();
+    this.element?.showModal();
+    this.closeIfGone();
+  }
+
+  componentDidUpdate() {
+    this.closeIfGone();
   }
 
   componentWillUnmount() {
-    this.element.close();
+    this.element?.close();
+  }
+
+  /** The picture was deleted meanwhile. */
+  closeIfGone() {
+    if (this.gone) dialog.value = null;
   }
 
   pictures() {
-    const { chatId, attachment, message } = this.props;
+    const { chatId, attachmentId, message } = this.props;
     const all = (state.value.rooms.get(chatId)?.messages ?? []).flatMap((one) =>
       (one.attachments ?? []).filter((file) => file.type === "image" && isOwnFile(file)).map((file) => ({ attachment: file, message: one })),
     );
-    const at = all.findIndex((one) => one.attachment.id === attachment.id);
-    return at < 0 ? { all: [{ attachment, message }], at: 0 } : { all, at };
+    const at = all.findIndex((one) => one.attachment.id === attachmentId);
+    // Its message was not answered yet.
+    const waiting = at < 0 && message.state ? message.attachments?.find((one) => one.id === attachmentId) : null;
+    return waiting ? { all: [{ attachment: waiting, message }], at: 0 } : { all, at };
   }
 
   go = (by) => this.setState({ step: this.state.step + by });
@@ -36,6 +48,8 @@ export class Viewer extends Component {
   render(_, { step }) {
     const now = state.value;
     const { all, at } = this.pictures();
+    this.gone = at < 0;
+    if (this.gone) return null;
     const index = Math.max(0, Math.min(all.length - 1, at + step));
     const { attachment, message } = all[index];
     this.before = index > 0;

@@ -1,0 +1,123 @@
+/**
+ * The relay's time, as its answers let this page know it. No other module asks what time it is: the device's clock may be
+ * hours off, and may be set while the page is open. It runs on the clock that nobody sets and looks at the other one only
+ * to notice sleep. Both are handed in, so that the tests have their own. Touches localStorage for the one instance.
+ */
+
+/** Answers that are remembered; the quickest of them says most exactly what time it is. */
+const SAMPLES = 8;
+/** Ms by which the two clocks of the device move apart only when it sleeps, or when its clock is set. */
+const JUMP = 2_000;
+/** A difference that changed by fewer ms is not worth keeping again. */
+const KEEP_FROM = 1_000;
+
+/**
+ * Make a clock.
+ *
+ * @param {object} options
+ * @param {() => number} options.wall the device's clock in ms since 1970, which anybody may set
+ * @param {() => number} options.steady ms since some moment, which nobody sets
+ * @param {number} options.kept ms that the relay's clock was ahead of the device's when `keep` was last called
+ * @param {(ahead: number) => void} options.keep
+ */
+export function createClock({ wall = () => Date.now(), steady = () => performance.now(), kept = 0, keep = () => {} } = {}) {
+  const apart = () => wall() - steady();
+  let lastApart = apart();
+  let lastKept = Number.isFinite(kept) ? kept : 0;
+  /** What the steady clock lacks to the relay's time. */
+  let base = lastApart + lastKept;
+  let samples = [];
+  let known = false;
+  let latest = -Infinity;
+  let lastStamp = -Infinity;
+
+  /** Notice that the device has slept or its clock was set: what was learnt before may be wrong since. */
+  function look() {
+    const moved = apart() - lastApart;
+    if (Math.abs(moved) <= JUMP) return;
+    lastApart += moved;
+    samples = [];
+    // Asleep, the steady clock may stand still and the other one goes on. Only setting puts a clock back.
+    if (moved > 0 || !known) base += moved;
+    if (!known) latest = -Infinity;
+  }
+
+  return {
+    /** Take in the stamp of an answer, with the moments of the steady clock at which it was asked for and came. */
+    hear(stamp, sentAt, cameAt) {
+      if (!Number.isFinite(stamp) || !(cameAt >= sentAt)) return;
+      look();
+      // The first answer counts alone, even if it puts the time back.
+      if (samples.length === 0) latest = -Infinity;
+      samples = [...samples.slice(1 - SAMPLES), { base: stamp - (sentAt + cameAt) / 2, took: cameAt - sentAt }];
+      base = samples.reduce((best, one) => (one.took <= best.took ? one : best)).base;
+      known = true;
+      const ahead = Math.round(base - lastApart);
+      if (Math.abs(ahead - lastKept) < KEEP_FROM) return;
+      lastKept = ahead;
+      keep(ahead);
+    },
+
+    /** Take in the stamp of an event that the relay made just now, one without an id: its time is at least this. */
+    hearLive(stamp) {
+      if (!Number.isFinite(stamp)) return;
+      look();
+      base = Math.max(base, stamp - steady());
+    },
+
+    /**
+     * Tell the relay's time in ms since 1970; the device's until an answer came. It goes back only with the first
+     * answer, and the first after a sleep.
+     */
+    now() {
+      look();
+      latest = Math.max(latest, Math.round(steady() + base));
+      return latest;
+    },
+
+    /** Tell how many ms ago something was, 0 for what is to come. */
+    age(stamp) {
+      return Math.max(0, this.now() - stamp);
+    },
+
+    /** Tell the time for pauses, in ms since some moment. */
+    steady() {
+      return steady();
+    },
+
+    /**
+     * Tell the time, later than any stamp before and than `after`, which another tab may have made by a wrong clock: for
+     * drafts, and for what waits to be sent.
+     */
+    stamp(after = -Infinity) {
+      lastStamp = Math.max(lastStamp + 1, after + 1, this.now());
+      return lastStamp;
+    },
+
+    /** Whether an answer has told the relay's time. */
+    get known() {
+      return known;
+    },
+  };
+}
+
+const KEPT_AS = "clockAhead";
+
+function keptAhead() {
+  try {
+    return Number(localStorage.getItem(KEPT_AS));
+  } catch {
+    return 0;
+  }
+}
+
+function keepAhead(ahead) {
+  try {
+    localStorage.setItem(KEPT_AS, String(ahead));
+  } catch {
+    // Then the next start shows the device's time until the relay answers.
+  }
+}
+
+/** The page's clock. */
+export const clock = createClock({ kept: keptAhead(), keep: keepAhead });
