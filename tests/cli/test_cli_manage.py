@@ -1,4 +1,7 @@
-"""Users, devices and chats from the command line: the same against a relay that runs and one that does not."""
+"""Users, devices and chats from the command line: the same against a relay that runs and one that does not.
+
+Longer than a module is elsewhere: the commands share one running relay, whose start costs more than the tests.
+"""
 
 import json
 from collections.abc import Iterator
