@@ -1,7 +1,7 @@
 """Numbers inside the relay that were found by measuring: how much is done at a time, kept in memory, or waited for.
 
-They are no settings: nobody who runs a relay has a reason to change them. Whoever opens a relay may pass others, and
-tests pass small ones. Each is read when it is used. Pure.
+They are no settings: nobody who runs a relay has a reason to change them. `open_relay` takes others, and tests pass
+small ones. Bounds are read at each use; sizes of portions and tables when their object is made. Pure.
 """
 
 import msgspec

@@ -1,6 +1,6 @@
 """Numbers of the network side that were found by measuring: how long a client is waited for, and how much may wait.
 
-They are no settings, see `core/tuning.py`. Each is read when it is used. Pure.
+They are no settings, see `core/tuning.py`. Pure.
 """
 
 import msgspec

@@ -21,7 +21,7 @@ from relay.protocol import control, objects, requests
 from tests.support.http_files import on_disk, until
 from tests.support.http_relay import http_relay
 
-# What was let go meanwhile.
+# Rights that end during a request.
 
 
 async def rest_of(stream: trio.SocketStream) -> int:

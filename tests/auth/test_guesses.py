@@ -44,7 +44,7 @@ async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
         yield opened
 
 
-# Those who know their password.
+# Users who know their password.
 
 
 async def test_guesses_at_other_ids_do_not_delay_users_behind_the_same_address(relay: Relay, clock: MockClock) -> None:
@@ -157,7 +157,7 @@ async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Rela
         assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "rate_limited"
 
 
-# Those who guess.
+# Guessers.
 
 
 @pytest.mark.parametrize("seed", range(12))

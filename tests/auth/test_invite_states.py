@@ -26,7 +26,7 @@ class Clock:
 
 
 async def invites(relay: Relay) -> dict[str | None, str]:
-    """By the user that an invite is for, its state in the list."""
+    """The state in the list of each invite, by its user."""
     listed: Any = await relay.admin.handle("invite.list", control.Empty())
     return {one.user_id: one.state for one in listed}
 

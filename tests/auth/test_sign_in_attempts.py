@@ -81,7 +81,7 @@ def test_a_network_of_ipv6_counts_as_one() -> None:
 
 
 async def test_ipv6_network_gets_a_bounded_number_of_sign_ups_at_once(tmp_path: Path) -> None:
-    # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
+    # If a kit's own WLAN has IPv6, all phones share one network: the sixth waited for seconds, then minutes.
     near = 20
     tuning = Tuning(sign_in=SignInTuning(network_free_sign_ups=near))
     async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True)), tuning=tuning) as relay:

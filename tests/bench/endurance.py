@@ -8,6 +8,7 @@
     python tests/bench/endurance.py stalls [--messages 2000000] [--store DIR] [--tree ../other] [--rate 40]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
+Longer than a module is elsewhere: six measurements that share how a relay is started and loaded.
 """
 
 import argparse

@@ -76,7 +76,7 @@ def status(*listening: str, **more: object) -> control.Status:
         (["0.0.0.0:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1", "[::]:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1"], {}, set(), ["bad 192.0.2.7:1 does not answer: refused"]),
-        # Of several networks it listens on one: that is not a fault.
+        # It listens on one of several networks: that is not a fault.
         (["192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (["127.0.0.1:1", "192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (

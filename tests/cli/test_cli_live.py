@@ -1,4 +1,7 @@
-"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs."""
+"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs.
+
+Longer than a module is elsewhere: all of it shares one running relay, whose start costs more than the tests.
+"""
 
 import contextlib
 import datetime as dt

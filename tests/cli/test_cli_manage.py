@@ -1,4 +1,7 @@
-"""Users, devices and chats from the command line: the same against a relay that runs and one that does not."""
+"""Users, devices and chats from the command line: the same against a relay that runs and one that does not.
+
+Longer than a module is elsewhere: the commands share one running relay, whose start costs more than the tests.
+"""
 
 import json
 from collections.abc import Iterator
@@ -243,7 +246,7 @@ def test_a_refusal_names_what_was_typed(command: tuple[str, ...], said: str, dat
 
 
 def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name() -> None:
-    # What an import hands over was not typed by anybody.
+    # The fields of an import were typed by nobody.
     asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("import.")]
     fields = {field.encode_name for payload in asked for field in msgspec.structs.fields(payload)}
     shown = {field: for_people(f"payload.{field}: wrong") for field in fields - {"photoUrl", "clientMessageId"}}

@@ -45,7 +45,7 @@ def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(
     assert "today" not in done("export", data=data).out
     done("restore", "--undo", "--yes", data=data)
     assert "after it" in done("export", data=data).out
-    # What an undo replaces is put aside as well, so that it can be undone.
+    # An undo also keeps what it replaces, so that it can be undone itself.
     line = said(run("restore", "--undo", "--yes", data=data))
     assert "1 message more than what was put aside" in line
     done("restore", "--undo", "--yes", "--force", data=data)

@@ -336,7 +336,7 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
         assert content.read() == b"hello file"
     came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
     assert came["added"] == {"users": 2, "chats": 1, "messages": 1, "files": 1}
-    # What the disk has lost is said when it is missed, and not where it is brought in.
+    # A lost file is reported by the export that misses it, not by a later import.
     (lost,) = (path for path in (data / "files").rglob("*") if path.is_file())
     lost.unlink()
     name = str(lost.relative_to(data))

@@ -1,4 +1,4 @@
-"""What a device does, and what tells the events apart that it got."""
+"""What tests of replay have a device do, and how they compare the events that it got."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ async def say(client: Client, chat_id: str, *texts: str) -> None:
 
 
 def durable(frames: list[dict[str, Any]]) -> list[Any]:
-    """Of durable events what tells them apart."""
+    """Give the type and the message id of each durable event."""
     return [
         (frame["eventType"], frame["payload"]["messageId"]) if frame["eventType"] != "chats" else "chats"
         for frame in frames

@@ -12,7 +12,7 @@ from relay.store.command import Command
 from tests.support.hub_house import House
 from tests.support.memory_log import T0
 
-# Who is told of what is on disk.
+# Recipients of an entry.
 
 
 def test_an_event_goes_to_every_device_except_its_own(house: House) -> None:
@@ -69,7 +69,7 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
     assert (laptop.closed, two.closed) == (4401, None)
 
 
-# What is remembered.
+# Entries kept in memory.
 
 
 def test_no_more_is_remembered_than_may_be_however_long_the_texts(house: House) -> None:
@@ -220,7 +220,7 @@ def sliced() -> SlicedHouse:
 
 
 def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody() -> None:
-    """Else the list took the id of the entry, and the entry was taken for sent."""
+    """Otherwise the list would take the id of the entry, and the entry would count as sent."""
     house = sliced()
     two, _ = house.arrive("User2")
     three, ear = house.arrive("User3")

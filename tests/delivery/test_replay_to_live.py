@@ -189,7 +189,7 @@ async def test_readers_that_read_nothing_do_not_hold_up_the_others(relay: House,
 
 
 async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp_path: Path, clock: MockClock) -> None:
-    """Else a crash would move it to the end of the log, past what it has not acknowledged."""
+    """Otherwise a crash would move it to the end of the log, past what it has not acknowledged."""
     async with house(tmp_path, "User1", "User2") as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             await say(one, "User2", "a")

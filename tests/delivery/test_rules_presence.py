@@ -271,7 +271,7 @@ def test_frequent_presence_changes_are_announced_once_a_second(house: House) -> 
 
 
 def test_users_who_no_longer_share_a_chat_go_offline_for_each_other(house: House) -> None:
-    """Else somebody who went away meanwhile was online for good to those they come back to."""
+    """Otherwise a user who left meanwhile would stay online for those who share a chat with them again."""
     (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
     two.take()
     three.take()

@@ -1,4 +1,4 @@
-"""Acknowledgement and replay: nothing missing, nothing twice, all in order, for each device (PROTOCOL.md, 7)."""
+"""Acknowledgement and replay: nothing missing, nothing twice, all in order, for each device (PROTOCOL.md 7)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -312,7 +312,7 @@ async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(tmp_
         await say(one, "User2", "d")
         for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.connection.start_catch_up()
-        # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
+        # It is replayed only the entries that it no longer remembers as its own.
         assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
         assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])
 

@@ -33,16 +33,16 @@ class Machine:
         )
 
 
-async def _say(relay: Relay, number: int) -> requests.Accepted:
+async def say(relay: Relay, number: int) -> requests.Accepted:
     request = requests.New(chat_id="b", client_message_id=str(number), message="tick")
     accepted: requests.Accepted = await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request))
     return accepted
 
 
-async def _people(relay: Relay) -> None:
+async def add_people(relay: Relay) -> None:
     for user in ("a", "b"):
         await relay.admin.handle("user.add", control.AddUser(id=user))
 
 
-async def _faults(data: Path) -> list[str]:
+async def faults_of(data: Path) -> list[str]:
     return [fault for finding in await check(data, lambda _what: None) for fault in finding.wrong]

@@ -13,27 +13,27 @@ from relay.core.clock import proof
 from relay.core.clock.clock import DAY_MS as DAY
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
-from tests.faults.clock_machine import NOW, YEAR, Machine, _faults, _people, _say
+from tests.faults.clock_machine import NOW, YEAR, Machine, add_people, faults_of, say
 from tests.support.command_line import done, run, running
 
 
 async def test_timestamps_never_go_backwards(tmp_path: Path) -> None:
     now = NOW
     async with open_relay(tmp_path, clock=lambda: now) as relay:
-        await _people(relay)
-        first = await _say(relay, 1)
+        await add_people(relay)
+        first = await say(relay, 1)
         now -= YEAR
-        back = await _say(relay, 2)
+        back = await say(relay, 2)
         assert back.timestamp == first.timestamp
         now += 2 * YEAR
-        forward = await _say(relay, 3)
+        forward = await say(relay, 3)
         assert forward.timestamp == first.timestamp + YEAR
     # A Raspberry Pi has no clock battery: after the power cut it is 1970 again.
     now = 0
     async with open_relay(tmp_path, clock=lambda: now) as relay:
-        assert (await _say(relay, 4)).timestamp == forward.timestamp
-        assert (await _say(relay, 4)).message_id == 4, "a resend is the same message whatever the clock says"
-    assert await _faults(tmp_path) == []
+        assert (await say(relay, 4)).timestamp == forward.timestamp
+        assert (await say(relay, 4)).message_id == 4, "a resend is the same message whatever the clock says"
+    assert await faults_of(tmp_path) == []
 
 
 # Whether the clock is believed.

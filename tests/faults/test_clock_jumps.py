@@ -15,7 +15,7 @@ from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
 from relay.store.queries import stored_files
-from tests.faults.clock_machine import NOW, YEAR, Machine, _faults, _people, _say
+from tests.faults.clock_machine import NOW, YEAR, Machine, add_people, faults_of, say
 from tests.support.command_line import done
 
 HOUR = 3_600_000
@@ -35,14 +35,14 @@ def _settings() -> Settings:
 async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
+        await add_people(relay)
         for number in range(10):
-            last = await _say(relay, number)
+            last = await say(relay, number)
     machine.wall += 3 * YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert (await relay.retention.prune()).removed == 0
         machine.go_on(1_000)
-        assert (await _say(relay, 10)).timestamp == last.timestamp + 1_000
+        assert (await say(relay, 10)).timestamp == last.timestamp + 1_000
         with pytest.raises(RelayError, match="relay clock trust"):
             await relay.admin.handle("prune", control.Prune(days=30))
         status = await relay.admin.handle("status.show", control.Empty())
@@ -52,39 +52,39 @@ async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log
     machine.wall -= 3 * YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         machine.go_on(1_000)
-        assert (await _say(relay, 11)).timestamp == machine.wall
-    assert await _faults(tmp_path) == []
+        assert (await say(relay, 11)).timestamp == machine.wall
+    assert await faults_of(tmp_path) == []
 
 
 async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
+        await add_people(relay)
         for number in range(10):
-            await _say(relay, number)
+            await say(relay, number)
     machine.wall += YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert (await relay.retention.prune()).removed == 0
         await relay.admin.handle("clock.trust", control.Empty())
-        assert (await _say(relay, 10)).timestamp == machine.wall
+        assert (await say(relay, 10)).timestamp == machine.wall
         assert (await relay.retention.prune()).removed > 0
-        assert (await _say(relay, 11)).timestamp == machine.wall
+        assert (await say(relay, 11)).timestamp == machine.wall
     # The confirmation is in the log, and holds after the next start.
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert relay.clock.credible()
-    assert await _faults(tmp_path) == []
+    assert await faults_of(tmp_path) == []
 
 
 async def _jumped(data: Path, machine: Machine) -> None:
     """Make a log with ten messages of now, and ten dated three years ahead."""
     machine.proof = "a mistake"
     async with open_relay(data, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
+        await add_people(relay)
         for number in range(10):
-            await _say(relay, number)
+            await say(relay, number)
         machine.wall += 3 * YEAR
         for number in range(10, 20):
-            await _say(relay, number)
+            await say(relay, number)
     machine.wall -= 3 * YEAR
     machine.proof = None
 
@@ -99,18 +99,18 @@ async def test_a_log_that_is_years_ahead_is_reported_and_an_admin_can_end_it(tmp
         assert (await relay.retention.prune()).removed == 0, "by the log's time the first ten are three years old"
         await relay.admin.handle("clock.trust", control.Empty())
         machine.go_on(1_000)
-        assert (await _say(relay, 20)).timestamp == machine.wall
+        assert (await say(relay, 20)).timestamp == machine.wall
         (chat,) = relay.state.chats.values()
         assert chat.newest_at == machine.wall
         # Messages dated ahead are removed once those after them are old enough, and not before.
         machine.go_on(29 * DAY)
-        await _say(relay, 21)
+        await say(relay, 21)
         assert (await relay.retention.prune()).removed == 0
         machine.go_on(2 * DAY)
         assert (await relay.retention.prune()).removed > 0
-        assert (await _say(relay, 22)).message_id == 23
+        assert (await say(relay, 22)).message_id == 23
         assert relay.state.pruned < relay.state.seq
-    assert await _faults(tmp_path) == []
+    assert await faults_of(tmp_path) == []
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert relay.clock.credible()
 
@@ -145,7 +145,7 @@ async def test_a_step_back_has_the_same_result_after_each_start(tmp_path: Path) 
         invite = await relay.service.signing_in.invite(ADMIN, user_id="a")
         await relay.log.keep_snapshot()
         await relay.admin.handle("clock.trust", control.Empty())
-    assert await _faults(tmp_path) == []
+    assert await faults_of(tmp_path) == []
     machine.go_on(73 * HOUR)
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert {chat.newest_at > machine.wall for chat in relay.state.chats.values()} == {False}
@@ -156,7 +156,7 @@ async def test_a_step_back_has_the_same_result_after_each_start(tmp_path: Path) 
 async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
+        await add_people(relay)
         content = [b"hello"]
 
         async def piece() -> bytes:

@@ -86,7 +86,7 @@ async def test_a_hook_makes_nobody_a_channel_admin_by_default(place: Place) -> N
     request = control.AddHook(chat="news", user_id="ben")
     with pytest.raises(RelayError, match="'ben' may only read in 'news': --add makes them one of its admins"):
         await place.ask("hook.add", request)
-    # To be told what readers are told takes no right to write.
+    # Receiving what readers receive needs no right to write.
     await place.ask("hook.add", control.AddHook(chat="news", user_id="ben", url="http://hook.example/"))
     await place.ask("hook.add", control.AddHook(chat="news", user_id="anna"))
     shown = await place.ask("chat.show", control.OneChat(id=made.id))
@@ -280,7 +280,7 @@ async def test_hooks_that_answer_each_other_get_429(place: Place) -> None:
     place.relay.service.answering = loops.LoopBrake(place.relay.state, 3)
     one, other = await place.hook_in(), await place.hook_in(user_id="ben")
     answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
-    # Who is not answered goes on alone: that is no loop.
+    # A hook that is not answered goes on alone: that is no loop.
     assert [answer[9:12] for answer in answers] == [b"200"] * 4 + [b"429", b"200"] * 2
     assert b"retry-after: 1" in answers[4].lower()
 

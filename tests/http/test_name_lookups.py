@@ -22,7 +22,7 @@ ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names that were looked up. Those that begin with `silent` are not answered before the test ends."""
+    """The names that were looked up. Names that begin with `silent` are not answered before the test ends."""
     names: list[str] = []
     over = threading.Event()
 

@@ -2,6 +2,7 @@
 
 Each has a directory to itself. `prepare` fills it, `run` is what is killed, `hold` looks at what is left once a relay
 was started on it, and says whether the run had taken effect.
+Longer than a module is elsewhere: a list, a class a command.
 """
 
 import shutil

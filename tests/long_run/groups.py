@@ -90,7 +90,7 @@ async def _settle(world: World, phone: Phone, name: str, payload: Any) -> Any:
     try:
         return await world.insist(phone, name, payload)
     except Refused as refused:
-        # Who has left, or has deleted the chat, is told so when they ask once more.
+        # A user who has left or deleted the chat is refused when they ask once more.
         if not (refused.repeated and refused.code == "not_found" and name in ("leaveChat", "deleteChat")):
             world.checker.fail(f"{phone.user}: {name} was refused: {refused}")
         return {}

@@ -30,7 +30,7 @@ SAMPLES_A_RECORD = 10
 
 
 class Ran(NamedTuple):
-    """What became of a command."""
+    """The outcome of a command."""
 
     code: int
     out: Path

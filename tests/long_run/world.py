@@ -155,7 +155,7 @@ class World:
         except Refused as refused:
             if not chat.gone:
                 checker.refused(number, refused.code)
-            # What one edits or deletes may be deleted or pruned by now, and a file that was not sent in time removed.
+            # The message may be deleted or pruned by now, and a file that was not sent in time removed.
             if kind == NEW and attachment is None and refused.code not in HAS_NO_ROOM:
                 checker.denied(right, chat, phone.user, f"new ({refused})")
             return -1

@@ -121,7 +121,7 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
     read, write = os.pipe()
     with open(read, "rb") as reader, open(write, "w", encoding="utf-8") as writer:  # noqa: PTH123 - of descriptors
         monkeypatch.setattr(sys, "stderr", writer)
-        # Where writing waits for a reader this test fails by its own alarm, and does not hang.
+        # If writing waits for a reader, this test fails by its own alarm instead of hanging.
         signal.signal(signal.SIGALRM, lambda *_: pytest.fail("the log waited for a reader"))
         signal.alarm(10)
         try:

@@ -31,7 +31,7 @@ WAIT_SECONDS = 20
 
 
 class NotifySocket:
-    """What systemd listens on; the datagrams that came, each as a list of assignments."""
+    """The socket that systemd listens on, and the datagrams that came, each as a list of assignments."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -71,7 +71,7 @@ async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tm
         assert "avatarUrl" not in await anna.request("profile")
 
 
-# Who was here when.
+# When users were last here.
 
 
 async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ def test_time_never_goes_backwards_along_the_log(log: MemoryLog) -> None:
     assert times == sorted(times)
 
 
-# Who may not be written to.
+# Recipients who cannot be written to.
 
 
 def test_a_first_message_to_a_disabled_user_is_refused(log: MemoryLog) -> None:

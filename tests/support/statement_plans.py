@@ -33,7 +33,7 @@ def all_statements() -> list[Statement]:
             importlib.import_module(module.name)
     batch.plain_statement(1)
     client_keys.flush_statement(1)
-    # Of those for a number of rows one is enough.
+    # One statement of each family for a number of rows is enough.
     listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
     for path, _, sql in texts():
         if isinstance(sql, str):

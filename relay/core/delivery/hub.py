@@ -72,7 +72,7 @@ class Hub:
         self.time = time
         self._charge = charge
         self.tuning = tuning = tuning or DeliveryTuning()
-        """Read at each use."""
+        """How much is sent at a time and remembered; read at each use."""
         self.list_changes = ListChanges(state, time)
         self.pending = trio.Event()
         """Set while something is to be sent later: `tick` sends it."""
