@@ -1,4 +1,4 @@
-"""Acknowledgement and replay: nothing missing, nothing twice, all in order, for each device (PROTOCOL.md 7)."""
+"""Acknowledgement and replay: nothing lost, nothing twice, all in order, on each device (PROTOCOL.md, section 7)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
