@@ -72,7 +72,7 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
 # Entries kept in memory.
 
 
-def test_no_more_is_remembered_than_may_be_however_long_the_texts(house: House) -> None:
+def test_recent_entries_are_bounded_in_number_and_characters(house: House) -> None:
     house.hub.tuning.recent_entries, house.hub.tuning.recent_characters = 5, 30
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")

@@ -128,7 +128,7 @@ def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House
         assert bool(told) == any(device.user in list_readers.chat_list_readers(house.state, entry) for entry in told)
 
 
-def test_disabling_a_member_completes_the_tick_of_the_author_and_tells_nobody_else(house: House) -> None:
+def test_disabling_a_member_updates_only_the_author_whose_receipt_completes(house: House) -> None:
     alice, carol, dora = map(house.arrive, ("alice", "carol", "dora"))
     house.log.do(None, control.ChangeUser(id="bob", disabled=True))
     assert house.state.group_keys["g-bob"] in alice.owed

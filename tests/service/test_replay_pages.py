@@ -98,7 +98,7 @@ async def test_a_replay_of_many_chats_comes_in_order_and_whole(relay: House, one
     assert texts == [f"text {number}" for number in range(60)]
 
 
-async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(relay: House, one: Client) -> None:
+async def test_aborted_reconnects_cost_no_statement_and_delay_no_one(relay: House, one: Client) -> None:
     await say(one, "User2", "a")
     async with relay.device("User2") as two:
         await two.rest()
@@ -186,7 +186,7 @@ async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_i
 
 
 @pytest.mark.parametrize("window", ["messages", "search"])
-async def test_a_user_who_keeps_editing_keeps_nobody_from_reading(
+async def test_endless_edits_do_not_keep_others_from_reading(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     """The page was read again, eight times, and then refused."""
