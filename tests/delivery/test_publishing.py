@@ -138,14 +138,14 @@ def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House)
     ears = [house.arrive(user)[1] for user in people]
     house.log.group("User1", *people, id_="g-many")
 
-    def told() -> int:
+    def online_events() -> int:
         return sum(event == "online" for ear in ears for event, _ in ear.take())
 
-    assert told() == 0
+    assert online_events() == 0
     most = total = 0
     while house.hub.announcements.pending:
         house.later(0.2)
-        most = max(most, now := told())
+        most = max(most, now := online_events())
         total += now
     assert total == 30 * 29, "each is told of each other one, once"
     assert most <= 2 * (20 + 30)
