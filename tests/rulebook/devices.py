@@ -33,7 +33,7 @@ class Listener:
 class Device(Listener):
     """A device: the relay's end of its connection, and the client at the other end."""
 
-    # What a subscriber needs of its connection.
+    # The connection of a subscriber.
     waiting = (0, 0.0)
     leave: Callable[[Subscriber], None]
     """Takes its connection out of the relay's hub."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from relay.core.model import changes
+from relay.core.model import changes, counting
 from relay.core.model.entities import Chat
-from relay.core.rules import commands, counting, permissions
+from relay.core.rules import commands, permissions
 from relay.core.rules.draft import DraftBuilder, chat_for, check_photo, joining_users, known_users
 from relay.core.rules.permissions import Action
 from relay.keys import UserKey

@@ -7,9 +7,9 @@ who left or were removed are no members, and see nothing but how they lost the c
 from typing import Literal, NamedTuple
 
 from relay.core.model import changes
+from relay.core.model.counting import counts
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
-from relay.core.rules.counting import counts
 from relay.keys import MessageId, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -50,6 +50,11 @@ def is_event_for(state: State, entry: Entry, user: UserKey) -> bool:
 
     They see what it is about, and it is later than their joining. Receipts go to the authors of the messages that they
     cover if their sender counts, and a read receipt to the reader's other devices.
+
+    Args:
+        state: the state, which has the entry.
+        entry: an entry of kind NEW, EDIT, DELETE, DLVRD or READ.
+        user: the user's key.
     """
     chat = state.chats[entry.chat]
     member = state.members[entry.chat].get(user)
@@ -68,7 +73,7 @@ def is_event_for(state: State, entry: Entry, user: UserKey) -> bool:
 LossReason = Literal["removed", "left", "deleted"]
 
 
-class Loss(NamedTuple):
+class LostChat(NamedTuple):
     """How a chat went out of the lists of users, as the entry that did it says: nothing that came afterwards."""
 
     actor: UserKey
@@ -85,7 +90,7 @@ class Loss(NamedTuple):
         return "left" if user == self.actor else "removed"
 
 
-def loss(entry: Entry, change: changes.AnyChange) -> Loss | None:
+def loss(entry: Entry, change: changes.AnyChange) -> LostChat | None:
     """Give what the users whose list loses a chat by this entry may learn of it; None if nobody's does.
 
     Args:
@@ -94,9 +99,9 @@ def loss(entry: Entry, change: changes.AnyChange) -> Loss | None:
     """
     match change:
         case changes.MembersRemoved(name=name):
-            return Loss(entry.actor, name, is_deleted=False)
+            return LostChat(entry.actor, name, is_deleted=False)
         case changes.ChatDeleted(name=name):
-            return Loss(entry.actor, name, is_deleted=True)
+            return LostChat(entry.actor, name, is_deleted=True)
         case changes.ChatHidden():
-            return Loss(entry.actor, "", is_deleted=True)
+            return LostChat(entry.actor, "", is_deleted=True)
     return None
