@@ -59,7 +59,11 @@ def stderr_is_the_journal() -> bool:
 
 
 def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """Return the fields of a record."""
+    """List the fields that a record has for the journal.
+
+    Yields:
+        Name and value.
+    """
     for name, value in record.__dict__.items():
         if name.isupper():
             yield name, value
@@ -81,7 +85,7 @@ class LineFormatter(logging.Formatter):
 class ImmediateStream:
     """Writes to a stream only as much as it takes at once: the relay must not wait for its log.
 
-    A pipe that nobody reads, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
+    A pipe without a reader, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from relay.combining_marks import SHORT_CHARACTERS, ordered
+from relay.unicode.combining_marks import SHORT_CHARACTERS, ordered
 
 FOLDING = f"2/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""

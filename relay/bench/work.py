@@ -19,7 +19,7 @@ FILL = " the printer on the second floor is out of paper again, could somebody b
 TEXT_BYTES = 120
 """Bytes of a message's text."""
 WARM_UP_SECONDS = 1.0
-SETTLE_SECONDS = 3.0
+FINISH_SECONDS = 3.0
 """How long messages under way may still arrive at the end."""
 PING_SECONDS = 8.0
 """Seconds between two pings of each client."""
@@ -119,10 +119,10 @@ class Load:
                 progress(len(self.delays) / (now - begin))
         return time.perf_counter() - begin
 
-    def settle(self) -> int:
+    def finish(self) -> int:
         """Wait for the messages under way; return how many did not arrive."""
         counted = len(self.delays)
-        end = time.perf_counter() + SETTLE_SECONDS
+        end = time.perf_counter() + FINISH_SECONDS
         while self._under_way and time.perf_counter() < end:
             self.turn(0.05, refill=False)
         # Receipts of the last messages come a moment later and have to be acknowledged.
@@ -133,7 +133,13 @@ class Load:
         return lost
 
     def send(self, index: int, count: int, due: float) -> None:
-        """Send so many messages of a conversation, which were due at this time (`time.perf_counter`)."""
+        """Send messages of a conversation.
+
+        Args:
+            index: the conversation.
+            count: how many messages.
+            due: when they were due (`time.perf_counter`).
+        """
         conversation = self._conversations[index]
         sender = conversation.sender
         for _ in range(count):

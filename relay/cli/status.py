@@ -31,7 +31,7 @@ CAUSES = {
     "prune": "messages were removed (prune)",
     "index": "words were indexed (index)",
     "snapshot": "the state was written (snapshot)",
-    "filing": "client ids were filed (filing)",
+    "keys": "client ids were moved to their table (keys)",
     "loop": "the relay was busy (loop)",
 }
 """The causes of a long wait, in words."""

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +15,8 @@ import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered, permanent_failure
+from relay.client.received import AnswerPage, PendingRequest, Received
+from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
@@ -41,33 +43,6 @@ NOT_IDEMPOTENT = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevi
 REVOKED_CLOSE_CODE = 4401
 
 T = TypeVar("T")
-
-
-class Received(NamedTuple):
-    """One event. `id` is None for events that are never replayed; `protocol.events` has the payload's type."""
-
-    id: int | None
-    timestamp: int
-    name: str
-    payload: Any
-
-
-class AnswerPage(NamedTuple):
-    """A response that may be one page of several."""
-
-    payload: Any
-    more: bool
-    next: str | None
-    """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
-
-
-class _PendingRequest(msgspec.Struct):
-    payload_type: str
-    frame: bytes
-    done: trio.Event
-    sent: bool = False
-    response: Response | None = None
-    failure: Exception | None = None
 
 
 class Client:
@@ -108,7 +83,7 @@ class Client:
         """The id of the last event that was queued; what a replay repeats up to here is skipped."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
-        self._pending: dict[str, _PendingRequest] = {}
+        self._pending: dict[str, PendingRequest] = {}
         self._events: deque[Received] = deque()
         self._news = trio.Event()
         self._behind = False
@@ -198,7 +173,7 @@ class Client:
                 payload=msgspec.Raw(codec.encode(payload)),
             )
         )
-        pending = self._pending[request_id] = _PendingRequest(payload_type, frame, trio.Event())
+        pending = self._pending[request_id] = PendingRequest(payload_type, frame, trio.Event())
         try:
             pending.sent = self._socket is not None
             await self._send_frame(frame)
@@ -327,9 +302,7 @@ class Client:
 
     def _note_failure(self, group: BaseExceptionGroup[Exception]) -> None:
         """Decide by what ended a connection whether the client ends, too."""
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = first_error(group)
         why = permanent_failure(error)
         if isinstance(error, ConnectionRejected) and error.status_code == 401:
             self._ended = SignedOut("the relay does not take this token")

@@ -8,7 +8,7 @@ import msgspec
 
 from relay.store.log.tuning import LogTuning
 from relay.store.portion import PortionSize
-from relay.store.queries.history import PAGE_BYTES
+from relay.store.queries.history import HISTORY_PAGE_BYTES
 from relay.store.queries.replay import PAGE_ENTRIES
 from relay.store.sqlite.wal import WalTuning
 
@@ -41,7 +41,7 @@ class DeliveryTuning(msgspec.Struct, kw_only=True):
 class ServiceTuning(msgspec.Struct, kw_only=True):
     """How requests are answered."""
 
-    page_bytes: int = PAGE_BYTES
+    page_bytes: int = HISTORY_PAGE_BYTES
     """Bytes of a page of an answer (PROTOCOL.md, section 5)."""
     slice_receipts: int = 4_096
     """Receipts read for an answer before others have their turn, and before it is seen whether it is full."""

@@ -25,7 +25,7 @@ from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
 from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
-from relay.protocol.control import CONTROL, READING
+from relay.protocol.control import CONTROL, READING_REQUESTS
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
 from relay.store.files.disk_full import is_full
@@ -134,7 +134,7 @@ async def answer(
             raise RelayError.bad_field("type", "only requests are answered here")
         request_id, name = request.id, request.payload_type
         payload = _payload(request)
-        if peer is not None and name not in READING:
+        if peer is not None and name not in READING_REQUESTS:
             logger.info("admin request %s", name, extra={"ADMIN": peer.name, "REQUEST": name})
 
         async def item(value: object) -> None:
@@ -202,7 +202,7 @@ async def serve(
     """Serve a socket file until cancelled.
 
     Args:
-        path: the socket's file, which is created, made again if somebody removes it, and removed at the end.
+        path: the socket's file, which is created, made again if it is removed, and removed at the end.
         admin: handles the requests.
         clock: for timestamps.
         gone_seconds: between two looks at whether the client of a long request is still there.

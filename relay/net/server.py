@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from relay.core.relay import Relay
 from relay.keys import Seq, UserKey
 from relay.net.http.response import HttpError, error_response
 from relay.net.router import Router
-from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
+from relay.net.sockets.descriptors import NONE_LEFT, ConnectionLimit, SpareDescriptor
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
 from relay.net.tls.certificates import CLIENT_HELLO, Certificates
@@ -37,7 +37,6 @@ from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
-BACKLOG_CONNECTIONS = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
@@ -48,7 +47,7 @@ CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
-ANSWER_SECONDS = 1.0
+LAST_ANSWER_SECONDS = 1.0
 """How long accepted connections may still make a request and be answered when the relay stops."""
 RESTART_REASON = "the relay restarts"
 UNAVAILABLE = (
@@ -61,49 +60,31 @@ UNREADABLE_LOG_SECONDS = 10.0
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
-def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
-    """Open a listening socket for each address of a host.
-
-    Args:
-        host: a name or an address; empty for all addresses of the machine.
-        port: the port.
-        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = dict.fromkeys((one[0], one[4]) for one in found)
-    return [_listen(family, address, both=both and len(places) == 1) for family, address in places]
-
-
-def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, both: bool) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        listener.bind(address)
-        listener.listen(BACKLOG_CONNECTIONS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 class Server:
     """The network side of one relay."""
 
-    def __init__(self, relay: Relay, certificates: Certificates | None = None, tuning: NetTuning | None = None) -> None:
-        """Prepare to serve.
+    def __init__(
+        self,
+        relay: Relay,
+        listeners: Sequence[socket.socket] = (),
+        certificates: Certificates | None = None,
+        tuning: NetTuning | None = None,
+        *,
+        most_connections: Callable[[], int] | None = None,
+    ) -> None:
+        """Put the network side together.
 
         Args:
             relay: what is served.
+            listeners: the listening sockets; `run` closes them.
             certificates: for TLS; None for plain HTTP.
             tuning: how long clients are waited for, and how much may wait; None for the defaults.
+            most_connections: returns the most WebSockets at a time; None for the limit of settings and process.
         """
         self.relay = relay
         self.tuning = tuning = tuning or NetTuning()
+        self._listeners = listeners
+        self._most_connections = most_connections or ConnectionLimit(relay.settings.limits)
         self.certificates = certificates
         self._unreadable_at = float("-inf")
         self._limits = relay.settings.limits
@@ -114,11 +95,12 @@ class Server:
             tuning,
             hsts=certificates is not None and certificates.publicly_trusted,
             timeout=self.keepalive.timeout,
+            secure_port=listeners[0].getsockname()[1] if listeners and certificates is not None else None,
+            listened_on=frozenset(str(listener.getsockname()[0]) for listener in listeners),
         )
         self._spare = SpareDescriptor()
         self._rejected = 0
         self._rejected_at = 0.0
-        self._allowed = (0, 0)
         self.sessions: set[Session] = set()
         self._connections: Counter[UserKey] = Counter()
         """WebSockets by user, including those in their handshake."""
@@ -129,24 +111,17 @@ class Server:
         self._http_ended = trio.Event()
         self._sessions_ended = trio.Event()
 
-    async def run(
-        self,
-        listeners: Iterable[socket.socket],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` is called and all connections are closed."""
         # Warns before the first connection if the limit of descriptors is too low.
-        self.relay.admin.runtime.most_connections = lambda: self.most_connections
-        logger.debug("room for %d connections", self.most_connections)
+        logger.debug("room for %d connections", self._most_connections())
         with self.router.fairness.at_work():
-            await self._run(list(listeners), task_status)
+            await self._run(task_status)
 
-    async def _run(self, listeners: list[socket.socket], task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self.certificates is not None:
-                self.router.admission.secure_port = listeners[0].getsockname()[1]
-                self.router.admission.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self.certificates.keep_fresh)
             nursery.start_soon(self.keepalive.run)
             nursery.start_soon(self.announce_later)
@@ -154,7 +129,7 @@ class Server:
             async with trio.open_nursery() as connections:
                 with self._listening:
                     async with trio.open_nursery() as listening:
-                        for listener in listeners:
+                        for listener in self._listeners:
                             listening.start_soon(self._accept, listener, connections)
                         task_status.started()
                 with trio.move_on_after(STOP_SECONDS) as timeout:
@@ -180,7 +155,7 @@ class Server:
         if self.sessions:
             await self._sessions_ended.wait()
         if self._in_http:
-            with trio.move_on_after(ANSWER_SECONDS):
+            with trio.move_on_after(LAST_ANSWER_SECONDS):
                 await self._http_ended.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
@@ -228,21 +203,6 @@ class Server:
             await trio.sleep_until(quiet_at)
         logger.info("connections are accepted again; %d were told to try again", self._rejected - 1)
         self._rejected = 0
-
-    @property
-    def most_connections(self) -> int:
-        """The most WebSockets at a time: the setting, or fewer where the process may not have enough descriptors."""
-        wanted = self._limits.connections
-        if self._allowed[0] != wanted:
-            self._allowed = (wanted, raise_limit(wanted))
-            if self._allowed[1] < wanted:
-                logger.warning(
-                    "only %d connections are possible, not %d (limits.connections), since this process may have no more"
-                    " descriptors: raise LimitNOFILE= of the unit, or `ulimit -n`",
-                    self._allowed[1],
-                    wanted,
-                )
-        return self._allowed[1]
 
     async def _serve_socket(self, connected: socket.socket, address: str, payer: Account | None) -> None:
         """Serve a new connection: TLS or plain HTTP, by its first byte."""
@@ -349,7 +309,7 @@ class Server:
 
     def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
-        if self._stopping or self._connections.total() >= self.most_connections:
+        if self._stopping or self._connections.total() >= self._most_connections():
             return "too many connections"
         if self._connections[user] >= self._limits.connections_per_user:
             return f"you have {self._connections[user]} connections already"

@@ -132,7 +132,7 @@ class Blobs:
             self._durable.add(folder)
 
     def quarantine(self, digest: str) -> Path | None:
-        """Rename a blob that no file needs, so that nobody uses it any more.
+        """Rename a blob that no file needs, so that it is not used any more.
 
         Returns:
             The path to unlink, which may take long; None if it is pinned or gone.

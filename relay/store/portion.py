@@ -76,5 +76,11 @@ class Pace:
         self._factor = factor
 
     def worked(self, began: float, now: Seconds, *, lively: bool) -> None:
-        """Note that a portion was done; while people send (`lively`), a rest follows."""
+        """Note that a portion was done; a rest follows while people send.
+
+        Args:
+            began: when the portion began, monotonic seconds.
+            now: when it ended.
+            lively: whether people are sending; else no rest follows.
+        """
         self.rests_until = now + rest_after(now - began, self._factor) if lively else now

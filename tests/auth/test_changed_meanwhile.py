@@ -13,7 +13,7 @@ import relay as package
 from relay.core.auth.sign_in import WRONG
 from relay.core.relay import Relay
 from relay.core.rules import commands
-from relay.core.rules.users import MAX_DEVICES
+from relay.core.rules.sign_in import MAX_DEVICES
 from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError

@@ -71,7 +71,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "return member is not None and not chat.gone and message_id",
             "return message_id",
         ),
-        ("relay/core/rules/counting.py", "return user != author and since < message_id and", "return user != author #"),
+        ("relay/core/model/counting.py", "return user != author and since < message_id and", "return user != author #"),
         ("relay/core/delivery/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
     ),
     "client ids": (

@@ -333,7 +333,7 @@ def under_load(relay: Scratch, seconds: float) -> int:
     pairs = [Conversation(clients[2 * n], users[2 * n + 1], [clients[2 * n + 1]]) for n in range(8)]
     load = Load(pairs, clients)
     load.run(seconds, window=16, progress=lambda _: None)
-    load.settle()
+    load.finish()
     load.close()
     for client in clients:
         client.close()

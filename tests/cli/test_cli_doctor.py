@@ -229,7 +229,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monk
     def last(_subject: Subject) -> Iterator[Finding]:
         yield Finding("last", "good", "five")
 
-    monkeypatch.setattr(command, "CHECKS", (fail, last))
+    monkeypatch.setattr(command, "DOCTOR_CHECKS", (fail, last))
     lines = run("doctor", data=tmp_path).out.splitlines()
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",

@@ -226,7 +226,7 @@ def test_a_command_that_only_reads_finishes_a_killed_restore(
             patched.setattr(replacing, "finish", lambda *_: None)
             done("restore", backup, "--yes", data=data)
         done(*command, data=data)
-        assert len(replacing.kept(data, replacing.STORE)) == number
+        assert len(replacing.kept(data, replacing.STORE_WITH_FILES)) == number
     with monkeypatch.context() as patched:
         patched.setattr(replacing, "finish", lambda *_: None)
         done("restore", backup, "--yes", data=data)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
-from relay.listeners import CannotServe, open_listeners
+from relay.net.listeners import CannotServe, open_listeners
 from relay.serve import explained
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore

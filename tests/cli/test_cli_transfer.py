@@ -14,9 +14,9 @@ import trio
 
 from relay.cli.importers import importing
 from relay.client import connect
-from relay.core.admin.imports import Import
+from relay.core.admin.importing.people import PeopleImport
 from relay.core.relay import open_relay
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -371,13 +371,13 @@ def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_i
     done("export", tmp_path / "out.jsonl", data=office)
     there = tmp_path / "there"
 
-    async def stop(_import: Import, record: control.ChatImport) -> object:
+    async def stop(_import: PeopleImport, record: control.ChatImport) -> object:
         if record.dry:
             return control.ImportResult(added=True)
         raise RelayError("unavailable", "stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Import, "import_chat", stop)
+        patched.setattr(PeopleImport, "import_chat", stop)
         assert run("import", tmp_path / "out.jsonl", data=there).code == 1
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
     done("import", tmp_path / "out.jsonl", data=there)

@@ -1,6 +1,6 @@
 """Who is online and who is typing, with the time handed in (PROTOCOL.md, section 4)."""
 
-from relay.core.delivery.typing import MAX_CHATS, SILENCE_SECONDS, Typists
+from relay.core.delivery.typing import MAX_CHATS, TYPING_SECONDS, Typists
 from relay.core.rules import commands
 from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
@@ -158,7 +158,7 @@ def test_a_typing_event_names_the_chat_as_its_reader_knows_it(house: House) -> N
 
 
 def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
-    assert SILENCE_SECONDS == 6.0
+    assert TYPING_SECONDS == 6.0
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     house.hub.start_typing(ChatKey(chat), typist, 100.0)

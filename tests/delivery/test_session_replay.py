@@ -1,5 +1,4 @@
-"""Acknowledgement and replay: nothing missing, nothing twice, nothing out of order, for each device
-(PROTOCOL.md, section 7)."""
+"""Acknowledgement and replay: nothing lost, nothing twice, all in order, on each device (PROTOCOL.md, section 7)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, Receipt, Subscriber
+from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
 from relay.keys import ChatKey, DeviceKey, UserKey
 
 
@@ -46,7 +46,7 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
     ids = sorted(data.draw(st.sets(st.integers(1, 100), min_size=count, max_size=count)))
     subscriber = _subscriber(Sink())
     for event_id in ids:
-        subscriber.event(b"", Receipt(event_id, ChatKey(1), 0))
+        subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
     acknowledged: set[int] = set()
     for event_id in data.draw(st.lists(st.sampled_from(ids), max_size=60)):
         subscriber.acknowledge(event_id)
@@ -58,7 +58,7 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
 def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
     subscriber = _subscriber(Sink(), position=5, most_unacknowledged=10)
     for event_id in range(6, 100):
-        subscriber.event(b"", Receipt(event_id, ChatKey(1), 0))
+        subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
     assert subscriber.acknowledge(6) is None
     assert subscriber.acknowledge(99) is None
     assert subscriber.cursor == 5, "so that all of it is replayed to the next connection"
@@ -67,9 +67,9 @@ def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
 def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
     sink = Sink()
     subscriber = _subscriber(sink)
-    subscriber.event(b"one", Receipt(7, ChatKey(1), 0))
+    subscriber.event(b"one", AwaitedEvent(7, ChatKey(1), 0))
     sink.full = True
-    subscriber.event(b"two", Receipt(9, ChatKey(1), 0))
+    subscriber.event(b"two", AwaitedEvent(9, ChatKey(1), 0))
     assert (sink.frames, sink.behinds) == ([b"one"], 1)
     assert (subscriber.live, subscriber.position) == (False, 8)
 
@@ -79,11 +79,11 @@ def test_a_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None
     subscriber = _subscriber(Sink(), position=10)
     subscriber.live = False
     subscriber.owe_count(300, chat=ChatKey(1))
-    subscriber.replayed(b"", Receipt(11, ChatKey(1), 1))
-    subscriber.replayed(b"", Receipt(12, ChatKey(1), 2))
+    subscriber.replayed(b"", AwaitedEvent(11, ChatKey(1), 1))
+    subscriber.replayed(b"", AwaitedEvent(12, ChatKey(1), 2))
     subscriber.acknowledge(11)
     assert subscriber.cursor == 11
-    subscriber.owe_list(13, ChatKey(2), appears=False, goes=False)
+    subscriber.owe_list(13, ChatKey(2), appears=False)
     subscriber.acknowledge(12)
     assert subscriber.cursor == 12, "the changed list is not sent yet"
     assert subscriber.owed_since == 13

@@ -5,7 +5,7 @@ from pathlib import Path
 from relay.core.clock.clock import RelayClock
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command

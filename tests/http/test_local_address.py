@@ -5,8 +5,7 @@ import socket
 import pytest
 
 from relay.cli.messages import hear
-from relay.listeners import local_url
-from relay.net.server import listen
+from relay.net.listeners import listen, local_url
 from relay.protocol import control
 
 

@@ -77,7 +77,7 @@ class Restore(Used):
         if present == EARLY:
             assert any(
                 said(kept / "relay.db") == ALL and len(contents(kept)) == 2
-                for kept in replacing.kept(data, replacing.STORE)
+                for kept in replacing.kept(data, replacing.STORE_WITH_FILES)
             ), "what was there is lost"
             with closing(sqlite3.connect(data / "relay.db")) as store:
                 ((last,),) = store.execute("SELECT max(seq) FROM log")
@@ -127,7 +127,7 @@ class Undo(Used):
 
     def hold(self, place: Path, *, complete: bool) -> None:
         data = place / "data"
-        stores = [data, *replacing.kept(data, replacing.STORE)]
+        stores = [data, *replacing.kept(data, replacing.STORE_WITH_FILES)]
         assert sorted(len(said(store / "relay.db")) for store in stores) == sorted((len(EARLY), len(ALL)))
         for store in stores:
             assert len(contents(store)) == (1 if said(store / "relay.db") == EARLY else 2)

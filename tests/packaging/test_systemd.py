@@ -160,7 +160,7 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
 
 
 async def test_long_write_counts_as_alive_for_some_minutes(tmp_path: Path) -> None:
-    proof_of_life = partial(serve.proof_of_life, probe_seconds=0.05, slow_write_seconds=0.4)
+    proof_of_life = partial(serve.proof_of_life, probe_seconds=0.05, hung_write_seconds=0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         server = Server(relay)
         assert "0 connections" in await proof_of_life(server)
@@ -313,10 +313,10 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
         device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
         assert isinstance(device, control.Token)
-        server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))
+        server = Server(relay, [listener])
         address = listener.getsockname()
-        await nursery.start(server.run, [listener])
+        await nursery.start(server.run)
         streams: list[trio.SocketStream] = []
 
         async def connect() -> trio.SocketStream:

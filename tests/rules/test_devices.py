@@ -8,7 +8,7 @@ import trio
 from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.users import MAX_DEVICES
+from relay.core.rules.sign_in import MAX_DEVICES
 from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError

@@ -6,7 +6,7 @@ from typing import Any
 from relay.core.model.changes import Hook
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey
 from relay.net.http.routes.hooks import HookPage
 from relay.protocol import control, requests

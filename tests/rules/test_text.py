@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.combining_marks import ordered
 from relay.text import fold
+from relay.unicode.combining_marks import ordered
 
 
 @pytest.mark.parametrize(

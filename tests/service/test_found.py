@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from relay import text as text_module
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.submit import submit
 from relay.core.service import messages
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError

@@ -64,7 +64,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
     relay.relay.hub.recent.entries.clear()
     async with relay.open_from("User2", 0) as two:
         assert message_ids(await come(two, 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert max(read) <= replay.PAGE_BYTES
+    assert max(read) <= replay.REPLAY_PAGE_BYTES
     assert len(read) >= 7
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from relay.core.relay import open_relay
 from relay.store.backup.archive import back_up
-from relay.store.backup.restore import CannotRestore, put_aside, unpacked
+from relay.store.backup.restore import CannotRestore, replaced_store, unpacked
 from relay.store.files import replacing, tls_folder
 
 
@@ -101,7 +101,7 @@ async def test_a_backup_brings_the_tls_authority_back_and_undo_the_one_before(tm
     before = authority(tmp_path / "other", b"made there")
     restore(tmp_path / "backup.tar", tmp_path / "other")
     assert tls_of(tmp_path / "other") == kept
-    with put_aside(tmp_path / "other") as prepared:
+    with replaced_store(tmp_path / "other") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "other") == before
 
@@ -136,7 +136,7 @@ async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_pat
     restore(tmp_path / "backup.tar", tmp_path / "data")
     assert tls_of(tmp_path / "data") == restored
     for there in (False, True, False):
-        with put_aside(tmp_path / "data") as prepared:
+        with replaced_store(tmp_path / "data") as prepared:
             prepared.commit()
         assert (tmp_path / "data" / "tls").exists() == there
     assert not list((tmp_path / "data").glob("*.absent"))
@@ -147,7 +147,7 @@ async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     restore(tmp_path / "backup.tar", tmp_path / "data")
     made = authority(tmp_path / "data", b"made since")
-    with put_aside(tmp_path / "data") as prepared:
+    with replaced_store(tmp_path / "data") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "data") == made
 
@@ -217,11 +217,11 @@ async def test_a_restore_after_a_killed_replacement_of_the_authority_keeps_both(
     assert tls_of(tmp_path / "data") == restored
     tls_folder.recover(tmp_path / "data" / "tls")
     assert tls_of(tmp_path / "data") == restored
-    with put_aside(tmp_path / "data") as prepared:
+    with replaced_store(tmp_path / "data") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "data") == new
 
 
 def test_undo_without_a_data_directory_says_that_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(CannotRestore, match="there is no data directory"), put_aside(tmp_path / "none"):
+    with pytest.raises(CannotRestore, match="there is no data directory"), replaced_store(tmp_path / "none"):
         pass

@@ -62,7 +62,7 @@ def test_an_index_merge_that_fails_is_retried_later() -> None:
     schedule = IndexMerge(LogTuning())
     schedule.start(1)
     schedule.failed(NOW)
-    assert schedule.due_at == NOW + index_merge.RETRY_SECONDS
+    assert schedule.due_at == NOW + index_merge.MERGE_RETRY_SECONDS
 
 
 # What becomes of them.

@@ -15,7 +15,7 @@ from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
 from relay.core.rules.commands import ADMIN, DeleteChat, MarkRead, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.core.tuning import RetentionTuning, Tuning
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.keys import ChatKey, DeviceKey, UserKey
@@ -141,7 +141,7 @@ def reader(relay: Relay, *seqs: int) -> Subscriber:
     there = Nowhere()
     subscriber = Subscriber(relay.hub.next_number(), UserKey(2), DeviceKey(2), there, there, 0)
     for seq in seqs:
-        subscriber.replayed(b"", Receipt(seq, ChatKey(1), 1))
+        subscriber.replayed(b"", AwaitedEvent(seq, ChatKey(1), 1))
     return subscriber
 
 

@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from relay.core.model.changes import Hook
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey
 from relay.net.webhooks import outgoing as hooks
 from relay.protocol import control, requests

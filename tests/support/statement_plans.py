@@ -32,7 +32,7 @@ def all_statements() -> list[Statement]:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     batch.plain_statement(1)
-    client_keys.filing_statement(1)
+    client_keys.flush_statement(1)
     # One statement of each family for a number of rows is enough.
     listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
     for path, _, sql in texts():

@@ -44,7 +44,7 @@ def test_private_keys_are_readable_by_their_owner_only(made: Authority) -> None:
 
 
 def test_a_backup_takes_every_file_of_the_authority(made: Authority) -> None:
-    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.FILES)
+    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.TLS_FILES)
 
 
 def test_a_permissive_umask_does_not_expose_the_keys(tmp_path: Path) -> None:

@@ -31,12 +31,15 @@ class SecureRelay(HttpRelay):
 
 
 @asynccontextmanager
-async def tls_relay(tmp_path: Path, net: NetTuning | None = None, **settings: Any) -> AsyncIterator[SecureRelay]:
+async def tls_relay(
+    tmp_path: Path, net: NetTuning | None = None, host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[SecureRelay]:
     """Run a relay with TLS by its own authority."""
     chosen = Settings(tls=TlsSection(on=True, **settings))
     own = Authority(tmp_path / "tls")
     own.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
-    async with http_relay(tmp_path, chosen, certificates=Certificates(tmp_path, chosen.tls), net=net) as relay:
+    certificates = Certificates(tmp_path, chosen.tls)
+    async with http_relay(tmp_path, chosen, certificates=certificates, net=net, host=host) as relay:
         yield SecureRelay(relay, ssl.create_default_context(cafile=own.certificate))
 
 
@@ -174,7 +177,10 @@ async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_addre
         token = await relay.user("robot")
         async with relay.socket(token) as socket:
             assert (await socket.send("robot", "note")).message_id == 1
-        relay.server.router.admission.listened_on = frozenset()
+    # Where it listens on all addresses, the address of a peer says nothing.
+    (tmp_path / "all").mkdir()
+    async with tls_relay(tmp_path / "all", host="0.0.0.0") as relay:
+        token = await relay.user("robot")
         async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as raw:
             assert b" 403 " in await raw.receive_some()
 

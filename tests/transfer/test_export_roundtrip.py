@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError

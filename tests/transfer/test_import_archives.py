@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.protocol import control
 from relay.protocol.control.table import IMPORT_MESSAGES

@@ -205,13 +205,13 @@ def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Pa
 def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relay.core.admin.imports import Import
+    from relay.core.admin.importing.messages import MessageHistoryImport
     from relay.protocol.errors import RelayError
 
-    async def refuse(_import: Import, request: Any) -> object:
+    async def refuse(_import: MessageHistoryImport, request: Any) -> object:
         raise RelayError("bad_request", "payload: no")
 
-    monkeypatch.setattr(Import, "import_messages", refuse)
+    monkeypatch.setattr(MessageHistoryImport, "import_messages", refuse)
     ran = run("import", own(tmp_path, user("anna"), chat("anna"), said("one")), data=tmp_path / "data")
     assert ran.code == 1
     assert "call it again" not in ran.err

@@ -161,7 +161,7 @@ async def test_an_import_rests_while_others_send(
         rests.append(seconds)
         return 0.0
 
-    monkeypatch.setattr("relay.core.admin.imports.rest_after", rest_after)
+    monkeypatch.setattr("relay.core.admin.importing.messages.rest_after", rest_after)
     async with dialog(tmp_path) as relay:
         sent_with_the_second(relay)
         await messages(relay, said("1"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relay.cli.control_client import RequestRefused
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control

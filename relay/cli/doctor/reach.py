@@ -3,19 +3,16 @@
 Asks the relay's own /healthz over the network, and changes nothing.
 """
 
-import fcntl
 import http.client
 import ipaddress
 import socket
 import ssl
-import struct
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from relay.cli.doctor.finding import CHECK_SECONDS, Finding, Subject
+from relay.net.sockets.hostnames import interfaces
 from relay.protocol import control
-
-SIOCGIFADDR = 0x8915
 
 
 def network(subject: Subject) -> Iterator[Finding]:
@@ -56,14 +53,7 @@ def _places(status: control.Status) -> Iterator[tuple[str, int]]:
 def addresses() -> Iterator[str]:
     """List the IPv4 addresses of this machine's interfaces without the loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for _, name in socket.if_nameindex():
-            if name == "lo":
-                continue
-            try:
-                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:
-                continue
-            yield socket.inet_ntoa(answer[20:24])
+        yield from (one for name, one in interfaces(any_socket) if name != "lo")
 
 
 def _named(host: str, port: int) -> str:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 MAX_WAITING = 256
 """Hashes for users and admins whom the relay knows that may wait, and as many for all others, in turn by user or by
-network. Beyond it whoever has the most loses the latest."""
+network. Beyond it, the newest of the user or network with the most is dropped."""
 NOBODYS_SECONDS, NOBODYS_AT_ONCE = 1.0, 40
 """Hashes for ids that no user has: seconds between two, and how many at once. Further ones only take as long as one."""
 TIMES_KEPT = 32
@@ -200,8 +200,8 @@ class Passwords:
             hashed: the hash of the password; None if there is none.
             password: what was typed.
             owner: for whom, a user or a network: owners take turns.
-            known: whether there is such a user. There are ids without end, so of those that nobody has not all are
-                hashed: they must not keep the processor from those that somebody has.
+            known: whether there is such a user. There are ids without end, so not all attempts at
+                unknown ids are hashed: they must not keep the processor from real users.
             trusted: whether the relay knows the owner: a user from their own device. Guessers do not delay these.
 
         Raises:
@@ -225,7 +225,7 @@ class Passwords:
         """Check a user's password; the result is for the command that needs it. None where it is wrong.
 
         Args:
-            user: who they say they are; None for an id that nobody has.
+            user: who they say they are; None for an unknown id.
             password: what was typed.
             owner: as for `check`.
             trusted: as for `check`.

@@ -36,7 +36,7 @@ def new_token() -> str:
 
 
 def device_proof(device: Device) -> str:
-    """Make what shows that somebody was signed in from a device once. It lets nobody in, nor does it end."""
+    """Make the proof that a device was signed in once. It signs no one in, and never expires."""
     return f"{device.key}.{token_hash(f'proof {device.token_hash}')}"
 
 
@@ -76,7 +76,7 @@ class Tokens:
         """Find whose token this is.
 
         Returns:
-            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token lets nobody in.
+            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token is not valid.
         """
         hashed = token_hash(token)
         state = self._state
@@ -109,7 +109,7 @@ class Tokens:
     def _is_unused(self, device: DeviceKey) -> bool:
         """Whether a device was away for so long that it has to sign in again (`auth.device_days`).
 
-        Nothing is written, so a clock that was wrong for a while signs nobody out for good.
+        Nothing is written, so a clock that was wrong for a while signs no device out for good.
         """
         days = self._settings.device_days
         if not days:

@@ -2,6 +2,9 @@
 
 Its promise of order: a live subscriber gets the events of entries in the order of the log, each once. One that cannot
 keep up falls behind; what it misses is read from the log, and `rejoin` takes it live again.
+
+The module has over 400 lines, because live events, replays and chat lists must agree on that order: what is sent to
+whom, and when, is read in one place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +19,10 @@ from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
-from relay.core.delivery.recent import RecentEntries
-from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Outlet, Subscriber
 from relay.core.model import changes
 from relay.core.model.entities import Member
+from relay.core.model.recent import RecentEntries
 from relay.core.model.state import State
 from relay.core.rules import visibility
 from relay.core.tuning import DeliveryTuning
@@ -183,7 +186,13 @@ class Hub:
     # What is sent later.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Note that a user types; `now` is trio's time."""
+        """Note that a user types in a chat; `tick` announces it.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds (trio's time).
+        """
         self.pending.set()
         self.announcements.start_typing(chat, user, now)
 
@@ -248,7 +257,7 @@ class Hub:
     def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
         """Send an entry to many users, a slice a step, in the order of the log and to each connection once.
 
-        Whoever connects or rejoins between two steps gets the entry by its replay, and the steps that follow pass it
+        A subscriber that connects or rejoins between two steps gets the entry by its replay, and later steps pass it
         over: its position is the entry's.
         """
         for subscriber in self.presence.subscribers.get(entry.actor, ()):
@@ -276,10 +285,10 @@ class Hub:
         """
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        # Every member sees a new message (nobody can have cleared it), and it is to be delivered to all but its author.
+        # Every member sees a new message (none can have cleared it), and it is to be delivered to all but its author.
         is_new = entry.kind == kinds.NEW
         seq = entry.seq
-        receipt = Receipt(seq, entry.chat, entry.message_id if is_new else 0)
+        awaited = AwaitedEvent(seq, entry.chat, entry.message_id if is_new else 0)
         dirty = self.dirty
         count, actor, origin, is_dialog = chat.count, entry.actor, entry.origin, chat.id is None
         sent = 0
@@ -301,7 +310,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
+                subscriber.event(frame, awaited if user != actor else _awaited(entry, to_author=True))
                 dirty[subscriber.outlet] = None
                 sent += 1
         self.delivered += sent
@@ -311,7 +320,7 @@ class Hub:
         return sent
 
     def _publish_receipt(self, entry: Entry) -> None:
-        receipt = Receipt(entry.seq, entry.chat, 0)
+        awaited = AwaitedEvent(entry.seq, entry.chat, 0)
         users = {one.author for one in entry.covered}
         if entry.kind == kinds.READ:
             users.add(entry.actor)
@@ -326,7 +335,7 @@ class Hub:
                         subscriber.note_own(entry.seq)
                 elif subscriber.live:
                     frame = frame or self._event_frame(entry, user)
-                    subscriber.event(frame, receipt)
+                    subscriber.event(frame, awaited)
                     self.dirty[subscriber.outlet] = None
                     self.delivered += 1
 
@@ -400,13 +409,19 @@ class Hub:
                     # What is said in a chat comes after the list that the chat appears in.
                     yield subscriber.position, entry.at
                 if self._is_event_for(subscriber, entry):
-                    receipt = _receipt(entry, to_author=user == entry.actor)
-                    self.send_replayed(subscriber, self._event_frame(entry, user), receipt)
+                    awaited = _awaited(entry, to_author=user == entry.actor)
+                    self.send_replayed(subscriber, self._event_frame(entry, user), awaited)
             subscriber.position = entry.seq
 
-    def send_replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
-        """Queue a replayed event, whatever waits already: the caller keeps an eye on that."""
-        subscriber.replayed(frame, receipt)
+    def send_replayed(self, subscriber: Subscriber, frame: bytes, awaited: AwaitedEvent) -> None:
+        """Queue a replayed event, however much waits already: the caller bounds that.
+
+        Args:
+            subscriber: the connection.
+            frame: the event, encoded as a frame.
+            awaited: what its acknowledgement means.
+        """
+        subscriber.replayed(frame, awaited)
         self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
@@ -438,7 +453,9 @@ class Hub:
 
 
 def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
-    """Tell whether an entry was made by this very connection, or by its device over an earlier one (section 4).
+    """Tell whether an entry was made by this very connection, or by its device over an earlier one.
+
+    See PROTOCOL.md, section 4.
 
     Two pages of a browser are one device: what one of them does is news to the other, if that was connected too.
     """
@@ -448,6 +465,6 @@ def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
     return 0 < entry.device == subscriber.device and entry.seq <= subscriber.connected_seq
 
 
-def _receipt(entry: Entry, *, to_author: bool) -> Receipt:
-    """Say what acknowledging a message means: one's own is not delivered by acknowledging it (section 6)."""
-    return Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
+def _awaited(entry: Entry, *, to_author: bool) -> AwaitedEvent:
+    """Note what acknowledging a message means: the author's own is not delivered by it (PROTOCOL.md, section 6)."""
+    return AwaitedEvent(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)

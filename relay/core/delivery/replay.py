@@ -18,7 +18,7 @@ from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq, UserKey
 from relay.store.entry import Entry
 from relay.store.queries import replay
-from relay.store.queries.replay import CHANGES
+from relay.store.queries.replay import CHANGES_CHAT
 from relay.store.sqlite.database import Connection
 
 
@@ -87,7 +87,7 @@ class ReadAhead:
         sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
         for source in sources.values():
             source.skip(position)
-        sources[CHANGES].skip(listed)
+        sources[CHANGES_CHAT].skip(listed)
         short = [
             (key, source.known)
             for key, source in sources.items()

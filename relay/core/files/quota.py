@@ -29,11 +29,11 @@ class Allowance:
         self.reserved = 0
         """Bytes that are reserved for the upload."""
         self.scope: trio.CancelScope | None = None
-        """Cancelled when somebody who has fewer uploads needs the place."""
+        """Cancelled when a user with fewer uploads needs the place."""
 
     @contextmanager
     def until_displaced(self) -> Iterator[None]:
-        """Receive the upload within this block, which ends when somebody with fewer uploads needs its place.
+        """Receive the upload within this block, which ends when a user with fewer uploads needs its place.
 
         Raises:
             RelayError: `rate_limited`, it did.
@@ -123,7 +123,7 @@ class Quota:
         return sum(map(len, self._running.values()))
 
     def _displace(self, held: int) -> bool:
-        """Cancel the latest upload of the user with the most, if they have more than somebody with `held` would."""
+        """Cancel the latest upload of the user with the most, if they have more than a user with `held` would."""
         most = max(self._running.values(), key=len)
         latest = most[-1]
         if len(most) <= held + 1 or latest.scope is None:

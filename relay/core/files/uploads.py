@@ -22,7 +22,7 @@ from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.core.tuning import FilesTuning
 from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
@@ -37,7 +37,7 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-WRITE_BYTES = 262_144
+UPLOAD_WRITE_BYTES = 262_144
 """Bytes collected before a thread writes them."""
 UNSENT_MS = 86_400_000
 """Milliseconds after which an uploaded file is removed unless a message holds it."""
@@ -190,11 +190,11 @@ class Uploads:
         while piece := await pieces():
             allowance.take(len(piece))
             buffer += piece
-            if len(buffer) >= WRITE_BYTES:
-                head = head or bytes(buffer[: media_types.HEAD_BYTES])
+            if len(buffer) >= UPLOAD_WRITE_BYTES:
+                head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
                 await threads.run(incoming.write, buffer)
                 buffer = bytearray()
-        head = head or bytes(buffer[: media_types.HEAD_BYTES])
+        head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
         await threads.run(incoming.write, buffer)
         return head
 
@@ -257,7 +257,16 @@ class Uploads:
     def while_readable(
         self, user: UserKey, device: DeviceKey, file: StoredFile
     ) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel what runs inside once the user may no longer read the file."""
+        """Cancel what runs inside once the user may no longer read the file.
+
+        Args:
+            user: the user's key.
+            device: the key of their device.
+            file: the file.
+
+        Returns:
+            A context manager that gives the scope of what runs inside.
+        """
         state = self._state
         return self._rights.while_allowed(
             lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
@@ -266,7 +275,7 @@ class Uploads:
     # Removing.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Remove unused files, for ever; first the remains of an earlier run."""
+        """Remove unused files, forever; first the remains of an earlier run."""
         task_status.started()
         await self._logging_errors(self.sweep)
         while True:
@@ -329,7 +338,7 @@ class UploadInPieces:
             RelayError: `too_large`, `storage_full`.
         """
         self._allowance.take(len(data))
-        self._head = self._head or data[: media_types.HEAD_BYTES]
+        self._head = self._head or data[: media_types.SNIFFED_BYTES]
         try:
             await threads.run(self._incoming.write, data)
         except OSError as error:

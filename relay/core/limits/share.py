@@ -1,6 +1,6 @@
 """What one user holds of the relay at a time, over all their connections: bytes, unfinished messages, locks.
 
-A limit per connection would limit nobody: a user may have many. In memory only; knows no sockets.
+A limit per connection would be none: a user may have many. In memory only; knows no sockets.
 """
 
 from collections import Counter

@@ -33,7 +33,7 @@ SMALL_RESERVE_BYTES = 16 << 20
 """Size below which a reserve limits SQLite's log, too."""
 CHECKPOINT_PAGES = 256
 """Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+FREEING_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """Seconds before each new attempt of work that frees space, but found none for itself."""
 FILL_SECONDS = 5.0
 """Seconds between two attempts to fill the reserve."""
@@ -96,7 +96,7 @@ class DiskRoom:
         """
         self.reserve = reserve
         self._log = log
-        self._retry_seconds = RETRY_SECONDS if retry_seconds is None else retry_seconds
+        self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._freeing = 0
         self._copy_each = 0
 
@@ -106,7 +106,7 @@ class DiskRoom:
         return self.reserve.short or self._log.disk_full
 
     async def run(self) -> None:
-        """Fill the reserve whenever there is space, for ever."""
+        """Fill the reserve whenever there is space, forever."""
         while True:
             if not self._freeing:
                 await self._fill()

@@ -16,7 +16,7 @@ from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.core.tuning import RetentionTuning
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
@@ -91,7 +91,7 @@ class Retention:
         self._freeing = freeing
 
     async def run(self) -> None:
-        """Remove what is due every `period_seconds`, for ever."""
+        """Remove what is due every `period_seconds`, forever."""
         while True:
             try:
                 async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
@@ -104,7 +104,7 @@ class Retention:
             await trio.sleep(self._tuning.period_seconds)
 
     async def forget_removed(self) -> None:
-        """Remove the idempotency keys of removed messages once nobody can still be about to send them again."""
+        """Remove the idempotency keys of removed messages once no client can still send them again."""
         if not self._clock.credible():
             return
         before = self._clock() - REMEMBERED_MS

@@ -1,8 +1,9 @@
 """The state that follows from the log: users, devices, chats, members and their counts.
 
 Only `State.apply` changes it, and its only argument is an entry: the same entries give the same state, on every
-machine and after every start. No I/O, no clock. The module is longer than others, so that everything that an entry
-changes is in one place.
+machine and after every start. No I/O, no clock.
+
+The module has over 400 lines, so that everything that an entry changes is in one place.
 """
 
 import unicodedata
@@ -130,15 +131,24 @@ class State:
         return chat.count - self.members[chat.key][user].seen
 
     def contacts(self, user: UserKey, others: Iterable[UserKey], but: ChatKey = NO_CHAT) -> list[UserKey]:
-        """Return those of some users who share a chat with a user, other than the chat `but`.
+        """Return those of some users who share a chat with a user.
 
         The cost goes by `others` and the chats, never by their members.
+
+        Args:
+            user: the user's key.
+            others: the users to choose from.
+            but: a chat that does not count; `NO_CHAT` for none.
         """
         chats = self.chats_of.get(user, set()) - {but}
         return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
 
     def listed(self, user: UserKey) -> Iterator[tuple[Chat, Member]]:
-        """Yield the chats in a user's chat list."""
+        """Yield the chats in a user's chat list.
+
+        Yields:
+            Each chat with the user's membership in it.
+        """
         for key in self.chats_of.get(user, ()):
             member = self.members[key][user]
             if not member.hidden:
@@ -472,7 +482,7 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Add a device; nobody can sign in with a revoked one."""
+        """Add a device; a revoked one cannot sign in."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key

@@ -18,7 +18,11 @@ from relay.store.queries import history
 async def one_chat(
     service: Service, subscriber: Subscriber, request: requests.ChatDetailsRequest, reply: Reply[objects.ChatDetails]
 ) -> None:
-    """Answer with one chat in full."""
+    """Answer with one chat in full.
+
+    Raises:
+        RelayError: `not_found`, there is no such chat for this user.
+    """
     user = subscriber.user
     chat = service.chat(user, request.chat_id)
     state = service.state
@@ -46,7 +50,11 @@ async def chat_list(
 def create(
     service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply[objects.ChatDetails]
 ) -> None:
-    """Make a group or a channel."""
+    """Make a group or a channel.
+
+    Raises:
+        RelayError: `rate_limited`, the user has made too many today.
+    """
     wait_ms = service.limits.groups.take(subscriber.user, trio.current_time())
     if wait_ms:
         raise RelayError.too_many_groups(service.settings.limits.groups_per_day, wait_ms)

@@ -65,7 +65,11 @@ def handled_by(
     kind: RequestType[PayloadT, ResponseT],
     handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
 ) -> tuple[str, Handler]:
-    """Pair a request with its handler, which takes its payload and answers with its response."""
+    """Pair a request with its handler, which takes its payload and answers with its response.
+
+    Returns:
+        The request's name on the wire, and the handler.
+    """
     return kind.name, handler
 
 
@@ -197,7 +201,7 @@ class Service:
     ) -> None:
         """Handle a request that occupies the writer alone, after the user's other ones, and charge the user for it.
 
-        It is appended only now: while it waits here it delays nobody, however many connections the user has.
+        It is appended only now: while it waits here it delays no one, however many connections the user has.
         """
         waiting = self._handlers[name](self, subscriber, payload, reply)
         if waiting is not None:
@@ -280,7 +284,14 @@ class Service:
     def command_on_chat(
         self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply[ChatDetails], generated_id: str = ""
     ) -> None:
-        """Append what changes a chat; the answer is the chat as it is then."""
+        """Append a command that changes a chat, and answer with the chat.
+
+        Args:
+            subscriber: the connection that asks.
+            request: the change.
+            reply: takes the chat as it is then, or why the change is refused.
+            generated_id: the id of a chat that it makes.
+        """
 
         def answer(outcome: ChangedChat | RelayError) -> None:
             if isinstance(outcome, RelayError):

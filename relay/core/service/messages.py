@@ -67,7 +67,11 @@ def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply
 async def history_page(
     service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply[list[objects.Message]]
 ) -> None:
-    """Answer with a page of a chat's history."""
+    """Answer with a page of a chat's history.
+
+    Raises:
+        RelayError: `bad_request`, both ends are given; `not_found`, there is no such chat for this user.
+    """
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
     for _ in range(READ_ATTEMPTS):
@@ -156,7 +160,11 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
 async def search(
     service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply[list[objects.Message]]
 ) -> None:
-    """Answer with a page of the messages that a query finds."""
+    """Answer with a page of the messages that a query finds.
+
+    Raises:
+        RelayError: `bad_request`, the query or where it goes on is not valid; `not_found`, there is no such chat.
+    """
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:
         raise RelayError.bad_field("payload.query", "the query is empty: it needs a letter, a digit or a sign")

@@ -1,6 +1,6 @@
 """Searches: on a connection of their own, one of a user at a time, and none for long.
 
-What a search costs depends on all that others have written, so nobody else must wait for it.
+What a search costs depends on all that others have written, so no other request may wait for it.
 """
 
 import sqlite3
@@ -55,6 +55,9 @@ class Searches:
         Args:
             user: who asks.
             sought: what is looked for.
+
+        Returns:
+            The messages, newest first, and whether there are more.
 
         Raises:
             RelayError: `unavailable`, it took too long.

@@ -28,7 +28,7 @@ def _kept_fold(name: str) -> str:
 
 
 def folded_name(name: str) -> str:
-    """Fold a name, a short one once for all the letters that somebody types to find it."""
+    """Fold a name, a short one once for all the letters that are typed to find it."""
     return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 

@@ -1,7 +1,7 @@
 """Connections from which the relay waits for something: a first byte, a handshake, a request's head.
 
 At most a fixed number wait at a time. When another one needs a place, the address with the most of them loses the one
-that has waited longest: an address that opens connections all the time shuts out nobody but itself.
+that has waited longest: an address that opens connections all the time shuts out only itself.
 """
 
 from collections.abc import Callable, Hashable, Iterator

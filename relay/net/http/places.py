@@ -1,6 +1,6 @@
 """How many HTTP requests are answered at a time: in all, and for one address or one user.
 
-A response that nobody reads and a body that does not arrive hold kernel memory, so each takes a place. When all places
+A response that is not read and a body that does not arrive hold kernel memory, so each takes a place. When all places
 are taken, the holder of most places loses its oldest: a few addresses cannot shut out the others.
 """
 
@@ -48,7 +48,7 @@ class Places:
         return len(self._own)
 
     def held(self, holder: Hashable) -> int:
-        """Return how many places somebody holds."""
+        """Return how many places a holder has."""
         return len(self._held.get(holder, ()))
 
     def free(self, holder: Hashable) -> bool:

@@ -40,7 +40,7 @@ class Readiness:
         return len(self._readers)
 
     def watch(self, descriptor: int, reader: Reader) -> None:
-        """Call a reader whenever there is something new to read, and for what is there now."""
+        """Call a reader whenever something new can be read, and once if something can be read already."""
         self._readers[descriptor] = reader
         self._epoll.register(descriptor, _READABLE)
 

@@ -18,6 +18,7 @@ import trio
 
 from relay import __version__
 from relay.core.model.changes import Hook
+from relay.exception_groups import first_error
 
 RESPONSE_SECONDS = 10.0
 """How long an address may take to respond."""
@@ -105,10 +106,7 @@ def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timest
 
 def _cause(error: BaseException) -> BaseException:
     """Return the first cause of an error: a connection is tried at each address of a name."""
-    cause = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return cause
+    return first_error(error.__cause__ or error)
 
 
 def _retry_after(answer: h11.Response) -> float:
@@ -124,7 +122,21 @@ def context(_day: int) -> ssl.SSLContext:
 
 
 async def exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> h11.Response:
-    """Send a request and read the head of the response."""
+    """Send a request and read the head of the response.
+
+    Args:
+        secure: whether to connect by TLS.
+        host: the receiver's host.
+        port: its port; None for that of the scheme.
+        request: the head of the request.
+        payload: its body.
+
+    Returns:
+        The head of the response.
+
+    Raises:
+        OSError: there was no response.
+    """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
     if secure:

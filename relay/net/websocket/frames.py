@@ -140,9 +140,11 @@ class Decoder:
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the bytes of one read; return the messages and control frames they complete, in order.
 
-        Each is (opcode, payload); the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         A violation is not raised: the messages before it are returned, and `violation` is set. Bytes after a violation
         or a CLOSE are ignored.
+
+        Returns:
+            Opcode and payload of each: the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         """
         if self._closed:
             return []
@@ -318,7 +320,10 @@ def _may_travel(code: int) -> bool:
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
-    """Return the code and the reason of a CLOSE; (1005, "") for an empty one.
+    """Read a CLOSE frame.
+
+    Returns:
+        The code and the reason; (1005, "") for an empty frame.
 
     Raises:
         Violation: one byte alone, a code that must not be sent, a reason that is not UTF-8.

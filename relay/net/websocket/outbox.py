@@ -17,7 +17,7 @@ PAUSE_READING_BYTES = 262_144
 """Bytes from which on nothing more is read from the peer, which asks and does not read the responses."""
 STUCK_SECONDS = 30.0
 """How long a peer may take nothing before it is disconnected (PROTOCOL.md, section 7)."""
-WRITE_BYTES = 131_072
+SOCKET_WRITE_BYTES = 131_072
 """Bytes given to the transport at a time while draining."""
 
 
@@ -132,7 +132,7 @@ class Outbox:
         frames = self._frames
         if self._draining or not frames or self._ended:
             return
-        if self._size > WRITE_BYTES:
+        if self._size > SOCKET_WRITE_BYTES:
             # The task lets others have their turn between two writes.
             self._begin_to_drain()
             return
@@ -178,7 +178,7 @@ class Outbox:
             data = memoryview(self._take())
             while data:
                 try:
-                    sent = await self._transport.send_some(data[:WRITE_BYTES])
+                    sent = await self._transport.send_some(data[:SOCKET_WRITE_BYTES])
                 except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                     sent = len(data)
                 if self._ended:
@@ -189,12 +189,12 @@ class Outbox:
                 self._advanced()
 
     def _take(self) -> bytes:
-        """Remove frames from the front, `WRITE_BYTES` or a little more."""
+        """Remove frames from the front, `SOCKET_WRITE_BYTES` or a little more."""
         size = count = 0
         for frame in self._frames:
             size += len(frame)
             count += 1
-            if size >= WRITE_BYTES:
+            if size >= SOCKET_WRITE_BYTES:
                 break
         data = b"".join(self._frames[:count])
         del self._frames[:count]

@@ -26,9 +26,9 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-SLICE_MESSAGES = 32
+READ_SLICE_MESSAGES = 32
 """Messages of one read that are handled before others get their turn."""
-SLICE_BYTES = 4_096
+READ_SLICE_BYTES = 4_096
 """Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
 FRAME_BYTES_LOG2 = 8
 """Each 2**8 bytes of a read are charged like one frame."""
@@ -36,10 +36,8 @@ CHARGED_FRAMES = 64
 """Frames after which the user is charged for them."""
 CLOSE_SECONDS = 2.0
 """How long a peer has for its half of the closing handshake."""
-
 FAILED = "a connection failed and is closed; the relay goes on"
 FAILED_REASON = "the relay failed; its log says why"
-
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -112,25 +110,11 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(
-                self._transport,
-                nursery,
-                self._stuck,
-                self._share.note_progress,
-                self._keepalive,
-                self._tuning.outbox_bytes,
-            )
-            subscriber = Subscriber(
-                hub.next_number(),
-                user,
-                device,
-                self._outbox,
-                self,
-                position,
-                version,
-                self._share,
-                most_own_entries=hub.tuning.own_entries,
-            )
+            share, most = self._share, self._tuning.outbox_bytes
+            outbox = Outbox(self._transport, nursery, self._stuck, share.note_progress, self._keepalive, most)
+            self._outbox = outbox
+            n, most = hub.next_number(), hub.tuning.own_entries
+            subscriber = Subscriber(n, user, device, outbox, self, position, version, share, most_own_entries=most)
             self._subscriber = subscriber
             hub.connect(subscriber)
             self._keepalive.watch(self)
@@ -167,7 +151,7 @@ class Session:
             What has to be awaited before the next read, if anything.
         """
         size = len(data)
-        if size > SLICE_BYTES:
+        if size > READ_SLICE_BYTES:
             return self._handle_portions(data)
         self.heard = now
         decoder = self._decoder
@@ -187,7 +171,7 @@ class Session:
         else:
             self._uncounted = 0
             pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
-            if pause or count > SLICE_MESSAGES:
+            if pause or count > READ_SLICE_MESSAGES:
                 return self._handle_rest(None, rest, pause)
         share = self._share
         for opcode, payload in rest:
@@ -201,11 +185,11 @@ class Session:
 
     async def _handle_portions(self, data: bytes) -> None:
         """Handle a large read in portions: small frames are many, and each costs more than its bytes."""
-        for start in range(0, len(data), SLICE_BYTES):
+        for start in range(0, len(data), READ_SLICE_BYTES):
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self.handle_read(data[start : start + SLICE_BYTES], trio.current_time())
+            waiting = self.handle_read(data[start : start + READ_SLICE_BYTES], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
@@ -241,7 +225,7 @@ class Session:
             if more is not None:
                 self._service.hub.flush()
                 await more
-            elif count % SLICE_MESSAGES == 0:
+            elif count % READ_SLICE_MESSAGES == 0:
                 await self._turn()
         # What the peer sent meanwhile is still in the socket.
         self.heard = trio.current_time()

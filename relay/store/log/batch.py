@@ -38,6 +38,11 @@ def prepare(
 ) -> tuple[Statement, Sequence[object]]:
     """Make the statement that commits entries, their changes to earlier ones, and side writes: all or nothing.
 
+    Args:
+        entries: the entries, in the order of their `seq`.
+        amendments: changes to messages that are in the log.
+        side_writes: cursors, snapshot rows and the index's progress, as far as they are due.
+
     Returns:
         The statement and its parameters, which SQLite keeps in memory until `release_parameters`.
     """

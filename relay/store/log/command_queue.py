@@ -16,7 +16,7 @@ from relay.keys import Seconds
 from relay.outcomes import Outcome
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.log.decision_engine import DecisionEngine
+from relay.store.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
 from relay.store.log.tuning import LogTuning
 
@@ -44,12 +44,12 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """How many of them came from the queue; the others are deferred commands."""
     size: int
     """About how many bytes they came in."""
-    stands_alone: bool
+    needs_own_batch: bool
     """Whether it is one command that needs a batch of its own."""
 
 
 def _ignore(_answer: object) -> None:
-    """Drop an answer that nobody waits for."""
+    """Drop an answer that no caller waits for."""
 
 
 class CommandQueue:
@@ -214,12 +214,12 @@ class CommandQueue:
 
     def _next_batch(self) -> tuple[int, bool]:
         """Count the waiting commands that make the next batch; returns also whether it is one that stands alone."""
-        stands_alone, weight = self._engine.stands_alone, self._engine.weight
+        needs_own_batch, weight = self._engine.needs_own_batch, self._engine.weight
         most = self._tuning.batch_bytes
         much = self._bytes > most
         size = 0
         for count, item in enumerate(self.waiting):
-            if stands_alone(item.command):
+            if needs_own_batch(item.command):
                 return (count, False) if count else (1, True)
             if much:
                 size += weight(item.command)

@@ -7,7 +7,7 @@ time is an argument.
 from relay.keys import Seconds
 from relay.store.log.tuning import LogTuning
 
-RETRY_SECONDS = 60.0
+MERGE_RETRY_SECONDS = 60.0
 """Seconds until a merge that failed goes on."""
 
 
@@ -50,4 +50,4 @@ class IndexMerge:
 
     def failed(self, now: Seconds) -> None:
         """Note a step that failed."""
-        self._from = now + RETRY_SECONDS
+        self._from = now + MERGE_RETRY_SECONDS

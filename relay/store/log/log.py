@@ -16,12 +16,12 @@ import trio
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.decision_engine import DecisionEngine
 from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
 from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
 from relay.store.log.tuning import LogTuning
@@ -118,7 +118,7 @@ class Log(CommandQueue):
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
         self.background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
-        self.idempotency_keys.load(*await positions.unfiled(self._reading))
+        self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)
@@ -226,7 +226,7 @@ class Log(CommandQueue):
         self.work.set()
 
     async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
+        """Have a device's first cursor written, and wait until that was tried. Args: see `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
         past what it has been sent and has not acknowledged.

@@ -90,7 +90,14 @@ class WriteSchedule:
     # What is due.
 
     def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs, now: Seconds) -> None:
-        """Have a device's cursor written within seconds. It never goes back."""
+        """Have a device's cursor written within seconds. It never goes back.
+
+        Args:
+            device: the device's key.
+            seq: the last entry that it has acknowledged.
+            seen: when it was last connected, Unix milliseconds.
+            now: monotonic seconds.
+        """
         if not self._stale_cursors:
             self._cursors_since = now
         self._stale_cursors.add(device)
@@ -98,7 +105,13 @@ class WriteSchedule:
         self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
     def keep_first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written with the next write."""
+        """Have a device's first cursor written with the next write.
+
+        Args:
+            device: the device's key.
+            seq: the entry that it begins after.
+            seen: when it was last connected, Unix milliseconds.
+        """
         self.cursors[device] = self._first_cursors[device] = (seq, seen)
 
     @property

@@ -94,7 +94,16 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
 async def client_keys(
     connection: Connection, keys: Sequence[int], recent: IdempotencyKeys
 ) -> dict[ClientKey, StoredMessage | None]:
-    """Find the messages of these client keys, also those that retention has removed."""
+    """Find the messages of these client keys, also those that retention has removed.
+
+    Args:
+        connection: the connection to read with.
+        keys: hashes of client ids (`draft.client_key`).
+        recent: the keys that are not in the table yet.
+
+    Returns:
+        By key, its message; None where none has it.
+    """
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: dict[ClientKey, StoredMessage | None] = {ClientKey(key): None for key in keys}

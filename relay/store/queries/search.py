@@ -11,7 +11,8 @@ import msgspec
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
-from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement, as_json
@@ -88,7 +89,6 @@ _MINE = (
 )
 # All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
 # than any other.
-_ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
 _NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
 _ENDINGS = Statement("SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT ?3")
 _THERE = Statement(
@@ -120,16 +120,10 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
     Raises:
         TooLong: it took longer than a search may.
     """
-    _, last = await ends(connection)
+    last, _ = await ends(connection, seconds=SEARCH_SECONDS)
     spread = sorted({last * number // SAMPLED_ENTRIES for number in range(1, SAMPLED_ENTRIES + 1)})
     rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
     return usual.learn([text for (text,) in rows])
-
-
-async def ends(connection: Connection) -> tuple[Seq, Seq]:
-    """Read up to which entry the full-text index is, and which is the last entry."""
-    ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
-    return indexed, last
 
 
 async def search(
@@ -158,7 +152,7 @@ async def search(
         TooLong: it took longer than that and found nothing.
         sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
     """
-    upto, last = await ends(connection)
+    last, upto = await ends(connection, seconds=SEARCH_SECONDS)
     return await SearchRun(connection, sought, usual or TrigramShares(), seconds, bounds).run(
         upto if indexed is None else indexed, last
     )
@@ -180,7 +174,7 @@ class SearchRun:
         self._usual = usual
         self._until = time.monotonic() + seconds
         self._rows: Rows = []
-        self._left = PAGE_BYTES
+        self._left = HISTORY_PAGE_BYTES
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM_CHARACTERS
         self._looked = self._found = 0
@@ -189,7 +183,15 @@ class SearchRun:
         """The `seq` of the last candidate."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
-        """Search, see `search`; the index has the entries up to `indexed`, the log those up to `last`."""
+        """Search, see `search`.
+
+        Args:
+            indexed: the last entry that the index has.
+            last: the last entry of the log.
+
+        Returns:
+            The messages, newest first, and whether there are more.
+        """
         try:
             more = await self._run(indexed, last)
         except TooLong:
@@ -303,6 +305,17 @@ async def search_through(
     """Find what `search` does by reading all messages of these chats.
 
     This is faster for a common word in chats with few messages: elsewhere it was said too often.
+
+    Args:
+        connection: the connection to search with.
+        sought: what is sought, and by whom.
+        seconds: after so many the search is interrupted.
+
+    Returns:
+        The messages, newest first, and whether there are more.
+
+    Raises:
+        TooLong: it was interrupted.
     """
     return await _page(connection, _THROUGH, sought, seconds)
 
@@ -313,7 +326,7 @@ async def _page(
     rows, left = await connection.page(
         sql,
         _parameters(sought, sought.before, sought.folded, sought.count + 1),
-        PageBound(sought.count, PAGE_BYTES, weight),
+        PageBound(sought.count, HISTORY_PAGE_BYTES, weight),
         seconds=seconds,
     )
     return [HistoryRow(*row) for row in rows], left

@@ -18,9 +18,9 @@ VIEW_ENTRIES = 50_000
 """Entries read in one view."""
 STOP_LOG_BYTES = 48 << 20
 """Bytes in the write-ahead log from which a long statement is stopped."""
-LOOK_SECONDS = 0.2
+VIEW_LOOK_SECONDS = 0.2
 """Seconds between two looks at the log."""
-RETRY_SECONDS = 2.0
+VIEW_RETRY_SECONDS = 2.0
 """Seconds until a statement that was stopped is tried again."""
 ATTEMPTS = 5
 """How often it is tried."""
@@ -38,8 +38,8 @@ class Views:
         connection: Connection,
         store: Path,
         *,
-        look_seconds: float = LOOK_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        look_seconds: float = VIEW_LOOK_SECONDS,
+        retry_seconds: float = VIEW_RETRY_SECONDS,
         stop_log_bytes: int = STOP_LOG_BYTES,
     ) -> None:
         """Prepare to read.
@@ -62,7 +62,11 @@ class Views:
         return await self._connection.execute(sql, parameters)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
-        """Divide the log up to an entry into parts: the `seq` before each part, and its last one."""
+        """Divide the log up to an entry into parts.
+
+        Yields:
+            The `seq` before the part, and its last one.
+        """
         ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
         for after in range(first - 1, upto, VIEW_ENTRIES):
             yield after, min(after + VIEW_ENTRIES, upto)

@@ -28,7 +28,7 @@ REMAINING_PAGES = 1_000
 """Pages that may be left to copy when the log begins again; if more are left, a reader holds them back."""
 PAUSE_SECONDS = 0.02
 """Seconds for which readers are waited for then."""
-WRITE_BYTES = 4 << 10
+STEP_WRITE_BYTES = 4 << 10
 """Bytes of one write of a step. Linux caches a larger write as one unit, and counts each later commit as all of it."""
 PAGE_BYTES = 1_024
 """Bytes of a page."""
@@ -37,7 +37,11 @@ FRAME_HEADER_BYTES = 24
 
 
 def frames(file: int) -> tuple[int, int]:
-    """Count the pages of the log that are in use; return their number, and the bytes of each with its header."""
+    """Count the pages of the log that are in use.
+
+    Returns:
+        Their number, and the bytes of each with its header.
+    """
     head = os.pread(file, HEADER_BYTES, 0)
     if len(head) < HEADER_BYTES:
         return 0, 1
@@ -176,7 +180,7 @@ class Wal:
         self._frames, self.bytes = count, count * size
 
     async def run(self, pause: Pause, moved: Callable[[], None]) -> None:
-        """Copy pages when they are due, for ever.
+        """Copy pages when they are due, forever.
 
         Args:
             pause: runs a job while the writer pauses.
@@ -236,8 +240,8 @@ class Wal:
                 if disk.f_bavail * disk.f_frsize < self._tuning.lengthening_free_bytes:
                     return
                 end = min(size + self._tuning.step_bytes, self._kept)
-                for start in range(size, end, WRITE_BYTES):
-                    longer = os.pwrite(file, bytes(min(WRITE_BYTES, self._kept - start)), start) > 0
+                for start in range(size, end, STEP_WRITE_BYTES):
+                    longer = os.pwrite(file, bytes(min(STEP_WRITE_BYTES, self._kept - start)), start) > 0
 
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)

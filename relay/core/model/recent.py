@@ -59,7 +59,7 @@ class RecentEntries:
     def refresh(self, entries: Sequence[Entry], since: Seq) -> bool:
         """Amend entries that were read from the log when it ended at `since`.
 
-        Whoever changed a message has the answer already: nothing sent afterwards may be older than that.
+        The one who changed a message has the answer already: nothing sent afterwards may be older than that.
 
         Returns:
             Whether everything after `since` is still in memory; else the entries have to be read again.
@@ -111,7 +111,7 @@ def _length(entry: Entry) -> int:
 
 
 def _amend(one: Entry, change: Entry) -> None:
-    """Apply an edit or a deletion to the message, to an earlier edit of it and to replies that quote it (section 4)."""
+    """Apply an edit or a deletion to the message, to its earlier edits and to replies (PROTOCOL.md, section 4)."""
     target = change.target
     if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
         one.message, one.attachments = change.message, change.attachments

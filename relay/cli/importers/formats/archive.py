@@ -25,7 +25,7 @@ MAX_FILES = 500_000
 """Files that an archive may hold."""
 LIST_BYTES = 128 * 2**20
 """Bytes of a file that is one JSON list: it is read at once."""
-LINE_BYTES = 32 * 2**20
+EXPORT_LINE_BYTES = 32 * 2**20
 """Bytes of a line in a file that is read line by line."""
 PIECE_BYTES = 2**20
 """Bytes that are unpacked at a time."""
@@ -293,10 +293,10 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
             yield from _wide_lines(start, file, name)
             return
         head = b"" if start == codecs.BOM_UTF8 else start
-        while line := head + file.readline(LINE_BYTES + 1):
+        while line := head + file.readline(EXPORT_LINE_BYTES + 1):
             head = b""
-            if len(line) > LINE_BYTES:
-                raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
+            if len(line) > EXPORT_LINE_BYTES:
+                raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
             # The first read may have taken the end of a short line.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
@@ -312,7 +312,7 @@ def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
         if not piece:
             whole, text = [*whole, text], ""
         yield from (line.encode() for line in whole)
-        if len(text) > LINE_BYTES:
-            raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
+        if len(text) > EXPORT_LINE_BYTES:
+            raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
         if not piece:
             return
