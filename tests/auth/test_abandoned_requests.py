@@ -96,7 +96,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
     assert answer.startswith(b"HTTP/1.1 401")
 
 
-async def test_a_chunked_upload_that_sends_heads_only_is_let_go(tmp_path: Path) -> None:
+async def test_chunked_upload_of_heads_only_times_out(tmp_path: Path) -> None:
     async with http_relay(tmp_path, net=NetTuning(body_seconds=0.5)) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
@@ -129,7 +129,7 @@ class Trickle(SocketTransport):
         self.discarded = True
 
 
-async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock: MockClock) -> None:
+async def test_answer_read_a_byte_at_a_time_is_abandoned(autojump_clock: MockClock) -> None:
     transport = Trickle()
     connection = http.HttpConnection(transport, IdleConnections(), NetTuning())
     with pytest.raises(http.Disconnected), trio.fail_after(2 * http.SEND_SECONDS):
@@ -153,7 +153,9 @@ async def test_requests_with_unread_answers_take_only_their_own_places(tmp_path:
     assert held == 4
 
 
-async def test_a_request_of_a_closed_connection_keeps_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closed_connection_frees_the_place_of_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = 0
 
     def answer(pages: StaticFiles, request: HttpRequest) -> HttpResponse:

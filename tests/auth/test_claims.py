@@ -14,7 +14,7 @@ from tests.support.http_relay import http_relay, read_all, upgrade
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
 
 
-async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path: Path) -> None:
+async def test_unknown_bearer_token_passes_the_usual_checks(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))

@@ -115,7 +115,7 @@ async def test_device_last_seen_survives_a_restart(tmp_path: Path) -> None:
     assert answer.status_code == 200
 
 
-async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path: Path) -> None:
+async def test_invalid_network_in_the_settings_is_reported_in_one_line(tmp_path: Path) -> None:
     from relay.settings import Loaded, WrongSettings
 
     file = tmp_path / "relay.toml"

@@ -128,7 +128,7 @@ async def test_known_browser_is_slowed_only_by_its_own_failures(relay: Relay) ->
     assert guesses == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
 
 
-async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Relay) -> None:
+async def test_password_change_is_not_delayed_by_guesses(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
     for number in range(20):
@@ -147,7 +147,7 @@ async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Rela
     assert wrong == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
 
 
-async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Relay) -> None:
+async def test_foreign_or_forged_device_proof_is_ignored(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("ben", "correct horse", "phone", "10.0.0.1")
     of_ben = signing_in.proof(entered.token)
@@ -233,7 +233,7 @@ def test_network_with_a_signed_in_user_gets_eighteen_checks_an_hour() -> None:
     assert count.most <= 18
 
 
-def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
+def test_right_password_frees_no_slot_for_guesses_from_elsewhere() -> None:
     guesses, count = Guesses(), Count()
     for now in range(0, 4 * 3_600, 5):
         for number in range(40):
@@ -244,7 +244,7 @@ def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
     assert count.most <= MOST_AN_HOUR
 
 
-def test_ids_that_nobody_has_are_limited_as_those_of_users() -> None:
+def test_unknown_ids_are_limited_like_users() -> None:
     dice = random.Random(7)
     guesses, now = Guesses(), 0.0
     for _ in range(5_000):
@@ -265,7 +265,7 @@ def test_no_flood_of_ids_costs_memory_or_forgives_a_user() -> None:
     assert ask(guesses, ANNA, "guesser", 0) > 0
 
 
-def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
+def test_users_without_recent_guesses_are_forgotten() -> None:
     guesses = Guesses()
     for key in range(1, 1_000):
         ask(guesses, UserKey(key), "guesser", 0)
@@ -273,6 +273,6 @@ def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
     assert len(guesses) < 10
 
 
-def test_a_site_of_ipv6_is_one_network_to_guess_from() -> None:
+def test_ipv6_site_counts_as_one_network() -> None:
     assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) == rate_limit_key("2001:db8:1:3::1", SITE_BITS)
     assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) != rate_limit_key("2001:db8:2:2::1", SITE_BITS)

@@ -91,7 +91,7 @@ async def unchecked(signing_in: SignIn, why: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
 @pytest.mark.parametrize("known", [True, False])
-async def test_attempts_that_were_never_checked_keep_nobody_from_signing_in(
+async def test_unchecked_attempts_do_not_block_signing_in(
     relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str, *, known: bool
 ) -> None:
     signing_in = relay.service.signing_in
@@ -106,7 +106,7 @@ async def test_attempts_that_were_never_checked_keep_nobody_from_signing_in(
 
 
 @pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
-async def test_attempts_that_were_never_checked_keep_nobody_from_changing_their_password(
+async def test_unchecked_attempts_do_not_block_a_password_change(
     relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     signing_in, anna = relay.service.signing_in, relay.state.user("anna")
@@ -211,7 +211,7 @@ async def test_unknown_ids_are_hashed_once_a_second_and_otherwise_take_as_long(
     assert made > hashed
 
 
-async def test_a_password_of_one_network_is_checked_after_one_of_another_however_many_wait(
+async def test_networks_take_turns_at_password_checks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks, (order, gate) = Passwords(cheap_argon2()), note_order(monkeypatch)
@@ -235,9 +235,7 @@ async def add_guessed_users(relay: Relay, count: int) -> None:
         await relay.admin.handle("user.add", control.AddUser(id=f"guessed{number}"))
 
 
-async def test_a_site_of_ipv6_has_one_turn_however_many_of_its_networks_guess(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ipv6_site_has_one_turn_for_all_its_networks(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     signing_in = relay.service.signing_in
     await add_guessed_users(relay, 20)
     order, gate = note_order(monkeypatch)

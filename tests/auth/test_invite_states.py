@@ -66,7 +66,7 @@ async def invite_by_ben(relay: Relay) -> str:
     ],
 )
 @pytest.mark.parametrize("revoked", [True, False])
-async def test_an_invite_that_lets_nobody_in_for_now_is_listed_and_can_be_revoked(
+async def test_unusable_invite_is_listed_and_can_be_revoked(
     tmp_path: Path, user: str, away: dict[str, bool], back: dict[str, bool], state: str, *, revoked: bool
 ) -> None:
     async with open_relay(tmp_path) as relay:

@@ -79,7 +79,7 @@ async def test_an_upload_that_stands_still_is_ended(tmp_path: Path, end: End) ->
 
 
 @pytest.mark.parametrize("end", [*AWAY, taken_out, deleted])
-async def test_a_download_that_nobody_reads_is_ended(tmp_path: Path, end: End) -> None:
+async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         await relay.ask("chat.create", control.MakeChat(name="crew", owner="anna", participants=["ben"]))

@@ -108,7 +108,7 @@ def test_failures_are_forgiven_one_by_one_as_time_goes_on() -> None:
     assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4
 
 
-async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path: Path) -> None:
+async def test_taken_name_does_not_delay_others_behind_the_address(tmp_path: Path) -> None:
     settings = Settings(auth=AuthSection(open=True))
     async with open_relay(tmp_path, settings=settings) as relay:
         signing_in = relay.service.signing_in

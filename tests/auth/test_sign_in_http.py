@@ -43,7 +43,7 @@ async def test_an_invite_signs_in_once(tmp_path: Path) -> None:
     assert used.json()["error"]["code"] == "unauthorized"
 
 
-async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path: Path) -> None:
+async def test_expired_or_forged_invite_is_refused(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         code = await relay.invite("anna", new=True)

@@ -43,9 +43,7 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("chosen", ["pässwörterlich", "pa\u0308sswo\u0308rterlich", "\uff50ässwörterlich"])
 @pytest.mark.parametrize("typed", ["pässwörterlich", "pa\u0308sswo\u0308rterlich"])
-async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(
-    tmp_path: Path, chosen: str, typed: str
-) -> None:
+async def test_password_is_compared_in_unicodes_normal_form(tmp_path: Path, chosen: str, typed: str) -> None:
     # matrix-org/synapse#3306, mattermost/mattermost#36877.
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, password=chosen)
@@ -62,7 +60,7 @@ async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tm
 
 
 @pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
-async def test_an_id_is_found_however_a_phone_writes_it(tmp_path: Path, typed: str) -> None:
+async def test_id_is_found_in_any_capitals_and_with_spaces_around(tmp_path: Path, typed: str) -> None:
     # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
@@ -76,7 +74,7 @@ async def test_an_id_is_found_however_a_phone_writes_it(tmp_path: Path, typed: s
 
 @pytest.mark.parametrize("user", ["müller", "mu\u0308ller"])
 @pytest.mark.parametrize("typed", ["müller", "mu\u0308ller", "MÜLLER", "\uff4düller"])
-async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path: Path, user: str, typed: str) -> None:
+async def test_id_is_found_in_any_unicode_form(tmp_path: Path, user: str, typed: str) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, user)
         answer = await sign_in(browser, typed, "correct horse")
@@ -117,7 +115,7 @@ async def test_a_disabled_user_does_not_get_in_by_password(tmp_path: Path) -> No
         assert (await sign_in(browser, "anna", "correct horse")).status_code == 401
 
 
-async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path: Path) -> None:
+async def test_repeated_guesses_wait_longer_even_with_the_right_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         for _ in range(FREE_FAILURES):
@@ -142,7 +140,7 @@ async def test_right_passwords_never_count_as_guesses(tmp_path: Path) -> None:
     assert wrong == [401] * FREE_FAILURES + [429]
 
 
-async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path: Path) -> None:
+async def test_mistyped_passwords_lock_out_no_colleague_behind_the_address(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await with_password(relay, "ben")
@@ -158,7 +156,7 @@ async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_pat
     assert (invited.status_code, right.status_code) == (200, 200)
 
 
-async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path: Path) -> None:
+async def test_simultaneous_attempts_are_limited_like_successive_ones(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = []
@@ -246,7 +244,7 @@ async def test_newest_hash_of_the_largest_waiter_is_dropped_when_full() -> None:
 
 
 @pytest.mark.parametrize("early", [True, False])
-async def test_a_hash_that_nobody_waits_for_any_more_holds_up_no_other(*, early: bool) -> None:
+async def test_abandoned_hash_delays_no_other(*, early: bool) -> None:
     lock, ended = FairLock(4), []
     scope = trio.CancelScope()
 
@@ -272,7 +270,7 @@ async def test_a_hash_that_nobody_waits_for_any_more_holds_up_no_other(*, early:
     assert (len(lock), lock.held) == (0, False)
 
 
-async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path: Path) -> None:
+async def test_guesses_from_elsewhere_do_not_lock_out_a_known_network(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay:
         await with_password(relay)
         signing_in = relay.relay.service.signing_in

@@ -510,12 +510,12 @@ def others(relay: Relay, pipe: Pipe) -> None:
             started = time.perf_counter()
             unique = f"{time.time_ns()}"
             sender.wait_for("new", {"chatId": "u1", "clientMessageId": unique, "message": "hello"}, unique)
-            told = False
-            while not told:
+            arrived = False
+            while not arrived:
                 taker.receive()
                 for one in taker.frames():
                     taker.acknowledge(one)
-                    told |= unique in str(one)
+                    arrived |= unique in str(one)
             sends.append(time.perf_counter() - started)
             if number % 5 == 0:
                 started = time.perf_counter()

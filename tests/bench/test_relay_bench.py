@@ -18,7 +18,7 @@ SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "-
 
 
 @pytest.mark.timing
-def test_every_work_comes_to_figures_and_loses_nothing(tmp_path: Path) -> None:
+def test_every_workload_yields_figures_and_loses_nothing(tmp_path: Path) -> None:
     relay = program({"relay.bench.work.WARM_UP_SECONDS": 0.1})
     ran = subprocess.run(
         [sys.executable, *relay, "bench", *SMALL, "--dir", tmp_path, "--json"],

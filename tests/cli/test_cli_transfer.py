@@ -384,7 +384,7 @@ def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_i
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
 
 
-def test_an_import_keeps_nobody_out_who_can_sign_in_here(office: Path, tmp_path: Path) -> None:
+def test_import_does_not_disable_an_existing_user(office: Path, tmp_path: Path) -> None:
     done("export", tmp_path / "out.jsonl", data=office)
     there = tmp_path / "there"
     done("user", "add", "carl", data=there)

@@ -72,7 +72,7 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
 # Entries kept in memory.
 
 
-def test_no_more_is_remembered_than_may_be_however_long_the_texts(house: House) -> None:
+def test_recent_entries_are_bounded_in_number_and_characters(house: House) -> None:
     house.hub.tuning.recent_entries, house.hub.tuning.recent_characters = 5, 30
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
@@ -138,14 +138,14 @@ def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House)
     ears = [house.arrive(user)[1] for user in people]
     house.log.group("User1", *people, id_="g-many")
 
-    def told() -> int:
+    def online_events() -> int:
         return sum(event == "online" for ear in ears for event, _ in ear.take())
 
-    assert told() == 0
+    assert online_events() == 0
     most = total = 0
     while house.hub.announcements.pending:
         house.later(0.2)
-        most = max(most, now := told())
+        most = max(most, now := online_events())
         total += now
     assert total == 30 * 29, "each is told of each other one, once"
     assert most <= 2 * (20 + 30)

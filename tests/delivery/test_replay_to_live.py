@@ -59,7 +59,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
     assert got == list(range(1, 1002))
 
 
-async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
+async def test_device_that_waited_for_its_turn_gets_all_entries_of_the_wait(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.relay.tuning.delivery.recent_entries = 16
@@ -152,7 +152,7 @@ async def test_a_replay_waits_only_for_a_client_that_acknowledges(relay: House, 
         assert durable([*first, *more, *await two.rest()])[-1] == ("new", 100)
 
 
-async def test_a_peer_that_reads_nothing_for_30_s_is_cut_off(
+async def test_peer_that_reads_nothing_for_30_s_is_disconnected(
     relay: House, one: Client, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -173,7 +173,7 @@ async def test_a_peer_that_reads_nothing_for_30_s_is_cut_off(
     assert "4409" in caplog.text
 
 
-async def test_readers_that_read_nothing_do_not_hold_up_the_others(relay: House, one: Client) -> None:
+async def test_readers_that_read_nothing_do_not_delay_the_others(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     for n in range(20):
         await relay.add_device("User2", f"dead {n}")
@@ -207,7 +207,7 @@ async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp
             assert ("dlvrd", 1) in durable(await one.rest())
 
 
-async def test_a_stop_answers_what_was_taken_up_and_closes(relay: House) -> None:
+async def test_stop_answers_accepted_requests_and_closes(relay: House) -> None:
     client = await relay.open("User1")
     await say(client, "User2", "open")
     ids = [await client.ask("new", chatId="User2", clientMessageId=f"{n}", message="x") for n in range(20)]

@@ -242,8 +242,8 @@ def test_typing_that_resumes_soon_is_announced_a_little_later(house: House) -> N
 
 def test_a_user_types_in_a_few_chats_at_a_time() -> None:
     typing = Typists()
-    told = [typing.start(ChatKey(chat), UserKey(1), chat / 1_000) for chat in range(1_000)]
-    assert told.count(True) == len(typing) == MAX_CHATS
+    announced = [typing.start(ChatKey(chat), UserKey(1), chat / 1_000) for chat in range(1_000)]
+    assert announced.count(True) == len(typing) == MAX_CHATS
     assert typing.start(ChatKey(1), UserKey(2), 1.0), "somebody else is none of it"
     typing.due(20.0)
     assert not typing

@@ -294,7 +294,7 @@ async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(
 
 
 @pytest.mark.parametrize("known", [MAX_OWN_ENTRIES, 1])
-async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(tmp_path: Path, known: int) -> None:
+async def test_replaying_connection_gets_entries_of_its_devices_other_connection(tmp_path: Path, known: int) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
     tuning = Tuning(delivery=DeliveryTuning(recent_entries=0, own_entries=known))
     async with (

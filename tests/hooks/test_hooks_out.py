@@ -124,8 +124,8 @@ async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_del
         await anna.request("new", chatId=place.ops, clientMessageId="2", message="for ops")
         await until(lambda: address.texts == ["for ops"])
         await settled()
-        told = [frame["eventType"] for frame in await anna.rest() if frame["type"] == "event"]
-        assert set(told) <= {"chats"}
+        events = [frame["eventType"] for frame in await anna.rest() if frame["type"] == "event"]
+        assert set(events) <= {"chats"}
         (shown,) = await anna.request("messages", chatId="ben")
         assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
 

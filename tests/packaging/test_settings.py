@@ -79,7 +79,7 @@ def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said:
         ("RELAY_LIMITS_BURST", "x", 'RELAY_LIMITS_BURST: limits.burst: must be a whole number, not "x"'),
     ],
 )
-def test_a_wrong_variable_is_said_as_well(variable: str, value: str, said: str, tmp_path: Path) -> None:
+def test_invalid_environment_variable_is_reported_too(variable: str, value: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(WrongSettings) as error:
         load(None, tmp_path, {variable: value})
     assert str(error.value) == said

@@ -195,9 +195,7 @@ async def play(template: Template, story: Story, clock: MockClock) -> None:
         await world.live(iter(story))
 
 
-def test_every_window_of_everybody_shows_what_the_model_says(
-    template: Template, request: pytest.FixtureRequest
-) -> None:
+def test_every_window_of_every_user_shows_the_models_state(template: Template, request: pytest.FixtureRequest) -> None:
     steps = int(request.config.getoption("--rulebook-steps"))
 
     # Making a failure smaller takes minutes: that is for who asks for a long run.

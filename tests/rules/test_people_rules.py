@@ -208,10 +208,10 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
             )
             assert isinstance(added, control.Token)
             await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
-            told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
-            assert [frame["payload"]["label"] for frame in told] == ["stolen"]
-            assert told[0]["payload"]["deviceId"] == added.device_id
-            assert "id" not in told[0]
+            device_events = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
+            assert [frame["payload"]["label"] for frame in device_events] == ["stolen"]
+            assert device_events[0]["payload"]["deviceId"] == added.device_id
+            assert "id" not in device_events[0]
             for one in (old, other):
                 assert "device" not in [frame.get("eventType") for frame in await one.rest()]
 

@@ -35,8 +35,8 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    told = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
-    assert [event.chat_id for event in told if isinstance(event, events.NewEvent)] == ["User2", "User1"]
+    payloads = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
+    assert [event.chat_id for event in payloads if isinstance(event, events.NewEvent)] == ["User2", "User1"]
 
 
 def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:

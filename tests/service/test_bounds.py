@@ -279,7 +279,7 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
             people = [f"User{n}" for n in range(1, 12)]
             chat = (await one.request("createChat", type="group", name="x", participants=people))["chatId"]
             assert rests == []
-            told = 0
+            received = 0
             there = [one for some in relay.relay.hub.presence.subscribers.values() for one in some]
             for number in range(20):
                 # The change of their chats is replayed to them first.
@@ -287,10 +287,10 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
                     while not all(one.live for one in there):
                         await trio.sleep(0.01)
                 await one.request("new", chatId=chat, clientMessageId=str(number), message="x")
-                told += 11
+                received += 11
                 if rests:
                     break
-            assert 25 < told < 80
+            assert 25 < received < 80
             assert 0 < rests[0] < 2
 
 

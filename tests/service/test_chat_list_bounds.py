@@ -189,9 +189,9 @@ async def test_changes_sent_together_in_version_2_have_one_id(relay: House, cloc
         for number in range(1, 4):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])
         clock.jump(LIST_SECONDS)
-        told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
-        assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
-        assert ["id" in frame for frame in told] == [False, False, True]
+        chat_events = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
+        assert sorted(frame["payload"]["item"]["name"] for frame in chat_events) == ["1", "2", "3"]
+        assert ["id" in frame for frame in chat_events] == [False, False, True]
     async with relay.device("User2", path="/ws?v=2") as two:
         again = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
         assert {frame["payload"]["item"]["name"] for frame in again} == {"0"} or len(again) >= 1

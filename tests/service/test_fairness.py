@@ -149,14 +149,14 @@ async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: Mo
     assert user.paid_at > trio.current_time()
 
 
-def test_a_machine_that_stood_still_is_charged_to_nobody() -> None:
+def test_standstill_of_the_machine_is_charged_to_no_account() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     one.charge(3_600.0, 100.0)
     other.charge(0.001, 100.0)
     assert one.wait(100.0) <= MAX_CHARGE_SECONDS / LOOP_SHARE
 
 
-async def test_a_waiting_task_that_is_cancelled_holds_up_nobody(clock: MockClock) -> None:
+async def test_cancelled_waiting_task_delays_no_other(clock: MockClock) -> None:
     work = Work(clock)
     one, other = work.fairness.of("one"), work.fairness.of("other")
     with work.fairness.at_work():

@@ -38,12 +38,12 @@ async def one(relay: House) -> AsyncIterator[Client]:
 async def come(client: Client, count: int) -> list[dict[str, Any]]:
     """So many events about messages, waited for; and then nothing more."""
     found: list[dict[str, Any]] = []
-    while len(told(found)) < count:
+    while len(message_ids(found)) < count:
         found.append(await client.receive(patience=30))
     return found + await client.rest()
 
 
-def told(frames: list[dict[str, Any]]) -> list[Any]:
+def message_ids(frames: list[dict[str, Any]]) -> list[Any]:
     return [frame["payload"]["messageId"] for frame in frames if frame.get("eventType") in ("new", "edit", "delete")]
 
 
@@ -63,7 +63,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
     await request(one, "edit", chatId="User2", originalMessageId=1, message=LONG)
     relay.relay.hub.recent.entries.clear()
     async with relay.open_from("User2", 0) as two:
-        assert told(await come(two, 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert message_ids(await come(two, 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert max(read) <= replay.REPLAY_PAGE_BYTES
     assert len(read) >= 7
 
@@ -76,7 +76,7 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     relay.relay.hub.recent.entries.clear()
     before = reading.started
     async with relay.open_from("User2", 0) as two:
-        assert told(await come(two, 1)) == [1]
+        assert message_ids(await come(two, 1)) == [1]
     assert reading.started - before <= 6, "as many statements as there are pages of one's own"
 
 
@@ -98,7 +98,7 @@ async def test_a_replay_of_many_chats_comes_in_order_and_whole(relay: House, one
     assert texts == [f"text {number}" for number in range(60)]
 
 
-async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(relay: House, one: Client) -> None:
+async def test_aborted_reconnects_cost_no_statement_and_delay_no_one(relay: House, one: Client) -> None:
     await say(one, "User2", "a")
     async with relay.device("User2") as two:
         await two.rest()
@@ -120,7 +120,7 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
             assert reading.started == before
             busy.cancel()
     async with relay.open_from("User2", 0) as two:
-        assert told(await come(two, 1)) == [1]
+        assert message_ids(await come(two, 1)) == [1]
     assert not len(relay.relay.service.replaying.turns)
 
 
@@ -186,7 +186,7 @@ async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_i
 
 
 @pytest.mark.parametrize("window", ["messages", "search"])
-async def test_a_user_who_keeps_editing_keeps_nobody_from_reading(
+async def test_endless_edits_do_not_keep_others_from_reading(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     """The page was read again, eight times, and then refused."""

@@ -115,10 +115,10 @@ async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_
             await _indexed(relay)
         assert await _find(relay, "message 0123") == ["message 0123 of some length"]
         assert len(await _find(relay, "message", count=SAID)) == SAID
-    told = [record.message for record in caplog.records if "full-text index" in record.message]
-    assert len(told) == 2
-    assert told[0].startswith("the full-text index is damaged")
-    assert told[1] == "the full-text index is whole again"
+    logged = [record.message for record in caplog.records if "full-text index" in record.message]
+    assert len(logged) == 2
+    assert logged[0].startswith("the full-text index is damaged")
+    assert logged[1] == "the full-text index is whole again"
     assert "0123" not in caplog.text
     _whole(tmp_path)
 

@@ -170,7 +170,7 @@ def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("former", ["", "1 relay serve\n"])
-def test_a_lock_is_taken_and_names_nobody_where_there_is_no_room_for_its_record(
+def test_lock_is_taken_without_a_name_when_its_record_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, former: str
 ) -> None:
     (tmp_path / lock.LOCK_NAME).write_text(former)

@@ -310,7 +310,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
         state = relay.state
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
 
-        async def told() -> list[str]:
+        async def replayed_kinds() -> list[str]:
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
@@ -320,9 +320,9 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
                 if visibility.is_event_for(state, entry, UserKey(2))
             ]
 
-        assert await told() == ["new", "edit", "new"]
+        assert await replayed_kinds() == ["new", "edit", "new"]
         await relay.retention.remove_entries(1, edit[0] - 1)
-        assert await told() == ["new"]
+        assert await replayed_kinds() == ["new"]
 
 
 @pytest.mark.parametrize(

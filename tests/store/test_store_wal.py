@@ -77,7 +77,7 @@ def test_a_file_without_a_head_has_no_pages(tmp_path: Path) -> None:
     os.close(file)
 
 
-async def test_the_log_begins_again_however_much_is_sent(tmp_path: Path) -> None:
+async def test_write_ahead_log_begins_again_under_constant_sends(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=small()) as relay:
         await people(relay, "User1", "User2")
         most = 0

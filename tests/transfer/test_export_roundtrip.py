@@ -242,7 +242,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
     copy, _ = exported(here / "used", here / "used.tar")
     kinds = ("user", "chat", "edit", "delete", "message")
 
-    def told(records: list[dict[str, Any]]) -> list[str]:
+    def lines_of(records: list[dict[str, Any]]) -> list[str]:
         # A deletion erases all that a message had, the date that it said itself too.
         found = []
         for record in records:
@@ -255,7 +255,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
                 found.append(json.dumps(kept, sort_keys=True))
         return found
 
-    assert [one for one in told(copy) if '"local"' not in one] == told(first)
+    assert [one for one in lines_of(copy) if '"local"' not in one] == lines_of(first)
 
 
 @pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (103, 42)])

@@ -82,7 +82,7 @@ def test_an_owner_who_is_no_member_gives_way_to_one_who_is(data: Path, tmp_path:
 
 
 @pytest.mark.parametrize("state", ["bot", "disabled", "removed"])
-def test_a_chat_in_which_nobody_can_sign_in_stays_behind(state: str, data: Path, tmp_path: Path) -> None:
+def test_chat_without_anyone_who_can_sign_in_is_skipped(state: str, data: Path, tmp_path: Path) -> None:
     source = own(tmp_path, user("anna", **{state: True}), chat("anna", owner="ben"), said("one"))
     assert brought(source, data)["left"] == {
         "chats (none of its members can sign in, so it would have no owner)": 1,
@@ -95,7 +95,7 @@ def test_a_chat_with_the_id_of_a_user_stays_behind(data: Path, tmp_path: Path) -
     assert came["left"] == {"chats (the id 'g' is taken)": 1, "messages of chats that stay behind": 1}
 
 
-def test_a_user_whose_id_nobody_may_have_stays_behind_with_their_messages(data: Path, tmp_path: Path) -> None:
+def test_user_with_an_invalid_id_is_skipped_with_their_messages(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), user("a b"), chat("anna"), said("one"), said("two", "a b")), data)
     assert came["added"] == {"users": 1, "chats": 1, "messages": 1, "files": 0}
     assert came["left"]["messages (there is no user 'a b' here)"] == 1

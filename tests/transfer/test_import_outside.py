@@ -134,7 +134,7 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
         Archive(tmp_path / "x.tar", most_files=10)
 
 
-def test_a_damaged_or_encrypted_archive_is_said_plainly(tmp_path: Path) -> None:
+def test_damaged_or_encrypted_archive_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", json.dumps([{"id": "u1"}] * 100))

@@ -335,5 +335,5 @@ async def test_typing_beyond_the_rate_limit_is_not_announced(tmp_path: Path, clo
             for _ in range(3):
                 await one.frame(type="event", eventType="typing", payload={"chatId": "User2"})
             await one.text("ping")
-            told = [frame for frame in await two.rest() if frame["eventType"] == "typing"]
-            assert len(told) == 1
+            typing_events = [frame for frame in await two.rest() if frame["eventType"] == "typing"]
+            assert len(typing_events) == 1
