@@ -196,8 +196,11 @@ def talk(person: Any) -> dict[str, str]:
     anna.say(crew, "Is everybody coming on Saturday?")
     maria.say(crew, "Я смогу после обеда.", "See https://pumps.example.org/manual, then `reset`\n```\nERR 17\n```")
     ben.say(crew, "👍", "to be deleted", "to be edited")
-    ben.ask(("delete", {"chatId": crew, "messageId": 5}))
-    ben.ask(("edit", {"chatId": crew, "messageId": 6, "message": "The pump is edited"}))
+    ben.ask(("delete", {"chatId": crew, "originalMessageId": 5, "clientMessageId": "d"}))
+    [edit] = ben.ask(
+        ("edit", {"chatId": crew, "originalMessageId": 6, "clientMessageId": "e", "message": "The pump is edited"})
+    )
+    assert "error" not in edit, edit
     ben.ask(("new", {"chatId": crew, "message": "Of course", "replyTo": 1}))
     yusuf.say(crew, "سأحضر الحبال معي، ok?", "and a spare pump")
     ben.say(channel["chatId"], "The office closes at 16:00 on Friday.")

@@ -91,6 +91,17 @@ def go(page: Any, chat: str, what: str = ".composer") -> None:
     page.wait_for_selector(what)
 
 
+def leave_loading(town: Town, gallery: Gallery, user: str, held: str) -> tuple[Any, Wire]:
+    """Open the page as somebody, with requests of one kind never answered."""
+    person = town.bring(user, **MODES[gallery.mode], **CALM)
+    wire = Wire(person.context)
+    wire.held.add(held)
+    page = person.open()
+    page.wait_for_selector(".chat-list")
+    page.wait_for_timeout(300)
+    return page, wire
+
+
 def home(page: Any) -> None:
     page.goto(page.url.split("#")[0] + "#")
     page.wait_for_selector(".chat-list:not([hidden])")
@@ -136,7 +147,10 @@ def test_signing_in_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery
 
 
 def test_the_list_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) -> None:
+    page, _ = leave_loading(town, gallery, "anna", "chats")
+    gallery.show(page, "list-loading")
     page, _, _ = arrive(town, gallery, "lei")
+    page.wait_for_selector("[data-chat]")
     gallery.show(page, "list-one")
     page, wire, person = arrive(town, gallery, "anna")
     page.wait_for_selector("[data-chat=maria] .badge")
