@@ -30,8 +30,9 @@ export class Photo extends Component {
   };
 
   render({ label, id, name, url, type, icon }, { busy }) {
-    return html`<button type="button" class="photo" disabled=${busy} aria-label=${label} title=${label} onClick=${() => this.input.click()}>
+    return html`<button type="button" class="photo" disabled=${busy} title=${label} onClick=${() => this.input.click()}>
       <${Avatar} id=${id} name=${name} url=${url} type=${type} icon=${icon} size="l" />
+      <span class="hidden">${label}</span>
       <span class="photo-edit">${busy ? html`<span class="spinner"></span>` : html`<${Icon} name="camera" />`}</span>
       <input type="file" accept="image/*" hidden ref=${(element) => (this.input = element ?? this.input)} onChange=${this.onPick} onClick=${(event) => event.stopPropagation()} />
     </button>`;
