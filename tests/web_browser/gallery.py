@@ -112,7 +112,7 @@ class Gallery:
         self.folder = folder
         self.mode = mode
         self.script = Axe().axe_script
-        self.found: list[str] = []
+        self.found: dict[str, list[str]] = {}
         self.seen: list[str] = []
 
     def show(self, page: Any, state: str) -> None:
@@ -129,24 +129,27 @@ class Gallery:
             if self.folder:
                 page.screenshot(path=self.folder / f"gallery-{self.mode}-{scheme}-{state}.png")
             self._judge(page, f"{state} ({scheme})", rules)
-        place = f"{state} ({self.mode})"
-        self.found += [f"{place}: too small for a finger: {one}" for one in page.evaluate(SMALL)]
-        self.found += [f"{place}: wider than there is room: {one}" for one in page.evaluate(WIDE)]
+        for one in page.evaluate(SMALL):
+            self._note(f"too small for a finger: {one}", state)
+        for one in page.evaluate(WIDE):
+            self._note(f"wider than there is room: {one}", state)
+
+    def _note(self, fault: str, place: str) -> None:
+        self.found.setdefault(fault, []).append(place)
 
     def _judge(self, page: Any, place: str, rules: dict[str, Any]) -> None:
         if not page.evaluate("Boolean(window.axe)"):
             page.evaluate(self.script)
         results = page.evaluate("(rules) => axe.run(rules)", rules)
         assert results["passes"] or rules is COLOURS, "axe looked at nothing"
-        self.found += [
-            f"{place}: {rule['impact']} {rule['id']}: {node['html'][:160]}: {node['failureSummary']}"
-            for rule in results["violations"]
-            for node in rule["nodes"]
-        ]
+        for rule in results["violations"]:
+            for node in rule["nodes"]:
+                fault = f"{rule['impact']} {rule['id']}: {node['html'][:160]}: {node['failureSummary']}"
+                self._note(fault, place)
 
     def check(self) -> None:
         """Fail with all that was found."""
-        assert self.found == [], "\n".join(self.found)
+        assert not self.found, "\n".join(f"{fault}\n  in {', '.join(places)}" for fault, places in self.found.items())
 
 
 def picture(width: int, height: int, hue: int) -> bytes:
