@@ -83,7 +83,7 @@ def test_a_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None
     subscriber.replayed(b"", AwaitedEvent(12, ChatKey(1), 2))
     subscriber.acknowledge(11)
     assert subscriber.cursor == 11
-    subscriber.owe_list(13, ChatKey(2), appears=False, goes=False)
+    subscriber.owe_list(13, ChatKey(2), appears=False)
     subscriber.acknowledge(12)
     assert subscriber.cursor == 12, "the changed list is not sent yet"
     assert subscriber.owed_since == 13

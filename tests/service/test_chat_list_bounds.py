@@ -173,7 +173,13 @@ async def test_version_2_gets_the_chats_that_changed(relay: House, clock: MockCl
         assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == (chat, "Crew")
         clock.jump(LIST_SECONDS)
         await one.request("deleteChat", chatId=chat)
-        assert (await two.until("chatGone"))["payload"] == {"chatId": chat}
+        assert (await two.until("chatGone"))["payload"] == {
+            "chatId": chat,
+            "title": "Crew",
+            "by": "User1",
+            "byName": "User1",
+            "reason": "deleted",
+        }
         clock.jump(LIST_SECONDS)
         await one.request("profile", name="Anna")
         event = await two.until("chat")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from relay.core.clock.clock import Clock
-from relay.core.delivery.chat_lists import MAX_CHANGES, ChatLists
+from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
@@ -109,9 +109,7 @@ class CatchUp:
         if subscriber.version == 1:
             last: tuple[str, object] = ("chats", await self._chat_lists.whole(subscriber.user))
         else:
-            if is_unknown:
-                changed = [NO_CHAT] * (MAX_CHANGES + 1)
-            *first, last = await self._chat_lists.changes(subscriber.user, changed)
+            *first, last = await self._chat_lists.changes(subscriber.user, None if is_unknown else changed)
             for name, payload in first:
                 # Of several events that are sent together the last one has the id.
                 event = codec.event(name, at, payload)

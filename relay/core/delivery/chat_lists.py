@@ -4,7 +4,7 @@ One list is made at a time, a few chats a turn, so that a change of a large grou
 members ask for their lists.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import trio
@@ -14,6 +14,7 @@ from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
+from relay.core.rules.visibility import LostChat
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, UnixMs, UserKey
 from relay.protocol import codec, events
@@ -76,25 +77,28 @@ class ChatLists:
         subscriber.listing = [chat.key for chat, _ in chats[shown:]]
         return codec.Page(payload, subscriber.listing_after)
 
-    async def changes(self, user: UserKey, changed: Sequence[ChatKey]) -> list[tuple[str, object]]:
+    async def changes(
+        self, user: UserKey, changed: Mapping[ChatKey, LostChat | None] | None
+    ) -> list[tuple[str, object]]:
         """Make the events of version 2 that say how chats changed in a user's list.
 
         Args:
             user: whose list it is.
-            changed: keys of the chats.
+            changed: the chats, each with how it was lost (None: it was not, or nobody knows); None if nobody knows
+                which ones changed.
 
         Returns:
             Event types and payloads, at least one.
         """
         state = self._state
-        if len(changed) > MAX_CHANGES:
+        if changed is None or len(changed) > MAX_CHANGES:
             return [("chatsStale", events.ChatsStale())]
         present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
         made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [
-            ("chatGone", events.ChatGone(chat_id=state.chat_id(state.chats[key], user)))
-            for key in changed
+            ("chatGone", chat_views.gone(state, user, state.chats[key], loss))
+            for key, loss in changed.items()
             if key in state.chats and key not in present
         ]
         return made or [("chatsStale", events.ChatsStale())]

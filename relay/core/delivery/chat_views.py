@@ -12,8 +12,9 @@ from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Chat, Member, User
 from relay.core.model.state import State
 from relay.core.rules import attachments, visibility
+from relay.core.rules.visibility import LostChat
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
-from relay.protocol import objects
+from relay.protocol import events, objects
 from relay.store.entry import Extra
 from relay.store.queries.history import LIST_PREVIEW_CHARACTERS, ChatTexts
 
@@ -111,6 +112,28 @@ def list_item(
         first_missed=texts.first_missed if texts else None,
         is_mine=shown and chat.newest_by == user,
         last_seen=presence.last(state.peer(chat, user)) if chat.type == "dialog" else None,
+    )
+
+
+def gone(state: State, user: UserKey, chat: Chat, loss: LostChat | None) -> events.ChatGone:
+    """Tell a user that a chat is out of their list, and how that came.
+
+    Args:
+        state: the state.
+        user: whose list it was in.
+        chat: the chat.
+        loss: how they lost it; None if nobody knows.
+    """
+    chat_id = state.chat_id(chat, user)
+    if loss is None:
+        return events.ChatGone(chat_id=chat_id)
+    actor = state.users.get(loss.actor)
+    return events.ChatGone(
+        chat_id=chat_id,
+        title=loss.title or None,
+        by=actor.id if actor else None,
+        by_name=actor.name if actor else None,
+        reason=loss.reason_for(user),
     )
 
 

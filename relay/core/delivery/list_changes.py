@@ -59,9 +59,9 @@ class ListChanges:
             Whether it gets the list at once.
         """
         user = subscriber.user
-        appears, goes = user in change.appears_for, user in change.goes_for
+        appears, loss = user in change.appears_for, change.loss if user in change.goes_for else None
         for chat in list_readers.changed_chats(self._state, entry, user):
-            subscriber.owe_list(entry.seq, chat, appears=appears, goes=goes)
+            subscriber.owe_list(entry.seq, chat, appears=appears, loss=loss)
         if subscriber.list_due(self._time()):
             return True
         self._owed[subscriber] = None

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
+from relay.core.rules import visibility
+from relay.core.rules.visibility import LostChat
 from relay.keys import NO_CHAT, ChatKey, UserKey
 from relay.store.entry import Entry
 
@@ -94,19 +96,22 @@ class ListChange(NamedTuple):
     """Users to whose list it adds a chat."""
     goes_for: frozenset[UserKey]
     """Users from whose list it removes a chat."""
+    loss: LostChat | None = None
+    """What these may learn of that."""
 
 
 def list_change(entry: Entry) -> ListChange:
     """Read what an entry of kind CHATS or USER does to chat lists."""
     nobody: frozenset[UserKey] = frozenset()
-    match changes.change_of(entry):
+    change = changes.change_of(entry)
+    match change:
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
             everybody = frozenset(users)
             return ListChange(everybody, everybody, nobody)
         case changes.ChatShown(users=users):
             return ListChange(nobody, frozenset(users), nobody)
         case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
-            return ListChange(nobody, nobody, frozenset(users))
+            return ListChange(nobody, nobody, frozenset(users), visibility.loss(entry, change))
         case changes.ChatHidden(user=user):
-            return ListChange(nobody, nobody, frozenset((user,)))
+            return ListChange(nobody, nobody, frozenset((user,)), visibility.loss(entry, change))
     return ListChange(nobody, nobody, nobody)

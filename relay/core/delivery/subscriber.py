@@ -9,6 +9,7 @@ import msgspec
 
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
+from relay.core.rules.visibility import LostChat
 from relay.core.tuning import LimitsTuning
 from relay.keys import NO_CHAT, ChatKey, DeviceKey, MessageId, Seconds, Seq, UserKey
 
@@ -135,8 +136,8 @@ class Subscriber:
         """The share of its user, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
-        self.owed: dict[ChatKey, None] = {}
-        """Chats that changed in the list since it was last sent."""
+        self.owed: dict[ChatKey, LostChat | None] = {}
+        """Chats that changed in the list since it was last sent; how each was lost, if the last of that was a loss."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
         self.appeared: set[ChatKey] = set()
@@ -231,24 +232,27 @@ class Subscriber:
 
     # The chat list.
 
-    def owe_list(self, seq: Seq, chat: ChatKey, *, appears: bool, goes: bool) -> None:
+    def owe_list(self, seq: Seq, chat: ChatKey, *, appears: bool, loss: LostChat | None = None) -> None:
         """Note that an entry changed a chat in this user's list, in the order of the log.
 
         Args:
             seq: the entry's.
             chat: the chat's key.
             appears: whether the chat is new in the list.
-            goes: whether the chat left the list.
+            loss: how the chat left the list, if it did.
         """
         if not self.owed or seq < self.owed_since:
             self.owed_since = seq
             # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
                 self._unacknowledged[seq] = AwaitedEvent(seq, NO_CHAT, 0)
-        self.owed[chat] = None
-        if goes and chat in self.appeared:
+        if appears or loss is not None:
+            self.owed[chat] = loss
+        else:
+            self.owed.setdefault(chat, None)
+        if loss is not None and chat in self.appeared:
             self.appeared.discard(chat)
-        elif goes:
+        elif loss is not None:
             self.gone.add(chat)
         if appears and chat in self.gone:
             self.gone.discard(chat)
@@ -263,12 +267,12 @@ class Subscriber:
             chat: the chat's key.
         """
         if self.live:
-            self.owe_list(seq, chat, appears=False, goes=False)
+            self.owe_list(seq, chat, appears=False)
             return
         # What is replayed has lower ids: awaited before them, this entry would move the cursor past all of them.
         if not self.owed:
             self.owed_since = seq
-        self.owed[chat] = None
+        self.owed.setdefault(chat, None)
 
     def list_due(self, now: Seconds) -> bool:
         """Tell whether changes of the list are owed and the last ones were sent long enough ago."""
@@ -278,7 +282,7 @@ class Subscriber:
         """Tell whether the list is to be sent as the event `position`: no event has that id or a later one."""
         return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
-    def begin_list(self, as_of: int, now: Seconds) -> tuple[list[ChatKey], Seq]:
+    def begin_list(self, as_of: int, now: Seconds) -> tuple[dict[ChatKey, LostChat | None], Seq]:
         """Count the list as sent.
 
         Args:
@@ -286,10 +290,11 @@ class Subscriber:
             now: monotonic seconds.
 
         Returns:
-            The chats that it has to tell of, and the `seq` since which that was owed.
+            The chats that it has to tell of, each with how it was lost (see `owed`), and the `seq` since which that was
+            owed.
         """
-        chats, since = list(self.owed), self.owed_since
-        self.owed.clear()
+        chats, since = self.owed, self.owed_since
+        self.owed = {}
         self.appeared.clear()
         self.gone.clear()
         self.owed_since = 0
