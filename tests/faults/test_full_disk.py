@@ -244,6 +244,28 @@ async def test_a_relay_starts_on_a_disk_without_inodes_and_says_so(few_inodes: P
         assert "files more (inodes)" in out
 
 
+async def test_start_and_commands_without_inodes_need_no_lock_file(few_inodes: Path) -> None:
+    # A copy of the directory may lack it, and people remove what looks like a stale lock.
+    tokens = await add_users(few_inodes / "data", "User1", "User2")
+    async with relay_running(few_inodes / "data", environment=RESERVE) as relay:
+        for start in (False, True):
+            with trio.fail_after(30):
+                while len(list(relay.data.glob("relay.reserve.*"))) < START_NAMES:
+                    await trio.sleep(0.1)
+            await relay.stop()
+            (relay.data / "relay.lock").unlink()
+            made = no_inode_left(few_inodes, f"more{start}")
+            if not start:
+                assert (await _command(relay, "user", "list"))[0] == 0
+                (relay.data / "relay.lock").unlink()
+                assert (await _command(relay, "prune", "--days", "1", "--yes"))[0] == 0
+                for path in made:
+                    path.unlink()
+            await relay.start()
+        async with connect(relay.url, tokens["User1"]) as client:
+            await client.send("User2", "hello")
+
+
 async def test_a_store_without_reserved_names_says_that_inodes_are_lacking(few_inodes: Path) -> None:
     await add_users(few_inodes / "data", "User1")
     made = no_inode_left(few_inodes)

@@ -45,7 +45,7 @@ class Reserve:
         self.short = False
         """Whether the disk lacks the room for it: what is left is for freeing the disk."""
         self.names_spent = False
-        """Whether the reserved names were given up."""
+        """Whether a start needed the reserved names. They may have been given up before this object was made."""
         self._last_error: str | None = None
         """The error that was logged last, so that it is logged once."""
 
@@ -84,10 +84,10 @@ class Reserve:
         """Give the reserved names back where fewer are free than a start needs. It should follow at once."""
         if room.of(self._folder).names >= START_NAMES:
             return
+        self.names_spent = True
         kept = [path for path in self._names if path.exists()]
         if not kept:
             return
-        self.names_spent = True
         logger.warning("the disk has no free inodes: releasing the %d that are reserved for a start", len(kept))
         for path in kept:
             with suppress(OSError):
