@@ -18,7 +18,7 @@ from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
-from relay.store.files import reserve
+from relay.store.files import reserve, tls_folder
 from relay.store.files.reserve import Reserve
 from relay.store.files.room import START_NAMES
 from relay.store.sqlite.read_only import read
@@ -264,6 +264,14 @@ async def test_start_and_commands_without_inodes_need_no_lock_file(few_inodes: P
             await relay.start()
         async with connect(relay.url, tokens["User1"]) as client:
             await client.send("User2", "hello")
+
+
+def test_lock_of_the_certificates_is_made_with_a_reserved_name(few_inodes: Path) -> None:
+    (few_inodes / "relay.db").touch()
+    Reserve(few_inodes, 1).keep_names()
+    no_inode_left(few_inodes)
+    with tls_folder.locked(few_inodes / "tls"):
+        assert (few_inodes / "tls.lock").exists()
 
 
 async def test_a_store_without_reserved_names_says_that_inodes_are_lacking(few_inodes: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
-from relay.store.files.reserve import Reserve
+from relay.store.files.reserve import open_lock
 from relay.store.files.room import NO_ROOM
 
 LOCK_NAME = "relay.lock"
@@ -162,14 +162,7 @@ def _lock_file(store: Path, data: Path, opened: ExitStack) -> int:
     """Open and lock the file beside a store; gives its descriptor."""
     path = _lock_of(store)
     while True:
-        try:
-            descriptor = _open(path)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            # The first file that a start makes, where the last one was removed or not copied.
-            Reserve(data, 0).spend_names()
-            descriptor = _open(path)
+        descriptor = open_lock(path, data)
         opened.callback(os.close, descriptor)
         _flock(descriptor, fcntl.LOCK_EX)
         # Where it was removed meanwhile, this lock is on a file that no other process finds.
@@ -178,10 +171,6 @@ def _lock_file(store: Path, data: Path, opened: ExitStack) -> int:
                 # Outside the data directory it is not handed over with the rest.
                 give_to(store, descriptor)
                 return descriptor
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _flock(descriptor: int, how: int) -> None:

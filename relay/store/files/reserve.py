@@ -179,3 +179,29 @@ class Reserve:
         if not self.short and what != self._last_error:
             logger.warning("cannot reserve space in %s: %s", self._path, what)
             self._last_error = what
+
+
+def open_lock(path: Path, data: Path) -> int:
+    """Open the file of a lock, and make it if it is missing: the first file that a start or a command may need.
+
+    Args:
+        path: the file.
+        data: the data directory, whose reserved names are spent if the disk has no other one.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        return _open_lock(path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        Reserve(data, 0).spend_names()
+        return _open_lock(path)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
