@@ -56,7 +56,8 @@ def test_a_captioned_picture_has_a_bubble_as_wide_as_itself(
         ".text p",
         """all => all.map(p => {
           const range = document.createRange(); range.selectNodeContents(p);
-          return [...new Set([...range.getClientRects()].filter(one => one.width > 8).map(one => Math.round(one.x)))]; })""",
+          const lines = [...range.getClientRects()].filter(one => one.width > 8);
+          return [...new Set(lines.map(one => Math.round(one.x)))]; })""",
     )
     assert len(indents) == 1, f"the lines of the caption begin at {indents}"
 
