@@ -26,6 +26,7 @@ from relay.core.clock.clock import Clock
 from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
+from relay.protocol.control.table import PRUNE
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
 from relay.store.files.disk_full import is_full
@@ -143,10 +144,10 @@ async def answer(
         return codec.response(request_id, clock(), await admin.handle(name, payload, item, client=client))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _no_room(admin) if name == "import.file" else _full(admin)
+            error = _no_room(admin) if name == "import.file" else _full(admin, name)
         return codec.refusal(request_id, clock(), _sendable(error))
     except sqlite3.Error as error:
-        return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error)))
+        return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error, name)))
 
 
 def _sendable(error: RelayError) -> Error:
@@ -154,11 +155,13 @@ def _sendable(error: RelayError) -> Error:
     return msgspec.structs.replace(error.error, message=codec.printable(error.error.message))
 
 
-def _full(admin: Admin) -> RelayError:
+def _full(admin: Admin, name: str) -> RelayError:
     """Tell an admin that the disk is full, and what frees it."""
+    # A prune removes a portion at a time, and what it has removed stays removed.
+    changed = "not all was removed" if name == PRUNE.name else "nothing was changed"
     return RelayError(
         "storage_full",
-        f"the disk of {admin.data} is full, and nothing was changed: remove old messages"
+        f"the disk of {admin.data} is full, and {changed}: remove old messages"
         f" (`{line('prune', admin.data)}`, for which space is reserved), or move other files away from that disk",
     )
 
@@ -171,9 +174,9 @@ def _no_room(admin: Admin) -> RelayError:
     )
 
 
-def _store_failed(admin: Admin, error: sqlite3.Error) -> RelayError:
+def _store_failed(admin: Admin, error: sqlite3.Error, name: str) -> RelayError:
     if is_full(error):
-        return _full(admin)
+        return _full(admin, name)
     logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
     return RelayError(
         "unavailable",
