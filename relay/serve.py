@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
+from relay.background_tasks import keep_running
+from relay.core.maintenance import disk_room, retention
 from relay.core.relay import Relay, open_relay
 from relay.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net import control_socket as control
@@ -33,6 +35,7 @@ from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.serve_options import parser
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
+from relay.store.data_dir import served
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import room
 from relay.store.files.directory import NoDirectory, about_file, make
@@ -88,6 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
+        served.refuse(data)
         make(data)
         trio.run(serve, data, settings)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
@@ -131,6 +135,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with _opened(data, settings) as relay:
         _tune_garbage_collector()
+        served.note(data)
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
@@ -138,12 +143,12 @@ async def serve(data: Path, loaded: Loaded) -> None:
         relay.admin.runtime.settings = loaded
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
-            nursery.start_soon(_stop_on_signal, server)
-            nursery.start_soon(_reload_on_signal, loaded, certificates)
-            nursery.start_soon(relay.meter.run)
-            nursery.start_soon(relay.retention.run)
-            nursery.start_soon(relay.room.run)
-            nursery.start_soon(OutgoingHooks(relay).run)
+            nursery.start_soon(keep_running, "stopping", partial(_stop_on_signal, server))
+            nursery.start_soon(keep_running, "reloading", partial(_reload_on_signal, loaded, certificates))
+            nursery.start_soon(keep_running, "the statistics", relay.meter.run)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, retention.RETRY_SECONDS)
+            nursery.start_soon(keep_running, "the reserve", relay.room.run, disk_room.FILL_SECONDS)
+            nursery.start_soon(keep_running, "the hooks", OutgoingHooks(relay).run)
             relay.admin.runtime.url = local_url(listeners[0], secure=settings.tls.on)
             relay.admin.runtime.listening = [urlsplit(url).netloc for url in urls(listeners, secure=False)]
             relay.admin.runtime.plain_url = local_url(listeners[0], secure=False)
@@ -159,7 +164,8 @@ async def serve(data: Path, loaded: Loaded) -> None:
                 await serving.start(server.run, listeners)
                 _log_addresses(relay, urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
-                nursery.start_soon(systemd.send_watchdog, lambda: _proof_of_life(server))
+                prove = partial(_proof_of_life, server)
+                nursery.start_soon(keep_running, "the watchdog", partial(systemd.send_watchdog, prove))
             nursery.cancel_scope.cancel()
 
 

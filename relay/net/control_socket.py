@@ -14,7 +14,6 @@ import socket
 import sqlite3
 import struct
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ from relay.protocol.control import CONTROL, READING
 from relay.protocol.control.table import PRUNE
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
+from relay.store.files.directory import about_file
 from relay.store.files.disk_full import is_full
 from relay.typed_command import line
 
@@ -148,6 +148,10 @@ async def answer(
         return codec.refusal(request_id, clock(), _sendable(error))
     except sqlite3.Error as error:
         return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error, name)))
+    except OSError as error:
+        if isinstance(error, ConnectionError):
+            raise
+        return codec.refusal(request_id, clock(), _sendable(RelayError("unavailable", about_file(error, admin.data))))
 
 
 def _sendable(error: RelayError) -> Error:
@@ -213,9 +217,9 @@ async def serve(
     file = SocketFile(path, group)
 
     async def converse(stream: trio.SocketStream) -> None:
-        peer = peer_of(stream.socket)
         async with stream:
             try:
+                peer = peer_of(stream.socket)
                 if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
                     try:
                         await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
@@ -229,6 +233,13 @@ async def serve(
                 if not _hung_up(error):
                     logger.exception("a control connection failed; the relay goes on")
 
+    async def listen(listener: trio.SocketListener, conversations: trio.Nursery) -> None:
+        try:
+            await trio.serve_listeners(converse, [listener], handler_nursery=conversations)
+        except* OSError as failed:
+            logger.warning("the control socket fails and is made again: %s", failed.exceptions[0])
+            file.forget()
+
     bound = file.bind()
     try:
         # Who connects from now on waits in the socket's queue.
@@ -236,9 +247,8 @@ async def serve(
         async with trio.open_nursery() as conversations:
             while True:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-                listen = partial(trio.serve_listeners, converse, [listener], handler_nursery=conversations)
                 async with trio.open_nursery() as listening:
-                    listening.start_soon(listen)
+                    listening.start_soon(listen, listener, conversations)
                     bound = await file.bind_when_lost()
                     listening.cancel_scope.cancel()
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from relay.background_tasks import keep_running
 from relay.core.delivery import message_views
 from relay.core.maintenance import retention
 from relay.core.maintenance.check import CheckResult, check
@@ -251,7 +252,7 @@ async def test_retention_on_a_full_disk_does_not_end_the_relay(tmp_path: Path, m
         clock.now += 2 * DAY
         monkeypatch.setattr(retention, "submit", full)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay.retention.run)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, 0.01)
             with trio.fail_after(5):
                 await again.wait()
             nursery.cancel_scope.cancel()

@@ -18,7 +18,6 @@ from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.rules.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
-from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
 from relay.store.command import Command
 from relay.store.files.disk_full import is_full
@@ -40,6 +39,8 @@ FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
 PERIOD_SECONDS = 3_600.0
 """Seconds between two runs of retention."""
+RETRY_SECONDS = 600.0
+"""Seconds until it goes on after the store or its disk refused: on a full disk each attempt is work."""
 STEP_MESSAGES_AND_MEMBERS = 500
 """Messages and members in one step that adjusts unread counts."""
 PART_ENTRIES = 2_000
@@ -94,14 +95,10 @@ class Retention:
     async def run(self) -> None:
         """Remove what is due every `PERIOD_SECONDS`, for ever."""
         while True:
-            try:
-                async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
-                    await self.erase_gone()
-                    await self.prune()
-                await self.forget_removed()
-            except (sqlite3.Error, RelayError) as error:
-                # On a full disk people must still be able to read.
-                logger.warning("cannot remove old messages now: %s", error)
+            async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
+                await self.erase_gone()
+                await self.prune()
+            await self.forget_removed()
             await trio.sleep(PERIOD_SECONDS)
 
     async def forget_removed(self) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import trio
 
+from relay.background_tasks import keep_running
 from relay.core.auth.rights import KINDS
 from relay.core.delivery import message_views
 from relay.core.delivery.replay import ReadAhead
@@ -109,7 +110,7 @@ class OutgoingHooks:
     async def _serve(self, delivery: "Delivery") -> None:
         device = delivery.device
         try:
-            await delivery.run()
+            await keep_running(f"hook {device.key}", delivery.run)
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
             self._failed.add(device.key)

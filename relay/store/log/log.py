@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import trio
 
+from relay.background_tasks import keep_running
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
@@ -30,7 +31,7 @@ from relay.store.queries import fact_lookup, positions
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
-from relay.store.sqlite.wal import Wal
+from relay.store.sqlite.wal import RETRY_SECONDS, Wal
 
 T = TypeVar("T")
 
@@ -117,8 +118,9 @@ class Log(CommandQueue):
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.wal.run, self._pause, self._wake)
-            nursery.start_soon(self.wal.keep_length, self._pause)
+            copy, lengthen = partial(self.wal.run, self._pause, self._wake), partial(self.wal.keep_length, self._pause)
+            nursery.start_soon(keep_running, "copying the write-ahead log", copy, RETRY_SECONDS)
+            nursery.start_soon(keep_running, "lengthening the write-ahead log", lengthen)
             trio.lowlevel.add_instrument(turns)
             task_status.started()
             try:

@@ -182,13 +182,9 @@ class Wal:
                 if self.held:
                     self._tried = trio.current_time()
                     continue
-                try:
-                    await self._copy(pause)
-                    moved()
-                except sqlite3.Error as error:
-                    # Commits go on; on a full disk they report it themselves.
-                    logger.warning("the write-ahead log cannot be copied back now: %s", error)
-                    self._tried = trio.current_time()
+                # Commits go on when this fails; on a full disk they report it themselves.
+                await self._copy(pause)
+                moved()
                 if self._held_back:
                     self._tried = trio.current_time()
         finally:
