@@ -1,5 +1,8 @@
 """The reserve of a full disk while several free it: it comes back, and messages are accepted again, after the last."""
 
+import errno
+import os
+import threading
 from itertools import count
 from pathlib import Path
 
@@ -23,17 +26,24 @@ class _Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = False
         self.filled = 0
-        take = Reserve._take
+        self.fill_may_go_on = threading.Event()
+        self.fill_may_go_on.set()
+        allocate, fill = os.posix_fallocate, Reserve.fill
 
-        def refused_when_full(reserve: Reserve, wanted: int) -> None:
-            self.filled += 1
+        def allocate_if_there_is_room(descriptor: int, offset: int, size: int) -> None:
             if self.full:
-                raise OSError(28, "No space left on device")
-            take(reserve, wanted)
+                raise OSError(errno.ENOSPC, "No space left on device")
+            allocate(descriptor, offset, size)
+
+        def fill_when_it_may(reserve: Reserve) -> None:
+            self.filled += 1
+            assert self.fill_may_go_on.wait(10)
+            fill(reserve)
 
         monkeypatch.setattr(Reserve, "target_size", RESERVE_BYTES)
-        monkeypatch.setattr(Reserve, "_take", refused_when_full)
+        monkeypatch.setattr(Reserve, "fill", fill_when_it_may)
         monkeypatch.setattr(Reserve, "disk_is_full", property(lambda _reserve: self.full))
+        monkeypatch.setattr(os, "posix_fallocate", allocate_if_there_is_room)
 
 
 async def _pages(relay: Relay) -> int:
@@ -126,32 +136,25 @@ async def test_who_begins_while_the_last_one_ends_gets_the_reserve(
     disk = _Disk(monkeypatch)
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
-        room = relay.room
         disk.full = True
-        fill, ending, go_on = room._fill, trio.Event(), trio.Event()
-
-        async def held_up() -> None:
-            ending.set()
-            await go_on.wait()
-            await fill()
-
-        monkeypatch.setattr(room, "_fill", held_up)
         async with trio.open_nursery() as nursery:
             first = await nursery.start(_Holder(relay).run)
+            disk.fill_may_go_on.clear()
             nursery.start_soon(first.leave)
-            await ending.wait()
+            while not disk.filled:
+                await trio.sleep(0.01)
             disk.full = False
+            second = _Holder(relay)
+            nursery.start_soon(second.run)
             with trio.move_on_after(0.2):
-                # It may begin now or once the first one has ended, but not half.
-                second = _Holder(relay)
-                nursery.start_soon(second.run)
+                # It may begin now or once the first one has ended, but not in the middle of it.
                 await second.begun.wait()
-            go_on.set()
+            disk.fill_may_go_on.set()
             await second.begun.wait()
             await first.over.wait()
             await _assert_freeing(relay)
             await second.leave()
-        assert room.reserve.size == RESERVE_BYTES
+        assert relay.room.reserve.size == RESERVE_BYTES
 
 
 async def test_who_is_cancelled_while_beginning_leaves_the_reserve_to_another(

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from relay.exception_groups import first_error
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
@@ -38,16 +39,10 @@ async def keep_running(name: str, run: Callable[[], Awaitable[None]], pause: flo
             failure = faults
         if failure is None:
             return
-        what = str(_first(failure)) or type(_first(failure)).__name__
+        first = first_error(failure)
+        what = str(first) or type(first).__name__
         now = trio.current_time()
         if what != said or now - said_at >= REPEAT_SECONDS:
             logger.warning("%s: %s; it goes on as soon as it can", name, what)
             said, said_at = what, now
         await trio.sleep(pause)
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the first error of a group, however deep."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
