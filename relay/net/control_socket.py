@@ -162,11 +162,16 @@ def _sendable(error: RelayError) -> Error:
 
 def _full(admin: Admin, name: str) -> RelayError:
     """Tell an admin that the disk is full, and what frees it."""
-    # A prune removes a portion at a time, and what it has removed stays removed.
-    changed = "not all was removed" if name == PRUNE.name else "nothing was changed"
+    if name == PRUNE.name:
+        # It removes a portion at a time, and what it has removed stays removed.
+        return RelayError(
+            "storage_full",
+            f"the disk of {admin.data} is full, and not all that was to go is removed: try again, or move other files"
+            " away from that disk",
+        )
     return RelayError(
         "storage_full",
-        f"the disk of {admin.data} is full, and {changed}: remove old messages"
+        f"the disk of {admin.data} is full, and nothing was changed: remove old messages"
         f" (`{line('prune', admin.data)}`, for which space is reserved), or move other files away from that disk",
     )
 
