@@ -324,7 +324,9 @@ class Importing:
             elif answer.added and message.kind == "new":
                 if message.reply_to is not None and self._identity(message.chat, *message.reply_to) in self._seen:
                     answer = msgspec.structs.replace(answer, reply_lost=False)
-                await self._content(message, message.at)
+                text, _files = await self._content(message, message.at)
+                if reason := flaw(message_payload(message, self._places[message.chat], text)):
+                    answer = control.MessageImportResult(error=reason)
             if answer.added:
                 self._seen.add(self._identity(message.chat, message.sender, message.key))
             answers.append(answer)
