@@ -248,7 +248,8 @@ async def serve(
 
     async def listen(listener: trio.SocketListener, conversations: trio.Nursery) -> None:
         try:
-            await trio.serve_listeners(converse, [listener], handler_nursery=conversations)
+            async with listener:
+                await trio.serve_listeners(converse, [listener], handler_nursery=conversations)
         except* OSError as failed:
             logger.warning("the control socket fails and is made again: %s", first_error(failed))
             file.forget()
