@@ -36,7 +36,7 @@ from relay.net.tls.reading import AuthorityError
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.serve_options import parser
-from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
+from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory, runtime_directory
 from relay.store.data_dir import served
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import room
@@ -94,8 +94,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
-        served.refuse(data)
+        served.refuse(data, runtime_directory())
         make(data)
+        # Here as well as later: a start may have to wait, for instance on a full disk.
+        served.note(data, runtime_directory())
         trio.run(serve, data, settings)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
         cause = only_error(error)
@@ -147,7 +149,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     )
     async with _opened(data, settings, runtime) as relay:
         _tune_garbage_collector()
-        served.note(data)
+        served.note(data, runtime_directory())
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )

@@ -244,15 +244,17 @@ async def test_a_relay_whose_directory_is_away_for_a_moment_goes_on(
     assert len(failed) == bool(days)
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 async def test_a_service_that_restarts_begins_no_empty_store_in_the_place_of_one_that_was_moved_away(
-    tmp_path: Path,
+    tmp_path: Path, how: signal.Signals
 ) -> None:
     data, away, runtime = tmp_path / "data", tmp_path / "away", tmp_path / "runtime"
     runtime.mkdir()
     tokens = await add_users(data, "User1", "User2")
     async with running(data, environment={"RUNTIME_DIRECTORY": str(runtime)}) as process:
-        await process.kill()
         data.rename(away)
+        await process.stop(how)
+        assert not data.exists()
         for made in (False, True):
             if made:
                 # systemd makes a state directory that is missing.

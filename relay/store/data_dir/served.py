@@ -20,23 +20,18 @@ class MovedAway(NoDirectory):
     """The store that was served here is not here now."""
 
 
-def _trace() -> Path | None:
-    runtime = os.environ.get("RUNTIME_DIRECTORY")
-    return Path(runtime.split(":", maxsplit=1)[0]) / TRACE if runtime else None
-
-
-def refuse(data: Path) -> None:
+def refuse(data: Path, runtime: Path | None) -> None:
     """Make sure that the service did not serve another store from here before it was restarted.
 
     Args:
         data: the data directory; it need not exist.
+        runtime: the service's runtime directory; None where no service manager runs the relay.
 
     Raises:
         MovedAway: it did, and that store is gone.
     """
-    trace = _trace()
     try:
-        served = trace is not None and trace.read_bytes() == os.fsencode(data.absolute())
+        served = runtime is not None and (runtime / TRACE).read_bytes() == os.fsencode(data.absolute())
     except OSError:
         return
     if served and not is_there(data / STORE):
@@ -46,12 +41,17 @@ def refuse(data: Path) -> None:
         )
 
 
-def note(data: Path) -> None:
-    """Note that the service serves the store in a data directory. A failure is logged and not raised."""
-    trace = _trace()
-    if trace is None:
+def note(data: Path, runtime: Path | None) -> None:
+    """Note that the service serves the store in a data directory, if one is there. A failure is logged and not raised.
+
+    Args:
+        data: the data directory.
+        runtime: as for `refuse`.
+    """
+    if runtime is None:
         return
     try:
-        trace.write_bytes(os.fsencode(data.absolute()))
+        if is_there(data / STORE):
+            (runtime / TRACE).write_bytes(os.fsencode(data.absolute()))
     except OSError as error:
-        logger.warning("%s cannot be written: %s", trace, error.strerror)
+        logger.warning("%s cannot be written: %s", runtime / TRACE, error.strerror)
