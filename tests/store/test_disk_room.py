@@ -175,3 +175,23 @@ async def test_who_is_cancelled_while_beginning_leaves_the_reserve_to_another(
             await _assert_freeing(relay)
             await holder.leave()
         assert relay.room.reserve.size == RESERVE_BYTES
+
+
+async def test_a_stop_keeps_the_room_that_it_was_given_when_another_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
+    disk = _Disk(monkeypatch)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        disk.full = True
+        async with trio.open_nursery() as nursery:
+            holder = await nursery.start(_Holder(relay).run)
+            nursery.start_soon(relay.room.run)
+            disk.full = False
+            relay.stop()
+            await holder.leave()
+            await trio.sleep(20 * disk_room.FILL_SECONDS)
+            assert relay.room.reserve.size == 0
+            nursery.cancel_scope.cancel()
+    assert relay.room.reserve.size == RESERVE_BYTES, "for the next start"

@@ -197,6 +197,8 @@ class DiskRoom:
     def stop(self) -> None:
         """Let the pending commands be written even on a full disk. To be called right before the log is stopped."""
         if self._log.disk_full or self.reserve.short:
+            # A stop needs the room until the store is closed, whoever else frees the disk or looks for room.
+            self._freeing += 1
             self.reserve.spend()
             self._log.try_again()
 
