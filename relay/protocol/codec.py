@@ -77,11 +77,17 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
 
 def printable(text: str) -> str:
     """Replace the bytes of a path that are no UTF-8 by their numbers in hexadecimal, so that it can be sent."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return whole_characters(text)
 
 
-def repaired(text: str) -> str:
-    """Join the halves of surrogate pairs in a text, and replace each lone one by U+FFFD, so that it can be sent."""
+def whole_characters(text: str) -> str:
+    """Join the halves of surrogate pairs, and replace each lone one by U+FFFD, so that a text can be sent and kept.
+
+    For texts that are made here, of code points or of JSON within JSON; a frame has `replace_lone_surrogates`.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -30,6 +30,7 @@ from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
 from relay.store.upkeep import removal
+from relay.tasks.background import keep_running
 from tests.support.disk import people, talk
 from tests.support.raw_store import opened
 
@@ -251,7 +252,7 @@ async def test_retention_on_a_full_disk_does_not_end_the_relay(tmp_path: Path, m
         clock.now += 2 * DAY
         monkeypatch.setattr(retention, "submit", full)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay.retention.run)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, 0.01)
             with trio.fail_after(5):
                 await again.wait()
             nursery.cancel_scope.cancel()

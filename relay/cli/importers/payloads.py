@@ -119,7 +119,7 @@ def flaw(payload: control.MessageImport) -> str:
     except RelayError as error:
         return error.error.message.removeprefix("payload.")
     except UnicodeEncodeError:
-        return "half of a surrogate pair, which is no text"
+        return "it holds half a character"
     return ""
 
 
