@@ -132,8 +132,7 @@ class Certificates:
                     line("tls init --again", self._data),
                 )
             self._missing = missing
-        except (AuthorityError, OSError) as error:
-            # Also at a start: the present certificate may be good for months, and loading it says if it is not.
+        except AuthorityError as error:
             logger.warning("cannot renew the certificate: %s", error)
         except OSError as error:
             # Its folder may be on another disk, or not be the relay's. The certificate that is there may be good.
