@@ -203,11 +203,6 @@ def test_a_chat_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) ->
     page.reload()
     page.wait_for_selector(".hello")
     gallery.show(page, "chat-empty")
-    wire.refused.update(messages="internal", chat="internal")
-    go(page, "maria")
-    page.wait_for_selector(".notice.is-error")
-    gallery.show(page, "chat-error")
-    wire.let_go()
     for chat, name in (
         (town.chats["crew"], "group"),
         (town.chats["long"], "long"),
@@ -228,6 +223,10 @@ def test_a_chat_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) ->
     go(page, "maria")
     page.wait_for_selector(".divider-new")
     gallery.show(page, "chat-unread")
+    wire.refused.update(messages="internal", chat="internal")
+    go(page, "lei")
+    page.wait_for_selector(".notice.is-error")
+    gallery.show(page, "chat-error")
 
 
 def test_a_chat_that_was_lost_is_fit_to_be_seen(town: Town, gallery: Gallery) -> None:
