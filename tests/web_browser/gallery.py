@@ -65,6 +65,7 @@ class Wire:
         self.held: set[str] = set()
         self.refused: dict[str, str] = {}
         self.cut = False
+        self.mute = False
         self._open: list[Any] = []
         context.route_web_socket(re.compile(r"/ws"), self._meet)
 
@@ -88,6 +89,7 @@ class Wire:
             server.send(text)
 
         socket.on_message(go_up)
+        server.on_message(lambda text: None if self.mute else socket.send(text))
 
     def go_away(self) -> None:
         """Break the connection, and let no other be made."""

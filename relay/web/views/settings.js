@@ -41,7 +41,7 @@ export class Photo extends Component {
 
 /** A text that can be edited in place. */
 export class NameForm extends Component {
-  state = { busy: false, failure: null };
+  state = { busy: false, failure: null, typed: null };
 
   submit = async (event) => {
     event.preventDefault();
@@ -58,9 +58,9 @@ export class NameForm extends Component {
     }
   };
 
-  render({ label, value }, { busy, failure }) {
+  render({ label, value }, { busy, failure, typed }) {
     return html`<form class="form panel-pad" onSubmit=${this.submit}>
-      <label class="field"><span>${label}</span><input name="name" value=${value} required maxlength="64" autocomplete="off" /></label>
+      <label class="field"><span>${label}</span><input name="name" value=${typed ?? value} onInput=${(event) => this.setState({ typed: event.currentTarget.value })} required maxlength="64" autocomplete="off" /></label>
       ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
       <button class="button is-quiet" disabled=${busy}>${t("composer.save")}</button>
     </form>`;
