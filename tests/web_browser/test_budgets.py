@@ -264,12 +264,13 @@ def wheel(page: Any, by: int, times: int) -> None:
 def test_a_chat_of_100_000_messages_scrolls_in_short_tasks(long_lists: Person, tmp_path: Path) -> None:
     page = long_lists.chats()
     all_came(page)
-    assert page.evaluate(OPEN, ["ben", MESSAGES]) <= 200 * SLACK
+    opened = page.evaluate(OPEN, ["ben", MESSAGES])
     page.mouse.move(800, 400)
     longest = measured(long_lists, page, tmp_path, lambda: wheel(page, -1_200, 100))
     assert page.locator(".message").count() <= 150
     page.close()
     assert longest[-1] <= LONGEST_TASK_IN_CHAT
+    assert opened <= 200 * SLACK
 
 
 def test_a_list_of_2_000_chats_scrolls_in_short_tasks(long_lists: Person, tmp_path: Path) -> None:

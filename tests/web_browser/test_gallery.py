@@ -334,6 +334,7 @@ def test_the_details_are_fit_to_be_seen_in_each_state(town: Town, gallery: Galle
     page.click(".column-details form .button")
     page.wait_for_selector(".column-details .form-error")
     gallery.show(page, "details-error")
+    assert page.input_value(".column-details input[name=name]") == "A better name"
     page.click(".column-details .list-button:has-text('Delete for everybody')")
     page.wait_for_selector(".modal .is-danger")
     gallery.show(page, "confirm")
@@ -359,6 +360,7 @@ def test_the_settings_are_fit_to_be_seen_in_each_state(town: Town, gallery: Gall
     page.click(".panel form .button")
     page.wait_for_selector(".form-error")
     gallery.show(page, "settings-error")
+    assert page.input_value(".panel input[name=name]") == "Another name"
     wire.let_go()
     page.reload()
     page.wait_for_selector("text=This device")
