@@ -106,7 +106,7 @@ test("an edit changes the text, the quotes of it and the list", () => {
 });
 
 test("a deletion leaves a mark and no content", () => {
-  let state = model.addPage(start(), "User2", [message(1, { attachments: [{ id: "f" }] })]);
+  let state = model.addPage(start(item({ lastMessageId: 1 })), "User2", [message(1, { attachments: [{ id: "f" }] })]);
   state = apply(state, "delete", { chatId: "User2", messageId: 2, originalMessageId: 1 });
   const [gone] = state.rooms.get("User2").messages;
   assert.equal(gone.status, "deleted");

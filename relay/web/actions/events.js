@@ -4,6 +4,7 @@ import { openChat, refreshDetails } from "./rooms.js";
 import { change, changedRooms, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
+import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
 import { active, route, settings, state } from "../signals.js";
@@ -49,8 +50,8 @@ function flush() {
   if (frames.some((frame) => frame.eventType === "chats")) refreshDetails();
 }
 
-/** Apply events now: a frame may have been scheduled before the page was hidden. */
-export function flushWhenHidden() {
+/** Apply events now: before an answer that came after them, and when the page is hidden. */
+export function applyWaiting() {
   if (flushScheduled) flush();
 }
 
@@ -80,7 +81,8 @@ function noticeNew(event) {
   const chat = now.chats.get(event.chatId);
   const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
-  const watching = active.value && route.value.chatId === event.chatId;
+  // Far from the end of an open chat one does not see it.
+  const watching = active.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // Missed messages come all at once: a sound for each would be noise.

@@ -4,7 +4,8 @@ import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { change, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { addPage, atEnd, findMessage, reachesUnread, readHere, trim } from "../model/messages.js";
+import { reachesUnread, readHere, readsMore } from "../model/events.js";
+import { addPage, atEnd, joinsRoom, leaveFar, messageOf, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
 
@@ -20,13 +21,16 @@ const verified = new Set();
 const asked = new Set();
 /** Chats whose messages were fetched since the page was opened. */
 const shown = new Set();
-/** Chats with a loaded part far from the end. */
-const jumped = new Set();
+/** A page that could not be fetched may be tried again after this many ms. */
+const PAGE_AGAIN = 3_000;
 
 /** Open the chat that the address names. */
 export function readLocation() {
+  const before = route.value.chatId;
   const chatId = readAddress();
-  if (chatId && state.value) ensureRoom(chatId);
+  if (!chatId || !state.value) return;
+  if (chatId !== before) change((now) => leaveFar(now, chatId));
+  ensureRoom(chatId);
 }
 
 /** Open a chat, or begin one with the person of this id. */
@@ -40,8 +44,8 @@ export function openChat(chatId, { messageId } = {}) {
     }
     if (!known) composing.value = null;
   });
-  // Reading begins at the first unread message, however many there are.
-  if (!known) change((now) => trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
+  // Reading begins at the end or at the first unread message, however many there are, not where the last jump led to.
+  if (!known) change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -61,7 +65,7 @@ export function forgetVerified() {
 
 /** Forget all chats, after signing out. */
 export function forgetShown() {
-  shown.clear();
+  for (const known of [shown, verified, readSent, readWaiting]) known.clear();
 }
 
 function setLoading(chatId, on) {
@@ -79,21 +83,33 @@ async function ensureRoom(chatId) {
       change((current) => {
         let next = current;
         if (kept.details) next = model.setDetails(next, kept.details);
-        if (kept.messages.length === 0) return next;
-        next = addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
-        // Ids of edits and deletions are covered too, though they leave no message.
-        const last = Math.max(kept.last, kept.messages.at(-1).messageId);
-        const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
-        return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
+        const { messages, first, last, deleted } = kept;
+        return addPage(next, chatId, messages, { first, last, deleted, reachesStart: first <= 1 });
       });
     }
   }
   await refreshRoom(chatId);
 }
 
-/** `reading`: the chat was open before the connection broke, and the messages in view must stay. */
+/** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
+async function ask(chatId, where) {
+  const top = state.value.chats.get(chatId)?.topId ?? 0;
+  return { asked: { ...where, top }, page: await runtime.wire.request("messages", { chatId, ...where }) };
+}
+
+function take(chatId, { asked: where, page }, options) {
+  change((now) => takePage(now, chatId, where, page, options));
+}
+
+/** Take in a page only if it goes on from what is loaded, which may have been forgotten since it was asked for. */
+function takeJoined(chatId, { asked: where, page }) {
+  if (state.value && joinsRoom(state.value, chatId, where, page)) take(chatId, { asked: where, page });
+}
+
+/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
-  if (verified.has(chatId) || asked.has(chatId) || !runtime.wire) return;
+  if (asked.has(chatId) || !runtime.wire) return;
+  if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
@@ -101,30 +117,25 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
-    const [newest, details] = await Promise.all([
-      runtime.wire.request("messages", { chatId, count }),
-      runtime.wire.request("chat", { chatId }),
-    ]);
-    // The relay knows how many are unread; this page may not know it yet.
-    const stays = reading && shown.has(chatId);
-    const whole = stays || !newest.more || reachesUnread(newest, state.value.me.id, details.missed);
-    let page = whole ? newest : await fetchUnread(chatId, details);
+    const [newest, details] = await Promise.all([ask(chatId, { count }), runtime.wire.request("chat", { chatId })]);
     const room = state.value.rooms.get(chatId);
-    if (stays && page[0]?.messageId > room?.last + 1) {
-      page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: LARGEST_PAGE });
+    const joins = joinsRoom(state.value, chatId, newest.asked, newest.page);
+    let answers = [newest];
+    if (reading && shown.has(chatId) && room?.loaded) {
+      if (!joins) answers = await askAgain(chatId, room);
+    } else if (newest.page.more && !reachesUnread(newest.page, state.value.me.id, details.missed)) {
+      // The relay knows how many are unread; this page may not know it yet.
+      answers = await askUnread(chatId, details);
     }
     batch(() => {
-      change((now) => {
-        const next = model.setDetails(now, details);
-        const room = next.rooms.get(chatId);
-        // The newest page would move the view while the user reads far back.
-        if (room?.loaded && jumped.has(chatId)) return next;
-        return addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
-      });
+      change((now) => model.setDetails(now, details));
+      // The user may have jumped far back meanwhile.
+      const { far } = state.value?.rooms.get(chatId) ?? {};
+      for (const answer of answers) (far ? takeJoined : take)(chatId, answer);
     });
-    if (!atEnd(state.value, chatId)) jumped.add(chatId);
     verified.add(chatId);
     shown.add(chatId);
+    await mend(chatId);
   } catch (failure) {
     // An address may hold something that is no id.
     if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
@@ -132,6 +143,30 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   } finally {
     asked.delete(chatId);
     setLoading(chatId, false);
+  }
+}
+
+/** Ask for what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+async function askAgain(chatId, room) {
+  const { first, last } = room;
+  const answers = [];
+  let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
+  for (;;) {
+    const answer = await ask(chatId, { startId, count: LARGEST_PAGE });
+    answers.push(answer);
+    if (!answer.page.more || answer.page.at(-1).messageId >= last) return answers;
+    startId = answer.page.at(-1).messageId + 1;
+  }
+}
+
+/** Fetch loaded messages once more that were edited while this page did not hear of it. */
+async function mend(chatId) {
+  for (;;) {
+    const room = state.value?.rooms.get(chatId);
+    if (!(room?.stale.size > 0)) return;
+    takeJoined(chatId, await ask(chatId, { startId: Math.min(...room.stale, nextId(room)), count: LARGEST_PAGE }));
+    // The user jumped elsewhere meanwhile.
+    if (state.value?.rooms.get(chatId)?.stale.size >= room.stale.size) return;
   }
 }
 
@@ -146,17 +181,21 @@ async function beginChat(chatId) {
   }
 }
 
-/** Fetch a page that begins shortly before the first unread message. */
-async function fetchUnread(chatId, { lastMessageId, missed }) {
+/** Ask for pages that begin shortly before the first unread message. */
+async function askUnread(chatId, { lastMessageId, missed }) {
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  let page = await runtime.wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
-  while (page.length > 0 && !reachesUnread(page, state.value.me.id, missed)) {
-    const before = await runtime.wire.request("messages", { chatId, endId: page[0].messageId, count: LARGEST_PAGE });
-    if (before.length === 0) break;
-    page = [...before, ...page];
+  const answers = [await ask(chatId, { startId, count: LARGEST_PAGE })];
+  let { page } = answers[0];
+  let first = startId;
+  while (first > 1 && !reachesUnread(page, state.value.me.id, missed)) {
+    const before = await ask(chatId, { endId: first, count: LARGEST_PAGE });
+    answers.push(before);
+    if (!before.page.more) break;
+    first = before.page[0].messageId;
+    page = [...before.page, ...page];
   }
-  return page;
+  return answers;
 }
 
 export async function refreshDetails() {
@@ -175,33 +214,27 @@ const paging = new Set();
 /** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first) return;
-  paging.add(chatId);
-  try {
-    const page = await runtime.wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
-    change((now) => {
-      if (now.rooms.get(chatId)?.first !== room.first) return now;
-      return addPage(now, chatId, page, { reachesStart: !page.more });
-    });
-  } catch (failure) {
-    report(failure);
-  } finally {
-    paging.delete(chatId);
-  }
+  if (room?.loaded && !room.atStart) await loadPage(chatId, { endId: room.first, count: NEXT_PAGE });
 }
 
-/** Fetch the page after the loaded messages, where the user had jumped far back. */
+/** Fetch the page after the loaded messages, where they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || atEnd(state.value, chatId) || paging.has(chatId)) return;
+  if (room?.loaded && !atEnd(state.value, chatId)) await loadPage(chatId, { startId: nextId(room), count: NEXT_PAGE });
+}
+
+async function loadPage(chatId, where) {
+  // While the newest page is on its way, this one may not belong to what will be loaded then.
+  if (paging.has(chatId) || asked.has(chatId)) return;
   paging.add(chatId);
   try {
-    const page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: NEXT_PAGE });
-    change((now) => (now.rooms.get(chatId)?.last === room.last ? addPage(now, chatId, page) : now));
+    takeJoined(chatId, await ask(chatId, where));
+    await mend(chatId);
+    paging.delete(chatId);
   } catch (failure) {
     report(failure);
-  } finally {
-    paging.delete(chatId);
+    // Scrolling asks again and again.
+    setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
 }
 
@@ -209,18 +242,12 @@ let targetSerial = 0;
 
 /** Show one message of a chat, loading around it when it is far away. */
 export async function showMessage(chatId, messageId) {
-  const loaded = findMessage(state.value.rooms.get(chatId), messageId);
-  if (!loaded) {
+  if (!messageOf(state.value, chatId, messageId)) {
     try {
-      let startId = Math.max(1, messageId - 40);
-      let page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
-      if (page.more && page.at(-1).messageId < messageId) {
-        // The messages before it fill a page already.
-        startId = messageId;
-        page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
-      }
-      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
-      if (!atEnd(state.value, chatId)) jumped.add(chatId);
+      let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
+      // The messages before it may fill a page already.
+      if (answer.page.more && answer.page.at(-1).messageId < messageId) answer = await ask(chatId, { startId: messageId, count: 100 });
+      take(chatId, answer, { far: true });
     } catch (failure) {
       report(failure);
       return;
@@ -232,12 +259,10 @@ export async function showMessage(chatId, messageId) {
 
 /** Return to the newest message. */
 export async function showNewest(chatId) {
-  jumped.delete(chatId);
   change((now) => trim(now, chatId, KEPT_IN_MEMORY));
   if (!atEnd(state.value, chatId)) {
     try {
-      const page = await runtime.wire.request("messages", { chatId, count: FIRST_PAGE });
-      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
+      take(chatId, await ask(chatId, { count: FIRST_PAGE }), { reset: true });
     } catch (failure) {
       report(failure);
     }
@@ -247,6 +272,9 @@ export async function showNewest(chatId) {
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
+/** Refusals that pass by themselves; a receipt that was refused otherwise is not sent again. */
+const MAY_PASS = new Set(["rate_limited", "unavailable"]);
+
 const readSent = new Map();
 const readWaiting = new Map();
 let readTimer;
@@ -255,6 +283,8 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
+  // Far from the end all may be read, though the chat has news.
+  if (!readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();
 }
@@ -269,13 +299,21 @@ export function sendReadMarks() {
     runtime.wire?.request("read", { chatId, messageId }).then(
       (answer) => {
         change((now) => readHere(now, chatId, messageId, answer.missed));
-        runtime.storage?.tell({ kind: "read", chatId, messageId, missed: answer.missed });
+        const { topId } = state.value?.chats.get(chatId) ?? {};
+        runtime.storage?.tell({ kind: "read", chatId, messageId, missed: answer.missed, topId });
       },
       (failure) => {
-        readSent.delete(chatId);
-        report(failure);
+        if (!MAY_PASS.has(failure.code)) return report(failure);
+        setTimeout(() => readAgain(chatId, messageId), failure.retryAfter ?? PAGE_AGAIN);
       },
     );
   }
   readWaiting.clear();
+}
+
+function readAgain(chatId, messageId) {
+  // A later receipt covers this one.
+  if (readSent.get(chatId) !== messageId || readWaiting.has(chatId) || !state.value) return;
+  readWaiting.set(chatId, messageId);
+  if (readTimer === undefined) sendReadMarks();
 }

@@ -1,7 +1,7 @@
-/** What the relay's events, and its answers to what was sent, make of the state. Pure. */
+/** What the relay's events, its answers to what was sent, and other tabs make of the state; and what is unread. Pure. */
 
 import {
-  advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, quoteOf, readHere, withRoom,
+  RANK, deleteMessage, editMessage, findMessage, indexOf, insertMessage, previewOf, quoteOf, withRoom,
 } from "./messages.js";
 import {
   dropOutbox, enqueue, learnPeople, mergeDraft, otherMembers, patchOutbox, setChats, withChat, withEntry,
@@ -39,34 +39,74 @@ function onNew(state, event, now) {
 }
 
 function onEdit(state, event, now) {
-  let next = advance(state, event.chatId, event.messageId);
-  const changed = { message: event.message, updatedAt: event.timestamp ?? now };
-  if (event.attachments) changed.attachments = event.attachments;
-  if (latestShown(next, event.chatId) === event.originalMessageId) {
-    next = withChat(next, event.chatId, { lastMessageText: event.message ?? "" });
-  }
-  return changeMessage(next, event.chatId, event.originalMessageId, () => changed);
+  return editMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
 }
 
 function onDelete(state, event, now) {
-  let next = advance(state, event.chatId, event.messageId);
-  if (latestShown(next, event.chatId) === event.originalMessageId) {
-    next = withChat(next, event.chatId, { lastMessageText: "", attachmentType: undefined, lastMessageStatus: "deleted" });
+  return deleteMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
+}
+
+// ---------------------------------------------------------------- unread messages
+
+/**
+ * What somebody else wrote and one has not read yet: {first, count}, and whether nothing unread can be further up,
+ * because a message that is read stands before it.
+ *
+ * @param {object[]} messages ascending, as loaded or as a page of the relay
+ */
+export function unreadAmong(messages, me) {
+  let first;
+  let count = 0;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === me || message.status === "deleted" || (message.type ?? "new") !== "new") continue;
+    if (message.status === "read") return { first, count, bounded: true };
+    first = message.messageId;
+    count += 1;
   }
-  const room = next.rooms.get(event.chatId);
-  if (room) next = withRoom(next, event.chatId, { deleted: new Set(room.deleted).add(event.originalMessageId) });
-  return changeMessage(next, event.chatId, event.originalMessageId, () => ({
-    message: undefined,
-    attachments: undefined,
-    replyTo: undefined,
-    status: "deleted",
-    deletedAt: now,
-  }));
+  return { first, count, bounded: false };
+}
+
+/** Whether these messages hold the first unread one of the chat, when `missed` are unread in all. */
+export function reachesUnread(messages, me, missed) {
+  const { count, bounded } = unreadAmong(messages, me);
+  return bounded || count >= missed || messages[0]?.messageId === 1;
+}
+
+/** Whether reading up to a loaded message reads anything that is not read yet. */
+export function readsMore(state, chatId, messageId) {
+  const messages = state.rooms.get(chatId)?.messages ?? [];
+  for (let at = indexOf(messages, messageId + 1) - 1; at >= 0; at -= 1) {
+    if (messages[at].sender !== state.me.id && messages[at].status !== "deleted") return messages[at].status !== "read";
+  }
+  return false;
+}
+
+/** Mark a chat as read by the user up to `messageId`; `missed` is the number still unread, if known. */
+export function readHere(state, chatId, messageId, missed) {
+  const room = state.rooms.get(chatId);
+  let next = state;
+  if (room) {
+    let messages = null;
+    let newlyRead = 0;
+    const upTo = messageId ?? Infinity;
+    for (let at = Math.min(room.messages.length, indexOf(room.messages, upTo + 1)) - 1; at >= 0; at -= 1) {
+      const message = room.messages[at];
+      if (message.sender === state.me.id || message.status === "deleted") continue;
+      if (message.status === "read") break;
+      messages ??= [...room.messages];
+      messages[at] = { ...message, status: "read" };
+      newlyRead += 1;
+    }
+    if (messages) next = withRoom(next, chatId, { messages });
+    missed ??= Math.max(0, (state.chats.get(chatId)?.missed ?? 0) - newlyRead);
+  }
+  const chat = state.chats.get(chatId);
+  if (chat && missed !== undefined && chat.missed !== missed) next = withChat(next, chatId, { missed });
+  return next;
 }
 
 // ---------------------------------------------------------------- receipts
-
-const RANK = { undelivered: 0, unread: 1, read: 2 };
 
 /** `dlvrd` and `read` of somebody else on one's own messages, or `read` of one's own other device. */
 function onMark(kind) {
@@ -243,7 +283,9 @@ const WORDS = {
   patch: (state, { clientMessageId, change }) => patchOutbox(state, clientMessageId, change),
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
-  read: (state, { chatId, messageId, missed }) => readHere(state, chatId, messageId, missed),
+  // What is unread was counted when the other tab knew of messages up to `topId`.
+  read: (state, { chatId, messageId, missed, topId }) =>
+    readHere(state, chatId, messageId, topId >= state.chats.get(chatId)?.topId ? missed : undefined),
 };
 
 /** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */
