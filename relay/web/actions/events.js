@@ -1,9 +1,9 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { announce } from "./notices.js";
-import { openChat, refreshDetails } from "./rooms.js";
+import { openChat, recount, refreshDetails } from "./rooms.js";
 import { change, changedRooms, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
+import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
@@ -48,6 +48,8 @@ function flush() {
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
   if (frames.some((frame) => frame.eventType === "chats")) refreshDetails();
+  const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && mayCount(state.value, payload));
+  for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) recount(chatId);
 }
 
 /** Apply events now: before an answer that came after them, and when the page is hidden. */

@@ -29,8 +29,16 @@ export function readLocation() {
   const before = route.value.chatId;
   const chatId = readAddress();
   if (!chatId || !state.value) return;
-  if (chatId !== before) change((now) => leaveFar(now, chatId));
+  if (chatId !== before) beginReading(chatId);
   ensureRoom(chatId);
+}
+
+/** Reading begins at the end or at the first unread message, however many there are, not where the last jump led to. */
+function beginReading(chatId) {
+  const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
+  change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + missed));
+  const messages = state.value.rooms.get(chatId)?.messages ?? [];
+  if (!reachesUnread(messages, state.value.me.id, missed)) verified.delete(chatId);
 }
 
 /** Open a chat, or begin one with the person of this id. */
@@ -44,8 +52,7 @@ export function openChat(chatId, { messageId } = {}) {
     }
     if (!known) composing.value = null;
   });
-  // Reading begins at the end or at the first unread message, however many there are, not where the last jump led to.
-  if (!known) change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
+  if (!known) beginReading(chatId);
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -78,6 +85,7 @@ function setLoading(chatId, on) {
 async function ensureRoom(chatId) {
   const now = state.value;
   if (!now.rooms.get(chatId)?.loaded) {
+    verified.delete(chatId);
     const kept = await runtime.storage?.loadRoom(chatId);
     if (kept && state.value && !state.value.rooms.get(chatId)?.loaded) {
       change((current) => {
@@ -101,9 +109,11 @@ function take(chatId, { asked: where, page }, options) {
   change((now) => takePage(now, chatId, where, page, options));
 }
 
-/** Take in a page only if it goes on from what is loaded, which may have been forgotten since it was asked for. */
-function takeJoined(chatId, { asked: where, page }) {
-  if (state.value && joinsRoom(state.value, chatId, where, page)) take(chatId, { asked: where, page });
+/** Take in a page if it goes on from what is loaded, which may have been forgotten since it was asked for; tells whether. */
+function takeJoined(chatId, answer) {
+  const joins = Boolean(state.value) && joinsRoom(state.value, chatId, answer.asked, answer.page);
+  if (joins) take(chatId, answer);
+  return joins;
 }
 
 /** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
@@ -117,22 +127,15 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
-    const [newest, details] = await Promise.all([ask(chatId, { count }), runtime.wire.request("chat", { chatId })]);
-    const room = state.value.rooms.get(chatId);
-    const joins = joinsRoom(state.value, chatId, newest.asked, newest.page);
-    let answers = [newest];
-    if (reading && shown.has(chatId) && room?.loaded) {
-      if (!joins) answers = await askAgain(chatId, room);
-    } else if (newest.page.more && !reachesUnread(newest.page, state.value.me.id, details.missed)) {
-      // The relay knows how many are unread; this page may not know it yet.
-      answers = await askUnread(chatId, details);
-    }
-    batch(() => {
-      change((now) => model.setDetails(now, details));
-      // The user may have jumped far back meanwhile.
-      const { far } = state.value?.rooms.get(chatId) ?? {};
-      for (const answer of answers) (far ? takeJoined : take)(chatId, answer);
-    });
+    const asking = runtime.wire.request("chat", { chatId });
+    asking.catch(() => {});
+    // Each page is taken in when it comes: a moment later events may have changed what it says.
+    const stays = reading && shown.has(chatId);
+    const isTaken = await takeNewest(chatId, await ask(chatId, { count }), stays);
+    const details = await asking;
+    change((now) => model.setDetails(now, details));
+    // The relay knows how many are unread; this page may not have known it.
+    if (!stays) await reachUnread(chatId, details, { isTaken });
     verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
@@ -146,16 +149,48 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   }
 }
 
-/** Ask for what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+/**
+ * Take in the newest page, unless it lacks the first unread message, which is shown first; tells whether what is loaded is
+ * true then. `stays`: what is in view must stay.
+ */
+async function takeNewest(chatId, newest, stays) {
+  const room = state.value?.rooms.get(chatId);
+  if (takeJoined(chatId, newest) || !state.value) return true;
+  if (stays && room?.loaded) {
+    await askAgain(chatId, room);
+    return true;
+  }
+  // The user has jumped far back meanwhile.
+  if (room?.far) return true;
+  const missed = state.value.chats.get(chatId)?.missed ?? 0;
+  const isFirst = !newest.page.more || reachesUnread(newest.page, state.value.me.id, missed);
+  if (isFirst) take(chatId, newest);
+  return isFirst;
+}
+
+/** Fetch what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
 async function askAgain(chatId, room) {
   const { first, last } = room;
-  const answers = [];
   let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
   for (;;) {
     const answer = await ask(chatId, { startId, count: LARGEST_PAGE });
-    answers.push(answer);
-    if (!answer.page.more || answer.page.at(-1).messageId >= last) return answers;
+    if (!takeJoined(chatId, answer) || !answer.page.more || answer.page.at(-1).messageId >= last) return;
     startId = answer.page.at(-1).messageId + 1;
+  }
+}
+
+/** Fetch pages that begin shortly before the first unread message, if that is not loaded. */
+async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
+  const reaches = ({ messages }) => reachesUnread(messages, state.value.me.id, missed);
+  const before = state.value?.rooms.get(chatId);
+  if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
+  // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
+  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
+  take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }));
+  for (;;) {
+    const room = state.value?.rooms.get(chatId);
+    if (!room?.loaded || room.far || room.atStart || reaches(room)) return;
+    if (!takeJoined(chatId, await ask(chatId, { endId: room.first, count: LARGEST_PAGE }))) return;
   }
 }
 
@@ -164,9 +199,8 @@ async function mend(chatId) {
   for (;;) {
     const room = state.value?.rooms.get(chatId);
     if (!(room?.stale.size > 0)) return;
-    takeJoined(chatId, await ask(chatId, { startId: Math.min(...room.stale, nextId(room)), count: LARGEST_PAGE }));
-    // The user jumped elsewhere meanwhile.
-    if (state.value?.rooms.get(chatId)?.stale.size >= room.stale.size) return;
+    const startId = Math.min(...room.stale, nextId(room));
+    if (!takeJoined(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }))) return;
   }
 }
 
@@ -181,29 +215,22 @@ async function beginChat(chatId) {
   }
 }
 
-/** Ask for pages that begin shortly before the first unread message. */
-async function askUnread(chatId, { lastMessageId, missed }) {
-  // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
-  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  const answers = [await ask(chatId, { startId, count: LARGEST_PAGE })];
-  let { page } = answers[0];
-  let first = startId;
-  while (first > 1 && !reachesUnread(page, state.value.me.id, missed)) {
-    const before = await ask(chatId, { endId: first, count: LARGEST_PAGE });
-    answers.push(before);
-    if (!before.page.more) break;
-    first = before.page[0].messageId;
-    page = [...before.page, ...page];
-  }
-  return answers;
-}
-
 export async function refreshDetails() {
   const { chatId } = route.value;
   if (!chatId || !state.value.chats.has(chatId) || !runtime.wire) return;
   try {
     const details = await runtime.wire.request("chat", { chatId });
     change((now) => model.setDetails(now, details));
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+  }
+}
+
+/** Ask how many messages of a chat are unread: one of them may have been deleted. */
+export async function recount(chatId) {
+  try {
+    const { missed } = await runtime.wire.request("chat", { chatId });
+    change((now) => readHere(now, chatId, 0, missed));
   } catch (failure) {
     if (failure.code !== "not_found") report(failure);
   }

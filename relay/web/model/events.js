@@ -1,7 +1,8 @@
 /** What the relay's events, its answers to what was sent, and other tabs make of the state; and what is unread. Pure. */
 
 import {
-  RANK, deleteMessage, editMessage, findMessage, indexOf, insertMessage, previewOf, quoteOf, withRoom,
+  RANK, deleteMessage, editMessage, findMessage, indexOf, insertMessage, markStale, messageOf, previewOf, quoteOf, requoted,
+  withRoom,
 } from "./messages.js";
 import {
   dropOutbox, enqueue, learnPeople, mergeDraft, otherMembers, patchOutbox, setChats, withChat, withEntry,
@@ -31,15 +32,22 @@ function onNew(state, event, now) {
       lastMessageTime: message.createdAt,
       lastMessageAuthor: message.sender,
       isMine: mine,
-      missed: event.missed ?? chat.missed,
     });
   }
+  // Answers may overtake the events of a replay, so that the list already shows a later message: the count is of now.
+  if (event.missed !== undefined) next = readHere(next, event.chatId, 0, event.missed);
   if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
   return stopTyping(next, event.chatId, message.sender);
 }
 
 function onEdit(state, event, now) {
   return editMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
+}
+
+/** Whether a message that was deleted may have been counted as unread: the event does not say how many are left. */
+export function mayCount(state, { chatId, originalMessageId }) {
+  const message = messageOf(state, chatId, originalMessageId);
+  return state.chats.get(chatId)?.missed > 0 && message?.sender !== state.me.id;
 }
 
 function onDelete(state, event, now) {
@@ -243,6 +251,8 @@ export function applyEvent(state, frame, now) {
 /** The relay answered: the row is a message, an edit or a deletion now. */
 export function applyAnswer(state, row, answer) {
   const next = dropOutbox(state, row.clientMessageId);
+  // It followed the message that it quotes, since it was sent.
+  const quote = state.outbox.find((one) => one.clientMessageId === row.clientMessageId)?.replyTo ?? row.replyTo;
   const event = { chatId: row.chatId, messageId: answer.messageId, originalMessageId: row.originalMessageId };
   if (row.kind === "edit") return onEdit(next, { ...event, message: row.message, timestamp: answer.timestamp });
   if (row.kind === "delete") return onDelete(next, event, answer.timestamp);
@@ -254,14 +264,18 @@ export function applyAnswer(state, row, answer) {
     sender: state.me.id,
     message: row.message || undefined,
     attachments: row.attachments,
-    replyTo: row.replyTo && quoteOf(next, row.chatId, row.replyTo),
-    status: "undelivered",
+    replyTo: quote && quoteOf(next, row.chatId, quote),
+    // In notes to oneself nobody else has to get it.
+    status: row.chatId === state.me.id ? "read" : "undelivered",
     type: "new",
     createdAt: answer.timestamp,
   };
-  const withMessage = insertMessage(next, row.chatId, message);
+  const isSure = !quote || messageOf(next, row.chatId, quote.messageId);
+  const inserted = insertMessage(next, row.chatId, message);
+  const withMessage = markStale(inserted, row.chatId, answer.messageId, { always: !isSure });
   const chat = withMessage.chats.get(row.chatId);
-  if (!chat || chat.lastMessageId > answer.messageId) return withMessage;
+  // The list may have it already, with what became of it since.
+  if (!chat || chat.lastMessageId >= answer.messageId) return withMessage;
   return withChat(withMessage, row.chatId, {
     ...previewOf(message),
     lastMessageId: answer.messageId,
@@ -277,10 +291,17 @@ export function applyAnswer(state, row, answer) {
  * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
  * same functions as what they do themselves; ids and times make repeated and late words harmless.
  */
+const isKnown = ({ me, outbox, rooms }, { chatId, clientMessageId }) =>
+  outbox.some((one) => one.clientMessageId === clientMessageId) ||
+  Boolean(rooms.get(chatId)?.messages.some((one) => one.clientMessageId === clientMessageId && one.sender === me.id));
+
 const WORDS = {
   draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
-  row: (state, { row }) => (state.outbox.some((one) => one.clientMessageId === row.clientMessageId) ? state : enqueue(state, row)),
-  patch: (state, { clientMessageId, change }) => patchOutbox(state, clientMessageId, change),
+  row: (state, { row }) => (isKnown(state, row) ? state : requoted(enqueue(state, row), row.chatId)),
+  patch: (state, { clientMessageId, change }) => {
+    const row = state.outbox.find((one) => one.clientMessageId === clientMessageId);
+    return row ? requoted(patchOutbox(state, clientMessageId, change), row.chatId) : state;
+  },
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
   // What is unread was counted when the other tab knew of messages up to `topId`.

@@ -57,7 +57,7 @@ export function asQuote({ messageId, clientMessageId, message, sender, createdAt
 /** Give a quote as the message reads now: {messageId, sender, message?, status?}. One that is not loaded stays as it was. */
 export function quoteOf(state, chatId, replyTo) {
   const room = state.rooms.get(chatId);
-  if (room?.deleted.has(replyTo.messageId)) return asDeleted(replyTo);
+  if (replyTo.status === "deleted" || room?.deleted.has(replyTo.messageId)) return asDeleted(replyTo);
   const message = messageOf(state, chatId, replyTo.messageId);
   if (!message) return replyTo;
   if (message.status === "deleted") return asDeleted(replyTo);
@@ -188,7 +188,16 @@ export function addPage(state, chatId, messages, options = {}) {
   next.far = (far || (joins && room.far)) && (follows || next.last < topId);
   const top = follows ? last + 1 : last;
   const result = withRoom(top > topId ? withChat(state, chatId, { topId: top }) : state, chatId, next);
-  return dropDelivered(result, chatId, page);
+  return requoted(dropDelivered(result, chatId, page), chatId);
+}
+
+/** Quote messages in what waits to be sent as they read now. */
+export function requoted(state, chatId) {
+  const outbox = state.outbox.map((row) => {
+    const replyTo = row.chatId === chatId && row.replyTo ? quoteOf(state, chatId, row.replyTo) : row.replyTo;
+    return replyTo === row.replyTo ? row : { ...row, replyTo };
+  });
+  return outbox.some((row, at) => row !== state.outbox[at]) ? { ...state, outbox } : state;
 }
 
 function withIds(set, ids) {
@@ -208,13 +217,25 @@ function newerOf(known, message) {
   return JSON.stringify(rest) === JSON.stringify(next) ? known : next;
 }
 
-/** Ids of loaded messages that are not on this page, and that an edit on it changed after they were loaded. */
+/** An answer came after what follows its message: that may have been changed meanwhile. `always`: what it quotes may have, too. */
+export function markStale(state, chatId, messageId, { always = false } = {}) {
+  const room = state.rooms.get(chatId);
+  if (!findMessage(room, messageId) || (messageId === room.last && !always)) return state;
+  return withRoom(state, chatId, { stale: new Set([...room.stale, messageId]) });
+}
+
+/** Ids of loaded messages that are not on this page, and that an edit on it changed after they were loaded: them or their quote. */
 function staleAfter(room, page, outside) {
   const stale = new Set([...room.stale].filter(outside));
-  for (const { type, payload, createdAt } of page) {
-    const message = type === "edit" && outside(payload.originalMessageId) && findMessage(room, payload.originalMessageId);
+  const edited = new Set();
+  for (const { messageId, type, payload, createdAt } of page) {
+    if (type !== "edit") continue;
+    const message = outside(payload.originalMessageId) && findMessage(room, payload.originalMessageId);
     if (message && message.status !== "deleted" && (message.updatedAt ?? 0) < createdAt) stale.add(message.messageId);
+    if (messageId > room.last || room.holes.has(messageId)) edited.add(payload.originalMessageId);
   }
+  if (edited.size === 0) return stale;
+  for (const { messageId, replyTo } of room.messages) if (edited.has(replyTo?.messageId) && outside(messageId)) stale.add(messageId);
   return stale;
 }
 
