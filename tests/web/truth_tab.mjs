@@ -213,7 +213,7 @@ export class Tab {
     if (this.verified.has(chatId)) return;
     this.asked.add(chatId);
     const asking = this.ask("chat", { chatId });
-    const stays = reading && this.shown.has(chatId);
+    const stays = reading && (this.shown.has(chatId) || this.state.rooms.get(chatId)?.far);
     const isTaken = await this.takeNewest(chatId, await this.page(chatId, { count: FIRST_PAGE }), stays);
     const details = await asking;
     this.change((now) => model.setDetails(now, details));
@@ -253,7 +253,7 @@ export class Tab {
     const before = this.state.rooms.get(chatId);
     if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
     const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-    this.take(chatId, await this.page(chatId, { startId, count: LARGEST_PAGE }));
+    this.take(chatId, await this.page(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
     for (;;) {
       const room = this.state.rooms.get(chatId);
       if (!room?.loaded || room.far || room.atStart || reaches(room)) return;
@@ -305,7 +305,7 @@ export class Tab {
     this.change((now) => model.readHere(now, chatId, messageId));
     const { missed } = await this.ask("read", { chatId, messageId });
     this.change((now) => model.readHere(now, chatId, messageId, missed));
-    this.tell({ kind: "read", chatId, messageId, missed, topId: this.state.chats.get(chatId)?.topId });
+    this.tell({ kind: "read", chatId, messageId });
   }
 
   // ---------------------------------------------------------------- the outbox and drafts, as in actions/ and storage.js

@@ -130,7 +130,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const asking = runtime.wire.request("chat", { chatId });
     asking.catch(() => {});
     // Each page is taken in when it comes: a moment later events may have changed what it says.
-    const stays = reading && shown.has(chatId);
+    const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
     const isTaken = await takeNewest(chatId, await ask(chatId, { count }), stays);
     const details = await asking;
     change((now) => model.setDetails(now, details));
@@ -186,7 +186,8 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }));
+  // What this device has kept is not known to be true where the newest page does not go on from it.
+  take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
   for (;;) {
     const room = state.value?.rooms.get(chatId);
     if (!room?.loaded || room.far || room.atStart || reaches(room)) return;
@@ -326,8 +327,7 @@ export function sendReadMarks() {
     runtime.wire?.request("read", { chatId, messageId }).then(
       (answer) => {
         change((now) => readHere(now, chatId, messageId, answer.missed));
-        const { topId } = state.value?.chats.get(chatId) ?? {};
-        runtime.storage?.tell({ kind: "read", chatId, messageId, missed: answer.missed, topId });
+        runtime.storage?.tell({ kind: "read", chatId, messageId });
       },
       (failure) => {
         if (!MAY_PASS.has(failure.code)) return report(failure);

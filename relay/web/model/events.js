@@ -304,9 +304,8 @@ const WORDS = {
   },
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
-  // What is unread was counted when the other tab knew of messages up to `topId`.
-  read: (state, { chatId, messageId, missed, topId }) =>
-    readHere(state, chatId, messageId, topId >= state.chats.get(chatId)?.topId ? missed : undefined),
+  // How many are left the relay tells each tab: the other tab's count may be older than that.
+  read: (state, { chatId, messageId }) => readHere(state, chatId, messageId, state.chats.get(chatId)?.missed),
 };
 
 /** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */

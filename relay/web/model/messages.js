@@ -277,7 +277,8 @@ export function trim(state, chatId, kept) {
 /** Forget the loaded part of a chat that is far from its end: the user opens the chat again. */
 export function leaveFar(state, chatId) {
   const room = state.rooms.get(chatId);
-  if (!room?.loaded || atEnd(state, chatId)) return state;
+  if (!room?.loaded) return state;
+  if (atEnd(state, chatId)) return room.far ? withRoom(state, chatId, { far: false }) : state;
   return withRoom(state, chatId, { ...emptyRoom, deleted: room.deleted });
 }
 
