@@ -195,7 +195,7 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   }
 }
 
-/** Fetch loaded messages once more that were edited while this page did not hear of it. */
+/** Fetch the messages that are stale once more. */
 async function mend(chatId) {
   for (;;) {
     const room = state.value?.rooms.get(chatId);
@@ -242,21 +242,28 @@ const paging = new Set();
 /** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (room?.loaded && !room.atStart) await loadPage(chatId, { endId: room.first, count: NEXT_PAGE });
+  if (room?.loaded && !room.atStart) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
 }
 
 /** Fetch the page after the loaded messages, where they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (room?.loaded && !atEnd(state.value, chatId)) await loadPage(chatId, { startId: nextId(room), count: NEXT_PAGE });
+  if (!room?.loaded || atEnd(state.value, chatId)) return;
+  await alone(chatId, () => ask(chatId, { startId: nextId(room), count: NEXT_PAGE }));
 }
 
-async function loadPage(chatId, where) {
+/** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
+export async function mendRoom(chatId) {
+  if (state.value?.rooms.get(chatId)?.stale.size > 0) await alone(chatId);
+}
+
+/** Fetch one page of a chat at a time, and what it shows to be outdated. */
+async function alone(chatId, fetchPage) {
   // While the newest page is on its way, this one may not belong to what will be loaded then.
   if (paging.has(chatId) || asked.has(chatId)) return;
   paging.add(chatId);
   try {
-    takeJoined(chatId, await ask(chatId, where));
+    if (fetchPage) takeJoined(chatId, await fetchPage());
     await mend(chatId);
     paging.delete(chatId);
   } catch (failure) {

@@ -209,8 +209,10 @@ function withIds(set, ids) {
 /** Choose between a message as it is loaded and as a page has it: what was changed later, with the better mark. */
 function newerOf(known, message) {
   if (!known) return message;
-  if (known.status === "deleted" || (known.updatedAt ?? 0) > (message.updatedAt ?? 0)) return known;
-  const better = message.status !== "deleted" && RANK[known.status] > RANK[message.status];
+  if (known.status === "deleted") return known;
+  if (message.status === "deleted") return message;
+  if ((known.updatedAt ?? 0) > (message.updatedAt ?? 0)) return known;
+  const better = RANK[known.status] > RANK[message.status];
   const next = better ? { ...message, status: known.status, delivering: known.delivering } : message;
   const { editId, ...rest } = known;
   // The same object again, so that its view is not rendered again.

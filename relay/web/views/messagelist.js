@@ -6,7 +6,7 @@
  * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, showNewest } from "../actions/rooms.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest } from "../actions/rooms.js";
 import { active, loadingRooms, state, target } from "../signals.js";
 import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
 import { unreadAmong } from "../model/events.js";
@@ -20,6 +20,8 @@ import { html, Icon } from "./parts.js";
 const FIRST_ROWS = 24;
 const MORE_ROWS = 10;
 const MOST_ROWS = 90;
+/** More is drawn or fetched when less than so many heights of the window are left. */
+const MARGIN = 1.5;
 /** Within so many pixels of the end the view counts as being there. */
 const AT_END = 48;
 
@@ -149,11 +151,8 @@ export class MessageList extends Component {
       this.extension = 0;
       if (!state.value || !this.scroller.isConnected) return;
       if (this.extendUp() || this.extendDown()) this.setState({});
+      mendRoom(this.props.chatId);
     });
-  }
-
-  get margin() {
-    return this.scroller.clientHeight * 1.5;
   }
 
   get mostRows() {
@@ -161,14 +160,13 @@ export class MessageList extends Component {
   }
 
   extendUp() {
-    const { chatId } = this.props;
-    const room = state.value.rooms.get(chatId);
-    if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.margin) return false;
+    const room = state.value.rooms.get(this.props.chatId);
+    if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.scroller.clientHeight * MARGIN) return false;
     // Only in the direction of scrolling: else each end would undo the work of the other.
     if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
     if (this.start === 0) {
-      loadOlder(chatId);
+      loadOlder(this.props.chatId);
       return false;
     }
     // Small steps while there is room, larger ones when the last row is near.
@@ -180,15 +178,14 @@ export class MessageList extends Component {
   }
 
   extendDown() {
-    const { chatId } = this.props;
-    const room = state.value.rooms.get(chatId);
+    const room = state.value.rooms.get(this.props.chatId);
     // At the end there is nothing below; on the way there, showNewest fetches it.
     const done = this.toTheEnd || (this.follow && this.showsEnd);
-    if (!room?.loaded || done || this.pendingTarget || this.distance >= this.margin) return false;
+    if (!room?.loaded || done || this.pendingTarget || this.distance >= this.scroller.clientHeight * MARGIN) return false;
     if (this.upwards && this.distance > this.scroller.clientHeight / 2) return false;
     const { messages } = room;
     if (this.end >= messages.length) {
-      if (!this.showsEnd) loadNewer(chatId);
+      if (!this.showsEnd) loadNewer(this.props.chatId);
       return false;
     }
     const end = Math.min(messages.length, this.end + MORE_ROWS);
