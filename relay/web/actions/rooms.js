@@ -2,7 +2,7 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { change, findPeople, runtime } from "./store.js";
+import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { reachesUnread, readHere, readsMore } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, nextId, takePage, trim } from "../model/messages.js";
@@ -82,6 +82,9 @@ function setLoading(chatId, on) {
   loadingRooms.value = next;
 }
 
+/** Whether the chat was lost, and only what this device has of it can be read. */
+const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
+
 async function ensureRoom(chatId) {
   const now = state.value;
   if (!now.rooms.get(chatId)?.loaded) {
@@ -95,6 +98,9 @@ async function ensureRoom(chatId) {
         return addPage(next, chatId, messages, { first, last, deleted, reachesStart: first <= 1 });
       });
     }
+  }
+  if (isLost(chatId)) {
+    change((current) => (current.rooms.get(chatId)?.loaded ? current : addPage(current, chatId, [], { reachesStart: true })));
   }
   await refreshRoom(chatId);
 }
@@ -118,7 +124,7 @@ function takeJoined(chatId, answer) {
 
 /** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
-  if (asked.has(chatId) || !runtime.wire) return;
+  if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
@@ -205,6 +211,15 @@ async function mend(chatId) {
   }
 }
 
+/** Remove a lost chat from the list, and all that this device has of it. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
+  ending.add(chatId);
+  change((now) => model.forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tell({ kind: "forgotten", chatId });
+}
+
 /** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
 async function beginChat(chatId) {
   const isPerson = (one) => one.id === chatId;
@@ -218,7 +233,7 @@ async function beginChat(chatId) {
 
 export async function refreshDetails() {
   const { chatId } = route.value;
-  if (!chatId || !state.value.chats.has(chatId) || !runtime.wire) return;
+  if (!chatId || !state.value.chats.has(chatId) || isLost(chatId) || !runtime.wire) return;
   try {
     const details = await runtime.wire.request("chat", { chatId });
     change((now) => model.setDetails(now, details));
@@ -242,7 +257,7 @@ const paging = new Set();
 /** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (room?.loaded && !room.atStart) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
+  if (room?.loaded && !room.atStart && !isLost(chatId)) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
 }
 
 /** Fetch the page after the loaded messages, where they do not reach the end. */

@@ -5,7 +5,7 @@ import {
   withRoom,
 } from "./messages.js";
 import {
-  dropOutbox, enqueue, learnPeople, mergeDraft, otherMembers, patchOutbox, setChats, withChat, withEntry,
+  addChats, dropOutbox, enqueue, forget, learnPeople, loseChat, mergeDraft, otherMembers, patchOutbox, withChat, withEntry,
 } from "./state.js";
 
 // ---------------------------------------------------------------- messages
@@ -232,7 +232,8 @@ export function disconnected(state) {
 
 const EVENTS = {
   new: onNew,
-  chats: (state, list) => setChats(state, Array.isArray(list) ? list : (list.chats ?? [])),
+  chat: (state, { item }) => addChats(state, [item]),
+  chatGone: loseChat,
   edit: onEdit,
   delete: onDelete,
   dlvrd: onMark("dlvrd"),
@@ -306,6 +307,7 @@ const WORDS = {
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
   // How many are left the relay tells each tab: the other tab's count may be older than that.
   read: (state, { chatId, messageId }) => readHere(state, chatId, messageId, state.chats.get(chatId)?.missed),
+  forgotten: (state, { chatId }) => (state.chats.get(chatId)?.gone ? forget(state, [chatId]) : state),
 };
 
 /** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */

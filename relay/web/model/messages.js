@@ -284,10 +284,11 @@ export function leaveFar(state, chatId) {
   return withRoom(state, chatId, { ...emptyRoom, deleted: room.deleted });
 }
 
-/** Whether the newest message of the chat is among those loaded. */
+/** Whether the newest message of the chat is among those loaded: of a lost chat, the newest that there will be. */
 export function atEnd(state, chatId) {
   const room = state.rooms.get(chatId);
-  return Boolean(room?.loaded) && room.last >= (state.chats.get(chatId)?.topId ?? 0);
+  const chat = state.chats.get(chatId);
+  return Boolean(room?.loaded) && (Boolean(chat?.gone) || room.last >= (chat?.topId ?? 0));
 }
 
 /** Whether the end of a chat is loaded without a gap, so that it may be shown before the relay is asked. */
