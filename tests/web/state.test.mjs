@@ -176,12 +176,12 @@ test("a failed row keeps its reason and can wait again", () => {
   assert.deepEqual(state.outbox, []);
 });
 
-test("a chat that is absent from the list is gone with its messages and what waits for it", () => {
+test("a chat that is absent from the list is gone with its messages, and what waits in it stays", () => {
   let state = model.addPage(start(), "User2", pages(1, 2));
   state = model.enqueue(state, { clientMessageId: "x", chatId: "User2", createdAt: 1, state: "queued" });
   state = model.setChats(state, []);
   assert.equal(state.rooms.has("User2"), false);
-  assert.deepEqual(state.outbox, []);
+  assert.equal(state.outbox.length, 1);
 });
 
 test("an unchanged chat keeps its identity when the list comes again", () => {

@@ -36,7 +36,7 @@ export class Relay {
   }
 
   add(id, type, others) {
-    this.chats.set(id, { id, type, others, entries: [], read: {}, dlvrd: {}, cleared: 0, listed: type !== "dialog", known: new Map() });
+    this.chats.set(id, { id, type, others, entries: [], read: {}, dlvrd: {}, cleared: 0, isMember: true, listed: type !== "dialog", known: new Map() });
   }
 
   // ---------------------------------------------------------------- what is true
@@ -109,7 +109,7 @@ export class Relay {
   }
 
   list() {
-    return [...this.chats.values()].filter((chat) => chat.listed).map((chat) => this.item(chat));
+    return [...this.chats.values()].filter((chat) => chat.listed && chat.isMember).map((chat) => this.item(chat));
   }
 
   // ---------------------------------------------------------------- what happens
@@ -119,6 +119,7 @@ export class Relay {
     const chat = this.chats.get(chatId);
     const known = chat.known.get(`${sender}/${client}`);
     if (known) return known;
+    if (sender === ME && !chat.isMember) return null;
     const original = kind === "new" ? undefined : this.entry(chat, target);
     if (text?.startsWith(REFUSED) || (kind !== "new" && (!original || original.kind !== "new" || original.deleted))) return null;
     if (kind === "edit" && original.sender !== sender) return null;
@@ -134,7 +135,7 @@ export class Relay {
     chat.known.set(`${sender}/${client}`, answer);
     if (!chat.listed && kind === "new") {
       chat.listed = true;
-      this.publish({ kind: "chats" });
+      this.publish({ kind: "chat", chat });
     }
     this.publish({ kind, chat, entry }, origin);
     return answer;
@@ -143,7 +144,7 @@ export class Relay {
   /** Somebody got or read a chat up to a message. */
   mark(chatId, kind, user, id, origin) {
     const chat = this.chats.get(chatId);
-    if (id > this.top(chat)) return;
+    if (id > this.top(chat) || (user === ME && !chat.isMember)) return;
     const covers = (marks) => id > (marks[user] ?? 0);
     if (!covers(chat[kind])) return;
     chat.dlvrd[user] = Math.max(chat.dlvrd[user] ?? 0, id);
@@ -159,7 +160,18 @@ export class Relay {
     if (!chat.listed) return;
     chat.cleared = this.top(chat);
     chat.listed = false;
-    this.publish({ kind: "chats" });
+    this.publish({ kind: "chatGone", chat, payload: { chatId, by: ME, reason: "deleted" } });
+  }
+
+  /** Somebody removes the user from the group, or adds them again: they read all, and none of it is news. */
+  member(chatId, isMember) {
+    const chat = this.chats.get(chatId);
+    if (chat.isMember === isMember) return;
+    chat.isMember = isMember;
+    if (isMember) chat.read[ME] = chat.dlvrd[ME] = this.top(chat);
+    chat.joinedSeq = this.seq + 1;
+    if (isMember) this.publish({ kind: "chat", chat });
+    else this.publish({ kind: "chatGone", chat, payload: { chatId, title: chatId, by: "ben", byName: "Ben", reason: "removed" } });
   }
 
   publish(change, origin) {
@@ -177,14 +189,17 @@ export class Relay {
     }
   }
 
-  concerns({ kind, chat, entry }) {
-    if (!entry) return true;
+  concerns({ seq, kind, chat, entry, payload }) {
+    if (payload) return true;
+    if (!chat.isMember || seq < (chat.joinedSeq ?? 0)) return false;
+    if (!entry) return chat.listed || kind !== "chat";
     return (kind === "new" ? entry.id : entry.target) > chat.cleared;
   }
 
   /** The event of a change, as it is now. */
-  frame({ seq, kind, chat, entry, user, id, at }) {
-    if (kind === "chats") return { id: seq, eventType: "chats", payload: this.list() };
+  frame({ seq, kind, chat, entry, user, id, at, payload: loss }) {
+    if (kind === "chat") return { id: seq, eventType: kind, payload: { item: this.item(chat) } };
+    if (loss) return { id: seq, eventType: kind, payload: loss };
     if (!entry) {
       const payload = { chatId: chat.id, userId: user, messageId: id, timestamp: at };
       if (user === ME) payload.missed = this.missed(chat);
@@ -227,6 +242,7 @@ export class Relay {
   answer(type, payload, connection) {
     const chat = this.chats.get(payload.chatId);
     if (type === "chats") return this.list();
+    if (!chat.isMember && !("clientMessageId" in payload)) return null;
     if (type === "chat") {
       const meta = chat.type === "group" ? { participants: [ME, ...chat.others].map((id) => ({ id, name: id })) } : {};
       return { chatId: chat.id, lastMessageId: this.top(chat), missed: this.missed(chat), meta };

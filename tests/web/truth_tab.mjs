@@ -16,6 +16,11 @@ const KEPT_ON_DISK = 8;
 /** A copy, as it comes over a socket. */
 const sent = (what) => JSON.parse(JSON.stringify(what));
 
+/** The relay refuses what concerns a chat that the user is not in. */
+export function onlyRefused(failure) {
+  if (failure.message !== "refused") throw failure;
+}
+
 /** What all tabs of a browser share. */
 export class Device {
   tabs = [];
@@ -71,7 +76,7 @@ export class Tab {
     this.state = step(before);
     for (const { clientMessageId, chatId, replyTo: old } of before.outbox) {
       const row = this.state.outbox.find((one) => one.clientMessageId === clientMessageId);
-      if (!row && before.chats.has(chatId) && !this.state.chats.has(chatId)) this.drop(clientMessageId);
+      if (!row && !this.state.chats.has(chatId)) this.drop(clientMessageId);
       if (old && row?.replyTo && (old.message !== row.replyTo.message || old.status !== row.replyTo.status)) {
         this.patchDisk(clientMessageId, { replyTo: row.replyTo });
       }
@@ -101,7 +106,7 @@ export class Tab {
     this.verified.clear();
     this.pump();
     this.refreshChats();
-    if (this.open) this.refresh(this.open, true);
+    if (this.open) this.refresh(this.open, true).catch(onlyRefused);
   }
 
   disconnect() {
@@ -143,12 +148,12 @@ export class Tab {
     const frames = this.frames.splice(0);
     for (const frame of frames) {
       const event = sent(frame);
-      this.change((now) => (event.eventType === "chats" ? model.setChats(now, event.payload) : model.applyEvent(now, event, 1)));
+      this.change((now) => model.applyEvent(now, event, 1));
       this.applied = Math.max(this.applied, frame.id);
     }
     for (const { id } of frames) this.relay.cursor = Math.max(this.relay.cursor, id);
     const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && model.mayCount(this.state, payload));
-    for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) this.recount(chatId);
+    for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) this.recount(chatId).catch(onlyRefused);
   }
 
   applied = 0;
@@ -190,7 +195,7 @@ export class Tab {
       if (details) this.change((now) => model.setDetails(now, details));
       this.change((now) => model.addPage(now, chatId, rows, { first, last, deleted, reachesStart: first <= 1 }));
     }
-    return this.refresh(chatId, false).then(() => this.mend(chatId));
+    return this.refresh(chatId, false).then(() => this.mend(chatId)).catch(onlyRefused);
   }
 
   async page(chatId, where) {
@@ -209,10 +214,19 @@ export class Tab {
   }
 
   async refresh(chatId, reading) {
-    if (this.asked.has(chatId)) return;
-    if (this.verified.has(chatId)) return;
+    if (this.asked.has(chatId) || this.state.chats.get(chatId)?.gone) return;
+    if (this.verified.has(chatId) && this.state.rooms.get(chatId)?.loaded) return;
     this.asked.add(chatId);
+    try {
+      await this.fetchNewest(chatId, reading);
+    } finally {
+      this.asked.delete(chatId);
+    }
+  }
+
+  async fetchNewest(chatId, reading) {
     const asking = this.ask("chat", { chatId });
+    asking.catch(() => {});
     const stays = reading && (this.shown.has(chatId) || this.state.rooms.get(chatId)?.far);
     const isTaken = await this.takeNewest(chatId, await this.page(chatId, { count: FIRST_PAGE }), stays);
     const details = await asking;
@@ -221,7 +235,6 @@ export class Tab {
     this.verified.add(chatId);
     this.shown.add(chatId);
     await this.mend(chatId);
-    this.asked.delete(chatId);
   }
 
   async takeNewest(chatId, newest, stays) {
@@ -272,7 +285,7 @@ export class Tab {
 
   async older(chatId) {
     const room = this.state.rooms.get(chatId);
-    if (room?.loaded && !room.atStart) await this.next(chatId, { endId: room.first, count: NEXT_PAGE });
+    if (room?.loaded && !room.atStart && !this.state.chats.get(chatId)?.gone) await this.next(chatId, { endId: room.first, count: NEXT_PAGE });
   }
 
   async newer(chatId) {
@@ -283,9 +296,12 @@ export class Tab {
   async next(chatId, where) {
     if (this.paging.has(chatId) || this.asked.has(chatId)) return;
     this.paging.add(chatId);
-    this.takeJoined(chatId, await this.page(chatId, where));
-    await this.mend(chatId);
-    this.paging.delete(chatId);
+    try {
+      this.takeJoined(chatId, await this.page(chatId, where));
+      await this.mend(chatId);
+    } finally {
+      this.paging.delete(chatId);
+    }
   }
 
   async jump(chatId, messageId) {

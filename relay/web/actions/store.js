@@ -51,7 +51,7 @@ export function setState(next) {
   }
   if (next.outbox !== before.outbox) keepOutbox(before, next);
   const { chatId } = route.value;
-  if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
+  if (chatId && !next.chats.has(chatId) && next.chats !== before.chats) {
     closeChat();
     if (!ending.has(chatId)) tell(t("chat.gone"));
   }
@@ -65,7 +65,7 @@ function keepOutbox(before, next) {
     const { replyTo } = rows.get(clientMessageId) ?? {};
     const isChanged = quote && replyTo && (quote.message !== replyTo.message || quote.status !== replyTo.status);
     if (isChanged) runtime.storage?.patchRow(clientMessageId, { replyTo });
-    else if (!rows.has(clientMessageId) && before.chats.has(chatId) && !next.chats.has(chatId)) runtime.storage?.dropRow(clientMessageId);
+    else if (!rows.has(clientMessageId) && !next.chats.has(chatId)) runtime.storage?.dropRow(clientMessageId);
   }
 }
 

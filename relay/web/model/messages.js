@@ -168,7 +168,7 @@ export function addPage(state, chatId, messages, options = {}) {
   const topId = state.chats.get(chatId)?.topId ?? 0;
   const joins = !reset && touches(room, first, last);
   const held = joins ? room.messages : [];
-  // A deletion comes after every answer to what it takes away, so it is on this page or was loaded already.
+  // A deletion comes after nearly all answers to what it takes away, so it is on this page or was loaded already.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
   const clean = (message) => withQuote(deleted.has(message.messageId) && message.status !== "deleted" ? withoutContent(message) : message, deleted);
   const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message)));
