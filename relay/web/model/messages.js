@@ -107,11 +107,6 @@ function withoutContent(message, deletedAt) {
   return { ...message, message: undefined, attachments: undefined, replyTo: undefined, status: "deleted", deletedAt };
 }
 
-/** Whether any id of a room is loaded. */
-export function covers(room) {
-  return Boolean(room?.loaded) && room.last >= room.first;
-}
-
 /** The first id that is not loaded and comes after one that is. */
 export function nextId(room) {
   return room.holes.size > 0 ? Math.min(...room.holes) : room.last + 1;
@@ -188,7 +183,14 @@ export function addPage(state, chatId, messages, options = {}) {
   next.far = (far || (joins && room.far)) && (follows || next.last < topId);
   const top = follows ? last + 1 : last;
   const result = withRoom(top > topId ? withChat(state, chatId, { topId: top }) : state, chatId, next);
-  return requoted(dropDelivered(result, chatId, page), chatId);
+  return requoted(dropDelivered(withListStatus(result, chatId), chatId, page), chatId);
+}
+
+/** Show in the list how far the newest message got: of a group the list does not hear it while the chat is not loaded. */
+function withListStatus(state, chatId) {
+  const chat = state.chats.get(chatId);
+  const { status } = (chat?.isMine && messageOf(state, chatId, chat.lastMessageId)) || {};
+  return RANK[status] > RANK[chat?.lastMessageStatus] ? withChat(state, chatId, { lastMessageStatus: status }) : state;
 }
 
 /** Quote messages in what waits to be sent as they read now. */
@@ -294,7 +296,7 @@ export function atEnd(state, chatId) {
 /** Whether the end of a chat is loaded without a gap, so that it may be shown before the relay is asked. */
 export function isWhole(state, chatId) {
   const room = state.rooms.get(chatId);
-  return covers(room) && atEnd(state, chatId) && room.holes.size === 0 && room.stale.size === 0;
+  return atEnd(state, chatId) && room.last >= room.first && room.holes.size === 0 && room.stale.size === 0;
 }
 
 // ---------------------------------------------------------------- single messages
