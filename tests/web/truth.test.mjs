@@ -8,7 +8,7 @@ import { drawnRows } from "../../relay/web/model/timeline.js";
 import { generator, ME, Relay } from "./truth_relay.mjs";
 import { Device, onlyRefused, Tab } from "./truth_tab.mjs";
 
-const STEPS = Number(process.env.TRUTH_STEPS ?? 40_000);
+const STEPS = Number(process.env.TRUTH_STEPS ?? 20_000);
 const SEED = Number(process.env.TRUTH_SEED ?? 1);
 /** Steps of one history, and steps after which all comes to rest and is compared. */
 const STEPS_OF_HISTORY = 1_000;

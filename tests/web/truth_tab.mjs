@@ -230,7 +230,7 @@ export class Tab {
     const stays = reading && (this.shown.has(chatId) || this.state.rooms.get(chatId)?.far);
     const isTaken = await this.takeNewest(chatId, await this.page(chatId, { count: FIRST_PAGE }), stays);
     const details = await asking;
-    this.change((now) => model.setDetails(now, details));
+    this.change((now) => model.unreadHere(model.setDetails(now, details), chatId, details.missed));
     if (!stays) await this.reachUnread(chatId, details, isTaken);
     this.verified.add(chatId);
     this.shown.add(chatId);

@@ -4,7 +4,7 @@ import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { reachesUnread, readHere, readsMore } from "../model/events.js";
+import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
@@ -139,7 +139,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
     const isTaken = await takeNewest(chatId, await ask(chatId, { count }), stays);
     const details = await asking;
-    change((now) => model.setDetails(now, details));
+    change((now) => unreadHere(model.setDetails(now, details), chatId, details.missed));
     // The relay knows how many are unread; this page may not have known it.
     if (!stays) await reachUnread(chatId, details, { isTaken });
     verified.add(chatId);

@@ -1,7 +1,7 @@
 /** What the relay's events, its answers to what was sent, and other tabs make of the state; and what is unread. Pure. */
 
 import {
-  RANK, deleteMessage, editMessage, findMessage, indexOf, insertMessage, markStale, messageOf, previewOf, quoteOf, requoted,
+  RANK, atEnd, deleteMessage, editMessage, findMessage, indexOf, insertMessage, markStale, messageOf, previewOf, quoteOf, requoted,
   withRoom,
 } from "./messages.js";
 import {
@@ -79,6 +79,26 @@ export function unreadAmong(messages, me) {
 export function reachesUnread(messages, me, missed) {
   const { count, bounded } = unreadAmong(messages, me);
   return bounded || count >= missed || messages[0]?.messageId === 1;
+}
+
+/**
+ * The relay says that so many messages of a chat are unread: its last ones. What was read here may never have been told to
+ * the relay, if the page closed at once.
+ */
+export function unreadHere(state, chatId, missed) {
+  if (!atEnd(state, chatId)) return state;
+  const messages = [...state.rooms.get(chatId).messages];
+  let left = missed;
+  let isChanged = false;
+  for (let at = messages.length - 1; at >= 0 && left > 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === state.me.id || message.status === "deleted") continue;
+    left -= 1;
+    if (message.status !== "read") continue;
+    messages[at] = { ...message, status: "unread" };
+    isChanged = true;
+  }
+  return isChanged ? withRoom(state, chatId, { messages }) : state;
 }
 
 /** Whether reading up to a loaded message reads anything that is not read yet. */

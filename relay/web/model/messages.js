@@ -166,7 +166,7 @@ export function addPage(state, chatId, messages, options = {}) {
   // A deletion comes after nearly all answers to what it takes away, so it is on this page or was loaded already.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
   const clean = (message) => withQuote(deleted.has(message.messageId) && message.status !== "deleted" ? withoutContent(message) : message, deleted);
-  const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message)));
+  const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
   const before = held.slice(0, indexOf(held, first)).map(clean);
   const after = held.slice(indexOf(held, last + 1)).map(clean);
   const outside = (id) => id < first || id > last;
@@ -204,17 +204,18 @@ export function requoted(state, chatId) {
 
 function withIds(set, ids) {
   const fresh = ids.filter((id) => !set.has(id));
-  if (fresh.length === 0) return set;
-  return new Set([...set, ...fresh].slice(-MOST_DELETED));
+  return fresh.length === 0 ? set : new Set([...set, ...fresh].slice(-MOST_DELETED));
 }
 
-/** Choose between a message as it is loaded and as a page has it: what was changed later, with the better mark. */
-function newerOf(known, message) {
+/**
+ * Choose between a message as it is loaded and as a page has it: what was changed later, one's own with the better mark. What
+ * was read here may not have been told to the relay.
+ */
+function newerOf(known, message, me) {
   if (!known) return message;
-  if (known.status === "deleted") return known;
-  if (message.status === "deleted") return message;
-  if ((known.updatedAt ?? 0) > (message.updatedAt ?? 0)) return known;
-  const better = RANK[known.status] > RANK[message.status];
+  if (message.status === "deleted" && known.status !== "deleted") return message;
+  if (known.status === "deleted" || (known.updatedAt ?? 0) > (message.updatedAt ?? 0)) return known;
+  const better = message.sender === me && RANK[known.status] > RANK[message.status];
   const next = better ? { ...message, status: known.status, delivering: known.delivering } : message;
   const { editId, ...rest } = known;
   // The same object again, so that its view is not rendered again.
@@ -328,7 +329,8 @@ export function insertMessage(state, chatId, message) {
   if (follows) {
     const at = indexOf(room.messages, message.messageId);
     const known = findMessage(room, message.messageId);
-    const fresh = newerOf(known, withQuote(room.deleted.has(message.messageId) ? withoutContent(message) : message, room.deleted));
+    const clean = withQuote(room.deleted.has(message.messageId) ? withoutContent(message) : message, room.deleted);
+    const fresh = newerOf(known, clean, state.me.id);
     // At the end, where nearly all belong, one copy is enough.
     const messages =
       at === room.messages.length
