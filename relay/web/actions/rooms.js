@@ -5,7 +5,7 @@ import { report, tell } from "./notices.js";
 import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
-import { addPage, atEnd, joinsRoom, leaveFar, messageOf, nextId, takePage, trim } from "../model/messages.js";
+import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
 
@@ -333,8 +333,8 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
-  // Far from the end all may be read, though the chat has news.
-  if (!readsMore(state.value, chatId, messageId)) return;
+  // Far from the end all may be read, though the chat has news. At the end the relay counts.
+  if (newestShown(state.value, chatId)?.messageId !== messageId && !readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();
 }

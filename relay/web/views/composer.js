@@ -240,7 +240,7 @@ function What({ what }) {
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(message) || t(status === "deleted" ? "message.deleted" : "message.attachment")}</span></span>
+      <span class="quote-text" dir="auto">${oneLine(message) || (status === "deleted" ? t("message.deleted") : t("message.attachment"))}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }
