@@ -411,6 +411,22 @@ test("an older page, edit or answer takes back neither a later edit nor a deleti
   assert.deepEqual(state.rooms.get("User2").messages.map((one) => [one.message, one.status]), [["later", "unread"], [undefined, "deleted"]]);
 });
 
+test("a page that has a mark gives it to all earlier messages of the same kind", () => {
+  const mine = (messageId, status) => message(messageId, { sender: "User1", status });
+  let state = answered(start(), { count: 4 }, [mine(1, "read"), mine(2, "undelivered"), message(3), mine(4, "undelivered")]);
+  state = answered(state, { startId: 5 }, [message(5, { status: "read" }), mine(6, "unread"), message(7), mine(8, "undelivered")]);
+  const statuses = state.rooms.get("User2").messages.map((one) => one.status);
+  assert.deepEqual(statuses, ["read", "unread", "read", "unread", "read", "unread", "unread", "undelivered"]);
+});
+
+test("what is unread is what the relay says, though this device had read or not read more", () => {
+  const page = [message(1), message(2, { status: "read" }), message(3, { sender: "User1", status: "read" }), message(4, { status: "read" })];
+  const state = model.unreadHere(answered(start(), { count: 4 }, page), "User2", 1);
+  assert.deepEqual(state.rooms.get("User2").messages.map((one) => one.status), ["read", "read", "read", "unread"]);
+  assert.equal(model.readsMore(state, "User2", 4), true);
+  assert.equal(model.readsMore(state, "User2", 3), false);
+});
+
 test("what waits to be sent quotes its message as it reads now, though that is not loaded", () => {
   const replyTo = { messageId: 2, message: "m2", sender: "User2" };
   const row = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "User2", message: "yes", replyTo, createdAt: 9, state: "queued" });

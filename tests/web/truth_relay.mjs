@@ -151,7 +151,7 @@ export class Relay {
     if (kind === "read") chat.read[user] = id;
     this.at += 1;
     const own = chat.entries.findLast((one) => one.kind === "new" && one.sender === ME && one.id <= id && !one.deleted);
-    if (user === ME || own) this.publish({ kind, chat, user, id: user === ME ? id : own.id, at: this.at }, origin);
+    if (user === ME ? kind === "read" : own) this.publish({ kind, chat, user, id: user === ME ? id : own.id, at: this.at }, origin);
   }
 
   /** The user clears the dialog on another device: it leaves the list until something is said in it. */

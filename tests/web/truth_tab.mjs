@@ -48,6 +48,7 @@ export class Tab {
   asked = new Set();
   paging = new Set();
   inFlight = new Set();
+  fromDisk = new Set();
   /** Events came while only another tab was connected, and took them. */
   hasMissed = false;
   serial = 0;
@@ -193,6 +194,7 @@ export class Tab {
     if (kept && !this.state.rooms.get(chatId)?.loaded) {
       const { messages: rows, first, last, deleted, details } = structuredClone(kept);
       if (details) this.change((now) => model.setDetails(now, details));
+      this.fromDisk.add(chatId);
       this.change((now) => model.addPage(now, chatId, rows, { first, last, deleted, reachesStart: first <= 1 }));
     }
     return this.refresh(chatId, false).then(() => this.mend(chatId)).catch(onlyRefused);

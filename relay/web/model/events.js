@@ -83,19 +83,20 @@ export function reachesUnread(messages, me, missed) {
 
 /**
  * The relay says that so many messages of a chat are unread: its last ones. What was read here may never have been told to
- * the relay, if the page closed at once.
+ * the relay, if the page closed at once, and what this device has kept may have been read elsewhere.
  */
 export function unreadHere(state, chatId, missed) {
   if (!atEnd(state, chatId)) return state;
   const messages = [...state.rooms.get(chatId).messages];
   let left = missed;
   let isChanged = false;
-  for (let at = messages.length - 1; at >= 0 && left > 0; at -= 1) {
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
     const message = messages[at];
     if (message.sender === state.me.id || message.status === "deleted") continue;
+    const status = left > 0 ? "unread" : "read";
     left -= 1;
-    if (message.status !== "read") continue;
-    messages[at] = { ...message, status: "unread" };
+    if (message.status === status) continue;
+    messages[at] = { ...message, status };
     isChanged = true;
   }
   return isChanged ? withRoom(state, chatId, { messages }) : state;
