@@ -58,7 +58,7 @@ class World {
       member: [0.3, () => relay.member("group", random.chance(0.6))],
       connect: [2, () => !tab.connection && tab.connect()],
       disconnect: [0.6, () => tab.disconnect()],
-      answer: [20, () => tab.connection?.outgoing.length > 0 && relay.answerNext(tab.connection)],
+      answer: [20, () => tab.connection?.outgoing.length > 0 && relay.answerNext(tab.connection, random)],
       replay: [15, () => tab.connection?.replay.length > 0 && relay.replayNext(tab.connection)],
       receive: [25, () => tab.connection?.inbox.length > 0 && tab.receive() && turn()],
       flush: [12, () => tab.flush()],
@@ -175,7 +175,7 @@ class World {
       let moved = false;
       for (const tab of this.device.tabs) {
         if (!tab.connection) tab.connect();
-        while (tab.connection.outgoing.length > 0) this.relay.answerNext(tab.connection), (moved = true);
+        while (tab.connection.outgoing.length > 0) this.relay.answerNext(tab.connection, this.random), (moved = true);
         while (tab.connection.replay.length > 0) this.relay.replayNext(tab.connection), (moved = true);
         while (tab.connection?.inbox.length > 0) {
           moved = true;

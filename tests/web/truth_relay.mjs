@@ -19,6 +19,7 @@ export function generator(seed) {
 
 export const ME = "me";
 const REFUSED = "!";
+const READING = new Set(["chat", "messages"]);
 
 export class Relay {
   at = 1_000;
@@ -232,9 +233,11 @@ export class Relay {
 
   // ---------------------------------------------------------------- requests
 
-  /** Answer the next request of a connection. */
-  answerNext(connection) {
-    const { id, type, payload } = connection.outgoing.shift();
+  /** Answer a request of a connection. The answers to what only reads may overtake others. */
+  answerNext(connection, random) {
+    const reads = ({ type }) => READING.has(type);
+    const at = connection.outgoing.every(reads) && random ? random.below(connection.outgoing.length) : 0;
+    const [{ id, type, payload }] = connection.outgoing.splice(at, 1);
     const answer = this.answer(type, payload, connection);
     connection.inbox.push({ id, answer });
   }

@@ -179,7 +179,7 @@ export class Tab {
 
   async recount(chatId) {
     const { missed } = await this.ask("chat", { chatId });
-    this.change((now) => model.readHere(now, chatId, 0, missed));
+    this.change((now) => model.unreadHere(model.readHere(now, chatId, 0, missed), chatId, missed));
   }
 
   show(chatId) {
@@ -227,13 +227,23 @@ export class Tab {
   }
 
   async fetchNewest(chatId, reading) {
-    const asking = this.ask("chat", { chatId });
-    asking.catch(() => {});
     const stays = reading && (this.shown.has(chatId) || this.state.rooms.get(chatId)?.far);
-    const isTaken = await this.takeNewest(chatId, await this.page(chatId, { count: FIRST_PAGE }), stays);
+    let isCounted = false;
+    let isHere = false;
+    const coming = this.page(chatId, { count: FIRST_PAGE });
+    const asking = this.ask("chat", { chatId }).then((details) => {
+      this.change((now) => model.setDetails(now, details));
+      isCounted = isHere;
+      if (isHere) this.change((now) => model.unreadHere(now, chatId, details.missed));
+      return details;
+    });
+    asking.catch(() => {});
+    const newest = await coming;
+    isHere = true;
+    const isTaken = await this.takeNewest(chatId, newest, stays);
     const details = await asking;
-    this.change((now) => model.unreadHere(model.setDetails(now, details), chatId, details.missed));
     if (!stays) await this.reachUnread(chatId, details, isTaken);
+    if (!isCounted) await this.recount(chatId);
     this.verified.add(chatId);
     this.shown.add(chatId);
     await this.mend(chatId);

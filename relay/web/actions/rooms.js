@@ -133,15 +133,25 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
-    const asking = runtime.wire.request("chat", { chatId });
-    asking.catch(() => {});
-    // Each page is taken in when it comes: a moment later events may have changed what it says.
     const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
-    const isTaken = await takeNewest(chatId, await ask(chatId, { count }), stays);
+    // Each answer is taken in when it comes: a moment later events may have changed what it says.
+    let isCounted = false;
+    let isHere = false;
+    const coming = ask(chatId, { count });
+    const asking = runtime.wire.request("chat", { chatId }).then((details) => {
+      change((now) => model.setDetails(now, details));
+      isCounted = isHere;
+      if (isHere) change((now) => unreadHere(now, chatId, details.missed));
+      return details;
+    });
+    asking.catch(() => {});
+    const newest = await coming;
+    isHere = true;
+    const isTaken = await takeNewest(chatId, newest, stays);
     const details = await asking;
-    change((now) => unreadHere(model.setDetails(now, details), chatId, details.missed));
     // The relay knows how many are unread; this page may not have known it.
     if (!stays) await reachUnread(chatId, details, { isTaken });
+    if (!isCounted) await recount(chatId);
     verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
@@ -242,11 +252,11 @@ export async function refreshDetails() {
   }
 }
 
-/** Ask how many messages of a chat are unread: one of them may have been deleted. */
+/** Ask how many messages of a chat are unread: one of them may have been deleted, or the answer came before the messages. */
 export async function recount(chatId) {
   try {
     const { missed } = await runtime.wire.request("chat", { chatId });
-    change((now) => readHere(now, chatId, 0, missed));
+    change((now) => unreadHere(readHere(now, chatId, 0, missed), chatId, missed));
   } catch (failure) {
     if (failure.code !== "not_found") report(failure);
   }

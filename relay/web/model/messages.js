@@ -5,13 +5,15 @@ import { withChat, withEntry } from "./state.js";
 /**
  * What is loaded of a chat. Messages ascend. The range `first` to `last` counts ids, not rows: edits, deletions and what the
  * relay does not show take ids too. Further:
+ * `follows`: the relay has more after `last`.
  * `holes`: ids of the range that events have skipped so far: of a message of one's own that is being answered, or not shown.
  * `deleted`: ids of messages that deletions name, loaded or not.
  * `stale`: ids of loaded messages that were edited since they were loaded, as a later page tells without the new text.
  * `far`: the user jumped here, far from the end.
  */
 const emptyRoom = {
-  messages: [], first: 1, last: 0, atStart: false, loaded: false, far: false, deleted: new Set(), holes: new Set(), stale: new Set(),
+  messages: [], first: 1, last: 0, atStart: false, follows: false, loaded: false, far: false,
+  deleted: new Set(), holes: new Set(), stale: new Set(),
 };
 /** Ids that an event may skip at most, and deletions that are remembered of a chat. */
 const MOST_HOLES = 500;
@@ -96,8 +98,9 @@ function asDeleted(replyTo) {
   return replyTo.status === "deleted" ? replyTo : { ...replyTo, message: undefined, status: "deleted" };
 }
 
-/** Mark a quote as deleted: the relay only omits its text, which a quoted picture does not have either. */
-function withQuote(message, deleted) {
+/** Mark a message or its quote as deleted: of a quote the relay only omits the text, which a picture does not have either. */
+function withDeletions(message, deleted) {
+  if (deleted.has(message.messageId)) return message.status === "deleted" ? message : withoutContent(message);
   if (!message.replyTo || message.replyTo.status === "deleted" || !deleted.has(message.replyTo.messageId)) return message;
   return { ...message, replyTo: asDeleted(message.replyTo) };
 }
@@ -165,7 +168,7 @@ export function addPage(state, chatId, messages, options = {}) {
   const held = joins ? room.messages : [];
   // A deletion comes after nearly all answers to what it takes away, so it is on this page or was loaded already.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
-  const clean = (message) => withQuote(deleted.has(message.messageId) && message.status !== "deleted" ? withoutContent(message) : message, deleted);
+  const clean = (message) => withDeletions(message, deleted);
   const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
   const before = held.slice(0, indexOf(held, first)).map(clean);
   const after = held.slice(indexOf(held, last + 1)).map(clean);
@@ -175,14 +178,14 @@ export function addPage(state, chatId, messages, options = {}) {
     deleted,
     first: joins ? Math.min(first, room.first) : first,
     last: joins ? Math.max(last, room.last) : last,
+    follows: joins && room.last > last ? room.follows : follows,
     holes: joins ? new Set([...room.holes].filter(outside)) : emptyRoom.holes,
     stale: joins ? staleAfter(room, messages, outside) : emptyRoom.stale,
     messages: [...raised(before, page, state.me.id), ...page, ...after],
   };
   next.atStart = next.first <= 1 || (reachesStart && first <= next.first) || (joins && room.atStart);
-  next.far = (far || (joins && room.far)) && (follows || next.last < topId);
-  const top = follows ? last + 1 : last;
-  const result = withRoom(top > topId ? withChat(state, chatId, { topId: top }) : state, chatId, next);
+  next.far = (far || (joins && room.far)) && (next.follows || next.last < topId);
+  const result = withRoom(last > topId ? withChat(state, chatId, { topId: last }) : state, chatId, next);
   return requoted(dropDelivered(withListStatus(result, chatId), chatId, page), chatId);
 }
 
@@ -291,7 +294,7 @@ export function leaveFar(state, chatId) {
 export function atEnd(state, chatId) {
   const room = state.rooms.get(chatId);
   const chat = state.chats.get(chatId);
-  return Boolean(room?.loaded) && (Boolean(chat?.gone) || room.last >= (chat?.topId ?? 0));
+  return Boolean(room?.loaded) && (Boolean(chat?.gone) || (!room.follows && room.last >= (chat?.topId ?? 0)));
 }
 
 /** Whether the end of a chat is loaded without a gap, so that it may be shown before the relay is asked. */
@@ -316,7 +319,7 @@ function arrived(state, chatId, messageId) {
     return [withRoom(next, chatId, { holes: new Set([...room.holes].filter((id) => id !== messageId)) }), true];
   }
   const skipped = messageId - room.last - 1;
-  if (skipped > 0 && (room.last < topId || room.holes.size + skipped > MOST_HOLES)) return [next, false];
+  if (skipped > 0 && (room.follows || room.last < topId || room.holes.size + skipped > MOST_HOLES)) return [next, false];
   const ids = Array.from({ length: skipped }, (_, at) => room.last + 1 + at);
   const holes = skipped > 0 ? new Set([...room.holes, ...ids]) : room.holes;
   return [withRoom(next, chatId, { last: messageId, holes }), true];
@@ -329,13 +332,9 @@ export function insertMessage(state, chatId, message) {
   if (follows) {
     const at = indexOf(room.messages, message.messageId);
     const known = findMessage(room, message.messageId);
-    const clean = withQuote(room.deleted.has(message.messageId) ? withoutContent(message) : message, room.deleted);
-    const fresh = newerOf(known, clean, state.me.id);
-    // At the end, where nearly all belong, one copy is enough.
-    const messages =
-      at === room.messages.length
-        ? room.messages.concat(fresh)
-        : room.messages.slice(0, at).concat(fresh, room.messages.slice(known ? at + 1 : at));
+    const fresh = newerOf(known, withDeletions(message, room.deleted), state.me.id);
+    const messages = [...room.messages];
+    messages.splice(at, known ? 1 : 0, fresh);
     next = withRoom(next, chatId, { messages });
   }
   return dropDelivered(next, chatId, [message]);
