@@ -52,6 +52,7 @@ export class Tab {
   /** Events came while only another tab was connected, and took them. */
   hasMissed = false;
   serial = 0;
+  connections = 0;
 
   constructor(relay, device, check) {
     Object.assign(this, { relay, device, check });
@@ -105,6 +106,7 @@ export class Tab {
     this.connection = this.relay.connect(this);
     for (const one of this.unanswered.values()) this.connection.outgoing.push(one);
     this.verified.clear();
+    this.connections += 1;
     this.pump();
     this.refreshChats();
     if (this.open) this.refresh(this.open, true).catch(onlyRefused);
@@ -219,11 +221,14 @@ export class Tab {
     if (this.asked.has(chatId) || this.state.chats.get(chatId)?.gone) return;
     if (this.verified.has(chatId) && this.state.rooms.get(chatId)?.loaded) return;
     this.asked.add(chatId);
+    const begun = this.connections;
     try {
       await this.fetchNewest(chatId, reading);
+      if (begun === this.connections) this.verified.add(chatId);
     } finally {
       this.asked.delete(chatId);
     }
+    if (begun !== this.connections && this.open === chatId) await this.refresh(chatId, true);
   }
 
   async fetchNewest(chatId, reading) {
@@ -244,7 +249,6 @@ export class Tab {
     const details = await asking;
     if (!stays) await this.reachUnread(chatId, details, isTaken);
     if (!isCounted) await this.recount(chatId);
-    this.verified.add(chatId);
     this.shown.add(chatId);
     await this.mend(chatId);
   }

@@ -17,6 +17,7 @@ const LARGEST_PAGE = 500;
 const READ_BEFORE = 40;
 /** Messages of a chat that stay in memory when the user returns to its end. */
 const KEPT_IN_MEMORY = 1_000;
+let connections = 0;
 const verified = new Set();
 const asked = new Set();
 /** Chats whose messages were fetched since the page was opened. */
@@ -68,6 +69,7 @@ export function stepChat(by) {
 /** After a broken connection no loaded part is known to be complete. */
 export function forgetVerified() {
   verified.clear();
+  connections += 1;
 }
 
 /** Forget all chats, after signing out. */
@@ -127,6 +129,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
+  const begun = connections;
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
   try {
@@ -152,7 +155,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     // The relay knows how many are unread; this page may not have known it.
     if (!stays) await reachUnread(chatId, details, { isTaken });
     if (!isCounted) await recount(chatId);
-    verified.add(chatId);
+    if (begun === connections) verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
   } catch (failure) {
@@ -163,6 +166,8 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     asked.delete(chatId);
     setLoading(chatId, false);
   }
+  // Some of it may have come before the connection broke.
+  if (begun !== connections && state.value && route.value.chatId === chatId) await refreshRoom(chatId, { reading: true });
 }
 
 /**
