@@ -247,8 +247,8 @@ export class Tab {
     isHere = true;
     const isTaken = await this.takeNewest(chatId, newest, stays);
     const details = await asking;
-    if (!stays) await this.reachUnread(chatId, details, isTaken);
     if (!isCounted) await this.recount(chatId);
+    if (!stays) await this.reachUnread(chatId, details, isTaken);
     this.shown.add(chatId);
     await this.mend(chatId);
   }

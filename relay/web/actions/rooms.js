@@ -153,8 +153,8 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     const isTaken = await takeNewest(chatId, newest, stays);
     const details = await asking;
     // The relay knows how many are unread; this page may not have known it.
-    if (!stays) await reachUnread(chatId, details, { isTaken });
     if (!isCounted) await recount(chatId);
+    if (!stays) await reachUnread(chatId, details, { isTaken });
     if (begun === connections) verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
