@@ -436,6 +436,9 @@ test("what waits to be sent quotes its message as it reads now, though that is n
   state = apply(state, "delete", { chatId: "User2", messageId: 4, originalMessageId: 2 });
   state = model.applyOther(state, { kind: "row", row: row("y") });
   for (const { replyTo: quote } of state.outbox) assert.deepEqual([quote.message, quote.status], [undefined, "deleted"]);
+  const hear = (quote) => model.applyOther(model.enqueue(start(), row("x")), { kind: "patch", clientMessageId: "x", change: { replyTo: quote } });
+  assert.equal(hear({ ...replyTo, message: "other" }).outbox[0].replyTo.message, "m2");
+  assert.equal(hear({ ...replyTo, message: undefined, status: "deleted" }).outbox[0].replyTo.status, "deleted");
 });
 
 test("how many are unread is told by the event, though an answer has shown a later message already", () => {

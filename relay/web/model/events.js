@@ -320,9 +320,11 @@ const isKnown = ({ me, outbox, rooms }, { chatId, clientMessageId }) =>
 const WORDS = {
   draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
   row: (state, { row }) => (isKnown(state, row) ? state : requoted(enqueue(state, row), row.chatId)),
-  patch: (state, { clientMessageId, change }) => {
-    const row = state.outbox.find((one) => one.clientMessageId === clientMessageId);
-    return row ? requoted(patchOutbox(state, clientMessageId, change), row.chatId) : state;
+  patch: (state, { clientMessageId, change: { replyTo: quote, ...change } }) => {
+    const replyTo = state.outbox.find((one) => one.clientMessageId === clientMessageId)?.replyTo;
+    // How a quote reads each tab finds out itself, else two of them could go on correcting each other; a deletion stays.
+    const isDeleted = replyTo && quote?.status === "deleted";
+    return patchOutbox(state, clientMessageId, isDeleted ? { ...change, replyTo: quote } : change);
   },
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
