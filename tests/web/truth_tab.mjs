@@ -203,7 +203,7 @@ export class Tab {
   }
 
   async page(chatId, where) {
-    const top = this.state.chats.get(chatId)?.topId ?? 0;
+    const top = Math.max(this.state.chats.get(chatId)?.topId ?? 0, this.state.rooms.get(chatId)?.last ?? 0);
     return { asked: { ...where, top }, page: await this.ask("messages", { chatId, ...where }) };
   }
 

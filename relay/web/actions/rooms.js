@@ -109,7 +109,8 @@ async function ensureRoom(chatId) {
 
 /** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
 async function ask(chatId, where) {
-  const top = state.value.chats.get(chatId)?.topId ?? 0;
+  const { chats: known, rooms } = state.value;
+  const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
   return { asked: { ...where, top }, page: await runtime.wire.request("messages", { chatId, ...where }) };
 }
 
@@ -218,10 +219,13 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
 
 /** Fetch the messages that are stale once more. */
 async function mend(chatId) {
+  let before;
   for (;;) {
     const room = state.value?.rooms.get(chatId);
     if (!(room?.stale.size > 0)) return;
     const startId = Math.min(...room.stale, nextId(room));
+    if (startId === before) return;
+    before = startId;
     if (!takeJoined(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }))) return;
   }
 }

@@ -142,7 +142,7 @@ export function joinsRoom(state, chatId, asked, page) {
 /**
  * Take in an answer to the request `messages`.
  *
- * @param {{startId?: number, endId?: number, top?: number}} asked what was asked for; `top` is the `topId` of the chat then
+ * @param {{startId?: number, endId?: number, top?: number}} asked what was asked for; `top` is the highest id that was known then
  * @param {object[]} page with `more`
  * @param {{reset?: boolean, far?: boolean}} options `reset` forgets what was loaded, `far` too: the user jumps there
  */
