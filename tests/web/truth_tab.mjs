@@ -76,9 +76,8 @@ export class Tab {
     if (this.gone) return;
     const before = this.state;
     this.state = step(before);
-    for (const { clientMessageId, chatId, replyTo: old } of before.outbox) {
+    for (const { clientMessageId, replyTo: old } of before.outbox) {
       const row = this.state.outbox.find((one) => one.clientMessageId === clientMessageId);
-      if (!row && !this.state.chats.has(chatId)) this.drop(clientMessageId);
       if (old && row?.replyTo && (old.message !== row.replyTo.message || old.status !== row.replyTo.status)) {
         this.patchDisk(clientMessageId, { replyTo: row.replyTo });
       }

@@ -234,7 +234,7 @@ async function mend(chatId) {
 export function forgetChat(chatId) {
   for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
   ending.add(chatId);
-  change((now) => model.forget(now, [chatId]));
+  change((now) => model.dropOutboxOf(model.forget(now, [chatId]), chatId));
   ending.delete(chatId);
   runtime.storage?.tell({ kind: "forgotten", chatId });
 }

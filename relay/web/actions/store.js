@@ -49,7 +49,7 @@ export function setState(next) {
   if (next.rooms !== before.rooms) {
     for (const [chatId, room] of next.rooms) if (before.rooms.get(chatId) !== room) changedRooms.add(chatId);
   }
-  if (next.outbox !== before.outbox) keepOutbox(before, next);
+  if (next.outbox !== before.outbox) keepQuotes(before.outbox, next.outbox);
   const { chatId } = route.value;
   if (chatId && !next.chats.has(chatId) && next.chats !== before.chats) {
     closeChat();
@@ -58,14 +58,13 @@ export function setState(next) {
   saveTimer ??= setTimeout(save, 800);
 }
 
-/** Keep on the disk, too, what events made of what waits: a deleted text must not stay in a quote, nor a row of a chat that is gone. */
-function keepOutbox(before, next) {
-  const rows = new Map(next.outbox.map((row) => [row.clientMessageId, row]));
-  for (const { clientMessageId, chatId, replyTo: quote } of before.outbox) {
-    const { replyTo } = rows.get(clientMessageId) ?? {};
-    const isChanged = quote && replyTo && (quote.message !== replyTo.message || quote.status !== replyTo.status);
-    if (isChanged) runtime.storage?.patchRow(clientMessageId, { replyTo });
-    else if (!rows.has(clientMessageId) && !next.chats.has(chatId)) runtime.storage?.dropRow(clientMessageId);
+/** What waits quotes its message as it reads now, on the disk too: a deleted text must not stay there. */
+function keepQuotes(before, next) {
+  const quotes = new Map(before.map((row) => [row.clientMessageId, row.replyTo]));
+  for (const { clientMessageId, replyTo } of next) {
+    const quote = quotes.get(clientMessageId);
+    if (!quote || !replyTo || (quote.message === replyTo.message && quote.status === replyTo.status)) continue;
+    runtime.storage?.patchRow(clientMessageId, { replyTo });
   }
 }
 

@@ -92,7 +92,7 @@ export function beginList(state) {
 /** Apply a page of the chat list, or chats that changed. One that was lost begins again. */
 export function addChats(state, list) {
   const ids = list.map((item) => item.id);
-  const next = without(state, ids.filter((id) => state.chats.get(id)?.gone || state.lost.has(id)));
+  const next = forget(state, ids.filter((id) => state.chats.get(id)?.gone || state.lost.has(id)));
   const chats = new Map(next.chats);
   const people = [];
   for (const item of list) {
@@ -122,10 +122,9 @@ export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   const { chat, room, details } = heldOf(state, chatId) ?? state.lost.get(chatId) ?? {};
   if (!chat || (chat.gone && !reason)) return state;
   if (!reason) return setAside(state, [chatId]);
-  if (by === state.me.id) return forget(state, [chatId]);
-  if (!(chat.lastMessageId > 0)) return without(state, [chatId]);
+  if (by === state.me.id || !(chat.lastMessageId > 0)) return forget(state, [chatId]);
   const kept = [...state.chats.values()].filter((one) => one.gone && one.id !== chatId);
-  const next = without(state, kept.slice(0, Math.max(0, kept.length + 1 - MOST_LOST)).map((one) => one.id));
+  const next = forget(state, kept.slice(0, Math.max(0, kept.length + 1 - MOST_LOST)).map((one) => one.id));
   const lastMessageTime = Math.max(chat.lastMessageTime ?? 0, at);
   const line = { ...chat, name: title ?? chat.name, missed: 0, lastMessageTime, gone: { reason, by, byName } };
   const chats = withEntry(next.chats, chatId, undefined).set(chatId, line);
@@ -141,14 +140,8 @@ export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   );
 }
 
-/** Forget chats with their messages and what waits in them, but for a dialog that was cleared: it begins again with that. */
+/** Forget chats with their messages. What waits to be sent there stays: actions/outbox.js tells the user of it. */
 export function forget(state, ids) {
-  const isCleared = ({ type, gone } = {}) => type === "dialog" && !gone;
-  const ends = ({ chatId }) => ids.includes(chatId) && !isCleared(heldOf(state, chatId)?.chat ?? state.lost.get(chatId)?.chat);
-  return state.outbox.some(ends) ? without({ ...state, outbox: state.outbox.filter((row) => !ends(row)) }, ids) : without(state, ids);
-}
-
-function without(state, ids) {
   if (ids.length === 0) return state;
   const next = { ...state };
   for (const part of ["chats", "rooms", "details", "lost"]) {
@@ -161,7 +154,7 @@ function without(state, ids) {
 /** Forget chats that were lost without a word of how: it may follow. */
 function setAside(state, ids) {
   const lost = new Map([...state.lost, ...ids.map((id) => [id, heldOf(state, id) ?? state.lost.get(id)])]);
-  return ids.length === 0 ? state : { ...without(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
+  return ids.length === 0 ? state : { ...forget(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
 }
 
 /** What there is of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
@@ -261,6 +254,11 @@ export function patchOutbox(state, clientMessageId, change) {
 /** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
+}
+
+/** Remove all that waits for a chat. */
+export function dropOutboxOf(state, chatId) {
+  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
 }
 
 /** The state to show for a message of one's own: "queued" "sent" "delivered" "read" "failed". */
