@@ -1,5 +1,6 @@
 """How commands print: tables for people, JSON for programs, one line for a failure."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ import msgspec
 
 from relay.cli.hints import as_typed
 from relay.protocol.base import LATEST_DATE_MS
+from relay.protocol.codec import replace_lone_surrogates
 
 
 class Failure(Exception):
@@ -71,8 +73,16 @@ def progress(title: str) -> Iterator[Callable[[int], None]]:
 def as_json(value: object) -> None:
     """Print one JSON document."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.write(_encoded(value) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _encoded(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # The name of a file that is not UTF-8 is in it.
+        return replace_lone_surrogates(json.dumps(msgspec.to_builtins(value)).encode())
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:

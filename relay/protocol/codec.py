@@ -80,6 +80,15 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def repaired(text: str) -> str:
+    """Join the halves of surrogate pairs in a text, and replace each lone one by U+FFFD, so that it can be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def replace_lone_surrogates(frame: bytes) -> bytes:
     """Replace each lone surrogate by U+FFFD. JavaScript sends them when it cuts a text, and JSON allows them.
 
@@ -102,9 +111,9 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
-        repaired = replace_lone_surrogates(frame)
-        if repaired != frame:
-            return decode_client_frame(repaired)
+        mended = replace_lone_surrogates(frame)
+        if mended != frame:
+            return decode_client_frame(mended)
         raise explain(error) from None
     except RecursionError:
         raise RelayError.bad_field("frame", "nested too deeply") from None

@@ -251,6 +251,20 @@ async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypat
     assert (fits.status_code, over.status_code) == (200, 507)
 
 
+async def test_upload_is_unavailable_while_its_disk_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Room:
+        raise OSError(116, "Stale file handle")
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr(relay.relay.files.quota, "room", fail)
+        answer = await try_upload(relay, token, b"x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "Stale file handle" in caplog.text
+
+
 async def test_a_full_disk_leaves_no_file_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

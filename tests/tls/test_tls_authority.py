@@ -132,6 +132,24 @@ def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(
     assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_good_certificate_is_used_though_it_cannot_be_renewed(
+    made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(number, os.strerror(number), str(made.leaf))
+
+    before = made.leaf.read_bytes()
+    monkeypatch.setattr(Authority, "issue", fail)
+    certificates = Certificates(tmp_path, TlsSection(names=["another.lan"]))
+    assert f"cannot renew the certificate: [Errno {number}] {os.strerror(number)}" in caplog.text
+    assert made.leaf.read_bytes() == before
+    assert certificates.context.cert_store_stats() is not None
+    made.leaf_key.write_text("nonsense")
+    with pytest.raises(AuthorityError, match="cannot be used"):
+        Certificates(tmp_path, TlsSection())
+
+
 def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made: Authority, tmp_path: Path) -> None:
     settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)

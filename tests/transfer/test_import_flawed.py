@@ -1,6 +1,8 @@
 """Exports with flaws: what is sound in them is imported, and `--dry-run` foretells exactly what stays behind."""
 
 import json
+import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.support.foreign_exports import (
     texts,
     workspace,
 )
+from tests.support.picture_files import png
 
 
 @pytest.fixture(params=["a new relay", "a relay in use"])
@@ -215,3 +218,48 @@ def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
     ran = run("import", own(tmp_path, user("anna"), chat("anna"), said("one")), data=tmp_path / "data")
     assert ran.code == 1
     assert "call it again" not in ran.err
+
+
+def with_picture(tmp_path: Path) -> Path:
+    """A relay's own export in which anna has a picture, and has said something since."""
+    file = own(
+        tmp_path,
+        {**user("anna"), "picture": "F1"},
+        user("ben"),
+        {"type": "file", "id": "F1", "name": "dot.png", "sender": "anna", "at": 0},
+        chat("anna", "ben"),
+        said("more"),
+    )
+    archive = tmp_path / "pictures.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(file, "relay.jsonl")
+        (tmp_path / "dot.png").write_bytes(png(3, 2))
+        tar.add(tmp_path / "dot.png", "files/F1/dot.png")
+    return archive
+
+
+def test_later_picture_of_somebody_who_was_removed_here_costs_nothing_else(tmp_path: Path, data: Path) -> None:
+    done("import", own(tmp_path, user("anna"), user("ben"), chat("anna", "ben"), said("first")), data=data)
+    done("user", "remove", "anna", "--yes", data=data)
+    came = brought(with_picture(tmp_path), data)
+    assert came["added"]["messages"] == 1
+    assert texts(data) == ["first", "more"]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [("d83d-de00", "\U0001f600"), ("d83d", "\ufffd"), ("1f600", "\U0001f600"), ("x", ":smile:")]
+)
+def test_emoji_by_its_code_costs_no_message(tmp_path: Path, data: Path, code: str, text: str) -> None:
+    section = {"type": "rich_text_section", "elements": [{"type": "emoji", "name": "smile", "unicode": code}]}
+    said = message("U1", "", 2, blocks=[{"type": "rich_text", "elements": [section]}])
+    brought(folder(tmp_path / "x", workspace(more={f"general/{DAY}": [message("U1", "one"), said]})), data)
+    assert texts(data) == ["one", text]
+
+
+def test_folder_whose_name_is_not_utf8_is_told_in_json(tmp_path: Path, data: Path) -> None:
+    place = folder(tmp_path / "x", workspace())
+    odd = Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9"))
+    odd.mkdir()
+    (odd / DAY).write_text(json.dumps([message("U1", "lost")]))
+    came = brought(place, data)
+    assert any("caf\ufffd" in reason for reason in came["left"])

@@ -225,7 +225,8 @@ class Importing:
         if person.picture is not None and (answer.added or answer.bare):
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
-                await self._ask(IMPORT_PICTURE, control.PictureImport(user=person.id, url=picture.url))
+                shown = control.PictureImport(user=person.id, url=picture.url)
+                await self._ask_or_count("pictures of users", IMPORT_PICTURE, shown)
 
     async def _import_chat(self, chat: SourceChat) -> None:
         identity = chat.id or frozenset(chat.participants)

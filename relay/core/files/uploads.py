@@ -136,8 +136,9 @@ class Uploads:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
                 revoked meanwhile.
         """
-        with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
-            try:
+        try:
+            # The quota asks the disk, too.
+            with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
                 incoming = await threads.run(self.contents.begin)
                 try:
                     with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
@@ -147,8 +148,8 @@ class Uploads:
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
                     await threads.clean_up(incoming.discard)
-            except OSError as error:
-                raise _write_error(error) from None
+        except OSError as error:
+            raise _write_error(error) from None
 
     async def begin(self, user: UserKey, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.

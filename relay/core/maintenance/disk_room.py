@@ -98,6 +98,9 @@ class DiskRoom:
         self._log = log
         self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._freeing = 0
+        """How many use the reserve now; the last one gives it back."""
+        self._turn = trio.Lock()
+        """Held while the reserve is given up or taken back: both wait in between."""
         self._copy_each = 0
 
     @property
@@ -108,8 +111,9 @@ class DiskRoom:
     async def run(self) -> None:
         """Fill the reserve whenever there is space, forever."""
         while True:
-            if not self._freeing:
-                await self._fill()
+            async with self._turn:
+                if not self._freeing:
+                    await self._fill()
             await trio.sleep(FILL_SECONDS)
 
     async def begin(self) -> None:
@@ -133,24 +137,36 @@ class DiskRoom:
             return
         self._freeing += 1
         try:
-            # Refuse messages first: the next one must not take the space that is released.
-            self.reserve.short = True
-            self._apply()
-            await threads.run_own(self.reserve.spend)
-            await self._shrink_log()
-            # The released space is for this work, and SQLite's log must not take it.
-            self._log.wal.held = False
-            await self._copy_pages(CHECKPOINT_PAGES)
+            async with self._turn:
+                await self._give_up()
             yield
         finally:
             self._freeing -= 1
-            self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
-                with suppress(sqlite3.Error):
-                    # If the writer has stopped, or the disk fails, this connection ends soon.
-                    await self._copy_pages(self._copy_each)
-                await self._shrink_log()
-                await self._fill()
+                async with self._turn:
+                    # Somebody else may still need it, or have begun meanwhile.
+                    if not self._freeing:
+                        await self._take_back()
+
+    async def _give_up(self) -> None:
+        """Release the reserve for work that frees space."""
+        # Refuse messages first: the next one must not take the space that is released.
+        self.reserve.short = True
+        self._apply()
+        await threads.run_own(self.reserve.spend)
+        await self._shrink_log()
+        # The released space is for this work, and SQLite's log must not take it.
+        self._log.wal.held = False
+        await self._copy_pages(CHECKPOINT_PAGES)
+
+    async def _take_back(self) -> None:
+        """Reserve again what is free after that work."""
+        self._log.wal.held = self._log.thrifty
+        with suppress(sqlite3.Error):
+            # If the writer has stopped, or the disk fails, this connection ends soon.
+            await self._copy_pages(self._copy_each)
+        await self._shrink_log()
+        await self._fill()
 
     async def free(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something that frees space; on a full disk, with the reserve.

@@ -98,8 +98,8 @@ class Retention:
                     await self.erase_gone()
                     await self.prune()
                 await self.forget_removed()
-            except (sqlite3.Error, RelayError) as error:
-                # On a full disk people must still be able to read.
+            except (sqlite3.Error, OSError, RelayError) as error:
+                # On a full disk, or while the directory is away, the relay must go on.
                 logger.warning("cannot remove old messages now: %s", error)
             await trio.sleep(self._tuning.period_seconds)
 

@@ -122,7 +122,8 @@ class Certificates:
                     line("tls init --again", self._data),
                 )
             self._missing = missing
-        except AuthorityError as error:
+        except (AuthorityError, OSError) as error:
+            # Also at a start: the present certificate may be good for months, and loading it says if it is not.
             logger.warning("cannot renew the certificate: %s", error)
 
     def refresh(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from relay.core.hooks import slack_markup
 from relay.net.http.response import HttpError
+from relay.protocol.codec import repaired
 
 TEXTS = ("text", "message", "msg", "content")
 """The fields in which senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
@@ -281,7 +282,7 @@ def _inline_part(part: dict[str, Any]) -> str:
 def _emoji(code: str) -> str:
     """Return an emoji from its code points, which Slack writes in hexadecimal, joined by dashes."""
     try:
-        return "".join(chr(int(number, 16)) for number in code.split("-"))
+        return repaired("".join(chr(int(number, 16)) for number in code.split("-")))
     except (ValueError, OverflowError):
         return ""
 

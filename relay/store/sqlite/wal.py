@@ -201,8 +201,8 @@ class Wal:
                 try:
                     await self._copy(pause)
                     moved()
-                except sqlite3.Error as error:
-                    # Commits go on; on a full disk they report it themselves.
+                except (sqlite3.Error, OSError) as error:
+                    # Commits go on; on a full disk, or without the directory, they report it themselves.
                     logger.warning("the write-ahead log cannot be copied back now: %s", error)
                     self.rest()
                 if self._held_back:

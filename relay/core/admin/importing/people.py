@@ -37,8 +37,8 @@ class PeopleImport:
             # The date of an export says nothing about a user whose id in the other system is unknown.
             dated = record.created_at is not None or not record.origins or key is not None
             imported = dated and known.created_at == created_at
-            # A picture that its user removed is empty, not None.
-            without_picture = imported and known.photo_url is None
+            # A picture that its user removed is empty, not None. Somebody who was removed here gets none.
+            without_picture = imported and known.photo_url is None and not known.removed
             if not record.dry:
                 await self._note_origins(record.origins, state.user_origins, user=known.key)
             return control.ImportResult(
