@@ -1,7 +1,7 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import { flushWhenHidden, watchTyping } from "./actions/events.js";
+import { applyWaiting, watchTyping } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, wakeUp } from "./actions/session.js";
 import { runtime, save } from "./actions/store.js";
@@ -26,7 +26,7 @@ function watchWindow() {
       tick();
       wakeUp();
     } else {
-      flushWhenHidden();
+      applyWaiting();
       sendReadMarks();
       save();
     }

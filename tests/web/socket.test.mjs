@@ -31,7 +31,7 @@ class FakeClock {
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-function setUp({ signedIn = true, frameBytes } = {}) {
+function setUp({ signedIn = true, frameBytes, beforeAnswer } = {}) {
   const clock = new FakeClock();
   const time = createClock({ wall: clock.now, steady: clock.now });
   const sockets = [];
@@ -48,6 +48,7 @@ function setUp({ signedIn = true, frameBytes } = {}) {
     random: () => 1,
     frameBytes: () => frameBytes,
     onEvent: (frame) => events.push(frame),
+    beforeAnswer,
     onState: (state) => states.push(state.name),
     stillSignedIn: async () => signedIn,
   });
@@ -80,6 +81,21 @@ test("a request made before there is a connection goes out when there is one", a
   assert.equal(payloadType, "chats");
   it.receive({ type: "response", id, payload: [1] });
   assert.deepEqual(await answer, [1]);
+});
+
+test("the events before an answer are applied before it is given", async () => {
+  const order = [];
+  const it = setUp({ beforeAnswer: () => order.push(`after ${it.events.length} events`) });
+  it.live();
+  const answers = [it.wire.request("chats", {}).then(() => order.push("answer")), it.wire.request("new", {}).catch(() => order.push("error"))];
+  const [first, second] = requests(it.socket);
+  it.receive({ type: "event", id: 1, eventType: "new", payload: {} });
+  it.receive({ type: "response", id: first.id, payload: [] });
+  await settle();
+  it.receive({ type: "event", id: 2, eventType: "new", payload: {} });
+  it.receive({ type: "response", id: second.id, error: { code: "forbidden" } });
+  await Promise.all(answers);
+  assert.deepEqual(order, ["after 1 events", "answer", "after 2 events", "error"]);
 });
 
 test("a page that is not the last says so, and what asks for the next one", async () => {

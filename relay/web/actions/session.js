@@ -1,6 +1,6 @@
 /** The session from signing in to signing out: the socket, the other tabs, and what is fetched after a reconnect. */
 import { batch } from "@preact/signals";
-import { noteAttended, queueEvent } from "./events.js";
+import { applyWaiting, noteAttended, queueEvent } from "./events.js";
 import { report, tell } from "./notices.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
 import { change, refreshChats, runtime } from "./store.js";
@@ -159,6 +159,7 @@ async function enter(me) {
     clock: { now: () => clock.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
     onEvent: (frame) => shown.then(() => queueEvent(frame)),
+    beforeAnswer: applyWaiting,
     onState: (next) => shown.then(() => onWireState(next)),
     stillSignedIn: () => askSession().then(Boolean, () => true),
     frameBytes: () => session.value?.limits?.frameBytes,

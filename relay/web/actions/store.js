@@ -2,7 +2,7 @@
 import { closeChat } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
-import { atEnd } from "../model/messages.js";
+import { isWhole } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError } from "../net/socket.js";
 import { route, state } from "../signals.js";
@@ -49,12 +49,23 @@ export function setState(next) {
   if (next.rooms !== before.rooms) {
     for (const [chatId, room] of next.rooms) if (before.rooms.get(chatId) !== room) changedRooms.add(chatId);
   }
+  if (next.outbox !== before.outbox) keepQuotes(before.outbox, next.outbox);
   const { chatId } = route.value;
-  if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
+  if (chatId && !next.chats.has(chatId) && next.chats !== before.chats) {
     closeChat();
     if (!ending.has(chatId)) tell(t("chat.gone"));
   }
   saveTimer ??= setTimeout(save, 800);
+}
+
+/** What waits quotes its message as it reads now, on the disk too: a deleted text must not stay there. */
+function keepQuotes(before, next) {
+  const quotes = new Map(before.map((row) => [row.clientMessageId, row.replyTo]));
+  for (const { clientMessageId, replyTo } of next) {
+    const quote = quotes.get(clientMessageId);
+    if (!quote || !replyTo || (quote.message === replyTo.message && quote.status === replyTo.status)) continue;
+    runtime.storage?.patchRow(clientMessageId, { replyTo });
+  }
 }
 
 /** Save what changed to IndexedDB. */
@@ -68,7 +79,7 @@ export function save() {
   for (const chatId of changedRooms) {
     const room = now.rooms.get(chatId);
     // Only a part that reaches the newest message is saved: a gap would look like lost messages next time.
-    if (room?.loaded && atEnd(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
+    if (isWhole(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
   }
   changedRooms.clear();
 }

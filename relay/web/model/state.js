@@ -140,10 +140,10 @@ export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   );
 }
 
-/** Forget chats with their messages and what waits in them. */
+/** Forget chats with their messages. What waits to be sent there stays: actions/outbox.js tells the user of it. */
 export function forget(state, ids) {
   if (ids.length === 0) return state;
-  const next = { ...state, outbox: state.outbox.filter((row) => !ids.includes(row.chatId)) };
+  const next = { ...state };
   for (const part of ["chats", "rooms", "details", "lost"]) {
     next[part] = new Map(state[part]);
     for (const id of ids) next[part].delete(id);
@@ -254,6 +254,11 @@ export function patchOutbox(state, clientMessageId, change) {
 /** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
+}
+
+/** Remove all that waits for a chat. */
+export function dropOutboxOf(state, chatId) {
+  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
 }
 
 /** The state to show for a message of one's own: "queued" "sent" "delivered" "read" "failed". */

@@ -63,12 +63,13 @@ export function rowBackoff(tries) {
  * @param {{now(): number, set(fn: Function, ms: number): any, clear(timer: any): void}} options.clock
  * @param {() => number} options.random 0 to 1
  * @param {(frame: object) => void} options.onEvent every event of the relay, in order
+ * @param {() => void} options.beforeAnswer called before an answer is given, so that the events before it are applied first
  * @param {(state: object) => void} options.onState
  * @param {() => Promise<boolean>} options.stillSignedIn asked when the relay refused the handshake
  * @param {() => number | undefined} options.frameBytes the relay's limit for a frame, as far as it is known
  * @param {object} options.time the clock of net/clock.js that learns from the stamps of the relay
  */
-export function createWire({ open, clock, random, onEvent, onState, stillSignedIn, frameBytes, time = relayClock }) {
+export function createWire({ open, clock, random, onEvent, beforeAnswer = () => {}, onState, stillSignedIn, frameBytes, time = relayClock }) {
   let socket = null;
   let state = { name: "stopped" };
   let tries = 0;
@@ -220,6 +221,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     const waiting = unanswered.get(frame.id);
     if (!waiting) return;
     unanswered.delete(frame.id);
+    beforeAnswer();
     time.hear(frame.timestamp, waiting.sentAt, time.steady());
     if (frame.error) {
       waiting.reject(new RequestError(frame.error.code, frame.error.message, frame.error.retryAfter));

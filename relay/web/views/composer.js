@@ -233,14 +233,14 @@ export class Composer extends Component {
 
 function What({ what }) {
   const now = state.value;
-  const { sender, message } = quoteOf(now, what.chatId, what.quote);
+  const { sender, message, status } = quoteOf(now, what.chatId, what.quote);
   const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
     name: sender === now.me.id ? t("message.you") : tellOf(now, sender),
   });
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(message) || t("message.attachment")}</span></span>
+      <span class="quote-text" dir="auto">${oneLine(message) || (status === "deleted" ? t("message.deleted") : t("message.attachment"))}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }
