@@ -7,6 +7,7 @@ import { begin, wakeUp } from "./actions/session.js";
 import { runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
+import { watchSettings } from "./storage.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -43,6 +44,10 @@ function watchWindow() {
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
+  watchSettings((next) => {
+    if (next.language && next.language !== settings.value.language) useLanguage(next.language);
+    settings.value = next;
+  });
   // A file dropped beside the target must not replace the page; dropped text still goes into fields.
   for (const name of ["dragover", "drop"]) {
     addEventListener(name, (event) => {

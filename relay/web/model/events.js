@@ -238,7 +238,8 @@ export function applyAnswer(state, row, answer) {
  * same functions as what they do themselves; ids and times make repeated and late words harmless.
  */
 const WORDS = {
-  draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
+  draft: (state, { key, ...draft }) => mergeDraft(state, key, draft),
+  me: (state, { me }) => learnPeople({ ...state, me: { ...state.me, ...me } }, [me]),
   row: (state, { row }) => (state.outbox.some((one) => one.clientMessageId === row.clientMessageId) ? state : enqueue(state, row)),
   patch: (state, { clientMessageId, change }) => patchOutbox(state, clientMessageId, change),
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),

@@ -1,6 +1,6 @@
 /**
- * Texts in lists and searches: one line of a text, initials, what is the same text however it was typed, as the relay's
- * search has it (PROTOCOL.md, section 5), and which names look alike. Text in, plain data out.
+ * Texts in lists and searches: one line of a text, initials, sizes, what is the same text however it was typed, as the
+ * relay's search has it (PROTOCOL.md, section 5), and which names look alike. Text in, plain data out.
  */
 
 /** Languages in which one character may be a word. */
@@ -49,6 +49,18 @@ export function cut(text, count) {
 /** The last `count` characters of a text, none of them cut in half. */
 export function tail(text, count) {
   return count > 0 ? [...letters(text)].slice(-count).join("") : "";
+}
+
+/** Bytes for people, in the number format given. */
+export function sizeParts(bytes) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
+  let size = bytes;
+  let unit = 0;
+  while (size >= 1000 && unit < units.length - 1) {
+    size /= 1000;
+    unit += 1;
+  }
+  return { value: size < 10 && unit > 0 ? Math.round(size * 10) / 10 : Math.round(size), unit: units[unit] };
 }
 
 /** A number from 0 to `count` - 1 that is always the same for the same id. */
