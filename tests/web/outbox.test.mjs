@@ -15,35 +15,47 @@ const { RequestError } = await load("net/socket.js");
 const { STALLS_AFTER } = await load("net/upload.js");
 const signals = await load("signals.js");
 const { useLanguage } = await load("i18n/i18n.js");
-await useLanguage("en").catch(() => {});
+await useLanguage("en");
 
 const CHAT = { type: "dialog", id: "ben", name: "Ben", lastMessageId: 0, missed: 0 };
 const GROUP = { type: "group", id: "team", name: "Team", lastMessageId: 0, missed: 0 };
-/** The page's clock goes on from test to test. */
-let ms = 1_000_000;
-performance.now = () => ms;
-Math.random = () => 0.5;
+/** Time that passes only when a test says so. It goes on from test to test, as the page's does. */
+const time = {
+  ms: 1_000_000,
+  timers: [],
+  serial: 0,
 
-/** Time that passes only when the test says so, with everything that then happens done. */
-class Time {
-  constructor(mock) {
-    this.mock = mock;
-    ms += 600_000;
-    mock.timers.enable({ apis: ["setTimeout"] });
-  }
-
+  /** Wait until nothing more happens without time; an import goes through another thread, one after the other. */
   async settle() {
-    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
-  }
+    for (let turn = 0; turn < 3; turn += 1) {
+      await load("net/upload.js");
+      for (let step = 0; step < 5; step += 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+  },
 
-  async pass(ms, step = 250) {
-    for (let done = 0; done < ms; done += step) {
-      ms += step;
-      this.mock.timers.tick(step);
+  async pass(span, step = 250) {
+    for (let done = 0; done < span; done += step) {
+      this.ms += step;
+      for (const timer of this.timers.filter((one) => one.at <= this.ms)) {
+        // One before it may have cleared it.
+        if (!this.timers.includes(timer)) continue;
+        this.timers = this.timers.filter((one) => one !== timer);
+        timer.run();
+      }
       await this.settle();
     }
-  }
-}
+  },
+};
+performance.now = () => time.ms;
+Math.random = () => 0.5;
+globalThis.setTimeout = (run, after = 0, ...what) => {
+  time.serial += 1;
+  time.timers.push({ id: time.serial, at: time.ms + after, run: () => run(...what) });
+  return time.serial;
+};
+globalThis.clearTimeout = (id) => {
+  time.timers = time.timers.filter((one) => one.id !== id);
+};
 
 /** The relay's side of the requests; `say` is what it answers each. */
 function relay(say) {
@@ -108,13 +120,15 @@ function uploads(answer) {
   return tried;
 }
 
-const file = (name = "a.txt") => Object.assign(new Blob(["x"]), { name });
+const file = (name = "a.txt") => ({ name, type: "text/plain", size: 1, slice: () => ({ arrayBuffer: async () => new ArrayBuffer(1) }) });
 const unreadable = (name) => ({ name, type: "", size: 5, slice: () => ({ arrayBuffer: async () => Promise.reject(new Error("NotReadableError")) }) });
 const rows = () => signals.state.value.outbox;
 
 beforeEach(() => {
   globalThis.localStorage = new FakeStorage();
+  // What waits in the outbox is forgotten with the user, and a pause ends.
   signals.state.value = null;
+  time.ms += 600_000;
   signals.state.value = model.setChats(model.initial({ id: "anna", name: "Anna" }), [CHAT, GROUP]);
   signals.connection.value = { name: "live" };
   signals.notice.value = null;
@@ -122,8 +136,7 @@ beforeEach(() => {
   device();
 });
 
-test("a message that the relay refuses for now is not overtaken by the one after it", async ({ mock }) => {
-  const time = new Time(mock);
+test("a message that the relay refuses for now is not overtaken by the one after it", async () => {
   const asked = relay((_, count) => (count <= 2 ? new RequestError("rate_limited", "", 500) : null));
   for (const text of ["one", "two", "three"]) outbox.send("ben", { text });
   await time.settle();
@@ -133,8 +146,7 @@ test("a message that the relay refuses for now is not overtaken by the one after
   assert.deepEqual(rows(), []);
 });
 
-test("a limit of the user holds up other chats too, a failure of one message does not", async ({ mock }) => {
-  const time = new Time(mock);
+test("a limit of the user holds up other chats too, a failure of one message does not", async () => {
   const asked = relay(({ message }) => ({ slow: new RequestError("rate_limited", "", 4_000), bad: new RequestError("forbidden", "") })[message]);
   outbox.send("ben", { text: "bad" });
   outbox.send("ben", { text: "after" });
@@ -149,8 +161,7 @@ test("a limit of the user holds up other chats too, a failure of one message doe
   assert.ok(asked.includes("other chat"));
 });
 
-test("a relay that stays busy is asked ever more rarely, and given up with the reason", async ({ mock }) => {
-  const time = new Time(mock);
+test("a relay that stays busy is asked ever more rarely, and given up with the reason", async () => {
   const asked = relay(() => new RequestError("unavailable", ""));
   outbox.send("ben", { text: "hello" });
   await time.pass(10_000);
@@ -161,8 +172,7 @@ test("a relay that stays busy is asked ever more rarely, and given up with the r
   assert.match(explain(rows()[0].failure), /busy/);
 });
 
-test("an upload that breaks off at once is tried a few times in ten seconds, and in the end says so", async ({ mock }) => {
-  const time = new Time(mock);
+test("an upload that breaks off at once is tried a few times in ten seconds, and in the end says so", async () => {
   relay();
   const tried = uploads(() => "broken");
   outbox.send("ben", { files: [file()] });
@@ -176,8 +186,7 @@ test("an upload that breaks off at once is tried a few times in ten seconds, and
   assert.equal(tried.length, outbox.MOST_TRIES + 1);
 });
 
-test("an upload that makes no progress is given up and tried again, and holds up no other for ever", async ({ mock }) => {
-  const time = new Time(mock);
+test("an upload that makes no progress is given up and tried again, and holds up no other for ever", async () => {
   const asked = relay();
   const tried = uploads((count) => (count <= 2 ? "hangs" : "ok"));
   for (const text of ["one", "two", "three"]) outbox.send("ben", { text, files: [file()] });
@@ -188,8 +197,7 @@ test("an upload that makes no progress is given up and tried again, and holds up
   assert.deepEqual(rows(), []);
 });
 
-test("an answer that is not the relay's is no uploaded file", async ({ mock }) => {
-  const time = new Time(mock);
+test("an answer that is not the relay's is no uploaded file", async () => {
   const asked = relay();
   const tried = uploads((count) => [{ response: null }, { status: 502, response: null }, { status: 401, response: "sign in here" }][count - 1] ?? "ok");
   outbox.send("ben", { text: "with it", files: [file()] });
@@ -198,8 +206,7 @@ test("an answer that is not the relay's is no uploaded file", async ({ mock }) =
   assert.deepEqual(asked, ["with it"]);
 });
 
-test("of several files those that are at the relay are not sent again", async ({ mock }) => {
-  const time = new Time(mock);
+test("of several files those that are at the relay are not sent again", async () => {
   relay();
   const tried = uploads((count) => (count === 2 ? "broken" : "ok"));
   outbox.send("ben", { files: [file("a"), file("b"), file("c")] });
@@ -208,8 +215,7 @@ test("of several files those that are at the relay are not sent again", async ({
   assert.deepEqual(rows(), []);
 });
 
-test("a file that cannot be read fails at once, with its name, and nothing is asked of the relay", async ({ mock }) => {
-  const time = new Time(mock);
+test("a file that cannot be read fails at once, with its name, and nothing is asked of the relay", async () => {
   relay();
   const tried = uploads(() => "ok");
   outbox.send("ben", { files: [unreadable("report.txt")] });
@@ -219,8 +225,7 @@ test("a file that cannot be read fails at once, with its name, and nothing is as
   assert.match(explain(rows()[0].failure), /“report.txt”.*Choose it again/);
 });
 
-test("a file that changed after it was sent goes out as this device has kept it", async ({ mock }) => {
-  const time = new Time(mock);
+test("a file that changed after it was sent goes out as this device has kept it", async () => {
   const asked = relay();
   const tried = uploads(() => "ok");
   signals.connection.value = { name: "waiting" };
@@ -236,8 +241,7 @@ test("a file that changed after it was sent goes out as this device has kept it"
   assert.deepEqual(asked, ["the report"]);
 });
 
-test("the relay's limit and the user's room are told with their sizes", async ({ mock }) => {
-  const time = new Time(mock);
+test("the relay's limit and the user's room are told with their sizes", async () => {
   relay();
   signals.session.value = { id: "anna", limits: { fileBytes: 5_000_000 } };
   uploads((count) => [
@@ -255,8 +259,7 @@ test("the relay's limit and the user's room are told with their sizes", async ({
   assert.match(full, /disk is full/);
 });
 
-test("a message that this device cannot keep says that the page must stay open", async ({ mock }) => {
-  const time = new Time(mock);
+test("a message that this device cannot keep says that the page must stay open", async () => {
   device({ keeps: false });
   signals.connection.value = { name: "waiting" };
   outbox.send("ben", { text: "hello", files: [file()] });
@@ -264,8 +267,7 @@ test("a message that this device cannot keep says that the page must stay open",
   assert.match(signals.notice.value.text, /Leave the page open/);
 });
 
-test("what waits for a chat that goes is told, kept as its draft, and gone from the disk", async ({ mock }) => {
-  const time = new Time(mock);
+test("what waits for a chat that goes is told, kept as its draft, and gone from the disk", async () => {
   relay();
   const { kept } = device();
   signals.connection.value = { name: "waiting" };
@@ -281,8 +283,7 @@ test("what waits for a chat that goes is told, kept as its draft, and gone from 
   assert.equal(draftAt("team").text, "one\n\ntwo");
 });
 
-test("a row of a chat that was gone before the page opened does not stay for ever where nobody sees it", async ({ mock }) => {
-  const time = new Time(mock);
+test("a row of a chat that was gone before the page opened does not stay for ever where nobody sees it", async () => {
   relay(() => new RequestError("not_found", ""));
   const row = { kind: "new", clientMessageId: "left", chatId: "old", to: "Old team", message: "hello", createdAt: 1, state: "queued" };
   signals.state.value = model.enqueue(signals.state.value, row);
@@ -292,8 +293,7 @@ test("a row of a chat that was gone before the page opened does not stay for eve
   assert.match(signals.notice.value.text, /“Old team” is gone; 1 message /);
 });
 
-test("a file is not sent by two tabs: the one that has it says so", async ({ mock }) => {
-  const time = new Time(mock);
+test("a file is not sent by two tabs: the one that has it says so", async () => {
   relay();
   const tried = uploads(() => "ok");
   const row = { kind: "new", clientMessageId: "theirs", chatId: "ben", message: "", files: [{ blob: file(), name: "a", size: 1 }], createdAt: 1, state: "queued" };
@@ -310,8 +310,7 @@ test("a file is not sent by two tabs: the one that has it says so", async ({ moc
   assert.deepEqual(rows(), []);
 });
 
-test("a tab that has a row's files says so, and sends them when another tab says to try again", async ({ mock }) => {
-  const time = new Time(mock);
+test("a tab that has a row's files says so, and sends them when another tab says to try again", async () => {
   relay();
   const tried = uploads((count) => (count === 1 ? { status: 413, response: { error: { code: "too_large" } } } : "ok"));
   outbox.send("ben", { files: [file()] });
@@ -328,8 +327,7 @@ test("a tab that has a row's files says so, and sends them when another tab says
   assert.deepEqual(rows(), []);
 });
 
-test("a text that another tab wrote goes out from here when that tab has died", async ({ mock }) => {
-  const time = new Time(mock);
+test("a text that another tab wrote goes out from here when that tab has died", async () => {
   const asked = relay();
   const word = { kind: "row", row: { kind: "new", clientMessageId: "theirs", chatId: "ben", message: "hello", createdAt: 1, state: "queued" } };
   signals.state.value = applyOther(signals.state.value, word);
@@ -340,8 +338,7 @@ test("a text that another tab wrote goes out from here when that tab has died", 
   assert.deepEqual(asked, ["hello"]);
 });
 
-test("a message that is discarded in another tab is uploaded no further", async ({ mock }) => {
-  const time = new Time(mock);
+test("a message that is discarded in another tab is uploaded no further", async () => {
   relay();
   const tried = uploads(() => "hangs");
   outbox.send("ben", { files: [file()] });

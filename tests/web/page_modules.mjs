@@ -44,6 +44,8 @@ export class FakeStorage {
 
 globalThis.localStorage = new FakeStorage();
 globalThis.location = { hash: "", pathname: "/", origin: "http://relay.example" };
+Object.defineProperty(globalThis, "navigator", { value: { languages: ["en-GB"] }, configurable: true });
+globalThis.document = { documentElement: { lang: "" } };
 globalThis.history = { state: null, replaceState() {}, pushState() {}, back() {} };
 
 /** Load a module of the page, e.g. "actions/outbox.js". */
