@@ -70,6 +70,7 @@ def test_an_answer_an_edit_and_a_caption_go_on_after_the_tab_was_killed(person: 
     assert page.input_value(FIELD) == "I think"
     write(page, "I think so")
     page.wait_for_selector(".is-mine:has-text('I think so') .quote:has-text('when?')")
+    page.wait_for_selector(".is-mine:has-text('I think so') .ticks-sent")
     page.press(FIELD, "ArrowUp")
     page.wait_for_selector(".what:has-text('Editing')")
     page.press(FIELD, "End")
