@@ -190,7 +190,7 @@ function tidyDrafts(drafts, now) {
  *
  * @param {object} options
  * @param {(word: object) => void} options.onOther told each word of another tab: `kind` is one of draft, row, patch, drop,
- *   sent, read, attended, me, whose, mine, signedOut, closing; `at` is when it was said
+ *   sent, read, forgotten, attended, me, whose, mine, signedOut, closing; `at` is when it was said
  */
 export async function openStorage(userId, { onOther }) {
   let database = await openDatabase(userId);

@@ -16,15 +16,14 @@ from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions
 from relay.core.rules.permissions import Action
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, UserKey
 from relay.protocol import codec, events
 from relay.store.entry import Entry
 
 MAX_INTRODUCED = 512
-"""Connected members of a chat up to which they are announced to each other when somebody joins or leaves: every pair is
+"""Connected members of a chat up to which they are announced to each other when a user joins or leaves: every pair is
 looked at. In larger chats clients learn it when they connect."""
-SLICE_PAIRS = 1_024
-"""Pairs of users that are announced to each other at once, about; the others follow at the next ticks."""
 MAX_WAITING_USERS = 8_192
 """Users whose pairs wait for that; beyond it clients learn it when they connect."""
 
@@ -43,7 +42,14 @@ class Announcements:
     """Who is announced to whom, and when."""
 
     def __init__(
-        self, state: State, clock: Clock, frame: Frame, time: Callable[[], Seconds], presence: Presence, send: Send
+        self,
+        state: State,
+        clock: Clock,
+        frame: Frame,
+        time: Callable[[], Seconds],
+        presence: Presence,
+        send: Send,
+        tuning: DeliveryTuning,
     ) -> None:
         """Begin with nothing to announce.
 
@@ -54,6 +60,7 @@ class Announcements:
             time: monotonic seconds, for what is announced later.
             presence: all connections.
             send: offers a frame to a user's devices.
+            tuning: how much is announced at a time.
         """
         self._state = state
         self._clock = clock
@@ -61,6 +68,7 @@ class Announcements:
         self._time = time
         self._presence = presence
         self._send = send
+        self._tuning = tuning
         self.typing = Typists()
         self._pairs: deque[tuple[list[UserKey], int]] = deque()
         """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
@@ -76,7 +84,7 @@ class Announcements:
             self._send_typing(chat, user, stop=True if stopped else None)
         for user, is_online in self._presence.due(now):
             self._send_presence(user, is_online=is_online)
-        self._tell_pairs()
+        self._announce_pairs()
 
     # Presence.
 
@@ -126,21 +134,21 @@ class Announcements:
 
     def _is_much(self, concerned: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
         """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
-        if len(concerned) * len(moved) <= SLICE_PAIRS:
+        if len(concerned) * len(moved) <= self._tuning.slice_pairs:
             return False
         if len(concerned) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
             order = [*moved, *(concerned - moved)]
             self._pairs.extend((order, place) for place in range(len(moved)))
         return True
 
-    def _tell_pairs(self) -> None:
+    def _announce_pairs(self) -> None:
         """Announce some of the waiting pairs as they are now.
 
-        Somebody is online for the other if they are shown so and the two share a chat. Else they are offline, which is
-        sent also if they went away while the pair waited: only those who shared a chat with them then heard of it.
+        A user is online for the other if they are shown so and the two share a chat. Else they are offline, which is
+        sent also if they went away while the pair waited: only those who shared a chat with them then received it.
         """
         frames: dict[tuple[UserKey, bool], bytes] = {}
-        left = SLICE_PAIRS
+        left = self._tuning.slice_pairs
         while self._pairs and left > 0:
             order, place = self._pairs.popleft()
             left -= len(order) - place
@@ -172,7 +180,13 @@ class Announcements:
     # Typing.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Announce that a user types, unless that was done lately; `now` is trio's time."""
+        """Announce that a user types, unless that was done lately.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds (trio's time).
+        """
         if self.typing.start(chat, user, now):
             self._send_typing(chat, user, stop=None)
 
@@ -192,7 +206,7 @@ class Announcements:
         now = self._clock()
         name = self._state.users[user].id
         for other, member in self._state.members[key].items():
-            # Whoever cleared a dialog has no such chat in their list, until something is said in it.
+            # A user who cleared the dialog does not list it until the next message.
             if other != user and not member.hidden and other in self._presence.subscribers:
                 payload = events.Typing(user_id=name, chat_id=self._state.chat_id(chat, other), stop=stop)
                 self._send(other, self._frame(codec.event("typing", now, payload)))

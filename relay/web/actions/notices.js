@@ -1,9 +1,10 @@
 /** Notices: at the foot of the page, and for screen readers. */
 import { formatSize, t } from "../i18n/i18n.js";
+import { tellOf } from "../model/state.js";
 import { sizeParts } from "../model/text.js";
 import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
-import { announcements, notice } from "../signals.js";
+import { announcements, notice, state } from "../signals.js";
 
 const ANNOUNCED = 10;
 let announced = 0;
@@ -21,22 +22,28 @@ let noticeTimer;
 let shownAt = -Infinity;
 let waiting = [];
 
-function showNotice({ text, error, action, onAction }) {
+function showNotice({ text, error, action, onAction, lasts }) {
   clearTimeout(noticeTimer);
   shownAt = clock.steady();
   notice.value = { text, error, action, onAction };
-  const next = () => (waiting.length > 0 ? showNotice(waiting.shift()) : (notice.value = null));
-  noticeTimer = setTimeout(next, waiting.length > 0 ? READ_WITHIN : error ? 8_000 : 4_000);
+  noticeTimer = setTimeout(untell, waiting.length > 0 ? READ_WITHIN : lasts);
 }
 
-/** Show a notice at the foot of the page; `action` names a button on it, which calls `onAction`. */
-export function tell(text, { error = false, action, onAction } = {}) {
-  const next = { text, error, action, onAction };
+/** Show a notice at the foot of the page for `lasts` ms; `action` names a button on it, which calls `onAction`. */
+export function tell(text, { error = false, action, onAction, lasts = error ? 8_000 : 4_000 } = {}) {
+  const next = { text, error, action, onAction, lasts };
   const left = shownAt + READ_WITHIN - clock.steady();
   if (!notice.value || notice.value.text === text || left <= 0) return showNotice(next);
   waiting = [...waiting.filter((one) => one.text !== text), next].slice(-MOST_WAITING);
   clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => showNotice(waiting.shift()), left);
+  noticeTimer = setTimeout(untell, left);
+}
+
+/** Take the notice away; the next one that waits is shown. */
+export function untell() {
+  clearTimeout(noticeTimer);
+  if (waiting.length > 0) showNotice(waiting.shift());
+  else notice.value = null;
 }
 
 /**
@@ -84,6 +91,15 @@ export function explain(failure) {
     default:
       return t("error.internal");
   }
+}
+
+/** Say how a chat {name, gone} was lost: from what, and by whom. */
+export function lossText({ name: chat, gone }) {
+  const { me } = state.value;
+  if (gone.reason === "left") return t("chat.left", { chat });
+  const name = gone.by && gone.by !== me.id ? tellOf(state.value, gone.by) : null;
+  if (gone.reason === "deleted") return name ? t("chat.deletedBy", { name, chat }) : t("chat.deleted", { chat });
+  return name ? t("chat.removedBy", { name, chat }) : t("chat.removed", { chat });
 }
 
 /** Show a failure at the foot of the page, where no view shows it. */

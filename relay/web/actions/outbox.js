@@ -349,8 +349,9 @@ function follow(now) {
     const refused = row.state === "failed" && (row.failure?.code === "not_found" || row.failure?.code === "forbidden");
     if (left || (refused && isOutOfSight(row))) gone.set(row.chatId, [...(gone.get(row.chatId) ?? []), row]);
   }
-  // Not while the state is being set.
-  for (const some of gone.values()) setTimeout(() => state.value && giveBack(some.filter((row) => rowOf(row.clientMessageId))), 0);
+  // Not while the state is being set; and a chat may come back as one that can still be read, with what waits in it.
+  const isLeft = (row) => rowOf(row.clientMessageId) && !state.value.chats.has(row.chatId);
+  for (const some of gone.values()) setTimeout(() => state.value && giveBack(some.filter(isLeft)), 0);
 }
 
 state.subscribe(follow);
