@@ -5,9 +5,10 @@ import { explain, tell } from "../actions/notices.js";
 import { edit, send } from "../actions/outbox.js";
 import { LONGEST_MESSAGE, composing, dialog, route, session, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
-import { lastOwnEditable, messageOf, quoteOf } from "../model/messages.js";
+import { lastOwnEditable, quoteOf } from "../model/messages.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
+import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
 import { isReadable } from "../net/upload.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
@@ -125,7 +126,7 @@ export class Composer extends Component {
     if (this.composes) return;
     if (this.editing) {
       const { messageId, quote } = this.editing;
-      const message = messageOf(now, chatId, messageId);
+      const message = drawnMessage(now, { chatId, messageId });
       if (message?.status === "deleted") return void queueMicrotask(() => this.editing && (composing.value = null));
       const draft = draftAt(editKey(chatId, messageId));
       if (draft?.at > this.editing.at) {
@@ -172,7 +173,7 @@ export class Composer extends Component {
     this.editing = null;
     const draft = draftAt(chatId)?.text ?? "";
     if (route.value.chatId === chatId) {
-      const lost = messageOf(state.value, chatId, messageId)?.status === "deleted" && text.trim() && text !== quote.message;
+      const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
       keepDraft(editKey(chatId, messageId), "");
       if (lost) {
         keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"));
