@@ -4,9 +4,11 @@ import { render } from "preact";
 import { applyWaiting, watchTyping } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, wakeUp } from "./actions/session.js";
-import { runtime, save } from "./actions/store.js";
+import { change, runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
+import { learnLooks } from "./model/text.js";
+import { watchSettings } from "./storage.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -43,6 +45,10 @@ function watchWindow() {
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
+  watchSettings((next) => {
+    if (next.language && next.language !== settings.value.language) useLanguage(next.language);
+    settings.value = next;
+  });
   // A file dropped beside the target must not replace the page; dropped text still goes into fields.
   for (const name of ["dragover", "drop"]) {
     addEventListener(name, (event) => {
@@ -111,6 +117,11 @@ async function start() {
   root.replaceChildren();
   render(html`<${Shell} />`, root);
   await entering;
+  // People whose names look alike are told apart from here on.
+  import("./model/looks.js").then(({ LOOKS }) => {
+    learnLooks(LOOKS);
+    change((now) => ({ ...now }));
+  });
   setTimeout(() => (window.requestIdleCallback ?? setTimeout)(fetchTheRest), REST_AFTER);
 }
 

@@ -186,25 +186,15 @@ function onWireState(next) {
   }
 }
 
-/** Another tab closed with files that it had not sent. */
-let adopting = false;
-
-/** Send what waits. The first screen does without the module that does; when it cannot be loaded, the next connection tries. */
-function sendWaiting() {
+/** Do something with the outbox, if anything waits in it: the first screen does without the module that sends. */
+function withOutbox(work) {
   if (!(state.value?.outbox.length > 0)) return;
-  import("./outbox.js").then(
-    ({ adoptFiles, pump }) => {
-      if (!adopting) return pump();
-      adopting = false;
-      return adoptFiles();
-    },
-    () => report(new RequestError("connection_lost", "A part of the page could not be loaded.")),
-  );
+  import("./outbox.js").then(work, () => report(new RequestError("stale_page", "A part of the page could not be loaded.")));
 }
 
 async function onLive() {
   forgetVerified();
-  sendWaiting();
+  withOutbox(({ pump }) => pump());
   refreshChats();
   runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
@@ -227,9 +217,8 @@ export function wakeUp() {
 /** Another tab of this device has said something (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "closing") {
-    adopting = true;
-    sendWaiting();
-  } else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  else if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
   else if (word.kind === "signedOut" && runtime.wire) location.reload();
+  else withOutbox(({ hear }) => hear(word));
 }

@@ -74,8 +74,8 @@ export function save() {
   saveTimer = undefined;
   const now = state.value;
   if (!now || !runtime.storage) return;
-  runtime.storage.saveChats([...now.chats.values()]);
-  runtime.storage.savePeople([...now.people.values()]);
+  runtime.storage.saveChats(now.chats);
+  runtime.storage.savePeople(now.people);
   for (const chatId of changedRooms) {
     const room = now.rooms.get(chatId);
     // Only a part that reaches the newest message is saved: a gap would look like lost messages next time.

@@ -318,7 +318,8 @@ const isKnown = ({ me, outbox, rooms }, { chatId, clientMessageId }) =>
   Boolean(rooms.get(chatId)?.messages.some((one) => one.clientMessageId === clientMessageId && one.sender === me.id));
 
 const WORDS = {
-  draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
+  draft: (state, { key, ...draft }) => mergeDraft(state, key, draft),
+  me: (state, { me }) => learnPeople({ ...state, me: { ...state.me, ...me } }, [me]),
   row: (state, { row }) => (isKnown(state, row) ? state : requoted(enqueue(state, row), row.chatId)),
   patch: (state, { clientMessageId, change: { replyTo: quote, ...change } }) => {
     const replyTo = state.outbox.find((one) => one.clientMessageId === clientMessageId)?.replyTo;
