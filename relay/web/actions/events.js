@@ -1,7 +1,7 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { announce } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
-import { change, changedRooms, runtime, setState } from "./store.js";
+import { change, changedRooms, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
 import * as model from "../model/state.js";
@@ -96,10 +96,11 @@ function isUnattended({ chatId, messageId }) {
   return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
 }
 
-function alertNow({ chatId }, title, text) {
+function alertNow({ chatId, messageId }, title, text) {
   const { sound, notifications } = settings.value;
   const notification = notifications && !active.value;
-  import("../notify.js").then(({ alertNew }) =>
-    alertNew({ title, text, chatId, sound, notification, open: () => openChat(chatId) }),
+  import("../notify.js").then(
+    ({ alertNew }) => alertNew({ title, text, chatId, messageId, sound, notification, open: () => openChat(chatId) }),
+    reportLoading,
   );
 }

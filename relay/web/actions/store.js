@@ -1,13 +1,14 @@
 /** The state: its changes, saving it on this device, and requests whose answers update it. */
-import { closeChat } from "./navigation.js";
-import { report, tell } from "./notices.js";
+import { effect, untracked } from "@preact/signals";
+import { closeChat, go } from "./navigation.js";
+import { explain, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent } from "../model/events.js";
-import { atEnd } from "../model/messages.js";
+import { atEnd, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
-import { route, state } from "../signals.js";
+import { composing, connection, dialog, route, state } from "../signals.js";
 
 /** What a signed-in session uses: the socket to the relay, and what this device and its other tabs are told (storage.js). */
 export const runtime = { wire: null, storage: null };
@@ -38,12 +39,68 @@ export function setState(next) {
   if (next.rooms !== before.rooms) {
     for (const [chatId, room] of next.rooms) if (before.rooms.get(chatId) !== room) changedRooms.add(chatId);
   }
-  const { chatId } = route.value;
-  if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
-    closeChat();
-    if (!ending.has(chatId)) tell(t("chat.gone"));
-  }
   saveTimer ??= setTimeout(save, 800);
+}
+
+/** Dialogs that only show: of a chat that was lost and can still be read they stay. */
+const ONLY_SHOW = new Set(["info", "viewer", "search"]);
+
+/**
+ * Close what is open and has lost its ground: a chat that is gone, one that can only be read from now on, a message that
+ * was deleted. Forget what waited to be sent into a chat that is gone. Says what was lost.
+ */
+function settle(before, next) {
+  const vanished = (chatId) => before.chats.has(chatId) && !next.chats.has(chatId);
+  const closed = (chatId) => vanished(chatId) || Boolean(next.chats.get(chatId)?.gone);
+  const deleted = ({ chatId, messageId }) => messageOf(next, chatId, messageId)?.status === "deleted";
+
+  const shown = dialog.value;
+  if (shown?.chatId) {
+    if (vanished(shown.chatId) || (closed(shown.chatId) && !ONLY_SHOW.has(shown.name))) dialog.value = null;
+    else if (shown.name === "confirm" && shown.messageId && deleted(shown)) {
+      dialog.value = null;
+      tell(t("message.deleted"));
+    }
+  }
+
+  const what = composing.value;
+  if (what && closed(what.chatId)) composing.value = null;
+  else if (what?.kind === "edit" && deleted(what)) {
+    // What was typed becomes a new message.
+    const typed = model.draftOf(next, `edit/${what.chatId}/${what.messageId}`);
+    composing.value = null;
+    tell(t("composer.editGone"));
+    const draft = typed && !model.draftOf(next, what.chatId) && runtime.storage?.draft(what.chatId, typed);
+    if (draft) change((now) => model.mergeDraft(now, what.chatId, draft));
+  }
+
+  const { chatId, panel } = route.value;
+  const lost = before.outbox.filter((row) => vanished(row.chatId) && !next.outbox.includes(row));
+  for (const row of lost) runtime.storage?.dropRow(row.clientMessageId);
+  const uploading = lost.filter((row) => row.files);
+  if (uploading.length > 0) {
+    import("./outbox.js").then(({ cancelUpload }) => uploading.forEach((row) => cancelUpload(row.clientMessageId)), () => {});
+  }
+  const unasked = lost.filter((row) => !ending.has(row.chatId)).length;
+  if (unasked > 0) tell(t("chat.goneUnsent", { count: unasked }), { error: true });
+  else if (chatId && vanished(chatId) && !ending.has(chatId)) tell(t("chat.gone"));
+  if (chatId && vanished(chatId)) closeChat();
+  else if (panel === "details" && closed(chatId)) go({ chatId, panel: null }, { replace: true });
+}
+
+let settled = null;
+
+// An effect, so that no door to the state can forget it.
+effect(() => {
+  const before = settled;
+  settled = state.value;
+  if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms)) untracked(() => settle(before, settled));
+});
+
+/** Say that a part of the page could not be loaded: without a connection, or because the relay has a newer page. */
+export function reportLoading() {
+  if (connection.value.name !== "live") tell(explain("connection_lost"), { error: true });
+  else tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
 }
 
 /** Save what changed to IndexedDB. */
