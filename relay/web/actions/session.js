@@ -289,5 +289,5 @@ function onOther(word) {
     sendWaiting();
   } else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
   else if (word.kind === "upgraded") findUpgrade();
-  else if (word.kind === "signedOut") leave(word.unsent === null ? null : { unsent: word.unsent });
+  else if (word.kind === "signedOut") leave(Number.isInteger(word.unsent) ? { unsent: word.unsent } : null);
 }
