@@ -46,6 +46,8 @@ view, such as `relay check`, keeps the log from beginning again for as long as 4
 """
 STEP_BYTES = 1 << 20
 """Bytes that the file is made longer by at a time."""
+WRITE_BYTES = 4 << 10
+"""Bytes of one write of a step. Linux caches a larger write as one unit, and counts each later commit as all of it."""
 FIRST_STEP_SECONDS = 5.0
 """Seconds from the start until the first step: a command on this machine is over by then, and needs no such file."""
 LENGTHENING_FREE_BYTES = 8 * KEPT_BYTES
@@ -221,7 +223,8 @@ class Wal:
                 disk, size = os.fstatvfs(file), os.fstat(file).st_size
                 if disk.f_bavail * disk.f_frsize < LENGTHENING_FREE_BYTES:
                     return
-                longer = size < self._kept and os.pwrite(file, bytes(min(STEP_BYTES, self._kept - size)), size) > 0
+                for start in range(size, min(size + STEP_BYTES, self._kept), WRITE_BYTES):
+                    longer = os.pwrite(file, bytes(min(WRITE_BYTES, self._kept - start)), start) > 0
 
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
