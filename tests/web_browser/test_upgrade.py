@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[2] / "relay"
 HIDE = """(hidden) => {
-  Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => (hidden ? 'hidden' : 'visible') });
+  const get = () => (hidden ? 'hidden' : 'visible');
+  Object.defineProperty(document, 'visibilityState', { configurable: true, get });
   document.dispatchEvent(new Event('visibilitychange'));
 }"""
 
