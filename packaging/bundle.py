@@ -73,7 +73,7 @@ def tree(work: Path, wheel: Path, arch: str) -> Path:
             check=True,
         )  # fmt: skip
         _strip(one)
-        _merge(one, merged)
+        merge(one, merged)
     return merged
 
 
@@ -99,7 +99,8 @@ def _strip(tree: Path) -> None:
             path.unlink()
 
 
-def _merge(one: Path, merged: Path) -> None:
+def merge(one: Path, merged: Path) -> None:
+    """Copy a tree into another; raise `Clash` where a file differs from the one that is there."""
     for path in sorted(one.rglob("*")):
         target = merged / path.relative_to(one)
         if path.is_dir():

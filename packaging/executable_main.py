@@ -24,16 +24,16 @@ def stop(message: str) -> None:
     sys.exit(1)
 
 
-def fitting_python() -> None:
+def fitting_python(oldest: tuple[int, int] = OLDEST, newest: tuple[int, int] = NEWEST) -> None:
     """Restart with a Python of the right version, if there is one."""
-    if OLDEST <= sys.version_info[:2] <= NEWEST:
+    if oldest <= sys.version_info[:2] <= newest:
         return
-    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+    for minor in range(newest[1], oldest[1] - 1, -1):
         found = shutil.which(f"python3.{minor}")
         if found:
             os.execv(found, [found, *sys.argv])
     stop(
-        f"this needs Python 3.{OLDEST[1]} to 3.{NEWEST[1]}, and python3 is {sys.version.split()[0]} here."
+        f"this needs Python 3.{oldest[1]} to 3.{newest[1]}, and python3 is {sys.version.split()[0]} here."
         " Debian 12 and later have one that fits."
     )
 

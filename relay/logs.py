@@ -20,17 +20,18 @@ PIECE_CHARACTERS = select.PIPE_BUF // 4
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
-def set_up(level: str) -> None:
+def set_up(level: str, journal: str = JOURNAL) -> None:
     """Log to the journal if stderr is connected to it, else to stderr.
 
     Args:
         level: the lowest level that is logged, as in `log.level`.
+        journal: the path of the journal's socket.
     """
     handler: logging.Handler = logging.StreamHandler(ImmediateStream(sys.stderr))
     handler.setFormatter(LineFormatter())
     if stderr_is_the_journal():
         try:
-            handler = JournalHandler(JOURNAL)
+            handler = JournalHandler(journal)
             handler.setFormatter(logging.Formatter())
         except OSError:
             logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")
@@ -58,7 +59,11 @@ def stderr_is_the_journal() -> bool:
 
 
 def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """Return the fields of a record."""
+    """List the fields that a record has for the journal.
+
+    Yields:
+        Name and value.
+    """
     for name, value in record.__dict__.items():
         if name.isupper():
             yield name, value
@@ -80,7 +85,7 @@ class LineFormatter(logging.Formatter):
 class ImmediateStream:
     """Writes to a stream only as much as it takes at once: the relay must not wait for its log.
 
-    A pipe that nobody reads, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
+    A pipe without a reader, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -20,11 +20,14 @@ from urllib.parse import urlsplit
 import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
+from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
-from relay.listeners import CannotServe, local_url, open_listeners, urls
+from relay.exception_groups import only_error
 from relay.net import control_socket as control
+from relay.net.listeners import CannotServe, local_url, open_listeners, urls
 from relay.net.server import Server
 from relay.net.sockets import systemd
+from relay.net.sockets.descriptors import ConnectionLimit
 from relay.net.sockets.hostnames import browser_address
 from relay.net.sockets.name_lookups import NameLookups
 from relay.net.tls.certificates import Certificates
@@ -52,7 +55,7 @@ SWITCH_SECONDS = 0.0005
 """Seconds that the store's thread waits for the interpreter lock while connections keep the main thread busy."""
 PROBE_SECONDS = 2.0
 """Seconds that the writer may take for a probe before it is asked how long its current write has taken."""
-SLOW_WRITE_SECONDS = 300.0
+HUNG_WRITE_SECONDS = 300.0
 """Seconds that one write may take before the relay tells systemd's watchdog nothing more, and is restarted."""
 
 
@@ -91,12 +94,12 @@ def main(arguments: Sequence[str]) -> int:
         make(data)
         trio.run(serve, data, settings)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
-        cause = _unwrapped(error)
+        cause = only_error(error)
         if not isinstance(cause, EXPECTED_ERRORS):
             raise
         # Invalid settings may mean that there is no data directory to name.
         known = not isinstance(cause, WrongSettings)
-        _report(_what_to_do(cause, data_directory(options.data)) if known else str(cause))
+        _report(explained(cause, data_directory(options.data)) if known else str(cause))
         return 1
     return 0
 
@@ -109,14 +112,8 @@ def _report(message: str) -> None:
         print(f"relay: {message}", file=sys.stderr)  # noqa: T201 - the error of a command, not a log record
 
 
-def _unwrapped(error: BaseException) -> BaseException:
-    """Unwrap the exception groups that nurseries have put around one error."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _what_to_do(error: BaseException, data: Path) -> str:
+def explained(error: BaseException, data: Path) -> str:
+    """Say in one line why the relay cannot start or go on, and what to do."""
     if thread_limit.lacks_threads(error):
         return f"the relay cannot start: {thread_limit.WHAT_HELPS}"
     if isinstance(error, FAULTS):
@@ -129,50 +126,53 @@ async def serve(data: Path, loaded: Loaded) -> None:
     settings = loaded.settings
     trio.socket.set_custom_hostname_resolver(NameLookups())
     listeners = open_listeners(settings.listen)
-    async with _opened(data, settings) as relay:
+    limit = ConnectionLimit(settings.limits)
+    runtime = Runtime(
+        settings=loaded,
+        url=local_url(listeners[0], secure=settings.tls.on),
+        plain_url=local_url(listeners[0], secure=False),
+        listening=[urlsplit(url).netloc for url in urls(listeners, secure=False)],
+        browser_address=partial(
+            browser_address,
+            settings.http.public_url,
+            *listeners[0].getsockname()[:2],
+            secure=settings.tls.on,
+            listener=listeners[0],
+        ),
+        most_connections=limit,
+    )
+    async with _opened(data, settings, runtime) as relay:
         _tune_garbage_collector()
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
-        server = Server(relay, certificates)
-        relay.admin.runtime.settings = loaded
+        server = Server(relay, listeners, certificates, most_connections=limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
             nursery.start_soon(_reload_on_signal, loaded, certificates)
-            nursery.start_soon(relay.meter.run)
+            nursery.start_soon(relay.statistics.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
             nursery.start_soon(OutgoingHooks(relay).run)
-            relay.admin.runtime.url = local_url(listeners[0], secure=settings.tls.on)
-            relay.admin.runtime.listening = [urlsplit(url).netloc for url in urls(listeners, secure=False)]
-            relay.admin.runtime.plain_url = local_url(listeners[0], secure=False)
-            # A function, because addresses change: at boot the relay starts before the network is up.
-            relay.service.signing_in.address = partial(
-                browser_address,
-                settings.http.public_url,
-                *listeners[0].getsockname()[:2],
-                secure=settings.tls.on,
-                listener=listeners[0],
-            )
             async with trio.open_nursery() as serving:
-                await serving.start(server.run, listeners)
+                await serving.start(server.run)
                 _log_addresses(relay, urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
-                nursery.start_soon(systemd.send_watchdog, lambda: _proof_of_life(server))
+                nursery.start_soon(systemd.send_watchdog, lambda: proof_of_life(server))
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
-    """Open the relay. On a full disk, wait until somebody has freed space.
+async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIterator[Relay]:
+    """Open the relay. On a full disk, wait until space is freed.
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
     """
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS)
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS, runtime=runtime)
             try:
                 relay = await stack.enter_async_context(opening)
                 break
@@ -180,7 +180,7 @@ async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
                 if isinstance(error, CannotUpgrade) or not _is_disk_full(error, data):
                     raise
                 if not said:
-                    logger.error("%s; the relay starts as soon as there is room", _what_to_do(error, data))
+                    logger.error("%s; the relay starts as soon as there is room", explained(error, data))
                     systemd.notify("STATUS=the disk is full: waiting for room")
                     said = True
             await trio.sleep(FULL_DISK_RETRY_SECONDS)
@@ -194,22 +194,29 @@ def _is_disk_full(error: Exception, data: Path) -> bool:
     return (is_full(error) or disk.free < START_AND_STOP_BYTES or not disk.names) and not disk.read_only
 
 
-async def _proof_of_life(server: Server) -> str:
+async def proof_of_life(
+    server: Server, *, probe_seconds: float = PROBE_SECONDS, hung_write_seconds: float = HUNG_WRITE_SECONDS
+) -> str:
     """Wait until the relay has proved that it works, and return its status line for systemd.
 
     That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
-    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `SLOW_WRITE_SECONDS`,
+    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `hung_write_seconds`,
     the event loop alone is proof enough.
+
+    Args:
+        server: the relay's network side.
+        probe_seconds: how long the writer may take for a probe before its current write is looked at.
+        hung_write_seconds: how long one write may take before nothing is returned.
     """
     log = server.relay.log
     while True:
-        with trio.move_on_after(PROBE_SECONDS):
+        with trio.move_on_after(probe_seconds):
             # A store that cannot be written is no reason for a restart: people can still read.
             written = await log.probe()
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
-        if PROBE_SECONDS / 2 < seconds < SLOW_WRITE_SECONDS:
+        if probe_seconds / 2 < seconds < hung_write_seconds:
             return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
 
 

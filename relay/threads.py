@@ -1,8 +1,9 @@
 """Worker threads: which pool does which work, and what happens where the system has no thread left.
 
-Three pools, so that nobody waits for what somebody else holds: trio's own (40 threads) for the files that people wait
-for, one for the relay's own work on its disk, and a pool of name look-ups (`net/sockets/name_lookups.py`), which
-other people's name servers hold. Passwords have one as well (`core/auth/passwords.py`).
+Three pools, so that no work waits for a thread that other work holds: trio's own (40 threads) for the files that
+people wait for, one for the relay's own work on its disk, and a pool of name look-ups
+(`net/sockets/name_lookups.py`), which other people's name servers hold. Passwords have one as well
+(`core/auth/passwords.py`).
 """
 
 from collections.abc import Callable

@@ -93,7 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rulebook-seed", type=int, default=None, help="begin the rulebook's random stories elsewhere, repeatably"
     )
     parser.addoption(
-        "--carry-examples",
+        "--roundtrip-stores",
         type=int,
         default=2,
         help="how many random stores are exported, imported and exported again (default: 2)",
@@ -124,7 +124,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Take the time limit away where an option asks for more: CI bounds each of its steps itself."""
     option = config.option
     more = (
-        option.kill_rounds > 5 or option.kill_points != "1" or option.rulebook_steps > 300 or option.carry_examples > 2
+        option.kill_rounds > 5
+        or option.kill_points != "1"
+        or option.rulebook_steps > 300
+        or option.roundtrip_stores > 2
     )
     if more or any(getattr(option, name) for name in LONG):
         for item in items:

@@ -62,10 +62,43 @@ def masked(payload: bytes) -> bytes:
     return bytes((_TEXT, _MASKED | _TWO_BYTES)) + length.to_bytes(2) + mask + hidden
 
 
+def _shake_hands(connected: socket.socket, host: str, path: str, token: str) -> bytes:
+    """Do the client's part of the handshake; return what came after it."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    connected.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = connected.recv(RECEIVE_BYTES)
+        if not data:
+            raise BenchRefused("the relay closed the connection during the handshake")
+        received += data
+    head, _, rest = received.partition(b"\r\n\r\n")
+    status = head.split(b"\r\n", 1)[0].decode("latin-1")
+    if " 101 " not in status:
+        raise BenchRefused(f"the relay answered the handshake with {status!r}")
+    return rest
+
+
 class BenchClient:
     """A signed-in connection that acknowledges every event."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, connected: socket.socket, received: bytes = b"") -> None:
+        """Begin after the handshake.
+
+        Args:
+            connected: the socket.
+            received: what came in the same read as the end of the handshake.
+        """
+        self.socket = connected
+        self.number = connected.fileno()
+        self._buffer = received
+        self._out: list[bytes] = []
+
+    @classmethod
+    def connect(cls, url: str, token: str) -> "BenchClient":
         """Connect and sign in.
 
         Args:
@@ -79,34 +112,14 @@ class BenchClient:
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
         address = (parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80))
-        self.socket = socket.create_connection(address, timeout=TIMEOUT_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected = socket.create_connection(address, timeout=TIMEOUT_SECONDS)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if secure:
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            self.socket = context.wrap_socket(self.socket, server_hostname=address[0])
-        self.number = self.socket.fileno()
-        self._buffer = self._shake_hands(parts.netloc, parts.path or "/ws", token)
-        self._out: list[bytes] = []
-
-    def _shake_hands(self, host: str, path: str, token: str) -> bytes:
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.socket.sendall(
-            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-        )
-        received = b""
-        while b"\r\n\r\n" not in received:
-            data = self.socket.recv(RECEIVE_BYTES)
-            if not data:
-                raise BenchRefused("the relay closed the connection during the handshake")
-            received += data
-        head, _, rest = received.partition(b"\r\n\r\n")
-        status = head.split(b"\r\n", 1)[0].decode("latin-1")
-        if " 101 " not in status:
-            raise BenchRefused(f"the relay answered the handshake with {status!r}")
-        return rest
+            connected = context.wrap_socket(connected, server_hostname=address[0])
+        return cls(connected, _shake_hands(connected, parts.netloc, parts.path or "/ws", token))
 
     def put(self, payload: bytes) -> None:
         """Queue a message; `flush` sends."""

@@ -27,7 +27,7 @@ class Workload(msgspec.Struct, kw_only=True):
 
     url: str
     tokens: dict[str, str]
-    """By user, the token of a device that nobody else uses."""
+    """By user, the token of a device that is used for nothing else."""
     works: list[str]
     seconds: float = 10.0
     dialogs: int = 50
@@ -71,7 +71,7 @@ class Generator:
                 before, begun = processor(), time.perf_counter()
 
     def _sign_in(self, user: str) -> BenchClient:
-        return BenchClient(self._plan.url, self._plan.tokens[user])
+        return BenchClient.connect(self._plan.url, self._plan.tokens[user])
 
     def _need(self, count: int) -> list[str]:
         if len(self._users) < count:
@@ -130,13 +130,13 @@ class Generator:
         load = Load(conversations, clients)
         try:
             load.run(work.WARM_UP_SECONDS, window=min(window, 1), rate=rate, progress=lambda _: None)
-            load.settle()
+            load.finish()
             times = len(conversations[0].receivers)
             seconds = load.run(
                 self._plan.seconds, window=window, rate=rate, progress=lambda now: say(Progress(name, now * times))
             )
             delays = list(load.delays)
-            lost = load.settle()
+            lost = load.finish()
             return figures(name, unit, delays, seconds, times=times, lost=lost)
         finally:
             load.close()
@@ -204,7 +204,7 @@ class Generator:
                 load.run(0.25, window=256, progress=lambda _: None)
                 load.delays[:0] = counted
                 say(Progress("replay: sending what is replayed", len(load.delays)))
-            load.settle()
+            load.finish()
             load.close()
         begun = time.perf_counter()
         delays: list[float] = []

@@ -66,7 +66,7 @@ class Scratch:
         environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
         begun = time.perf_counter()
         with (self.data / "serve.log").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - this very program
+            self.process = subprocess.Popen(  # noqa: S603 - this very program
                 command("relay.__main__", "serve", "--listen", "127.0.0.1:0", "--data", str(self.data)),
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ class Scratch:
             )
         if self._core is not None:
             with contextlib.suppress(OSError):
-                os.sched_setaffinity(self._process.pid, {self._core})
+                os.sched_setaffinity(self.process.pid, {self._core})
         self.url = self._wait(begun + START_SECONDS)
         self.ready = time.perf_counter() - begun
         """Seconds from the start to the first sign-in."""
@@ -87,31 +87,31 @@ class Scratch:
             _, found, rest = said.partition("listening on ")
             if found and "\n" in rest:
                 with contextlib.suppress(OSError, BenchRefused):
-                    BenchClient(url := rest.split()[0], token).close()
+                    BenchClient.connect(url := rest.split()[0], token).close()
                     return url
-            if time.perf_counter() > deadline or self._process.poll() is not None:
+            if time.perf_counter() > deadline or self.process.poll() is not None:
                 raise BenchRefused(f"the relay to measure did not start: {said[-2000:].strip()}")
             time.sleep(0.002)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        self.process.terminate()
         try:
-            self._process.wait(STOP_SECONDS)
+            self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         shutil.rmtree(self.data, ignore_errors=True)
 
     def processor(self) -> float:
         """Return the CPU seconds that the relay has used so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory(self) -> int:
         """Return the relay's resident memory in bytes."""
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 

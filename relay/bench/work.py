@@ -19,7 +19,7 @@ FILL = " the printer on the second floor is out of paper again, could somebody b
 TEXT_BYTES = 120
 """Bytes of a message's text."""
 WARM_UP_SECONDS = 1.0
-SETTLE_SECONDS = 3.0
+FINISH_SECONDS = 3.0
 """How long messages under way may still arrive at the end."""
 PING_SECONDS = 8.0
 """Seconds between two pings of each client."""
@@ -80,7 +80,8 @@ class Load:
         for number in self._clients:
             self._poll.register(number, select.EPOLLIN)
         self._under_way: dict[int, _UnderWay] = {}
-        self._number = 0
+        self.number = 0
+        """How many messages were sent."""
         self._pinged = time.perf_counter()
         self.delays: list[float] = []
 
@@ -105,46 +106,54 @@ class Load:
         turn = 0
         if window:
             for index in range(len(self._conversations)):
-                self._send(index, window, begin)
+                self.send(index, window, begin)
         while (now := time.perf_counter()) < end:
             if rate:
                 while due <= now:
-                    self._send(turn % len(self._conversations), 1, due)
+                    self.send(turn % len(self._conversations), 1, due)
                     turn += 1
                     due = begin + turn / rate
-            self._turn(min(end, due if rate else end) - now, refill=bool(window))
+            self.turn(min(end, due if rate else end) - now, refill=bool(window))
             if now - reported_at > 0.25:
                 reported_at = now
                 progress(len(self.delays) / (now - begin))
         return time.perf_counter() - begin
 
-    def settle(self) -> int:
+    def finish(self) -> int:
         """Wait for the messages under way; return how many did not arrive."""
         counted = len(self.delays)
-        end = time.perf_counter() + SETTLE_SECONDS
+        end = time.perf_counter() + FINISH_SECONDS
         while self._under_way and time.perf_counter() < end:
-            self._turn(0.05, refill=False)
+            self.turn(0.05, refill=False)
         # Receipts of the last messages come a moment later and have to be acknowledged.
-        self._turn(0.1, refill=False)
+        self.turn(0.1, refill=False)
         del self.delays[counted:]
         lost = len(self._under_way)
         self._under_way.clear()
         return lost
 
-    def _send(self, index: int, count: int, due: float) -> None:
+    def send(self, index: int, count: int, due: float) -> None:
+        """Send messages of a conversation.
+
+        Args:
+            index: the conversation.
+            count: how many messages.
+            due: when they were due (`time.perf_counter`).
+        """
         conversation = self._conversations[index]
         sender = conversation.sender
         for _ in range(count):
-            self._number += 1
-            text = (f"%0{NUMBER_DIGITS}x" % self._number + FILL)[:TEXT_BYTES].ljust(TEXT_BYTES, ".")
-            self._under_way[self._number] = _UnderWay(due, len(conversation.receivers) + 1, index)
+            self.number += 1
+            text = (f"%0{NUMBER_DIGITS}x" % self.number + FILL)[:TEXT_BYTES].ljust(TEXT_BYTES, ".")
+            self._under_way[self.number] = _UnderWay(due, len(conversation.receivers) + 1, index)
             sender.put(
-                f'{{"type":"request","id":{self._number},"payloadType":"new","payload":{{"chatId":"{conversation.chat_id}",'
+                f'{{"type":"request","id":{self.number},"payloadType":"new","payload":{{"chatId":"{conversation.chat_id}",'
                 f'"clientMessageId":"{uuid.uuid4()}","message":"{text}"}}}}'.encode()
             )
         sender.flush()
 
-    def _turn(self, timeout: float, *, refill: bool) -> None:
+    def turn(self, timeout: float, *, refill: bool) -> None:
+        """Take what comes within so many seconds; with `refill`, send a message for each that arrived."""
         again: dict[int, int] = {}
         for number, _ in self._poll.poll(max(0.0, min(timeout, 0.1))):
             client = self._clients[number]
@@ -156,7 +165,7 @@ class Load:
         now = time.perf_counter()
         if refill:
             for index, count in again.items():
-                self._send(index, count, now)
+                self.send(index, count, now)
         if now - self._pinged > PING_SECONDS:
             self._pinged = now
             for client in self._clients.values():

@@ -4,13 +4,10 @@ Commands do not know which. The requests and their answers are in `protocol.cont
 """
 
 import contextlib
-import os
 import socket
 import struct
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
@@ -18,16 +15,17 @@ from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVa
 import msgspec
 
 from relay.cli.errors import for_people
-from relay.cli.output import Failure, say
+from relay.cli.offline import Busy, Waiting, in_trio, opened
+from relay.cli.output import Failure
+from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
-from relay.protocol.control import READING, Empty
+from relay.protocol.control import READING_REQUESTS, Empty
 from relay.protocol.control.table import STATUS_SHOW
 from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
 from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
 from relay.settings import control_socket
-from relay.socket_path import fitting
-from relay.store.files import directory, lock
+from relay.store.files import lock
 from relay.store.files.directory import about_file
 
 if TYPE_CHECKING:
@@ -70,35 +68,6 @@ UNLIMITED = {
 
 class Stopped(Failure):
     """The relay stopped during a request."""
-
-
-class Busy(Failure):
-    """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
-
-    def __init__(self, data: Path, holder: str) -> None:
-        super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
-        self.holder = holder
-
-
-class Waiting:
-    """Waits for the process that has the data directory open: says so once, and gives up after a while."""
-
-    def __init__(self) -> None:
-        self._until = time.monotonic() + lock.WAIT_SECONDS
-        self._said = False
-
-    def go_on(self, busy: Busy) -> None:
-        """Wait a moment before the next try.
-
-        Raises:
-            Busy: the time is up.
-        """
-        if time.monotonic() >= self._until:
-            raise busy
-        if not self._said:
-            say(f"relay: waiting for {busy.holder}", error=True)
-            self._said = True
-        time.sleep(lock.RETRY_SECONDS)
 
 
 class RequestRefused(Failure):
@@ -224,20 +193,24 @@ def _converse(
     connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
 ) -> ResponseT:
     if kind.name in UNLIMITED:
-        _exchange(connection, STATUS_SHOW, Empty(), _ignore)
-    return _exchange(connection, kind, payload, items)
+        exchange(connection, STATUS_SHOW, Empty(), _ignore)
+    return exchange(connection, kind, payload, items)
 
 
-def _exchange(
-    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+def exchange(
+    connection: socket.socket,
+    kind: RequestType[PayloadT, ResponseT],
+    payload: PayloadT,
+    items: TakeItem,
+    seconds: float | None = None,
 ) -> ResponseT:
-    """Send one request and read its answer. The time limit is for the first line alone.
+    """Send one request and read its answer. The time limit, `ANSWER_SECONDS` unless given, is for the first line alone.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if kind.name in UNLIMITED else ANSWER_SECONDS)
+    connection.settimeout(None if kind.name in UNLIMITED else seconds or ANSWER_SECONDS)
     try:
         with connection.makefile("rb") as lines:
             first = _first_word(connection, lines, kind, payload)
@@ -262,7 +235,7 @@ def _first_word(
             connection.sendall(_request(kind, payload) + b"\n")
         return lines.readline()
     except TimeoutError:
-        changes = kind.name == "say" or kind.name not in READING
+        changes = kind.name == "say" or kind.name not in READING_REQUESTS
         end = "; the change may still be made once it does" if changes else ""
         raise Failure(_silent(_process(connection)) + end) from None
 
@@ -304,52 +277,10 @@ def _ask_file(
     import trio
 
     async def once() -> ResponseT:
-        async with _opened(data, make=make) as relay:
+        async with opened(data, make=make) as relay:
             return await _ask_relay(relay, kind, payload, items)
 
     return in_trio(trio.run, once)
-
-
-def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], Awaitable[T]]) -> T:
-    """Run `main` in trio and return its result. An exception is raised without the groups around it."""
-    try:
-        return run(main)
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
-
-
-def _find(data: Path, *, make: bool) -> None:
-    if data.is_dir():
-        return
-    if not make and not data.exists():
-        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
-    directory.make(data)
-
-
-@asynccontextmanager
-async def _opened(data: Path, *, make: bool) -> AsyncIterator["Relay"]:
-    """Open the file of a relay that does not run."""
-    from relay.core.relay import open_relay
-    from relay.net.sockets.hostnames import browser_address
-    from relay.settings import Loaded
-    from relay.store.data_dir.errors import FAULTS, what_to_do
-
-    _find(data, make=make)
-    try:
-        settings = Loaded(options={}, environment=os.environ).settings
-        async with open_relay(data, settings=settings) as relay:
-            host, _, port = settings.listen[0].rpartition(":")
-            relay.service.signing_in.address = partial(
-                browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
-            )
-            yield relay
-    except* lock.Locked as errors:
-        raise Busy(data, _one(errors).holder) from None
-    except* FAULTS as errors:
-        raise Failure(what_to_do(errors.exceptions[0], data)) from None
 
 
 async def _ask_relay(
@@ -365,11 +296,6 @@ async def _ask_relay(
     answer = _take(kind, await control.answer(relay.admin, relay.clock, _request(kind, payload), send), items)
     assert answer is not None
     return answer.value
-
-
-def _one(group: ExceptionGroup[lock.Locked]) -> lock.Locked:
-    error = group.exceptions[0]
-    return error if isinstance(error, lock.Locked) else _one(error)
 
 
 @asynccontextmanager
@@ -396,7 +322,7 @@ async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
 
     connection = _connect(control_socket(data))
     if connection is None:
-        relay = await stack.enter_async_context(_opened(data, make=make))
+        relay = await stack.enter_async_context(opened(data, make=make))
 
         async def ask_here(kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
             return await _ask_relay(relay, kind, payload, _ignore)

@@ -12,7 +12,7 @@ from relay import __version__
 from relay.cli.output import WrongUse
 from relay.settings import declared, toml_value
 
-CHANGES = "changes"
+CHANGES_TOPIC = "changes"
 """The topic that shows the changelog."""
 
 
@@ -24,7 +24,7 @@ def topics() -> dict[str, str]:
 def _texts() -> Iterator[tuple[str, str]]:
     package = resources.files("relay")
     texts = [(file.name.removesuffix(".txt"), file) for file in package.joinpath("help").iterdir()]
-    for name, file in sorted([*texts, (CHANGES, package / "CHANGELOG.md")], key=lambda one: one[0]):
+    for name, file in sorted([*texts, (CHANGES_TOPIC, package / "CHANGELOG.md")], key=lambda one: one[0]):
         yield name, file.read_text("utf-8")
 
 
@@ -67,7 +67,7 @@ def _instead(word: str) -> str:
 
     command = [f"`relay {word} --help` describes the command"] if word in (*COMMANDS, *GROUPS) else []
     known = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
-    pages = [name for name, text in _texts() if name != CHANGES and known.search(text)] if word.strip() else []
+    pages = [name for name, text in _texts() if name != CHANGES_TOPIC and known.search(text)] if word.strip() else []
     named = [f"{word!r} stands in {', '.join(pages)}"] if pages else []
     return "".join(f"; {one}" for one in (*command, *named))
 
@@ -107,7 +107,7 @@ def _page(app: typer.Typer) -> Iterator[str]:
             f"{setting.description}{' (' + '; '.join(notes) + ')' if notes else ''} Variable: {setting.variable}."
         )
     yield from _list("ENVIRONMENT", ENVIRONMENT)
-    yield from _list("FILES", FILES)
+    yield from _list("FILES", MANUAL_FILES)
     yield from _list("SIGNALS", SIGNALS)
     yield from _list("EXIT STATUS", EXIT)
     yield ".SH GUIDE"
@@ -122,7 +122,7 @@ ENVIRONMENT = {
     "RELAY_CONFIG": "The settings file, where --config does not name one.",
     "NO_COLOR": "Print no colours.",
 }
-FILES = {
+MANUAL_FILES = {
     "/etc/relay/relay.toml": "Settings; it need not be there.",
     "/var/lib/relay": "The data of the installed relay; of others ~/.local/share/chat-relay.",
     "/run/relay/relay.sock": "The control socket; of others relay.sock in the data directory.",

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 import typer
 
-from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, in_trio
+from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running
+from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
+from relay.exception_groups import first_error
 from relay.protocol import codec, control, events
-from relay.protocol.control.table import LEND, SAY, WATCH
+from relay.protocol.control.table import SAY, TEMPORARY_TOKEN, WATCH
 from relay.protocol.requests import Accepted
 from relay.settings import data_directory
 
 if TYPE_CHECKING:
-    from relay.client.session import Received
+    from relay.client.received import Received
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
 """Refusals after which another try may go well."""
-RETRY_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 """Between two tries."""
 LONGEST_WAIT_SECONDS = 60.0
 """The longest wait that Retry-After of a refused connection can ask for."""
@@ -70,9 +72,9 @@ def _say(data: Path, message: control.Say, until: float) -> Accepted:
         try:
             return ask(data, SAY, message)
         except RequestRefused as refused:
-            if refused.code not in MAY_COME_BACK or time.monotonic() + RETRY_SECONDS > until:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + RECONNECT_SECONDS > until:
                 raise
-        time.sleep(RETRY_SECONDS)
+        time.sleep(RECONNECT_SECONDS)
 
 
 def tail(
@@ -156,7 +158,7 @@ def _words(change: str) -> str:
 def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
     """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
     request = control.TemporaryTokenRequest(id=user_id, chat=chat)
-    token = ask_running(data, LEND, request)
+    token = ask_running(data, TEMPORARY_TOKEN, request)
     if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
     chat_id: str | None = token.chat_id
@@ -170,7 +172,7 @@ def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
             _print(event, json=json)
 
     while True:
-        failed = _hear(token, last, show)
+        failed = hear(token, last, show)
         if failed is None:
             said = ""
         else:
@@ -188,7 +190,7 @@ class _NotConnected(NamedTuple):
     wait_seconds: float
 
 
-def _hear(token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]) -> _NotConnected | None:
+def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]) -> _NotConnected | None:
     """Show events until the connection is lost.
 
     Returns:
@@ -233,9 +235,7 @@ def _not_connected(url: str, error: BaseException) -> _NotConnected:
 
 def _first_cause(error: BaseException) -> str:
     """Name the cause of an error. An address is tried in several ways, of which trio raises a group."""
-    cause = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    cause = first_error(error.__cause__ or error)
     return (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
 
 
@@ -243,9 +243,9 @@ def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.Tempora
     """Wait until a relay runs, and say so; return a new token, since a relay that stopped has forgotten the old one."""
     said = False
     while True:
-        time.sleep(RETRY_SECONDS)
+        time.sleep(RECONNECT_SECONDS)
         with contextlib.suppress(Stopped):
-            token = ask_running(data, LEND, request)
+            token = ask_running(data, TEMPORARY_TOKEN, request)
             if token is not None:
                 return token
         if not said:

@@ -115,7 +115,10 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow."""
+    """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow.
+
+    Own code, since rich takes from every column in proportion, also from those with dates.
+    """
     from rich.cells import cell_len
 
     cells = list(zip(columns, *rows, strict=True))
@@ -149,7 +152,7 @@ COLUMN_GAP = "  "
 UNBROKEN_CHARACTERS = 12
 """Longer words, such as ids, may be broken in a cell."""
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours, break a line or turn its direction (Unicode's Bidi_Control)."""
 
 
@@ -165,7 +168,7 @@ def say(line: str, *, error: bool = False) -> None:
 
 def visible(text: str) -> str:
     """Escape control characters, so that a text cannot act on the terminal or leave its line."""
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def when(timestamp: int | None) -> str:

@@ -31,7 +31,7 @@ CAUSES = {
     "prune": "messages were removed (prune)",
     "index": "words were indexed (index)",
     "snapshot": "the state was written (snapshot)",
-    "filing": "client ids were filed (filing)",
+    "keys": "client ids were moved to their table (keys)",
     "loop": "the relay was busy (loop)",
 }
 """The causes of a long wait, in words."""
@@ -54,7 +54,7 @@ def status(
     if watch:
         _watch(where, every, json=json)
         return
-    now = _look(where)
+    now = look(where)
     if json:
         as_json(now)
         return
@@ -64,7 +64,8 @@ def status(
         say(f"! {warning}")
 
 
-def _look(data: Path) -> control.Status:
+def look(data: Path) -> control.Status:
+    """Ask the running relay for its status."""
     now = ask_running(data, STATUS_SHOW, control.Empty())
     if now is None:
         raise Failure(f"no relay runs on {data}: `relay serve` or `systemctl start relay` starts one")
@@ -172,7 +173,7 @@ def _watch(data: Path, every: float, *, json: bool) -> None:
     try:
         if json:
             while True:
-                as_json(_look(data))
+                as_json(look(data))
                 time.sleep(every)
         _live(data, every)
     except KeyboardInterrupt:
@@ -185,12 +186,12 @@ def _live(data: Path, every: float) -> None:
 
     console = Console()
     # Fail at once if no relay runs; wait for one that stops later.
-    past = [_look(data)]
+    past = [look(data)]
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             shown: Any
             try:
-                past = [*past[1 - HISTORY_SAMPLES :], _look(data)]
+                past = [*past[1 - HISTORY_SAMPLES :], look(data)]
                 shown = screen(past)
             except Failure as failure:
                 past = []

@@ -14,11 +14,12 @@ from typing import IO, Annotated
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, ask, conversation, in_trio
+from relay.cli.control_client import Ask, ask, conversation
 from relay.cli.importers.base import NotUnderstood
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.identities import Namesake
 from relay.cli.importers.importing import Importing
+from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
@@ -29,7 +30,7 @@ from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
-from relay.store.files.directory import is_read_only
+from relay.store.files.directory import STORE, is_read_only
 
 SHOWN_NAMESAKES = 3
 """People whom a refused import names; --dry-run names all."""
@@ -100,13 +101,13 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
                 try:
                     tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
                 except FileNotFoundError:
-                    gone.add(f"{archive.FILES}/{digest[:2]}/{digest}")
+                    gone.add(f"{archive.FILES_FOLDER}/{digest[:2]}/{digest}")
                 # Otherwise tarfile would keep every member in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     if gone:
         # A file that was deleted meanwhile is not missing.
-        missing.extend(sorted(gone & archive.named_files(data_directory(data) / archive.STORE)))
+        missing.extend(sorted(gone & archive.named_files(data_directory(data) / STORE)))
     return exported
 
 
@@ -138,7 +139,7 @@ def _export(
         # No relay runs there, and none can: a copy of the store is opened.
         with tempfile.TemporaryDirectory(prefix="relay-export-", dir=near) as copy:
             try:
-                archive.copy_store(directory / archive.STORE, Path(copy, archive.STORE))
+                archive.copy_store(directory / STORE, Path(copy, STORE))
             except FAULTS as error:
                 raise Failure(what_to_do(error, directory)) from None
             return ask(Path(copy), EXPORT, request, items=write)
@@ -256,7 +257,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def _ask_about(namesakes: list[Namesake]) -> str:
-    """Say in one line who could be somebody else, and which options answer it."""
+    """Say in one line which matches are uncertain, and which options decide them."""
     unique = [one for one in namesakes if one.unique]
     others = [one for one in namesakes if not one.unique]
     said = []
@@ -283,7 +284,7 @@ def _shown(namesakes: list[Namesake]) -> str:
 
 
 def _here(one: Namesake) -> str:
-    """Name somebody as they are called here, with their id where the export calls them something else."""
+    """Name a user as they are called here, with their id where the export calls them something else."""
     return one.here if one.here_id == one.id else f"{one.here}, {one.here_id}"
 
 

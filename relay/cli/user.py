@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, RequestRefused, ask, conversation
+from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
 from relay.cli.user_table import read_users

@@ -47,6 +47,9 @@ def read_users(file: Path) -> list[tuple[str, str | None]]:
     Args:
         file: the table; `-` is standard input.
 
+    Returns:
+        Id and name of each; None for no name.
+
     Raises:
         Failure: a row is not valid, with its line, or the file has no rows.
     """

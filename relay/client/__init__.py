@@ -11,7 +11,8 @@ that it missed, and repeats unanswered requests under the same `clientMessageId`
 
 from relay.client.connecting import connect
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered
-from relay.client.session import AnswerPage, Client, Received
+from relay.client.received import AnswerPage, Received
+from relay.client.session import Client
 
 __all__ = [
     "CONNECTION_ERRORS",

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +15,8 @@ import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered, permanent_failure
+from relay.client.received import AnswerPage, PendingRequest, Received
+from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
@@ -43,37 +45,33 @@ REVOKED_CLOSE_CODE = 4401
 T = TypeVar("T")
 
 
-class Received(NamedTuple):
-    """One event. `id` is None for events that are never replayed; `protocol.events` has the payload's type."""
-
-    id: int | None
-    timestamp: int
-    name: str
-    payload: Any
-
-
-class AnswerPage(NamedTuple):
-    """A response that may be one page of several."""
-
-    payload: Any
-    more: bool
-    next: str | None
-    """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
-
-
-class _PendingRequest(msgspec.Struct):
-    payload_type: str
-    frame: bytes
-    done: trio.Event
-    sent: bool = False
-    response: Response | None = None
-    failure: Exception | None = None
-
-
 class Client:
     """One connection to a relay, made again as often as needed. Use `connect`."""
 
-    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        after: int | None,
+        *,
+        reconnect: bool,
+        tls: ssl.SSLContext | None,
+        handshake_seconds: float = HANDSHAKE_SECONDS,
+        most_events: int = MAX_QUEUED_EVENTS,
+    ) -> None:
+        """Prepare to connect.
+
+        Args:
+            url: the address of the WebSocket.
+            token: a device's token.
+            after: the id of the last event that was handled.
+            reconnect: whether to connect again after the connection is lost.
+            tls: which authorities to trust for `wss`; None for the system's.
+            handshake_seconds: how long a handshake may take.
+            most_events: events that wait to be taken; beyond it they are requested again.
+        """
+        self._handshake_seconds = handshake_seconds
+        self._most_events = most_events
         self._url = url
         # A token that was read from a file ends with a line break.
         self._token = token.strip()
@@ -85,7 +83,7 @@ class Client:
         """The id of the last event that was queued; what a replay repeats up to here is skipped."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
-        self._pending: dict[str, _PendingRequest] = {}
+        self._pending: dict[str, PendingRequest] = {}
         self._events: deque[Received] = deque()
         self._news = trio.Event()
         self._behind = False
@@ -175,7 +173,7 @@ class Client:
                 payload=msgspec.Raw(codec.encode(payload)),
             )
         )
-        pending = self._pending[request_id] = _PendingRequest(payload_type, frame, trio.Event())
+        pending = self._pending[request_id] = PendingRequest(payload_type, frame, trio.Event())
         try:
             pending.sent = self._socket is not None
             await self._send_frame(frame)
@@ -285,10 +283,10 @@ class Client:
             target += f"?after={self._done}"
         try:
             # We own the stream, so that it is closed however the handshake ends.
-            with trio.fail_after(HANDSHAKE_SECONDS):
-                stream = await self._open(host, port, tls=parts.scheme == "wss")
+            with trio.fail_after(self._handshake_seconds):
+                stream = await self.open_stream(host, port, tls=parts.scheme == "wss")
             async with stream, trio.open_nursery() as nursery:
-                with trio.fail_after(HANDSHAKE_SECONDS):
+                with trio.fail_after(self._handshake_seconds):
                     socket = await trio_websocket.wrap_client_stream(
                         nursery,
                         stream,
@@ -304,9 +302,7 @@ class Client:
 
     def _note_failure(self, group: BaseExceptionGroup[Exception]) -> None:
         """Decide by what ended a connection whether the client ends, too."""
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = first_error(group)
         why = permanent_failure(error)
         if isinstance(error, ConnectionRejected) and error.status_code == 401:
             self._ended = SignedOut("the relay does not take this token")
@@ -315,7 +311,10 @@ class Client:
         elif not self._reconnect and isinstance(error, Exception):
             self._ended = error
 
-    async def _open(self, host: str, port: int, *, tls: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    async def open_stream(
+        self, host: str, port: int, *, tls: bool
+    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+        """Open the connection to the relay, without the handshake of the WebSocket."""
         if tls:
             stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
             try:
@@ -388,11 +387,11 @@ class Client:
         if event.id is not None:
             if (self._last is not None and event.id <= self._last) or self._behind:
                 return
-            if len(self._events) >= MAX_QUEUED_EVENTS:
+            if len(self._events) >= self._most_events:
                 self._behind = True
                 return
             self._last = event.id
-        elif len(self._events) >= MAX_QUEUED_EVENTS:
+        elif len(self._events) >= self._most_events:
             return
         self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
         self._news.set()

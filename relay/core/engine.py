@@ -47,12 +47,12 @@ class Engine:
         self._dirty = dirty
         self._round: Round | None = None
         self.lags = LatencySamples()
-        self.stands_alone = partial(decide.stands_alone, state)
-        """See `decide.stands_alone`."""
+        self.needs_own_batch = partial(decide.needs_own_batch, state)
+        """See `decide.needs_own_batch`."""
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
-        """See `decide.decide`. What is true for this turn only is answered here and kept by nobody."""
+        """See `decide.decide`. Facts that hold only for this turn are answered here and not cached."""
         draft = decide.decide(self._state, batch, facts)
         if not draft.unknown:
             return draft

@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import trio
 
 from relay.core.admin import Admin
-from relay.core.admin.imports import IMPORT_CURSOR
+from relay.core.admin.importing.imports import IMPORT_CURSOR
+from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock, RelayClock
@@ -37,6 +38,8 @@ from relay.core.service.device_uses import device_uses
 from relay.core.service.dispatch import Service
 from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
+from relay.core.tuning import Tuning
+from relay.exception_groups import ungrouped
 from relay.keys import Seconds
 from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
@@ -65,14 +68,13 @@ class Connections(NamedTuple):
 
     writing: database.Connection
     reading: database.Connection
-    looking: database.Connection
+    lookups: database.Connection
     """Looks up facts for the writer."""
-    finding: database.Connection
-    """Searches."""
+    searching: database.Connection
     replaying: database.Connection
-    carrying: database.Connection
+    exporting: database.Connection
     """Exports, and finds what retention removes."""
-    copying: database.Connection
+    checkpointing: database.Connection
     """Checkpoints the write-ahead log."""
 
 
@@ -90,6 +92,8 @@ class Relay:
         frame: Frame,
         settings: Settings,
         reserve: Reserve,
+        runtime: Runtime,
+        tuning: Tuning,
     ) -> None:
         """Put the relay together.
 
@@ -103,18 +107,22 @@ class Relay:
             frame: encodes a message as a frame for connections.
             settings: the settings in force.
             reserve: the last bytes of the disk.
+            runtime: how it runs and listens.
+            tuning: how much is done at a time, kept and waited for.
         """
         self.data = data
+        self.connections = connections
         self.settings = settings
+        self.tuning = tuning
         self.state = state
         self.clock = clock
         self.reading = reading = connections.reading
-        limits = UserLimits(settings.limits)
+        limits = UserLimits(settings.limits, tuning.limits)
 
         # What decides and publishes, and the log that it is called by.
-        self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out)
+        self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out, tuning=tuning.delivery)
         released = FileRelease()
-        engine = Engine(
+        self.engine = engine = Engine(
             state,
             hub,
             dirty,
@@ -123,12 +131,14 @@ class Relay:
             device_uses=partial(device_uses, state, cursors, hub.presence),
         )
         pending_acks = PendingAcknowledgements(state, clock)
-        wal = Wal(connections.copying, data / directory.STORE)
-        self.log = log = Log(connections.writing, connections.looking, wal, engine, cursors, pending_acks.apply)
+        wal = Wal(connections.checkpointing, data / directory.STORE, tuning.wal)
+        self.log = log = Log(
+            connections.writing, connections.lookups, wal, engine, cursors, pending_acks.apply, tuning.log
+        )
 
         # What answers connections.
-        replays = Replays(connections.replaying)
-        chat_lists = ChatLists(state, reading, hub.presence)
+        replays = Replays(connections.replaying, tuning.delivery)
+        chat_lists = ChatLists(state, reading, hub.presence, tuning.delivery)
         self._empty_entries = EmptyEntries(state, log, clock)
         self.service = Service(
             state=state,
@@ -136,34 +146,40 @@ class Relay:
             hub=hub,
             reading=reading,
             limits=limits,
-            tokens=Tokens(state, log, clock, settings.auth),
-            signing_in=SignIn(state, log, clock, settings.auth),
+            tokens=Tokens(state, log, clock, settings.auth, tuning.service.temporary_tokens),
+            signing_in=SignIn(state, log, clock, settings.auth, tuning.sign_in, runtime.browser_address),
             acknowledgements=Acknowledgements(state, log, clock, replays, pending_acks),
             chat_lists=chat_lists,
             catch_up=CatchUp(state, hub, replays, chat_lists, limits.list_bytes),
-            searching=Searches(connections.finding, log),
+            searching=Searches(connections.searching, log),
             replaying=replays,
             clock=clock,
             settings=settings,
+            tuning=tuning.service,
             handlers=HANDLERS,
         )
-        self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights, released)
+        self.files = Uploads(
+            data / "files", state, log, reading, clock, settings.files, hub.rights, released, tuning.files
+        )
 
         # What keeps the store, and what an admin asks.
-        self.meter = Statistics(data, log, hub, engine.lags)
+        self.statistics = Statistics(data, log, hub, engine.lags)
         self.room = DiskRoom(reserve, log)
-        self.retention = Retention(state, log, connections.carrying, clock, settings.retention, self.room.freeing)
+        self.retention = Retention(
+            state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
+        )
         self.admin = Admin(
             state,
             log,
             hub,
-            connections.carrying,
+            connections.exporting,
             clock,
-            self.meter,
+            self.statistics,
             self.service,
             self.retention.prune,
             self.files,
             self.room,
+            runtime,
         )
 
     def tick(self, now: Seconds) -> None:
@@ -185,7 +201,9 @@ async def open_relay(
     clock: Clock | None = None,
     frame: Frame = bytes,
     settings: Settings | None = None,
+    tuning: Tuning | None = None,
     wait: float = 0.0,
+    runtime: Runtime | None = None,
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, create its store if there is none, and run the log's writer.
 
@@ -196,7 +214,9 @@ async def open_relay(
         clock: the time, which is believed; None for the machine's clock, as far as it is credible (`RelayClock`).
         frame: encodes a message as a frame for connections.
         settings: the settings in force; None for the defaults without a request limit.
+        tuning: how much is done at a time, kept and waited for; None for the defaults.
         wait: seconds to wait for another process that has it open; the log says which.
+        runtime: how the relay runs and listens; None where it does not.
 
     Raises:
         Locked: another process has it open.
@@ -206,8 +226,9 @@ async def open_relay(
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
     settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
+    tuning = tuning or Tuning()
     time = _relay_clock(clock, settings)
-    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
+    with opened(data, wait=wait, waiting=_say_who), ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         reserve.spend_names()
         spent = reserve.disk_is_full
@@ -224,18 +245,30 @@ async def open_relay(
             writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=READ_SECONDS) as reading,
-                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as looking,
-                database.connect(path, writing=False) as finding,
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as lookups,
+                database.connect(path, writing=False) as searching,
                 database.connect(path, writing=False, seconds=READ_SECONDS) as replaying,
-                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as carrying,
-                database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as exporting,
+                database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as checkpointing,
             ):
-                connections = Connections(writing, reading, looking, finding, replaying, carrying, copying)
+                connections = Connections(writing, reading, lookups, searching, replaying, exporting, checkpointing)
                 state, dirty = await load_state(reading)
                 cursors = await positions.cursors(reading)
                 _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
-                relay = Relay(data, connections, state, dirty, cursors, time, frame, settings, reserve)
+                relay = Relay(
+                    data,
+                    connections,
+                    state,
+                    dirty,
+                    cursors,
+                    time,
+                    frame,
+                    settings,
+                    reserve,
+                    runtime or Runtime(),
+                    tuning,
+                )
                 async with trio.open_nursery() as nursery:
                     await nursery.start(relay.log.run)
                     if spent:
@@ -263,15 +296,3 @@ def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
     if clock is not None:
         return RelayClock(lambda: "the caller's clock", wall=lambda: clock() * 1_000_000, elapsed=lambda: 0)
     return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
-
-
-@contextmanager
-def _ungrouped() -> Iterator[None]:
-    """Unwrap exception groups of one, as nurseries raise them."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            (error,) = error.exceptions
-        raise error from error.__cause__

@@ -25,7 +25,7 @@ from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
 from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
-from relay.protocol.control import CONTROL, READING
+from relay.protocol.control import CONTROL, READING_REQUESTS
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
 from relay.store.files.disk_full import is_full
@@ -134,7 +134,7 @@ async def answer(
             raise RelayError.bad_field("type", "only requests are answered here")
         request_id, name = request.id, request.payload_type
         payload = _payload(request)
-        if peer is not None and name not in READING:
+        if peer is not None and name not in READING_REQUESTS:
             logger.info("admin request %s", name, extra={"ADMIN": peer.name, "REQUEST": name})
 
         async def item(value: object) -> None:
@@ -193,14 +193,19 @@ def _payload(request: Request) -> msgspec.Struct:
 
 
 async def serve(
-    path: Path, admin: Admin, clock: Clock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    path: Path,
+    admin: Admin,
+    clock: Clock,
+    gone_seconds: float = GONE_SECONDS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a socket file until cancelled.
 
     Args:
-        path: the socket's file, which is created, made again if somebody removes it, and removed at the end.
+        path: the socket's file, which is created, made again if it is removed, and removed at the end.
         admin: handles the requests.
         clock: for timestamps.
+        gone_seconds: between two looks at whether the client of a long request is still there.
         task_status: started once clients can connect.
 
     Raises:
@@ -215,7 +220,9 @@ async def serve(
             try:
                 if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
                     try:
-                        await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
+                        await _converse(
+                            stream, lambda line, send: answer(admin, clock, line, send, peer, stream), gone_seconds
+                        )
                     finally:
                         await admin.disconnected(stream)
                 else:
@@ -254,8 +261,8 @@ def _refusal(clock: Clock, peer: Peer) -> bytes:
     return codec.refusal("", clock(), RelayError.forbidden(f"{peer.name} may not do this: {may}").error)
 
 
-async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-    """Cancel a request when its client disconnects."""
+async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope, seconds: float) -> None:
+    """Cancel a request when its client disconnects; looked at every so many seconds."""
     poll = select.poll()
     # POLLHUP alone: a client that has only closed its sending half still waits for the response.
     poll.register(connected.fileno(), 0)
@@ -263,10 +270,12 @@ async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope
         if any(event & select.POLLHUP for _, event in poll.poll(0)):
             scope.cancel()
             return
-        await trio.sleep(GONE_SECONDS)
+        await trio.sleep(seconds)
 
 
-async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]]) -> None:
+async def _converse(
+    stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]], gone_seconds: float
+) -> None:
     """Answer one line after the other until the client disconnects."""
 
     async def send(line: bytes) -> None:
@@ -280,7 +289,7 @@ async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Aw
             del buffer[: end + 1]
             async with trio.open_nursery() as nursery:
                 if any(name in line for name in CANCELLED_WHEN_GONE):
-                    nursery.start_soon(_until_gone, stream.socket, nursery.cancel_scope)
+                    nursery.start_soon(_until_gone, stream.socket, nursery.cancel_scope, gone_seconds)
                 await send(await reply(line, send))
                 nursery.cancel_scope.cancel()
             if nursery.cancel_scope.cancelled_caught:

@@ -14,7 +14,7 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
 from relay.keys import UserKey
-from relay.net.http.admission import READING, Admission
+from relay.net.http.admission import SAFE_METHODS, Admission
 from relay.net.http.caller import Caller
 from relay.net.http.connection import Disconnected, HttpConnection
 from relay.net.http.headers import fixed_headers
@@ -32,6 +32,7 @@ from relay.net.http.static import StaticFiles
 from relay.net.sockets.transport import Transport
 from relay.net.tls.authority import AUTHORITY
 from relay.net.tls.certificates import FOLDER
+from relay.net.tuning import NetTuning
 from relay.net.websocket.handshake import WebSocketUpgrade, accept, last_event, version
 from relay.protocol.errors import RelayError
 
@@ -43,19 +44,34 @@ Handler = Callable[[HttpRequest, Caller], Awaitable[HttpResponse]]
 class Router:
     """Answers HTTP requests."""
 
-    def __init__(self, relay: Relay, *, hsts: bool = False, timeout: Timeout = trio.move_on_after) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        tuning: NetTuning,
+        *,
+        hsts: bool = False,
+        timeout: Timeout = trio.move_on_after,
+        secure_port: int | None = None,
+        listened_on: frozenset[str] = frozenset(),
+    ) -> None:
         """Make the router of a relay.
 
         Args:
             relay: what the paths act on.
+            tuning: how long clients are waited for, and how much may wait.
             hsts: whether TLS is by a certificate that every browser trusts, and so there to stay.
             timeout: limits the waits for clients; see `IdleConnections`.
+            secure_port: see `Admission`.
+            listened_on: see `Admission`.
         """
         self.idle_connections = IdleConnections(timeout=timeout)
-        self.places = RequestPlaces(self.idle_connections)
-        self.admission = Admission(relay.settings, relay.service.tokens.authenticate)
+        self.places = RequestPlaces(self.idle_connections, tuning)
+        self.admission = Admission(
+            relay.settings, relay.service.tokens.authenticate, secure_port=secure_port, listened_on=listened_on
+        )
         self.fairness = relay.service.limits.fairness
         self._relay = relay
+        self._tuning = tuning
         self._hsts = hsts
         self._static = StaticFiles()
         self._hooks = HookPage(relay)
@@ -87,7 +103,7 @@ class Router:
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
-        connection = HttpConnection(transport, self.idle_connections)
+        connection = HttpConnection(transport, self.idle_connections, self._tuning)
         while connection.reusable:
             request, failed = None, None
             try:
@@ -110,7 +126,7 @@ class Router:
                 raise
             except Exception as error:  # noqa: BLE001 - every failure gets a response
                 if request is None:
-                    # Nobody knows where the next request would begin: the same bytes would fail forever.
+                    # Where the next request begins is unknown: the same bytes would fail forever.
                     connection.reusable = False
                 address = transport.peer if request is None else self.admission.address_of(request)
                 failed, caller = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
@@ -188,8 +204,8 @@ class Router:
         if methods is None and request.path.startswith("/files/"):
             methods = {"GET": self._files.download}
         if methods is None:
-            if request.method not in READING:
-                raise _method_not_allowed(READING)
+            if request.method not in SAFE_METHODS:
+                raise _method_not_allowed(SAFE_METHODS)
             return self._static.answer(request)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:

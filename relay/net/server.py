@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,13 +20,13 @@ from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.keys import Seq, UserKey
-from relay.net.http.connection import HEAD_SECONDS
 from relay.net.http.response import HttpError, error_response
 from relay.net.router import Router
-from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
+from relay.net.sockets.descriptors import NONE_LEFT, ConnectionLimit, SpareDescriptor
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
-from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
+from relay.net.tls.certificates import CLIENT_HELLO, Certificates
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.net.websocket.close_codes import SERVICE_RESTART
 from relay.net.websocket.handshake import WebSocketUpgrade
@@ -37,7 +37,6 @@ from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
-BACKLOG_CONNECTIONS = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
@@ -46,11 +45,9 @@ TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection costs a replay and the list of who is online."""
-WAITING_CONNECTIONS_PER_ADDRESS = 1_024
-"""New connections of one address that may wait for its turn on the event loop; more are closed at once."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
-ANSWER_SECONDS = 1.0
+LAST_ANSWER_SECONDS = 1.0
 """How long accepted connections may still make a request and be answered when the relay stops."""
 RESTART_REASON = "the relay restarts"
 UNAVAILABLE = (
@@ -63,55 +60,47 @@ UNREADABLE_LOG_SECONDS = 10.0
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
-def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
-    """Open a listening socket for each address of a host.
-
-    Args:
-        host: a name or an address; empty for all addresses of the machine.
-        port: the port.
-        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = dict.fromkeys((one[0], one[4]) for one in found)
-    return [_listen(family, address, both=both and len(places) == 1) for family, address in places]
-
-
-def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, both: bool) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        listener.bind(address)
-        listener.listen(BACKLOG_CONNECTIONS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 class Server:
     """The network side of one relay."""
 
-    def __init__(self, relay: Relay, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        listeners: Sequence[socket.socket] = (),
+        certificates: Certificates | None = None,
+        tuning: NetTuning | None = None,
+        *,
+        most_connections: Callable[[], int] | None = None,
+    ) -> None:
+        """Put the network side together.
+
+        Args:
+            relay: what is served.
+            listeners: the listening sockets; `run` closes them.
+            certificates: for TLS; None for plain HTTP.
+            tuning: how long clients are waited for, and how much may wait; None for the defaults.
+            most_connections: returns the most WebSockets at a time; None for the limit of settings and process.
+        """
         self.relay = relay
-        self._certificates = certificates
+        self.tuning = tuning = tuning or NetTuning()
+        self._listeners = listeners
+        self._most_connections = most_connections or ConnectionLimit(relay.settings.limits)
+        self.certificates = certificates
         self._unreadable_at = float("-inf")
         self._limits = relay.settings.limits
         self.readiness = Readiness()
         self.keepalive = Keepalive()
         self.router = Router(
             relay,
+            tuning,
             hsts=certificates is not None and certificates.publicly_trusted,
             timeout=self.keepalive.timeout,
+            secure_port=listeners[0].getsockname()[1] if listeners and certificates is not None else None,
+            listened_on=frozenset(str(listener.getsockname()[0]) for listener in listeners),
         )
         self._spare = SpareDescriptor()
         self._rejected = 0
         self._rejected_at = 0.0
-        self._allowed = (0, 0)
         self.sessions: set[Session] = set()
         self._connections: Counter[UserKey] = Counter()
         """WebSockets by user, including those in their handshake."""
@@ -122,36 +111,29 @@ class Server:
         self._http_ended = trio.Event()
         self._sessions_ended = trio.Event()
 
-    async def run(
-        self,
-        listeners: Iterable[socket.socket],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `stop` is called and all connections are closed."""
         # Warns before the first connection if the limit of descriptors is too low.
-        self.relay.admin.runtime.most_connections = lambda: self.most_connections
-        logger.debug("room for %d connections", self.most_connections)
+        logger.debug("room for %d connections", self._most_connections())
         with self.router.fairness.at_work():
-            await self._run(list(listeners), task_status)
+            await self._run(task_status)
 
-    async def _run(self, listeners: list[socket.socket], task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
-            if self._certificates is not None:
-                self.router.admission.secure_port = listeners[0].getsockname()[1]
-                self.router.admission.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
-                nursery.start_soon(self._certificates.keep_fresh)
+            if self.certificates is not None:
+                nursery.start_soon(self.certificates.keep_fresh)
             nursery.start_soon(self.keepalive.run)
-            nursery.start_soon(self._announce_later)
+            nursery.start_soon(self.announce_later)
             await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
                 with self._listening:
                     async with trio.open_nursery() as listening:
-                        for listener in listeners:
+                        for listener in self._listeners:
                             listening.start_soon(self._accept, listener, connections)
                         task_status.started()
                 with trio.move_on_after(STOP_SECONDS) as timeout:
-                    await self._farewell()
+                    await self.farewell()
                 if timeout.cancelled_caught:
                     logger.warning("some connections did not close within %s s and were cut", STOP_SECONDS)
                 connections.cancel_scope.cancel()
@@ -163,7 +145,8 @@ class Server:
         self.router.idle_connections.close()
         self._listening.cancel()
 
-    async def _farewell(self) -> None:
+    async def farewell(self) -> None:
+        """Write and send what is pending, and close all connections; the relay stops."""
         self.relay.stop()
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
@@ -172,7 +155,7 @@ class Server:
         if self.sessions:
             await self._sessions_ended.wait()
         if self._in_http:
-            with trio.move_on_after(ANSWER_SECONDS):
+            with trio.move_on_after(LAST_ANSWER_SECONDS):
                 await self._http_ended.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
@@ -191,7 +174,8 @@ class Server:
                 peer = _peer(address)
                 payer = self.router.payer_at(peer)
                 # Connecting is charged to the address: if it connects all the time, its connections wait.
-                if payer is not None and not payer.begin() and payer.waiting >= WAITING_CONNECTIONS_PER_ADDRESS:
+                most = self.tuning.waiting_connections_per_address
+                if payer is not None and not payer.begin() and payer.waiting >= most:
                     connected.close()
                     continue
                 connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
@@ -205,7 +189,7 @@ class Server:
             self._rejected = 1
             logger.error("no more connections can be accepted: %s; new ones are told to try again", error)
             connections.start_soon(self._until_there_is_room)
-        if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self._certificates is None):
+        if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self.certificates is None):
             self._rejected += 1
             await trio.lowlevel.checkpoint()
         else:
@@ -220,24 +204,9 @@ class Server:
         logger.info("connections are accepted again; %d were told to try again", self._rejected - 1)
         self._rejected = 0
 
-    @property
-    def most_connections(self) -> int:
-        """The most WebSockets at a time: the setting, or fewer where the process may not have enough descriptors."""
-        wanted = self._limits.connections
-        if self._allowed[0] != wanted:
-            self._allowed = (wanted, raise_limit(wanted))
-            if self._allowed[1] < wanted:
-                logger.warning(
-                    "only %d connections are possible, not %d (limits.connections), since this process may have no more"
-                    " descriptors: raise LimitNOFILE= of the unit, or `ulimit -n`",
-                    self._allowed[1],
-                    wanted,
-                )
-        return self._allowed[1]
-
     async def _serve_socket(self, connected: socket.socket, address: str, payer: Account | None) -> None:
         """Serve a new connection: TLS or plain HTTP, by its first byte."""
-        certificates = self._certificates
+        certificates = self.certificates
         connected.setblocking(False)
         try:
             if payer is not None and not await self._wait_for_turn(address, payer):
@@ -256,13 +225,13 @@ class Server:
     async def _wait_for_turn(self, address: str, payer: Account) -> bool:
         """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
-        with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
+        with self.router.idle_connections.wait(self.tuning.head_seconds, address) as timeout:
             await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
         """Peek at a connection's first byte; None where none comes in time."""
-        with self.router.idle_connections.wait(HEAD_SECONDS, address):
+        with self.router.idle_connections.wait(self.tuning.head_seconds, address):
             while True:
                 await trio.lowlevel.wait_readable(connected)
                 try:
@@ -294,7 +263,7 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, rate_limit_key(peer)) as timeout:
+            with self.router.idle_connections.wait(self.tuning.tls_handshake_seconds, rate_limit_key(peer)) as timeout:
                 await stream.do_handshake()
             if not timeout.cancelled_caught:
                 transport = StreamTransport(stream, peer)
@@ -340,7 +309,7 @@ class Server:
 
     def _full(self, user: UserKey) -> str | None:
         """Return why a user may not open another WebSocket now, or None."""
-        if self._stopping or self._connections.total() >= self.most_connections:
+        if self._stopping or self._connections.total() >= self._most_connections():
             return "too many connections"
         if self._connections[user] >= self._limits.connections_per_user:
             return f"you have {self._connections[user]} connections already"
@@ -349,7 +318,7 @@ class Server:
         return None
 
     async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: Seq) -> None:
-        session = Session(transport, self.relay.service, self.keepalive)
+        session = Session(transport, self.relay.service, self.keepalive, self.tuning)
         self.sessions.add(session)
         try:
             await session.run(upgrade.user, upgrade.device, position, upgrade.rest, upgrade.version)
@@ -382,7 +351,7 @@ class Server:
             self._unreadable_at = now
             logger.error("connections are refused for now: the store cannot be read: %s", error)
 
-    async def _announce_later(self) -> None:
+    async def announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
         relay, hub = self.relay, self.relay.hub
         while True:

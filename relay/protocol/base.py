@@ -17,35 +17,35 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 
-NAME = rf"^(?=.*[^{UNSEEN}])[^{HIDDEN}]{{1,128}}$(?!\n)"
+NAME_PATTERN = rf"^(?=.*[^{UNSEEN}])[^{HIDDEN}]{{1,128}}$(?!\n)"
 NEW_ID = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
 """Both patterns end as JSON Schema requires; Python's `$` alone would allow a final line break."""
 
 PATTERN_MEANINGS = {
-    NAME: "1 to 128 characters in one line that can be seen, without hidden ones",
+    NAME_PATTERN: "1 to 128 characters in one line that can be seen, without hidden ones",
     NEW_ID: "1 to 64 of `A-Z a-z 0-9 _ . -`",
 }
 """The patterns in words, for error messages."""
 
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 """The display name of a user or chat."""
 
 Url = Annotated[str, msgspec.Meta(max_length=2_048)]
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""The id of a user or chat, as a client names it (section 3)."""
+"""The id of a user or chat, as a client names it (PROTOCOL.md, section 3)."""
 
 NewId = Annotated[str, msgspec.Meta(pattern=NEW_ID)]
-"""The id of a user or chat that is to be created (section 3)."""
+"""The id of a user or chat that is to be created (PROTOCOL.md, section 3)."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON parser reads exactly, and that fits into the store."""
 
 MessageId = Annotated[int, msgspec.Meta(ge=1, le=MAX_SAFE_INTEGER)]
-"""A message's number within its chat: 1, 2, 3 and so on (section 3)."""
+"""A message's number within its chat: 1, 2, 3 and so on (PROTOCOL.md, section 3)."""
 
 ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-"""The idempotency key of a message, chosen by its sender; by custom a UUID (section 3)."""
+"""The idempotency key of a message, chosen by its sender; by custom a UUID (PROTOCOL.md, section 3)."""
 
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """Unix milliseconds."""

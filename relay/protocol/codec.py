@@ -26,7 +26,7 @@ from relay.protocol.requests import REQUESTS
 T = TypeVar("T")
 
 PONG = b'{"event":"pong"}'
-"""The answer to any text frame that is not a JSON object (section 2)."""
+"""The answer to any text frame that is not a JSON object (PROTOCOL.md, section 2)."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -89,7 +89,7 @@ def replace_lone_surrogates(frame: bytes) -> bytes:
 
 
 def is_keepalive(frame: bytes) -> bool:
-    """Tell whether a text frame is a keepalive: anything but a JSON object (section 2)."""
+    """Tell whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
 
@@ -230,7 +230,13 @@ def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
-    """Encode an error as the response to a request."""
+    """Encode an error as the response to a request.
+
+    Args:
+        request_id: the id of the request; empty if it has none.
+        timestamp: Unix milliseconds.
+        error: why it is refused.
+    """
     return encode(ErrorResponse(id=request_id, timestamp=timestamp, error=error))
 
 

@@ -1,4 +1,4 @@
-"""The errors of the protocol, each with a code for programs and a message for people (section 2)."""
+"""The errors of the protocol, each with a code for programs and a message for people (PROTOCOL.md, section 2)."""
 
 from typing import Literal, Self
 
@@ -46,7 +46,7 @@ class RelayError(Exception):
 
     @classmethod
     def no_chat(cls, chat_id: str) -> Self:
-        """There is no such chat, or the user is not in it: the two look the same (section 5)."""
+        """There is no such chat, or the user is not in it: the two look the same (PROTOCOL.md, section 5)."""
         return cls("not_found", f"chatId: there is no chat {chat_id!r} for you here")
 
     @classmethod

@@ -1,5 +1,7 @@
 """The payloads of events: those of the relay (PROTOCOL.md, section 4) and those of clients (section 5)."""
 
+from typing import Literal
+
 from relay.protocol.base import ClientMessageId, Id, MessageId, Timestamp, Wire
 from relay.protocol.objects import Attachments, ChatListItem, MessageStatus, ReplyTo
 
@@ -88,9 +90,16 @@ class ChatChanged(Wire, frozen=True, kw_only=True):
 
 
 class ChatGone(Wire, frozen=True, kw_only=True):
-    """Version 2: a chat was removed from the recipient's list."""
+    """Version 2: a chat was removed from the recipient's list: they left or were removed, or it was deleted.
+
+    `title` is its name at that time; `by` did it. What is not known any more is absent.
+    """
 
     chat_id: Id
+    title: str | None = None
+    by: Id | None = None
+    by_name: str | None = None
+    reason: Literal["removed", "left", "deleted"] | None = None
 
 
 class ChatsStale(Wire, frozen=True, kw_only=True):

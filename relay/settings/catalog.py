@@ -8,7 +8,7 @@ from msgspec import inspect
 
 from relay.settings.sections import Settings
 
-PREFIX = "RELAY_"
+VARIABLE_PREFIX = "RELAY_"
 
 
 class Setting(NamedTuple):
@@ -28,7 +28,7 @@ class Setting(NamedTuple):
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return PREFIX + self.key.replace(".", "_").upper()
+        return VARIABLE_PREFIX + self.key.replace(".", "_").upper()
 
 
 def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:

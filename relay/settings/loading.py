@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from relay.settings.catalog import PREFIX, Setting, declared, toml_value
+from relay.settings.catalog import VARIABLE_PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
 from relay.settings.sections import Settings
@@ -22,13 +22,21 @@ NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 class Loaded:
     """The settings in force, and where each comes from."""
 
-    def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        file: Path | None = None,
+        *,
+        options: Mapping[str, Any],
+        environment: Mapping[str, str],
+        installed: Path = INSTALLED_FILE,
+    ) -> None:
         """Read the settings.
 
         Args:
             file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
             options: options of the command line, by key; they take precedence over everything else.
             environment: the environment of the process; it takes precedence over the file.
+            installed: the file of the installed relay.
 
         Raises:
             WrongSettings: a name is unknown or a value is invalid.
@@ -37,7 +45,7 @@ class Loaded:
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
         # A dangling link counts: the file that it should lead to has settings that matter.
-        self.file = named or (INSTALLED_FILE if os.path.lexists(INSTALLED_FILE) else None)
+        self.file = named or (installed if os.path.lexists(installed) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
@@ -63,7 +71,11 @@ class Loaded:
         return changed, waiting
 
     def values(self) -> Iterator[tuple[Setting, Any, str]]:
-        """List each setting, its value and the source of the value."""
+        """List all settings.
+
+        Yields:
+            The setting, its value, and the source of the value.
+        """
         for setting in declared():
             section, name = _place(self.settings, setting.key)
             yield setting, getattr(section, name), self.sources.get(setting.key, "default")
@@ -148,13 +160,17 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
     variables = {setting.variable: setting for setting in known.values()}
     found: dict[str, Any] = {}
     for name, text in environment.items():
-        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+        if not name.startswith(VARIABLE_PREFIX) or name in NOT_SETTINGS:
             continue
         setting = variables.get(name)
         if setting is None:
             # The first word is the section; no section has two words.
-            meant = nearest(name.removeprefix(PREFIX).lower().replace("_", ".", 1), known)
-            variable = known[meant].variable if meant in known else meant and PREFIX + meant.strip("[]").upper() + "_…"
+            meant = nearest(name.removeprefix(VARIABLE_PREFIX).lower().replace("_", ".", 1), known)
+            variable = (
+                known[meant].variable
+                if meant in known
+                else meant and VARIABLE_PREFIX + meant.strip("[]").upper() + "_…"
+            )
             raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
         several = isinstance(setting.kind, inspect.ListType)
         found[setting.key] = [part.strip() for part in text.split(",")] if several else text

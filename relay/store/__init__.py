@@ -1,5 +1,5 @@
-"""Everything said, in one SQLite file: the log and its one writer, queries, checks and backups.
+"""One SQLite file with all that was said: the log and its one writer, queries, checks and backups.
 
-The only place with SQL. It knows wire objects and how an entry is kept, but none of the rules by which
-entries come about: those are handed in (`log.Rules`).
+All SQL but that of the checks and of an import's temporary file. It knows wire objects and how an entry is stored, but
+none of the rules by which entries come about: those are handed in (`decision_engine.py`).
 """

@@ -54,9 +54,13 @@ class BlobWriter:
         self._file.close()
         return self._hash.hexdigest()
 
+    def close(self) -> None:
+        """Close it; what was written stays, until a sweep removes it."""
+        self._file.close()
+
     def discard(self) -> None:
         """Close and remove it."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -128,7 +132,7 @@ class Blobs:
             self._durable.add(folder)
 
     def quarantine(self, digest: str) -> Path | None:
-        """Rename a blob that no file needs, so that nobody uses it any more.
+        """Rename a blob that no file needs, so that it is not used any more.
 
         Returns:
             The path to unlink, which may take long; None if it is pinned or gone.

@@ -3,7 +3,7 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -292,3 +292,19 @@ class DevicesInUse(Fact[DeviceUses], frozen=True):
 
 Facts = dict[Fact, Any]
 """Values by facts. Each is of its fact's type, which `DraftBuilder.fact` gives it back."""
+
+
+def text_length(entries: Sequence[Entry]) -> int:
+    """Count the characters of text that entries have."""
+    length = 0
+    for entry in entries:
+        if entry.message:
+            length += len(entry.message)
+    return length
+
+
+def keys_to_look_up(entries: Iterable[Entry], facts: Facts) -> list[Fact]:
+    """Name the client keys of entries of which the facts do not say yet whether a message has them."""
+    return [
+        fact for entry in entries if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
+    ]

@@ -13,8 +13,6 @@ from relay.store.entry import Entry
 
 SLICE_BITS = 4
 """A slice is a sixteenth of the keys: those with the same upper four bits."""
-HELD_KEYS = 8_192
-"""Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
 class KeyFlush(NamedTuple):
@@ -31,7 +29,13 @@ class KeyFlush(NamedTuple):
 class IdempotencyKeys:
     """The idempotency keys that are not in the table yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Begin empty.
+
+        Args:
+            most: keys in memory from which the slice that was moved longest ago is due.
+        """
+        self._most = most
         self._slices: list[dict[int, int]] = [{} for _ in range(1 << SLICE_BITS)]
         self._held = 0
         self._last = 0
@@ -62,17 +66,17 @@ class IdempotencyKeys:
         place[key] = seq
         self._last = seq
 
-    def load(self, keys: Iterable[tuple[int, ...]], filed: Mapping[int, int]) -> None:
+    def load(self, keys: Iterable[tuple[int, ...]], flushed: Mapping[int, int]) -> None:
         """Add, at the start, the keys that the log has and the table lacks.
 
         Args:
             keys: the log's keys and their `seq`; those that the table has may be among them.
-            filed: by slice, the `seq` up to which the table has its keys. The slice that is farthest behind is next.
+            flushed: by slice, the `seq` up to which the table has its keys. The slice that is farthest behind is next.
         """
         for key, seq in keys:
-            if seq > filed[key >> (64 - SLICE_BITS)]:
+            if seq > flushed[key >> (64 - SLICE_BITS)]:
                 self.add(key, seq)
-        self._next = min(filed, key=lambda number: filed[number])
+        self._next = min(flushed, key=lambda number: flushed[number])
 
     def seq(self, key: int) -> int | None:
         """Return the `seq` of a key's message, if the key is in memory."""
@@ -81,17 +85,17 @@ class IdempotencyKeys:
     @property
     def full(self) -> bool:
         """Whether the next slice is due."""
-        return self._held >= HELD_KEYS
+        return self._held >= self._most
 
     @property
     def overfull(self) -> bool:
         """Whether it is overdue, and goes before jobs."""
-        return self._held >= 2 * HELD_KEYS
+        return self._held >= 2 * self._most
 
     @property
     def overflowing(self) -> bool:
         """Whether it goes before everything else, so that memory stays bounded."""
-        return self._held >= 8 * HELD_KEYS
+        return self._held >= 8 * self._most
 
     def due(self) -> KeyFlush | None:
         """Return the next slice, if it is due."""
@@ -99,12 +103,12 @@ class IdempotencyKeys:
             return None
         return KeyFlush(self._next, self._last, sorted(self._slices[self._next].items()))
 
-    def filed(self, filing: KeyFlush) -> None:
+    def flushed(self, flush: KeyFlush) -> None:
         """Drop the keys that are in the table now. Those that came meanwhile stay."""
-        held = self._slices[filing.slice]
-        for key, seq in filing.keys:
+        held = self._slices[flush.slice]
+        for key, seq in flush.keys:
             if held.get(key) == seq:
                 del held[key]
                 self._held -= 1
         half = 1 << (SLICE_BITS - 1)
-        self._next = (filing.slice + half + 1) % (2 * half) - half
+        self._next = (flush.slice + half + 1) % (2 * half) - half

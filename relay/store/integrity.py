@@ -27,7 +27,7 @@ TRIGRAMS_PER_VIEW = 64
 PROBED_MESSAGES = 256
 """Messages that are searched in the full-text index."""
 INDEX = "full-text index"
-REINDEX = "`relay reindex` rebuilds it from the messages"
+REINDEX_HELPS = "`relay reindex` rebuilds it from the messages"
 
 Check = Callable[[Views], Awaitable[list[str]]]
 
@@ -178,7 +178,7 @@ async def _indexed(views: Views) -> list[str]:
     except sqlite3.DatabaseError as error:
         if not full_text_index.is_damage(error):
             raise
-        return [f"it cannot be read ({error}); {REINDEX}"]
+        return [f"it cannot be read ({error}); {REINDEX_HELPS}"]
 
 
 async def _unfound(views: Views) -> list[str]:
@@ -204,7 +204,7 @@ async def _unfound(views: Views) -> list[str]:
             "SELECT rowid FROM search WHERE search MATCH ? AND rowid = ?", (f'"{quoted}"', seq)
         ) and await views.execute("SELECT seq FROM log WHERE seq = ? AND message = ?", (seq, message)):
             wrong.append(seq)
-    return [f"entry {seq} cannot be found by its text; {REINDEX}" for seq in wrong[:SHOWN_FAULTS]]
+    return [f"entry {seq} cannot be found by its text; {REINDEX_HELPS}" for seq in wrong[:SHOWN_FAULTS]]
 
 
 async def _indexed_messages(views: Views) -> list[str]:

@@ -27,7 +27,7 @@ SIGN_IN: Final = 10
 FILE: Final = 11
 """A file was uploaded, or files that no message holds were deleted."""
 
-NAMES: Final = {
+KIND_NAMES: Final = {
     NEW: "new",
     EDIT: "edit",
     DELETE: "delete",

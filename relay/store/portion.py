@@ -4,6 +4,8 @@ All background work keeps this pace: the writer's between two batches, prune and
 backup in a process of its own (`backup.pacing`).
 """
 
+from typing import NamedTuple
+
 from relay.keys import Seconds
 
 AIM_SECONDS = 0.008
@@ -14,9 +16,18 @@ LONGEST_REST_SECONDS = 0.25
 """The longest rest, so that long work goes on after a disk or a reader was slow once."""
 
 
-def rest_after(seconds: float) -> float:
+def rest_after(seconds: float, factor: float = REST_FACTOR) -> float:
     """Return how many seconds to rest after a portion that took so many."""
-    return min(LONGEST_REST_SECONDS, REST_FACTOR * seconds)
+    return min(LONGEST_REST_SECONDS, factor * seconds)
+
+
+class PortionSize(NamedTuple):
+    """How many items a portion has."""
+
+    first: int
+    """Items of the first portion: few enough on any machine."""
+    least: int = 1
+    most: int = 100_000
 
 
 class Portion:
@@ -34,6 +45,11 @@ class Portion:
         """How many items the next portion has."""
         self._least = least
         self._most = most
+
+    @classmethod
+    def of(cls, size: PortionSize) -> "Portion":
+        """Begin with the first of these sizes."""
+        return cls(size.first, least=size.least, most=size.most)
 
     def took(self, seconds: float, count: int | None = None) -> None:
         """Adapt the size to how long a portion took; `count` is how many items it had, `size` if it is None."""
@@ -54,9 +70,17 @@ class Portion:
 class Pace:
     """When the next portion may be done."""
 
-    def __init__(self) -> None:
+    def __init__(self, factor: float = REST_FACTOR) -> None:
+        """Begin without a rest; each takes `factor` times as long as the portion before it."""
         self.rests_until = 0.0
+        self._factor = factor
 
     def worked(self, began: float, now: Seconds, *, lively: bool) -> None:
-        """Note that a portion was done; while people send (`lively`), a rest follows."""
-        self.rests_until = now + rest_after(now - began) if lively else now
+        """Note that a portion was done; a rest follows while people send.
+
+        Args:
+            began: when the portion began, monotonic seconds.
+            now: when it ended.
+            lively: whether people are sending; else no rest follows.
+        """
+        self.rests_until = now + rest_after(now - began, self._factor) if lively else now

@@ -30,15 +30,22 @@ def _table() -> dict[str, str]:
     return {row[0]: row[1:] for row in ALIKE.split("\n")}
 
 
-class _Looks(dict[int, str]):
+class Looks(dict[int, str]):
     """How each character is written in a look, by its code; made when it is first asked for."""
 
-    def __init__(self, *, caseless: bool) -> None:
+    def __init__(self, *, caseless: bool, most: int = CACHED_CHARACTERS) -> None:
+        """Begin with none.
+
+        Args:
+            caseless: whether a capital looks like its small letter.
+            most: characters that are kept.
+        """
         super().__init__()
+        self._most = most
         self._caseless = caseless
 
     def __missing__(self, code: int) -> str:
-        if len(self) >= CACHED_CHARACTERS:
+        if len(self) >= self._most:
             self.clear()
         self[code] = look = self._look(chr(code))
         return look
@@ -55,8 +62,8 @@ class _Looks(dict[int, str]):
         return "".join(table.get(one, one) for one in letter.upper().lower())
 
 
-_AS_WRITTEN = _Looks(caseless=False)
-_IN_LOWER_CASE = _Looks(caseless=True)
+_AS_WRITTEN = Looks(caseless=False)
+_IN_LOWER_CASE = Looks(caseless=True)
 
 
 @functools.lru_cache(maxsize=CACHED_NAMES)

@@ -115,7 +115,7 @@ function draftsOf(rows, words) {
  *
  * @param {object} options
  * @param {(word: object) => void} options.onOther told each word of another tab: `kind` is one of draft, row, patch, drop,
- *   sent, read, attended, signedOut, closing; `at` is when it was said
+ *   sent, read, forgotten, attended, signedOut, closing; `at` is when it was said
  */
 export async function openStorage(userId, { onOther }) {
   let database = await openDatabase(userId);

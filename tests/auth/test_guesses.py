@@ -1,19 +1,14 @@
 """Guessing passwords: how many guesses a user has to stand, and how long those who know theirs wait meanwhile."""
 
 import random
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
-from argon2 import PasswordHasher
 from trio.testing import MockClock
 
-from relay import threads
-from relay.core.auth import passwords
 from relay.core.auth.guesses import (
     FIRST_AT_ONCE,
     FIRST_SECONDS,
@@ -23,25 +18,16 @@ from relay.core.auth.guesses import (
     MAX_UNKNOWN,
     PAIR_WAIT_SECONDS,
     PROMISED_SECONDS,
-    Attempt,
     Guesses,
 )
-from relay.core.auth.passwords import NOBODYS_AT_ONCE, Passwords
-from relay.core.auth.sign_in import SignIn
 from relay.core.auth.throttle import FREE_FAILURES, SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import token_hash
-from relay.core.limits.fair_lock import FairLock
 from relay.core.relay import Relay, open_relay
 from relay.keys import DeviceKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-
-Attempts = Callable[[], Awaitable[str]]
-
-ANNA = UserKey(1)
-HOUR = 3_600.0
-MOST_AN_HOUR = 100
-"""OWASP ASVS 4.0.3, 2.2.1: failed attempts at one account."""
+from tests.auth.guessing import ANNA, HOUR, MOST_AN_HOUR, Count, ask, attempt, guess
+from tests.support.tunings import cheap
 
 
 @pytest.fixture
@@ -49,76 +35,19 @@ def clock() -> MockClock:
     return MockClock(rate=1.0)
 
 
-@pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "PASSES", 1)
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-    yield
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-
-
 @pytest.fixture
 async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
-    async with open_relay(tmp_path) as opened:
+    async with open_relay(tmp_path, tuning=cheap()) as opened:
         for name in ("anna", "ben"):
             await opened.admin.handle("user.add", control.AddUser(id=name))
             await opened.admin.handle("user.password", control.SetPasswordRequest(id=name, password="correct horse"))
         yield opened
 
 
-async def guess(signing_in: SignIn, user_id: str, address: str, proof: str = "") -> str:
-    return await attempt(signing_in, user_id, address, "a wrong one", proof)
+# Users who know their password.
 
 
-async def attempt(
-    signing_in: SignIn, user_id: str, address: str, password: str = "correct horse", proof: str = ""
-) -> str:
-    try:
-        await signing_in.by_password(user_id, password, "phone", address, proof=proof)
-    except RelayError as error:
-        return error.error.code
-    return "in"
-
-
-def note_order(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], threading.Event]:
-    """Note the passwords in the order in which they are checked, once the gate is open."""
-    order: list[str] = []
-    gate = threading.Event()
-
-    def verified(_hashed: str, password: str) -> bool:
-        assert gate.wait(10)
-        order.append(password)
-        return False
-
-    monkeypatch.setattr(passwords, "_verified", verified)
-    return order, gate
-
-
-def ask(guesses: Guesses, who: UserKey | str, network: str, now: float) -> float:
-    return guesses.attempt(who, network, now).wait
-
-
-class Count:
-    """Attempts that were looked at, and the most of them in any hour."""
-
-    def __init__(self) -> None:
-        self.most = 0
-        self._times: deque[float] = deque()
-
-    def add(self, now: float) -> None:
-        self._times.append(now)
-        while now - self._times[0] > HOUR:
-            self._times.popleft()
-        self.most = max(self.most, len(self._times))
-
-
-# Those who know their password.
-
-
-async def test_who_guesses_at_other_ids_behind_the_same_address_holds_up_nobody(relay: Relay, clock: MockClock) -> None:
+async def test_guesses_at_other_ids_do_not_delay_users_behind_the_same_address(relay: Relay, clock: MockClock) -> None:
     signing_in = relay.service.signing_in
     for number in range(300):
         assert await guess(signing_in, f"nobody{number}", "10.0.0.1") == "unauthorized"
@@ -128,9 +57,7 @@ async def test_who_guesses_at_other_ids_behind_the_same_address_holds_up_nobody(
     assert await attempt(signing_in, "anna", "10.0.0.1") == "in"
 
 
-async def test_a_user_who_is_guessed_at_from_many_addresses_gets_in_from_a_new_one(
-    relay: Relay, clock: MockClock
-) -> None:
+async def test_guessed_user_signs_in_from_a_new_address_within_two_minutes(relay: Relay, clock: MockClock) -> None:
     signing_in = relay.service.signing_in
 
     for _ in range(360):
@@ -177,7 +104,7 @@ def test_networks_that_failed_often_take_no_slots_of_others() -> None:
     assert ask(guesses, ANNA, "anna", 8 * 3_600) == 0
 
 
-def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised_none() -> None:
+def test_promised_slot_is_kept_and_one_network_too_many_gets_no_promise() -> None:
     guesses = Guesses()
     for number in range(FIRST_AT_ONCE):
         assert ask(guesses, ANNA, f"first {number}", 0) == 0
@@ -188,7 +115,7 @@ def test_a_network_that_was_promised_a_slot_gets_it_and_one_too_many_is_promised
     assert ask(guesses, ANNA, "guesser 4", 5 * FIRST_SECONDS + PROMISED_SECONDS) == 0
 
 
-async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_but_itself(relay: Relay) -> None:
+async def test_known_browser_is_slowed_only_by_its_own_failures(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
     proof = signing_in.proof(entered.token)
@@ -201,7 +128,7 @@ async def test_a_browser_where_somebody_signed_in_before_waits_for_no_guesser_bu
     assert guesses == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
 
 
-async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Relay) -> None:
+async def test_password_change_is_not_delayed_by_guesses(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
     for number in range(20):
@@ -220,7 +147,7 @@ async def test_a_password_is_changed_however_much_others_guess_at_it(relay: Rela
     assert wrong == ["unauthorized"] * FREE_FAILURES + ["rate_limited"]
 
 
-async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Relay) -> None:
+async def test_foreign_or_forged_device_proof_is_ignored(relay: Relay) -> None:
     signing_in = relay.service.signing_in
     entered = await signing_in.by_password("ben", "correct horse", "phone", "10.0.0.1")
     of_ben = signing_in.proof(entered.token)
@@ -230,127 +157,11 @@ async def test_a_proof_of_another_user_or_a_made_up_one_helps_nobody(relay: Rela
         assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "rate_limited"
 
 
-# Attempts whose password was never checked.
-
-UNCHECKED = 20
-
-
-async def unchecked(signing_in: SignIn, why: str, monkeypatch: pytest.MonkeyPatch, attempts: Attempts) -> list[str]:
-    """Make attempts while no password can be checked, for one of three reasons."""
-    with monkeypatch.context() as patched:
-        if why == "no thread":
-
-            async def no_thread(*_: object, **__: object) -> None:
-                raise threads.NoThreads
-
-            patched.setattr(threads, "run", no_thread)
-            return [await attempts() for _ in range(UNCHECKED)]
-        patched.setattr(signing_in.passwords, "_lock", lock := FairLock(1 if why == "client gone" else 0))
-        async with lock.turn("somebody"):
-            if why == "no room":
-                return [await attempts() for _ in range(UNCHECKED)]
-            for _ in range(UNCHECKED):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(attempts)
-                    await trio.testing.wait_all_tasks_blocked()
-                    nursery.cancel_scope.cancel()
-            return []
-
-
-@pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
-@pytest.mark.parametrize("known", [True, False])
-async def test_attempts_that_were_never_checked_keep_nobody_from_signing_in(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str, *, known: bool
-) -> None:
-    signing_in = relay.service.signing_in
-    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
-    proof = signing_in.proof(entered.token) if known else ""
-    seen = await unchecked(
-        signing_in, why, monkeypatch, lambda: attempt(signing_in, "anna", "198.51.100.1", proof=proof)
-    )
-    assert set(seen) <= {"unavailable", "rate_limited"}
-    assert await attempt(signing_in, "anna", "198.51.100.1", proof=proof) == "in"
-    assert await attempt(signing_in, "anna", "203.0.113.1") == "in"
-
-
-@pytest.mark.parametrize("why", ["no thread", "no room", "client gone"])
-async def test_attempts_that_were_never_checked_keep_nobody_from_changing_their_password(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
-    signing_in, anna = relay.service.signing_in, relay.state.user("anna")
-    assert anna is not None
-
-    async def change() -> str:
-        try:
-            await signing_in.change_password(
-                anna.key, DeviceKey(1), "correct horse", "another horse", sign_out_others=False
-            )
-        except RelayError as error:
-            return error.error.code
-        return "changed"
-
-    await unchecked(signing_in, why, monkeypatch, change)
-    assert await change() == "changed"
-
-
-async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signing_in = relay.service.signing_in
-    order, gate = note_order(monkeypatch)
-    async with trio.open_nursery() as nursery:
-        for number in range(UNCHECKED):
-            nursery.start_soon(attempt, signing_in, "anna", "198.51.100.1", f"guess {number}")
-            await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-        gate.set()
-    assert len(order) == 1
-    user = relay.state.user("anna")
-    assert user is not None
-    assert signing_in._guesses._users[user.key]._failures.failures("198.51.100.1", trio.current_time()) == 1
-
-
-@pytest.mark.parametrize("who", [ANNA, "nobody"])
-def test_a_slot_that_was_given_back_is_its_networks_for_five_minutes_and_nobody_elses(who: UserKey | str) -> None:
-    guesses = Guesses()
-    attempts = [guesses.attempt(who, f"guesser {number}", 0) for number in range(FIRST_AT_ONCE)]
-    guesses.give_back(who, "guesser 3", attempts[3])
-    assert ask(guesses, who, "another", 1) > 0
-    while ask(guesses, who, f"new {len(guesses)}", PROMISED_SECONDS) == 0:
-        pass
-    again = guesses.attempt(who, "guesser 3", PROMISED_SECONDS)
-    assert again.wait == 0
-    guesses.give_back(who, "guesser 3", again)
-    assert ask(guesses, who, "guesser 3", PROMISED_SECONDS + 1) > 0
-    assert guesses._unknown_size == sum(map(len, guesses._unknown.values()))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_no_more_than_a_hundred_are_checked_in_an_hour_however_many_are_given_back(seed: int) -> None:
-    dice = random.Random(seed)
-    guesses, count, now = Guesses(), Count(), 0.0
-    under_way: list[tuple[float, str, Attempt]] = []
-    networks = [f"guesser {number}" for number in range(dice.choice([3, 30, 300]))]
-    while now < 4 * HOUR:
-        for network in dice.sample(networks, min(30, len(networks))):
-            made = guesses.attempt(ANNA, network, now)
-            if made.wait == 0:
-                under_way.append((now + dice.choice([0.0, 1.0, 30.0]), network, made))
-        for one in [one for one in under_way if one[0] <= now]:
-            under_way.remove(one)
-            if dice.random() < 0.6:
-                guesses.give_back(ANNA, one[1], one[2])
-            else:
-                count.add(now)
-        now += dice.choice([1.0, 5.0, 20.0])
-    assert 10 < count.most <= MOST_AN_HOUR
-
-
-# Those who guess.
+# Guessers.
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
+def test_user_gets_at_most_a_hundred_guesses_in_any_hour(seed: int) -> None:
     # Guessers come from many networks, all the time or as late as they may, to save up what they are promised.
     dice = random.Random(seed)
     guesses, count = Guesses(), Count()
@@ -373,7 +184,7 @@ def test_a_user_has_to_stand_a_hundred_guesses_in_any_hour(seed: int) -> None:
     assert count.most <= MOST_AN_HOUR
 
 
-def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_a_hundred_in_an_hour() -> None:
+def test_guessers_that_save_up_promised_turns_get_at_most_a_hundred_checks_an_hour() -> None:
     # Half of them move to a new network after each three tries. All keep what they are promised until the third hour.
     guesses, count = Guesses(), Count()
     tries, due = [0] * 20, [0.0] * 20
@@ -393,7 +204,7 @@ def test_guessers_with_new_networks_who_save_up_promised_turns_get_no_more_than_
     assert MOST_AN_HOUR - 15 <= count.most <= MOST_AN_HOUR
 
 
-def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that_guess() -> None:
+def test_networks_that_let_slots_pass_take_no_more_than_guessing_ones() -> None:
     guesses, holders = Guesses(), [f"holder {number}" for number in range(MAX_PROMISED)]
     for number in range(FIRST_AT_ONCE):
         ask(guesses, ANNA, f"guesser {number}", 0)
@@ -405,7 +216,7 @@ def test_networks_that_let_their_slots_pass_take_no_more_of_them_than_those_that
     assert ask(guesses, ANNA, "anna", 4 * 3_600) == 0
 
 
-def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
+def test_network_gets_eighteen_checks_of_one_user_an_hour() -> None:
     guesses, count = Guesses(), Count()
     for now in range(3 * 3_600):
         if ask(guesses, ANNA, "guesser", now) == 0:
@@ -413,7 +224,7 @@ def test_one_network_guesses_at_one_user_eighteen_times_in_an_hour() -> None:
     assert count.most <= 18
 
 
-def test_where_somebody_signed_in_eighteen_guesses_are_looked_at_in_an_hour() -> None:
+def test_network_with_a_signed_in_user_gets_eighteen_checks_an_hour() -> None:
     failures, count = Throttle(PAIR_WAIT_SECONDS), Count()
     for now in range(3 * 3_600):
         if failures.wait("anna", now) == 0:
@@ -422,7 +233,7 @@ def test_where_somebody_signed_in_eighteen_guesses_are_looked_at_in_an_hour() ->
     assert count.most <= 18
 
 
-def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
+def test_right_password_frees_no_slot_for_guesses_from_elsewhere() -> None:
     guesses, count = Guesses(), Count()
     for now in range(0, 4 * 3_600, 5):
         for number in range(40):
@@ -433,7 +244,7 @@ def test_a_right_password_makes_no_room_for_guesses_from_elsewhere() -> None:
     assert count.most <= MOST_AN_HOUR
 
 
-def test_ids_that_nobody_has_are_limited_as_those_of_users() -> None:
+def test_unknown_ids_are_limited_like_users() -> None:
     dice = random.Random(7)
     guesses, now = Guesses(), 0.0
     for _ in range(5_000):
@@ -454,7 +265,7 @@ def test_no_flood_of_ids_costs_memory_or_forgives_a_user() -> None:
     assert ask(guesses, ANNA, "guesser", 0) > 0
 
 
-def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
+def test_users_without_recent_guesses_are_forgotten() -> None:
     guesses = Guesses()
     for key in range(1, 1_000):
         ask(guesses, UserKey(key), "guesser", 0)
@@ -462,139 +273,6 @@ def test_users_whom_nobody_guesses_at_any_more_are_forgotten() -> None:
     assert len(guesses) < 10
 
 
-def test_a_site_of_ipv6_is_one_network_to_guess_from() -> None:
+def test_ipv6_site_counts_as_one_network() -> None:
     assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) == rate_limit_key("2001:db8:1:3::1", SITE_BITS)
     assert rate_limit_key("2001:db8:1:2::1", SITE_BITS) != rate_limit_key("2001:db8:2:2::1", SITE_BITS)
-
-
-# What guessing costs the relay.
-
-
-async def test_ids_that_nobody_has_are_hashed_once_a_second_and_take_as_long_when_they_are_not(
-    monkeypatch: pytest.MonkeyPatch, clock: MockClock
-) -> None:
-    made = 0
-
-    def verified(_hashed: str, _password: str) -> bool:
-        nonlocal made
-        made += 1
-        return False
-
-    monkeypatch.setattr(passwords, "_verified", verified)
-    checks = Passwords()
-    await checks.check(None, "guess", "guesser", known=True)
-    checks._times.clear()
-    checks._times.append(0.125)
-    monkeypatch.setattr(checks, "_times", deque(checks._times, maxlen=1))
-    for _ in range(NOBODYS_AT_ONCE):
-        await checks.check(None, "guess", "guesser", known=False)
-    checks._times.append(0.125)
-    hashed = made
-    before = trio.current_time()
-    async with trio.open_nursery() as nursery:
-        for _ in range(100):
-            nursery.start_soon(lambda: checks.check(None, "guess", "guesser", known=False))
-    assert made - hashed <= 1
-    assert trio.current_time() - before >= 0.125
-    clock.jump(1)
-    await checks.check(None, "guess", "guesser", known=False)
-    assert made > hashed
-
-
-async def test_a_password_of_one_network_is_checked_after_one_of_another_however_many_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    checks, (order, gate) = Passwords(), note_order(monkeypatch)
-
-    async def check(password: str, network: str) -> None:
-        await checks.check("a hash", password, network)
-
-    async with trio.open_nursery() as nursery:
-        for number in range(50):
-            nursery.start_soon(check, f"guess {number}", "guesser")
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(check, "right", "office")
-        await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-    assert len(order) == 51
-    assert order.index("right") == 2
-
-
-async def add_guessed_users(relay: Relay, count: int) -> None:
-    for number in range(count):
-        await relay.admin.handle("user.add", control.AddUser(id=f"guessed{number}"))
-
-
-async def test_a_site_of_ipv6_has_one_turn_however_many_of_its_networks_guess(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    signing_in = relay.service.signing_in
-    await add_guessed_users(relay, 20)
-    order, gate = note_order(monkeypatch)
-    async with trio.open_nursery() as nursery:
-        for number in range(100):
-            address = f"2001:db8:1:{number:x}::1"
-            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(attempt, signing_in, "anna", "2001:db8:2::1", "of anna")
-        await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-    assert (len(order), order.index("of anna")) == (101, 2)
-
-
-@pytest.mark.parametrize("sites", [1, 400])
-async def test_who_fills_the_queue_with_guesses_delays_no_known_browser_and_no_admin(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch, sites: int
-) -> None:
-    signing_in = relay.service.signing_in
-    entered = await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
-    proof, ben = signing_in.proof(entered.token), relay.state.user("ben")
-    assert ben is not None
-    await add_guessed_users(relay, 80)
-    order, gate = note_order(monkeypatch)
-    outcomes: list[str] = []
-    hashed = PasswordHasher.hash
-
-    def note_hash(hasher: PasswordHasher, password: str) -> str:
-        order.append(password)
-        return hashed(hasher, password)
-
-    monkeypatch.setattr(PasswordHasher, "hash", note_hash)
-
-    async def known() -> None:
-        outcomes.append(await attempt(signing_in, "anna", "203.0.113.9", "of anna", proof))
-
-    async def change() -> None:
-        with pytest.raises(RelayError, match="not the current password"):
-            await signing_in.change_password(ben.key, DeviceKey(2), "of ben", "another horse", sign_out_others=False)
-
-    async def set_password() -> None:
-        await signing_in.set_password("ben", "of the admin")
-
-    async with trio.open_nursery() as nursery:
-        for number in range(400):
-            address = f"2001:db8:{number % sites:x}:{number:x}::1"
-            nursery.start_soon(attempt, signing_in, f"guessed{number // 5}", address, "a guess")
-        await trio.testing.wait_all_tasks_blocked()
-        for task in (known, change, set_password):
-            nursery.start_soon(task)
-            await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-    assert outcomes == ["unauthorized"]
-    assert max(map(order.index, ("of anna", "of ben", "of the admin"))) <= 7
-
-
-async def test_of_a_user_and_an_id_that_nobody_has_neither_is_answered_before_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    checks, (order, gate) = Passwords(), note_order(monkeypatch)
-    passwords._nobodys_hash()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(checks.check, "a hash", "first", "guesser")
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(lambda: checks.check(None, "nobody", "guesser", known=False))
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(checks.check, "a hash", "anna", "guesser")
-        await trio.testing.wait_all_tasks_blocked()
-        gate.set()
-    assert order == ["first", "nobody", "anna"]

@@ -26,7 +26,7 @@ class Clock:
 
 
 async def invites(relay: Relay) -> dict[str | None, str]:
-    """By the user that an invite is for, its state in the list."""
+    """The state in the list of each invite, by its user."""
     listed: Any = await relay.admin.handle("invite.list", control.Empty())
     return {one.user_id: one.state for one in listed}
 
@@ -66,7 +66,7 @@ async def invite_by_ben(relay: Relay) -> str:
     ],
 )
 @pytest.mark.parametrize("revoked", [True, False])
-async def test_an_invite_that_lets_nobody_in_for_now_is_listed_and_can_be_revoked(
+async def test_unusable_invite_is_listed_and_can_be_revoked(
     tmp_path: Path, user: str, away: dict[str, bool], back: dict[str, bool], state: str, *, revoked: bool
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -112,7 +112,7 @@ async def test_an_invite_that_was_used_just_before_is_not_called_revoked(tmp_pat
         assert not isinstance(answers[0], RelayError)
 
 
-async def test_of_several_invites_those_are_named_that_were_revoked(tmp_path: Path) -> None:
+async def test_revoking_several_invites_names_those_revoked(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await invite_by_ben(relay)
         (used,) = relay.state.invites

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
+from trio.testing import MockClock
 
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import HttpRelay, close_code, http_relay, upgrade
-from tests.support.sessions import House, house
+from tests.support.sessions import House, go_by, house
 
 SOON = 1.0
 """Seconds within which everything has to be over."""
@@ -77,7 +79,7 @@ async def test_an_upload_that_stands_still_is_ended(tmp_path: Path, end: End) ->
 
 
 @pytest.mark.parametrize("end", [*AWAY, taken_out, deleted])
-async def test_a_download_that_nobody_reads_is_ended(tmp_path: Path, end: End) -> None:
+async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         await relay.ask("chat.create", control.MakeChat(name="crew", owner="anna", participants=["ben"]))
@@ -90,7 +92,7 @@ async def test_a_download_that_nobody_reads_is_ended(tmp_path: Path, end: End) -
             with trio.fail_after(5):
                 while not len(relay.server.router.places.users):
                     await trio.sleep(0.01)
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             assert len(relay.server.router.places.users) == 1, "it waits for somebody to read"
             await end(relay)
             with trio.fail_after(SOON):
@@ -148,13 +150,19 @@ async def test_typing_stops_when_the_right_to_write_ends(tmp_path: Path, how: st
             assert (await anna.until("typing"))["payload"] == {"userId": "ben", "chatId": chat, "stop": True}
 
 
+@pytest.fixture
+def clock() -> MockClock:
+    """Real time that can be made to jump."""
+    return MockClock(rate=1.0)
+
+
 @pytest.mark.parametrize("how", ["removed", "disabled", "revoked"])
-async def test_a_disconnected_user_is_offline(tmp_path: Path, how: str) -> None:
+async def test_a_disconnected_user_is_offline(tmp_path: Path, clock: MockClock, how: str) -> None:
     async with house(tmp_path, "anna", "ben") as made, made.device("anna") as anna:
         chat = (await anna.request("createChat", type="group", name="Crew", participants=["ben"]))["chatId"]
         async with made.device("ben"):
             await anna.until("online")
-            await trio.sleep(1.1)
+            await go_by(clock, 1.1)
             ask = made.relay.admin.handle
             match how:
                 case "removed":
@@ -216,7 +224,7 @@ async def test_an_invite_opens_no_group_whose_maker_was_taken_out_of_it(tmp_path
         assert len(shown.participants) == (1 if gone else 3)
 
 
-async def test_an_invite_for_somebody_who_is_disabled_lets_nobody_in(tmp_path: Path) -> None:
+async def test_invite_of_a_disabled_user_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         ask = made.relay.admin.handle
         invite = await ask("invite", control.AddInvite(user_id="anna"))

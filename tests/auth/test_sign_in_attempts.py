@@ -13,6 +13,7 @@ from relay.core.auth.throttle import (
     rate_limit_key,
 )
 from relay.core.relay import open_relay
+from relay.core.tuning import SignInTuning, Tuning
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
 
@@ -79,12 +80,12 @@ def test_a_network_of_ipv6_counts_as_one() -> None:
     assert rate_limit_key("local") == "local"
 
 
-async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path: Path) -> None:
-    # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
+async def test_ipv6_network_gets_a_bounded_number_of_sign_ups_at_once(tmp_path: Path) -> None:
+    # If a kit's own WLAN has IPv6, all phones share one network: the sixth waited for seconds, then minutes.
     near = 20
-    async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True))) as relay:
+    tuning = Tuning(sign_in=SignInTuning(network_free_sign_ups=near))
+    async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True)), tuning=tuning) as relay:
         signing_in = relay.service.signing_in
-        signing_in._signed_up_near = Throttle(60, free=near)
 
         async def come(address: str) -> str:
             try:
@@ -107,7 +108,7 @@ def test_failures_are_forgiven_one_by_one_as_time_goes_on() -> None:
     assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4
 
 
-async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path: Path) -> None:
+async def test_taken_name_does_not_delay_others_behind_the_address(tmp_path: Path) -> None:
     settings = Settings(auth=AuthSection(open=True))
     async with open_relay(tmp_path, settings=settings) as relay:
         signing_in = relay.service.signing_in

@@ -43,7 +43,7 @@ async def test_an_invite_signs_in_once(tmp_path: Path) -> None:
     assert used.json()["error"]["code"] == "unauthorized"
 
 
-async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path: Path) -> None:
+async def test_expired_or_forged_invite_is_refused(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         code = await relay.invite("anna", new=True)
@@ -263,13 +263,13 @@ async def test_a_strange_page_changes_nothing(tmp_path: Path, origin: str | None
     assert still.status_code == 200
 
 
-async def test_nobody_picks_a_name_unless_the_relay_is_open(tmp_path: Path) -> None:
+async def test_sign_in_by_name_is_refused_unless_the_relay_is_open(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         answer = await browser.post("/session", json={"name": "Anna"})
     assert answer.status_code == 403
 
 
-async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path: Path) -> None:
+async def test_sign_in_by_a_free_name_works_on_an_open_relay(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         ways = (await browser.get("/session")).json()["signIn"]
         anna = await browser.post("/session", json={"name": " Anna  Bö "})

@@ -1,8 +1,6 @@
 """Signing in by a password: it works, it is not kept, and guessing it is slow and stalls nobody."""
 
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,7 +8,6 @@ import pytest
 import trio
 import trio.testing
 
-from relay.core.auth import passwords
 from relay.core.auth.guesses import FIRST_AT_ONCE
 from relay.core.auth.passwords import Passwords
 from relay.core.auth.throttle import FREE_FAILURES
@@ -19,17 +16,7 @@ from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import HttpRelay, http_relay
-
-
-@pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "PASSES", 1)
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-    yield
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
+from tests.support.tunings import cheap, cheap_argon2
 
 
 async def with_password(relay: HttpRelay, user_id: str = "anna", password: str = "correct horse") -> None:
@@ -42,7 +29,7 @@ async def sign_in(browser: httpx.AsyncClient, user_id: str, password: str) -> ht
 
 
 async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         right = await sign_in(browser, "anna", "correct horse")
         wrong = await sign_in(browser, "anna", "wrong horse")
@@ -56,11 +43,9 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("chosen", ["pässwörterlich", "pa\u0308sswo\u0308rterlich", "\uff50ässwörterlich"])
 @pytest.mark.parametrize("typed", ["pässwörterlich", "pa\u0308sswo\u0308rterlich"])
-async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(
-    tmp_path: Path, chosen: str, typed: str
-) -> None:
+async def test_password_is_compared_in_unicodes_normal_form(tmp_path: Path, chosen: str, typed: str) -> None:
     # matrix-org/synapse#3306, mattermost/mattermost#36877.
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, password=chosen)
         assert (await sign_in(browser, "anna", typed)).status_code == 200
         assert (await sign_in(browser, "anna", "passworterlich")).status_code == 401
@@ -68,16 +53,16 @@ async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(
 
 async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path: Path) -> None:
     typed = "pa\u0308sswo\u0308rterlich"
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
-        relay.relay.state.users[UserKey(1)].password = passwords._hasher().hash(typed)
+        relay.relay.state.users[UserKey(1)].password = cheap_argon2().hash(typed)
         assert (await sign_in(browser, "anna", typed)).status_code == 200
 
 
 @pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
-async def test_an_id_is_found_however_a_phone_writes_it(tmp_path: Path, typed: str) -> None:
+async def test_id_is_found_in_any_capitals_and_with_spaces_around(tmp_path: Path, typed: str) -> None:
     # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         answer = await sign_in(browser, typed, "correct horse")
         for _ in range(FREE_FAILURES + 1):
@@ -89,15 +74,15 @@ async def test_an_id_is_found_however_a_phone_writes_it(tmp_path: Path, typed: s
 
 @pytest.mark.parametrize("user", ["müller", "mu\u0308ller"])
 @pytest.mark.parametrize("typed", ["müller", "mu\u0308ller", "MÜLLER", "\uff4düller"])
-async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path: Path, user: str, typed: str) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_id_is_found_in_any_unicode_form(tmp_path: Path, user: str, typed: str) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, user)
         answer = await sign_in(browser, typed, "correct horse")
     assert answer.json().get("userId") == user
 
 
-async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_ids_that_differ_in_capitals_sign_in_exactly_and_another_spelling_is_refused(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, "anna")
         await with_password(relay, "Anna", "battery staple")
         right = await sign_in(browser, "Anna", "battery staple")
@@ -105,8 +90,8 @@ async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_
     assert (right.json()["userId"], neither.status_code) == ("Anna", 401)
 
 
-async def test_nobody_learns_who_exists(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_sign_in_answers_alike_for_unknown_and_known_users(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.user("ben")
         answers = [await sign_in(browser, user, "guess") for user in ("anna", "ben", "nobody")]
@@ -114,9 +99,9 @@ async def test_nobody_learns_who_exists(tmp_path: Path) -> None:
 
 
 async def test_a_password_is_not_in_the_store(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay:
+    async with http_relay(tmp_path, tuning=cheap()) as relay:
         await with_password(relay)
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         assert (await sign_in(browser, "anna", "correct horse")).status_code == 200
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
     assert b"argon2id" in stored
@@ -124,14 +109,14 @@ async def test_a_password_is_not_in_the_store(tmp_path: Path) -> None:
 
 
 async def test_a_disabled_user_does_not_get_in_by_password(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
         assert (await sign_in(browser, "anna", "correct horse")).status_code == 401
 
 
-async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_repeated_guesses_wait_longer_even_with_the_right_password(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         for _ in range(FREE_FAILURES):
             assert (await sign_in(browser, "anna", "guess")).status_code == 401
@@ -146,7 +131,7 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path:
 
 
 async def test_right_passwords_never_count_as_guesses(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE_FAILURES + 2)]
         wrong = [(await sign_in(browser, "anna", "wrong horse")).status_code for _ in range(FREE_FAILURES + 1)]
@@ -155,8 +140,8 @@ async def test_right_passwords_never_count_as_guesses(tmp_path: Path) -> None:
     assert wrong == [401] * FREE_FAILURES + [429]
 
 
-async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_mistyped_passwords_lock_out_no_colleague_behind_the_address(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await with_password(relay, "ben")
         for _ in range(FREE_FAILURES + 1):
@@ -171,8 +156,8 @@ async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_pat
     assert (invited.status_code, right.status_code) == (200, 200)
 
 
-async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+async def test_simultaneous_attempts_are_limited_like_successive_ones(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = []
 
@@ -186,48 +171,62 @@ async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path: Pat
     assert statuses.count(429) == 30 - FREE_FAILURES
 
 
-async def test_hashing_does_not_stall_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
+class SlowHasher:
+    """Makes a hash once it is told to."""
 
-    def slow() -> str:
-        ended.wait(30)
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.ended = threading.Event()
+
+    def hash(self, _password: str) -> str:
+        self.begun.set()
+        assert self.ended.wait(30)
         return ""
 
-    hashes, ticks = Passwords(), 0
+    def matches(self, hashed: str, password: str) -> bool:
+        return self.hash(password) == hashed
+
+
+async def test_hashing_does_not_stall_the_loop() -> None:
+    hasher = SlowHasher()
+    hashes = Passwords(hasher)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hashes._in_turn, slow, "anna")
+        nursery.start_soon(hashes.hash, "correct horse", "anna")
+        while not hasher.begun.is_set():
+            await trio.sleep(0.001)
         for _ in range(20):
-            await trio.sleep(0.01)
-            ticks += 1
-        assert ticks == 20
-        assert len(hashes._lock) == 0
-        assert hashes._lock._locked
-        ended.set()
+            await trio.lowlevel.checkpoint()
+        assert (len(hashes.lock), hashes.lock.held) == (0, True)
+        hasher.ended.set()
+    assert not hashes.lock.held
 
 
-async def test_too_many_hashes_at_once_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "MAX_WAITING", 2)
-    hashes, refused = Passwords(), []
+async def test_hashes_beyond_the_waiting_limit_are_rate_limited() -> None:
+    hasher = SlowHasher()
+    hashes, refused = Passwords(hasher, most_waiting=2), []
 
     async def one() -> None:
         try:
-            await hashes._in_turn(lambda: time.sleep(0.05), "anna")
+            await hashes.hash("correct horse", "anna")
         except RelayError as error:
             refused.append(error.error.code)
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):
             nursery.start_soon(one)
+        while len(refused) < 3:
+            await trio.sleep(0.001)
+        hasher.ended.set()
     assert refused == ["rate_limited"] * 3
 
 
-async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest() -> None:
-    lock, ended = FairLock(4), []
+async def test_newest_hash_of_the_largest_waiter_is_dropped_when_full() -> None:
+    lock, ended, all_there = FairLock(4), [], trio.Event()
 
     async def one(owner: str, number: int) -> None:
         try:
             async with lock.turn(owner):
-                await trio.sleep(0.001)
+                await all_there.wait()
                 ended.append(f"{owner} {number}")
         except RelayError as error:
             ended.append(f"{owner} {number}: {error.error.code}")
@@ -238,12 +237,14 @@ async def test_when_too_many_hashes_wait_whoever_has_the_most_loses_the_latest()
             await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(one, "guesser", 5)
         nursery.start_soon(one, "anna", 0)
+        await trio.testing.wait_all_tasks_blocked()
+        all_there.set()
     assert sorted(ended[:2]) == ["guesser 4: rate_limited", "guesser 5: rate_limited"]
     assert ended[2:] == ["guesser 0", "guesser 1", "anna 0", "guesser 2", "guesser 3"]
 
 
 @pytest.mark.parametrize("early", [True, False])
-async def test_a_hash_that_nobody_waits_for_any_more_holds_up_no_other(*, early: bool) -> None:
+async def test_abandoned_hash_delays_no_other(*, early: bool) -> None:
     lock, ended = FairLock(4), []
     scope = trio.CancelScope()
 
@@ -266,11 +267,11 @@ async def test_a_hash_that_nobody_waits_for_any_more_holds_up_no_other(*, early:
                 await trio.testing.wait_all_tasks_blocked()
         scope.cancel()
     assert ended in (["anna"], ["gone", "anna"])
-    assert (len(lock), lock._locked) == (0, False)
+    assert (len(lock), lock.held) == (0, False)
 
 
-async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay:
+async def test_guesses_from_elsewhere_do_not_lock_out_a_known_network(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=cheap()) as relay:
         await with_password(relay)
         signing_in = relay.relay.service.signing_in
         await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
@@ -284,7 +285,7 @@ async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_i
 
 
 async def test_a_browser_that_signed_out_gets_in_while_others_guess_behind_its_address(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser, relay.browser() as other:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser, relay.browser() as other:
         await with_password(relay)
         await sign_in(browser, "anna", "correct horse")
         await browser.delete("/session")
@@ -298,7 +299,7 @@ async def test_a_browser_that_signed_out_gets_in_while_others_guess_behind_its_a
 
 
 async def test_a_browser_that_was_signed_in_before_there_were_proofs_gets_one(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         shown = await browser.get("/session", headers={"Cookie": f"relay_session={token}"})
         by_program = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})

@@ -11,6 +11,8 @@ hold up whoever measures: its rate is what such a client can send beside them. W
 Prints a table, trick by trick: RSS at its peak above the quiet relay just before the first attack; the relay's share
 of a core, quiet and under the trick; the median of the windows' p50 and p99 in quiet and under the trick, with the
 quartiles of p99; and the median of the ratios in the pairs of windows, with the quartiles of p99's.
+
+Longer than a module is elsewhere: most of it is the list of tricks, a function each.
 """
 
 import argparse
@@ -44,7 +46,7 @@ FILE_BYTES = 8 << 20
 PACE = 0.006
 """Seconds between two messages of those who do nothing wrong."""
 CROWD = range(3, 33)
-"""Who is connected and says nothing but signs of life."""
+"""Users who are connected and send only keepalives."""
 MEMBERS = 100
 """Of the group, all users: who attacks is one of them."""
 SETTLE = 0.5
@@ -508,12 +510,12 @@ def others(relay: Relay, pipe: Pipe) -> None:
             started = time.perf_counter()
             unique = f"{time.time_ns()}"
             sender.wait_for("new", {"chatId": "u1", "clientMessageId": unique, "message": "hello"}, unique)
-            told = False
-            while not told:
-                taker._receive()
+            arrived = False
+            while not arrived:
+                taker.receive()
                 for one in taker.frames():
                     taker.acknowledge(one)
-                    told |= unique in str(one)
+                    arrived |= unique in str(one)
             sends.append(time.perf_counter() - started)
             if number % 5 == 0:
                 started = time.perf_counter()
@@ -851,7 +853,7 @@ def _ask(connection: Connection, payload: dict[str, Any], number: str) -> dict[s
     )
     connection.socket.sendall(frame(body.encode()))
     while True:
-        connection._receive()
+        connection.receive()
         for one in connection.frames():
             if one.get("type") == "response" and one.get("id") == number:
                 return one

@@ -8,6 +8,7 @@
     python tests/bench/endurance.py stalls [--messages 2000000] [--store DIR] [--tree ../other] [--rate 40]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
+Longer than a module is elsewhere: six measurements that share how a relay is started and loaded.
 """
 
 import argparse
@@ -191,7 +192,7 @@ def replay(messages: int) -> None:
                 reader.close()
 
 
-def _throughput(port: int, sender: socket.socket, chat: str, messages: int) -> float:
+def throughput(port: int, sender: socket.socket, chat: str, messages: int) -> float:
     began = time.perf_counter()
     for _ in range(messages // 100):
         sender.sendall(b"".join(say(chat) for _ in range(100)))
@@ -221,8 +222,8 @@ def dead(rounds: int) -> None:
                     silent = [join(port, tokens["dead"], after=2**60) for _ in range(number)]
                     sender = join(port, tokens["a"], after=2**60)
                     # Until their buffers are full they are like anybody else who gets the messages.
-                    _throughput(port, sender, chat, 3_000 if silent else 100)
-                    rates.append(_throughput(port, sender, chat, 5_000))
+                    throughput(port, sender, chat, 3_000 if silent else 100)
+                    rates.append(throughput(port, sender, chat, 5_000))
                     print(f"{number} dead readers: {rates[-1]:,.0f} messages/s, RSS {resident(process.pid):.0f} MB")
                     for connection in (*silent, sender):
                         connection.close()
@@ -290,7 +291,7 @@ def _waits(messages: int) -> dict[str, float]:
                 replays.append(1_000 * _taken(reader, seq))
                 reader.close()
             waits["replay of 2,000"] = statistics.median(replays)
-            sends = [100_000 / _throughput(port, asker, "b", 2_000) for _ in range(5)]
+            sends = [100_000 / throughput(port, asker, "b", 2_000) for _ in range(5)]
             waits["a hundred sends"] = statistics.median(sends)
             return waits
 
@@ -334,9 +335,9 @@ def _median(asker: socket.socket, name: str, payload: Wire) -> float:
 
 WORDS = 20_000
 """Different words of the texts: trigrams are as common as in a language."""
-CALM = 20.0
+QUIET_SECONDS = 20.0
 """Seconds of a quiet window before a command, and of another after it."""
-MOST = 180.0
+COMMAND_SECONDS = 180.0
 """Seconds that a command may take; the building of the index is watched for as long."""
 
 
@@ -457,8 +458,8 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
         began, wal, memory = time.perf_counter(), 0, 0.0
         asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
         # The index is made in the background, after the command has answered.
-        while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < MOST):
-            if time.perf_counter() - began > MOST:
+        while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < COMMAND_SECONDS):
+            if time.perf_counter() - began > COMMAND_SECONDS:
                 asked.kill()
             with suppress(OSError):
                 wal = max(wal, (data / "relay.db-wal").stat().st_size)
@@ -491,7 +492,7 @@ def _quiet_waits(port: int, token: str, rate: float) -> list[float]:
     """Give what sends wait for while nothing else goes on, in milliseconds."""
     sender = Sender(port, token, "b", rate)
     sender.start()
-    time.sleep(CALM)
+    time.sleep(QUIET_SECONDS)
     sender.stop()
     return sender.waits
 

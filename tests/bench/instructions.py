@@ -36,7 +36,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "wait_ms = 0\n        if wait_ms:",
         ),
     ),
-    "full-text index": (("relay/store/log/schedule.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
+    "full-text index": (("relay/store/log/tuning.py", "index_seconds: float = 2.0", "index_seconds: float = 1e9"),),
     "snapshot rows and lags": (
         (
             "relay/core/engine.py",
@@ -55,7 +55,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "a bounded outbox": (
         (
             "relay/net/websocket/outbox.py",
-            "if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):",
+            "if self._draining and (self._size >= self._most or len(self._frames) >= OUTBOX_FRAMES):",
             "if False:",
         ),
     ),
@@ -71,7 +71,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "return member is not None and not chat.gone and message_id",
             "return message_id",
         ),
-        ("relay/core/rules/counting.py", "return user != author and since < message_id and", "return user != author #"),
+        ("relay/core/model/counting.py", "return user != author and since < message_id and", "return user != author #"),
         ("relay/core/delivery/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
     ),
     "client ids": (

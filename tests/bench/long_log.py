@@ -1,4 +1,4 @@
-"""What reads cost somebody to whom little was said, in a file that others have filled.
+"""What reads cost a user with few messages, in a store that others have filled.
 
     python tests/bench/long_log.py [--messages 5000000] [--rounds 31] [--cold] [--only REGEX] [--keep DIRECTORY]
 
@@ -34,7 +34,7 @@ from relay.protocol.envelopes import Request
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from tests.bench import long_store
-from tests.bench.endurance import _throughput, frame, free_port, join, served
+from tests.bench.endurance import frame, free_port, join, served, throughput
 from tests.bench.long_store import LOGINS, SAID, SMALL_CHATS
 
 FEW = 10_000
@@ -164,10 +164,10 @@ def _side(messages: int, keep: Path | None) -> Iterator[Side]:
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) if keep is None else keep / str(messages)
         tokens = long_store.fill(data, messages)
-        # What is measured reads and marks, so that a kept store is copied.
+        # The measured requests send receipts, so a kept store is copied.
         with tempfile.TemporaryDirectory(dir=keep) as copy:
             shutil.copytree(data, copy, dirs_exist_ok=True)
-            # What is measured syncs, and would wait for the copy as well.
+            # The measured relay syncs, and would also wait for the copy.
             os.sync()
             port = free_port()
             with served(Path(copy), port) as process:
@@ -214,7 +214,7 @@ def _reconnects(side: Side) -> None:
 
 def _sends(side: Side) -> None:
     with closing(join(side.port, side.tokens["a"], after=2**60)) as sender:
-        _throughput(side.port, sender, "b", 100)
+        throughput(side.port, sender, "b", 100)
 
 
 QUESTIONS: dict[str, Callable[[Side], None]] = {

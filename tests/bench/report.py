@@ -23,21 +23,21 @@ class Results:
     """Rows by peer and work."""
 
     def __init__(self, rows: Rows) -> None:
-        self._rows: dict[tuple[str, str], Rows] = defaultdict(list)
+        self.rows: dict[tuple[str, str], Rows] = defaultdict(list)
         for row in rows:
-            self._rows[row["peer"], row["work"]].append(row)
+            self.rows[row["peer"], row["work"]].append(row)
         self.peers = list(dict.fromkeys(row["peer"] for row in rows))
 
     def median(self, peer: str, work: str, of: Callable[[dict[str, Any]], float]) -> float | None:
-        values = [of(row) for row in self._rows[peer, work]]
+        values = [of(row) for row in self.rows[peer, work]]
         return statistics.median(values) if values else None
 
     def syncs(self, peer: str) -> bool:
         """Whether a message that comes alone makes a server sync."""
-        return any(row["syncs"] >= row["messages"] / 2 for row in self._rows[peer, "syncs"])
+        return any(row["syncs"] >= row["messages"] / 2 for row in self.rows[peer, "syncs"])
 
     def spread(self, peer: str, work: str, key: str) -> str:
-        values = [row[key] for row in self._rows[peer, work]]
+        values = [row[key] for row in self.rows[peer, work]]
         if not values:
             return ""
         if not any(values):
@@ -65,7 +65,7 @@ def table(results: Results) -> str:
         rate = results.median(peer, "w1", lambda row: row["rate"])
         alone = results.median(peer, "one", lambda row: row["done"]["p50"])
         last = results.median(peer, "w2-1", lambda row: row["last"]["p50"])
-        start = results._rows[peer, "start"]
+        start = results.rows[peer, "start"]
         cells = [
             f"**{peer}**" if peer == "relay" else f"*{peer}*" if peer == "floor" else peer,
             results.spread(peer, "w1", "rate"),
@@ -87,7 +87,7 @@ def table(results: Results) -> str:
 
 
 def _kept(results: Results, peer: str) -> list[str]:
-    killed, synced = results._rows[peer, "kill"], results._rows[peer, "syncs"]
+    killed, synced = results.rows[peer, "kill"], results.rows[peer, "syncs"]
     return [
         f"{min(row['left'] for row in killed)} of {killed[0]['answered']}" if killed else "keeps nothing",
         f"{synced[0]['syncs'] / max(1, synced[0]['messages']):.2f}" if synced else "",

@@ -27,16 +27,17 @@ import relay as package
 from relay.bench.client import BenchClient, masked
 from relay.bench.scratch import Scratch
 from relay.bench.work import Conversation, Load
-from relay.core.delivery import hub as hub_module
-from relay.core.delivery import recent as recent_module
+from relay.core.delivery import message_views
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import DeliveryTuning, Tuning
 from relay.net.server import Server
 from relay.net.sockets.transport import ReadHandler
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.store.log.batch import prepare
 from relay.store.log.schedule import SideWrites
+from relay.store.log.tuning import LogTuning
 from relay.store.sqlite.database import Parameters, Rows
 
 MEMBERS = 20
@@ -51,7 +52,7 @@ class Counting:
     payer: Account | None = None
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[bytes](100)
+        self.to_relay, self._receive = trio.open_memory_channel[bytes](100)
         self.reads = self.writes = 0
         self.sent = b""
 
@@ -90,7 +91,7 @@ class Counting:
 
     def say(self, *payloads: bytes) -> None:
         """Let these frames come in one read."""
-        self._send.send_nowait(b"".join(map(masked, payloads)))
+        self.to_relay.send_nowait(b"".join(map(masked, payloads)))
 
 
 def new(number: int, chat_id: str) -> bytes:
@@ -106,7 +107,7 @@ class Office:
         self.group = group
         self.lines = lines
         self.statements = 0
-        connection = relay.log._writing
+        connection = relay.connections.writing
         execute = connection.execute
 
         async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
@@ -128,8 +129,8 @@ class Office:
 
 
 @asynccontextmanager
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_relay(tmp_path, frame=frames.encode_text) as relay:
+async def office(tmp_path: Path, tuning: Tuning | None = None) -> AsyncIterator[Office]:
+    async with open_relay(tmp_path, frame=frames.encode_text, tuning=tuning) as relay:
         tokens = []
         ids = [f"u{number}" for number in range(MEMBERS)]
         for user in ids:
@@ -144,14 +145,14 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
             lines = [Counting() for _ in tokens]
             for line, token in zip(lines, tokens, strict=True):
                 nursery.start_soon(server.serve, line)
-                line._send.send_nowait(
+                line.to_relay.send_nowait(
                     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
                     b"Authorization: Bearer %b\r\n\r\n" % token.encode()
                 )
             started = Office(relay, chat.id, lines)
             await started.until(lambda: len(relay.hub.presence.subscribers) == MEMBERS)
-            await trio.sleep(0.1)
+            await trio.testing.wait_all_tasks_blocked(0.05)
             started.reset()
             yield started
             nursery.cancel_scope.cancel()
@@ -187,7 +188,7 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
         for line in members:
             line.say(*(b'{"type":"ack","id":%d}' % seq for seq in range(first, before + 1)))
         await there.until(lambda: there.relay.state.seq == before + len(members))
-        await trio.sleep(0.2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         assert there.relay.state.seq == before + len(members)
         assert there.statements == 2
         assert looked_up == 0
@@ -195,15 +196,14 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
 
 async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with office(tmp_path) as there:
-        made = 0
-        event_frame = hub_module.Hub._event_frame
+        made, event = 0, message_views.event
 
-        def counted(*arguments: Any) -> bytes:
+        def counted(*arguments: Any) -> Any:
             nonlocal made
             made += 1
-            return event_frame(*arguments)
+            return event(*arguments)
 
-        monkeypatch.setattr(hub_module.Hub, "_event_frame", counted)
+        monkeypatch.setattr(message_views, "event", counted)
         there.lines[0].say(*(new(number, there.group) for number in range(10)))
         await there.until(lambda: there.lines[0].sent.count(b'"response"') == 10)
         assert made == 10
@@ -211,18 +211,18 @@ async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, mo
 
 def write_without_disk(relay: Relay) -> None:
     """Do for all that waits what the writer does, but for the commit itself."""
-    log = relay.log
+    log, engine = relay.log, relay.engine
     batch, log.waiting = log.waiting, []
     log.batch += 1
-    draft = log._engine.decide([item.command for item in batch], {})
+    draft = engine.decide([item.command for item in batch], {})
     entries = [entry for decision in draft.decisions for entry in decision.entries]
     prepare(entries, draft.amendments, SideWrites({}, 0))
-    log._idempotency_keys.note(entries)
+    log.idempotency_keys.note(entries)
     for item, decision in zip(batch, draft.decisions, strict=True):
         for entry in decision.entries:
-            log._engine.apply(entry)
+            engine.apply(entry)
         item.answer(decision.answer)
-    log._engine.batch_done()
+    engine.batch_done()
 
 
 class Calls:
@@ -281,7 +281,7 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
         here: dict[int, Any] = {user: one[0].connection for user, one in relay.hub.presence.subscribers.items()}
 
         def read(user: int, *payloads: bytes) -> Callable[[], object]:
-            return partial(here[user]._handle_read, b"".join(map(masked, payloads)), trio.current_time())
+            return partial(here[user].handle_read, b"".join(map(masked, payloads)), trio.current_time())
 
         def acknowledged(first: int, count: int) -> list[bytes]:
             return [b'{"type":"ack","id":%d}' % seq for seq in range(first, first + count)]
@@ -303,10 +303,9 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 
 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_module, "MAX_ENTRIES", 64)
-    monkeypatch.setattr("relay.store.idempotency.HELD_KEYS", 64)
+    tuning = Tuning(delivery=DeliveryTuning(recent_entries=64), log=LogTuning(held_keys=64))
     monkeypatch.setattr("relay.core.model.tail.CHAT_TAIL_MESSAGES", 64)
-    async with office(tmp_path) as there:
+    async with office(tmp_path, tuning) as there:
         sender, *members = there.lines
 
         async def say(first: int, count: int) -> None:
@@ -330,15 +329,15 @@ async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypat
 def under_load(relay: Scratch, seconds: float) -> int:
     """Put 8 dialogs with 16 messages under way in each on a relay; gives how many messages it were."""
     users = list(relay.tokens)
-    clients = [BenchClient(relay.url, relay.tokens[user]) for user in users[:16]]
+    clients = [BenchClient.connect(relay.url, relay.tokens[user]) for user in users[:16]]
     pairs = [Conversation(clients[2 * n], users[2 * n + 1], [clients[2 * n + 1]]) for n in range(8)]
     load = Load(pairs, clients)
     load.run(seconds, window=16, progress=lambda _: None)
-    load.settle()
+    load.finish()
     load.close()
     for client in clients:
         client.close()
-    return load._number
+    return load.number
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="the counting layer is built with gcc")
@@ -366,7 +365,7 @@ def test_system_calls_stay_few(tmp_path: Path) -> None:
         under_load(relay, 0.3)
         file = tmp_path / "calls"
         watcher = subprocess.Popen(
-            ["strace", "-f", "-c", "-o", str(file), "-p", str(relay._process.pid)], stderr=subprocess.PIPE
+            ["strace", "-f", "-c", "-o", str(file), "-p", str(relay.process.pid)], stderr=subprocess.PIPE
         )
         assert watcher.stderr is not None
         if b"attached" not in watcher.stderr.readline():
@@ -416,7 +415,7 @@ async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_lo
             for payload in payloads:
                 there.relay.service.take(alone, payload, 0.0)
             batch, log.waiting = log.waiting, []
-            draft = log._engine.decide([item.command for item in batch], {})
+            draft = there.relay.engine.decide([item.command for item in batch], {})
             for item, decision in zip(batch, draft.decisions, strict=True):
                 for entry in decision.entries:
                     state.apply(entry)

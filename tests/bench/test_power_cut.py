@@ -54,9 +54,7 @@ async def known(data: Path, chats: int) -> set[str]:
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="the layer that drops what is not synced is built with gcc")
 @pytest.mark.parametrize("seconds", [0.15, 0.7])
-def test_what_was_answered_is_there_after_a_power_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
+def test_answered_messages_survive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     library = tmp_path / "power_cut.so"
     subprocess.run(
         ["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "power_cut.c"), "-ldl", "-lpthread"],
@@ -78,12 +76,12 @@ def test_what_was_answered_is_there_after_a_power_cut(
         users = list(relay.tokens)
         threads = []
         for number in range(SENDERS):
-            client = BenchClient(relay.url, relay.tokens[users[2 * number]])
+            client = BenchClient.connect(relay.url, relay.tokens[users[2 * number]])
             arguments = (client, users[2 * number + 1], f"s{number}", answered)
             threads.append(threading.Thread(target=send_until_cut, args=arguments))
             threads[-1].start()
         time.sleep(seconds)
-        relay._process.kill()
+        relay.process.kill()
         for thread in threads:
             thread.join(20)
     assert answered

@@ -18,7 +18,7 @@ SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "-
 
 
 @pytest.mark.timing
-def test_every_work_comes_to_figures_and_loses_nothing(tmp_path: Path) -> None:
+def test_every_workload_yields_figures_and_loses_nothing(tmp_path: Path) -> None:
     relay = program({"relay.bench.work.WARM_UP_SECONDS": 0.1})
     ran = subprocess.run(
         [sys.executable, *relay, "bench", *SMALL, "--dir", tmp_path, "--json"],
@@ -103,7 +103,7 @@ def test_a_number_that_measures_nothing_is_wrong_use(option: str, number: str) -
         (("--url", "ws://127.0.0.1:1/ws"), 1, "ws://127.0.0.1:1/ws cannot be used: Connection refused"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_a_line(
+def test_unmeasurable_workload_fails_with_one_line(
     options: tuple[str, ...], code: int, said: str, tmp_path: Path
 ) -> None:
     tokens = tmp_path / "tokens.jsonl"
@@ -136,14 +136,13 @@ def test_frames_are_masked_as_the_relay_reads_them(length: int) -> None:
 def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The open loop counts from when a message was due, not from when it could be sent."""
     ours, theirs = socket.socketpair()
-    client = BenchClient.__new__(BenchClient)
-    client.socket, client.number, client._buffer, client._out = ours, ours.fileno(), b"", []
+    client = BenchClient(ours)
     load = Load([Conversation(client, "User2", [])], [client])
-    load._send(0, 1, due=0.0)
+    load.send(0, 1, due=0.0)
     sent = frames.Decoder(limit=10_000).feed(theirs.recv(10_000))
     assert b'"chatId":"User2"' in sent[0][1]
     theirs.send(frames.encode(frames.TEXT, b'{"type":"response","id":1,"timestamp":1,"payload":{}}'))
-    load._turn(1.0, refill=False)
+    load.turn(1.0, refill=False)
     assert load.delays[0] > 1.0
     assert figures("w", "messages/s", load.delays, 1.0).p50 == pytest.approx(load.delays[0] * 1000, abs=0.01)
     load.close()
@@ -152,10 +151,14 @@ def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_event_is_acknowledged_and_its_number_read() -> None:
-    client = BenchClient.__new__(BenchClient)
-    client._buffer, client._out = b"", []
+    ours, theirs = socket.socketpair()
+    client = BenchClient(ours)
     event = b'{"type":"event","id":23,"timestamp":1,"eventType":"new","payload":{"message":"0000002a hello"}}'
     whole = frames.encode(frames.TEXT, event)
-    assert list(client._read_frames(whole[:20])) == []
-    assert list(client._read_frames(client._buffer + whole[20:])) == [DeliveredEvent(42)]
-    assert frames.Decoder(limit=100).feed(client._out[0]) == [(frames.TEXT, b'{"type":"ack","id":23}')]
+    with ours, theirs:
+        theirs.send(whole[:20])
+        assert list(client.receive(1)) == []
+        theirs.send(whole[20:])
+        assert list(client.receive(1)) == [DeliveredEvent(42)]
+        client.flush()
+        assert frames.Decoder(limit=100).feed(theirs.recv(1_000)) == [(frames.TEXT, b'{"type":"ack","id":23}')]

@@ -34,8 +34,8 @@ def test_tails_hold_no_more_messages_than_they_may(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(state_module, "ALL_TAIL_MESSAGES", 100)
     state = busy(30, 10)
     held = sum(len(tail.messages) for tail in state.tails.values())
-    assert held == state._tailed <= 100
+    assert held == state.tailed <= 100
     chat, tail = next(iter(state.tails.items()))
     message = next(iter(tail.messages))
     state.apply(Entry(10_000, kinds.DELETE, ChatKey(chat), 11, USER, DeviceKey(1), 10_000, target=message, extra="1"))
-    assert state._tailed == held - 1
+    assert state.tailed == held - 1

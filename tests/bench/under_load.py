@@ -34,7 +34,7 @@ class Connection:
         )
         self._buffer = b""
         while b"\r\n\r\n" not in self._buffer:
-            self._receive()
+            self.receive()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         if b" 101 " not in head.split(b"\r\n")[0]:
             raise ConnectionError(head.decode("latin-1"))
@@ -42,7 +42,7 @@ class Connection:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
         data = self.socket.recv(1 << 20)
         if not data:
             raise ConnectionError("the relay closed a connection")
@@ -78,7 +78,7 @@ class Connection:
         self.socket.settimeout(quiet)
         try:
             while True:
-                self._receive()
+                self.receive()
                 for frame in self.frames():
                     taken.append(frame)
                     self.acknowledge(frame)
@@ -102,7 +102,7 @@ class Connection:
                 self.acknowledge(frame)
                 if frame.get("type") == "response" and frame.get("id") == request_id:
                     return frame
-            self._receive()
+            self.receive()
 
     def close(self) -> None:
         self.socket.close()

@@ -1,13 +1,13 @@
 """Backups: what is in one, who may read it, and what a killed or failed one leaves."""
 
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,7 +108,7 @@ def test_a_backup_that_would_fill_the_disk_is_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "relay.store.backup.archive.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10_000)
+        "relay.store.backup.archive.shutil.disk_usage", lambda _: SimpleNamespace(total=10**9, used=10**9, free=10_000)
     )
     assert "has 0.0 MB left and a backup needs" in said(run("backup", tmp_path / "backup.tar", data=data))
     assert not (tmp_path / "backup.tar").exists()

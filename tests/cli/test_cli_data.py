@@ -109,7 +109,7 @@ def test_an_unavailable_store_is_reported_with_what_helps(tmp_path: Path, monkey
     assert errors.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
 
 
-def test_an_error_of_another_file_is_not_said_of_the_one_that_is_written(tmp_path: Path) -> None:
+def test_error_on_another_file_does_not_name_the_output_file(tmp_path: Path) -> None:
     target, lock = tmp_path / "out" / "x.jsonl", tmp_path / "data" / "relay.lock"
     said = str(cannot_write(target, OSError(errno.EROFS, "Read-only file system", str(lock))))
     assert said.startswith(f"{lock} cannot be written")
@@ -149,7 +149,7 @@ def as_nobody(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("status",), ("check",), ("backup", "/dev/null")])
-def test_a_user_without_access_to_the_directory_is_told_who_has_it(command: tuple[str, ...], closed: Path) -> None:
+def test_error_without_access_to_the_directory_says_who_has_it(command: tuple[str, ...], closed: Path) -> None:
     line = as_nobody(*command, data=closed)
     assert line.startswith(f"you may not use {closed}/relay.")
     assert line.endswith(": run this as root or as a member of the group relay")

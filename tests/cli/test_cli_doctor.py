@@ -76,7 +76,7 @@ def status(*listening: str, **more: object) -> control.Status:
         (["0.0.0.0:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1", "[::]:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1"], {}, set(), ["bad 192.0.2.7:1 does not answer: refused"]),
-        # Of several networks it listens on one: that is not a fault.
+        # It listens on one of several networks: that is not a fault.
         (["192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (["127.0.0.1:1", "192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (
@@ -124,7 +124,7 @@ def test_doctor_tries_the_addresses_of_the_relay_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reach, "addresses", lambda: iter(["192.0.2.7"]))
-    monkeypatch.setattr(reach, "_healthy", lambda _secure, host, _port: None if host in answering else "refused")
+    monkeypatch.setattr(reach, "healthy", lambda _secure, host, _port: None if host in answering else "refused")
     findings = list(reach.network(Subject(tmp_path, status(*listening, **more), None)))
     assert [f"{one.level} {one.what}" for one in findings] == said
     assert all(one.advice for one in findings if one.level != "good")
@@ -229,7 +229,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monk
     def last(_subject: Subject) -> Iterator[Finding]:
         yield Finding("last", "good", "five")
 
-    monkeypatch.setattr(command, "CHECKS", (fail, last))
+    monkeypatch.setattr(command, "DOCTOR_CHECKS", (fail, last))
     lines = run("doctor", data=tmp_path).out.splitlines()
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",

@@ -100,7 +100,7 @@ def test_the_man_page_has_every_command_and_is_right(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_there_is_a_completion_script(shell: str, tmp_path: Path) -> None:
+def test_completion_script_is_printed(shell: str, tmp_path: Path) -> None:
     ran = complete(f"source_{shell}")
     assert "_RELAY_COMPLETE" in ran
     if shutil.which(shell):

@@ -116,7 +116,7 @@ def test_all_invites_of_a_user_are_revoked_at_once_and_no_others(data: Path) -> 
     assert run("invite", "revoke", data=data).code == 2
 
 
-def test_the_list_says_why_an_invite_lets_nobody_in(data: Path) -> None:
+def test_list_says_why_an_invite_cannot_be_used(data: Path) -> None:
     done("user", "add", "anna", data=data)
     done("invite", "anna", data=data)
     done("user", "disable", "anna", data=data)
@@ -126,7 +126,7 @@ def test_the_list_says_why_an_invite_lets_nobody_in(data: Path) -> None:
     assert "is revoked" in done("invite", "revoke", listed["id"], data=data).out
 
 
-def test_a_revoked_invite_signs_nobody_in(tmp_path: Path) -> None:
+def test_revoked_invite_is_refused(tmp_path: Path) -> None:
     with running(tmp_path) as relay:
         code = done("invite", "anna", "--new", "--json", data=tmp_path).json["code"]
         done("invite", "revoke", "--all", "anna", data=tmp_path)

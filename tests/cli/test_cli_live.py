@@ -1,4 +1,7 @@
-"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs."""
+"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs.
+
+Longer than a module is elsewhere: all of it shares one running relay, whose start costs more than the tests.
+"""
 
 import contextlib
 import datetime as dt
@@ -79,7 +82,7 @@ def test_status_names_the_slow_readers_and_warns_of_a_disk_that_fills_up(
     now = control_client.ask(relay.data, STATUS_SHOW, control.Empty())
     slow = control.SlowReader(user_id="anna", device_id=1, bytes=2_500_000, seconds=90)
     worse = msgspec.structs.replace(now, slow_readers=[slow], disk_seconds_left=3_600, write_failing=True)
-    monkeypatch.setattr(status, "_look", lambda _data: worse)
+    monkeypatch.setattr(status, "look", lambda _data: worse)
     text = run("status", data=relay.data)
     said = text.out + text.err
     assert "slowest: anna 2.5 MB for 1 min" in said
@@ -108,7 +111,7 @@ def test_status_exits_with_1_where_no_relay_runs(options: tuple[str, ...], tmp_p
 
 
 def test_the_live_screen_waits_for_a_relay_that_stopped(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = status._look
+    look = status.look
     looks = 0
 
     def sometimes(data: Path) -> Any:
@@ -120,7 +123,7 @@ def test_the_live_screen_waits_for_a_relay_that_stopped(relay: Running, monkeypa
             raise KeyboardInterrupt
         return look(data)
 
-    monkeypatch.setattr(status, "_look", sometimes)
+    monkeypatch.setattr(status, "look", sometimes)
     ran = done("status", "--watch", "--every", "0.2", data=relay.data)
     assert looks == 5
     assert "Ctrl-C ends" in ran.out
@@ -402,10 +405,7 @@ def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
     ("name", "first", "limited"),
     [("prune", b"", False), ("user.list", b"", True), ("user.list", b"\n", False)],
 )
-def test_only_the_first_line_of_a_short_request_has_a_time_limit(
-    name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
+def test_only_the_first_line_of_a_short_request_has_a_time_limit(name: str, first: bytes, limited: bool) -> None:
     here, there = socket.socketpair()
 
     def answer() -> None:
@@ -419,7 +419,7 @@ def test_only_the_first_line_of_a_short_request_has_a_time_limit(
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        control_client._exchange(here, CONTROL[name], control.Empty(), lambda _item: None)
+        control_client.exchange(here, CONTROL[name], control.Empty(), lambda _item: None, seconds=0.2)
     answering.join()
 
 

@@ -1,4 +1,7 @@
-"""Users, devices and chats from the command line: the same against a relay that runs and one that does not."""
+"""Users, devices and chats from the command line: the same against a relay that runs and one that does not.
+
+Longer than a module is elsewhere: the commands share one running relay, whose start costs more than the tests.
+"""
 
 import json
 from collections.abc import Iterator
@@ -69,7 +72,7 @@ def test_a_chat_is_made_filled_emptied_and_deleted(data: Path) -> None:
     assert "Crew" not in done("chat", "list", data=data).out
 
 
-def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its_name(data: Path) -> None:
+def test_send_returns_when_the_message_is_on_disk_and_takes_a_groups_name(data: Path) -> None:
     done("user", "add", "alarm", "--bot", data=data)
     done("user", "add", "eve", data=data)
     chat = done("chat", "create", "ops", "alarm", "eve", "--json", data=data).json
@@ -243,7 +246,7 @@ def test_a_refusal_names_what_was_typed(command: tuple[str, ...], said: str, dat
 
 
 def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name() -> None:
-    # What an import hands over was not typed by anybody.
+    # The fields of an import were typed by nobody.
     asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("import.")]
     fields = {field.encode_name for payload in asked for field in msgspec.structs.fields(payload)}
     shown = {field: for_people(f"payload.{field}: wrong") for field in fields - {"photoUrl", "clientMessageId"}}

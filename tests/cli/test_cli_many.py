@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await relay.log._writing.execute(*prepare(entries, [], SideWrites({}, 0)))
+            await relay.connections.writing.execute(*prepare(entries, [], SideWrites({}, 0)))
 
     trio.run(fill)
     with running(where):

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 import relay.cli
-from relay.cli.output import CONTROL, visible
+from relay.cli.output import CONTROL_CHARACTERS, visible
 from relay.core.admin.lookup import Lookup
 from relay.core.relay import open_relay
-from relay.core.rules import users
+from relay.core.rules import sign_in
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.command_line import run, running
@@ -25,7 +25,7 @@ SHOWN = "Eve\\u202egpj.\\x1b[31m\\u2066ok\\u200f\\u061c"
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory with such a user, group, device and hook."""
-    monkeypatch.setattr(users, "one_line", lambda label, _characters: label)
+    monkeypatch.setattr(sign_in, "one_line", lambda label, _characters: label)
 
     async def make() -> None:
         async with open_relay(tmp_path) as made:
@@ -56,7 +56,7 @@ def test_commands_escape_control_characters_of_names(data: Path, command: list[s
     ran = run(*command, data=data)
     for said in (ran.out, ran.err):
         for line in said.splitlines():
-            assert not CONTROL.search(line), (command, line)
+            assert not CONTROL_CHARACTERS.search(line), (command, line)
     if command[1] in ("list", "show") and ran.code == 0:
         assert SHOWN in ran.out
 
@@ -87,7 +87,7 @@ def test_tail_escapes_control_characters_of_names_and_texts(data: Path) -> None:
         done = run("send", "--as", "eve", chat, EVIL, data=data)
         assert done.code == 0
         audit = run("audit", data=data)
-        assert not [line for line in audit.out.splitlines() if CONTROL.search(line)]
+        assert not [line for line in audit.out.splitlines() if CONTROL_CHARACTERS.search(line)]
 
 
 def test_visible_shows_every_control_of_the_direction() -> None:
@@ -96,7 +96,7 @@ def test_visible_shows_every_control_of_the_direction() -> None:
     assert visible("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
 
 
-def test_what_commands_put_together_they_print_through_say() -> None:
+def test_commands_print_composed_texts_through_say() -> None:
     """A line with something in it that somebody else chose goes through `say`, or `visible`."""
     own = {"output.py", "bench.py", "invite.py", "manual.py", "doctor.py", "tls.py"}
     found = []

@@ -45,7 +45,7 @@ def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(
     assert "today" not in done("export", data=data).out
     done("restore", "--undo", "--yes", data=data)
     assert "after it" in done("export", data=data).out
-    # What an undo replaces is put aside as well, so that it can be undone.
+    # An undo also keeps what it replaces, so that it can be undone itself.
     line = said(run("restore", "--undo", "--yes", data=data))
     assert "1 message more than what was put aside" in line
     done("restore", "--undo", "--yes", "--force", data=data)
@@ -204,7 +204,7 @@ def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
     assert "today" in done("export", data=data).out
 
 
-def test_a_restore_over_a_disk_that_is_mounted_in_the_data_is_refused_before_anything_is_moved(
+def test_restore_over_a_mounted_folder_is_refused_before_anything_is_moved(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done("backup", tmp_path / "backup.tar", data=data)
@@ -226,7 +226,7 @@ def test_a_command_that_only_reads_finishes_a_killed_restore(
             patched.setattr(replacing, "finish", lambda *_: None)
             done("restore", backup, "--yes", data=data)
         done(*command, data=data)
-        assert len(replacing.kept(data, replacing.STORE)) == number
+        assert len(replacing.kept(data, replacing.STORE_WITH_FILES)) == number
     with monkeypatch.context() as patched:
         patched.setattr(replacing, "finish", lambda *_: None)
         done("restore", backup, "--yes", data=data)

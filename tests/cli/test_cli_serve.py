@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
-from relay.listeners import CannotServe, open_listeners
-from relay.serve import _what_to_do
+from relay.net.listeners import CannotServe, open_listeners
+from relay.serve import explained
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
 from relay.thread_limit import NoThreads
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None
     ],
 )
 def test_an_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str) -> None:
-    assert _what_to_do(error, Path("/d")).startswith(said)
+    assert explained(error, Path("/d")).startswith(said)
 
 
 def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
     assert "ben" in done("user", "list", data=data).out
 
 
-def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
+def test_error_without_a_home_asks_for_data_option() -> None:
     program = (
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"

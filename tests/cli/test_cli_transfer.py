@@ -14,9 +14,9 @@ import trio
 
 from relay.cli.importers import importing
 from relay.client import connect
-from relay.core.admin.imports import Import
+from relay.core.admin.importing.people import PeopleImport
 from relay.core.relay import open_relay
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -295,7 +295,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     there, file = tmp_path / "there", tmp_path / "out.jsonl"
     done("export", file, data=office)
     flushed = 0
-    flush = importing.Importing._flush
+    flush = importing.Importing.flush
 
     async def stop_at_the_second(self: importing.Importing) -> int:
         nonlocal flushed
@@ -305,10 +305,10 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
         return await flush(self)
 
     monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
-    monkeypatch.setattr(importing.Importing, "_flush", stop_at_the_second)
+    monkeypatch.setattr(importing.Importing, "flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
-    monkeypatch.setattr(importing.Importing, "_flush", flush)
+    monkeypatch.setattr(importing.Importing, "flush", flush)
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
     assert trio.lowlevel.in_trio_run() is False
@@ -336,7 +336,7 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
         assert content.read() == b"hello file"
     came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
     assert came["added"] == {"users": 2, "chats": 1, "messages": 1, "files": 1}
-    # What the disk has lost is said when it is missed, and not where it is brought in.
+    # A lost file is reported by the export that misses it, not by a later import.
     (lost,) = (path for path in (data / "files").rglob("*") if path.is_file())
     lost.unlink()
     name = str(lost.relative_to(data))
@@ -371,20 +371,20 @@ def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_i
     done("export", tmp_path / "out.jsonl", data=office)
     there = tmp_path / "there"
 
-    async def stop(_import: Import, record: control.ChatImport) -> object:
+    async def stop(_import: PeopleImport, record: control.ChatImport) -> object:
         if record.dry:
             return control.ImportResult(added=True)
         raise RelayError("unavailable", "stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Import, "import_chat", stop)
+        patched.setattr(PeopleImport, "import_chat", stop)
         assert run("import", tmp_path / "out.jsonl", data=there).code == 1
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
     done("import", tmp_path / "out.jsonl", data=there)
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
 
 
-def test_an_import_keeps_nobody_out_who_can_sign_in_here(office: Path, tmp_path: Path) -> None:
+def test_import_does_not_disable_an_existing_user(office: Path, tmp_path: Path) -> None:
     done("export", tmp_path / "out.jsonl", data=office)
     there = tmp_path / "there"
     done("user", "add", "carl", data=there)

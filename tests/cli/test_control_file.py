@@ -148,9 +148,7 @@ def other_socket(path: Path) -> socket.socket:
     return other
 
 
-async def test_the_socket_of_another_program_stays_in_place_while_the_relay_runs_and_when_it_stops(
-    tmp_path: Path, autojump_clock: trio.abc.Clock
-) -> None:
+async def test_another_programs_socket_is_left_alone(tmp_path: Path, autojump_clock: trio.abc.Clock) -> None:
     path = tmp_path / "relay.sock"
     async with serving(path):
         path.unlink()
@@ -162,7 +160,7 @@ async def test_the_socket_of_another_program_stays_in_place_while_the_relay_runs
     other.close()
 
 
-async def test_a_file_that_is_no_socket_stays_in_place_while_the_relay_runs_and_when_it_stops(
+async def test_foreign_file_in_place_of_the_socket_is_left_alone(
     tmp_path: Path, autojump_clock: trio.abc.Clock
 ) -> None:
     path = tmp_path / "relay.sock"

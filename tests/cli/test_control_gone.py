@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.maintenance.retention import PruneResult
+from relay.core.maintenance.retention import PruneResult, Retention
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 
@@ -24,11 +24,10 @@ async def asking(relay: Relay, path: Path) -> trio.SocketStream:
 async def test_a_prune_stops_when_its_client_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    monkeypatch.setattr(control_socket, "GONE_SECONDS", 0.02)
     began, ended = trio.Event(), trio.Event()
     cancelled = False
 
-    async def prune(**_how: Any) -> PruneResult:
+    async def prune(_retention: Retention, **_how: Any) -> PruneResult:
         nonlocal cancelled
         began.set()
         try:
@@ -40,9 +39,9 @@ async def test_a_prune_stops_when_its_client_is_gone(
             ended.set()
         return PruneResult(7, 0, too_large=False)
 
+    monkeypatch.setattr(Retention, "prune", prune)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
-        monkeypatch.setattr(relay.admin, "_prune", prune)
-        await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
+        await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock, 0.02)
         stream = await asking(relay, tmp_path / "relay.sock")
         await began.wait()
         if gone:

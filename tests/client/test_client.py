@@ -1,116 +1,20 @@
 """The Python client against a scripted relay: reconnecting, repeating requests, acknowledging, giving up."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
-
 import pytest
 import trio
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from relay.client import CannotConnect, Client, SignedOut, Unanswered, connect
+from relay.client import CannotConnect, Client, SignedOut, connect
 from relay.client.session import FIRST_PAUSE_SECONDS, KEEPALIVE_SECONDS, LONGEST_PAUSE_SECONDS, SILENCE_SECONDS
-from relay.protocol import codec, events, objects, requests
-from relay.protocol.errors import RelayError
-
-URL = "ws://relay.test/ws"
-LONG = 60.0
-"""Seconds that are over at once where nobody has anything to do."""
-
-
-class Link:
-    """The relay's end of one connection."""
-
-    def __init__(self, request: WebSocketRequest, socket: WebSocketConnection) -> None:
-        self.path = request.path
-        self.headers = dict(request.headers)
-        self.socket = socket
-
-    async def heard(self) -> Any:
-        """Receive the next frame of the client, skipping keepalives."""
-        with trio.fail_after(LONG):
-            while (text := await self.socket.get_message()) == "ping":
-                await self.socket.send_message(codec.PONG.decode())
-        return json.loads(text)
-
-    async def quiet(self) -> None:
-        """Check that the client sends nothing."""
-        with trio.move_on_after(LONG):
-            raise AssertionError(await self.heard())
-
-    async def parts(self) -> None:
-        """Wait until the client closes the connection, ignoring its frames."""
-        with suppress(ConnectionClosed):
-            while True:
-                await self.heard()
-
-    async def tell(self, event_id: int | None, user_id: str = "User2") -> None:
-        """Send an event to the client; durable if it has an id."""
-        await self.socket.send_message(codec.event("online", 1, events.Online(user_id=user_id), event_id).decode())
-
-    async def accept(self, request: Any) -> None:
-        """Answer a request of the client."""
-        answer = requests.Accepted(message_id=1, timestamp=1, client_message_id=request["payload"]["clientMessageId"])
-        await self.socket.send_message(codec.response(request["id"], 1, answer).decode())
-
-
-class Relay:
-    """The server that the client connects to; a test decides how each connection is answered."""
-
-    def __init__(self) -> None:
-        self.down = False
-        """Whether connections are refused."""
-        self.asked: list[tuple[str, int, bool]] = []
-        """Host, port and TLS of each connection attempt."""
-        self.times: list[float] = []
-        self._arrive, self._arrived = trio.open_memory_channel[trio.abc.Stream](10)
-
-    async def open(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
-        """Accept a connection in place of a socket."""
-        self.asked.append((host, port, tls))
-        self.times.append(trio.current_time())
-        if self.down:
-            raise ConnectionRefusedError
-        theirs, ours = memory_stream_pair()
-        self._arrive.send_nowait(ours)
-        return theirs
-
-    @asynccontextmanager
-    async def asks(self) -> AsyncIterator[WebSocketRequest]:
-        """Wait for a connection, and let the test answer its handshake."""
-        with trio.fail_after(LONG):
-            stream = await self._arrived.receive()
-        try:
-            async with trio.open_nursery() as nursery:
-                yield await wrap_server_stream(nursery, stream)
-                nursery.cancel_scope.cancel()
-        finally:
-            await trio.aclose_forcefully(stream)
-
-    @asynccontextmanager
-    async def comes(self) -> AsyncIterator[Link]:
-        """Accept a connection, and break it at the end of the block."""
-        async with self.asks() as request:
-            yield Link(request, await request.accept())
+from relay.protocol import codec
+from tests.client.relay_double import LONG, URL, Relay, client, running
 
 
 @pytest.fixture
 def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
     relay = Relay()
-    monkeypatch.setattr(Client, "_open", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
+    monkeypatch.setattr(Client, "open_stream", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
     return relay
-
-
-@asynccontextmanager
-async def client(url: str = URL, after: int | None = None, *, reconnect: bool = True) -> AsyncIterator[Client]:
-    """A running client, connected or not."""
-    async with trio.open_nursery() as nursery:
-        made = Client(url, "token", after, reconnect=reconnect, tls=None)
-        nursery.start_soon(made.run)
-        yield made
-        nursery.cancel_scope.cancel()
 
 
 # Connecting.
@@ -124,7 +28,7 @@ async def client(url: str = URL, after: int | None = None, *, reconnect: bool = 
         ("ws://relay.test:8765/chat/ws", ("relay.test", 8765, False), "/chat/ws"),
     ],
 )
-async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
+async def test_client_connects_to_the_host_port_and_scheme_of_the_url(
     relay: Relay, autojump_clock: MockClock, url: str, where: tuple[str, int, bool], path: str
 ) -> None:
     async with client(url), relay.comes() as link:
@@ -133,9 +37,7 @@ async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
         assert link.headers[b"authorization"] == b"Bearer token"
 
 
-async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
+async def test_client_requests_the_events_after_the_last_handled_one(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(after=7) as ours:
         async with relay.comes() as link:
             assert link.path == "/ws?after=7"
@@ -151,7 +53,7 @@ async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
             assert [(await link.heard())["id"] for _ in range(2)] == [9, 10]
 
 
-async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         for _ in range(3):
             before = trio.current_time()
@@ -162,7 +64,7 @@ async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> N
         assert (await anext(ours)).id == 1, "what answers it is no event"
 
 
-async def test_it_reconnects_to_a_relay_that_has_fallen_silent(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_reconnects_to_a_silent_relay(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes(), trio.open_nursery() as nursery:
         nursery.start_soon(ours.send, "User2", "into the void")
         begun = trio.current_time()
@@ -218,141 +120,27 @@ async def test_a_handshake_without_an_answer_is_given_up_and_tried_again(
     assert len(relay.times) > 3
 
 
-# Requests.
-
-
-async def test_unanswered_requests_are_repeated_and_answered_ones_are_not(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ours.send, "User2", "answered")
-            await link.accept(await link.heard())
-            nursery.start_soon(ours.send, "User2", "not answered")
-            unanswered = await link.heard()
-        nursery.start_soon(ours.send, "User2", "said while nobody was there")
-        async with relay.comes() as link:
-            assert await link.heard() == unanswered
-            await link.accept(unanswered)
-            later = await link.heard()
-            assert later["payload"]["message"] == "said while nobody was there"
-            assert later["payload"]["clientMessageId"] != unanswered["payload"]["clientMessageId"]
-            await link.accept(later)
-            await link.quiet()
-
-
-async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
-    make = requests.CreateChat(type="group", name="Crew", participants=[])
-    failed = 0
-
-    async def ask() -> None:
-        nonlocal failed
-        with pytest.raises(Unanswered, match="createChat"):
-            await ours.request("createChat", make)
-        failed += 1
-
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ask)
-            assert (await link.heard())["payloadType"] == "createChat"
-        nursery.start_soon(ours.request, "createChat", make)
-        async with relay.comes() as link:
-            later = await link.heard()
-            assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
-            answer = objects.ChatDetails(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
-            await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
-            await link.quiet()
-
-
-async def test_an_edit_gets_an_idempotency_key(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, trio.open_nursery() as nursery:
-        async with relay.comes() as link:
-            nursery.start_soon(ours.request, "edit", requests.Edit(chat_id="b", original_message_id=1, message="x"))
-            first = await link.heard()
-        async with relay.comes() as link:
-            again = await link.heard()
-            assert again == first
-            await link.accept(again)
-
-
-async def test_a_response_goes_to_its_request_and_an_unknown_one_is_ignored(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
-    async with client() as ours, relay.comes() as link:
-        got: dict[str, str] = {}
-
-        async def send(text: str) -> None:
-            got[text] = (await ours.send("User2", text, client_message_id=f"id of {text}")).client_message_id
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send, "one")
-            nursery.start_soon(send, "two")
-            said = [await link.heard(), await link.heard()]
-            await link.accept({**said[0], "id": "nobody's"})
-            await wait_all_tasks_blocked()
-            assert got == {}
-            for request in reversed(said):
-                await link.accept(request)
-        assert got == {"one": "id of one", "two": "id of two"}
-
-
-async def test_an_error_is_raised_with_all_its_fields(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
-
-        async def ask() -> None:
-            with pytest.raises(RelayError, match="wait") as refused:
-                await ours.request("chats", requests.Nothing())
-            assert refused.value.error.code == "rate_limited"
-            assert refused.value.error.retry_after == 250
-
-        nursery.start_soon(ask)
-        refusal = RelayError("rate_limited", "wait", retry_after=250).error
-        await link.socket.send_message(codec.refusal((await link.heard())["id"], 1, refusal).decode())
-
-
-async def test_typing_and_background_are_sent(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours, relay.comes() as link:
-        await ours.connected()
-        await ours.typing("User2")
-        await ours.typing("User2", stop=True)
-        await ours.background()
-        said = [await link.heard() for _ in range(3)]
-    assert [(one["eventType"], one.get("payload", {})) for one in said] == [
-        ("typing", {"chatId": "User2"}),
-        ("typing", {"chatId": "User2", "stop": True}),
-        ("offline", {}),
-    ]
-
-
-async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client() as ours:
-        await ours.typing("User2")
-        async with relay.comes() as link:
-            await ours.connected()
-            await link.socket.aclose()
-            await ours.typing("User2")
-
-
 # Events.
 
 
-async def test_a_cancelled_wait_loses_no_acknowledgement(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, slow = Client._send_frame, True
+class SlowClient(Client):
+    """A client whose frames take two seconds to go out, for a while."""
 
-    async def say(ours: Client, frame: bytes) -> None:
-        if slow:
+    is_slow = True
+
+    async def _send_frame(self, frame: bytes) -> None:
+        if self.is_slow:
             await trio.sleep(2)
-        await real(ours, frame)
+        await super()._send_frame(frame)
 
-    monkeypatch.setattr(Client, "_send_frame", say)
-    async with client() as ours, relay.comes() as link:
+
+async def test_a_cancelled_wait_loses_no_acknowledgement(relay: Relay, autojump_clock: MockClock) -> None:
+    async with running(SlowClient(URL, "token", None, reconnect=True, tls=None)) as ours, relay.comes() as link:
         await link.tell(3)
         assert (await anext(ours)).id == 3
         with trio.move_on_after(1):
             await anext(ours)
-        slow = False
+        ours.is_slow = False
         with trio.move_on_after(1):
             await anext(ours)
         assert await link.heard() == {"type": "ack", "id": 3}
@@ -379,10 +167,9 @@ async def test_a_repeated_event_is_skipped(relay: Relay, autojump_clock: MockClo
 
 
 async def test_events_beyond_the_queue_are_requested_again_when_it_is_empty(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    relay: Relay, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr("relay.client.session.MAX_QUEUED_EVENTS", 3)
-    async with client() as ours:
+    async with client(most_events=3) as ours:
         async with relay.comes() as link:
             for event_id in (1, 2, 3, None, 4, 5):
                 await link.tell(event_id)

@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.lowlevel
 
-from relay.core.delivery import hub
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import DeliveryTuning, Tuning
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -83,11 +83,10 @@ class Device:
 
 
 @asynccontextmanager
-async def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Relay, str]]:
+async def crowd(tmp_path: Path) -> AsyncIterator[tuple[Relay, str]]:
     """Open a relay with one large group, and slices that are small."""
-    monkeypatch.setattr(hub, "SLICE_CONNECTIONS", 6)
-    monkeypatch.setattr(hub, "SLICE_MEMBERS", 3)
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+    tuning = Tuning(delivery=DeliveryTuning(slice_connections=6, slice_members=3))
+    async with open_relay(tmp_path, clock=lambda: T0, tuning=tuning) as relay:
         ids = [f"u{number}" for number in range(MEMBERS)]
         for user in ids:
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -98,14 +97,14 @@ async def crowd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def quiet(relay: Relay, upto: int, live: Callable[[], bool]) -> None:
     with trio.fail_after(20):
-        while relay.state.seq < upto or relay.hub._publishing or not live():
+        while relay.state.seq < upto or relay.hub.publishing or not live():
             await trio.sleep(0.001)
 
 
-async def test_others_have_their_turn_while_a_message_goes_to_a_large_chat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_message_to_a_large_chat_is_sent_in_slices_between_other_tasks(
+    tmp_path: Path,
 ) -> None:
-    async with crowd(tmp_path, monkeypatch) as (relay, group), trio.open_nursery() as nursery:
+    async with crowd(tmp_path) as (relay, group), trio.open_nursery() as nursery:
         devices = [Device(relay, UserKey(user), nursery, random.Random(0)) for user in range(1, MEMBERS + 1)]
         for device in devices:
             device.connect()
@@ -124,12 +123,12 @@ async def test_others_have_their_turn_while_a_message_goes_to_a_large_chat(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_device_gets_each_event_of_a_large_chat_once_and_in_order_whatever_it_does_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+async def test_device_gets_each_event_of_a_large_chat_once_and_in_order_while_it_reconnects(
+    tmp_path: Path, seed: int
 ) -> None:
     """Devices connect, break off and fall behind between the slices, and say something themselves."""
     dice = random.Random(seed)
-    async with crowd(tmp_path, monkeypatch) as (relay, group), trio.open_nursery() as nursery:
+    async with crowd(tmp_path) as (relay, group), trio.open_nursery() as nursery:
         here = [Device(relay, UserKey(1 + number % MEMBERS), nursery, dice) for number in range(MEMBERS + 20)]
         gone: list[Device] = []
         for device in here:
@@ -147,9 +146,9 @@ async def test_a_device_gets_each_event_of_a_large_chat_once_and_in_order_whatev
                 speaker.append(requests.New(chat_id=group, client_message_id=f"c{number}", message="hello"))
             upto = relay.state.seq + 1
             with trio.fail_after(5):
-                while relay.state.seq < upto or relay.hub._publishing:
+                while relay.state.seq < upto or relay.hub.publishing:
                     await trio.lowlevel.checkpoint()
-                    what = dice.random() if relay.hub._publishing else 1.0
+                    what = dice.random() if relay.hub.publishing else 1.0
                     interleaved += what < 1.0
                     if what < 0.2 and len(here) > MEMBERS // 2:
                         gone.append(here.pop(dice.randrange(MEMBERS // 2, len(here))))

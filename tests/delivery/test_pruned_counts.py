@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.store.command import Command
 from tests.support.sessions import House, house

@@ -6,13 +6,13 @@ import pytest
 
 from relay.core.rules import commands
 from relay.keys import DeviceKey, UserKey
-from relay.protocol import control, requests
+from relay.protocol import codec, control, requests
 from relay.store import kinds
 from relay.store.command import Command
 from tests.support.hub_house import House
 from tests.support.memory_log import T0
 
-# Who is told of what is on disk.
+# Recipients of an entry.
 
 
 def test_an_event_goes_to_every_device_except_its_own(house: House) -> None:
@@ -69,14 +69,11 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
     assert (laptop.closed, two.closed) == (4401, None)
 
 
-# What is remembered.
+# Entries kept in memory.
 
 
-def test_no_more_is_remembered_than_may_be_however_long_the_texts(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 5)
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_CHARACTERS", 30)
+def test_recent_entries_are_bounded_in_number_and_characters(house: House) -> None:
+    house.hub.tuning.recent_entries, house.hub.tuning.recent_characters = 5, 30
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
     assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
@@ -90,16 +87,14 @@ def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     )
 
 
-def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(house: House) -> None:
     since = house.log.state.seq
     read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
     assert house.hub.recent.refresh(read, since)
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert house.hub.recent.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 2)
+    house.hub.tuning.recent_entries = 2
     house.log.new("User1", "User2", "c2")
     assert house.hub.recent.refresh(read, since)
     house.log.new("User1", "User2", "c3")
@@ -118,7 +113,7 @@ class Unwalked(dict[UserKey, Any]):
     keys = items = values = __iter__
 
 
-def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_connected(house: House) -> None:
+def test_presence_is_announced_without_visiting_members_who_are_offline(house: House) -> None:
     """A member of many large chats stopped the relay for as long as that took."""
     house.log.add_users("Newcomer")
     (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
@@ -135,24 +130,22 @@ def test_who_is_online_is_announced_without_a_walk_through_members_who_are_not_c
     assert ("offline", "User3") in two.take()
 
 
-def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House) -> None:
     """All at once it stopped the relay for more than a second."""
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    house.hub.tuning.slice_pairs = 20
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     ears = [house.arrive(user)[1] for user in people]
     house.log.group("User1", *people, id_="g-many")
 
-    def told() -> int:
+    def online_events() -> int:
         return sum(event == "online" for ear in ears for event, _ in ear.take())
 
-    assert told() == 0
+    assert online_events() == 0
     most = total = 0
     while house.hub.announcements.pending:
         house.later(0.2)
-        most = max(most, now := told())
+        most = max(most, now := online_events())
         total += now
     assert total == 30 * 29, "each is told of each other one, once"
     assert most <= 2 * (20 + 30)
@@ -168,16 +161,15 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
     house.later()
     for ear in ears:
         ear.take()
-    made = 0
-    real = type(house.hub.announcements)._offline
+    made, encode = 0, codec.event
 
-    def counted(*arguments: Any) -> bytes:
+    def counted(name: str, *rest: Any, **options: Any) -> bytes:
         nonlocal made
-        made += 1
-        return real(*arguments)
+        made += name == "offline"
+        return encode(name, *rest, **options)
 
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
-    monkeypatch.setattr(type(house.hub.announcements), "_offline", counted)
+    house.hub.tuning.slice_pairs = 20
+    monkeypatch.setattr(codec, "event", counted)
     house.log.do("User1", commands.DeleteChat("g-many"))
     while house.hub.announcements.pending:
         house.later(0.2)
@@ -187,10 +179,10 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
 
 @pytest.mark.parametrize("way", ["disconnect", "background"])
 @pytest.mark.parametrize("shares_again", [False, True])
-def test_a_user_who_leaves_while_pairs_of_a_deleted_chat_wait_is_offline_for_all_its_members(
-    house: House, monkeypatch: pytest.MonkeyPatch, way: str, shares_again: bool
+def test_user_who_leaves_while_offline_pairs_wait_is_offline_for_all_members(
+    house: House, way: str, shares_again: bool
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    house.hub.tuning.slice_pairs = 20
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     house.log.group("User1", *people, id_="g-many")
@@ -221,16 +213,15 @@ class SlicedHouse(House):
         self.entry = entry
 
 
-def sliced(monkeypatch: pytest.MonkeyPatch) -> SlicedHouse:
+def sliced() -> SlicedHouse:
     house = SlicedHouse()
-    monkeypatch.setattr("relay.core.delivery.hub.SLICE_CONNECTIONS", 1)
-    monkeypatch.setattr("relay.core.delivery.hub.SLICE_MEMBERS", 1)
+    house.hub.tuning.slice_connections = house.hub.tuning.slice_members = 1
     return house
 
 
-def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the list took the id of the entry, and the entry was taken for sent."""
-    house = sliced(monkeypatch)
+def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody() -> None:
+    """Otherwise the list would take the id of the entry, and the entry would count as sent."""
+    house = sliced()
     two, _ = house.arrive("User2")
     three, ear = house.arrive("User3")
     two.listed_at = three.listed_at = house.now / 1_000
@@ -250,8 +241,8 @@ def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(mon
     assert three.user in [user for user, _chat in wanted], "its list comes after the entry"
 
 
-def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = sliced(monkeypatch)
+def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices() -> None:
+    house = sliced()
     house.arrive("User2")
     three, _ = house.arrive("User3")
     three.fall_behind(three.position)

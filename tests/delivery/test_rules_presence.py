@@ -1,6 +1,6 @@
-"""Who is online and who is typing, with the time handed in (section 4)."""
+"""Who is online and who is typing, with the time handed in (PROTOCOL.md, section 4)."""
 
-from relay.core.delivery.typing import MAX_CHATS, SILENCE_SECONDS, Typists
+from relay.core.delivery.typing import MAX_CHATS, TYPING_SECONDS, Typists
 from relay.core.rules import commands
 from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.protocol import requests
@@ -58,7 +58,7 @@ def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -
     assert (one.take(), three.take(), four.take()) == ([], [("online", "User4")], [("online", "User3")])
 
 
-def test_a_contact_who_goes_within_a_second_and_is_taken_out_of_the_only_common_chat_goes_offline(
+def test_contact_removed_from_the_only_common_chat_within_a_second_goes_offline(
     house: House,
 ) -> None:
     _, two = house.arrive("User2")
@@ -69,7 +69,7 @@ def test_a_contact_who_goes_within_a_second_and_is_taken_out_of_the_only_common_
     assert two.take() == [("online", "User3"), ("offline", "User3")]
 
 
-def test_a_user_who_is_added_while_they_are_away_for_less_than_a_second_is_online_for_the_group(house: House) -> None:
+def test_user_added_within_a_second_of_leaving_is_online_for_the_group(house: House) -> None:
     _, two = house.arrive("User2")
     four, _ = house.arrive("User4")
     house.hub.disconnect(four)
@@ -158,7 +158,7 @@ def test_a_typing_event_names_the_chat_as_its_reader_knows_it(house: House) -> N
 
 
 def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
-    assert SILENCE_SECONDS == 6.0
+    assert TYPING_SECONDS == 6.0
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     house.hub.start_typing(ChatKey(chat), typist, 100.0)
@@ -242,8 +242,8 @@ def test_typing_that_resumes_soon_is_announced_a_little_later(house: House) -> N
 
 def test_a_user_types_in_a_few_chats_at_a_time() -> None:
     typing = Typists()
-    told = [typing.start(ChatKey(chat), UserKey(1), chat / 1_000) for chat in range(1_000)]
-    assert told.count(True) == len(typing) == MAX_CHATS
+    announced = [typing.start(ChatKey(chat), UserKey(1), chat / 1_000) for chat in range(1_000)]
+    assert announced.count(True) == len(typing) == MAX_CHATS
     assert typing.start(ChatKey(1), UserKey(2), 1.0), "somebody else is none of it"
     typing.due(20.0)
     assert not typing
@@ -271,7 +271,7 @@ def test_frequent_presence_changes_are_announced_once_a_second(house: House) -> 
 
 
 def test_users_who_no_longer_share_a_chat_go_offline_for_each_other(house: House) -> None:
-    """Else somebody who went away meanwhile was online for good to those they come back to."""
+    """Otherwise a user who left meanwhile would stay online for those who share a chat with them again."""
     (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
     two.take()
     three.take()

@@ -1,4 +1,4 @@
-"""Acknowledgement and replay: nothing missing, nothing twice, nothing out of order, for each device (section 7)."""
+"""Acknowledgement and replay: nothing lost, nothing twice, all in order, on each device (PROTOCOL.md, section 7)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
-from relay.core.delivery import recent, subscriber
-from relay.keys import ChatKey, UserKey
-from relay.net.websocket import outbox
+from relay.core.delivery.subscriber import MAX_OWN_ENTRIES
+from relay.core.tuning import DeliveryTuning, Tuning
+from relay.keys import UserKey
 from relay.store.log import deferred
 from relay.store.queries import replay
-from tests.support.sessions import Client, House, go_by, house
+from tests.delivery.device_frames import acknowledged, durable, say
+from tests.support.sessions import Client, House, house
 
 
 @pytest.fixture
@@ -31,33 +33,6 @@ async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[House]:
 async def one(relay: House) -> AsyncIterator[Client]:
     async with relay.device("User1") as opened:
         yield opened
-
-
-async def say(client: Client, chat_id: str, *texts: str) -> None:
-    for text in texts:
-        await client.request("new", chatId=chat_id, clientMessageId=text, message=text)
-
-
-def durable(frames: list[dict[str, Any]]) -> list[Any]:
-    """Of durable events what tells them apart."""
-    return [
-        (frame["eventType"], frame["payload"]["messageId"]) if frame["eventType"] != "chats" else "chats"
-        for frame in frames
-        if "id" in frame and frame["type"] == "event"
-    ]
-
-
-async def acknowledged(client: Client) -> list[dict[str, Any]]:
-    """Take and acknowledge all that comes."""
-    frames = await client.rest()
-    for frame in frames:
-        if "id" in frame and frame["type"] == "event":
-            await client.ack(frame)
-    # Its answer says that all before it has been taken in.
-    await client.text("ping")
-    while (frame := await client.receive()) != {"event": "pong"}:
-        frames.append(frame)
-    return frames
 
 
 async def test_a_first_connection_starts_at_the_oldest_undelivered_message(relay: House, one: Client) -> None:
@@ -318,15 +293,16 @@ async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(
         assert durable(await one.rest()) == []
 
 
-@pytest.mark.parametrize("known", [subscriber.MAX_OWN_ENTRIES, 1])
-async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(
-    relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("known", [MAX_OWN_ENTRIES, 1])
+async def test_replaying_connection_gets_entries_of_its_devices_other_connection(tmp_path: Path, known: int) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
-    monkeypatch.setattr(recent, "MAX_ENTRIES", 0)
-    monkeypatch.setattr(subscriber, "MAX_OWN_ENTRIES", known)
-    await say(one, "User2", "open")
-    async with relay.device("User1") as other:
+    tuning = Tuning(delivery=DeliveryTuning(recent_entries=0, own_entries=known))
+    async with (
+        house(tmp_path, "User1", "User2", "User3", tuning=tuning) as relay,
+        relay.device("User1") as one,
+        relay.device("User1") as other,
+    ):
+        await say(one, "User2", "open")
         await acknowledged(other)
         for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.live = False
@@ -336,7 +312,7 @@ async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(
         await say(one, "User2", "d")
         for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.connection.start_catch_up()
-        # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
+        # It is replayed only the entries that it no longer remembers as its own.
         assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
         assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])
 
@@ -365,198 +341,3 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
     own = [frame for frame in replayed if frame["payload"].get("clientMessageId") == "d" and frame not in live]
     assert [frame for frame in replayed if frame not in own] == live
     assert [frame["eventType"] for frame in own] == ["new"]
-
-
-# From replay to live.
-
-
-@pytest.mark.parametrize("kept", [4_096, 16])
-async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
-) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", kept)
-    await say(one, "User2", "open")
-    for n in range(700):
-        await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")
-    got: list[int] = []
-
-    async def pour() -> None:
-        for n in range(300):
-            await one.ask("new", chatId="User2", clientMessageId=f"meanwhile {n}", message="x")
-            if n % 10 == 0:
-                await trio.sleep(0.001)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pour)
-        async with relay.device("User2") as two:
-            while len(got) < 1001:
-                got.append((await two.until("new"))["payload"]["messageId"])
-            await two.quiet()
-    assert got == list(range(1, 1002))
-
-
-async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 16)
-    await say(one, "User2", *(f"before {n}" for n in range(20)))
-    replaying = relay.relay.service.replaying
-    pages = 0
-    read = replaying.page
-
-    async def counted(*arguments: Any) -> Any:
-        nonlocal pages
-        pages += 1
-        return await read(*arguments)
-
-    user = relay.relay.state.user_keys["User2"]
-    await (await relay.open("User2")).until("new")
-    monkeypatch.setattr(replaying, "page", counted)
-    async with replaying.turn(user):
-        two = await relay.open("User2")
-        await trio.sleep(0.05)
-        await say(one, "User2", *(f"meanwhile {n}" for n in range(40)))
-    got = [(await two.until("new"))["payload"]["messageId"] for _ in range(60)]
-    assert got == list(range(1, 61))
-    # None was read in vain.
-    assert pages == 1
-
-
-async def test_many_devices_come_while_messages_pour_in(relay: House, one: Client) -> None:
-    await say(one, "User2", "open")
-    count = 150
-
-    async def pour() -> None:
-        for n in range(count):
-            await one.ask("new", chatId="User2", clientMessageId=f"{n}", message="x")
-            await trio.sleep(0.001)
-
-    async def listen(label: str) -> None:
-        async with relay.device("User2" + label) as device:
-            got: list[int] = []
-            while not got or got[-1] < count + 1:
-                got.append((await device.until("new"))["payload"]["messageId"])
-            assert got == list(range(got[0], count + 2))
-
-    for n in range(10):
-        await relay.add_device("User2", f"device {n}")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pour)
-        for n in range(10):
-            nursery.start_soon(listen, f"device {n}")
-            await trio.sleep(0.01)
-
-
-# Slow readers.
-
-
-async def test_a_slow_reader_falls_behind_and_catches_up(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox, "OUTBOX_BYTES", 4_096)
-    await say(one, "User2", "open")
-    two = await relay.open("User2", lockstep=True)
-    await two.until("new")
-    for n in range(400):
-        await one.ask("new", chatId="User2", clientMessageId=f"{n}", message="x" * 200)
-    await one.request("profile")
-    (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User2"]]
-    with trio.fail_after(5):
-        while relay.relay.state.chats[ChatKey(1)].last_message_id < 401:
-            await trio.sleep(0.01)
-    assert not subscriber.live
-    assert subscriber.outlet.waiting[0] < 3 * 4_096 + 1_000
-    got = [(await two.until("new"))["payload"]["messageId"] for _ in range(400)]
-    assert got == list(range(2, 402))
-    await say(one, "User2", "live again")
-    assert (await two.until("new"))["payload"]["message"] == "live again"
-    assert subscriber.live
-
-
-async def test_a_replay_waits_only_for_a_client_that_acknowledges(
-    relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.net.websocket.replay.MAX_UNACKNOWLEDGED_EVENTS", 10)
-    monkeypatch.setattr("relay.core.delivery.replay.PAGE_ENTRIES", 10)
-    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 10)
-    await say(one, "User2", *(f"text {number}" for number in range(100)))
-    async with relay.device("User2") as two:
-        first = [await two.receive() for _ in range(20)]
-        await two.request("chats")
-        assert await two.rest() == [], "the answer comes before the rest"
-        for frame in [one for one in first if "id" in one]:
-            await two.ack(frame)
-        more = await two.rest()
-        assert 0 < len(more) <= 30
-        clock.jump(1.5)
-        assert durable([*first, *more, *await two.rest()])[-1] == ("new", 100)
-
-
-async def test_a_peer_that_reads_nothing_for_30_s_is_cut_off(
-    relay: House, one: Client, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    await say(one, "User2", "open")
-    two = await relay.open("User2", lockstep=True)
-    await two.until("new")
-    await one.until("online")
-    await say(one, "User2", "never read")
-    for _ in range(2):
-        await go_by(clock, 14)
-        await one.text("ping")
-        await two.ping()
-        await trio.sleep(0.05)
-    assert relay.relay.hub.presence.online(relay.relay.state.user_keys["User2"])
-    await go_by(clock, 2.1)
-    await one.text("ping")
-    assert (await one.until("offline"))["payload"] == {"userId": "User2"}
-    assert "4409" in caplog.text
-
-
-async def test_readers_that_read_nothing_do_not_hold_up_the_others(relay: House, one: Client) -> None:
-    await say(one, "User2", "open")
-    for n in range(20):
-        await relay.add_device("User2", f"dead {n}")
-        await relay.open(f"User2dead {n}", lockstep=True)
-    async with relay.device("User2") as two:
-        for n in range(50):
-            await one.ask("new", chatId="User2", clientMessageId=f"{n}", message="x" * 1000)
-        got = [(await two.until("new"))["payload"]["messageId"] for _ in range(51)]
-    assert got == list(range(1, 52))
-
-
-# What must survive a crash.
-
-
-async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp_path: Path, clock: MockClock) -> None:
-    """Else a crash would move it to the end of the log, past what it has not acknowledged."""
-    async with house(tmp_path, "User1", "User2") as relay:
-        async with relay.device("User1") as one, relay.device("User2") as two:
-            await say(one, "User2", "a")
-            await acknowledged(two)
-            await one.until("dlvrd")
-            copy = tmp_path / "after the crash"
-            copy.mkdir()
-            # User1 has heard of the delivery and has not acknowledged it.
-            for name in ("relay.db", "relay.db-wal"):
-                (copy / name).write_bytes((tmp_path / name).read_bytes())
-        tokens = relay.tokens
-    async with house(copy) as relay:
-        relay.tokens = tokens
-        async with relay.device("User1") as one:
-            assert ("dlvrd", 1) in durable(await one.rest())
-
-
-async def test_a_stop_answers_what_was_taken_up_and_closes(relay: House) -> None:
-    client = await relay.open("User1")
-    await say(client, "User2", "open")
-    ids = [await client.ask("new", chatId="User2", clientMessageId=f"{n}", message="x") for n in range(20)]
-    await client.answer(ids[0])
-    relay.relay.log.stop()
-    for n in range(20):
-        await client.ask("new", chatId="User2", clientMessageId=f"too late {n}", message="x")
-    relay._nursery.start_soon(relay.server._farewell)
-    answered = [(await client.answer(request_id))["payload"]["messageId"] for request_id in ids[1:]]
-    assert answered == list(range(3, 22))
-    assert await client.closed() == 1012
-    assert relay.relay.state.chats[ChatKey(1)].last_message_id == 21

@@ -1,11 +1,9 @@
 """What one connection has acknowledged: a cursor that never passes what is missing, in bounded memory."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.delivery import subscriber as module
-from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
 from relay.keys import ChatKey, DeviceKey, UserKey
 
 
@@ -37,8 +35,8 @@ class Sink:
         raise AssertionError
 
 
-def _subscriber(sink: Sink, position: int = 0) -> Subscriber:
-    subscriber = Subscriber(1, UserKey(1), DeviceKey(1), sink, sink, position)
+def _subscriber(sink: Sink, position: int = 0, most_unacknowledged: int = MAX_UNACKNOWLEDGED) -> Subscriber:
+    subscriber = Subscriber(1, UserKey(1), DeviceKey(1), sink, sink, position, most_unacknowledged=most_unacknowledged)
     subscriber.live = True
     return subscriber
 
@@ -48,7 +46,7 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
     ids = sorted(data.draw(st.sets(st.integers(1, 100), min_size=count, max_size=count)))
     subscriber = _subscriber(Sink())
     for event_id in ids:
-        subscriber.event(b"", Receipt(event_id, ChatKey(1), 0))
+        subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
     acknowledged: set[int] = set()
     for event_id in data.draw(st.lists(st.sampled_from(ids), max_size=60)):
         subscriber.acknowledge(event_id)
@@ -57,11 +55,10 @@ def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.Da
         assert subscriber.cursor == (missing[0] - 1 if missing else ids[-1])
 
 
-def test_a_reader_that_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UNACKNOWLEDGED", 10)
-    subscriber = _subscriber(Sink(), position=5)
+def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
+    subscriber = _subscriber(Sink(), position=5, most_unacknowledged=10)
     for event_id in range(6, 100):
-        subscriber.event(b"", Receipt(event_id, ChatKey(1), 0))
+        subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
     assert subscriber.acknowledge(6) is None
     assert subscriber.acknowledge(99) is None
     assert subscriber.cursor == 5, "so that all of it is replayed to the next connection"
@@ -70,9 +67,9 @@ def test_a_reader_that_never_acknowledges_costs_bounded_memory(monkeypatch: pyte
 def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
     sink = Sink()
     subscriber = _subscriber(sink)
-    subscriber.event(b"one", Receipt(7, ChatKey(1), 0))
+    subscriber.event(b"one", AwaitedEvent(7, ChatKey(1), 0))
     sink.full = True
-    subscriber.event(b"two", Receipt(9, ChatKey(1), 0))
+    subscriber.event(b"two", AwaitedEvent(9, ChatKey(1), 0))
     assert (sink.frames, sink.behinds) == ([b"one"], 1)
     assert (subscriber.live, subscriber.position) == (False, 8)
 
@@ -82,11 +79,11 @@ def test_a_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None
     subscriber = _subscriber(Sink(), position=10)
     subscriber.live = False
     subscriber.owe_count(300, chat=ChatKey(1))
-    subscriber.replayed(b"", Receipt(11, ChatKey(1), 1))
-    subscriber.replayed(b"", Receipt(12, ChatKey(1), 2))
+    subscriber.replayed(b"", AwaitedEvent(11, ChatKey(1), 1))
+    subscriber.replayed(b"", AwaitedEvent(12, ChatKey(1), 2))
     subscriber.acknowledge(11)
     assert subscriber.cursor == 11
-    subscriber.owe_list(13, ChatKey(2), appears=False, goes=False)
+    subscriber.owe_list(13, ChatKey(2), appears=False)
     subscriber.acknowledge(12)
     assert subscriber.cursor == 12, "the changed list is not sent yet"
     assert subscriber.owed_since == 13

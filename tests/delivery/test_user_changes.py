@@ -117,18 +117,20 @@ def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House
         after = house.lines(user)
         changed = {chat for chat in before[user].keys() | after.keys() if before[user].get(chat) != after.get(chat)}
         assert changed <= set(device.owed), f"{user} is not told"
-        told = [
+        notified = [
             entry
             for entry in house.entries[start:]
             if entry.kind in (kinds.CHATS, kinds.USER) and list_readers.changes_list(house.state, entry, device.user)
         ]
-        assert {chat for entry in told for chat in list_readers.changed_chats(house.state, entry, device.user)} == set(
-            device.owed
-        ), f"{user} is told otherwise by a replay"
-        assert bool(told) == any(device.user in list_readers.chat_list_readers(house.state, entry) for entry in told)
+        assert {
+            chat for entry in notified for chat in list_readers.changed_chats(house.state, entry, device.user)
+        } == set(device.owed), f"{user} is told otherwise by a replay"
+        assert bool(notified) == any(
+            device.user in list_readers.chat_list_readers(house.state, entry) for entry in notified
+        )
 
 
-def test_disabling_a_member_completes_the_tick_of_the_author_and_tells_nobody_else(house: House) -> None:
+def test_disabling_a_member_updates_only_the_author_whose_receipt_completes(house: House) -> None:
     alice, carol, dora = map(house.arrive, ("alice", "carol", "dora"))
     house.log.do(None, control.ChangeUser(id="bob", disabled=True))
     assert house.state.group_keys["g-bob"] in alice.owed

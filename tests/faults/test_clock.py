@@ -11,78 +11,29 @@ import pytest
 
 from relay.core.clock import proof
 from relay.core.clock.clock import DAY_MS as DAY
-from relay.core.clock.clock import RelayClock
-from relay.core.maintenance.check import check
-from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
-from relay.keys import NO_DEVICE, UserKey
-from relay.net.tls.authority import Authority
-from relay.net.tls.certificates import Certificates
-from relay.net.tls.reading import read
-from relay.protocol import control, requests
+from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
-from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
-from relay.store.command import Command
-from relay.store.queries import stored_files
+from tests.faults.clock_machine import NOW, YEAR, Machine, add_people, faults_of, say
 from tests.support.command_line import done, run, running
-
-YEAR = 365 * 86_400_000
-NOW = 1_800_000_000_000
-HOUR = 3_600_000
-
-
-class Machine:
-    """A machine's clock, set by a test, and its proof of the time."""
-
-    def __init__(self) -> None:
-        self.wall = NOW
-        self.booted = 0
-        self.proof: str | None = None
-
-    def go_on(self, milliseconds: int) -> None:
-        """Move both clocks."""
-        self.wall += milliseconds
-        self.booted += milliseconds
-
-    def clock(self, days: int = 7) -> RelayClock:
-        return RelayClock(
-            lambda: self.proof, wall=lambda: self.wall * 1_000_000, elapsed=lambda: self.booted, days=lambda: days
-        )
-
-
-async def _say(relay: Relay, number: int) -> requests.Accepted:
-    request = requests.New(chat_id="b", client_message_id=str(number), message="tick")
-    accepted: requests.Accepted = await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, request))
-    return accepted
-
-
-async def _people(relay: Relay) -> None:
-    for user in ("a", "b"):
-        await relay.admin.handle("user.add", control.AddUser(id=user))
-
-
-async def _faults(data: Path) -> list[str]:
-    return [fault for finding in await check(data, lambda _what: None) for fault in finding.wrong]
 
 
 async def test_timestamps_never_go_backwards(tmp_path: Path) -> None:
     now = NOW
     async with open_relay(tmp_path, clock=lambda: now) as relay:
-        await _people(relay)
-        first = await _say(relay, 1)
+        await add_people(relay)
+        first = await say(relay, 1)
         now -= YEAR
-        back = await _say(relay, 2)
+        back = await say(relay, 2)
         assert back.timestamp == first.timestamp
         now += 2 * YEAR
-        forward = await _say(relay, 3)
+        forward = await say(relay, 3)
         assert forward.timestamp == first.timestamp + YEAR
     # A Raspberry Pi has no clock battery: after the power cut it is 1970 again.
     now = 0
     async with open_relay(tmp_path, clock=lambda: now) as relay:
-        assert (await _say(relay, 4)).timestamp == forward.timestamp
-        assert (await _say(relay, 4)).message_id == 4, "a resend is the same message whatever the clock says"
-    assert await _faults(tmp_path) == []
+        assert (await say(relay, 4)).timestamp == forward.timestamp
+        assert (await say(relay, 4)).message_id == 4, "a resend is the same message whatever the clock says"
+    assert await faults_of(tmp_path) == []
 
 
 # Whether the clock is believed.
@@ -194,182 +145,6 @@ def test_timesyncds_file_is_proof_of_later_times_only(tmp_path: Path) -> None:
     assert proof.touched_lately(file, 1_000_000 + 3_600)
     assert not proof.touched_lately(file, 1_000_000 + 3 * 365 * 86_400)
     assert not proof.touched_lately(file, 900_000)
-
-
-# What a wrong clock must not cause.
-
-
-def _settings() -> Settings:
-    return Settings(
-        limits=LimitsSection(requests_per_second=0),
-        retention=RetentionSection(days=30),
-        auth=AuthSection(invite_hours=72),
-    )
-
-
-async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(tmp_path: Path) -> None:
-    machine = Machine()
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
-        for number in range(10):
-            last = await _say(relay, number)
-    machine.wall += 3 * YEAR
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert (await relay.retention.prune()).removed == 0
-        machine.go_on(1_000)
-        assert (await _say(relay, 10)).timestamp == last.timestamp + 1_000
-        with pytest.raises(RelayError, match="relay clock trust"):
-            await relay.admin.handle("prune", control.Prune(days=30))
-        status = await relay.admin.handle("status.show", control.Empty())
-        assert isinstance(status, control.Status)
-        assert status.clock_ahead == 3 * YEAR / 1_000
-        assert status.log_ahead == 0
-    machine.wall -= 3 * YEAR
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        machine.go_on(1_000)
-        assert (await _say(relay, 11)).timestamp == machine.wall
-    assert await _faults(tmp_path) == []
-
-
-async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
-    machine = Machine()
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
-        for number in range(10):
-            await _say(relay, number)
-    machine.wall += YEAR
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert (await relay.retention.prune()).removed == 0
-        await relay.admin.handle("clock.trust", control.Empty())
-        assert (await _say(relay, 10)).timestamp == machine.wall
-        assert (await relay.retention.prune()).removed > 0
-        assert (await _say(relay, 11)).timestamp == machine.wall
-    # The confirmation is in the log, and holds after the next start.
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert relay.clock.credible()
-    assert await _faults(tmp_path) == []
-
-
-async def _jumped(data: Path, machine: Machine) -> None:
-    """Make a log with ten messages of now, and ten dated three years ahead."""
-    machine.proof = "a mistake"
-    async with open_relay(data, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
-        for number in range(10):
-            await _say(relay, number)
-        machine.wall += 3 * YEAR
-        for number in range(10, 20):
-            await _say(relay, number)
-    machine.wall -= 3 * YEAR
-    machine.proof = None
-
-
-async def test_a_log_that_is_years_ahead_is_reported_and_an_admin_can_end_it(tmp_path: Path) -> None:
-    machine = Machine()
-    await _jumped(tmp_path, machine)
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        status = await relay.admin.handle("status.show", control.Empty())
-        assert isinstance(status, control.Status)
-        assert status.log_ahead == 3 * YEAR / 1_000
-        assert (await relay.retention.prune()).removed == 0, "by the log's time the first ten are three years old"
-        await relay.admin.handle("clock.trust", control.Empty())
-        machine.go_on(1_000)
-        assert (await _say(relay, 20)).timestamp == machine.wall
-        (chat,) = relay.state.chats.values()
-        assert chat.newest_at == machine.wall
-        # Messages dated ahead are removed once those after them are old enough, and not before.
-        machine.go_on(29 * DAY)
-        await _say(relay, 21)
-        assert (await relay.retention.prune()).removed == 0
-        machine.go_on(2 * DAY)
-        assert (await relay.retention.prune()).removed > 0
-        assert (await _say(relay, 22)).message_id == 23
-        assert relay.state.pruned < relay.state.seq
-    assert await _faults(tmp_path) == []
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert relay.clock.credible()
-
-
-async def test_invites_made_while_the_log_is_ahead_keep_their_duration(tmp_path: Path) -> None:
-    machine = Machine()
-    await _jumped(tmp_path, machine)
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        signing_in = relay.service.signing_in
-        first = await signing_in.invite(ADMIN, user_id="a")
-        await signing_in.by_invite(first.code, "phone", "10.0.0.1")
-        second = await signing_in.invite(ADMIN, user_id="a")
-        third = await signing_in.invite(ADMIN, user_id="a")
-        machine.go_on(73 * HOUR)
-        with pytest.raises(RelayError):
-            await signing_in.by_invite(second.code, "phone", "10.0.0.2")
-        fourth = await signing_in.invite(ADMIN, user_id="a")
-        await relay.admin.handle("clock.trust", control.Empty())
-        machine.go_on(71 * HOUR)
-        await signing_in.by_invite(fourth.code, "phone", "10.0.0.3")
-        fifth = await signing_in.invite(ADMIN, user_id="a")
-        machine.go_on(73 * HOUR)
-        for late in (third, fifth):
-            with pytest.raises(RelayError):
-                await signing_in.by_invite(late.code, "phone", "10.0.0.4")
-
-
-async def test_a_step_back_has_the_same_result_after_each_start(tmp_path: Path) -> None:
-    machine = Machine()
-    await _jumped(tmp_path, machine)
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        invite = await relay.service.signing_in.invite(ADMIN, user_id="a")
-        await relay.log.keep_snapshot()
-        await relay.admin.handle("clock.trust", control.Empty())
-    assert await _faults(tmp_path) == []
-    machine.go_on(73 * HOUR)
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert {chat.newest_at > machine.wall for chat in relay.state.chats.values()} == {False}
-        with pytest.raises(RelayError, match="expired"):
-            await relay.service.signing_in.by_invite(invite.code, "phone", "10.0.0.1")
-
-
-async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Path) -> None:
-    machine = Machine()
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await _people(relay)
-        content = [b"hello"]
-
-        async def piece() -> bytes:
-            return content.pop() if content else b""
-
-        file = await relay.files.receive(UserKey(1), NO_DEVICE, "hello.txt", 5, piece)
-        machine.wall += 3 * YEAR
-        await relay.files.forget_loose()
-        assert await stored_files.files(relay.reading, [file.id])
-        machine.wall -= 3 * YEAR
-        machine.go_on(2 * DAY)
-        await relay.files.forget_loose()
-        assert not await stored_files.files(relay.reading, [file.id])
-
-
-async def test_an_imported_message_from_the_future_is_dated_now(tmp_path: Path) -> None:
-    machine = Machine()
-    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await relay.admin.handle("import.user", control.UserImport(id="a", name="a", at=NOW + YEAR))
-        assert relay.state.at == NOW
-
-
-def test_a_certificate_is_not_made_by_a_clock_that_is_not_believed(tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
-    done("tls", "init", data=tmp_path)
-    ends = read(Authority(tmp_path / "tls").leaf).ends
-    machine = Machine()
-    machine.wall = (ends - 300 * 86_400) * 1_000
-    clock = machine.clock()
-    clock.begin(machine.wall)
-    certificates = Certificates(tmp_path, TlsSection(), clock=clock.earlier_time)
-    machine.wall += 3 * YEAR
-    certificates.refresh()
-    assert certificates.ends() == ends, "clients would take it for one that is not good yet"
-    machine.wall -= 3 * YEAR
-    machine.go_on(290 * DAY)
-    certificates.refresh()
-    assert certificates.ends() > ends
 
 
 # A real relay on a machine whose clock is wrong.

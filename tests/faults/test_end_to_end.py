@@ -292,8 +292,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
         assert relay.process.returncode == 0
 
 
-async def test_a_handshake_that_the_relay_drops_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.client.session.HANDSHAKE_SECONDS", 0.1)
+async def test_a_handshake_that_the_relay_drops_is_retried() -> None:
     asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:
@@ -304,7 +303,8 @@ async def test_a_handshake_that_the_relay_drops_is_retried(monkeypatch: pytest.M
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
-        nursery.start_soon(Client(f"ws://127.0.0.1:{port}/ws", "token", None, reconnect=True, tls=None).run)
+        url = f"ws://127.0.0.1:{port}/ws"
+        nursery.start_soon(Client(url, "token", None, reconnect=True, tls=None, handshake_seconds=0.1).run)
         with trio.fail_after(10):
             await again.wait()
         nursery.cancel_scope.cancel()

@@ -161,7 +161,7 @@ async def test_an_admins_command_names_the_disks_error(
 ) -> None:
     environment, fail = failing_disk
     data = tmp_path / "data"
-    pauses = {"relay.core.maintenance.disk_room.RETRY_SECONDS": (0.05,) * 4}
+    pauses = {"relay.core.maintenance.disk_room.FREEING_RETRY_SECONDS": (0.05,) * 4}
     async with _talking(data, environment, pauses) as (_relay_process, client):
         for number in range(5):
             await client.send("User2", str(number))

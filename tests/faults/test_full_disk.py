@@ -173,8 +173,8 @@ async def test_a_start_on_a_full_disk_waits_for_room(disk: Path, tmp_path: Path)
     tokens = await add_users(disk / "data", "User1", "User2")
     ballast = fill(disk)
     relay = RelayProcess(disk / "data", {"RELAY_STORE_RESERVE_BYTES": "0"}, ())
-    relay._log = tmp_path / "relay.log"  # its own place is full, too
-    relay._log.touch()
+    relay.log_file = tmp_path / "relay.log"  # its own place is full, too
+    relay.log_file.touch()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.start)

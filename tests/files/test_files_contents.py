@@ -63,7 +63,7 @@ def test_a_sweep_removes_unfinished_contents_only(contents: Blobs) -> None:
     digest = put(contents, b"x")
     unfinished = contents.begin()
     unfinished.write(b"never finished")
-    unfinished._file.close()
+    unfinished.close()
     contents.quarantine(put(contents, b"y"))
     assert contents.sweep() == 2
     assert [one for some in contents.digests() for one in some] == [digest]
@@ -75,7 +75,7 @@ def test_a_missing_directory_counts_as_empty(contents: Blobs) -> None:
     assert contents.room().free > 0
 
 
-def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(
+def test_every_folder_of_a_blob_is_synced_even_if_an_earlier_process_made_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder whose process died before syncing it may be lost in a power cut, with everything in it."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from relay.core.files import quota
 from relay.core.model.entities import BLOCK_BYTES, User
 from relay.core.model.state import State
+from relay.core.tuning import FilesTuning, Tuning
 from relay.keys import UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -76,14 +77,14 @@ async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path: Path)
         fits = await try_upload(relay, token, chunked(100_000))
         over = await try_upload(relay, token, chunked(5_000_000))
         assert len(on_disk(relay)) == 1
-        assert relay.relay.files._quota._reserved.total() == 0
+        assert relay.relay.files.quota.reserved_bytes == 0
     assert fits.status_code == 200
     assert (over.status_code, over.json()["error"]["code"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 250_000}, {"total_bytes": 250_000}])
 @pytest.mark.parametrize("announced", [True, False])
-async def test_one_user_and_all_together_have_their_limits(
+async def test_uploads_are_limited_per_user_and_in_total(
     tmp_path: Path, limits: dict[str, int], announced: bool
 ) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
@@ -134,12 +135,13 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
 @pytest.fixture
 def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files count for their exact bytes."""
-    monkeypatch.setattr("relay.core.model.entities.BLOCK_BYTES", 0)
+    monkeypatch.setattr(quota, "quota_bytes", lambda size: size)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
 def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_the_byte: None) -> None:
-    room, step = 3 * quota.RESERVE_STEP_BYTES + 5, quota.RESERVE_STEP_BYTES // 2
+    step = FilesTuning().reserve_step_bytes
+    room, step = 3 * step + 5, step // 2
     state = State()
     for key, stored in ((1, 100), (2, 10)):
         state.add_user(User(key=UserKey(key), id=f"user{key}", name="", stored=stored))
@@ -171,11 +173,12 @@ def test_uploads_leave_the_last_inodes_of_a_disk_to_the_relay() -> None:
 
 
 def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch, to_the_byte: None) -> None:
-    monkeypatch.setattr(quota, "RESERVE_STEP_BYTES", 8)
     state = State()
     state.add_user(User(key=UserKey(1), id="user1", name=""))
     written = 0
-    counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: room_of(1_100 - written))
+    counted = quota.Quota(
+        state, FilesSection(free_bytes=1_000), lambda: room_of(1_100 - written), FilesTuning(reserve_step_bytes=8)
+    )
     with counted.upload(UserKey(1), 20), counted.upload(UserKey(1), None) as growing:
         with suppress(RelayError):
             while written < 100:
@@ -242,7 +245,7 @@ async def test_an_upload_without_a_thread_is_refused_for_now_and_leaves_nothing(
 async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with http_relay(tmp_path, limited(free_bytes=1_000_000)) as relay:
         token = await relay.user("anna")
-        monkeypatch.setattr(relay.relay.files._quota, "_room", lambda: room_of(1_050_000))
+        monkeypatch.setattr(relay.relay.files.quota, "room", lambda: room_of(1_050_000))
         fits = await try_upload(relay, token, bytes(50_000))
         over = await try_upload(relay, token, bytes(50_001))
     assert (fits.status_code, over.status_code) == (200, 507)
@@ -289,13 +292,12 @@ async def test_a_broken_upload_leaves_nothing(tmp_path: Path, framing: str) -> N
         stream = await relay.raw(head.encode() + b"3d090\r\n" + os.urandom(300_000))
         await until(lambda: on_disk(relay))
         await stream.aclose()
-        await until(lambda: not on_disk(relay) and not relay.relay.files._quota._reserved)
+        await until(lambda: not on_disk(relay) and not relay.relay.files.quota.reserved_bytes)
         assert relay.relay.state.users[UserKey(1)].stored == 0
 
 
-async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota, "MAX_UPLOADS_PER_USER", 1)
-    async with http_relay(tmp_path) as relay:
+async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=Tuning(files=FilesTuning(uploads_per_user=1))) as relay:
         token = await relay.user("anna")
         head = (
             f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n1"
@@ -309,11 +311,8 @@ async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path: Path, monk
     assert waits.status_code == 429
 
 
-async def test_who_holds_most_of_the_uploads_loses_the_latest_to_somebody_with_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quota, "MAX_UPLOADS", 2)
-    async with http_relay(tmp_path) as relay:
+async def test_newest_upload_of_the_largest_holder_is_evicted(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, tuning=Tuning(files=FilesTuning(uploads=2))) as relay:
         anna, ben, cleo = [await relay.user(name) for name in ("anna", "ben", "cleo")]
 
         async def begin(token: str, number: int) -> trio.SocketStream:

@@ -19,13 +19,12 @@ STREAMS = corpus()
 
 def kept(decoder: Decoder) -> int:
     """Return how many bytes a decoder keeps between reads."""
-    return len(decoder._buffer or b"") + (len(decoder._fragments.payload) if decoder._fragments else 0)
+    return sum(map(len, decoder.kept))
 
 
 def allocated(decoder: Decoder) -> int:
     """Return the memory of these bytes, including a bytearray's spare room."""
-    held = [decoder._buffer, decoder._fragments, decoder._fragments and decoder._fragments.payload]
-    return sum(sys.getsizeof(part) for part in held if part is not None)
+    return sum(map(sys.getsizeof, decoder.kept))
 
 
 def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
@@ -48,8 +47,8 @@ def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
         assert decoder.feed(stream) == []
     return (
         repr(decoder.violation),
-        decoder._needed,
-        decoder._fragments is None,
+        [len(part) for part in decoder.kept],
+        decoder.held,
         tuple(opcode for opcode, _ in messages),
     )
 

@@ -1,4 +1,7 @@
-"""Bodies that programs post to hooks, each with the plain text that is shown or the reason of its refusal."""
+"""Bodies that programs post to hooks, each with the plain text that is shown or the reason of its refusal.
+
+One table, longer than a module is elsewhere: a body is looked for beside those like it.
+"""
 
 import json
 from typing import Any

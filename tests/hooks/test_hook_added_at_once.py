@@ -46,7 +46,7 @@ async def test_a_hook_keeps_the_admins_of_its_channel(tmp_path: Path) -> None:
         assert out in (await relay.ask("chat.show", control.OneChat(id="news"))).participants
 
 
-async def test_a_hook_is_refused_for_a_user_who_is_taken_out_of_the_chat_before_its_turn(tmp_path: Path) -> None:
+async def test_hook_for_a_user_removed_before_its_turn_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_channel(relay)
         take_out = partial(relay.ask, "chat.remove", control.ChatUsers(id="news", participants=["ben"]))

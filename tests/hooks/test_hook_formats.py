@@ -34,7 +34,7 @@ def test_a_post_without_a_text_is_refused_with_a_reason(
     assert why in str(refused.value)
 
 
-def test_a_long_text_says_that_it_was_truncate() -> None:
+def test_long_text_says_that_it_was_truncated() -> None:
     assert truncate("x" * TEXT_CHARACTERS) == "x" * TEXT_CHARACTERS
     text = truncate("x" * 70_000)
     assert len(text) == TEXT_CHARACTERS

@@ -43,7 +43,7 @@ async def test_a_hook_whose_user_may_only_read_in_its_channel_has_a_problem(rela
 
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("change", ["disabled", "removed"])
-async def test_a_hook_to_somebody_who_cannot_read_has_a_problem(change: str, begun: bool, relay: Relay) -> None:
+async def test_hook_whose_dialog_partner_is_disabled_is_reported(change: str, begun: bool, relay: Relay) -> None:
     hook = await add(relay, "ben")
     if begun:
         say = control.Say(user_id=hook.user_id, chat_id="ben", message="first", client_message_id="1")
@@ -53,14 +53,14 @@ async def test_a_hook_to_somebody_who_cannot_read_has_a_problem(change: str, beg
     assert await problem(relay) == "ben is disabled"
 
 
-async def test_no_hook_is_made_to_somebody_who_is_disabled(relay: Relay) -> None:
+async def test_hook_for_a_disabled_user_is_refused(relay: Relay) -> None:
     await relay.admin.handle("user.change", control.ChangeUser(id="ben", disabled=True))
     with pytest.raises(RelayError, match="relay user enable ben"):
         await add(relay, "ben")
     assert await relay.admin.handle("hook.list", control.Empty()) == []
 
 
-async def test_the_audit_can_be_asked_for_somebody_who_was_removed(relay: Relay) -> None:
+async def test_audit_accepts_a_removed_user_and_refuses_an_unknown_one(relay: Relay) -> None:
     await relay.admin.handle("user.change", control.ChangeUser(id="ben", removed=True))
     assert await relay.admin.handle("audit.list", control.Audit(actor="ben")) == []
     with pytest.raises(RelayError, match="there is no user 'nobody'"):

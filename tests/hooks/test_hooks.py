@@ -104,7 +104,7 @@ def test_a_device_cannot_be_removed_as_a_hook(relay: Running) -> None:
     assert device in [one["deviceId"] for one in done("device", "list", "anna", "--json", data=relay.data).json]
 
 
-def test_the_token_of_a_hook_signs_nobody_in(relay: Running) -> None:
+def test_hook_token_does_not_sign_in(relay: Running) -> None:
     token = done("hook", "add", "ops", data=relay.data).out.strip().rpartition("/")[2]
     connection = http.client.HTTPConnection(urlsplit(relay.url).netloc, timeout=10)
     connection.request("GET", "/session", headers={"Authorization": f"Bearer {token}"})
@@ -159,7 +159,7 @@ def test_long_idempotency_keys_that_differ_at_the_end_are_distinct(relay: Runnin
     assert messages(relay) == before + 2
 
 
-def test_a_long_text_is_cut_and_says_so(relay: Running) -> None:
+def test_long_text_is_cut_with_a_notice(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     body = ("ü" * 70_000).encode()
     assert post(relay, address, body, **{"Content-Type": "text/plain; charset=utf-8"}) == (200, "ok")

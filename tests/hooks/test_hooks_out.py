@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import h11
 import msgspec
 import pytest
 import trio
@@ -30,8 +29,6 @@ from relay.store import kinds
 from relay.store.entry import Entry
 from tests.support.outgoing_hooks import Address, Place, opened, settled, until
 from tests.support.sessions import T0
-
-HOUR = 3_600.0
 
 
 @pytest.fixture
@@ -89,7 +86,7 @@ async def test_a_hook_makes_nobody_a_channel_admin_by_default(place: Place) -> N
     request = control.AddHook(chat="news", user_id="ben")
     with pytest.raises(RelayError, match="'ben' may only read in 'news': --add makes them one of its admins"):
         await place.ask("hook.add", request)
-    # To be told what readers are told takes no right to write.
+    # Receiving what readers receive needs no right to write.
     await place.ask("hook.add", control.AddHook(chat="news", user_id="ben", url="http://hook.example/"))
     await place.ask("hook.add", control.AddHook(chat="news", user_id="anna"))
     shown = await place.ask("chat.show", control.OneChat(id=made.id))
@@ -127,8 +124,8 @@ async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_del
         await anna.request("new", chatId=place.ops, clientMessageId="2", message="for ops")
         await until(lambda: address.texts == ["for ops"])
         await settled()
-        told = [frame["eventType"] for frame in await anna.rest() if frame["type"] == "event"]
-        assert set(told) <= {"chats"}
+        events = [frame["eventType"] for frame in await anna.rest() if frame["type"] == "event"]
+        assert set(events) <= {"chats"}
         (shown,) = await anna.request("messages", chatId="ben")
         assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
 
@@ -160,7 +157,7 @@ async def test_a_message_right_after_the_hook_was_added_is_posted(place: Place) 
 async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Place) -> None:
     made = await place.hook("anna")
     delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
-    delivery._idle = True
+    delivery.idle = True
     before = place.relay.log.cursors[made.device_id]
     delivery.check()
     delivery.wake(Entry(1_000, kinds.NEW, ChatKey(1), 1, UserKey(1), NO_DEVICE, T0))
@@ -279,11 +276,11 @@ async def post(place: Place, url: str, text: str) -> bytes:
     return answer.partition(b"\r\n\r\n")[0]
 
 
-async def test_hooks_that_answer_each_other_get_429(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops._Answers, "burst", 3.0)
+async def test_hooks_that_answer_each_other_get_429(place: Place) -> None:
+    place.relay.service.answering = loops.LoopBrake(place.relay.state, 3)
     one, other = await place.hook_in(), await place.hook_in(user_id="ben")
     answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
-    # Who is not answered goes on alone: that is no loop.
+    # A hook that is not answered goes on alone: that is no loop.
     assert [answer[9:12] for answer in answers] == [b"200"] * 4 + [b"429", b"200"] * 2
     assert b"retry-after: 1" in answers[4].lower()
 
@@ -296,181 +293,6 @@ async def test_posts_of_a_hook_do_not_use_up_the_requests_of_its_user(place: Pla
     assert [answer[9:12] for answer in answers] == [b"200", b"200", b"200", b"429"]
     async with place.house.device("ben") as ben:
         await ben.request("new", chatId=place.ops, clientMessageId="1", message="I may")
-
-
-# Outages.
-
-
-def unavailable(_event: dict[str, Any]) -> PostFailed:
-    return PostFailed("the answer is 503")
-
-
-async def test_events_of_a_long_outage_are_all_posted_in_order(
-    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    await place.hook()
-    address.refuses = unavailable
-    with caplog.at_level(logging.INFO):
-        for number in range(300):
-            await place.say("anna", place.ops, f"event {number}")
-        for _ in range(round(6 * HOUR / 100)):
-            clock.jump(100)
-            await trio.sleep(0.001)
-        assert address.taken == []
-        # Ever more seldom: one try in two and a half to five minutes.
-        assert 6 * HOUR / 300 <= address.tries <= 6 * HOUR / 140
-        # It is said once an hour.
-        assert 6 <= caplog.text.count("it is retried") <= 8
-        assert "the answer is 503 for 5 h; it is retried" in caplog.text
-        address.refuses = lambda _event: None
-        clock.jump(301)
-        await until(lambda: len(address.taken) == 300)
-        assert "events are accepted again" in caplog.text
-    assert address.texts == [f"event {number}" for number in range(300)]
-    ids = [event["id"] for event in address.taken]
-    assert ids == sorted(set(ids))
-
-
-async def test_a_message_changed_during_an_outage_is_posted_in_its_latest_version(
-    place: Place, address: Address, clock: MockClock
-) -> None:
-    await place.hook()
-    address.refuses = unavailable
-    async with place.house.device("anna") as anna:
-        one = await anna.request("new", chatId=place.ops, clientMessageId="1", message="secret")
-        two = await anna.request("new", chatId=place.ops, clientMessageId="2", message="tpyo")
-        await until(lambda: address.tries)
-        await anna.request("delete", chatId=place.ops, originalMessageId=one["messageId"])
-        await anna.request("edit", chatId=place.ops, originalMessageId=two["messageId"], message="typo")
-    address.refuses = lambda _event: None
-    clock.jump(2)
-    await until(lambda: len(address.taken) == 4)
-    assert address.texts == ["", "typo", "", "typo"]
-    assert address.taken[0]["payload"]["status"] == "deleted"
-
-
-async def test_an_event_is_given_up_after_three_days(
-    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    await place.hook()
-    address.refuses = lambda event: unavailable(event) if event["payload"]["message"] == "poison" else None
-    await place.say("anna", place.ops, "poison")
-    await place.say("anna", place.ops, "good")
-    await until(lambda: address.tries)
-    for _ in range(round(71 * HOUR / 300)):
-        clock.jump(300)
-        await trio.sleep(0.001)
-    assert address.taken == []
-    for _ in range(round(2 * HOUR / 300)):
-        clock.jump(300)
-        await trio.sleep(0.001)
-    await until(lambda: address.texts == ["good"])
-    assert "is given up: the answer is 503" in caplog.text
-
-
-async def jump_until(clock: MockClock, what: Callable[[], object]) -> None:
-    with trio.fail_after(120):
-        while not what():
-            clock.jump(1)
-            await trio.sleep(0.001)
-
-
-async def test_a_defect_in_a_try_is_logged_once_and_the_event_is_retried(
-    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_event: object) -> None:
-        raise RuntimeError("defect")
-
-    await place.hook()
-    address.refuses = fail
-    await place.say("anna", place.ops, "first")
-    await jump_until(clock, lambda: address.tries == 3)
-    (shown,) = await place.ask("hook.list", control.Empty())
-    assert shown.problem.startswith("the relay failed to post (RuntimeError), its log says how; tried ")
-    assert caplog.text.count("RuntimeError: defect") == 1
-    address.refuses = lambda _event: None
-    await jump_until(clock, lambda: address.texts == ["first"])
-    await place.say("anna", place.ops, "second")
-    await until(lambda: address.texts == ["first", "second"])
-    (shown,) = await place.ask("hook.list", control.Empty())
-    assert shown.problem is None
-
-
-async def test_an_event_that_always_meets_a_defect_is_given_up_after_three_days(
-    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(event: dict[str, Any]) -> None:
-        if event["payload"]["message"] == "poison":
-            raise RuntimeError("defect")
-
-    await place.hook()
-    address.refuses = fail
-    await place.say("anna", place.ops, "poison")
-    await place.say("anna", place.ops, "good")
-    await until(lambda: address.tries)
-    for _ in range(round(73 * HOUR / 300)):
-        clock.jump(300)
-        await trio.sleep(0.001)
-    await until(lambda: address.texts == ["good"])
-    assert caplog.text.count("RuntimeError: defect") == 1
-
-
-async def test_retry_after_is_heeded(place: Place, address: Address, clock: MockClock) -> None:
-    await place.hook()
-    address.refuses = lambda _event: PostFailed("the answer is 429", after=120.0)
-    await place.say("anna", place.ops, "x")
-    await until(lambda: address.tries == 1)
-    clock.jump(110)
-    await settled()
-    assert address.tries == 1
-    clock.jump(11)
-    await until(lambda: address.tries == 2)
-
-
-async def test_events_that_retention_removed_during_an_outage_are_counted_and_skipped(
-    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    await place.hook()
-    address.refuses = unavailable
-    for number in range(3):
-        await place.say("anna", place.ops, f"old {number}")
-    await until(lambda: address.tries)
-    pruned = await place.ask("prune", control.Prune(max_bytes=1))
-    assert pruned.removed > 0, pruned
-    address.refuses = lambda _event: None
-    clock.jump(301)
-    await settled()
-    await place.say("anna", place.ops, "new")
-    clock.jump(301)
-    await until(lambda: "new" in address.texts)
-    assert address.texts == ["new"]
-    assert "were removed by retention; it goes on after them" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("status", "final"),
-    [
-        (400, True),
-        (413, True),
-        (422, True),
-        (401, False),
-        (404, False),
-        (410, False),
-        (429, False),
-        (301, False),
-        (500, False),
-    ],
-)
-async def test_only_a_refusal_of_this_very_event_gives_it_up(
-    status: int, final: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def exchange(*_what: object) -> h11.Response:
-        return h11.Response(status_code=status, headers=[("Retry-After", "7")])
-
-    monkeypatch.setattr(hook_post, "_exchange", exchange)
-    with pytest.raises(PostFailed, match=str(status)) as refused:
-        await hook_post.post(Hook(chat="x", url="http://x/"), b"{}", 1, T0)
-    assert (refused.value.final, refused.value.after) == (final, 7.0)
 
 
 # Rights.
@@ -560,7 +382,7 @@ async def test_a_response_that_comes_before_the_whole_body_was_sent_counts(
             theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             theirs.load_cert_chain(made.leaf, made.leaf_key)
             ours = ssl.create_default_context(cafile=str(made.certificate))
-            monkeypatch.setattr(hook_post, "_context", lambda _day: ours)
+            monkeypatch.setattr(hook_post, "context", lambda _day: ours)
             (listener,) = await nursery.start(
                 partial(trio.serve_ssl_over_tcp, host="127.0.0.1", https_compatible=True), refuse, 0, theirs
             )

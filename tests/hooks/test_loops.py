@@ -11,6 +11,6 @@ def test_two_programs_may_be_the_first_to_speak_at_the_same_time() -> None:
         log.state.users[log.state.user_keys[bot]].bot = True
     log.group("anna", "first", "second")
     answering = LoopBrake(log.state)
-    # What the first one says is not on disk yet, or was refused.
+    # The first one's message is not on disk yet, or was refused.
     for bot in ("first", "second", "first"):
         answering.check(log.state.user_keys[bot], "g-1", 1.0)

@@ -28,7 +28,7 @@ def test_a_malformed_cookie_of_another_program_does_not_hide_the_session(others:
     assert session_cookie(request(others, f"{COOKIE}=token"), secure=False) == "token"
 
 
-def test_under_tls_the_cookie_that_no_other_page_can_set_goes_first() -> None:
+def test_host_prefixed_cookie_wins_under_tls() -> None:
     both = request(f"{COOKIE}=planted; {HOST_PREFIX}{COOKIE}=own")
     assert session_cookie(both, secure=True) == "own"
     assert session_cookie(both, secure=False) == "planted"

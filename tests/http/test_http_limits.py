@@ -4,17 +4,18 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-import h11
 import pytest
 import trio
 from trio.testing import MockClock
 
 from relay.net.http import connection as http
-from relay.net.http import pace, places
+from relay.net.http import pace
 from relay.net.http.idle import IdleConnections
 from relay.net.http.request import HttpRequest
 from relay.net.sockets.hostnames import Names, same_origin
+from relay.net.tuning import NetTuning
 from relay.settings import HttpSection, Settings
 from relay.store.log.log import Log
 from tests.support.http_relay import HttpRelay, http_relay, read_all
@@ -55,10 +56,10 @@ async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path
 async def test_an_unexpected_failure_in_a_head_is_answered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unforeseen(_connection: http.HttpConnection, _event: h11.Request) -> None:
+    def unforeseen(*_arguments: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr(http.HttpConnection, "_begin", unforeseen)
+    monkeypatch.setattr(http, "HttpRequest", unforeseen)
     async with http_relay(tmp_path) as relay:
         answer = await answer_to(relay, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.count(b"HTTP/1.1 500 ") == 1
@@ -69,14 +70,13 @@ async def test_one_request_is_parsed_per_turn_of_the_event_loop(
 ) -> None:
     """A message must not wait for all requests that were sent at once, which took 0.8 s."""
     read = 0
-    begin = http.HttpConnection._begin
 
-    def counted(connection: http.HttpConnection, event: h11.Request) -> HttpRequest:
+    def counted(*arguments: Any) -> HttpRequest:
         nonlocal read
         read += 1
-        return begin(connection, event)
+        return HttpRequest(*arguments)
 
-    monkeypatch.setattr(http.HttpConnection, "_begin", counted)
+    monkeypatch.setattr(http, "HttpRequest", counted)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path) as relay:
         streams = [await relay.raw(request * 50) for _ in range(20)]
@@ -91,16 +91,16 @@ async def test_one_request_is_parsed_per_turn_of_the_event_loop(
 
 
 def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not() -> None:
-    address = pace.AddressPace()
-    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST_REQUESTS) + 100)]
-    assert waits[: int(pace.BURST_REQUESTS)] == pytest.approx([0.0] * int(pace.BURST_REQUESTS))
-    assert waits[-1] == pytest.approx(100 / pace.REQUESTS_PER_SECOND)
+    address = pace.AddressPace(100.0, 400.0)
+    waits = [address.take("a", 10.0, 5.0) for _ in range(400 + 100)]
+    assert waits[:400] == pytest.approx([0.0] * 400)
+    assert waits[-1] == pytest.approx(1.0)
     assert address.take("b", 10.0, 5.0) == 0.0
     assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
 
 
 def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer() -> None:
-    address = pace.AddressPace()
+    address = pace.AddressPace(100.0, 400.0)
     waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
     assert None in waits, "a request that would wait longer gets no token"
     assert max(wait for wait in waits if wait is not None) <= 5.0
@@ -108,34 +108,27 @@ def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer() -> No
 
 
 def test_the_number_of_remembered_addresses_is_bounded() -> None:
-    address = pace.AddressPace()
+    address = pace.AddressPace(100.0, 400.0)
     for number in range(pace.MAX_KNOWN_ADDRESSES + 100):
         address.take(number, 1.0, 5.0)
     assert len(address) == pace.MAX_KNOWN_ADDRESSES
 
 
-async def test_anonymous_requests_beyond_the_rate_are_answered_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "BURST_REQUESTS", 3.0)
-    monkeypatch.setattr(pace, "REQUESTS_PER_SECOND", 20.0)
+async def test_anonymous_requests_beyond_the_rate_are_answered_later(tmp_path: Path) -> None:
+    tuning = NetTuning(burst_requests=3.0, requests_per_second=20.0)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = request.replace(b"localhost", b"localhost\r\nConnection: close")
-    async with http_relay(tmp_path) as relay:
+    async with http_relay(tmp_path, net=tuning) as relay:
         began = trio.current_time()
         answers = await read_all(await relay.raw(request * 5 + last))
     assert answers.count(b"HTTP/1.1 200") == 6
     assert trio.current_time() - began >= 0.14
 
 
-async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "BURST_REQUESTS", 3.0)
-    monkeypatch.setattr(pace, "REQUESTS_PER_SECOND", 1.0)
-    monkeypatch.setattr(places, "QUEUE_SECONDS", 0.5)
+async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(tmp_path: Path) -> None:
+    tuning = NetTuning(burst_requests=3.0, requests_per_second=1.0, queue_seconds=0.5)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    async with http_relay(tmp_path) as relay:
+    async with http_relay(tmp_path, net=tuning) as relay:
         answers = b""
         async with await relay.raw(request * 6) as stream:
             with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
@@ -151,23 +144,22 @@ async def test_a_connection_without_a_request_times_out(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     idle_connections = IdleConnections()
-    with idle_connections.wait(http.HEAD_SECONDS, "10.0.0.1") as scope:
+    with idle_connections.wait(NetTuning().head_seconds, "10.0.0.1") as scope:
         await trio.sleep_forever()
     assert scope.cancelled_caught
-    assert trio.current_time() - http.HEAD_SECONDS < 1
+    assert trio.current_time() - NetTuning().head_seconds < 1
     assert len(idle_connections) == 0
 
 
-async def test_an_incomplete_head_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
-    async with http_relay(tmp_path) as relay:
+async def test_an_incomplete_head_times_out(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, net=NetTuning(head_seconds=0.2)) as relay:
         stream = await relay.raw(b"GET / HTTP/1.1\r\nHo")
         assert await read_all(stream) == b""
 
 
 async def test_idle_connections_do_not_keep_others_out(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
-        relay.server.router.idle_connections._room = 8
+        relay.server.router.idle_connections.room = 8
         hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
         async with relay.browser() as browser:
             assert (await browser.get("/healthz")).status_code == 200
@@ -192,9 +184,8 @@ async def test_a_json_body_may_be_16_kib(tmp_path: Path) -> None:
     assert over.json()["error"]["code"] == "too_large"
 
 
-async def test_a_body_that_stalls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
-    async with http_relay(tmp_path) as relay:
+async def test_a_body_that_stalls_is_refused(tmp_path: Path) -> None:
+    async with http_relay(tmp_path, net=NetTuning(body_seconds=0.2)) as relay:
         request = f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 100\r\n\r\n{{"
         assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
 

@@ -103,7 +103,7 @@ def test_no_file_outside_the_folder_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "secret.html").write_text("out")
     (tmp_path / "web" / ".hidden.html").write_text("out")
     pages = StaticFiles(tmp_path / "web")
-    assert set(pages._files) == {"/index.html"}
+    assert set(pages.files) == {"/index.html"}
 
 
 async def test_a_path_outside_the_folder_is_not_found(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ import socket
 
 import pytest
 
-from relay.cli.messages import _hear
-from relay.listeners import local_url
-from relay.net.server import listen
+from relay.cli.messages import hear
+from relay.net.listeners import listen, local_url
 from relay.protocol import control
 
 
@@ -23,11 +22,11 @@ def test_a_listener_on_all_addresses_is_reached_by_one_that_it_has(host: str, bo
         assert local_url(listener, secure=False) == f"ws://{local}:{port}/ws"
 
 
-def test_a_relay_that_cannot_be_reached_is_a_reason_that_is_said() -> None:
+def test_unreachable_relay_is_reported_with_a_reason() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"ws://127.0.0.1:{closed.getsockname()[1]}/ws"
-        failed = _hear(control.TemporaryToken(token="x" * 40, url=url), None, lambda _event: None)
+        failed = hear(control.TemporaryToken(token="x" * 40, url=url), None, lambda _event: None)
     assert failed is not None
     assert failed.reason.startswith(f"{url} cannot be reached: ")
     assert failed.reason.endswith("Connection refused")

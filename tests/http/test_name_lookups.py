@@ -22,7 +22,7 @@ ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names that were looked up. Those that begin with `silent` are not answered before the test ends."""
+    """The names that were looked up. Names that begin with `silent` are not answered before the test ends."""
     names: list[str] = []
     over = threading.Event()
 
@@ -67,9 +67,7 @@ async def ask(name: str, seconds: float = 0.05) -> bool:
     return False
 
 
-async def test_names_that_nobody_answers_hold_few_threads_and_none_of_those_for_files(
-    lookups: NameLookups, asked: list[str]
-) -> None:
+async def test_unanswered_name_lookups_hold_few_threads_of_their_own(lookups: NameLookups, asked: list[str]) -> None:
     for _ in range(2):
         async with trio.open_nursery() as nursery:
             for number in range(60):
@@ -145,7 +143,7 @@ async def test_all_who_ask_for_a_name_at_once_get_a_result_of_their_own(
             assert result == expected
 
 
-async def test_a_name_that_nobody_knows_is_an_error_each_time(lookups: NameLookups, asked: list[str]) -> None:
+async def test_unknown_host_name_is_an_error_each_time(lookups: NameLookups, asked: list[str]) -> None:
     for _ in range(2):
         with pytest.raises(socket.gaierror, match="not known"):
             await trio.socket.getaddrinfo("unknown.example", 9)
@@ -177,7 +175,7 @@ def test_the_relays_own_address_is_found_without_a_name_server(monkeypatch: pyte
     assert lan_address()
 
 
-async def test_a_serving_relay_looks_names_up_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_serve_installs_the_name_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Reached(Exception):
         pass
 

@@ -29,7 +29,7 @@ async def test_a_holder_of_its_maximum_waits_and_others_do_not() -> None:
         await places.wait("b")
         nursery.cancel_scope.cancel()
     assert len(places) == 0
-    assert not places._own
+    assert not places.waiting
 
 
 async def test_a_freed_place_goes_to_a_waiting_request() -> None:

@@ -92,7 +92,7 @@ class Folder:
 
 
 class Disk:
-    """What is below one directory."""
+    """All files below one directory."""
 
     def __init__(self, there: Path, root: Path) -> None:
         """Take in what is there, as synced; calls name it by its root."""

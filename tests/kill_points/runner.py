@@ -104,7 +104,7 @@ class Trial:
     def points(self, mode: str) -> list[int]:
         """The points at which a mode can end it."""
         if mode == "full":
-            # Those that need room. The others of the same command are tried by the next of these.
+            # Commands that need room. The others of the same command are tried by the next of these.
             needy = [number for number, call in enumerate(self.calls, 1) if call.op in "WCD"]
             return needy if self.scenario.fills else []
         if mode == "half":
@@ -193,7 +193,7 @@ def main() -> None:
     options.add_argument("--keep", type=Path, help="leave what the first failure was seen on here")
     chosen = options.parse_args()
     os.environ.update(ENVIRONMENT)
-    # What a command needs is loaded once, and not in every fork.
+    # The modules that a command needs are loaded once, not in every fork.
     app.build()
     base = Path(tempfile.mkdtemp(prefix="kp", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     end = time.monotonic() + chosen.seconds

@@ -11,6 +11,7 @@ import trio
 
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.keys import NO_DEVICE
 from relay.protocol import requests
 from relay.settings import LimitsSection, Settings, StoreSection
@@ -24,12 +25,12 @@ ENVIRONMENT = {"RELAY_STORE_RESERVE_BYTES": str(RESERVE), "RELAY_CLOCK_PLAUSIBLE
 SETTINGS = Settings(store=StoreSection(reserve_bytes=RESERVE), limits=LimitsSection(requests_per_second=0))
 
 
-def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:
+def use(data: Path, work: Callable[[Relay], Awaitable[Any]], tuning: Tuning | None = None) -> Any:
     """Open a data directory as a relay does, and do something."""
 
     async def main() -> Any:
-        async with open_relay(data, settings=SETTINGS) as relay:
-            await relay.files._sweep()
+        async with open_relay(data, settings=SETTINGS, tuning=tuning) as relay:
+            await relay.files.sweep()
             return await work(relay)
 
     return trio.run(main)

@@ -2,6 +2,7 @@
 
 Each has a directory to itself. `prepare` fills it, `run` is what is killed, `hold` looks at what is left once a relay
 was started on it, and says whether the run had taken effect.
+Longer than a module is elsewhere: a list, a class a command.
 """
 
 import shutil
@@ -25,7 +26,6 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import TlsSection
 from relay.store.files import replacing
-from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
 from tests.kill_points.scenario import (
     ALL,
@@ -45,6 +45,7 @@ from tests.support.command_line import done
 from tests.support.disk import answers, command, new
 from tests.support.exports import exported, read, same
 from tests.support.picture_files import png
+from tests.support.tunings import indexing
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
 
@@ -76,7 +77,7 @@ class Restore(Used):
         if present == EARLY:
             assert any(
                 said(kept / "relay.db") == ALL and len(contents(kept)) == 2
-                for kept in replacing.kept(data, replacing.STORE)
+                for kept in replacing.kept(data, replacing.STORE_WITH_FILES)
             ), "what was there is lost"
             with closing(sqlite3.connect(data / "relay.db")) as store:
                 ((last,),) = store.execute("SELECT max(seq) FROM log")
@@ -126,7 +127,7 @@ class Undo(Used):
 
     def hold(self, place: Path, *, complete: bool) -> None:
         data = place / "data"
-        stores = [data, *replacing.kept(data, replacing.STORE)]
+        stores = [data, *replacing.kept(data, replacing.STORE_WITH_FILES)]
         assert sorted(len(said(store / "relay.db")) for store in stores) == sorted((len(EARLY), len(ALL)))
         for store in stores:
             assert len(contents(store)) == (1 if said(store / "relay.db") == EARLY else 2)
@@ -277,7 +278,6 @@ class Index(Used):
     fills = False
 
     def run(self, place: Path) -> None:
-        schedule.INDEX_SECONDS = schedule.QUIET_SECONDS = 0.0
 
         async def wait(relay: Relay) -> None:
             with trio.fail_after(20):
@@ -289,7 +289,7 @@ class Index(Used):
                         return
                     await trio.sleep(0.005)
 
-        use(place / "data", wait)
+        use(place / "data", wait, indexing(quiet_seconds=0.0))
 
     def hold(self, place: Path, *, complete: bool) -> None:
         assert said(place / "data" / "relay.db") == ALL

@@ -48,8 +48,8 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     by_command: Found = {}
     for line in ran.stdout.splitlines():
-        told = json.loads(line)
-        by_command.setdefault(told["scenario"], []).append(told)
+        outcome = json.loads(line)
+        by_command.setdefault(outcome["scenario"], []).append(outcome)
     assert ran.returncode == 0, ran.stderr
     return by_command
 
@@ -58,13 +58,13 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_a_command_that_is_killed_anywhere_loses_nothing_and_leaves_nothing(
     command: str, found: Found, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = found[command]
-    tried = ", ".join(f"{one['mode']} {one['tried']} of {one['points']} points" for one in told)
+    outcome = found[command]
+    tried = ", ".join(f"{one['mode']} {one['tried']} of {one['points']} points" for one in outcome)
     if request.config.getoption("--kill-points") != "1" or request.config.getoption("--kill-points-seconds"):
         with capsys.disabled():
             print(f"\n{command}: {tried}", end=" ")
-    assert all(one["tried"] or not one["points"] for one in told)
-    failures = [failure | {"mode": one["mode"]} for one in told for failure in one["failures"]]
+    assert all(one["tried"] or not one["points"] for one in outcome)
+    failures = [failure | {"mode": one["mode"]} for one in outcome for failure in one["failures"]]
     assert not failures, "\n".join(
         f"{one['mode']} at {one['point']} ({one['call']}, {one['share']}): {one['wrong']}" for one in failures[:5]
     )

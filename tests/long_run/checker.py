@@ -33,7 +33,7 @@ ALIKE = 5
 
 
 class Device:
-    """What one device has heard so far."""
+    """The events that one device has received so far."""
 
     def __init__(self, key: int, user: str) -> None:
         self.key = key
@@ -83,13 +83,13 @@ class Checker:
     def fail(self, what: str) -> None:
         """Note a broken promise."""
         self.counts["failures"] += 1
-        # Of one kind a few say it all; what is alike in words but not in numbers is of one kind.
+        # A few failures of a kind suffice; failures that differ only in numbers are of one kind.
         kind = re.sub(r"\d+|m[0-9a-f]+", "#", what)[-60:]
         self._kinds[kind] += 1
         if self._kinds[kind] <= ALIKE and len(self.failures) < SHOWN:
             self.failures.append(what)
 
-    # Who there is.
+    # Users and members.
 
     def add_device(self, user: str) -> Device:
         """Add a device of somebody's."""
@@ -125,7 +125,7 @@ class Checker:
         """Name a chat as one of its members does."""
         return chat.id or next((one for one in chat.stays if one != user), user)
 
-    # What is asked and answered.
+    # Requests and answers.
 
     def answered(self, number: int, payload: Mapping[str, Any]) -> None:
         """A request that adds to a chat was answered: with which message, and when."""
@@ -163,7 +163,7 @@ class Checker:
 
     def denied(self, right: Stay | None, chat: Chat, user: str, what: str) -> None:
         """A request in a chat was refused: a fault where they had the right when they asked, and never lost it."""
-        # Who was removed and added again meanwhile has another stay: the answer may be of the time between.
+        # A member who was removed and added again has another stay: the answer may be of the time between.
         if right is not None and self.right(chat, user) is right:
             self.fail(f"{user}: {what} in {chat.name} was refused")
 
@@ -222,7 +222,7 @@ class Checker:
         """They were removed, at this message at the latest."""
         chat.stays[user][-1].left = max(last, chat.last)
 
-    # What a device hears.
+    # Events.
 
     def heard(self, device: Device, name: str, event_id: int, at: int, payload: Any) -> None:
         """A durable event came."""
@@ -315,7 +315,7 @@ class Checker:
             place = (chat.key, marker, kind)
             device.told[place] = max(device.told.get(place, 0), message_id)
 
-    # What somebody asks to see.
+    # Histories and lists.
 
     def page(self, user: str, chat: Chat, rows: Sequence[Mapping[str, Any]]) -> None:
         """A page of history came: dense, and of what was said."""

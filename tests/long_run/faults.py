@@ -173,7 +173,7 @@ class Faults:
             self.pruned = True
             self.world.prunes += 1
             await self._command("prune", "--max-bytes", str(size), "--yes", killed=self._killed())
-            # What was said while the command started may be gone as well.
+            # Messages sent while the command started may be gone as well.
             self.world.prunes += 1
 
     async def end_pruning(self) -> None:

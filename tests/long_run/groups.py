@@ -7,10 +7,10 @@ import trio
 from tests.long_run.checker import Chat
 from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
-from tests.long_run.world import AGAIN, GROUPS, World
+from tests.long_run.world import GROUPS, RETRIED_CODES, World
 
 SMALLEST, LARGEST = 4, 14
-AT_REST = 1.5
+PAUSE_SECONDS = 1.5
 """Seconds after which a request whose answer was lost has been done, or will not be."""
 
 
@@ -49,14 +49,14 @@ async def make(world: World, person: Person, phone: Phone, type_: str = "group")
             made = await socket.request("createChat", payload)
         except Lost:
             checker.doubtful.add(chat.name)
-            await trio.sleep(AT_REST)
+            await trio.sleep(PAUSE_SECONDS)
             listed = await world.insist(phone, "chats", {})
             found = [item["id"] for item in listed if item["name"] == chat.name]
             if not found:
                 continue
             checker.group_made(chat, found[0])
         except Refused as refused:
-            if refused.code not in AGAIN:
+            if refused.code not in RETRIED_CODES:
                 checker.fail(f"{person.user}: createChat was refused: {refused}")
             await trio.sleep(0.5)
             continue
@@ -90,7 +90,7 @@ async def _settle(world: World, phone: Phone, name: str, payload: Any) -> Any:
     try:
         return await world.insist(phone, name, payload)
     except Refused as refused:
-        # Who has left, or has deleted the chat, is told so when they ask once more.
+        # A user who has left or deleted the chat is refused when they ask once more.
         if not (refused.repeated and refused.code == "not_found" and name in ("leaveChat", "deleteChat")):
             world.checker.fail(f"{phone.user}: {name} was refused: {refused}")
         return {}

@@ -15,7 +15,7 @@ ASKED, ANSWERED, REFUSED = 0, 1, 2
 
 _WORDS = "the quick brown fox jumps over a lazy dog while everybody reads along "
 _RARE_LENGTHS = ((250, 4_000), (255, 20_000))
-"""Of 256 texts those from this one on are that long."""
+"""Texts numbered from this index on (of 256) have this length."""
 
 
 def client_id(number: int) -> str:
@@ -61,7 +61,7 @@ def parse(text: str) -> tuple[int, int] | None:
 
 @dataclass
 class Stay:
-    """One stay of a member in a chat, between message ids. What is not known exactly has two bounds."""
+    """One stay of a member in a chat, between message ids. A time that is not known exactly has two bounds."""
 
     after: int
     """They joined at this message at the earliest: they may see only what follows it."""

@@ -19,18 +19,18 @@ import trio
 
 from tests.support.relay_process import RelayProcess, resident
 
-ROOMY = 4 * 2**30
+ROOM_BYTES = 4 * 2**30
 """Bytes the disk has while there is room. Memory, where it is a tmpfs; what is not used costs nothing."""
-SPARE = 256 * 1024
+SPARE_BYTES = 256 * 1024
 """Bytes that are left on a disk that is about to be full."""
-EVERY = 2.0
+SAMPLE_SECONDS = 2.0
 """Seconds between two looks at the relay's memory."""
-NOTED = 10
+SAMPLES_A_RECORD = 10
 """Looks of which one is noted in the diary."""
 
 
 class Ran(NamedTuple):
-    """What became of a command."""
+    """The outcome of a command."""
 
     code: int
     out: Path
@@ -52,12 +52,12 @@ class Disk:
             self._plan.write_text("pwrite 28")
             return
         there = os.statvfs(self._place)
-        self._resize((there.f_blocks - there.f_bfree) * there.f_frsize + SPARE)
+        self._resize((there.f_blocks - there.f_bfree) * there.f_frsize + SPARE_BYTES)
 
     def free(self) -> None:
         """Give room."""
         if self.real:
-            self._resize(ROOMY)
+            self._resize(ROOM_BYTES)
         else:
             self._plan.unlink(missing_ok=True)
 
@@ -107,7 +107,7 @@ class Machine:
     async def watch_memory(self) -> None:
         """Take samples, for ever."""
         while True:
-            await trio.sleep(EVERY)
+            await trio.sleep(SAMPLE_SECONDS)
             process = self.relay.process
             if process is not None and process.poll() is None:
                 try:
@@ -116,7 +116,7 @@ class Machine:
                     continue
                 self.memory.append((time.monotonic(), held))
                 self.most_memory = max(self.most_memory, held)
-                if len(self.memory) % NOTED == 0:
+                if len(self.memory) % SAMPLES_A_RECORD == 0:
                     self.note(f"memory {held / 1e6:.1f} MB")
 
     async def kill(self) -> None:
@@ -181,7 +181,7 @@ def prepared(place: Path) -> Iterator[tuple[Disk, Clock, dict[str, str], Path]]:
     mounted = (
         os.geteuid() == 0
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={ROOMY},mode=755", "tmpfs", str(small)], check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={ROOM_BYTES},mode=755", "tmpfs", str(small)], check=False
         ).returncode
     )
     clock = _shim(here / "wrong_clock.c", place / "wrong_clock.so")

@@ -339,7 +339,7 @@ def test_a_refusal_while_membership_changes_is_no_fault(before: list[Change], me
     assert talk.checker.failures == []
 
 
-def test_a_refusal_of_a_chat_that_was_not_begun_when_it_was_asked_for_is_no_fault() -> None:
+def test_checker_accepts_a_refused_chat_that_had_not_begun() -> None:
     talk = _whole()
     dialog = talk.checker.pair("a", "b")
     right = talk.checker.right(dialog, "a")
@@ -383,7 +383,7 @@ def test_texts_say_what_they_are() -> None:
     assert parse("") is None
 
 
-def test_memory_that_grows_is_told_from_memory_that_jumps() -> None:
+def test_checker_reports_growing_memory_and_not_a_jump() -> None:
     level = [(2.0 * n, 50_000_000 + (20_000_000 if n % 17 == 0 else n % 7 * 100_000)) for n in range(120)]
     assert growth(level) < may_grow(0) / 4
     leaks = [(at, held + int(200_000 * at)) for at, held in level]

@@ -23,13 +23,13 @@ from tests.support.relay_process import running
 
 PEOPLE = 200
 DEVICES = 2
-CALM = 0.4
+QUIET_SHARE = 0.4
 """The last part of the run, in which the relay is not killed, so that its memory can be watched."""
-LONG_ENOUGH = 200.0
+MEMORY_SECONDS = 200.0
 """Seconds of it from which on memory is judged: in less, caches still fill."""
 WAIT_SECONDS = 90.0
 """Seconds without an event or an answer, once nothing goes wrong any more, after which nothing comes any more."""
-DRAINED = 3.0
+DRAIN_SECONDS = 3.0
 """Seconds without an event after which all marks are told, once everybody has every message."""
 
 
@@ -72,7 +72,7 @@ async def test_a_long_run_of_everything_at_once_keeps_every_promise(
             crash = relay.log.find("Traceback")
             if crash >= 0:
                 checker.fail(f"the relay's log has a traceback: {relay.log[max(0, crash - 200) : crash + 3_000]}")
-    if watched >= LONG_ENOUGH and grown > may_grow(watched * (1 - WARM_UP) * rate):
+    if watched >= MEMORY_SECONDS and grown > may_grow(watched * (1 - WARM_UP) * rate):
         checker.fail(f"the relay's memory grew by {grown / 1e6:.1f} MB in {watched:.0f} s without a restart")
     with capsys.disabled():
         print(_table(world, machine, disk.real, grown, watched))
@@ -113,9 +113,9 @@ async def _live(world: World, faults: Faults, seconds: float, nursery: trio.Nurs
     with trio.CancelScope() as going_wrong:
         async with trio.open_nursery() as trouble:
             trouble.start_soon(faults.run)
-            await trio.sleep(seconds * (1 - CALM))
+            await trio.sleep(seconds * (1 - QUIET_SHARE))
             faults.kills_allowed = False
-            await trio.sleep(seconds * CALM)
+            await trio.sleep(seconds * QUIET_SHARE)
             going_wrong.cancel()
 
 
@@ -148,7 +148,7 @@ async def _drain(world: World, faults: Faults) -> None:
         before = -1
         while before != world.checker.counts["events"]:
             before = world.checker.counts["events"]
-            await trio.sleep(DRAINED)
+            await trio.sleep(DRAIN_SECONDS)
         nursery.cancel_scope.cancel()
 
 

@@ -214,7 +214,7 @@ class Verdict:
                     at = bisect_right(ids, upto)
                     if author == reader or not at or ids[at - 1] not in owed:
                         continue
-                    # Nobody promises those who were away for a while the marks of that time.
+                    # Users who were away for a while are promised no receipts of that time.
                     if len(chat.stays.get(author, ())) == 1:
                         self._told(chat, author, reader, ids[at - 1])
 

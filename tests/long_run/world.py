@@ -29,7 +29,7 @@ REPEATABLE_ENTRIES = 60_000
 """Entries after a message for which it may be sent again: the relay knows the latest 65,536 that were removed
 (PROTOCOL.md, section 3)."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
-AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
+RETRIED_CODES = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
 
 
@@ -117,7 +117,7 @@ class World:
                 if refused.code == "internal":
                     self.checker.fail(f"{phone.user}: {name} was answered with {refused}")
                 refused.repeated = lost
-                if refused.code not in AGAIN:
+                if refused.code not in RETRIED_CODES:
                     raise
                 if may_give_up and not lost and refused.code in HAS_NO_ROOM and self.dice.random() < 0.5:
                     raise
@@ -155,7 +155,7 @@ class World:
         except Refused as refused:
             if not chat.gone:
                 checker.refused(number, refused.code)
-            # What one edits or deletes may be deleted or pruned by now, and a file that was not sent in time removed.
+            # The message may be deleted or pruned by now, and a file that was not sent in time removed.
             if kind == NEW and attachment is None and refused.code not in HAS_NO_ROOM:
                 checker.denied(right, chat, phone.user, f"new ({refused})")
             return -1
@@ -328,7 +328,7 @@ class World:
         if status != 200:
             code = msgspec.json.decode(body)["error"]["code"] if status in (413, 429, 503, 507) else str(status)
             self.counts[f"upload {code}"] += 1
-            if status >= 500 and code not in AGAIN:
+            if status >= 500 and code not in RETRIED_CODES:
                 self.checker.fail(f"{person.user}: an upload was answered with {status} {code}")
             return
         attachment = msgspec.json.decode(body)

@@ -22,7 +22,7 @@ def test_b():
 """
 
 
-def test_what_a_failed_test_left_open_fails_no_other(tmp_path: Path) -> None:
+def test_resources_left_open_by_a_failed_test_fail_no_other_test(tmp_path: Path) -> None:
     (tmp_path / "test_two.py").write_text(TWO)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "conftest", "-p", "no:cacheprovider"]
     ran = subprocess.run(

@@ -57,7 +57,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "journal"))
         listening.settimeout(5)
-        monkeypatch.setattr(logs, "JOURNAL", str(tmp_path / "journal"))
         status = Path(os.devnull).stat()
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
         yield listening
@@ -69,15 +68,15 @@ def stderr() -> Iterator[TextIO]:
         yield nothing
 
 
-def log_to(stream: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def log_to(stream: TextIO, journal: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    logs.set_up("info")
+    logs.set_up("info", journal.getsockname())
 
 
 def test_the_journal_gets_records_with_fields(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_to(stderr, monkeypatch)
+    log_to(stderr, journal, monkeypatch)
     logging.getLogger("relay.test").warning("one\ntwo", extra={"ADMIN": "tom"})
     assert read_datagram(journal.recv(65_536)) == {
         "MESSAGE": "one\ntwo",
@@ -91,7 +90,7 @@ def test_the_journal_gets_records_with_fields(
 def test_an_error_is_logged_with_its_traceback(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_to(stderr, monkeypatch)
+    log_to(stderr, journal, monkeypatch)
     try:
         raise ValueError("reason")
     except ValueError:
@@ -104,7 +103,7 @@ def test_an_error_is_logged_with_its_traceback(
 def test_a_journal_that_does_not_read_does_not_block_the_relay(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_to(stderr, monkeypatch)
+    log_to(stderr, journal, monkeypatch)
     for _ in range(2_000):
         logging.getLogger("relay.test").info("x" * 1_000)
 
@@ -113,7 +112,7 @@ def test_a_stderr_that_is_not_the_journal_gets_lines(
     journal: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with (tmp_path / "stderr").open("w") as stderr:
-        log_to(stderr, monkeypatch)
+        log_to(stderr, journal, monkeypatch)
         logging.getLogger("relay.test").info("a line")
     assert (tmp_path / "stderr").read_text() == "a line\n"
 
@@ -122,7 +121,7 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
     read, write = os.pipe()
     with open(read, "rb") as reader, open(write, "w", encoding="utf-8") as writer:  # noqa: PTH123 - of descriptors
         monkeypatch.setattr(sys, "stderr", writer)
-        # Where writing waits for a reader this test fails by its own alarm, and does not hang.
+        # If writing waits for a reader, this test fails by its own alarm instead of hanging.
         signal.signal(signal.SIGALRM, lambda *_: pytest.fail("the log waited for a reader"))
         signal.alarm(10)
         try:

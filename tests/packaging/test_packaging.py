@@ -106,10 +106,8 @@ def test_an_unsupported_system_is_refused_with_what_is_supported(
     with pytest.raises(SystemExit):
         program.fitting_machine()
     assert "Install the 64-bit system" in capsys.readouterr().err
-    monkeypatch.setattr(program, "OLDEST", (3, 98))
-    monkeypatch.setattr(program, "NEWEST", (3, 99))
     with pytest.raises(SystemExit):
-        program.fitting_python()
+        program.fitting_python((3, 98), (3, 99))
     assert "this needs Python 3.98 to 3.99" in capsys.readouterr().err
 
 
@@ -152,9 +150,9 @@ def test_files_that_differ_between_pythons_stop_the_build(tmp_path: Path) -> Non
     for python, content in (("3.11", "one"), ("3.12", "another")):
         (tmp_path / python).mkdir()
         (tmp_path / python / "module.py").write_text(content)
-    bundle._merge(tmp_path / "3.11", tmp_path / "tree")
+    bundle.merge(tmp_path / "3.11", tmp_path / "tree")
     with pytest.raises(bundle.Clash, match=r"module\.py"):
-        bundle._merge(tmp_path / "3.12", tmp_path / "tree")
+        bundle.merge(tmp_path / "3.12", tmp_path / "tree")
 
 
 # The README's lines.
@@ -175,7 +173,7 @@ def test_the_readme_has_each_block_that_is_tried(lines: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["build", "clone", "tests"])
-def test_what_starts_from_nothing_is_one_line(lines: dict[str, str], name: str) -> None:
+def test_readme_blocks_that_start_from_nothing_are_one_line(lines: dict[str, str], name: str) -> None:
     assert lines[name].count("\n") == 1
 
 

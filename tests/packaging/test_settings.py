@@ -79,7 +79,7 @@ def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said:
         ("RELAY_LIMITS_BURST", "x", 'RELAY_LIMITS_BURST: limits.burst: must be a whole number, not "x"'),
     ],
 )
-def test_a_wrong_variable_is_said_as_well(variable: str, value: str, said: str, tmp_path: Path) -> None:
+def test_invalid_environment_variable_is_reported_too(variable: str, value: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(WrongSettings) as error:
         load(None, tmp_path, {variable: value})
     assert str(error.value) == said
@@ -165,7 +165,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "package"
 
 
-def test_another_program_than_the_packages_serves_a_user_who_may_not_use_the_packages_data(
+def test_own_program_uses_the_users_data_if_the_packages_is_not_writable(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare.mkdir()
@@ -236,12 +236,9 @@ def test_every_command_of_a_packaged_relay_means_the_packages_directory(
     assert data_directory() == Path("/home/anna/.local/share/chat-relay")
 
 
-def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.symlink_to("not-mounted.toml")
-    monkeypatch.setattr("relay.settings.loading.INSTALLED_FILE", file)
     with pytest.raises(WrongSettings) as error:
-        Loaded(options={}, environment={})
+        Loaded(options={}, environment={}, installed=file)
     assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ WAIT_SECONDS = 20
 
 
 class NotifySocket:
-    """What systemd listens on; the datagrams that came, each as a list of assignments."""
+    """The socket that systemd listens on, and the datagrams that came, each as a list of assignments."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -70,7 +71,7 @@ def listener() -> Iterator[socket.socket]:
     one.close()
 
 
-def test_says_nothing_where_no_systemd_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_without_systemd_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd.notify("READY=1")
 
@@ -93,7 +94,7 @@ def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.Monke
 def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
     tmp_path: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(systemd, "NOTIFY_SECONDS", 0.01)
+    monkeypatch.setattr(systemd, "manager", told := systemd.Manager(seconds=0.01))
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "missing"))
     systemd.notify("READY=1")
     assert "READY=1: [Errno 2]" in caplog.text
@@ -104,6 +105,7 @@ def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
         if "WATCHDOG=1" in caplog.text:
             break
     assert "WATCHDOG=1: timed out" in caplog.text
+    told.close()
 
 
 def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,12 +159,11 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
         assert log.stat().st_size > before
 
 
-async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(serve, "SLOW_WRITE_SECONDS", 0.4)
+async def test_long_write_counts_as_alive_for_some_minutes(tmp_path: Path) -> None:
+    proof_of_life = partial(serve.proof_of_life, probe_seconds=0.05, hung_write_seconds=0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         server = Server(relay)
-        assert "0 connections" in await serve._proof_of_life(server)
+        assert "0 connections" in await proof_of_life(server)
         goes_on, arrived = trio.Event(), trio.Event()
 
         async def slow(_writing: object) -> None:
@@ -171,27 +172,28 @@ async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path, m
 
         nursery.start_soon(relay.log.run_exclusive, slow)
         await arrived.wait()
-        assert "a write has been under way for" in await serve._proof_of_life(server)
-        assert relay.log._background._requests == [], "no probe is left in the queue"
-        await trio.sleep(0.4)
+        began = trio.current_time()
+        assert "a write has been under way for" in await proof_of_life(server)
+        assert not relay.log.background.waited_for, "no probe is left in the queue"
+        await trio.sleep_until(began + 0.45)
         with trio.move_on_after(0.3) as scope:
-            await serve._proof_of_life(server)
+            await proof_of_life(server)
         assert scope.cancelled_caught, "then nothing is proved any more"
         goes_on.set()
-        assert "0 connections" in await serve._proof_of_life(server)
+        assert "0 connections" in await proof_of_life(server)
 
 
 async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         arrived, goes_on = trio.Event(), trio.Event()
-        commit = relay.log._writer._commit
+        execute = relay.connections.writing.execute
 
-        async def stuck(*arguments: Any) -> object:
+        async def stuck(*arguments: Any, **options: Any) -> object:
             arrived.set()
             await goes_on.wait()
-            return await commit(*arguments)
+            return await execute(*arguments, **options)
 
-        monkeypatch.setattr(relay.log._writer, "_commit", stuck)
+        monkeypatch.setattr(relay.connections.writing, "execute", stuck)
         nursery.start_soon(relay.admin.handle, "user.add", control.AddUser(id="User1"))
         await arrived.wait()
         with trio.move_on_after(0.1) as waited:
@@ -205,9 +207,9 @@ async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
-        await relay.log._writing.execute("PRAGMA query_only = ON")
+        await relay.connections.writing.execute("PRAGMA query_only = ON")
         assert not await relay.log.probe()
-        await relay.log._writing.execute("PRAGMA query_only = OFF")
+        await relay.connections.writing.execute("PRAGMA query_only = OFF")
         assert await relay.log.probe()
 
 
@@ -311,10 +313,10 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
         device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
         assert isinstance(device, control.Token)
-        server = Server(relay)
         listener = socket.create_server(("127.0.0.1", 0))
+        server = Server(relay, [listener])
         address = listener.getsockname()
-        await nursery.start(server.run, [listener])
+        await nursery.start(server.run)
         streams: list[trio.SocketStream] = []
 
         async def connect() -> trio.SocketStream:

@@ -108,6 +108,11 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
     "event-read": ("read", 28, events.Read(**MARK)),
     "event-chat": ("chat", 29, events.ChatChanged(item=EMPTY_GROUP)),
     "event-chat-gone": ("chatGone", 30, events.ChatGone(chat_id="User2")),
+    "event-chat-gone-removed": (
+        "chatGone",
+        30,
+        events.ChatGone(chat_id="g-5f0c", title="Crew", by="User1", by_name="User One", reason="removed"),
+    ),
     "event-chats-stale": ("chatsStale", 31, events.ChatsStale()),
     "event-device": (
         "device",

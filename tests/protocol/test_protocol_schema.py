@@ -60,7 +60,7 @@ def validator(message: str) -> Validator:
     return jsonschema.Draft202012Validator({**payload, "components": DOCUMENT["components"]})
 
 
-def test_it_has_what_asyncapi_requires() -> None:
+def test_schema_has_what_asyncapi_requires() -> None:
     assert DOCUMENT["asyncapi"].startswith("3.")
     assert DOCUMENT["info"].keys() >= {"title", "version"}
     for server in DOCUMENT["servers"].values():
@@ -83,7 +83,7 @@ def test_messages_of_operations_are_messages_of_the_channel() -> None:
             assert message["$ref"].startswith("#/channels/relay/messages/")
 
 
-def test_it_has_every_request_and_event() -> None:
+def test_schema_has_every_request_and_event() -> None:
     expected = {f"request.{name}" for name in REQUESTS} | {f"response.{name}" for name in REQUESTS}
     expected |= {f"event.{name}" for name in SERVER_EVENTS} | {f"client.{name}" for name in CLIENT_EVENTS}
     assert set(DOCUMENT["components"]["messages"]) == {*expected, "ack", "error"}

@@ -33,7 +33,7 @@ class Listener:
 class Device(Listener):
     """A device: the relay's end of its connection, and the client at the other end."""
 
-    # What a subscriber needs of its connection.
+    # The connection of a subscriber.
     waiting = (0, 0.0)
     leave: Callable[[Subscriber], None]
     """Takes its connection out of the relay's hub."""
@@ -57,6 +57,8 @@ class Device(Listener):
         self.views.clear()
         self.unacknowledged.clear()
         self.titles: dict[str, str] = {}
+        self.lost: dict[str, tuple[str | None, ...]] = {}
+        """How the chats went away that it was told of: reason, who did it, the name then."""
         self.receipts: dict[tuple[str, str, str], int] = {}
         self.online: set[str] = set()
         self.is_new = self.is_stale = bool(token)
@@ -103,10 +105,13 @@ class Device(Listener):
                 item = payload["item"]
                 self.views.setdefault(item["id"], {})
                 self.titles[item["id"]] = item["name"]
+                self.lost.pop(item["id"], None)
             case "chatGone":
                 self.views.pop(payload["chatId"], None)
                 self.titles.pop(payload["chatId"], None)
+                self.lost[payload["chatId"]] = (payload.get("reason"), payload.get("by"), payload.get("title"))
             case "chatsStale":
+                self.lost.clear()
                 self.is_stale = True
             case "online":
                 self.online.add(payload["userId"])

@@ -1,6 +1,7 @@
 """Who may do what and who sees what, in the fewest lines: written from PROTOCOL.md, not from the code. Plain data."""
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -96,6 +97,8 @@ class Model:
         self.off, self.removed = set[str](), set[str]()
         self.chats: dict[str | frozenset[str], Chat] = {}
         self.files: dict[str, str] = {}
+        self.lost: dict[tuple[str, str], tuple[str | None, ...]] = {}
+        """How users lost chats that are not in their lists: reason, who did it, the name then; by user and chat id."""
         self._order = count(1)
 
     # What is true.
@@ -214,15 +217,22 @@ class Model:
         chat = self._group(user, chat_id)
         if other in chat.members:
             _refuse("forbidden", other == chat.owner or (chat.members[other].admin and not chat.owns(user)))
+            self._lose(chat, [other], "removed", user)
             del chat.members[other]
 
-    def leave(self, user: str, chat_id: str) -> None:
+    def _lose(self, chat: Chat, users: Iterable[str], reason: str, by: str) -> None:
+        for one in users:
+            why = "left" if (reason, one) == ("removed", by) else reason
+            self.lost[one, self.called(chat, one)] = (why, None if by == MACHINE else by, chat.name or None)
+
+    def leave(self, user: str, chat_id: str, by: str = "") -> None:
         chat = self._in(user, chat_id)
         _refuse("bad_request", chat.kind not in GROUPS)
         if user == chat.owner:
             members = {one: member for one, member in chat.members.items() if one not in (user, *self.bots)}
             able = [one for one in members if one not in self.off] or members
             chat.owner = min(((not members[one].admin, members[one].place, one) for one in able), default=("",))[-1]
+        self._lose(chat, [user] if chat.owner else chat.members, "removed" if chat.owner else "deleted", by or user)
         del chat.members[user]
         if not chat.owner:
             del self.chats[chat.id]
@@ -231,8 +241,10 @@ class Model:
         chat = self._in(user, chat_id)
         if chat.kind in GROUPS:
             _refuse("forbidden", not chat.owns(user))
+            self._lose(chat, chat.members, "deleted", user)
             del self.chats[chat.id]
         else:
+            self._lose(chat, [user], "deleted", user)
             chat.members[user].cleared, chat.members[user].hidden = chat.last(), True
 
     def update(self, user: str, chat_id: str, admins: list[str] | None = None, name: str = "") -> None:
@@ -259,7 +271,7 @@ class Model:
         """Remove a user from every group; their dialogs stay with the others."""
         _refuse("not_found", user in self.removed)
         for chat in [one for one in self.of(user) if isinstance(one.id, str)]:
-            self.leave(user, str(chat.id))
+            self.leave(user, str(chat.id), MACHINE)
         self.off, self.removed = self.off | {user}, self.removed | {user}
 
     def prune(self, order: int) -> None:

@@ -20,7 +20,7 @@ OK = "ok"
 MOST_GROUPS, MOST_HOOKS = 5, 4
 
 Got = tuple[Any, str]
-"""What the relay answered, and the code that the model expects."""
+"""The relay's answer, and the code that the model expects."""
 
 
 class Posted:
@@ -248,17 +248,17 @@ class Playing(World):
         if pick % 3:
             return
         relay = self.relay
-        await relay.retention._keep()
+        await relay.retention.keep_state()
         rows = await relay.reading.execute("SELECT seq, chat, message_id FROM log WHERE kind <= 3 ORDER BY seq")
         chats = dict(self._chats_by_key())
-        # What is left of a chat that was deleted is in no window.
+        # A deleted chat is in no window.
         rows = [row for row in rows if row[1] in chats]
         if len(rows) < 8:
             return
         seq, chat, message_id = rows[len(rows) // 2]
         first = await relay.reading.execute("SELECT min(seq) FROM log WHERE kind <= 5")
         self.model.prune(chats[chat].items[message_id].order)
-        await relay.retention._remove(first[0][0], seq)
+        await relay.retention.remove_entries(first[0][0], seq)
 
     def _chats_by_key(self) -> list[tuple[ChatKey, Chat]]:
         state = self.relay.state
@@ -310,7 +310,7 @@ class Playing(World):
         if not hooks:
             return None
         hook, text = hooks[pick % len(hooks)], self._text(pick)
-        # Who is disabled may come back, so the sender is asked to try again.
+        # A disabled user may come back, so the sender is asked to try again.
         expected = "not_found" if hook.user in self.model.removed else "unavailable"
         if hook.user not in self.model.off:
             expected = self._expect(self.model.send, hook.user, hook.chat_id, text)

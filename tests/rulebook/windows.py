@@ -69,6 +69,8 @@ class Windows:
         listed = model.listed(user)
         assert device.views.keys() == listed.keys(), f"{user}'s list"
         assert device.titles == {chat_id: self._title(user, chat) for chat_id, chat in listed.items()}
+        for chat_id, why in device.lost.items():
+            assert why == model.lost[user, chat_id], f"how {user} lost {chat_id}"
         known = {other for chat in model.of(user) for other in chat.members} - {user}
         assert device.online == known & there, f"who is online to {user}: {device.online}, and not {known & there}"
         for chat_id, chat in listed.items():

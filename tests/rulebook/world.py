@@ -167,7 +167,7 @@ class World(Windows):
                 relay.tick(trio.current_time())
                 await trio.testing.wait_all_tasks_blocked()
                 await relay.log.run_exclusive(_nothing, hurried=True)
-                while not all(one._idle for one in self.posting._running.values()):
+                while not self.posting.idle:
                     # A thread reads the log for it: time goes on as it does.
                     await trio.sleep(0.001)
                 busy = bool(relay.log.waiting or relay.log.deferred) or await self._take_in()

@@ -3,9 +3,9 @@
 import pytest
 
 from relay.core.delivery import message_views
+from relay.core.model.counting import waited_for
 from relay.core.model.snapshot import DirtyRows
 from relay.core.rules import commands
-from relay.core.rules.counting import waited_for
 from relay.keys import ChatKey
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus

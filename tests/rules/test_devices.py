@@ -8,7 +8,7 @@ import trio
 from relay.core.model.changes import Hook
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.users import MAX_DEVICES
+from relay.core.rules.sign_in import MAX_DEVICES
 from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -134,16 +134,18 @@ async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_pho
         assert revoked == ["cron"] * 3
 
 
-async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with house(tmp_path, "anna") as opened:
+async def test_a_phone_that_has_just_disconnected_counts_as_used_until_now(tmp_path: Path) -> None:
+    now = T0
+    async with house(tmp_path, "anna", clock=lambda: now) as opened:
         relay = opened.relay
         phone = await opened.open("anna")
         for _ in range(MAX_DEVICES - 1):
             await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
-        monkeypatch.setattr(relay.service.acknowledgements, "_clock", lambda: T0 + 60_000)
+        now += 60_000
         await phone.close()
-        await trio.sleep(0.05)
+        await phone.closed()
+        with trio.fail_after(5):
+            while relay.hub.presence.subscribers:
+                await trio.sleep(0.001)
         await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="anna", label="cron"))
         assert [device.label for device in relay.state.devices.values() if device.revoked_at] == ["cron"]

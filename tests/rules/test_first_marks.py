@@ -10,7 +10,7 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import MarkRead
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
@@ -39,13 +39,13 @@ async def _dialog(data: Path, messages: int) -> None:
 
 async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     asked: list[tuple[str, Any]] = []
-    real = relay.log._reading.execute
+    real = relay.connections.lookups.execute
 
     async def noting(sql: str, parameters: Any = ()) -> Any:
         asked.append((sql, parameters))
         return await real(sql, parameters)
 
-    monkeypatch.setattr(relay.log._reading, "execute", noting)
+    monkeypatch.setattr(relay.connections.lookups, "execute", noting)
     await submit(relay.log, Command(relay.clock(), UserKey(2), NO_DEVICE, MarkRead(ChatKey(1), None)))
     monkeypatch.undo()
     return [(sql, parameters) for sql, parameters in asked if "FROM log" in sql]

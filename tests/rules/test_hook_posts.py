@@ -6,7 +6,7 @@ from typing import Any
 from relay.core.model.changes import Hook
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey
 from relay.net.http.routes.hooks import HookPage
 from relay.protocol import control, requests
@@ -124,7 +124,7 @@ async def test_posts_without_a_key_are_messages_each(tmp_path: Path) -> None:
         assert await house.texts() == ["disk full"] * 3
 
 
-async def test_what_an_older_relay_took_from_a_hook_is_a_repeat_for_that_hook_only(tmp_path: Path) -> None:
+async def test_post_kept_by_an_older_relay_is_a_repeat_for_its_hook_only(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         house = await House.of(relay)
@@ -153,7 +153,7 @@ async def test_a_post_that_retention_removed_is_a_repeat_for_a_week(tmp_path: Pa
         assert await house.texts() == ["last", "tested again"]
 
 
-async def test_the_first_post_under_a_key_is_kept_where_retention_removed_an_apps_message_of_that_client_id(
+async def test_first_post_under_a_key_is_kept_after_its_client_id_was_pruned(
     tmp_path: Path,
 ) -> None:
     clock = Clock()

@@ -1,31 +1,19 @@
 """What users may choose: names, pictures, passwords; and who sees when they were last here."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from relay.core.auth import passwords
 from relay.core.auth.passwords import check_new
 from relay.core.service import users
+from relay.core.tuning import ServiceTuning, Tuning
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import http_relay
 from tests.support.sessions import house
-
-
-@pytest.fixture(autouse=True)
-def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
-    monkeypatch.setattr(passwords, "PASSES", 1)
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-    yield
-    passwords._hasher.cache_clear()
-    passwords._nobodys_hash.cache_clear()
-
+from tests.support.tunings import cheap
 
 # Names.
 
@@ -83,7 +71,7 @@ async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tm
         assert "avatarUrl" not in await anna.request("profile")
 
 
-# Who was here when.
+# When users were last here.
 
 
 async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path: Path) -> None:
@@ -150,7 +138,7 @@ def test_a_password_of_a_few_words_or_signs_is_accepted(password: str) -> None:
 
 
 async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         laptop = (await relay.ask("device.add", control.AddDeviceRequest(user_id="anna"))).token
         hook = await relay.ask("hook.add", control.AddHook(chat="anna", user_id="anna"))
@@ -220,10 +208,10 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
             )
             assert isinstance(added, control.Token)
             await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
-            told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
-            assert [frame["payload"]["label"] for frame in told] == ["stolen"]
-            assert told[0]["payload"]["deviceId"] == added.device_id
-            assert "id" not in told[0]
+            device_events = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
+            assert [frame["payload"]["label"] for frame in device_events] == ["stolen"]
+            assert device_events[0]["payload"]["deviceId"] == added.device_id
+            assert "id" not in device_events[0]
             for one in (old, other):
                 assert "device" not in [frame.get("eventType") for frame in await one.rest()]
 
@@ -251,8 +239,8 @@ async def test_spaces_around_a_query_of_the_directory_make_no_difference(tmp_pat
 async def test_a_search_of_a_long_directory_leaves_turns_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(users, "SLICE_USERS", 10)
-    async with house(tmp_path, "anna") as here:
+    tuning = Tuning(service=ServiceTuning(slice_users=10))
+    async with house(tmp_path, "anna", tuning=tuning) as here:
         async with trio.open_nursery() as nursery:
             for number in range(200):
                 added = control.AddUser(id=f"u{number:03}", name=f"Ünal {number}")

@@ -20,7 +20,7 @@ from tests.support.sessions import house
 
 PROTOCOL = Path(relay.protocol.__file__).parent / "PROTOCOL.md"
 OTHER = "other"
-"""Somebody who is in the chat too, and wrote in it."""
+"""Another member, who wrote in the chat."""
 GROUPS = (ChatKind.GROUP, ChatKind.CHANNEL)
 ASKED = {
     Action.EDIT_OTHERS: (Action.EDIT, Action.EDIT_OTHERS),
@@ -28,7 +28,7 @@ ASKED = {
     Action.REMOVE_ADMIN: (Action.REMOVE, Action.REMOVE_ADMIN),
     Action.REMOVE_OWNER: (Action.REMOVE, Action.REMOVE_OWNER),
 }
-"""What the door to an action asks for, where that is more than the action."""
+"""The rights that a request checks beyond that of its action."""
 BY_MACHINE = {*Action} - {Action.READ, Action.WRITE, Action.EDIT, Action.EDIT_OTHERS, Action.DELETE, Action.LEAVE}
 
 
@@ -41,9 +41,9 @@ def can_be(action: Action, place: ChatKind, role: Role) -> bool:
     if action is Action.DELETE_CHAT and place not in GROUPS:
         return False  # That is its clearing.
     if action is Action.INVITE and place not in GROUPS:
-        return False  # Who is invited to somebody lands there, and is let into nothing.
+        return False  # An invite to a dialog only opens it: it grants nothing.
     if action in (Action.EDIT_OTHERS, Action.DELETE_OTHERS) and place is ChatKind.NOTES:
-        return False  # Nobody else writes there.
+        return False  # A user's notes have no other authors.
     match role:
         case Role.IMPORTER:
             return action in (Action.READ, Action.WRITE) and place in GROUPS
@@ -137,7 +137,7 @@ class Scene:
         return answer
 
     def plain(self) -> str:
-        """Somebody in it who runs nothing."""
+        """A member who is no admin."""
         if self.chat.startswith("g-") and self.chat in self.log.state.group_keys:
             owner = self.log.state.users[self.log.state.chats[self.log.state.group_keys[self.chat]].owner].id
             self.log.do(owner, commands.AddParticipants(self.chat, ["guest"]))
@@ -173,7 +173,7 @@ def test_every_request_follows_the_permissions_table(action: Action, place: Chat
 
 @pytest.mark.parametrize("place", GROUPS)
 @pytest.mark.parametrize("role", [Role.OWNER, Role.ADMIN])
-def test_an_owner_or_admin_who_is_no_admin_of_the_relay_may_not_invite_to_a_chat(place: ChatKind, role: Role) -> None:
+def test_chat_admin_without_relay_admin_rights_may_not_invite(place: ChatKind, role: Role) -> None:
     scene = Scene(place, role)
     state = scene.log.state
     chat, me = state.chats[state.group_keys[scene.chat]], state.user_keys["me"]

@@ -13,7 +13,7 @@ import trio.lowlevel
 from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -138,7 +138,7 @@ async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
         first = await ask(relay, new("c1"))
         edit = requests.Edit(chat_id="b", original_message_id=1, message="hi", client_message_id="e")
         edited = await ask(relay, edit)
-        relay.log.spare(disk_room._needs_room)
+        relay.log.spare(disk_room.needs_room)
         written = relay.state.seq
         assert await ask(relay, new("c1")) == first
         assert await ask(relay, edit) == edited
@@ -164,7 +164,7 @@ async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
     async with open_relay(tmp_path) as relay:
         await two_users(relay)
         first = await ask(relay, new("c1"))
-        real = relay.log._writing.execute
+        real = relay.connections.writing.execute
 
         async def full(sql: str, *parameters: Any) -> Any:
             if sql.startswith("INSERT INTO log"):
@@ -173,7 +173,7 @@ async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
                 raise error
             return await real(sql, *parameters)
 
-        monkeypatch.setattr(relay.log._writing, "execute", full)
+        monkeypatch.setattr(relay.connections.writing, "execute", full)
         answers: dict[str, object] = {}
         done = trio.Event()
 

@@ -225,7 +225,8 @@ def test_a_message_does_not_wait_for_members_who_joined_later(log: MemoryLog) ->
 def test_a_member_named_twice_is_removed_by_one_entry(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", commands.RemoveParticipants("g-1", ["User2", "User2"]))
-    assert changes.decode(log.entries[-1].extra or "") == changes.MembersRemoved(users=[log.state.user_keys["User2"]])
+    (removed,) = [log.state.user_keys["User2"]]
+    assert changes.decode(log.entries[-1].extra or "") == changes.MembersRemoved(users=[removed], name="Crew")
 
 
 def test_an_entry_that_removes_a_member_twice_still_applies(log: MemoryLog) -> None:

@@ -108,7 +108,7 @@ def recorded(script: Script) -> tuple[MemoryLog, list[Command], list[Any]]:
 
 
 def columns(log: MemoryLog) -> list[Any]:
-    """Of every entry what reaches the disk."""
+    """The fields of each entry that reach the disk."""
     return [
         (e.seq, e.kind, e.chat, e.message_id, e.actor, e.at, e.target, e.client_key, e.client_id, e.message, e.extra)
         for e in log.entries

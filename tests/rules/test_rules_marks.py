@@ -1,4 +1,4 @@
-"""Delivered and read receipts, and the unread counts that follow from them (section 6)."""
+"""Delivered and read receipts, and the unread counts that follow from them (PROTOCOL.md, section 6)."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Messages: their chats and ids, and repeats, edits and deletions (section 3)."""
+"""Messages: their chats and ids, and repeats, edits and deletions (PROTOCOL.md, section 3)."""
 
 import msgspec
 import pytest
@@ -35,8 +35,8 @@ def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    told = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
-    assert [event.chat_id for event in told if isinstance(event, events.NewEvent)] == ["User2", "User1"]
+    payloads = [message_views.event(log.state, entry, log.state.user_keys[user])[1] for user in ("User1", "User2")]
+    assert [event.chat_id for event in payloads if isinstance(event, events.NewEvent)] == ["User2", "User1"]
 
 
 def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:
@@ -346,7 +346,7 @@ def test_time_never_goes_backwards_along_the_log(log: MemoryLog) -> None:
     assert times == sorted(times)
 
 
-# Who may not be written to.
+# Recipients who cannot be written to.
 
 
 def test_a_first_message_to_a_disabled_user_is_refused(log: MemoryLog) -> None:

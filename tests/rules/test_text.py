@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.combining_marks import ordered
 from relay.text import fold
+from relay.unicode.combining_marks import ordered
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_marks_in_order_are_the_same_text(text: str) -> None:
 def test_a_text_that_consists_of_marks_is_folded_in_no_time(text: str) -> None:
     began = time.process_time()
     fold(text)
-    # Without their order it takes some twenty seconds.
+    # Unsorted it takes some twenty seconds.
     assert time.process_time() - began < 2.0
 
 

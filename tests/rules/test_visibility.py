@@ -1,4 +1,4 @@
-"""Cleared messages are gone for their user everywhere, and internal data is shown nowhere (section 5)."""
+"""Cleared messages are gone for their user everywhere, and internal data is shown nowhere (PROTOCOL.md, section 5)."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
-from relay.core.auth import tokens
-from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rates, request_weights, share
+from relay.core.limits import request_weights
 from relay.core.limits.fairness import Account
+from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.rules import commands
+from relay.core.tuning import ServiceTuning, Tuning
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey, UserKey
-from relay.net.websocket import outbox
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
@@ -69,39 +69,35 @@ async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
     async with trio.open_nursery() as nursery:
         ask = b"".join(request(number, "messages", chatId="User1") for number in range(50))
         nursery.start_soon(client.raw, ask)
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User1"]]
         assert answers <= 2
-        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + outbox.OUTBOX_BYTES
+        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + relay.server.tuning.outbox_bytes
         nursery.cancel_scope.cancel()
 
 
-async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(relay: House) -> None:
     await fill(relay, 4)
-    monkeypatch.setattr(share, "WAITING_BYTES", 600_000)
+    relay.relay.tuning.limits.waiting_bytes = 600_000
     key = relay.relay.state.user_keys["User1"]
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             client = await relay.open("User1", lockstep=True)
             nursery.start_soon(client.raw, request(1, "messages", chatId="User1") * 3)
-        await trio.sleep(1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
         assert 240_000 < waiting < 600_000 + 5 * len(LONG)
         nursery.cancel_scope.cancel()
 
 
-async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "PIECES_BYTES", 300_000)
+async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(relay: House) -> None:
+    relay.relay.tuning.limits.pieces_bytes = 300_000
     shares = relay.relay.service.limits.shares
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     clients = [await relay.open("User1") for _ in range(6)]
     for client in clients:
         await client.raw(half)
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
     assert 200_000 <= shares.pieces_bytes <= 300_000
     codes = []
     for client in clients:
@@ -112,33 +108,31 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
         await other.request("profile")
 
 
-async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(
-    relay: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "ALL_PIECES_BYTES", 250_000)
+async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(relay: House) -> None:
+    relay.relay.tuning.limits.all_pieces_bytes = 250_000
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     greedy = [await relay.open("User1") for _ in range(2)]
     for client in greedy:
         await client.raw(half)
     async with relay.device("User2") as modest:
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await modest.raw(text_frame(b" " * 60_000)[:59_000])
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert relay.relay.service.limits.shares.pieces_bytes < 250_000
         assert await greedy[0].closed() == 1013
         await modest.raw(text_frame(b" " * 60_000)[59_000:])
 
 
-async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
+async def test_finished_message_is_no_longer_counted(relay: House) -> None:
     async with relay.device("User1") as one:
         frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
         await one.raw(frame[:70_000])
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert relay.relay.service.limits.shares.pieces_bytes == 70_000
         await one.raw(frame[70_000:])
         assert (await one.receive())["payload"]["id"] == "User1"
         assert relay.relay.service.limits.shares.pieces_bytes == 0
-    await trio.sleep(0.1)
+    await trio.testing.wait_all_tasks_blocked(0.05)
     assert len(relay.relay.service.limits.shares) == 0
 
 
@@ -152,7 +146,7 @@ async def test_connections_of_one_user_are_bounded_and_leave_others_theirs(tmp_p
         await relay.open("User2")
         await clients[0].close()
         await clients[0].closed()
-        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await relay.open("User1")
 
 
@@ -210,11 +204,11 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
 
 
-async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_TEMPORARY", 3)
-    tokens_of = relay.relay.service.tokens
-    issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
-    assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
+async def test_temporary_tokens_are_bounded_and_the_oldest_go(tmp_path: Path) -> None:
+    async with house(tmp_path, "User1", tuning=Tuning(service=ServiceTuning(temporary_tokens=3))) as relay:
+        tokens_of = relay.relay.service.tokens
+        issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
+        assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
 
 
 # The chat list.
@@ -223,189 +217,6 @@ async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monk
 async def rename(client: Any, chat: str, count: int) -> None:
     for number in range(count):
         await client.request("updateChat", chatId=chat, name=f"name {number}")
-
-
-async def test_a_chat_list_that_changes_all_the_time_is_sent_once_a_second(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one, relay.device("User2") as two:
-        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
-        await two.until("chats")
-        await rename(one, chat, 20)
-        assert [frame for frame in await two.rest() if frame.get("eventType") == "chats"] == []
-        clock.jump(LIST_SECONDS)
-        event = await two.until("chats")
-        assert event["payload"][0]["name"] == "name 19"
-        await two.quiet()
-
-
-async def test_messages_pass_a_chat_list_that_waits_and_ids_grow(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one, relay.device("User2") as two:
-        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
-        frames = [await two.until("chats")]
-        await rename(one, chat, 3)
-        await one.request("new", chatId=chat, clientMessageId="1", message="at once")
-        frames.append(await two.event("new"))
-        clock.jump(LIST_SECONDS)
-        # Nothing else happened: the list needs an id after that of the message, and gets one.
-        frames.append(await two.until("chats"))
-        assert frames[-1]["payload"][0]["name"] == "name 2"
-        ids = [frame["id"] for frame in frames]
-        assert ids == sorted(set(ids))
-
-
-async def test_a_chat_list_that_waited_is_not_lost_with_the_connection(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one:
-        async with relay.device("User2") as two:
-            chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
-            await two.ack(await two.until("chats"))
-            await rename(one, chat, 3)
-            await one.request("new", chatId=chat, clientMessageId="1", message="hello")
-            await two.ack(await two.event("new"))
-            await two.text("ping")
-            while await two.receive() != {"event": "pong"}:
-                pass
-        async with relay.device("User2") as two:
-            event = await two.until("chats")
-            assert event["payload"][0]["name"] == "name 2"
-            await two.ack(event)
-
-
-async def test_the_first_message_of_a_new_chat_waits_for_the_list(relay: House) -> None:
-    async with relay.device("User1") as one, relay.device("User3") as three, relay.device("User2") as two:
-        await one.request("createChat", type="group", name="Crew", participants=["User2"])
-        await two.until("chats")
-        await three.request("new", chatId="User2", clientMessageId="1", message="hello")
-        chats = await two.until("chats")
-        assert "User3" in [item["id"] for item in chats["payload"]]
-        assert (await two.event("new"))["id"] > chats["id"]
-
-
-async def test_a_chat_that_comes_and_goes_costs_a_list_a_second_at_most(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one, relay.device("User2") as two:
-        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
-        await two.rest()
-        for number in range(10):
-            await one.request("removeParticipants", chatId=chat, participants=["User2"])
-            await one.request("addParticipants", chatId=chat, participants=["User2"])
-            await one.request("new", chatId=chat, clientMessageId=str(number), message="hello")
-        names = [frame["eventType"] for frame in await two.rest() if "id" in frame]
-        assert names.count("chats") <= 2, names
-        assert names.count("new") == 10
-
-
-@pytest.fixture
-def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many of User1's chat lists were under way whenever one was begun."""
-    begun: list[int] = []
-    under_way = 0
-    real = chat_lists.ChatLists.whole
-
-    async def counted(self: chat_lists.ChatLists, user: UserKey) -> Any:
-        nonlocal under_way
-        if user != relay.relay.state.user_keys["User1"]:
-            return await real(self, user)
-        under_way += 1
-        begun.append(under_way)
-        try:
-            await trio.sleep(0.01)
-            return await real(self, user)
-        finally:
-            under_way -= 1
-
-    monkeypatch.setattr(chat_lists.ChatLists, "whole", counted)
-    return begun
-
-
-async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
-    relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(rates.ListBytes, "requests_per_second", 10.0)
-    async with relay.device("User2") as other:
-        devices = [await relay.open("User1") for _ in range(8)]
-        await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
-        await trio.sleep(0.2)
-        assert len(lists) <= 2, "one is over the rate already, and it takes seconds until the next one is granted"
-        clock.jump(500)
-        for device in devices[:3]:
-            await device.text("ping")
-        await trio.sleep(0.2)
-        assert set(lists) == {1}
-
-
-async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(
-    relay: House, lists: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(share, "WAITING_BYTES", 2_500)
-    key = relay.relay.state.user_keys["User1"]
-    async with relay.device("User1") as other:
-        for _ in range(12):
-            await relay.open("User1", lockstep=True)
-        for number in range(3):
-            await other.request("createChat", type="group", name=f"{number}" * 60, participants=[])
-        await trio.sleep(0.5)
-        waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
-        assert lists
-        assert len(lists) < 12
-        assert 2_500 <= waiting < 5_000
-
-
-# Version 2.
-
-
-async def test_version_2_gets_the_chats_that_changed(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
-        await one.request("new", chatId="User2", clientMessageId="1", message="hello")
-        first = await two.until("chat")
-        assert first["payload"]["item"]["id"] == "User1"
-        assert (await two.event("new"))["id"] > first["id"]
-        clock.jump(LIST_SECONDS)
-        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
-        event = await two.until("chat")
-        assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == (chat, "Crew")
-        clock.jump(LIST_SECONDS)
-        await one.request("deleteChat", chatId=chat)
-        assert (await two.until("chatGone"))["payload"] == {"chatId": chat}
-        clock.jump(LIST_SECONDS)
-        await one.request("profile", name="Anna")
-        event = await two.until("chat")
-        assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == ("User1", "Anna")
-        await two.quiet()
-
-
-async def test_changes_sent_together_in_version_2_have_one_id(relay: House, clock: MockClock) -> None:
-    async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
-        await one.request("createChat", type="group", name="0", participants=["User2"])
-        # Told by itself: those that follow wait for a second.
-        await two.until("chat")
-        for number in range(1, 4):
-            await one.request("createChat", type="group", name=str(number), participants=["User2"])
-        clock.jump(LIST_SECONDS)
-        told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
-        assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
-        assert ["id" in frame for frame in told] == [False, False, True]
-    async with relay.device("User2", path="/ws?v=2") as two:
-        again = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
-        assert {frame["payload"]["item"]["name"] for frame in again} == {"0"} or len(again) >= 1
-
-
-async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_lists, "PAGE_BYTES", 1_000)
-    async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
-        for number in range(12):
-            await one.request("createChat", type="group", name=str(number), participants=[])
-        whole = [item["id"] for item in await one.request("chats")]
-        pages: list[list[str]] = []
-        after: dict[str, str] = {}
-        while True:
-            answer = await two.answer(await two.ask("chats", **after))
-            pages.append([item["id"] for item in answer["payload"]])
-            if "more" not in answer:
-                break
-            assert answer["more"] is True
-            after = {"after": answer["next"]}
-        assert len(pages) > 2
-        assert [chat for page in pages for chat in page] == whole
-        assert (await two.refused("chats", after="x"))["code"] == "bad_request"
 
 
 async def test_an_unknown_version_is_refused(relay: House) -> None:
@@ -417,9 +228,9 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
 async def test_every_message_refused_on_a_full_disk_is_answered(relay: House) -> None:
     async with relay.device("User1") as one:
         relay.relay.log.spare(lambda _command: True)
-        for number in range(3 * share.COMMANDS_PER_BATCH):
+        for number in range(3 * COMMANDS_PER_BATCH):
             await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
-        for _ in range(3 * share.COMMANDS_PER_BATCH):
+        for _ in range(3 * COMMANDS_PER_BATCH):
             assert (await one.receive())["error"]["code"] == "storage_full"
 
 
@@ -442,7 +253,7 @@ async def test_time_of_the_writer_is_charged_to_the_user_whose_request_holds_it_
 ) -> None:
     charged: list[int] = []
     monkeypatch.setattr(
-        relay.relay.log._engine, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
+        relay.relay.engine, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
     )
     async with relay.device("User1") as one:
         await one.request("new", chatId="User1", clientMessageId="0", message="makes the chat, alone")
@@ -468,7 +279,7 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
             people = [f"User{n}" for n in range(1, 12)]
             chat = (await one.request("createChat", type="group", name="x", participants=people))["chatId"]
             assert rests == []
-            told = 0
+            received = 0
             there = [one for some in relay.relay.hub.presence.subscribers.values() for one in some]
             for number in range(20):
                 # The change of their chats is replayed to them first.
@@ -476,17 +287,17 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
                     while not all(one.live for one in there):
                         await trio.sleep(0.01)
                 await one.request("new", chatId=chat, clientMessageId=str(number), message="x")
-                told += 11
+                received += 11
                 if rests:
                     break
-            assert 25 < told < 80
+            assert 25 < received < 80
             assert 0 < rests[0] < 2
 
 
 async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
     """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
     user = relay.relay.state.user_keys["User1"]
-    draft = relay.relay.log._engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
+    draft = relay.relay.engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None
@@ -511,9 +322,9 @@ async def test_one_users_edits_over_many_connections_are_appended_one_after_the_
         appended.clear()
         for number, device in enumerate(devices):
             await device.ask("edit", chatId="User2", originalMessageId=1, message=f"edit {number}")
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         await two.ask("new", chatId="User1", clientMessageId="1", message="hello")
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         go_on.set()
         with trio.fail_after(5):
             while len([text for text in appended if text]) < 7:

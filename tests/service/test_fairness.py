@@ -12,7 +12,6 @@ from trio.testing import MockClock
 from relay.core.delivery.hub import Hub
 from relay.core.limits import fairness
 from relay.core.limits.fairness import (
-    ALONE_SECONDS,
     BURST_SECONDS,
     LOOP_SHARE,
     MAX_CHARGE_SECONDS,
@@ -22,9 +21,12 @@ from relay.core.limits.fairness import (
     Fairness,
 )
 from relay.core.service.dispatch import Service
+from relay.core.tuning import Tuning
 from relay.net.http import connection
+from relay.net.tuning import NetTuning
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
+from relay.store.log.tuning import LogTuning
 from tests.support.client_frames import client_frame
 from tests.support.http_relay import HttpRelay, http_relay, upgrade
 
@@ -81,7 +83,7 @@ def test_an_account_that_is_served_alone_does_not_wait() -> None:
         one.charge(MAX_CHARGE_SECONDS, 100.1)
     counting.round += 1
     assert one.wait(100.1) > 30
-    assert one.wait(100.1 + ALONE_SECONDS) < 0
+    assert one.wait(100.1 + counting.alone_seconds) < 0
     other.charge(0.0001, 101.0)
     assert one.wait(101.0) > 30
 
@@ -147,14 +149,14 @@ async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: Mo
     assert user.paid_at > trio.current_time()
 
 
-def test_a_machine_that_stood_still_is_charged_to_nobody() -> None:
+def test_standstill_of_the_machine_is_charged_to_no_account() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     one.charge(3_600.0, 100.0)
     other.charge(0.001, 100.0)
     assert one.wait(100.0) <= MAX_CHARGE_SECONDS / LOOP_SHARE
 
 
-async def test_a_waiting_task_that_is_cancelled_holds_up_nobody(clock: MockClock) -> None:
+async def test_cancelled_waiting_task_delays_no_other(clock: MockClock) -> None:
     work = Work(clock)
     one, other = work.fairness.of("one"), work.fairness.of("other")
     with work.fairness.at_work():
@@ -288,9 +290,8 @@ def new(number: int) -> bytes:
 
 async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member's messages to a large group lie in a batch before somebody else's."""
-    monkeypatch.setattr("relay.store.log.writer.PUBLISH_SECONDS", 0.0)
     turns = Turns(monkeypatch, Hub, "publish")
-    async with http_relay(tmp_path) as relay:
+    async with http_relay(tmp_path, tuning=Tuning(log=LogTuning(publish_seconds=0.0))) as relay:
         token = await relay.user("member")
         async with lines(relay, token, 1) as streams:
             before = turns.calls
@@ -298,17 +299,19 @@ async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch:
             assert await turns.most(before + 60) <= 2
 
 
-async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_are_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_connections_beyond_the_waiting_limit_of_an_address_are_closed(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("relay.net.server.WAITING_CONNECTIONS_PER_ADDRESS", 3)
-    async with http_relay(tmp_path) as relay:
+    async with http_relay(tmp_path, net=NetTuning(waiting_connections_per_address=3)) as relay:
         payer = relay.server.router.fairness.of("127.0.0.1")
         relay.server.router.fairness.of("192.0.2.1").charge(0.001, relay.server.router.fairness.time())
-        monkeypatch.setattr(fairness, "ALONE_SECONDS", 1_000.0)
+        relay.server.router.fairness.alone_seconds = 1_000.0
         payer.rest(3.0)
         streams = [await relay.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(8)]
-        await trio.sleep(0.3)
+        with trio.fail_after(5):
+            while payer.waiting < 3:
+                await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         assert payer.waiting == 3
         with trio.fail_after(1), pytest.raises((trio.BrokenResourceError, AssertionError)):
             assert await streams[-1].receive_some() != b""

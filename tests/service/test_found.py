@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from relay import text as text_module
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.submit import submit
 from relay.core.service import messages
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.log import schedule
 from relay.store.queries import positions, search
-from relay.store.queries.search import Sought
+from relay.store.queries.search import SearchBounds, Sought
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.database import TooLong
 from relay.store.sqlite.schema import MIGRATIONS
-from relay.text import _NO_CHARACTERS, FOLDING, PLAIN_CHARACTERS_KEPT, _Table, fold
+from relay.text import FOLDING, NO_CHARACTERS, PLAIN_CHARACTERS_KEPT, FoldedCharacters, fold
 from tests.support.kept_stores import unpack
+from tests.support.tunings import indexing
 
 _KNOWN = json.loads((Path(__file__).parent.parent / "data" / "found.json").read_text())
 PAIRS: list[tuple[str, str]] = _KNOWN["pairs"]
@@ -41,14 +41,9 @@ DIFFERENT: list[tuple[str, str]] = _KNOWN["different"]
 OTHERS = ["nothing like it", "ничего подобного", "没有", "x"]
 
 
-@pytest.fixture(autouse=True)
-def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
-
-
 @asynccontextmanager
 async def _saying(data: Path, texts: Iterable[str]) -> AsyncIterator[Relay]:
-    async with open_relay(data) as relay:
+    async with open_relay(data, tuning=indexing()) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for number, text in enumerate(texts):
@@ -65,12 +60,12 @@ async def _indexed(relay: Relay) -> None:
             await trio.sleep(0.01)
 
 
-async def _ways(relay: Relay, text: str) -> list[list[str | None]]:
+async def _ways(relay: Relay, text: str, bounds: SearchBounds = search.USUAL_BOUNDS) -> list[list[str | None]]:
     """Find a text by the index, without it, and by looking through the chat."""
     sought = Sought(text, {ChatKey(1): 0}, count=200)
     found = [
-        await search.search(relay.reading, sought),
-        await search.search(relay.reading, sought, indexed=0),
+        await search.search(relay.reading, sought, bounds=bounds),
+        await search.search(relay.reading, sought, indexed=0, bounds=bounds),
         await search.search_through(relay.reading, sought),
     ]
     return [[row.message for row in rows] for rows, _ in found]
@@ -85,47 +80,45 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
                 assert not {*found} & {*OTHERS}, (said, typed)
 
 
-async def test_one_or_two_characters_are_found_as_ten_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_search_for_one_or_two_characters_finds_what_a_longer_one_does(tmp_path: Path) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
-        for latest in (search.LATEST_ENTRIES, 0):
-            # Where none is looked through first the index has to find it.
-            monkeypatch.setattr(search, "LATEST_ENTRIES", latest)
+        # Where none is looked through first the index has to find it.
+        for bounds in (search.USUAL_BOUNDS, SearchBounds(latest_entries=0)):
             for typed, said in SHORT:
-                for found in await _ways(relay, typed):
-                    assert said in found, (typed, latest)
+                for found in await _ways(relay, typed, bounds):
+                    assert said in found, (typed, bounds)
 
 
 async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[int] = []
-    wanted = search._Search._wanted
+    wanted = search.SearchRun.wanted
 
-    def look(self: search._Search, row: tuple[int, ...]) -> bool:
+    def look(self: search.SearchRun, row: tuple[int, ...]) -> bool:
         looked_at.append(row[0])
         return wanted(self, row)
 
-    monkeypatch.setattr(search._Search, "_wanted", look)
-    monkeypatch.setattr(search, "LATEST_ENTRIES", 20)
+    monkeypatch.setattr(search.SearchRun, "wanted", look)
+    bounds = SearchBounds(latest_entries=20)
     texts = [f"{number} words 茶 here" if number % 100 == 7 else f"{number} words here" for number in range(400)]
     async with _saying(tmp_path, texts) as relay:
-        rows, more = await search.search(relay.reading, Sought("茶", {ChatKey(1): 0}))
+        rows, more = await search.search(relay.reading, Sought("茶", {ChatKey(1): 0}), bounds=bounds)
         assert [row.message for row in rows] == [text for text in reversed(texts) if "茶" in text]
         assert not more
         assert len(looked_at) == 4
         looked_at.clear()
-        rows, more = await search.search(relay.reading, Sought("H", {ChatKey(1): 0}, count=10))
+        rows, more = await search.search(relay.reading, Sought("H", {ChatKey(1): 0}, count=10), bounds=bounds)
         assert (len(rows), more) == (10, True)
         assert len(looked_at) == 11
         # Of two letters that begin too many trigrams the log tells, also page by page.
-        monkeypatch.setattr(search, "_ENDINGS", search._ENDINGS.replace("501", "3"))
-        monkeypatch.setattr(search, "MAX_PREFIXED_TRIGRAMS", 2)
+        bounds = SearchBounds(latest_entries=20, prefixed_trigrams=2)
         found: list[str | None] = []
         before, more = search.END, True
         while more:
             sought = Sought("7", {ChatKey(1): 0}, before, count=7)
             try:
-                rows, more = await search.search(relay.reading, sought)
+                rows, more = await search.search(relay.reading, sought, bounds=bounds)
             except TooLong:
                 rows, more = await search.search_through(relay.reading, sought)
             found += [row.message for row in rows]
@@ -225,11 +218,8 @@ def test_a_part_of_a_text_typed_in_another_form_folds_to_a_part(letters: list[st
         assert fold(part) in fold(retype("".join(letters)))
 
 
-async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "SPAN_ENTRIES", 5)
-    monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
+async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(tmp_path: Path) -> None:
+    bounds = SearchBounds(span_entries=5, latest_entries=0)
     messages: list[list[str]] = []
 
     @settings(max_examples=120, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -246,7 +236,7 @@ async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(
             typed = RETYPED[number % len(RETYPED)](part)
             if not fold(typed).strip():
                 continue
-            for found in await _ways(relay, typed):
+            for found in await _ways(relay, typed, bounds):
                 assert "".join(letters) in found, (letters, typed)
 
 
@@ -268,23 +258,23 @@ def test_a_folding_that_changes_has_another_name() -> None:
 
 
 def test_characters_that_are_remembered_are_bounded() -> None:
-    table = _Table()
+    table = FoldedCharacters()
     for code in [*range(0x4E00, 0xA000), *range(0xF0000, 0xF0000 + 2 * PLAIN_CHARACTERS_KEPT)]:
         assert chr(code).translate(table) == fold(chr(code))
         assert len(table) <= PLAIN_CHARACTERS_KEPT
 
 
 def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, made = _Table(), 0
-    counted = text_module._folded
+    table, made = FoldedCharacters(), 0
+    counted = text_module.folded_character
 
     def folded(character: str) -> str:
         nonlocal made
         made += 1
         return counted(character)
 
-    monkeypatch.setattr(text_module, "_folded", folded)
-    everything = "".join(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in _NO_CHARACTERS)
+    monkeypatch.setattr(text_module, "folded_character", folded)
+    everything = "".join(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in NO_CHARACTERS)
     everything.translate(table)
     once = made
     everything.translate(table)
@@ -340,7 +330,7 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
     # Whoever checks meanwhile takes it for no fault.
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     with caplog.at_level(logging.INFO):
-        async with open_relay(tmp_path) as relay:
+        async with open_relay(tmp_path, tuning=indexing()) as relay:
             assert "the full-text index is rebuilt" in caplog.text
             assert relay.log.index_remaking
             for found in await _ways(relay, "strasse"):
@@ -353,7 +343,7 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
                 while relay.log.index_remaking:
                     await trio.sleep(0.01)
     caplog.clear()
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         assert not relay.log.index_remaking
         assert "filled again" not in caplog.text
 
@@ -363,7 +353,7 @@ async def test_a_kept_store_finds_folded_words_after_the_upgrade(tmp_path: Path)
     with closing(sqlite3.connect(tmp_path / "relay.db")) as file:
         ((before,),) = file.execute("SELECT count(*) FROM search_docsize")
         assert before > 100
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         chats = dict.fromkeys(relay.state.chats, 0)
         for indexed in (False, True):
             if indexed:
@@ -390,7 +380,7 @@ async def test_a_program_without_the_folding_reads_a_store_and_cannot_spoil_its_
 
 
 async def test_every_connection_folds(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         assert await relay.reading.execute("SELECT fold('ẞ')") == [("ss",)]
     async with database.connect(tmp_path / "relay.db", writing=True) as writing:
         assert await writing.execute("SELECT fold('ẞ')") == [("ss",)]

@@ -1,7 +1,8 @@
 """Random people on random devices, and a relay that stops and crashes: in the end every device knows what is true.
 
 A state machine of hypothesis' drives whole sessions over streams in memory against a model (conversation_model).
-Run it for longer with --model-examples.
+Run it for longer with --model-examples. Longer than a module is elsewhere: one class, since hypothesis wants all rules
+of a state machine in one.
 """
 
 import os
@@ -137,7 +138,7 @@ class World:
             self._life.cancel()
         else:
             before.server.stop()
-            await before.server._farewell()
+            await before.server.farewell()
             self._go.set()
         await self._gone.wait()
         for device in self.devices.values():
@@ -160,7 +161,7 @@ class World:
             assert self.house is not None
             client = device.client = await self.house.open(name)
             device.unacknowledged, device.answers, device.pinged = [], {}, 0
-            self.house._nursery.start_soon(device.listen, client)
+            self.house.nursery.start_soon(device.listen, client)
         return device
 
     async def settle(self) -> None:

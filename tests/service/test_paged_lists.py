@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from relay.core.tuning import DeliveryTuning, ServiceTuning, Tuning
+from relay.keys import UnixMs
 from relay.protocol import control
 from tests.support.sessions import T0, Client, House, house
 
@@ -183,20 +185,23 @@ LISTS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.core.delivery.chat_lists.PAGE_CHATS", 5)
-    monkeypatch.setattr("relay.core.delivery.chat_lists.PAGE_BYTES", 1_500)
-    monkeypatch.setattr("relay.core.service.answer_pages.PAGE_BYTES", 600)
+async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages(tmp_path: Path, name: str) -> None:
+    tuning = Tuning(
+        delivery=DeliveryTuning(list_page_chats=5, list_page_bytes=1_500), service=ServiceTuning(page_bytes=600)
+    )
     read = LISTS[name]
     for seed, step in enumerate((0, 1)):
         data = tmp_path / str(seed)
         data.mkdir()
-        async with house(data, *PEOPLE) as made:
+        lives: list[Life] = []
+
+        def now(lives: list[Life] = lives) -> UnixMs:
+            return lives[0].at if lives else T0
+
+        async with house(data, *PEOPLE, tuning=tuning, clock=now) as made:
             everybody = {who: await made.open(who, path="/ws?v=2") for who in PEOPLE[:2]}
             life = Life(made, Random(seed), everybody, step)
-            monkeypatch.setattr(made.relay.clock, "_wall", lambda life=life: life.at)
+            lives.append(life)
             await life.begin()
             client = everybody["Anna"]
             before = await _at_once(read, client, life)

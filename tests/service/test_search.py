@@ -9,22 +9,17 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, NoteRestore
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
 from relay.store.command import Command
-from relay.store.log import schedule
 from relay.store.queries import positions, search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.sqlite.database import Connection, TooLong
-
-
-@pytest.fixture(autouse=True)
-def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
+from tests.support.tunings import indexing
 
 
 async def _indexed(relay: Relay) -> None:
@@ -73,7 +68,7 @@ async def _find(relay: Relay, text: str, chats: tuple[int, ...] = (1,)) -> list[
     ],
 )
 async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str]) -> None:
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         await _with_two_users(relay)
         say = _saying(relay)
         for number, text in enumerate(
@@ -85,9 +80,8 @@ async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str
         assert await _find(relay, query, ()) == []
 
 
-async def test_messages_that_are_not_indexed_yet_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 3600.0)
-    async with open_relay(tmp_path) as relay:
+async def test_messages_that_are_not_indexed_yet_are_found(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=indexing(index_seconds=3_600.0)) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
         last, indexed = await positions.ends(relay.reading)
@@ -96,7 +90,7 @@ async def test_messages_that_are_not_indexed_yet_are_found(tmp_path: Path, monke
 
 
 async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         await _with_two_users(relay)
         say = _saying(relay)
         await say("1", "secret alpha")
@@ -121,7 +115,7 @@ ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SE
 
 
 async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
         async with trio.open_nursery() as nursery:
@@ -132,7 +126,7 @@ async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Pa
                 await submit(relay.log, Command(relay.clock(), UserKey(2), NO_DEVICE, reply))
                 found, _ = await relay.service.searching.find(UserKey(1), Sought("just said", {ChatKey(1): 0}))
             reading_still = bool(nursery.child_tasks)
-            await relay.reading._connection.interrupt()
+            await relay.reading.interrupt()
     assert reading_still
     assert not in_time.cancelled_caught
     assert [row.message for row in found] == ["just said"]
@@ -162,7 +156,7 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
         return [], False
 
     monkeypatch.setattr(search, "search", find)
-    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+    async with open_relay(tmp_path, tuning=indexing()) as relay, trio.open_nursery() as nursery:
         searching = relay.service.searching
         for user in (1, 1, 1, 2, 1, 2):
             nursery.start_soon(searching.find, UserKey(user), Sought(str(user), {}))
@@ -173,7 +167,7 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
         assert sorted(running) == [1, 2]
         go_on.set()
     assert most == {1: 1, 2: 1}
-    assert not len(searching._turns)
+    assert not len(searching.turns)
 
 
 async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
@@ -182,7 +176,7 @@ async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
     async def too_long(*_arguments: object, **_limits: object) -> tuple[list[HistoryRow], bool]:
         raise TooLong
 
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         await _with_two_users(relay)
         say, find = _saying(relay), relay.service.searching.find
         for number, text in enumerate(["the first", "another", "The 100%", "the 1000"]):
@@ -204,14 +198,9 @@ async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
         assert refused.value.error.code == "unavailable"
 
 
-async def test_a_common_letter_is_found_across_the_gap_of_a_restore(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def too_many(_self: search._Search) -> None:
-        return None
-
-    monkeypatch.setattr(search._Search, "_endings", too_many)
-    async with open_relay(tmp_path) as relay:
+async def test_a_common_letter_is_found_across_the_gap_of_a_restore(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
+        relay.service.searching.bounds.prefixed_trigrams = 0
         await _with_two_users(relay)
         await _saying(relay)("1", "q before")
         await _indexed(relay)

@@ -10,11 +10,10 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
-from relay.store.log import schedule
 from relay.store.queries import fact_lookup, positions, search, trigrams
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramChoice, TrigramShares
@@ -22,19 +21,15 @@ from relay.store.sqlite import database
 from relay.store.sqlite.database import PageBound, TooLong
 from relay.text import fold
 from tests.support import statement_plans
+from tests.support.tunings import indexing
 
 SAID = 400
 WORDS = ("the", "thing", "is", "THAT", "nothing", "Ärger", "ärger", "straße", "世界朋友", "МИР", "мир", "100%", 'a "b"')
 
 
-@pytest.fixture(autouse=True)
-def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
-
-
 @asynccontextmanager
 async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
-    async with open_relay(data) as relay:
+    async with open_relay(data, tuning=indexing()) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         async with trio.open_nursery() as nursery:
@@ -51,13 +46,13 @@ async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The `seq` of each candidate that was compared."""
     seen: list[int] = []
-    wanted = search._Search._wanted
+    wanted = search.SearchRun.wanted
 
-    def look(self: search._Search, row: tuple[int, ...]) -> bool:
+    def look(self: search.SearchRun, row: tuple[int, ...]) -> bool:
         seen.append(row[0])
         return wanted(self, row)
 
-    monkeypatch.setattr(search._Search, "_wanted", look)
+    monkeypatch.setattr(search.SearchRun, "wanted", look)
     return seen
 
 
@@ -146,13 +141,13 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
     async with _saying(tmp_path, ["the same thing"] * SAID) as relay:
         compared = 0
 
-        def slowly(_self: search._Search, _row: tuple[object, ...]) -> bool:
+        def slowly(_self: search.SearchRun, _row: tuple[object, ...]) -> bool:
             nonlocal compared
             compared += 1
             time.sleep(0.02)
             return False
 
-        monkeypatch.setattr(search._Search, "_wanted", slowly)
+        monkeypatch.setattr(search.SearchRun, "wanted", slowly)
         with trio.move_on_after(0.1) as gone:
             await relay.service.searching.find(UserKey(1), Sought("same thing", {ChatKey(1): 0}))
         assert gone.cancelled_caught
@@ -182,7 +177,7 @@ def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None
             return 0
 
         store.set_progress_handler(tick, 100)
-        assert store.execute(fact_lookup._COVERED_BY, (1, 0, number, 9)).fetchall() == [(3, number, f"c{number}")]
+        assert store.execute(fact_lookup.COVERED_BY, (1, 0, number, 9)).fetchall() == [(3, number, f"c{number}")]
         store.set_progress_handler(None, 0)
         ticks[number] = counted[0]
         store.close()

@@ -15,25 +15,21 @@ from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, NoteRestore
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
-from relay.store.log import schedule
+from relay.store.log.schedule import INDEX_CHARACTERS_WITH_BATCH
 from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite import database
 from relay.store.upkeep import full_text_index
 from tests.support.command_line import done, run
+from tests.support.tunings import indexing
 
 SAID = 300
 INDEX = "full-text index"
-
-
-@pytest.fixture(autouse=True)
-def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
 
 
 def _new(relay: Relay, number: int, text: str) -> Command:
@@ -56,7 +52,7 @@ async def _indexed(relay: Relay) -> None:
 
 @asynccontextmanager
 async def _with_messages(data: Path) -> AsyncIterator[Relay]:
-    async with open_relay(data) as relay:
+    async with open_relay(data, tuning=indexing()) as relay:
         if len(relay.state.users) < 2:
             for user in ("a", "b"):
                 await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -103,14 +99,14 @@ async def test_check_finds_a_damaged_index(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("query", ["message 0123", "23"])
 async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_more(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, query: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, query: str
 ) -> None:
     async with _with_messages(tmp_path):
         pass
-    if len(query) < TRIGRAM_CHARACTERS:
-        monkeypatch.setattr(search, "LATEST_ENTRIES", 0)
     _damage(tmp_path)
     async with _with_messages(tmp_path) as relay:
+        if len(query) < TRIGRAM_CHARACTERS:
+            relay.service.searching.bounds.latest_entries = 0
         with caplog.at_level(logging.INFO):
             assert "message 0123 of some length" in await _find(relay, query, count=SAID)
             with trio.fail_after(5):
@@ -119,10 +115,10 @@ async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_
             await _indexed(relay)
         assert await _find(relay, "message 0123") == ["message 0123 of some length"]
         assert len(await _find(relay, "message", count=SAID)) == SAID
-    told = [record.message for record in caplog.records if "full-text index" in record.message]
-    assert len(told) == 2
-    assert told[0].startswith("the full-text index is damaged")
-    assert told[1] == "the full-text index is whole again"
+    logged = [record.message for record in caplog.records if "full-text index" in record.message]
+    assert len(logged) == 2
+    assert logged[0].startswith("the full-text index is damaged")
+    assert logged[1] == "the full-text index is whole again"
     assert "0123" not in caplog.text
     _whole(tmp_path)
 
@@ -250,21 +246,18 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
     async with _with_messages(tmp_path) as relay:
         before = snapshot.plain_data(relay.state)
     _damage(tmp_path, damage)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         assert snapshot.plain_data(relay.state) == before
         await _say(relay, SAID, "one more")
     assert "made again from the log" in caplog.text
     caplog.clear()
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
-    async with open_relay(tmp_path):
+    async with open_relay(tmp_path, tuning=indexing()):
         assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", float("inf"))
-    async with open_relay(tmp_path) as relay:
+async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=indexing(index_seconds=float("inf"))) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         texts = ["é" * (full_text_index.INDEXED_BYTES // 4)] * 4 + [
@@ -289,18 +282,15 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
         assert len(await _find(relay, "éééé")) == 4
 
 
-async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schedule, "QUIET_SECONDS", float("inf"))
-    async with open_relay(tmp_path) as relay:
+async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=indexing(quiet_seconds=float("inf"))) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         await _say(relay, 1, "a few words")
         await _say(relay, 2, "more")
         last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (schedule.INDEX_CHARACTERS_WITH_BATCH + 1))
+        await _say(relay, 3, "x" * (INDEX_CHARACTERS_WITH_BATCH + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
         last, indexed = await positions.ends(relay.reading)
@@ -313,7 +303,7 @@ async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_rest
             await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, NoteRestore(relay.state.seq + 1_000_000)))
             await _say(relay, relay.state.seq, "after a restore")
         ((entries,),) = await relay.reading.execute("SELECT count(*) FROM log")
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=indexing()) as relay:
         await relay.admin.handle("reindex", control.Empty())
         assert relay.log.index_behind <= entries
         written = 0

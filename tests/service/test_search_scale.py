@@ -2,7 +2,7 @@
 
 import random
 import statistics
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,6 @@ from relay.core.relay import Relay, open_relay
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.store.command import Command
-from relay.store.log import schedule
 from relay.store.log.index_upkeep import MERGE_SEGMENTS
 from relay.store.queries import positions, search
 from relay.store.queries.search import CHECKED_CANDIDATES, Sought
@@ -22,6 +21,7 @@ from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 from relay.store.upkeep import full_text_index
+from tests.support.tunings import indexing
 
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000
@@ -77,7 +77,7 @@ def _text(number: int) -> str:
 
 
 async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
-    async with open_relay(data) as relay:
+    async with open_relay(data, tuning=indexing(index_seconds=1e9)) as relay:
         for user in ("a", "b", LONE):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         await _say(relay, LONE, range(SAID))
@@ -109,15 +109,13 @@ async def _say(relay: Relay, to: str, numbers: range) -> None:
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """A store with few messages, and one with many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule, "INDEX_SECONDS", 1e9)
-        made = {}
-        for messages in (SMALL, MIDDLE):
-            made[messages] = tmp_path_factory.mktemp(str(messages))
-            trio.run(_fill, made[messages], messages)
-        yield made
+    made = {}
+    for messages in (SMALL, MIDDLE):
+        made[messages] = tmp_path_factory.mktemp(str(messages))
+        trio.run(_fill, made[messages], messages)
+    return made
 
 
 class _Meter:
@@ -151,18 +149,18 @@ def _bytes_read() -> int:
 
 @asynccontextmanager
 async def _metered(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Meter]:
-    wanted = search._Search._wanted
+    wanted = search.SearchRun.wanted
     async with database.connect(data / "relay.db", writing=False, cache=0) as connection:
         usual = TrigramShares()
         assert await search.learn(connection, usual)
         meter = _Meter(connection, usual)
         await connection._run(connection._connection.set_progress_handler(meter.tick, STEP))
 
-        def look(self: search._Search, row: tuple[object, ...]) -> bool:
+        def look(self: search.SearchRun, row: tuple[object, ...]) -> bool:
             meter.candidates += 1
             return wanted(self, row)
 
-        monkeypatch.setattr(search._Search, "_wanted", look)
+        monkeypatch.setattr(search.SearchRun, "wanted", look)
         yield meter
         monkeypatch.undo()
 
@@ -214,7 +212,7 @@ async def test_a_relay_merges_the_segments_left_by_an_earlier_run(tmp_path: Path
     async with database.connect(tmp_path / "relay.db", writing=False) as connection:
         left = await segments(connection)
         assert left > 4 * BATCH // PORTION
-        async with open_relay(tmp_path):
+        async with open_relay(tmp_path, tuning=indexing(index_seconds=1e9)):
             with trio.fail_after(20):
                 while await segments(connection) > MERGE_SEGMENTS:
                     await trio.sleep(0.01)

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import RetentionTuning, Tuning
 from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -105,7 +107,6 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 
 
 async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.maintenance.retention.SPARE_PAGES", 100)
     most = 0
     real = removal.remove_history
 
@@ -115,7 +116,7 @@ async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypa
         return await real(after, upto, writing, min(count, 50))
 
     monkeypatch.setattr(removal, "remove_history", remove)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=Tuning(retention=RetentionTuning(spare_pages=100))) as relay:
         await _talk(relay, 1_000)
         await relay.retention.prune(max_bytes=1)
     assert most < 300
@@ -129,35 +130,30 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
         await _talk(relay, 2_000)
         await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
         asked = 0
-        page = export_rows.export_page
+        page: Any = export_rows.export_page
 
         async def export_page(*how: Any) -> Any:
             nonlocal asked
             asked += 1
-            return await page(*how)
+            return await page(*how[:-1], 100)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("relay.core.admin.export.PAGE_MESSAGES", 100)
             patch.setattr(export_rows, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
             await stream.receive_some(100)
             await stream.aclose()
-            await trio.sleep(0.5)
-            so_far = asked
-            await trio.sleep(0.5)
-        assert so_far == asked < 20, "nobody takes the other pages"
+            # Longer than an export ever rests between two pages.
+            await trio.testing.wait_all_tasks_blocked(0.3)
+        assert asked < 20, "nobody takes the other pages"
         nursery.cancel_scope.cancel()
     assert caplog.records == []
 
 
-async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(tmp_path: Path) -> None:
     # No mock clock: SQLite's thread does not know of it.
-    monkeypatch.setattr("relay.core.maintenance.disk_room.RETRY_SECONDS", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
-        room = DiskRoom(Reserve(tmp_path, 0), relay.log)
+        room = DiskRoom(Reserve(tmp_path, 0), relay.log, (0.0, 0.0, 0.0))
         tries = 0
 
         def full() -> sqlite3.Error:

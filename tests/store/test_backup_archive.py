@@ -12,7 +12,7 @@ import pytest
 
 from relay.core.relay import open_relay
 from relay.store.backup.archive import back_up
-from relay.store.backup.restore import CannotRestore, put_aside, unpacked
+from relay.store.backup.restore import CannotRestore, replaced_store, unpacked
 from relay.store.files import replacing, tls_folder
 
 
@@ -42,7 +42,7 @@ async def test_a_store_and_its_files_come_back(tmp_path: Path) -> None:
     "name", ["../outside", "files/../../outside", "/outside", "files", "other", ".", "tls/other", "tls/../ca.key"]
 )
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, name: str, kind: bytes) -> None:
+async def test_restore_refuses_archive_members_that_no_backup_has(tmp_path: Path, name: str, kind: bytes) -> None:
     await store(tmp_path / "data")
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     with tarfile.open(tmp_path / "backup.tar", "a") as tar:
@@ -101,7 +101,7 @@ async def test_a_backup_brings_the_tls_authority_back_and_undo_the_one_before(tm
     before = authority(tmp_path / "other", b"made there")
     restore(tmp_path / "backup.tar", tmp_path / "other")
     assert tls_of(tmp_path / "other") == kept
-    with put_aside(tmp_path / "other") as prepared:
+    with replaced_store(tmp_path / "other") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "other") == before
 
@@ -114,7 +114,7 @@ async def test_a_backup_without_an_authority_leaves_the_present_one(tmp_path: Pa
     assert tls_of(tmp_path / "data") == kept
 
 
-async def test_a_backup_by_somebody_who_may_not_read_the_key_says_so_and_has_no_part_of_it(
+async def test_backup_without_access_to_the_key_says_so_and_leaves_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(tmp_path / "data")
@@ -136,7 +136,7 @@ async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_pat
     restore(tmp_path / "backup.tar", tmp_path / "data")
     assert tls_of(tmp_path / "data") == restored
     for there in (False, True, False):
-        with put_aside(tmp_path / "data") as prepared:
+        with replaced_store(tmp_path / "data") as prepared:
             prepared.commit()
         assert (tmp_path / "data" / "tls").exists() == there
     assert not list((tmp_path / "data").glob("*.absent"))
@@ -147,7 +147,7 @@ async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     restore(tmp_path / "backup.tar", tmp_path / "data")
     made = authority(tmp_path / "data", b"made since")
-    with put_aside(tmp_path / "data") as prepared:
+    with replaced_store(tmp_path / "data") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "data") == made
 
@@ -173,7 +173,7 @@ async def test_a_backup_after_a_killed_replacement_of_the_authority_has_the_new_
     assert tls_of(tmp_path / "new machine") == new
 
 
-async def test_a_backup_by_somebody_who_may_not_finish_a_killed_replacement_says_what_it_lacks(
+async def test_backup_that_cannot_finish_a_killed_replacement_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(tmp_path / "data")
@@ -217,11 +217,11 @@ async def test_a_restore_after_a_killed_replacement_of_the_authority_keeps_both(
     assert tls_of(tmp_path / "data") == restored
     tls_folder.recover(tmp_path / "data" / "tls")
     assert tls_of(tmp_path / "data") == restored
-    with put_aside(tmp_path / "data") as prepared:
+    with replaced_store(tmp_path / "data") as prepared:
         prepared.commit()
     assert tls_of(tmp_path / "data") == new
 
 
 def test_undo_without_a_data_directory_says_that_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(CannotRestore, match="there is no data directory"), put_aside(tmp_path / "none"):
+    with pytest.raises(CannotRestore, match="there is no data directory"), replaced_store(tmp_path / "none"):
         pass

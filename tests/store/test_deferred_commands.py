@@ -36,7 +36,7 @@ def commands(taken: list[DeferredCommand]) -> list[Command]:
     return [one.command for one in taken]
 
 
-def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() -> None:
+def test_deferred_commands_form_their_own_batch_after_twice_the_delay() -> None:
     deferred = deferred_with(1)
     assert deferred.take(1, DEFER_SECONDS / 2) == []
     assert deferred.alone_at == 2 * DEFER_SECONDS

@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.protocol import requests
 from relay.store.log import index_merge
-from relay.store.log import schedule as write_schedule
 from relay.store.log.index_merge import IndexMerge
+from relay.store.log.tuning import LogTuning
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.upkeep import full_text_index
 from tests.support.disk import answers, command, new, people
@@ -26,7 +27,7 @@ NOW = 1_000.0
 
 
 def test_an_index_merge_has_nothing_to_do_after_a_start() -> None:
-    schedule = IndexMerge()
+    schedule = IndexMerge(LogTuning())
     assert schedule.due_at <= NOW
     schedule.start(0)
     assert schedule.due_at == FAR
@@ -35,19 +36,19 @@ def test_an_index_merge_has_nothing_to_do_after_a_start() -> None:
 
 
 def test_an_index_merge_runs_to_its_end_and_the_next_waits_in_proportion() -> None:
-    schedule = IndexMerge()
+    schedule = IndexMerge(LogTuning())
     schedule.start(3)
     for _ in range(10):
         assert schedule.due_at <= NOW
         schedule.stepped()
     schedule.done(NOW)
-    assert schedule.due_at == NOW + 10 * index_merge.PAUSE_SECONDS, "and then there is another look"
+    assert schedule.due_at == NOW + 10 * LogTuning().merge_pause_seconds, "and then there is another look"
     schedule.start(0)
     assert schedule.due_at == FAR
 
 
 def test_a_text_deleted_during_a_merge_needs_another_merge() -> None:
-    schedule = IndexMerge()
+    schedule = IndexMerge(LogTuning())
     schedule.start(1)
     schedule.stepped()
     schedule.mark_dirty()
@@ -58,25 +59,22 @@ def test_a_text_deleted_during_a_merge_needs_another_merge() -> None:
 
 
 def test_an_index_merge_that_fails_is_retried_later() -> None:
-    schedule = IndexMerge()
+    schedule = IndexMerge(LogTuning())
     schedule.start(1)
     schedule.failed(NOW)
-    assert schedule.due_at == NOW + index_merge.RETRY_SECONDS
+    assert schedule.due_at == NOW + index_merge.MERGE_RETRY_SECONDS
 
 
 # What becomes of them.
 
 
-@pytest.fixture(autouse=True)
-def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_schedule, "INDEX_SECONDS", 0.0)
-    monkeypatch.setattr(index_merge, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(full_text_index, "MERGED_PAGES", 1)
+def in_small_steps() -> Tuning:
+    return Tuning(log=LogTuning(index_seconds=0.0, merge_pause_seconds=0.0, merged_pages=1))
 
 
 @pytest.fixture
 async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with open_relay(tmp_path) as opened:
+    async with open_relay(tmp_path, tuning=in_small_steps()) as opened:
         await _say_the_secret(opened)
         yield opened
 
@@ -86,7 +84,7 @@ async def _say_the_secret(relay: Relay) -> None:
     texts = [SECRET, *(f"something else, {number}: {number**9}" for number in range(300))]
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}", text) for n, text in enumerate(texts)))
     await _until(lambda: _asked(relay.data, "SELECT seq FROM indexed") == relay.state.seq)
-    await _until(lambda: relay.log._background.index.merging.due_at == FAR)
+    await _until(lambda: relay.log.background.index.merging.due_at == FAR)
     assert _holds_secret(relay.data)
 
 
@@ -135,17 +133,14 @@ async def test_a_deleted_text_leaves_the_segments_of_the_index(relay: Relay, era
         file.execute("INSERT INTO search (search) VALUES ('integrity-check')")
 
 
-async def test_a_text_deleted_just_before_a_stop_leaves_the_index_after_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_relay(tmp_path) as relay:
+async def test_a_text_deleted_just_before_a_stop_leaves_the_index_after_the_next_start(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=in_small_steps()) as relay:
         await _say_the_secret(relay)
-        monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 3_600.0)
+        relay.tuning.log.quiet_seconds = 3_600.0
         await _delete(relay)
     assert _unmerged(tmp_path) == 1
     assert _holds_secret(tmp_path)
-    monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 0.1)
-    async with open_relay(tmp_path):
+    async with open_relay(tmp_path, tuning=in_small_steps()):
         await _until(lambda: not _unmerged(tmp_path))
     assert not _holds_secret(tmp_path)
 
@@ -169,7 +164,7 @@ async def test_the_index_is_not_merged_while_messages_come(relay: Relay, monkeyp
         return await real(*arguments, **which)  # type: ignore[arg-type]
 
     monkeypatch.setattr(full_text_index, "merge", merge)
-    monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 0.5)
+    relay.tuning.log.quiet_seconds = 0.5
     lively = True
     await _delete(relay)
     for number in range(50):

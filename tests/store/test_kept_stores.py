@@ -168,7 +168,7 @@ def test_an_upgrade_that_is_killed_goes_on_at_the_next_start(version: str, tmp_p
     assert killed >= len(chosen) - 2, f"{killed} of {len(chosen)} were killed"
 
 
-def test_check_of_a_store_that_is_not_upgraded_yet_asks_for_a_start_and_calls_nothing_damaged(
+def test_check_of_an_older_store_asks_for_a_start_and_reports_no_damage(
     kept: tuple[Path, dict[str, Any]],
 ) -> None:
     data, _ = kept

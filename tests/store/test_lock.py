@@ -41,17 +41,17 @@ def linked(tmp_path: Path) -> tuple[Path, Path]:
 
 async def test_removing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
-        (tmp_path / lock.NAME).unlink()
+        (tmp_path / lock.LOCK_NAME).unlink()
         with pytest.raises(Locked, match="another process already has"), another_relay(tmp_path):
             pass
         assert lock.holder(tmp_path) == "another process"
-        assert not (tmp_path / lock.NAME).exists(), "who may not come in leaves nothing"
+        assert not (tmp_path / lock.LOCK_NAME).exists(), "who may not come in leaves nothing"
 
 
 async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
-        (tmp_path / lock.NAME).unlink()
-        (tmp_path / lock.NAME).touch()
+        (tmp_path / lock.LOCK_NAME).unlink()
+        (tmp_path / lock.LOCK_NAME).touch()
         with pytest.raises(Locked), another_relay(tmp_path):
             pass
 
@@ -59,7 +59,7 @@ async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -
 def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(data):
-        (data / lock.NAME).unlink()
+        (data / lock.LOCK_NAME).unlink()
         program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
         command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(data)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -71,7 +71,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
 def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, path = fcntl.flock, tmp_path / lock.NAME
+    flock, path = fcntl.flock, tmp_path / lock.LOCK_NAME
     replaced = False
 
     def replacing(descriptor: int, how: int) -> None:
@@ -154,26 +154,26 @@ def test_stores_of_two_names_in_one_directory_can_be_open_at_once(tmp_path: Path
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_lock_that_root_makes_beside_a_linked_store_is_the_stores_owners(linked: tuple[Path, Path]) -> None:
     first, second = linked
-    (first / lock.NAME).unlink()
+    (first / lock.LOCK_NAME).unlink()
     os.chown(first / "relay.db", 65_534, 65_534)
     with locked(second):
-        assert (first / lock.NAME).stat().st_uid == 65_534
+        assert (first / lock.LOCK_NAME).stat().st_uid == 65_534
 
 
 def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("content")
-    (tmp_path / lock.NAME).symlink_to("precious")
-    with pytest.raises(OSError, match=lock.NAME), locked(tmp_path):
+    (tmp_path / lock.LOCK_NAME).symlink_to("precious")
+    with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "content"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("former", ["", "1 relay serve\n"])
-def test_a_lock_is_taken_and_names_nobody_where_there_is_no_room_for_its_record(
+def test_lock_is_taken_without_a_name_when_its_record_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, former: str
 ) -> None:
-    (tmp_path / lock.NAME).write_text(former)
+    (tmp_path / lock.LOCK_NAME).write_text(former)
     monkeypatch.setattr(os, "pwrite", partial(_refuse, number))
     with locked(tmp_path):
         assert lock.holder(tmp_path) == "another process"
@@ -183,7 +183,7 @@ def test_a_lock_is_taken_and_names_nobody_where_there_is_no_room_for_its_record(
 
 def test_a_lock_file_on_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", partial(_refuse, errno.EIO))
-    with pytest.raises(OSError, match=lock.NAME), locked(tmp_path):
+    with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
         pass
 
 
@@ -204,7 +204,7 @@ async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Pa
     async with open_relay(second) as relay:
         await people(relay, "User1")
         assert log_of(second / "relay.db") == first / "relay.db-wal"
-        assert relay.meter.wal_bytes() > 0
+        assert relay.statistics.wal_bytes() > 0
         (first / "relay.db-wal").rename(first / "aside")
         assert not await relay.log.probe()
         (first / "aside").rename(first / "relay.db-wal")
@@ -229,7 +229,7 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
     assert "another program writes to the store: end it, then start the relay again" in caplog.text
 
 
-def test_the_refusal_of_a_store_with_two_names_names_the_log_of_the_file_that_its_link_leads_to(
+def test_refusal_of_a_linked_store_names_the_log_of_the_linked_file(
     linked: tuple[Path, Path],
 ) -> None:
     first, second = linked

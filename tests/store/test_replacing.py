@@ -62,7 +62,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_what_a_killed_restore_moved_is_synced_before_its_folder_is_removed(
+def test_files_moved_by_a_killed_restore_are_synced_before_their_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool
 ) -> None:
     disk = Disk(monkeypatch)
@@ -80,18 +80,18 @@ def test_what_a_killed_restore_moved_is_synced_before_its_folder_is_removed(
         disk.removed_unsynced.clear()
         disk.calls, disk.kill_at = 0, kill_at
         try:
-            replacing.commit(data, new, replacing.STORE)
+            replacing.commit(data, new, replacing.STORE_WITH_FILES)
             finished = True
         except Killed:
             disk.kill_at = -1
-            replacing.finish(data, replacing.STORE)
+            replacing.finish(data, replacing.STORE_WITH_FILES)
         committed = not new.exists()
         assert committed or kill_at < 8, "it is committed by its first calls"
         if committed:
             assert (data / "relay.db").read_text() == "new"
-            kept = replacing.kept(data, replacing.STORE)
+            kept = replacing.kept(data, replacing.STORE_WITH_FILES)
             assert [(one / "relay.db").read_text() for one in kept] == ["old"] * present
-            folders = {data, data / replacing.STORE.committed}
+            folders = {data, data / replacing.STORE_WITH_FILES.committed}
             assert [unsynced & folders for unsynced in disk.removed_unsynced] == [set()], f"killed at call {kill_at}"
         kill_at += 1
     assert kill_at > 8
@@ -114,25 +114,23 @@ def test_a_relative_link_leads_to_the_same_file_after_a_kill_at_any_call(
         (data / "relay.db").symlink_to(f"../{away.name}/relay.db")
         disk.calls, disk.kill_at = 0, kill_at
         try:
-            replacing.commit(data, new, replacing.STORE)
+            replacing.commit(data, new, replacing.STORE_WITH_FILES)
             finished = True
         except Killed:
             disk.kill_at = -1
-            replacing.finish(data, replacing.STORE)
+            replacing.finish(data, replacing.STORE_WITH_FILES)
         if new.exists():
             assert (data / "relay.db").read_text() == "old", f"killed at call {kill_at}"
         else:
             assert (data / "relay.db").read_text() == "new", f"killed at call {kill_at}"
-            (kept,) = replacing.kept(data, replacing.STORE)
+            (kept,) = replacing.kept(data, replacing.STORE_WITH_FILES)
             assert (kept / "relay.db").read_text() == "old", f"killed at call {kill_at}"
         assert not list(data.rglob("*.link")), f"killed at call {kill_at}"
         kill_at += 1
     assert kill_at > 8
 
 
-def test_an_item_that_was_not_there_is_removed_by_an_undo_that_is_killed_at_any_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_undo_still_removes_an_item_that_was_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     for undone in (False, True):
         kill_at, finished = 0, False
@@ -144,23 +142,23 @@ def test_an_item_that_was_not_there_is_removed_by_an_undo_that_is_killed_at_any_
             (data / "relay.db").write_text("old")
             disk.kill_at = -1
             if undone:
-                replacing.commit(data, new, replacing.STORE)
-                (new,) = replacing.kept(data, replacing.STORE)
+                replacing.commit(data, new, replacing.STORE_WITH_FILES)
+                (new,) = replacing.kept(data, replacing.STORE_WITH_FILES)
             disk.unsynced.clear()
             disk.removed_unsynced.clear()
             disk.calls, disk.kill_at = 0, kill_at
             try:
-                replacing.commit(data, new, replacing.STORE)
+                replacing.commit(data, new, replacing.STORE_WITH_FILES)
                 finished = True
             except Killed:
                 disk.kill_at = -1
-                replacing.finish(data, replacing.STORE)
+                replacing.finish(data, replacing.STORE_WITH_FILES)
             disk.kill_at = -1
             if not new.exists():
                 assert (data / "tls").exists() != undone, f"killed at call {kill_at}"
-                (kept,) = replacing.kept(data, replacing.STORE)
+                (kept,) = replacing.kept(data, replacing.STORE_WITH_FILES)
                 assert (kept / "tls").exists() == undone
-                replacing.commit(data, kept, replacing.STORE)
+                replacing.commit(data, kept, replacing.STORE_WITH_FILES)
                 assert (data / "tls").exists() == undone
                 assert (data / "relay.db").read_text() == ("new" if undone else "old")
             kill_at += 1

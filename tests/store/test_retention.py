@@ -15,7 +15,8 @@ from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
 from relay.core.rules.commands import ADMIN, DeleteChat, MarkRead, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
+from relay.core.tuning import RetentionTuning, Tuning
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -24,7 +25,8 @@ from relay.settings import Settings
 from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import Prunable
-from relay.store.log import schedule
+from relay.store.log.log import Log
+from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
 from relay.store.upkeep import removal
@@ -32,6 +34,10 @@ from tests.support.disk import people, talk
 from tests.support.raw_store import opened
 
 DAY = 86_400_000
+
+
+def tuned(**numbers: Any) -> Tuning:
+    return Tuning(retention=RetentionTuning(**numbers))
 
 
 class Clock:
@@ -92,17 +98,14 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
 
 @pytest.mark.parametrize("step", [7, 5_000])
 @pytest.mark.parametrize("seed", range(3))
-async def test_unread_counts_after_a_prune_match_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
-) -> None:
-    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", step)
+async def test_unread_counts_after_a_prune_match_the_log(tmp_path: Path, seed: int, step: int) -> None:
     chance = random.Random(seed)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=tuned(step_messages_and_members=step)) as relay:
         await people(relay, "User1", "User2", "User3")
         for share in (3, 2):
             await talk(relay, chance, 150)
-            await relay.retention._keep()
-            await relay.retention._remove(1, relay.state.seq // share)
+            await relay.retention.keep_state()
+            await relay.retention.remove_entries(1, relay.state.seq // share)
             for chat, members in relay.state.members.items():
                 for user, member in members.items():
                     left = await relay.reading.execute(
@@ -119,7 +122,6 @@ async def test_unread_counts_after_a_prune_match_the_log(
 async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 4)
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 
@@ -128,13 +130,13 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
         return await real(connection, facts, recent)
 
     monkeypatch.setattr(fact_lookup, "look_up", look_up)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=tuned(step_messages_and_members=4)) as relay:
         await _two_users(relay)
         for number in range(30):
             await _say(relay, 1, "b", f"message {number}")
-        await relay.retention._keep()
+        await relay.retention.keep_state()
         first = await prunable.first_prunable(relay.reading, 0)
-        await relay.retention._remove(first, first + 17)
+        await relay.retention.remove_entries(first, first + 17)
         steps = [chats for fact in asked for chats in [fact.chats]]
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
@@ -145,23 +147,24 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
 async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP_MESSAGES_AND_MEMBERS", 1)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=tuned(step_messages_and_members=1)) as relay:
         for user in ("a", "b", "c"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         for number in range(10):
             await _say(relay, 1, "bc"[number % 2], f"message {number}")
         with trio.CancelScope() as scope:
 
-            async def prune_chats(step: list[tuple[ChatKey, int]]) -> None:
-                await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
-                scope.cancel()
+            async def cut_off(log: Log, command: Command[Any]) -> Any:
+                answer = await submit(log, command)
+                if isinstance(command.request, PruneChats):
+                    scope.cancel()
+                return answer
 
             with monkeypatch.context() as patch:
-                patch.setattr(relay.retention, "_prune_chats", prune_chats)
-                await relay.retention._keep()
+                patch.setattr(retention, "submit", cut_off)
+                await relay.retention.keep_state()
                 first = await prunable.first_prunable(relay.reading, 0)
-                await relay.retention._remove(first, first + 5)
+                await relay.retention.remove_entries(first, first + 5)
     async with open_relay(tmp_path) as relay:
         # The relay's own look at its start has no limits to keep.
         with trio.fail_after(10):
@@ -176,9 +179,8 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
 async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "PART_ENTRIES", 4)
     clock = Clock()
-    async with open_relay(tmp_path, clock=clock) as relay:
+    async with open_relay(tmp_path, clock=clock, tuning=tuned(part_entries=4)) as relay:
         await _two_users(relay)
         for number in range(20):
             await _say(relay, 1, "b", f"message {number}")
@@ -199,10 +201,9 @@ async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
     assert await _faults(tmp_path) == []
 
 
-async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> None:
     # The index would make the store larger again while the test looks.
-    monkeypatch.setattr(schedule, "INDEX_SECONDS", 3_600.0)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=Tuning(log=LogTuning(index_seconds=3_600.0))) as relay:
         await _two_users(relay)
         for number in range(200):
             await _say(relay, 1, "b", f"{number} " + "x" * 2_000)
@@ -242,10 +243,9 @@ async def test_retention_on_a_full_disk_does_not_end_the_relay(tmp_path: Path, m
         raise RelayError.storage_full()
 
     again = trio.Event()
-    monkeypatch.setattr(retention, "PERIOD_SECONDS", 0.01)
     settings = Settings(retention=Kept(days=1))
     clock = Clock()
-    async with open_relay(tmp_path, clock=clock, settings=settings) as relay:
+    async with open_relay(tmp_path, clock=clock, settings=settings, tuning=tuned(period_seconds=0.01)) as relay:
         await _two_users(relay)
         await _say(relay, 1, "b", "old")
         clock.now += 2 * DAY
@@ -269,7 +269,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
-async def test_what_does_not_fit_on_a_full_disk_is_erased_in_smaller_portions(
+async def test_erasing_on_a_full_disk_goes_on_in_smaller_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = removal.erase_chat
@@ -310,7 +310,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
         state = relay.state
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
 
-        async def told() -> list[str]:
+        async def replayed_kinds() -> list[str]:
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
@@ -320,9 +320,9 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
                 if visibility.is_event_for(state, entry, UserKey(2))
             ]
 
-        assert await told() == ["new", "edit", "new"]
-        await relay.retention._remove(1, edit[0] - 1)
-        assert await told() == ["new"]
+        assert await replayed_kinds() == ["new", "edit", "new"]
+        await relay.retention.remove_entries(1, edit[0] - 1)
+        assert await replayed_kinds() == ["new"]
 
 
 @pytest.mark.parametrize(

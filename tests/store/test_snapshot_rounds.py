@@ -16,9 +16,10 @@ from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
+from relay.core.tuning import RetentionTuning, Tuning
 from relay.protocol import control, requests
-from relay.store.log import schedule
-from relay.store.portion import Portion
+from relay.store.log.tuning import LogTuning
+from relay.store.portion import PortionSize
 from relay.store.queries import log_entries, snapshots
 from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.statements import as_json
@@ -45,10 +46,10 @@ async def restarted(relay: Relay) -> State:
     return state
 
 
-def small(relay: Relay, size: int) -> None:
-    """Have the snapshot written so many rows at a time."""
-    relay.log._background._rows = Portion(size, least=size, most=size)
-    relay.retention._members = Portion(size, least=size, most=size)
+def small(size: int, **more: Any) -> Tuning:
+    """Have snapshot and base written so many rows at a time."""
+    portion = PortionSize(size, least=size, most=size)
+    return Tuning(log=LogTuning(snapshot_rows=portion, **more), retention=RetentionTuning(members=portion))
 
 
 async def more(relay: Relay, chance: random.Random) -> None:
@@ -80,7 +81,6 @@ async def more(relay: Relay, chance: random.Random) -> None:
 async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 9)
     chance = random.Random(seed)
     portions: list[bool] = []
     real = snapshot_rows.keep_rows
@@ -90,8 +90,7 @@ async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_lo
         await real(connection, what)
 
     monkeypatch.setattr(snapshot_rows, "keep_rows", keep_rows)
-    async with open_relay(tmp_path) as relay:
-        small(relay, 1)
+    async with open_relay(tmp_path, tuning=small(1, snapshot_entries=9)) as relay:
         await people(relay, "User1", "User2", "User3")
         for _ in range(90):
             await talk(relay, chance, 1)
@@ -103,20 +102,17 @@ async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_lo
         assert facts_of(again.state) == facts_of(relay.state)
 
 
-async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_relay(tmp_path) as relay:
-        small(relay, 1)
+async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_repeated(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=small(1)) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, random.Random(1), 30)
-        await relay.log._writing.execute(
+        await relay.connections.writing.execute(
             "CREATE TEMP TRIGGER full BEFORE INSERT ON member WHEN NEW.user = 3 BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         with pytest.raises(Exception, match="cannot save anything"):
             await relay.log.keep_snapshot()
         assert facts_of(await restarted(relay)) == facts_of(relay.state)
-        await relay.log._writing.execute("DROP TRIGGER full")
+        await relay.connections.writing.execute("DROP TRIGGER full")
         await talk(relay, random.Random(2), 30)
         await relay.log.keep_snapshot()
         assert rows(tmp_path, "SELECT seq FROM snapshot") == [(relay.state.seq,)]
@@ -125,8 +121,7 @@ async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_
 
 
 async def test_a_requested_snapshot_has_everything_from_before_the_request(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
-        small(relay, 1)
+    async with open_relay(tmp_path, tuning=small(1)) as relay:
         await people(relay, "User1", "User2", "User3")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.log.keep_snapshot)
@@ -141,8 +136,7 @@ async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts, since a shared machine's clock says little: no commit writes more rows than a portion has, and a chat."""
-    async with open_relay(tmp_path) as relay:
-        small(relay, 50)
+    async with open_relay(tmp_path, tuning=small(50)) as relay:
         names = [f"User{number}" for number in range(1, 31)]
         for name in names:
             await answers(relay, command(relay, None, control.AddUser(id=name)))
@@ -150,7 +144,7 @@ async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
             made = control.MakeChat(name=f"g{number}", owner="User1", participants=names[1:])
             await relay.admin.handle("chat.create", made)
         most = 0
-        real = relay.log._writing.execute
+        real = relay.connections.writing.execute
 
         async def execute(sql: str, parameters: Any = ()) -> Any:
             nonlocal most
@@ -159,7 +153,7 @@ async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
             most = max(most, rows(tmp_path, "SELECT count(*) FROM member")[0][0] - before)
             return done
 
-        monkeypatch.setattr(relay.log._writing, "execute", execute)
+        monkeypatch.setattr(relay.connections.writing, "execute", execute)
         await relay.log.keep_snapshot()
         assert rows(tmp_path, "SELECT count(*) FROM member") == [(1_200,)]
         assert 30 <= most <= 110, "no more than a portion, and a chat that begins in it"
@@ -171,8 +165,7 @@ async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_prune_while_people_talk_leaves_a_consistent_store(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    async with open_relay(tmp_path) as relay:
-        small(relay, 2)
+    async with open_relay(tmp_path, tuning=small(2)) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, chance, 120)
         async with trio.open_nursery() as nursery:
@@ -214,9 +207,9 @@ async def test_a_prune_that_ends_at_any_step_leaves_a_consistent_store(
     for name in ("begin_base", "add_base", "end_base", "clear_bases"):
         monkeypatch.setattr(snapshot_rows, name, counted(getattr(snapshot_rows, name)))
     monkeypatch.setattr(removal, "remove_history", counted(removal.remove_history))
-    async with open_relay(tmp_path) as relay:
-        small(relay, 2)
-        relay.retention._rows = Portion(5, least=5, most=5)
+    tuning = small(2)
+    tuning.retention.rows = PortionSize(5, least=5, most=5)
+    async with open_relay(tmp_path, tuning=tuning) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, random.Random(step), 60)
         with suppress(Killed):

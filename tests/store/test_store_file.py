@@ -14,11 +14,12 @@ import pytest
 
 from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.keys import UserKey
 from relay.protocol import control
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files.lock import Locked, locked
-from relay.store.log import schedule
+from relay.store.log.tuning import LogTuning
 from relay.store.queries import log_entries
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.schema import MIGRATIONS
@@ -36,7 +37,7 @@ def child(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-async def test_a_second_relay_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+async def test_second_relay_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
         with pytest.raises(Locked, match=f"process {os.getpid()} already has"), locked(tmp_path):
             pass
@@ -88,7 +89,7 @@ async def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
-        writing = relay.log._writing
+        writing = relay.connections.writing
         assert await writing.execute("PRAGMA journal_mode") == [("wal",)]
         assert await writing.execute("PRAGMA synchronous") == [(2,)]
         assert await writing.execute("PRAGMA secure_delete") == [(1,)]
@@ -109,10 +110,10 @@ async def folded(relay: Relay) -> State:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_snapshot_and_replay_of_the_log_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 13)
+async def test_snapshot_and_replay_of_the_log_agree(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+    tuning = Tuning(log=LogTuning(snapshot_entries=13))
+    async with open_relay(tmp_path, clock=lambda: T0, tuning=tuning) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, chance, 60)
         state = facts_of(relay.state)
@@ -128,12 +129,13 @@ CRASH = """
     from pathlib import Path
     from tests.support.disk import people, talk
     from relay.core.relay import open_relay
-    from relay.store.log import schedule
+    from relay.core.tuning import Tuning
+    from relay.store.log.tuning import LogTuning
 
-    schedule.SNAPSHOT_ENTRIES = 17
+    tuning = Tuning(log=LogTuning(snapshot_entries=17))
 
     async def main():
-        async with open_relay(Path(sys.argv[1])) as relay:
+        async with open_relay(Path(sys.argv[1]), tuning=tuning) as relay:
             await people(relay, "User1", "User2", "User3")
             chance = random.Random(int(sys.argv[2]))
             while True:

@@ -21,7 +21,7 @@ MADE_OF = re.compile(r"\b(\w+)(?:\s*\([^)]*\))?\s+AS\s+(?:MATERIALIZED\s+)?\(", 
 AT_AN_END = re.compile(r"(?:min|max)\(seq\)(?:, \d\))? FROM log(?:\)|$)")
 """The first or the last entry, whatever it is: one look. With a condition it is a walk."""
 NO_NAMES = {"WHERE", "LEFT", "CROSS", "JOIN", "ON", "NOT", "INDEXED", "ORDER", "GROUP", "UNION", "SET", "SELECT"}
-MADE_FOR_A_NUMBER = {"_plain_statement", "_filing_statement"}
+MADE_FOR_A_NUMBER = {"plain_statement", "flush_statement"}
 """Functions that make statements; `statement_plans` calls each."""
 
 

@@ -7,18 +7,23 @@ import struct
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.protocol import control
 from relay.store.backup import archive
-from relay.store.sqlite import read_views, wal
+from relay.store.sqlite import wal
+from relay.store.sqlite.database import Connection, Rows
 from relay.store.sqlite.read_views import TooBusy, Views
+from relay.store.sqlite.wal import WalTuning
 from tests.support.disk import answers, new, people, rows, say
 
+SLOWDOWN_BYTES = 2 << 20
 TEXT = "many words of a text that is not short " * 20
 
 
@@ -38,15 +43,17 @@ async def many(relay: Relay, batches: int, start: int = 0) -> None:
         await answers(relay, *(new(relay, "User1", "User2", f"c{batch} {n}", TEXT) for n in range(50)))
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that a test reaches soon."""
-    monkeypatch.setattr(wal, "COPY_PAGES", 400)
-    monkeypatch.setattr(wal, "RESTART_PAGES", 800)
-    monkeypatch.setattr(wal, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(wal, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(wal, "CROWDED_BYTES", 1 << 20)
-    monkeypatch.setattr(wal, "SLOWDOWN_BYTES", 2 << 20)
+def small(**bounds: Any) -> Tuning:
+    """Bounds that a test reaches soon, and others as they are given."""
+    reached = {
+        "copy_pages": 400,
+        "restart_pages": 800,
+        "look_seconds": 0.0,
+        "retry_seconds": 0.05,
+        "crowded_bytes": 1 << 20,
+        "slowdown_bytes": SLOWDOWN_BYTES,
+    }
+    return Tuning(wal=WalTuning(**(reached | bounds)))
 
 
 def test_pages_in_use_end_before_those_of_an_earlier_round(tmp_path: Path) -> None:
@@ -70,36 +77,31 @@ def test_a_file_without_a_head_has_no_pages(tmp_path: Path) -> None:
     os.close(file)
 
 
-@pytest.mark.usefixtures("small")
-async def test_the_log_begins_again_however_much_is_sent(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
+async def test_write_ahead_log_begins_again_under_constant_sends(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=small()) as relay:
         await people(relay, "User1", "User2")
         most = 0
         for batch in range(150):
             await many(relay, 1, batch)
             most = max(most, in_use(tmp_path))
         written = sum(path.stat().st_size for path in (tmp_path / "relay.db",))
-        assert written > 2 * wal.SLOWDOWN_BYTES
-        assert most < 2 * wal.SLOWDOWN_BYTES, "a disk that is slow may let it grow a little beyond"
+        assert written > 2 * SLOWDOWN_BYTES
+        assert most < 2 * SLOWDOWN_BYTES, "a disk that is slow may let it grow a little beyond"
 
 
-async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal, "KEPT_BYTES", 2 << 20)
-    monkeypatch.setattr(wal, "STEP_BYTES", 1 << 18)
-    monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
-    monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
+async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(tmp_path: Path) -> None:
+    kept = 2 << 20
+    tuning = Tuning(wal=WalTuning(kept_bytes=kept, step_bytes=1 << 18, first_step_seconds=0.0, step_seconds=0.0))
     file = tmp_path / "relay.db-wal"
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=tuning) as relay:
         await people(relay, "User1", "User2")
         with trio.fail_after(20):
             batch = 0
-            while file.stat().st_size < wal.KEPT_BYTES:
+            while file.stat().st_size < kept:
                 await many(relay, 1, batch)
                 batch += 1
             lengthened = in_use(tmp_path)
-        assert lengthened < wal.KEPT_BYTES, "it is longer than what is in use"
+        assert lengthened < kept, "it is longer than what is in use"
         await many(relay, 10, batch)
         # A copy of the files as they are is what is left after the power is gone.
         copy = tmp_path / "copy"
@@ -114,7 +116,6 @@ async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network file systems report a quota only then."""
-    monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
     real, failed = os.close, 0
 
     def close(file: int) -> None:
@@ -125,7 +126,7 @@ async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
             failed += 1
             raise OSError(errno.EDQUOT, "quota")
 
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=Tuning(wal=WalTuning(first_step_seconds=0.0))) as relay:
         await people(relay, "User1", "User2")
         monkeypatch.setattr(os, "close", close)
         with trio.fail_after(10):
@@ -138,23 +139,27 @@ async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
 async def test_the_file_is_not_lengthened_where_little_room_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
-    monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
-    monkeypatch.setattr(wal, "LENGTHENING_FREE_BYTES", 2**62)
-    async with open_relay(tmp_path) as relay:
+    tuning = WalTuning(first_step_seconds=0.0, step_seconds=0.0, lengthening_free_bytes=2**62)
+    looked, real = trio.Event(), os.fstatvfs
+
+    def look(file: int) -> os.statvfs_result:
+        looked.set()
+        return real(file)
+
+    monkeypatch.setattr(os, "fstatvfs", look)
+    async with open_relay(tmp_path, tuning=Tuning(wal=tuning)) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "first")
-        await trio.sleep(0.3)
-        assert (tmp_path / "relay.db-wal").stat().st_size < wal.STEP_BYTES
+        with trio.fail_after(10):
+            await looked.wait()
+        # The attempt was made in the writer's turn, so it is over once the writer has answered.
+        assert await relay.log.probe()
+        assert (tmp_path / "relay.db-wal").stat().st_size < tuning.step_bytes
 
 
-@pytest.mark.usefixtures("small")
-async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal, "KEPT_BYTES", 1 << 20)
-    monkeypatch.setattr(wal, "SLOWED_BYTES_PER_SECOND", 4 << 20)
-    async with open_relay(tmp_path) as relay:
+async def test_open_view_slows_the_writer_and_the_log_shrinks_after_it(tmp_path: Path) -> None:
+    kept, slowed = 1 << 20, 4 << 20
+    async with open_relay(tmp_path, tuning=small(kept_bytes=kept, slowed_bytes_per_second=slowed)) as relay:
         await people(relay, "User1", "User2")
         with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as reader:
             reader.execute("BEGIN")
@@ -162,23 +167,22 @@ async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_
             began = trio.current_time()
             await many(relay, 120)
             seconds = trio.current_time() - began
-            grown = in_use(tmp_path) - wal.SLOWDOWN_BYTES
+            grown = in_use(tmp_path) - SLOWDOWN_BYTES
             assert grown > 0
-            assert grown <= wal.SLOWED_BYTES_PER_SECOND * seconds + (1 << 20), "no faster than it may"
+            assert grown <= slowed * seconds + (1 << 20), "no faster than it may"
             assert relay.log.stalls.longest_works(trio.current_time())["checkpoint"] > 0
             assert relay.log.wal.crowded
         with trio.fail_after(5):
-            while (tmp_path / "relay.db-wal").stat().st_size > 2 * wal.KEPT_BYTES:
+            while (tmp_path / "relay.db-wal").stat().st_size > 2 * kept:
                 await say(relay, "User1", "User2", f"after {trio.current_time()}")
                 await trio.sleep(0.05)
         assert not relay.log.wal.crowded
 
 
-@pytest.mark.usefixtures("small")
 async def test_check_backup_and_export_beside_people_who_send_leave_the_log_small(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    async with open_relay(data) as relay:
+    async with open_relay(data, tuning=small()) as relay:
         await people(relay, "User1", "User2")
         await many(relay, 60)
         most = 0
@@ -204,19 +208,16 @@ async def test_check_backup_and_export_beside_people_who_send_leave_the_log_smal
 
             await relay.admin.handle("export", control.Export(), slow)
             stop.set()
-        assert most < 3 * wal.SLOWDOWN_BYTES
+        assert most < 3 * SLOWDOWN_BYTES
         assert len(rows(data, "SELECT seq FROM log")) > 3_500
 
 
-async def test_background_work_waits_while_the_write_ahead_log_is_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal, "LOOK_SECONDS", 0.0)
-    async with open_relay(tmp_path) as relay:
+async def test_background_work_waits_while_the_write_ahead_log_is_long(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=Tuning(wal=WalTuning(look_seconds=0.0))) as relay:
         await people(relay, "User1", "User2")
-        monkeypatch.setattr(wal, "CROWDED_BYTES", -1)
+        relay.tuning.wal.crowded_bytes = -1
         await say(relay, "User1", "User2", "one")
-        assert relay.log._background.next_at() == float("inf")
+        assert relay.log.background.next_at() == float("inf")
         began = trio.current_time()
         for _ in range(2):
             await relay.log.run_exclusive(lambda writing: writing.execute("SELECT 1"), "prune")
@@ -226,48 +227,39 @@ async def test_background_work_waits_while_the_write_ahead_log_is_long(
         assert trio.current_time() - began < 0.5, "and what is hurried at once"
 
 
-async def test_a_long_check_gives_way_while_the_write_ahead_log_is_long_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (("STOP_LOG_BYTES", -1), ("LOOK_SECONDS", 0.01), ("RETRY_SECONDS", 0.01)):
-        monkeypatch.setattr(read_views, name, value)
+async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(tmp_path: Path) -> None:
+    views = partial(Views, store=tmp_path / "relay.db", look_seconds=0.01, retry_seconds=0.01)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     async with open_relay(tmp_path) as relay:
         with pytest.raises(TooBusy):
-            await Views(relay.reading, tmp_path / "relay.db").long(endless)
-        monkeypatch.setattr(read_views, "STOP_LOG_BYTES", 1 << 30)
+            await views(relay.reading, stop_log_bytes=-1).long(endless)
         with trio.move_on_after(0.1) as scope:
-            await Views(relay.reading, tmp_path / "relay.db").long(endless)
+            await views(relay.reading, stop_log_bytes=1 << 30).long(endless)
         assert scope.cancelled_caught, "whoever is cancelled stops it"
         assert await relay.reading.execute("SELECT 1") == [(1,)]
 
 
 async def test_a_checkpoint_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wal, "COPY_PAGES", 1)
-    monkeypatch.setattr(wal, "LOOK_SECONDS", 0.0)
-    failed = trio.Event()
+    failed, execute = trio.Event(), Connection.execute
 
-    async def fail(*_arguments: object) -> int:
-        failed.set()
-        raise sqlite3.OperationalError("database or disk is full")
+    async def fail(connection: Connection, sql: str, *rest: Any, **options: Any) -> Rows:
+        if "wal_checkpoint" in sql:
+            failed.set()
+            raise sqlite3.OperationalError("database or disk is full")
+        return await execute(connection, sql, *rest, **options)
 
-    async with open_relay(tmp_path) as relay:
-        monkeypatch.setattr(relay.log.wal, "_checkpoint", partial(fail))
+    async with open_relay(tmp_path, tuning=Tuning(wal=WalTuning(copy_pages=1, look_seconds=0.0))) as relay:
+        monkeypatch.setattr(Connection, "execute", fail)
         await people(relay, "User1", "User2")
         with trio.fail_after(5):
             await failed.wait()
         assert (await say(relay, "User1", "User2", "c1")).message_id == 1
 
 
-@pytest.mark.usefixtures("small")
-async def test_a_log_that_fills_soon_after_an_attempt_is_copied_without_further_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal, "RETRY_SECONDS", 1.0)
-    monkeypatch.setattr(wal, "KEPT_BYTES", wal.CROWDED_BYTES // 2)
-    async with open_relay(tmp_path) as relay:
+async def test_a_log_that_fills_soon_after_an_attempt_is_copied_without_further_writes(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=small(retry_seconds=1.0, kept_bytes=1 << 19)) as relay:
         await people(relay, "User1", "User2")
-        relay.log.wal._tried = trio.current_time()
+        relay.log.wal.rest()
         await many(relay, 30)
         assert relay.log.wal.crowded, "so that work which can wait writes nothing, and looks at nothing"
         with trio.fail_after(5):

@@ -135,7 +135,7 @@ async def test_the_copy_of_an_earlier_upgrade_stays_until_the_next_is_done(
         assert copies(tmp_path) == sorted(left)
 
 
-async def test_a_copy_of_a_store_that_was_written_to_since_is_not_taken_for_that_of_this_upgrade(
+async def test_outdated_copy_of_a_store_is_not_reused_by_an_upgrade(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await used(tmp_path)

@@ -5,7 +5,9 @@ import pytest
 from relay.keys import DeviceKey
 from relay.store.log import schedule as write_schedule
 from relay.store.log.schedule import SideWrites, WriteSchedule
+from relay.store.log.tuning import LogTuning
 
+TUNING = LogTuning()
 START = 1_000.0
 FAR = float("inf")
 
@@ -13,7 +15,7 @@ FAR = float("inf")
 @pytest.fixture
 def schedule() -> WriteSchedule:
     """A schedule that has begun with an empty file."""
-    made = WriteSchedule({})
+    made = WriteSchedule({}, TUNING)
     made.begin(0, 0, START)
     return made
 
@@ -87,9 +89,9 @@ def test_a_snapshot_is_due_after_a_while(schedule: WriteSchedule) -> None:
 
 
 def test_a_snapshot_is_due_after_many_entries(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.SNAPSHOT_ENTRIES - 1, write_schedule.SNAPSHOT_ENTRIES - 1)
+    schedule.entries_written(TUNING.snapshot_entries - 1, TUNING.snapshot_entries - 1)
     assert schedule.snapshot_at > START
-    schedule.entries_written(1, write_schedule.SNAPSHOT_ENTRIES)
+    schedule.entries_written(1, TUNING.snapshot_entries)
     assert schedule.snapshot_at == 0.0
 
 
@@ -121,9 +123,7 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
     schedule.entries_written(write_schedule.INDEX_ENTRIES_WITH_BATCH, write_schedule.INDEX_ENTRIES_WITH_BATCH)
-    assert (
-        indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_ENTRIES_WITH_BATCH
-    )
+    assert indexed(schedule, START + TUNING.index_seconds, commands=1) == write_schedule.INDEX_ENTRIES_WITH_BATCH
     assert schedule.indexed
 
 
@@ -132,30 +132,30 @@ def test_a_dropped_index_is_not_updated_with_a_batch_before_it_is_emptied(schedu
     schedule.index_lost()
     assert schedule.index_begins
     assert schedule.index_behind == 2
-    due = START + write_schedule.INDEX_SECONDS
+    due = START + TUNING.index_seconds
     assert not indexed(schedule, due, commands=1)
     assert schedule.index_at <= due
     schedule.index_left_over = False
-    assert indexed(schedule, due + write_schedule.INDEX_SECONDS, commands=1) == 2
+    assert indexed(schedule, due + TUNING.index_seconds, commands=1) == 2
 
 
 def test_new_entries_wait_before_they_are_indexed(schedule: WriteSchedule) -> None:
-    first = START + write_schedule.INDEX_SECONDS
+    first = START + TUNING.index_seconds
     schedule.entries_written(1, 1)
     assert indexed(schedule, first, commands=1) == 1
     schedule.entries_written(1, 2)
-    assert schedule.index_at == first + write_schedule.INDEX_SECONDS
-    assert not indexed(schedule, first + write_schedule.INDEX_SECONDS - 0.01, commands=1)
-    assert indexed(schedule, first + write_schedule.INDEX_SECONDS, commands=1) == 2
+    assert schedule.index_at == first + TUNING.index_seconds
+    assert not indexed(schedule, first + TUNING.index_seconds - 0.01, commands=1)
+    assert indexed(schedule, first + TUNING.index_seconds, commands=1) == 2
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
     many = write_schedule.INDEX_ENTRIES_WITH_BATCH + 1
-    lively = START + write_schedule.INDEX_SECONDS
+    lively = START + TUNING.index_seconds
     schedule.entries_written(many, many)
     schedule.started(lively)
     assert not indexed(schedule, lively, commands=1)
-    assert schedule.index_at == lively + write_schedule.QUIET_SECONDS
+    assert schedule.index_at == lively + TUNING.quiet_seconds
     assert schedule.index_upto(10) == 10
     schedule.index_written(10, lively)
     assert schedule.index_upto(1_000) == many
@@ -164,30 +164,30 @@ def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
 
 
 def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSchedule) -> None:
-    now = START + write_schedule.INDEX_SECONDS
+    now = START + TUNING.index_seconds
     schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.started(now)
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
     schedule.index_written(1, now)
-    assert schedule.index_at == now + write_schedule.QUIET_SECONDS
+    assert schedule.index_at == now + TUNING.quiet_seconds
 
 
 def test_an_index_that_could_not_be_written_is_retried_later(schedule: WriteSchedule) -> None:
     schedule.entries_written(write_schedule.INDEX_LAG_ENTRIES, write_schedule.INDEX_LAG_ENTRIES)
     schedule.index_failed(START + 10)
-    assert schedule.index_at == START + 10 + write_schedule.INDEX_SECONDS
+    assert schedule.index_at == START + 10 + TUNING.index_seconds
 
 
 def test_a_start_goes_on_where_the_index_was_left() -> None:
-    schedule = WriteSchedule({})
+    schedule = WriteSchedule({}, TUNING)
     schedule.begin(10, 4, START)
     assert not schedule.indexed
     assert schedule.index_upto(3) == 7
 
 
 def test_entries_to_index_are_counted_without_the_gaps_between_their_numbers() -> None:
-    schedule = WriteSchedule({})
+    schedule = WriteSchedule({}, TUNING)
     schedule.begin(2_000_020, 0, START, gaps=[(0, 11), (20, 1_000_021), (1_000_030, 2_000_011)])
     assert schedule.index_behind == 30
     assert schedule.index_upto(5) == 15

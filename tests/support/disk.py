@@ -3,10 +3,12 @@
 import random
 import sqlite3
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import trio
+from trio.testing import MockClock
 
 from relay.client import Client
 from relay.core.relay import Relay
@@ -15,6 +17,7 @@ from relay.core.rules.commands import ADMIN
 from relay.keys import NO_DEVICE
 from relay.outcomes import Decidable
 from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
 from relay.store.command import Command
 
 T0 = 1_767_225_600_000
@@ -62,6 +65,27 @@ async def people(relay: Relay, *ids: str) -> None:
         await answers(relay, command(relay, None, control.AddUser(id=user_id)))
         key = relay.state.user_keys[user_id]
         await answers(relay, command(relay, None, commands.AddDevice(key, "phone", f"hash of {user_id}")))
+
+
+def failures(answers: list[Any]) -> list[str]:
+    """Give the error codes among answers."""
+    return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait until something is true, soon."""
+    with trio.fail_after(5):
+        while not true():
+            await trio.sleep(0.005)
+
+
+async def settled(relay: Relay, clock: MockClock) -> None:
+    """Wait until all background work is done: snapshot, index."""
+    clock.jump(120)
+    log = relay.log
+    await until(
+        lambda: not (log.side_writes_due or log.index_behind) and log.background.next_at() > trio.current_time()
+    )
 
 
 def commits(data: Path) -> int:

@@ -9,9 +9,12 @@ import httpx
 import trio
 
 from relay.client import Client, connect
+from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
-from relay.net.server import Server, listen
+from relay.net.listeners import listen
+from relay.net.server import Server
 from relay.net.tls.certificates import Certificates
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import Settings
@@ -57,20 +60,28 @@ class HttpRelay:
 
 @asynccontextmanager
 async def http_relay(
-    data: Path, settings: Settings | None = None, certificates: Certificates | None = None, **options: Any
+    data: Path,
+    settings: Settings | None = None,
+    certificates: Certificates | None = None,
+    net: NetTuning | None = None,
+    host: str = "127.0.0.1",
+    **options: Any,
 ) -> AsyncIterator[HttpRelay]:
     """Run a relay on a port of its own until the block ends."""
     data.mkdir(exist_ok=True)
     chosen = settings or Settings()
-    async with open_relay(data, frame=frames.encode_text, settings=chosen, **options) as relay:
-        server = Server(relay, certificates)
-        (listener,) = listen("127.0.0.1", 0)
-        running = HttpRelay(relay, server, listener.getsockname()[1])
-        relay.service.signing_in.address = lambda: running.url
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.run, [listener])
-            yield running
-            server.stop()
+    (listener,) = listen(host, 0)
+    port = listener.getsockname()[1]
+    runtime = Runtime(browser_address=lambda: f"http://127.0.0.1:{port}")
+    opening = open_relay(data, frame=frames.encode_text, settings=chosen, runtime=runtime, **options)
+    with listener:
+        async with opening as relay:
+            server = Server(relay, [listener], certificates, net)
+            running = HttpRelay(relay, server, port)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.run)
+                yield running
+                server.stop()
 
 
 async def read_all(stream: trio.SocketStream, seconds: float = 5) -> bytes:

@@ -42,10 +42,10 @@ class Ear:
     def take(self) -> list[tuple[str, Any]]:
         """What was heard since the last time, as (event, what of it matters)."""
         heard, self.heard = self.heard, []
-        return [(frame["eventType"], _told(frame["payload"])) for frame in heard]
+        return [(frame["eventType"], _gist(frame["payload"])) for frame in heard]
 
 
-def _told(payload: dict[str, Any]) -> Any:
+def _gist(payload: dict[str, Any]) -> Any:
     if "stop" in payload or payload.keys() == {"userId", "chatId"}:
         return payload["userId"], payload["chatId"], payload.get("stop", False)
     return payload.get("messageId", payload.get("userId"))

@@ -73,7 +73,7 @@ class MemoryLog:
         waiting = list(batch)
         while waiting:
             count = 0
-            while count < len(waiting) and not rules.stands_alone(self.state, waiting[count]):
+            while count < len(waiting) and not rules.needs_own_batch(self.state, waiting[count]):
                 count += 1
             count = 1 if alone else max(count, 1)
             answers += self._commit(waiting[:count])

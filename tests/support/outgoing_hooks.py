@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from relay.core.model.changes import Hook
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, DeviceKey
 from relay.net.webhooks import outgoing as hooks
 from relay.protocol import control, requests
@@ -86,8 +86,7 @@ class Place:
 async def settled() -> None:
     """Wait until the store and the hooks are idle."""
     for _ in range(4):
-        await wait_all_tasks_blocked(0.01)
-        await trio.sleep(0.01)
+        await wait_all_tasks_blocked(0.02)
 
 
 async def until(what: Callable[[], object]) -> None:

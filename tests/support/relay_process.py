@@ -55,12 +55,12 @@ class RelayProcess:
             **environment,
         }
         self._command = [*prefix, sys.executable, *program(constants or {})]
-        self._log = data.parent / f"{data.name}.log"
+        self.log_file = data.parent / f"{data.name}.log"
 
     @property
     def log(self) -> str:
         """What it has said so far."""
-        return self._log.read_text(errors="replace")
+        return self.log_file.read_text(errors="replace")
 
     @property
     def pid(self) -> int:
@@ -78,14 +78,14 @@ class RelayProcess:
             "--listen",
             f"127.0.0.1:{port}",
         ]
-        said = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as log:
+        said = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.log_file.open("ab") as log:
             self.process = await trio.lowlevel.open_process(
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         with trio.move_on_after(START):
             while self.process.poll() is None:
-                found = _LISTENING.search(self._log.read_bytes(), said)
+                found = _LISTENING.search(self.log_file.read_bytes(), said)
                 if found:
                     self.url = found["url"].decode()
                     return

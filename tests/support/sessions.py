@@ -26,9 +26,12 @@ from wsproto.events import (
     TextMessage,
 )
 
+from relay.core.clock.clock import Clock
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.net.server import Server
 from relay.net.sockets.transport import StreamTransport
+from relay.net.tuning import NetTuning
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import LimitsSection, Settings
@@ -36,7 +39,7 @@ from relay.settings import LimitsSection, Settings
 T0 = 1_767_225_600_000
 WAIT_SECONDS = 5.0
 """Seconds that a client waits for what must come."""
-QUIET = 0.1
+QUIET_SECONDS = 0.1
 """Seconds after which nothing will come any more."""
 
 
@@ -72,7 +75,7 @@ class Client:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.pongs: list[bytes] = []
-        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self.protocol = WSConnection(ConnectionType.CLIENT)
         self._heard: list[Any] = []
         self._text = ""
         self._requests = 0
@@ -85,7 +88,7 @@ class Client:
 
     async def text(self, text: str) -> None:
         """Send a text frame."""
-        await self.raw(self._protocol.send(TextMessage(text)))
+        await self.raw(self.protocol.send(TextMessage(text)))
 
     async def frame(self, **fields: Any) -> None:
         """Send a JSON object."""
@@ -93,12 +96,12 @@ class Client:
 
     async def ping(self) -> None:
         """Send a WebSocket ping."""
-        await self.raw(self._protocol.send(Ping(b"!")))
+        await self.raw(self.protocol.send(Ping(b"!")))
 
     async def close(self) -> None:
         """Close the connection cleanly, unless it is closed already."""
-        if self._protocol.state is ConnectionState.OPEN:
-            await self.raw(self._protocol.send(CloseConnection(1000)))
+        if self.protocol.state is ConnectionState.OPEN:
+            await self.raw(self.protocol.send(CloseConnection(1000)))
 
     async def ask(self, payload_type: str, **payload: Any) -> str:
         """Send a request and do not wait; gives its id."""
@@ -120,7 +123,7 @@ class Client:
             Refused: with the status and what was said.
         """
         headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
-        await self.raw(self._protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
+        await self.raw(self.protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
         event = await self._next()
         if isinstance(event, RejectConnection):
             body, finished = b"", False
@@ -148,8 +151,8 @@ class Client:
                 case Pong():
                     self.pongs.append(bytes(event.payload))
                 case CloseConnection():
-                    if self._protocol.state is ConnectionState.REMOTE_CLOSING:
-                        await self.raw(self._protocol.send(event.response()))
+                    if self.protocol.state is ConnectionState.REMOTE_CLOSING:
+                        await self.raw(self.protocol.send(event.response()))
                     raise Closed(event.code, event.reason or "")
                 case Ping() | BytesMessage():
                     raise AssertionError(event)
@@ -160,8 +163,8 @@ class Client:
                 return self._heard.pop(0)
             with trio.fail_after(patience):
                 data = await self.stream.receive_some(65_536)
-            self._protocol.receive_data(bytes(data) or None)
-            self._heard += self._protocol.events()
+            self.protocol.receive_data(bytes(data) or None)
+            self._heard += self.protocol.events()
             if not data and not self._heard:
                 raise Closed(None, "the connection broke")
 
@@ -209,7 +212,7 @@ class Client:
         """All that comes until it is quiet."""
         found: list[dict[str, Any]] = []
         while True:
-            with trio.move_on_after(QUIET) as patience:
+            with trio.move_on_after(QUIET_SECONDS) as patience:
                 found.append(await self.receive())
             if patience.cancelled_caught:
                 return found
@@ -226,7 +229,7 @@ class House:
         self.relay = relay
         self.server = server
         self.tokens: dict[str, str] = {}
-        self._nursery = nursery
+        self.nursery = nursery
 
     async def add_user(self, user_id: str) -> None:
         """Make a user with one device."""
@@ -246,12 +249,12 @@ class House:
     async def enter(self, token: str | None, *, path: str = "/ws", lockstep: bool = False) -> Client:
         """Connect with a token."""
         ours, theirs = lockstep_stream_pair() if lockstep else memory_stream_pair()
-        self._nursery.start_soon(self._serve, theirs)
+        self.nursery.start_soon(self.serve_stream, theirs)
         client = Client(ours)
         await client.handshake(token, path)
         return client
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
         try:
             await self.server.serve(StreamTransport(stream))
         finally:
@@ -276,14 +279,21 @@ class House:
 
 
 @asynccontextmanager
-async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
+async def house(
+    data: Path,
+    *users: str,
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
+    clock: Clock = lambda: T0,
+    **limits: Any,
+) -> AsyncIterator[House]:
     """Open a relay, run the parts of its server that need no sockets, and make users."""
     settings = Settings(limits=LimitsSection(**{"requests_per_second": 0, **limits}))
-    async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
+    async with open_relay(data, clock=clock, frame=frames.encode_text, settings=settings, tuning=tuning) as relay:
         async with trio.open_nursery() as nursery:
-            server = Server(relay)
+            server = Server(relay, tuning=net)
             nursery.start_soon(server.keepalive.run)
-            nursery.start_soon(server._announce_later)
+            nursery.start_soon(server.announce_later)
             opened = House(relay, server, nursery)
             for user in users:
                 await opened.add_user(user)

@@ -31,9 +31,9 @@ def all_statements() -> list[Statement]:
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    batch._plain_statement(1)
-    client_keys._filing_statement(1)
-    # Of those for a number of rows one is enough.
+    batch.plain_statement(1)
+    client_keys.flush_statement(1)
+    # One statement of each family for a number of rows is enough.
     listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
     for path, _, sql in texts():
         if isinstance(sql, str):

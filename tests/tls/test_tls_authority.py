@@ -44,7 +44,7 @@ def test_private_keys_are_readable_by_their_owner_only(made: Authority) -> None:
 
 
 def test_a_backup_takes_every_file_of_the_authority(made: Authority) -> None:
-    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.FILES)
+    assert {path.name for path in made.directory.iterdir()} == set(tls_folder.TLS_FILES)
 
 
 def test_a_permissive_umask_does_not_expose_the_keys(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_machines_addresses_are_read_from_the_kernel() -> None:
         "fe800000000000000000000000000001 02 40 20 80     eth0\n"
         "fd000000000000000000000000000008 03 40 00 80  docker0\n"
     )
-    assert hostnames._local_ipv6(table) == ["fd00::7"]
+    assert hostnames.local_ipv6(table) == ["fd00::7"]
     assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 

@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from relay.client import CannotConnect, connect
-from relay.net import server
 from relay.net.sockets import hostnames
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
+from relay.net.tuning import NetTuning
 from relay.protocol import control
 from relay.settings import Settings, TlsSection
 from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all, upgrade, upgrade_request
@@ -31,12 +31,15 @@ class SecureRelay(HttpRelay):
 
 
 @asynccontextmanager
-async def tls_relay(tmp_path: Path, **settings: Any) -> AsyncIterator[SecureRelay]:
+async def tls_relay(
+    tmp_path: Path, net: NetTuning | None = None, host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[SecureRelay]:
     """Run a relay with TLS by its own authority."""
     chosen = Settings(tls=TlsSection(on=True, **settings))
     own = Authority(tmp_path / "tls")
     own.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
-    async with http_relay(tmp_path, chosen, certificates=Certificates(tmp_path, chosen.tls)) as relay:
+    certificates = Certificates(tmp_path, chosen.tls)
+    async with http_relay(tmp_path, chosen, certificates=certificates, net=net, host=host) as relay:
         yield SecureRelay(relay, ssl.create_default_context(cafile=own.certificate))
 
 
@@ -174,7 +177,10 @@ async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_addre
         token = await relay.user("robot")
         async with relay.socket(token) as socket:
             assert (await socket.send("robot", "note")).message_id == 1
-        relay.server.router.admission.listened_on = frozenset()
+    # Where it listens on all addresses, the address of a peer says nothing.
+    (tmp_path / "all").mkdir()
+    async with tls_relay(tmp_path / "all", host="0.0.0.0") as relay:
+        token = await relay.user("robot")
         async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as raw:
             assert b" 403 " in await raw.receive_some()
 
@@ -189,15 +195,13 @@ async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path: Path) -> Non
     assert answer.content == content[1_000_000:]
 
 
-async def test_a_handshake_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.2)
-    async with tls_relay(tmp_path) as relay:
+async def test_a_handshake_that_hangs_times_out(tmp_path: Path) -> None:
+    async with tls_relay(tmp_path, NetTuning(tls_handshake_seconds=0.2)) as relay:
         assert await read_all(await relay.raw(b"\x16\x03\x01\x02\x00\x01")) == b""
 
 
-async def test_a_tls_connection_without_a_first_byte_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    async with tls_relay(tmp_path) as relay:
+async def test_a_tls_connection_without_a_first_byte_times_out(tmp_path: Path) -> None:
+    async with tls_relay(tmp_path, NetTuning(head_seconds=0.2)) as relay:
         assert await read_all(await relay.raw(b"")) == b""
 
 
@@ -214,6 +218,6 @@ async def test_a_new_certificate_is_used_without_a_restart(tmp_path: Path) -> No
 
         before = await serial()
         Authority(tmp_path / "tls").issue(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
-        assert relay.server._certificates is not None
-        relay.server._certificates.refresh()
+        assert relay.server.certificates is not None
+        relay.server.certificates.refresh()
         assert await serial() != before

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -210,7 +210,7 @@ async def live(data: Path, seed: int, steps: int) -> None:
 
 @pytest.fixture
 def examples(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--carry-examples"))
+    return int(request.config.getoption("--roundtrip-stores"))
 
 
 def there_and_back(seed: int, steps: int) -> None:
@@ -242,7 +242,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
     copy, _ = exported(here / "used", here / "used.tar")
     kinds = ("user", "chat", "edit", "delete", "message")
 
-    def told(records: list[dict[str, Any]]) -> list[str]:
+    def lines_of(records: list[dict[str, Any]]) -> list[str]:
         # A deletion erases all that a message had, the date that it said itself too.
         found = []
         for record in records:
@@ -255,7 +255,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
                 found.append(json.dumps(kept, sort_keys=True))
         return found
 
-    assert [one for one in told(copy) if '"local"' not in one] == told(first)
+    assert [one for one in lines_of(copy) if '"local"' not in one] == lines_of(first)
 
 
 @pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (103, 42)])

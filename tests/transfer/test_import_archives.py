@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.protocol import control
 from relay.protocol.control.table import IMPORT_MESSAGES
@@ -188,7 +188,7 @@ def test_a_slack_list_that_is_null_is_empty_and_everything_else_comes(name: str,
     assert not [what for what in came["left"] if "null" in what]
 
 
-def test_a_null_among_the_people_of_a_reaction_counts_as_nobody(tmp_path: Path) -> None:
+def test_null_among_the_people_of_a_reaction_is_ignored(tmp_path: Path) -> None:
     reactions = [{"name": "+1", "users": ["U1", None]}, {"name": "-1", "users": None}]
     day = [message("U1", "fine", reactions=reactions)]
     came = brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), tmp_path / "data")

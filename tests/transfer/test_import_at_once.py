@@ -72,7 +72,7 @@ async def test_a_killed_import_frees_its_turn_and_its_file(tmp_path: Path) -> No
         with trio.fail_after(5):
             while contents(tmp_path):
                 await trio.sleep(0.01)
-        assert not relay.files._quota._reserved
+        assert not relay.files.quota.reserved_bytes
         async with await importer(tmp_path) as again:
             await again.piece("anna", b"whole", first=True, more=False, size=5)
         assert contents(tmp_path) == [b"whole"]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.cli.importers.dates import moment
+from relay.cli.importers.formats.dates import moment
 from relay.cli.output import when
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE_MS

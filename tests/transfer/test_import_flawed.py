@@ -82,7 +82,7 @@ def test_an_owner_who_is_no_member_gives_way_to_one_who_is(data: Path, tmp_path:
 
 
 @pytest.mark.parametrize("state", ["bot", "disabled", "removed"])
-def test_a_chat_in_which_nobody_can_sign_in_stays_behind(state: str, data: Path, tmp_path: Path) -> None:
+def test_chat_without_anyone_who_can_sign_in_is_skipped(state: str, data: Path, tmp_path: Path) -> None:
     source = own(tmp_path, user("anna", **{state: True}), chat("anna", owner="ben"), said("one"))
     assert brought(source, data)["left"] == {
         "chats (none of its members can sign in, so it would have no owner)": 1,
@@ -95,7 +95,7 @@ def test_a_chat_with_the_id_of_a_user_stays_behind(data: Path, tmp_path: Path) -
     assert came["left"] == {"chats (the id 'g' is taken)": 1, "messages of chats that stay behind": 1}
 
 
-def test_a_user_whose_id_nobody_may_have_stays_behind_with_their_messages(data: Path, tmp_path: Path) -> None:
+def test_user_with_an_invalid_id_is_skipped_with_their_messages(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), user("a b"), chat("anna"), said("one"), said("two", "a b")), data)
     assert came["added"] == {"users": 1, "chats": 1, "messages": 1, "files": 0}
     assert came["left"]["messages (there is no user 'a b' here)"] == 1
@@ -168,9 +168,7 @@ def test_a_long_client_id_is_shortened_and_known_when_it_is_imported_again(
         pytest.param({"clientMessageId": ""}, id="no client id"),
     ],
 )
-def test_one_message_that_cannot_be_imported_stays_behind_alone(
-    flaw: dict[str, str], data: Path, tmp_path: Path
-) -> None:
+def test_message_that_cannot_be_imported_is_skipped_alone(flaw: dict[str, str], data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), chat("anna"), said("one"), said("two", **flaw), said("three")), data)
     assert texts(data) == ["one", "three"]
     assert sum(count for what, count in came["left"].items() if what.startswith("messages (")) == 1
@@ -207,13 +205,13 @@ def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Pa
 def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from relay.core.admin.imports import Import
+    from relay.core.admin.importing.messages import MessageHistoryImport
     from relay.protocol.errors import RelayError
 
-    async def refuse(_import: Import, request: Any) -> object:
+    async def refuse(_import: MessageHistoryImport, request: Any) -> object:
         raise RelayError("bad_request", "payload: no")
 
-    monkeypatch.setattr(Import, "import_messages", refuse)
+    monkeypatch.setattr(MessageHistoryImport, "import_messages", refuse)
     ran = run("import", own(tmp_path, user("anna"), chat("anna"), said("one")), data=tmp_path / "data")
     assert ran.code == 1
     assert "call it again" not in ran.err

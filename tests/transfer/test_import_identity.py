@@ -1,24 +1,14 @@
 """Who somebody of an export is here: known by the id that their own system has of them, whatever else it says."""
 
 import json
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relay.cli.control_client import RequestRefused
-from relay.cli.importers.detect import open_source
-from relay.cli.importers.importing import Importing
-from relay.core.relay import Relay, open_relay
-from relay.protocol import control
-from relay.protocol.errors import RelayError
-from relay.protocol.request_type import RequestType
 from tests.support.command_line import done, run
 from tests.support.foreign_exports import T0, Entries, brought, folder, lines, message, records
 
-CLIENT = object()
 DAY = "2023-11-14.json"
 ANNA: Entries = {"id": "U1", "name": "anna"}
 OLD: Entries = {"id": "U2", "name": "max", "real_name": "Max Alt"}
@@ -66,7 +56,7 @@ def test_private_messages_stay_with_their_reader_when_two_people_of_one_handle_c
     assert said(data)[0] == ("Max Alt", "a")
 
 
-def test_people_without_latin_letters_in_their_handles_stay_who_they_are_when_somebody_joins(tmp_path: Path) -> None:
+def test_users_with_non_latin_handles_keep_their_ids_when_another_joins(tmp_path: Path) -> None:
     anna, boris, vera = ({"id": f"U{n}", "name": name} for n, name in ((1, "анна"), (3, "борис"), (2, "вера")))
     day = [message("U1", "from anna"), message("U3", "from boris", 1)]
     data = tmp_path / "data"
@@ -122,7 +112,7 @@ def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
          message("W1", "3", 3, user_profile={"name": "gus.g"})],
     ],
 )  # fmt: skip
-def test_an_export_of_later_days_doubles_no_message_of_a_program_or_stranger(
+def test_importing_a_later_export_doubles_no_message_of_bots_or_unknown_people(
     day: list[Entries], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -238,13 +228,13 @@ def test_people_of_one_handle_in_an_older_import_are_not_guessed(tmp_path: Path)
     assert readers(data) == before
 
 
-def test_one_of_two_people_of_one_handle_in_an_older_import_is_not_guessed(tmp_path: Path) -> None:
+def test_ambiguous_handle_of_an_older_import_is_not_guessed(tmp_path: Path) -> None:
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": [message("U2", "old")]}), tmp_path)
     ran = run("import", "--same", slack(tmp_path / "second", [ANNA, NEW], {"general": []}), data=data)
     assert (ran.code, "--map max=NEW" in ran.err) == (1, True)
 
 
-def test_a_person_of_an_older_import_is_not_new_where_the_other_of_that_handle_is_known(tmp_path: Path) -> None:
+def test_person_of_an_older_import_is_known_if_the_other_of_that_handle_is(tmp_path: Path) -> None:
     day = [message("U2", "old"), message("U3", "new", 1)]
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": day}), tmp_path)
     done("import", "--same", "--map", "max=max", slack(tmp_path / "old", [ANNA, OLD], {"general": day[:1]}), data=data)
@@ -255,7 +245,7 @@ def test_a_person_of_an_older_import_is_not_new_where_the_other_of_that_handle_i
     assert (came["added"]["users"], came["added"]["messages"]) == (0, 0)
 
 
-def test_what_an_admin_says_of_a_person_is_remembered(tmp_path: Path) -> None:
+def test_admins_answer_about_a_person_is_remembered(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", "--name", "Another Anna", data=data)
     source = slack(tmp_path / "slack", [ANNA], {"general": [message("U1", "one")]})
@@ -266,7 +256,7 @@ def test_what_an_admin_says_of_a_person_is_remembered(tmp_path: Path) -> None:
     assert (ran.code, "anna is anna.2 here since an earlier import" in ran.err) == (1, True)
 
 
-def test_another_workspace_that_has_given_the_same_id_to_somebody_else_is_asked_about(tmp_path: Path) -> None:
+def test_equal_id_of_another_workspace_is_asked_about(tmp_path: Path) -> None:
     data = tmp_path / "data"
     brought(slack(tmp_path / "first", [ANNA], {"general": [message("U1", "of anna")]}), data)
     zoe = {"id": "U1", "name": "zoe", "real_name": "Zoe"}
@@ -297,158 +287,3 @@ def test_people_are_known_elsewhere_by_the_ids_of_the_system_they_came_from(tmp_
     came = brought(slack(tmp_path / "turned", [NEW, OLD, ANNA], days, dms=dms), third)
     assert came["added"] == {"users": 0, "chats": 0, "messages": 0, "files": 0}
     assert readers(third) == readers(there)
-
-
-# Random exports of one workspace, again and again.
-
-
-async def bring(relay: Relay, source: Path) -> Importing:
-    """Import into a relay that runs, and check that a dry run has said the same."""
-
-    async def ask(kind: RequestType[Any, Any], request: Any, /) -> Any:
-        try:
-            return await relay.admin.handle(kind.name, request, client=CLIENT)
-        except RelayError as error:
-            raise RequestRefused(error.error.code, error.error.message) from None
-
-    planned = Importing(ask, open_source(source, room=2**40), T0, dry=True)
-    doubts = await planned.identify({})
-    await planned.run()
-    importing = Importing(ask, open_source(source, room=2**40), T0)
-    assert await importing.identify({}) == doubts
-    assert all(one.unique for one in doubts)
-    await importing.run()
-    assert (importing.added, importing.here, importing.left) == (planned.added, planned.here, planned.left)
-    assert importing.others == planned.others
-    return importing
-
-
-async def check_messages(relay: Relay, seen: dict[str, tuple[Any, ...]]) -> None:
-    """Check that each message is there once, each author is one person, and each dialog that of its people.
-
-    A message's text has the source's ids of its chat and its author; in a dialog also those of both people.
-    """
-    people: dict[str, str] = {}
-    chats: dict[str, str] = {}
-    found: list[control.Record] = []
-
-    async def take(record: Any) -> None:
-        found.append(record)
-
-    await relay.admin.handle("export", control.Export(), take)
-    found = [one for one in found if one.type == "message"]
-    assert len({one.text for one in found}) == len(found)
-    for one in found:
-        _, chat, author, *pair = (one.text or "").split("|")
-        where = (one.sender, one.chat, tuple(one.participants or ()))
-        assert seen.setdefault(one.text or "", where) == where
-        assert people.setdefault(author, one.sender or "") == one.sender
-        if not pair:
-            assert chats.setdefault(chat, one.chat or "") == one.chat
-    for one in found:
-        _, _, _, *pair = (one.text or "").split("|")
-        if pair:
-            known = {people[name] for name in pair[0].split("~") if name in people}
-            assert known <= set(one.participants or ())
-            assert len(one.participants or ()) == 2
-    assert len(set(chats.values())) == len(chats)
-    assert len(set(people.values())) == len(people)
-
-
-def slack_story(rng: random.Random, root: Path) -> Callable[[], Path]:
-    """A workspace whose people change their handles and whose programs change their names."""
-    handles = ["max", "max", "Max", "max-2", "анна", "вера", "user", "anna.b", "", "m a x"]
-    people = [f"U{number}" for number in range(8)]
-    bots: list[str | None] = ["B1", "B2", None]
-    days: dict[str, dict[str, list[Entries]]] = {}
-    dms = [{"id": f"D{n}", "members": rng.sample(people, 2)} for n in range(6)]
-    dms = list({frozenset(one["members"]): one for one in dms}.values())
-    now = {one: rng.choice(handles) or one for one in people}
-    number = 0
-    for day in range(10, 16):
-        for place in ("general", *(str(one["id"]) for one in dms)):
-            for _ in range(rng.randrange(3)):
-                number += 1
-                at = (day - 14) * 86_400 + number
-                members = next((one["members"] for one in dms if one["id"] == place), people)
-                author = str(rng.choice(members))
-                which = rng.random()
-                if place == "general" and which < 0.3:
-                    sender, name = rng.choice(bots), rng.choice(["GitHub", "Jenkins CI", "max"])
-                    one = bot(sender, name, f"{number}|{place}|{sender or name}", at)
-                elif place == "general" and which < 0.5:
-                    stranger = rng.choice(["W1", "W2"])
-                    profile = {"name": rng.choice(handles), "real_name": rng.choice(["Max", "Eva"])}
-                    one = message(stranger, f"{number}|{place}|{stranger}", at, user_profile=profile)
-                else:
-                    pair = "" if place == "general" else f"|{'~'.join(map(str, members))}"
-                    one = message(author, f"{number}|{place}|{author}{pair}", at)
-                days.setdefault(f"2023-11-{day}", {}).setdefault(place, []).append(one)
-    step = 0
-
-    def export() -> Path:
-        nonlocal step
-        step += 1
-        for one in people:
-            if rng.random() < 0.2:
-                now[one] = rng.choice(handles) or one
-        first, last = sorted(rng.choices(range(10, 16), k=2))
-        listed = [{"id": one, "name": now[one], "real_name": f"Person {one}"} for one in people]
-        listed = rng.sample(listed, rng.randint(5, len(listed)))
-        entries: Entries = {
-            "users.json": listed,
-            "channels.json": [{"id": "C1", "name": "general", "created": T0, "members": people}],
-            "dms.json": rng.sample(dms, len(dms)),
-        }
-        for day in range(first, last + 1):
-            for place, found in days.get(f"2023-11-{day}", {}).items():
-                entries[f"{place}/2023-11-{day}.json"] = found
-        return folder(root / f"{step}", entries)
-
-    return export
-
-
-def mattermost_story(rng: random.Random, root: Path) -> Callable[[], Path]:
-    """A server with users and channels of like names, of which each export has some."""
-    people = ["max", "max.", "max-", "max-2", "anna", "a.b", "a-b"]
-    places = [("a", "b-c"), ("a-b", "c"), ("a", "b"), ("a-b-c", "d"), ("a", "b-c-d")]
-    teams: list[Entries] = [{"name": name, "channels": [{"name": channel}]} for name, channel in places]
-    posts: list[tuple[tuple[str, str] | None, tuple[str, Any]]] = []
-    for number in range(60):
-        author, other = rng.sample(people, 2)
-        post = {"user": author, "create_at": T0 * 1_000 + number}
-        if rng.random() < 0.5:
-            place = rng.choice(places)
-            text = f"{number}|{'/'.join(place)}|{author}"
-            posts.append((place, ("post", {**post, "team": place[0], "channel": place[1], "message": text})))
-        else:
-            pair = sorted((author, other))
-            text = f"{number}|{'~'.join(pair)}|{author}|{'~'.join(pair)}"
-            posts.append((None, ("direct_post", {**post, "channel_members": pair, "message": text})))
-
-    def export() -> Path:
-        some = rng.sample(places, rng.randint(1, len(places)))
-        found: list[tuple[str, Any]] = [("channel", {"team": one, "name": name, "type": "P"}) for one, name in some]
-        found += [("user", {"username": name, "teams": teams}) for name in rng.sample(people, rng.randint(2, 7))]
-        first, last = sorted(rng.choices(range(61), k=2))
-        found += [post for place, post in posts[first:last] if place is None or place in some]
-        return lines(root, mattermost(*found))
-
-    return export
-
-
-@pytest.mark.parametrize("story", [slack_story, mattermost_story])
-@pytest.mark.parametrize("seed", range(6))
-async def test_random_exports_give_no_message_twice_nor_to_another_author_or_reader(
-    story: Callable[[random.Random, Path], Callable[[], Path]],
-    seed: int,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    export = story(random.Random(seed), tmp_path_factory.mktemp("exports"))
-    seen: dict[str, tuple[Any, ...]] = {}
-    async with open_relay(tmp_path) as relay:
-        for _ in range(6):
-            await bring(relay, export())
-            await check_messages(relay, seen)
-    assert len(seen) > 10

@@ -161,7 +161,7 @@ async def test_an_import_rests_while_others_send(
         rests.append(seconds)
         return 0.0
 
-    monkeypatch.setattr("relay.core.admin.imports.rest_after", rest_after)
+    monkeypatch.setattr("relay.core.admin.importing.messages.rest_after", rest_after)
     async with dialog(tmp_path) as relay:
         sent_with_the_second(relay)
         await messages(relay, said("1"))
@@ -170,7 +170,7 @@ async def test_an_import_rests_while_others_send(
         assert len(rests) == 1
 
 
-async def test_an_unread_message_stays_unread_for_somebody_without_a_device(tmp_path: Path) -> None:
+async def test_unread_message_stays_unread_for_a_user_without_devices(tmp_path: Path) -> None:
     async with dialog(tmp_path, signed_in=False) as relay:
         # An import writes when it began, and waits for that.
         await send(relay, "import.end", control.Empty())

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from relay.cli.importers.order import in_order
 from tests.support.foreign_exports import (
     T0,
     brought,
@@ -44,9 +46,19 @@ def test_a_mattermost_channel_without_members_has_its_authors(tmp_path: Path) ->
     assert sorted(old["participants"]) == ["anna", "ben"]
 
 
-def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.cli.importers.order.RUN_ITEMS", 7)
-    monkeypatch.setattr("relay.cli.importers.order.MAX_RUNS", 3)
+class Item(msgspec.Struct):
+    at: int
+    number: int
+
+
+@pytest.mark.parametrize("count", [0, 6, 7, 21, 22, 101, 500])
+def test_more_items_than_are_sorted_in_memory_come_in_order_and_equal_ones_in_theirs(count: int) -> None:
+    items = [Item(number * 37 % 101, number) for number in range(count)]
+    found = list(in_order(items, Item, lambda one: (one.at,), run_items=7, most_runs=3))
+    assert found == sorted(items, key=lambda one: one.at)
+
+
+def test_messages_that_an_export_has_in_disorder_come_in_order(tmp_path: Path) -> None:
     posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
     brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
     dates = [one["at"] for one in records(tmp_path / "data", "message")]

@@ -57,7 +57,7 @@ def test_a_namesake_who_is_the_same_person_gets_the_messages(option: str, source
     assert "anna.2" not in done("user", "list", data=data).out
 
 
-def test_a_namesake_who_is_somebody_else_becomes_a_user_of_their_own(source: Path, data: Path) -> None:
+def test_unrelated_namesake_becomes_a_new_user(source: Path, data: Path) -> None:
     done("import", "--map", "anna=anna.2", source, data=data)
     assert senders(data) == {"anna.2", "ben"}
     assert "Anna Berg" in done("user", "show", "anna", data=data).out

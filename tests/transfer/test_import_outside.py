@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.importers import archive
-from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import NotUnderstood, fit_name
-from relay.cli.importers.detect import open_source
-from relay.cli.importers.mattermost import Mattermost
+from relay.cli.importers.formats import archive
+from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.detect import open_source
+from relay.cli.importers.formats.mattermost import Mattermost
 
 ROOM = 2**40
 
@@ -115,7 +115,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_p
 
 def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "LIST_BYTES", 1_000)
-    monkeypatch.setattr(archive, "LINE_BYTES", 1_000)
+    monkeypatch.setattr(archive, "EXPORT_LINE_BYTES", 1_000)
     with zipfile.ZipFile(tmp_path / "slack.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", " " * 1_001)
         target.writestr("channels.json", "[]")
@@ -126,16 +126,15 @@ def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path: Path, monkeypatch: p
         open_source(tmp_path / "long.jsonl", room=ROOM)
 
 
-def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_FILES", 10)
+def test_too_many_members_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))
     with pytest.raises(NotUnderstood, match="more than 10 files"):
-        Archive(tmp_path / "x.tar")
+        Archive(tmp_path / "x.tar", most_files=10)
 
 
-def test_a_damaged_or_encrypted_archive_is_said_plainly(tmp_path: Path) -> None:
+def test_damaged_or_encrypted_archive_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", json.dumps([{"id": "u1"}] * 100))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.cli.control_client import RequestRefused
-from relay.cli.importers.detect import open_source
+from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.importing import Importing
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
@@ -53,7 +53,7 @@ async def found(relay: Relay) -> list[control.Record]:
 
 
 @pytest.mark.parametrize("dry", [False, True], ids=["import", "dry run"])
-async def test_somebody_who_takes_an_id_during_an_import_gets_no_message_of_another(dry: bool, tmp_path: Path) -> None:
+async def test_user_who_takes_an_id_during_an_import_gets_none_of_its_messages(dry: bool, tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         taken = ("user.add", control.AddUser(id="max", name="Max of the harbour"))
         importing = await imported(relay, folder(tmp_path / "slack", SLACK), taken, dry=dry)
@@ -79,7 +79,7 @@ async def test_a_group_that_takes_an_id_during_an_import_gets_no_message_of_anot
 
 
 @pytest.mark.parametrize("kind", ["dialog", "group"])
-def test_a_chat_with_somebody_who_is_refused_stays_behind_whoever_has_their_id(kind: str, tmp_path: Path) -> None:
+def test_chat_with_a_refused_person_is_skipped_even_if_their_id_is_taken(kind: str, tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     for name in ("anna", "max"):
         done("user", "add", name, data=there)

@@ -18,7 +18,7 @@ const message = (messageId, change = {}) => ({
 });
 const pages = (from, to, change) => Array.from({ length: to - from + 1 }, (_, at) => message(from + at, change));
 const apply = (state, eventType, payload, now = 5_000) => model.applyEvent(state, { eventType, payload }, now);
-const start = (...items) => apply(model.initial(ME), "chats", items.length > 0 ? items : [item()]);
+const start = (...items) => model.setChats(model.initial(ME), items.length > 0 ? items : [item()]);
 const ids = (state, chatId = "User2") => state.rooms.get(chatId).messages.map((one) => one.messageId);
 const incoming = (messageId, change = {}) => ({
   chatId: "User2", sender: "User2", senderName: "Ben", messageId, clientMessageId: `c${messageId}`, message: `m${messageId}`,
@@ -179,14 +179,14 @@ test("a failed row keeps its reason and can wait again", () => {
 test("a chat that is absent from the list is gone with its messages and what waits for it", () => {
   let state = model.addPage(start(), "User2", pages(1, 2));
   state = model.enqueue(state, { clientMessageId: "x", chatId: "User2", createdAt: 1, state: "queued" });
-  state = apply(state, "chats", []);
+  state = model.setChats(state, []);
   assert.equal(state.rooms.has("User2"), false);
   assert.deepEqual(state.outbox, []);
 });
 
 test("an unchanged chat keeps its identity when the list comes again", () => {
   const state = start(item(), item({ id: "User3", name: "Carla" }));
-  const again = apply(state, "chats", [item(), item({ id: "User3", name: "Carla", missed: 2 })]);
+  const again = model.setChats(state, [item(), item({ id: "User3", name: "Carla", missed: 2 })]);
   assert.equal(again.chats.get("User2"), state.chats.get("User2"));
   assert.notEqual(again.chats.get("User3"), state.chats.get("User3"));
 });

@@ -1,6 +1,6 @@
 """Every main screen held to the rules of axe-core (WCAG 2, A and AA), in both themes, on a desk and on a phone.
 
-On a phone also to web.md's least size of what one presses.
+On a phone also to the smallest size of what is pressed with a finger.
 
 axe is run by the browser's debugger, which a page's policy does not bind: the page keeps the policy that people get.
 """
@@ -42,7 +42,7 @@ def talk(person: Any) -> str:
     return chat
 
 
-# What is pressed with a finger and is smaller than web.md asks for; a link in a text is as high as its line.
+# What is pressed with a finger and is smaller than 44 pixels; a link in a text is as high as its line.
 SMALL = """() => !matchMedia('(pointer: coarse)').matches ? []
   : [...document.querySelectorAll('button, input, select, textarea')]
   .filter((one) => one.checkVisibility() && !one.closest('.hidden'))

@@ -1,4 +1,4 @@
-"""What people notice, in a real browser, against a real relay: web.md's list, one behaviour a test."""
+"""What people notice, in a real browser, against a real relay: one behaviour a test."""
 
 from __future__ import annotations
 

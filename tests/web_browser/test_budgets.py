@@ -1,4 +1,4 @@
-"""How little the page asks for, and how quick it stays: web.md's budgets."""
+"""How little the page asks for, and how quick it stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Streams of frames and what comes of them: the cases of the usual conformance suites, as data."""
+"""Streams of frames and what comes of them: the cases of the usual conformance suites, as data.
+
+One table, longer than a module is elsewhere, in the order of those suites.
+"""
 
 from dataclasses import dataclass
 

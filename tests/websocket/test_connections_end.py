@@ -80,7 +80,7 @@ def gives_up_half_way(relay: HttpRelay, _token: str) -> None:
 
 async def _gone(relay: HttpRelay, sockets: int) -> None:
     with trio.fail_after(10):
-        while relay.server.sessions or len(relay.server.readiness._readers) > sockets:
+        while relay.server.sessions or len(relay.server.readiness) > sockets:
             await trio.sleep(0.01)
     await trio.testing.wait_all_tasks_blocked(0.05)
 
@@ -96,7 +96,7 @@ async def test_an_ended_connection_needs_no_garbage_collector(
 ) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        sockets = len(relay.server.readiness._readers)
+        sockets = len(relay.server.readiness)
         await trio.to_thread.run_sync(comes, relay, token)
         await _gone(relay, sockets)
         gc.collect()
@@ -115,7 +115,7 @@ async def test_an_ended_connection_needs_no_garbage_collector(
 async def test_a_revoked_connection_needs_no_garbage_collector(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await relay.user("anna")
-        sockets = len(relay.server.readiness._readers)
+        sockets = len(relay.server.readiness)
         gc.collect()
         before = _there()
         gc.disable()

@@ -61,9 +61,9 @@ async def test_connections_beyond_the_limit_are_refused_with_503(tmp_path: Path,
 
 async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
-    relay._nursery.start_soon(relay._serve, theirs)
+    relay.nursery.start_soon(relay.serve_stream, theirs)
     await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: rel")
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked()
     await go_by(clock, 10.1)
     with trio.fail_after(2):
         assert await ours.receive_some() == b""
@@ -71,7 +71,7 @@ async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClo
 
 async def test_frames_sent_with_the_handshake_are_answered_in_order(relay: House) -> None:
     ours, theirs = memory_stream_pair()
-    relay._nursery.start_soon(relay._serve, theirs)
+    relay.nursery.start_soon(relay.serve_stream, theirs)
     asked = [f'{{"type":"request","id":{n},"payloadType":"{what}"}}' for n, what in enumerate(("chats", "users") * 2)]
     protocol = WSConnection(ConnectionType.CLIENT)
     headers = [(b"Authorization", b"Bearer " + relay.tokens["User1"].encode())]
@@ -187,7 +187,7 @@ async def test_occasional_bad_frames_do_not_end_the_connection(client: Client, c
 
 
 async def test_a_binary_frame_is_a_bad_frame(client: Client) -> None:
-    await client.raw(client._protocol.send(BytesMessage(b"{}")))
+    await client.raw(client.protocol.send(BytesMessage(b"{}")))
     assert (await client.receive())["error"]["code"] == "bad_request"
 
 
@@ -203,7 +203,7 @@ async def test_a_frame_of_the_limit_is_accepted(client: Client) -> None:
 
 
 async def test_invalid_utf_8_ends_the_connection(client: Client, clock: MockClock) -> None:
-    frame = client._protocol.send(TextMessage("x"))
+    frame = client.protocol.send(TextMessage("x"))
     await client.raw(frame[:-1] + bytes([frame[-1] ^ 0x80]))
     assert await client.closed() == 1007
     clock.jump(2.1)
@@ -281,10 +281,8 @@ async def test_an_unexpected_failure_of_a_request_is_answered_with_internal(
     assert await client.request("chats") == []
 
 
-async def test_large_waiting_messages_pause_reading(
-    relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("relay.store.log.command_queue.QUEUE_BYTES", 100_000)
+async def test_large_waiting_messages_pause_reading(relay: House, client: Client) -> None:
+    relay.relay.tuning.log.queue_bytes = 100_000
     log, may_write = relay.relay.log, trio.Event()
 
     async def wait(_writing: object) -> None:

@@ -293,7 +293,7 @@ async def test_a_device_that_is_revoked_during_its_handshake_is_refused(
         let_in.set()
 
 
-async def test_a_connection_whose_position_cannot_be_read_is_told_to_come_again(
+async def test_connection_whose_position_cannot_be_read_gets_503(
     relay: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def too_long(*_who: Any) -> int:
@@ -335,5 +335,5 @@ async def test_typing_beyond_the_rate_limit_is_not_announced(tmp_path: Path, clo
             for _ in range(3):
                 await one.frame(type="event", eventType="typing", payload={"chatId": "User2"})
             await one.text("ping")
-            told = [frame for frame in await two.rest() if frame["eventType"] == "typing"]
-            assert len(told) == 1
+            typing_events = [frame for frame in await two.rest() if frame["eventType"] == "typing"]
+            assert len(typing_events) == 1

@@ -64,7 +64,7 @@ def examine(data: Path) -> Iterator[Finding]:
         status = None
         yield Finding("relay", "bad", str(failure), "The relay could not be asked for more.")
     subject = Subject(data, status, settings)
-    for check in CHECKS:
+    for check in DOCTOR_CHECKS:
         try:
             yield from map(_in_one_line, check(subject))
         except Exception as error:  # noqa: BLE001 - the other checks must still run
@@ -77,7 +77,7 @@ def _in_one_line(finding: Finding) -> Finding:
     return finding._replace(what=visible(" ".join(finding.what.split())))
 
 
-CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+DOCTOR_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     reach.network,
     machine.names,
     machine.clock,

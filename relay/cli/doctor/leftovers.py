@@ -35,7 +35,7 @@ def examine(data: Path) -> Iterator[Left]:
             reached = reached and name not in directory.NEEDED
     if not reached:
         return
-    if replacing.is_committed(data, replacing.STORE):
+    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
         yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
     else:
         try:
@@ -46,13 +46,13 @@ def examine(data: Path) -> Iterator[Left]:
             # It is named above.
             pass
     for path in opening.leftovers(data):
-        if path.name != replacing.STORE.committed:
+        if path.name != replacing.STORE_WITH_FILES.committed:
             yield Left(
                 "note",
                 f"{path} was left by a command that was killed ({size(_bytes(path))})",
                 "The next start of the relay, or the next backup, removes it.",
             )
-    kept = replacing.kept(data, replacing.STORE)
+    kept = replacing.kept(data, replacing.STORE_WITH_FILES)
     if kept:
         names = ", ".join(path.name for path in kept)
         yield Left(

@@ -3,19 +3,16 @@
 Asks the relay's own /healthz over the network, and changes nothing.
 """
 
-import fcntl
 import http.client
 import ipaddress
 import socket
 import ssl
-import struct
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from relay.cli.doctor.finding import CHECK_SECONDS, Finding, Subject
+from relay.net.sockets.hostnames import interfaces
 from relay.protocol import control
-
-SIOCGIFADDR = 0x8915
 
 
 def network(subject: Subject) -> Iterator[Finding]:
@@ -56,14 +53,7 @@ def _places(status: control.Status) -> Iterator[tuple[str, int]]:
 def addresses() -> Iterator[str]:
     """List the IPv4 addresses of this machine's interfaces without the loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for _, name in socket.if_nameindex():
-            if name == "lo":
-                continue
-            try:
-                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:
-                continue
-            yield socket.inet_ntoa(answer[20:24])
+        yield from (one for name, one in interfaces(any_socket) if name != "lo")
 
 
 def _named(host: str, port: int) -> str:
@@ -71,7 +61,7 @@ def _named(host: str, port: int) -> str:
 
 
 def _answers(secure: bool, host: str, port: int) -> Finding:
-    error = _healthy(secure, host, port)
+    error = healthy(secure, host, port)
     where = _named(host, port)
     if error is None:
         return Finding("network", "good", f"{where} answers")
@@ -86,7 +76,7 @@ def _answers(secure: bool, host: str, port: int) -> Finding:
 def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple[str, int]]) -> Iterator[Finding]:
     """Check that the proxy can reach the relay, and that the proxy answers if its address is known."""
     for place in places:
-        error = _healthy(secure, *place)
+        error = healthy(secure, *place)
         if error is None:
             yield Finding("network", "good", f"{_named(*place)} answers, for a proxy on this machine")
         else:
@@ -110,7 +100,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         return
     url = urlsplit(status.public_url)
     tls = url.scheme == "https"
-    error = _healthy(tls, url.hostname or "", url.port or (443 if tls else 80))
+    error = healthy(tls, url.hostname or "", url.port or (443 if tls else 80))
     if error is None:
         yield Finding("proxy", "good", f"{status.public_url} answers")
     else:
@@ -122,7 +112,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         )
 
 
-def _healthy(secure: bool, host: str, port: int) -> str | None:
+def healthy(secure: bool, host: str, port: int) -> str | None:
     """Ask a relay's /healthz. Return what is wrong, None for nothing."""
     connection: http.client.HTTPConnection
     if secure:

@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 from relay.cli.doctor.finding import CHECK_SECONDS, Finding, Subject
 from relay.cli.doctor.tools import run_tool
 from relay.cli.output import duration, size
+from relay.cli.status import SLOW_WRITE_SECONDS
 from relay.protocol import control
 
 UNIT = "relay"
-SLOW_WRITE_SECONDS = 5.0
-"""A write that takes longer is reported."""
 
 
 def running(data: Path, status: control.Status | None) -> Finding:

@@ -1,1 +1,1 @@
-"""What `relay import` reads: a relay's own export, a Slack export, a Mattermost bulk export; a module each."""
+"""`relay import`: who is who, in which order, and the requests to the relay. `formats/` reads what is imported."""

@@ -59,7 +59,7 @@ class SourceUser(NamedTuple):
     origins: tuple[str, ...] = ()
     """What this system and others call them; see `core.model.entities.User`."""
     fixed: bool = False
-    """Whether that never changes and is nobody else's, as names may."""
+    """Whether that never changes and is unique; names are neither."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
@@ -144,7 +144,7 @@ def fit_id(name: str) -> str:
 
 
 def with_hash(id_: str, key: str) -> str:
-    """Make an id that nobody else has: its beginning, and a hash of what identifies its owner in the source."""
+    """Make a unique id: its beginning, and a hash of what identifies its owner in the source."""
     return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
 
 

@@ -52,7 +52,7 @@ class FileImporter:
 
         Args:
             file: the file.
-            sender: who uploads it, unless the file itself names somebody.
+            sender: who uploads it, unless the file itself names its sender.
             at: the time that it gets in the log, Unix milliseconds.
 
         Returns:

@@ -1,9 +1,8 @@
 """Finds out who the users and groups of a source are here, before anything is imported.
 
-Who was imported before is known by the id that the source's system has of them (`origins`), whatever they are called
-by now. Somebody new gets a readable id where nobody else has it, or would have it, and else one with a hash of the
-source's id: never one that depends on the order of an export. Where only a name speaks for two being the same, the
-admin decides.
+A user or group that was imported before is recognised by its id in the source's system (`origins`), even if renamed. A
+new one gets a readable id if no other has it or would get it, and otherwise one with a hash of the source's id: never
+one that depends on the order of an export. Where only a name suggests that two are the same, the admin decides.
 """
 
 from collections import Counter
@@ -36,11 +35,11 @@ class Namesake(NamedTuple):
     """The name of the user or group here."""
     here_id: str
     unique: bool
-    """Whether nobody else, here or in the source, could be meant as well: `--same` decides only then."""
+    """Whether no other, here or in the source, could be meant as well: `--same` decides only then."""
 
 
 class Identity(NamedTuple):
-    """Who somebody of the source is here."""
+    """Who a user or group of the source is here."""
 
     key: str
     """Identifies them in the source."""
@@ -49,7 +48,7 @@ class Identity(NamedTuple):
     label: str
     """What `--map` calls them."""
     wish: str
-    """The id that they would have if nobody else had it."""
+    """The id that they would have if it were free."""
     origins: tuple[str, ...]
     """What is noted of them here."""
     new: bool = False
@@ -59,32 +58,32 @@ class Identity(NamedTuple):
     said: bool = False
     """Whether the admin said so."""
     fixed: bool = False
-    """Whether their origins never change and are nobody else's in that system."""
+    """Whether their origins never change and are unique in that system."""
     refused: bool = False
-    """Whether the relay refuses to import them, or the group was deleted here: nobody here is them."""
+    """Whether the relay refuses to import them, or the group was deleted here: they have no match here."""
     doubt: Namesake | None = None
     """What the admin is asked, unless they said it."""
 
     @property
     def expected(self) -> control.Expected:
-        """What the import itself expects of the relay, which refuses it where somebody took the id meanwhile."""
+        """What the import itself expects of the relay, which refuses it if the id was taken meanwhile."""
         if self.known:
             return "known"
         return "new" if self.new or self.refused else "here"
 
 
 Question = Callable[[str, tuple[str, ...], bool], Awaitable[control.ImportResult | None]]
-"""Asks the relay what importing somebody would do with this id and these origins, and if the admin said who they are;
+"""Asks the relay what importing a user or group would do, by id, origins and whether the admin said who they are;
 None where it refuses."""
 
 
 class Wanted(NamedTuple):
-    """Somebody of the source, in what users and groups have in common."""
+    """A user or group of the source, in what both have in common."""
 
     key: str
     """Identifies them in the source."""
     wish: str
-    """The id that they get where nobody else has it."""
+    """The id that they get if it is free."""
     exact: bool
     """Whether the source itself calls them so."""
     name: str
@@ -114,7 +113,7 @@ async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[
 
     Args:
         wanted: users, or groups.
-        chosen: the ids here that the admin says, by what the source calls somebody: by its own id, or by the id that
+        chosen: the ids here that the admin says, by what the source calls each: by its own id, or by the id that
             they should get.
 
     Raises:
@@ -127,7 +126,7 @@ async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[
 
 
 async def _asked_again(one: Wanted, found: Identity) -> Identity:
-    """Ask about the id and origins that somebody got, where the relay was asked only about others."""
+    """Ask about an id and its origins, where the relay was asked only about others."""
     asked = found.doubt is None if found.said else found.id == found.wish
     if found.known or asked:
         return found
@@ -160,7 +159,7 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
         return found._replace(id=own, new=True)
     if answer.namesake is None and not shared:
         return found
-    # Somebody has the id of whom nothing else is known: they may have come with an import of an older relay, which
+    # Of the user with this id nothing else is known: they may have come with an import of an older relay, which
     # numbered those who wished for the same id in the order of the export.
     alike = one.exact or answer.namesake == one.name
     unique = alike and not shared and numbered is None
@@ -201,7 +200,7 @@ async def _as_chosen(one: Wanted, found: Identity) -> Identity:
 
 
 def refuse(one: Identity) -> NoReturn:
-    """Refuse what the admin says of somebody who is known.
+    """Refuse what the admin says of a user who is known.
 
     Raises:
         NotUnderstood: always.
@@ -211,7 +210,7 @@ def refuse(one: Identity) -> NoReturn:
 
 
 def check(identities: Sequence[Identity], chosen: Mapping[str, str]) -> None:
-    """Refuse two who would be one here, and choices about nobody.
+    """Refuse two that would be one here, and choices that match none.
 
     Raises:
         NotUnderstood: there are such.

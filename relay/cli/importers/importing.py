@@ -27,7 +27,7 @@ from relay.cli.importers.identities import (
 from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
-from relay.core.rules.counting import can_act
+from relay.core.model.counting import can_act
 from relay.protocol import control
 from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_MESSAGES, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError
@@ -48,7 +48,7 @@ class Importing:
         here: by kind, how many were here already.
         left: by description, how many stay behind.
         admins: new users whom the export calls admins.
-        others: new users and groups with another id than they wish for, because somebody else has or wishes it.
+        others: new users and groups with another id than they wish for, because another has or wishes it.
     """
 
     def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
@@ -67,9 +67,9 @@ class Importing:
         self._chats = list(source.chats())
         self._mapped = Mapped({}, {})
         self._said: set[str] = set()
-        """Ids here of users and groups of whom the admin said that they are these."""
+        """Local ids of users and groups that the admin has matched."""
         self._expected: dict[str, control.Expected] = {}
-        """By id here of a user or group, who they are by what the relay said to `identify`."""
+        """What the relay answered to `identify`, by the local id of a user or group."""
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -100,7 +100,7 @@ class Importing:
             chosen: the ids here that the admin says; see `identities.identify`.
 
         Returns:
-            Those of whom only the admin can say whether they are somebody here.
+            Those of which only the admin can say whether they are here already.
 
         Raises:
             NotUnderstood: what the admin says contradicts what is known.
@@ -130,7 +130,7 @@ class Importing:
         return [*doubtful, *(one.doubt for one in groups if one.doubt is not None)]
 
     async def _without_members(self, users: Sequence[Identity], groups: Container[str]) -> list[Namesake]:
-        """Leave out whoever is in a group here that was imported from this source, and would have been in it there.
+        """Leave out those who are in a group here that was imported from this source, and would have been in it there.
 
         That is no sign where the source's system has an id of its own that is not known here.
         """
@@ -174,8 +174,8 @@ class Importing:
                 self._batch.append(message)
                 self._batch_characters += len(message.text)
                 if len(self._batch) >= BATCH_MESSAGES or self._batch_characters >= BATCH_CHARACTERS:
-                    advance(await self._flush())
-            advance(await self._flush())
+                    advance(await self.flush())
+            advance(await self.flush())
         if not self._dry:
             await self._ask(IMPORT_END, control.Empty())
 
@@ -207,7 +207,7 @@ class Importing:
 
     async def _import_user(self, person: SourceUser) -> None:
         if person.id in self._users:
-            # Some exports list somebody twice.
+            # Some exports list a user twice.
             self._count("users", added=False)
             return
         expected = self._expected[person.id]
@@ -236,7 +236,7 @@ class Importing:
             return
         expected = self._expected[chat.id] if chat.id else ""
         if expected in ("", "new") and not self._users.issuperset(chat.participants):
-            # Whoever has their id here is somebody else, who would get their messages.
+            # The id belongs to another user here, who would get their messages.
             self.left["chats with people who stay behind"] += 1
             return
         concerned = dict.fromkeys([*chat.participants, chat.id])
@@ -277,12 +277,12 @@ class Importing:
 
     # Messages.
 
-    async def _flush(self) -> int:
+    async def flush(self) -> int:
         """Import the messages that wait, or account for them; give how many these were."""
         batch, self._batch, self._batch_characters = self._batch, [], 0
         if not batch:
             return 0
-        # Of a batch with one message that is refused for its form nothing would be imported.
+        # One malformed message would make the relay refuse the whole batch.
         flaws = {id(one): reason for one in batch if (reason := self._flaw(one))}
         sound = [one for one in batch if id(one) not in flaws]
         answers = await (self._rehearse(sound) if self._dry else self._send(sound))

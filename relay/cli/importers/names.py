@@ -68,7 +68,11 @@ def guess_name(name: str, names: Collection[str]) -> str | None:
 
 
 def as_utf8(content: bytes) -> tuple[bytes, bool]:
-    """Convert a text to UTF-8 without a byte order mark; also tell whether its encoding had to be guessed."""
+    """Convert a text to UTF-8 without a byte order mark.
+
+    Returns:
+        The text, and whether its encoding had to be guessed.
+    """
     if content.startswith(codecs.BOM_UTF8):
         return content[3:], False
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -19,22 +19,31 @@ MessageIdentity = tuple[str, list[str], str, str]
 """A message by the id of its chat or the people of its dialog, its author, and its client id."""
 
 
-def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ...]]) -> Iterator[T]:
+def in_order(
+    items: Iterable[T],
+    kind: type[T],
+    key: Callable[[T], tuple[int, ...]],
+    *,
+    run_items: int = RUN_ITEMS,
+    most_runs: int = MAX_RUNS,
+) -> Iterator[T]:
     """Sort structs; equal ones keep their order.
 
     Args:
         items: the structs.
         kind: their type, by which they are read back.
         key: gives what they are sorted by.
+        run_items: items that are sorted in memory at a time.
+        most_runs: runs that are merged at a time: each is an open file.
     """
     runs: list[_Run[T]] = []
     held: list[T] = []
     for item in items:
         held.append(item)
-        if len(held) >= RUN_ITEMS:
+        if len(held) >= run_items:
             runs.append(_Run(sorted(held, key=key), kind))
             held = []
-            if len(runs) >= MAX_RUNS:
+            if len(runs) >= most_runs:
                 runs = [_Run(heapq.merge(*runs, key=key), kind)]
     yield from heapq.merge(*runs, sorted(held, key=key), key=key)
 

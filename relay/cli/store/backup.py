@@ -34,7 +34,7 @@ def backup(
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None
     except OSError as error:
-        if error.filename and Path(error.filename).is_relative_to(where / backups.FILES):
+        if error.filename and Path(error.filename).is_relative_to(where / backups.FILES_FOLDER):
             raise cannot_read(error.filename, error) from None
         raise cannot_write(file, error) from None
     written = file.stat().st_size
@@ -43,7 +43,7 @@ def backup(
         as_json(done | ({"missing": missing} if missing else {}))
     else:
         for name in missing[:10]:
-            if name.startswith(f"{backups.TLS}/"):
+            if name.startswith(f"{backups.TLS_FOLDER}/"):
                 say(f"{where / name} is not in the backup, since you may not read it: run this as root")
             else:
                 say(f"missing in {where}, and so in the backup: {name}")

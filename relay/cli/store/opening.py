@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.cli.output import Failure
-from relay.store.backup import archive as backups
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import FAULTS, what_to_do
-from relay.store.data_dir.opening import settle_for_reading
+from relay.store.data_dir.opening import finish_interrupted_restore
+from relay.store.files import directory
 
 
 def existing_store(data: Path) -> Path:
@@ -17,10 +17,10 @@ def existing_store(data: Path) -> Path:
     Raises:
         Failure: there is none, or it cannot be used.
     """
-    path = data / backups.STORE
+    path = data / directory.STORE
     if not path.exists():
         with plain_faults(data):
-            settle_for_reading(data)
+            finish_interrupted_restore(data)
             empty.refuse(path)
     if not path.exists():
         raise Failure(f"there is no relay in {data}: name its directory with --data")

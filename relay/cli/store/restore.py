@@ -13,7 +13,7 @@ from relay.cli.paths import cannot_read, cannot_write
 from relay.cli.store.opening import plain_faults
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -57,7 +57,7 @@ def restore(
         raise WrongUse("name the backup, or give --undo to bring back what the last restore put aside")
     where = data_directory(data)
     try:
-        with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
+        with restoring.replaced_store(where) if file is None else restoring.unpacked(file, where) as prepared:
             _confirm(prepared, file, force=force, yes=yes_)
             with plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + EVENT_ID_GAP, sign_out_all)

@@ -13,7 +13,7 @@ from relay.core.admin.chats import ChatAdmin
 from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Exporter
 from relay.core.admin.hooks import HookAdmin
-from relay.core.admin.imports import IMPORT_CURSOR, Import
+from relay.core.admin.importing.imports import IMPORT_CURSOR, Import
 from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
@@ -26,8 +26,8 @@ from relay.core.maintenance.retention import PruneResult
 from relay.core.maintenance.statistics import Statistics
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import Service
+from relay.core.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.control.table import (
     AUDIT_LIST,
@@ -57,11 +57,11 @@ from relay.protocol.control.table import (
     INVITE,
     INVITE_LIST,
     INVITE_REVOKE,
-    LEND,
     PRUNE,
     REINDEX,
     SAY,
     STATUS_SHOW,
+    TEMPORARY_TOKEN,
     USER_ADD,
     USER_CHANGE,
     USER_LIST,
@@ -124,9 +124,10 @@ class Admin:
         prune: PruneNow,
         files: Uploads,
         room: DiskRoom,
+        runtime: Runtime,
     ) -> None:
         self._state = state
-        self.runtime = Runtime()
+        self.runtime = runtime
         self._prune = prune
         self.data = statistics.data
         """The path of the data directory, for messages to an admin."""
@@ -159,7 +160,7 @@ class Admin:
                 _by(INVITE, invites.create),
                 _by(INVITE_LIST, invites.list_all),
                 _by(INVITE_REVOKE, invites.revoke),
-                _by(LEND, users.lend),
+                _by(TEMPORARY_TOKEN, users.issue_temporary_token),
                 _by(CHAT_CREATE, chats.make),
                 _by(CHAT_LIST, chats.list_all),
                 _by(CHAT_SHOW, chats.show),
@@ -177,11 +178,11 @@ class Admin:
                 _by(PRUNE, self._prune_now),
                 _by(CLOCK_TRUST, self._trust_clock),
                 _by(REINDEX, self._reindex),
-                _by(IMPORT_USER, imports.import_user),
-                _by(IMPORT_CHAT, imports.import_chat),
+                _by(IMPORT_USER, imports.people.import_user),
+                _by(IMPORT_CHAT, imports.people.import_chat),
                 _by(IMPORT_FILE, imports.import_file),
-                _by(IMPORT_PICTURE, imports.import_picture),
-                _by(IMPORT_MESSAGES, imports.import_messages),
+                _by(IMPORT_PICTURE, imports.people.import_picture),
+                _by(IMPORT_MESSAGES, imports.messages.import_messages),
                 _by(IMPORT_END, imports.end_import),
             )
         )

@@ -37,7 +37,7 @@ def describe(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
     return EntryInfo(
         id=entry.seq,
         timestamp=entry.at,
-        event_type=kinds.NAMES[kind],
+        event_type=kinds.KIND_NAMES[kind],
         actor=actor_name(state, entry.actor),
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,

@@ -4,8 +4,8 @@ from relay.core.admin.lookup import Lookup
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_chat_id
+from relay.core.submit import AdminCommands
 from relay.outcomes import ChangedChat, Decidable
 from relay.protocol import control, requests
 

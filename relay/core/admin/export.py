@@ -47,7 +47,7 @@ class Exporter:
     async def export(self, request: control.Export, item: SendItem[control.Record]) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
-        Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
+        Visibility does not apply: its caller can read the store itself. Cleared messages are included.
         """
         state = self._state
         upto = state.seq
@@ -146,7 +146,7 @@ class _Messages:
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
         self._last: dict[ChatKey, control.MessageReference] = {}
-        """The last message of each chat that somebody has cleared."""
+        """The last message of each chat that was cleared for a user."""
 
     async def send(self, upto: int) -> int:
         """Send all entries up to one, and the later deletions of messages among them.

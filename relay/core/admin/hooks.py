@@ -15,8 +15,8 @@ from relay.core.model.changes import Hook
 from relay.core.model.entities import Device
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
 from relay.core.service.ids import new_hook_id
+from relay.core.submit import AdminCommands
 from relay.keys import DeviceKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -74,7 +74,11 @@ class HookAdmin:
         return [self._info(device, device.hook) for device in devices if device.hook is not None]
 
     async def remove(self, request: control.RemoveHook) -> control.HookInfo:
-        """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
+        """Remove a hook; its bot and its messages stay.
+
+        Raises:
+            RelayError: `not_found`, the number is no hook's.
+        """
         device = self._state.devices.get(DeviceKey(request.device_id))
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")

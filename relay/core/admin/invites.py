@@ -11,19 +11,19 @@ from relay.core.model.entities import Invite, InviteState
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import AdminCommands
-from relay.core.rules.users import invite_state
+from relay.core.rules.sign_in import invite_state
+from relay.core.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
 
 ID_DIGITS = 8
 """Hexadecimal digits of the code's hash that name an invite."""
-STATES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
+STATE_NAMES: dict[InviteState, Literal["userDisabled", "makerMayNot"]] = {
     InviteState.USER_DISABLED: "userDisabled",
     InviteState.MAKER_MAY_NOT: "makerMayNot",
 }
-"""By the state of an invite that is not open and can come to be, its name in the list."""
+"""The name in the list for each state in which an invite cannot be used for now."""
 
 
 class InviteAdmin:
@@ -104,5 +104,5 @@ class InviteAdmin:
             chat_id=invite.chat or None,
             made_by=actor_name(self._state, invite.by),
             expires_at=invite.expires_at,
-            state=STATES.get(self._status(invite), "open"),
+            state=STATE_NAMES.get(self._status(invite), "open"),
         )

@@ -40,7 +40,7 @@ class Lookup:
         """Find a user who may have been removed: history still names them.
 
         Raises:
-            RelayError: nobody ever had this id.
+            RelayError: no user ever had this id.
         """
         user = self._state.user(user_id)
         if user is None:

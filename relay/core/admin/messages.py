@@ -3,7 +3,7 @@
 from relay.core.admin.lookup import Lookup
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
 from relay.store.command import Command

@@ -1,7 +1,7 @@
 """The admin requests about a running relay: its status and its settings."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 
 import trio
@@ -28,17 +28,33 @@ MAX_SLOW_READERS = 5
 class Runtime:
     """What is known only of a relay that runs and listens."""
 
-    def __init__(self) -> None:
-        self.url: str | None = None
-        """The URL by which this machine reaches it, once it listens."""
-        self.listening: list[str] = []
-        """The addresses on which it listens, HOST:PORT."""
-        self.plain_url: str | None = None
-        """The same URL without TLS, for programs on this machine."""
-        self.most_connections: Callable[[], int] | None = None
-        """Returns the maximum number of connections."""
-        self.settings: Loaded | None = None
-        """The settings in force, with their sources."""
+    def __init__(
+        self,
+        *,
+        settings: Loaded | None = None,
+        url: str | None = None,
+        plain_url: str | None = None,
+        listening: Sequence[str] = (),
+        browser_address: Callable[[], str] = str,
+        most_connections: Callable[[], int] | None = None,
+    ) -> None:
+        """Note how the relay runs; nothing of it where a command has opened the store.
+
+        Args:
+            settings: the settings in force, with their sources.
+            url: the URL by which this machine reaches it.
+            plain_url: the same URL without TLS, for programs on this machine.
+            listening: the addresses on which it listens, HOST:PORT.
+            browser_address: returns where a browser reaches it, for links. Addresses change: at boot the relay starts
+                before the network is up.
+            most_connections: returns the maximum number of connections.
+        """
+        self.settings = settings
+        self.url = url
+        self.plain_url = plain_url
+        self.listening = listening
+        self.browser_address = browser_address
+        self.most_connections = most_connections
         self.hooks = dict[DeviceKey, str]()
         """By device of an outgoing hook, why its posts are failing."""
 
@@ -83,7 +99,7 @@ class StatusReport:
             pid=os.getpid(),
             data=codec.printable(str(statistics.data)),
             url=self._runtime.url,
-            listening=self._runtime.listening,
+            listening=list(self._runtime.listening),
             public_url=settings.settings.http.public_url if settings else "",
             trusted_proxies=settings.settings.http.trusted_proxies if settings else [],
             uptime=statistics.uptime,

@@ -11,7 +11,7 @@ from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Device, User
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AdminCommands
+from relay.core.submit import AdminCommands
 from relay.keys import UserKey
 from relay.outcomes import ChangedUser, Decidable
 from relay.protocol import control
@@ -29,7 +29,7 @@ class UserAdmin:
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
-        lend: Callable[[UserKey], str],
+        issue_temporary_token: Callable[[UserKey], str],
         runtime: Runtime,
     ) -> None:
         self._state = state
@@ -38,7 +38,7 @@ class UserAdmin:
         self._presence = presence
         self._cursors = cursors
         self._sign_in = sign_in
-        self._lend = lend
+        self._issue_temporary_token = issue_temporary_token
         self._runtime = runtime
 
     # Users.
@@ -127,7 +127,7 @@ class UserAdmin:
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)
 
-    async def lend(self, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
+    async def issue_temporary_token(self, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
         """Issue a temporary token, by which a command on this machine acts as a user; find the chat that they mean.
 
         Raises:
@@ -137,4 +137,6 @@ class UserAdmin:
             raise RelayError("unavailable", "the relay does not listen yet")
         user = self._find.enabled_user(request.id)
         chat_id = None if request.chat is None else self._find.chat_of(user, request.chat)
-        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(user.key), chat_id=chat_id)
+        return control.TemporaryToken(
+            url=self._runtime.plain_url, token=self._issue_temporary_token(user.key), chat_id=chat_id
+        )

@@ -12,9 +12,9 @@ import trio
 logger = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 20
-"""Log records per minute of each kind: of wrong passwords and invites for a user, of those for nobody known, and of
-attempts that came too early. Failures beyond them are counted in one record later. What anybody can cause without end
-must not hide what is guessed at a user."""
+"""Log records per minute of each kind: of wrong passwords and invites for a user, of those for unknown users, and of
+attempts that came too early. Failures beyond them are counted in one record later. Failures that
+anyone can cause without limit must not hide guesses at a real user."""
 MINUTE = 60.0
 EARLY = "wait"
 """The way of an attempt that came before its wait was over."""

@@ -1,6 +1,6 @@
 """Guesses at users' passwords from networks where they have not signed in. Pure: takes the time, knows no passwords.
 
-A guess costs a slot of the user whom it is for, and nobody else's: guesses at one user hold up no other one. A network
+A guess costs a slot of the user whom it is for, and no other's: guesses at one user hold up no other one. A network
 that finds no free slot is promised the next one and keeps it, so networks come in turn, however often one asks.
 Networks that have failed often share slots of their own, so that they do not take those of the others.
 """
@@ -12,7 +12,7 @@ from relay.core.auth.throttle import FORGET_SECONDS, Slots, Throttle
 from relay.keys import Seconds, UserKey
 
 FIRST_TRIES = 3
-"""Slots that a network takes as one of somebody who may have mistyped."""
+"""Slots that a network takes as those of a user who may have mistyped."""
 FIRST_SECONDS, FIRST_AT_ONCE = 60.0, 8
 """A user's slots for such tries: seconds between two, and how many at once."""
 LATER_SECONDS, LATER_AT_ONCE = 180.0, 5
@@ -70,7 +70,7 @@ class _Queue:
         return 0.0, is_new, promised
 
     def give_back(self, network: str, slot: float) -> None:
-        """Promise a used slot to its network once more. It ends when it would have ended, so nobody saves up slots."""
+        """Promise a used slot to its network once more. It ends no later for that, so slots cannot be saved up."""
         self._promised.setdefault(network, slot)
         self._promised = dict(sorted(self._promised.items(), key=lambda one: one[1]))
 
@@ -93,7 +93,7 @@ class Attempt(NamedTuple):
     slot: float
     """When its slot was."""
     is_first: bool
-    """Whether that was one of the slots for somebody who may have mistyped."""
+    """Whether that was one of the slots for a user who may have mistyped."""
 
 
 class _GuessedUser:
@@ -185,7 +185,12 @@ class Guesses:
     def give_back(self, who: UserKey | str, network: str, attempt: Attempt) -> None:
         """Take a counted attempt back whose password was never checked.
 
-        Its network keeps the slot for another attempt, as it keeps one that it was promised: nobody else gets it.
+        Its network keeps the slot for another attempt, as it keeps one that it was promised: no other gets it.
+
+        Args:
+            who: the user's key, or the id that no user has.
+            network: where the attempt came from, as `rate_limit_key` names it.
+            attempt: what counting it returned.
         """
         guessed = self._unknown.get(who) if isinstance(who, str) else self._users.get(who)
         if guessed is None:

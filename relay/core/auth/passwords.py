@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from importlib.resources import files
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -33,16 +33,11 @@ T = TypeVar("T")
 
 MAX_WAITING = 256
 """Hashes for users and admins whom the relay knows that may wait, and as many for all others, in turn by user or by
-network. Beyond it whoever has the most loses the latest."""
+network. Beyond it, the newest of the user or network with the most is dropped."""
 NOBODYS_SECONDS, NOBODYS_AT_ONCE = 1.0, 40
 """Hashes for ids that no user has: seconds between two, and how many at once. Further ones only take as long as one."""
 TIMES_KEPT = 32
 """The latest hashes whose times are known."""
-MEMORY_KIB = 19_456
-"""KiB for one hash: with `PASSES` the minimum of OWASP's Password Storage Cheat Sheet for argon2id."""
-PASSES = 2
-
-
 MIN_LENGTH, MAX_LENGTH = 10, 1_024
 """Characters of a new password. 10 suffice since guessing is slowed down and common passwords are refused."""
 
@@ -119,11 +114,66 @@ def _common() -> frozenset[str]:
     return frozenset(_plain(line) for line in lines if line and not line.startswith("#"))
 
 
+class Hasher(Protocol):
+    """Makes and checks hashes. Called in a thread, by one at a time."""
+
+    def hash(self, password: str) -> str:
+        """Hash a password."""
+
+    def matches(self, hashed: str, password: str) -> bool:
+        """Tell whether a password is the one that was hashed."""
+
+
+class Argon2:
+    """argon2id, loaded with the first password."""
+
+    def __init__(self, memory_kib: int, passes: int) -> None:
+        """Begin without loading it.
+
+        Args:
+            memory_kib: KiB for one hash.
+            passes: over that memory.
+        """
+        self._memory_kib = memory_kib
+        self._passes = passes
+
+    @functools.cached_property
+    def _hasher(self) -> "PasswordHasher":
+        from argon2 import PasswordHasher
+
+        return PasswordHasher(time_cost=self._passes, memory_cost=self._memory_kib, parallelism=1)
+
+    def hash(self, password: str) -> str:
+        """Hash a password."""
+        return self._hasher.hash(password)
+
+    def matches(self, hashed: str, password: str) -> bool:
+        """Tell whether a password is the one that was hashed; what is no hash has none."""
+        from argon2.exceptions import InvalidHashError, VerificationError
+
+        try:
+            return self._hasher.verify(hashed, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+
 class Passwords:
     """Makes and checks hashes, one at a time."""
 
-    def __init__(self) -> None:
-        self._lock = FairLock(MAX_WAITING)
+    def __init__(
+        self, hasher: Hasher, *, most_waiting: int = MAX_WAITING, timer: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Begin without hashes.
+
+        Args:
+            hasher: makes and checks one hash.
+            most_waiting: hashes that may wait for users whom the relay knows, and as many for all others.
+            timer: measures in seconds how long a hash takes.
+        """
+        self.hasher = hasher
+        self.lock = FairLock(most_waiting)
+        """Held while a hash is made: owners take turns."""
+        self._timer = timer
         self._limiter = trio.CapacityLimiter(1)
         self._nobodys = Slots(NOBODYS_SECONDS, NOBODYS_AT_ONCE)
         self._times: deque[float] = deque(maxlen=TIMES_KEPT)
@@ -139,7 +189,7 @@ class Passwords:
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
-        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)), owner, trusted=True)
+        return await self._in_turn(lambda: self.hasher.hash(_as_typed(password)), owner, trusted=True)
 
     async def check(
         self, hashed: str | None, password: str, owner: Hashable, *, known: bool = True, trusted: bool = False
@@ -150,8 +200,8 @@ class Passwords:
             hashed: the hash of the password; None if there is none.
             password: what was typed.
             owner: for whom, a user or a network: owners take turns.
-            known: whether there is such a user. There are ids without end, so of those that nobody has not all are
-                hashed: they must not keep the processor from those that somebody has.
+            known: whether there is such a user. There are ids without end, so not all attempts at
+                unknown ids are hashed: they must not keep the processor from real users.
             trusted: whether the relay knows the owner: a user from their own device. Guessers do not delay these.
 
         Raises:
@@ -164,7 +214,9 @@ class Passwords:
                 return False
             self._nobodys.take(now)
         # A user without a password must not get in by the empty one, whose hash stands in for theirs.
-        right = await self._in_turn(lambda: self._matches(hashed or _nobodys_hash(), password), owner, trusted=trusted)
+        right = await self._in_turn(
+            lambda: self._matches(hashed or self._nobodys_hash, password), owner, trusted=trusted
+        )
         return right and bool(hashed)
 
     async def prove(
@@ -173,7 +225,7 @@ class Passwords:
         """Check a user's password; the result is for the command that needs it. None where it is wrong.
 
         Args:
-            user: who they say they are; None for an id that nobody has.
+            user: who they say they are; None for an unknown id.
             password: what was typed.
             owner: as for `check`.
             trusted: as for `check`.
@@ -192,17 +244,22 @@ class Passwords:
         assert not user.password
         return CheckedPassword(user.key, "")
 
+    @functools.cached_property
+    def _nobodys_hash(self) -> str:
+        """Stands in for the hash of a user who has none, so that checking takes as long."""
+        return self.hasher.hash("")
+
     def _matches(self, stored: str, password: str) -> bool:
         for form in _forms(password):
-            began = time.perf_counter()
-            matches = _verified(stored, form)
-            self._times.append(time.perf_counter() - began)
+            began = self._timer()
+            matches = self.hasher.matches(stored, form)
+            self._times.append(self._timer() - began)
             if matches:
                 return True
         return False
 
     async def _in_turn(self, work: Callable[[], T], owner: Hashable, *, trusted: bool = False) -> T:
-        async with self._lock.turn(owner, trusted=trusted):
+        async with self.lock.turn(owner, trusted=trusted):
             try:
                 return await threads.run(work, limiter=self._limiter)
             except threads.NoThreads as error:
@@ -210,28 +267,7 @@ class Passwords:
                 raise RelayError.unavailable() from None
 
 
-@functools.cache
-def _hasher() -> "PasswordHasher":
-    from argon2 import PasswordHasher
-
-    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
-
-
-@functools.cache
-def _nobodys_hash() -> str:
-    return _hasher().hash("")
-
-
 def _forms(password: str) -> list[str]:
     """Give the forms in which a password may have been hashed: older relays hashed it as it came."""
     typed = _as_typed(password)
     return [typed] if typed == password else [typed, password]
-
-
-def _verified(hashed: str, password: str) -> bool:
-    from argon2.exceptions import InvalidHashError, VerificationError
-
-    try:
-        return _hasher().verify(hashed, password)
-    except (VerificationError, InvalidHashError):
-        return False

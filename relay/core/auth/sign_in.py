@@ -16,7 +16,7 @@ import trio
 
 from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.guesses import PAIR_WAIT_SECONDS, Guesses
-from relay.core.auth.passwords import Passwords, check_new
+from relay.core.auth.passwords import Argon2, Passwords, check_new
 from relay.core.auth.throttle import SITE_BITS, Throttle, rate_limit_key
 from relay.core.auth.tokens import device_proof, new_token, proven_device, token_hash
 from relay.core.clock.clock import Clock
@@ -24,7 +24,8 @@ from relay.core.model.entities import User
 from relay.core.model.state import State, typed_id
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
+from relay.core.tuning import SignInTuning
 from relay.keys import NO_DEVICE, DeviceKey, UserKey
 from relay.outcomes import Decidable, SignedIn
 from relay.protocol import control
@@ -36,17 +37,15 @@ from relay.store.log.log import Log
 
 SIGN_UP_WAIT_SECONDS = 60.0
 """The longest that an address has to wait before it makes one more user on an open relay, in seconds."""
-NETWORK_FREE_SIGN_UPS = 200
-"""Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
-"""The longest wait after wrong invites, and how many are free. They have 128 bits, so nobody guesses one; a right one
+"""The longest wait after wrong invites, and how many are free. They have 128 bits, so none is guessed; a right one
 never waits."""
 MAX_PROVEN = 8_192
 """Networks with users who signed in from there that are remembered; the least recent is dropped."""
 HOUR_MS = 3_600_000
 
 CONNECTED = "a connection"
-"""Stands for the address of somebody who has signed in."""
+"""Stands for the address of a signed-in user."""
 WRONG = "the user id or the password is wrong"
 
 
@@ -99,6 +98,8 @@ class SignIn:
         log: Log,
         clock: Clock,
         settings: AuthSection,
+        tuning: SignInTuning,
+        address: Address = str,
     ) -> None:
         """Begin without failures.
 
@@ -107,10 +108,11 @@ class SignIn:
             log: takes the commands.
             clock: Unix milliseconds.
             settings: the ways in that are open.
+            tuning: what a password costs, and how many people come in by name.
+            address: returns where a browser reaches the relay, for links: `http://192.168.1.5:8765`.
         """
-        self.address: Address = str
-        """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
-        self.passwords = Passwords()
+        self.address = address
+        self.passwords = Passwords(Argon2(tuning.hash_memory_kib, tuning.hash_passes))
         self._state = state
         self._log = log
         self._clock = clock
@@ -123,7 +125,7 @@ class SignIn:
         """Networks and the users who signed in from there."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
         self._signed_up = Throttle(SIGN_UP_WAIT_SECONDS)
-        self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
+        self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=tuning.network_free_sign_ups)
         """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
 
     def proof(self, token: str) -> str:
@@ -139,7 +141,7 @@ class SignIn:
         return ways
 
     async def by_invite(self, code: str, label: str, address: str) -> Entered:
-        """Sign somebody in by an invite, which is used up by it.
+        """Sign a user in by an invite, which is used up by it.
 
         Args:
             code: the invite's.
@@ -165,7 +167,12 @@ class SignIn:
             raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:
-        """Make a user of somebody who picks a name, if the relay is open.
+        """Make a user with a name of their choice, if the relay is open.
+
+        Args:
+            name: the name that they pick; their id is made from it.
+            label: a name for the new device.
+            address: where they come from.
 
         Raises:
             RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.
@@ -211,7 +218,7 @@ class SignIn:
         if known_at is not None:
             counted = self._count_known(known_at)
         else:
-            # An id that nobody has is treated as one that somebody has, so that nobody learns who exists.
+            # An unknown id is treated as a known one, so that an attempt does not show who exists.
             guessed = typed_id(user_id.strip()) if user is None else user.key
             counted = self._count_guess(guessed, site)
         self._refuse_early(counted.wait, address, None if user is None else user.id)
@@ -297,8 +304,8 @@ class SignIn:
         Args:
             by: who invites, `ADMIN` for an admin on the machine.
             device: from which device.
-            user_id: whom; None for somebody who is not a user yet.
-            name: what somebody is called who is not a user yet.
+            user_id: whom; None for a person who is not a user yet.
+            name: the name of a person who is not a user yet.
             chat_id: the chat that they join.
 
         Raises:
@@ -341,7 +348,7 @@ class SignIn:
     async def change_password(
         self, key: UserKey, device: DeviceKey, old: str | None, new: str, *, sign_out_others: bool
     ) -> int:
-        """Change a user's own password; whoever has one says it first.
+        """Change a user's own password; the old one is checked first, if there is one.
 
         Args:
             key: whose.
@@ -360,7 +367,7 @@ class SignIn:
         user = self._state.users[key]
         check_new(new, user.id, user.name)
         if user.password:
-            # Each device by itself: what others guess elsewhere keeps nobody from changing their password.
+            # Each device by itself: guesses from elsewhere keep no user from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
             counted = self._count_known(known_at)
             self._refuse_early(counted.wait, CONNECTED, user.id)

@@ -1,4 +1,4 @@
-"""How often somebody may guess: each failure makes the next attempt wait longer. In memory, bounded.
+"""How often a client may guess: each failure makes the next attempt wait longer. In memory, bounded.
 
 Plain counting; the caller knows what an attempt is for and chooses the keys that failures are counted under.
 """
@@ -120,7 +120,7 @@ def rate_limit_key(address: str, bits: int = HOUSEHOLD_BITS) -> str:
     """Give the key that failures from an address count under: of IPv6 its network, since a household has all of one.
 
     Args:
-        address: an IP address, or any other name of where somebody comes from.
+        address: an IP address, or any other name of where a client comes from.
         bits: the length of the network's prefix.
     """
     try:

@@ -19,8 +19,6 @@ from relay.store.log.log import Log
 
 TEMPORARY_SECONDS = 86_400.0
 """Seconds for which a temporary token is valid."""
-MAX_TEMPORARY = 1_024
-"""Temporary tokens that are valid at a time; the oldest are dropped."""
 MAX_DIGITS = 20
 """Digits of a device's number in a proof."""
 DAY_MS = 86_400_000
@@ -38,7 +36,7 @@ def new_token() -> str:
 
 
 def device_proof(device: Device) -> str:
-    """Make what shows that somebody was signed in from a device once. It lets nobody in, nor does it end."""
+    """Make the proof that a device was signed in once. It signs no one in, and never expires."""
     return f"{device.key}.{token_hash(f'proof {device.token_hash}')}"
 
 
@@ -54,7 +52,17 @@ def proven_device(devices: Mapping[DeviceKey, Device], proof: str) -> Device | N
 class Tokens:
     """All valid tokens, and whom each one signs in."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection) -> None:
+    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection, most_temporary: int) -> None:
+        """Begin without temporary tokens.
+
+        Args:
+            state: the users and their devices.
+            log: knows when each device was last connected.
+            clock: Unix milliseconds.
+            settings: after how many days a device has to sign in again.
+            most_temporary: temporary tokens that are valid at a time; beyond it the oldest are dropped.
+        """
+        self._most_temporary = most_temporary
         self._state = state
         self._log = log
         self._clock = clock
@@ -68,7 +76,7 @@ class Tokens:
         """Find whose token this is.
 
         Returns:
-            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token lets nobody in.
+            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token is not valid.
         """
         hashed = token_hash(token)
         state = self._state
@@ -92,7 +100,7 @@ class Tokens:
         """Make a token for a command on this machine that acts as a user. It is never written anywhere."""
         now = trio.current_time()
         self._temporary = {hashed: issued for hashed, issued in self._temporary.items() if issued[1] > now}
-        while len(self._temporary) >= MAX_TEMPORARY:
+        while len(self._temporary) >= self._most_temporary:
             del self._temporary[next(iter(self._temporary))]
         token = new_token()
         self._temporary[token_hash(token)] = (user, now + TEMPORARY_SECONDS)
@@ -101,7 +109,7 @@ class Tokens:
     def _is_unused(self, device: DeviceKey) -> bool:
         """Whether a device was away for so long that it has to sign in again (`auth.device_days`).
 
-        Nothing is written, so a clock that was wrong for a while signs nobody out for good.
+        Nothing is written, so a clock that was wrong for a while signs no device out for good.
         """
         days = self._settings.device_days
         if not days:

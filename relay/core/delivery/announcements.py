@@ -16,6 +16,7 @@ from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions
 from relay.core.rules.permissions import Action
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, UserKey
 from relay.protocol import codec, events
 from relay.store.entry import Entry
@@ -23,8 +24,6 @@ from relay.store.entry import Entry
 MAX_INTRODUCED = 512
 """Connected members of a chat up to which they are announced to each other when somebody joins or leaves: every pair is
 looked at. In larger chats clients learn it when they connect."""
-SLICE_PAIRS = 1_024
-"""Pairs of users that are announced to each other at once, about; the others follow at the next ticks."""
 MAX_WAITING_USERS = 8_192
 """Users whose pairs wait for that; beyond it clients learn it when they connect."""
 
@@ -43,7 +42,14 @@ class Announcements:
     """Who is announced to whom, and when."""
 
     def __init__(
-        self, state: State, clock: Clock, frame: Frame, time: Callable[[], Seconds], presence: Presence, send: Send
+        self,
+        state: State,
+        clock: Clock,
+        frame: Frame,
+        time: Callable[[], Seconds],
+        presence: Presence,
+        send: Send,
+        tuning: DeliveryTuning,
     ) -> None:
         """Begin with nothing to announce.
 
@@ -54,6 +60,7 @@ class Announcements:
             time: monotonic seconds, for what is announced later.
             presence: all connections.
             send: offers a frame to a user's devices.
+            tuning: how much is announced at a time.
         """
         self._state = state
         self._clock = clock
@@ -61,6 +68,7 @@ class Announcements:
         self._time = time
         self._presence = presence
         self._send = send
+        self._tuning = tuning
         self.typing = Typists()
         self._pairs: deque[tuple[list[UserKey], int]] = deque()
         """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
@@ -126,7 +134,7 @@ class Announcements:
 
     def _is_much(self, concerned: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
         """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
-        if len(concerned) * len(moved) <= SLICE_PAIRS:
+        if len(concerned) * len(moved) <= self._tuning.slice_pairs:
             return False
         if len(concerned) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
             order = [*moved, *(concerned - moved)]
@@ -140,7 +148,7 @@ class Announcements:
         sent also if they went away while the pair waited: only those who shared a chat with them then heard of it.
         """
         frames: dict[tuple[UserKey, bool], bytes] = {}
-        left = SLICE_PAIRS
+        left = self._tuning.slice_pairs
         while self._pairs and left > 0:
             order, place = self._pairs.popleft()
             left -= len(order) - place

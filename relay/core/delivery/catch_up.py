@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from relay.core.clock.clock import Clock
-from relay.core.delivery.chat_lists import MAX_CHANGES, ChatLists
+from relay.core.delivery.chat_lists import ChatLists
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
-from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Subscriber
 from relay.core.limits import fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
@@ -65,7 +65,7 @@ class CatchUp:
                 subscriber.lookahead,
                 position,
                 upto,
-                {**ends, replay.CHANGES: upto},
+                {**ends, replay.CHANGES_CHAT: upto},
                 subscriber.chats_as_of,
                 state.users,
             )
@@ -91,7 +91,7 @@ class CatchUp:
         One list of a user is made at a time, once there is room for it and earlier ones are paid for.
         """
         share, user = subscriber.share, subscriber.user
-        # Where history was removed nobody knows what changed. Looked at now: a prune may move it during the wait.
+        # After a prune the changes are unknown. `pruned` is read before the wait, since a prune may move it.
         is_unknown = seq == self._state.pruned
         async with share.listing:
             await share.room()
@@ -109,16 +109,14 @@ class CatchUp:
         if subscriber.version == 1:
             last: tuple[str, object] = ("chats", await self._chat_lists.whole(subscriber.user))
         else:
-            if is_unknown:
-                changed = [NO_CHAT] * (MAX_CHANGES + 1)
-            *first, last = await self._chat_lists.changes(subscriber.user, changed)
+            *first, last = await self._chat_lists.changes(subscriber.user, None if is_unknown else changed)
             for name, payload in first:
                 # Of several events that are sent together the last one has the id.
                 event = codec.event(name, at, payload)
                 size += len(event)
                 self._hub.send(subscriber.outlet, event)
         frame = self._hub.frame(codec.event(last[0], at, last[1], seq))
-        self._hub.send_replayed(subscriber, frame, Receipt(seq, NO_CHAT, 0, since))
+        self._hub.send_replayed(subscriber, frame, AwaitedEvent(seq, NO_CHAT, 0, since))
         return size + len(frame)
 
 
@@ -139,7 +137,7 @@ class EmptyEntries:
             user: who needs it.
             chat: what changed in their list; `NO_CHAT` for a name.
         """
-        # The entry is an event for nobody, so that any chat will do where a name changed.
+        # The entry is an event for no user, so any chat will do where a name changed.
         key = chat if chat in self._state.members else next(iter(self._state.members), None)
         if key is not None and self._requested_at != self._state.seq:
             self._requested_at = self._state.seq

@@ -4,7 +4,7 @@ One list is made at a time, a few chats a turn, so that a change of a large grou
 members ask for their lists.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import trio
@@ -14,16 +14,14 @@ from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
+from relay.core.rules.visibility import LostChat
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, UnixMs, UserKey
 from relay.protocol import codec, events
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
 from relay.store.sqlite.database import Connection
 
-PAGE_BYTES = 262_144
-"""Bytes of a page of a chat list (version 2)."""
-PAGE_CHATS = 1_000
-"""Maximum number of chats on such a page."""
 SLICE_CHATS = 16
 """Chats of a list that are encoded before others have their turn."""
 MAX_CHANGES = 256
@@ -35,10 +33,11 @@ CONCURRENT_LISTS = 1
 class ChatLists:
     """Makes the chat lists of all users."""
 
-    def __init__(self, state: State, reading: Connection, presence: Presence) -> None:
+    def __init__(self, state: State, reading: Connection, presence: Presence, tuning: DeliveryTuning) -> None:
         self._state = state
         self._reading = reading
         self._presence = presence
+        self._tuning = tuning
         self.concurrent = trio.CapacityLimiter(CONCURRENT_LISTS)
 
     async def whole(self, user: UserKey) -> msgspec.Raw:
@@ -67,8 +66,9 @@ class ChatLists:
             # From an earlier connection, or asked for again: go by the places that chats have now.
             last = _parse_place(after)
             chats = [one for one in chats if chat_views.list_position(one[0]) < last]
-        places = [chat_views.list_position(chat) for chat, _ in chats[:PAGE_CHATS]]
-        lines, shown = await self._lines(user, chats[:PAGE_CHATS], PAGE_BYTES)
+        most = self._tuning.list_page_chats
+        places = [chat_views.list_position(chat) for chat, _ in chats[:most]]
+        lines, shown = await self._lines(user, chats[:most], self._tuning.list_page_bytes)
         payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
         if shown == len(chats):
             return codec.Page(payload, None)
@@ -77,25 +77,28 @@ class ChatLists:
         subscriber.listing = [chat.key for chat, _ in chats[shown:]]
         return codec.Page(payload, subscriber.listing_after)
 
-    async def changes(self, user: UserKey, changed: Sequence[ChatKey]) -> list[tuple[str, object]]:
+    async def changes(
+        self, user: UserKey, changed: Mapping[ChatKey, LostChat | None] | None
+    ) -> list[tuple[str, object]]:
         """Make the events of version 2 that say how chats changed in a user's list.
 
         Args:
             user: whose list it is.
-            changed: keys of the chats.
+            changed: the chats, each with how it was lost (None: it was not, or nobody knows); None if nobody knows
+                which ones changed.
 
         Returns:
             Event types and payloads, at least one.
         """
         state = self._state
-        if len(changed) > MAX_CHANGES:
+        if changed is None or len(changed) > MAX_CHANGES:
             return [("chatsStale", events.ChatsStale())]
         present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
         made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [
-            ("chatGone", events.ChatGone(chat_id=state.chat_id(state.chats[key], user)))
-            for key in changed
+            ("chatGone", chat_views.gone(state, user, state.chats[key], loss))
+            for key, loss in changed.items()
             if key in state.chats and key not in present
         ]
         return made or [("chatsStale", events.ChatsStale())]

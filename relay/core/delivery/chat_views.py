@@ -12,8 +12,9 @@ from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Chat, Member, User
 from relay.core.model.state import State
 from relay.core.rules import attachments, visibility
+from relay.core.rules.visibility import LostChat
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
-from relay.protocol import objects
+from relay.protocol import events, objects
 from relay.store.entry import Extra
 from relay.store.queries.history import LIST_PREVIEW_CHARACTERS, ChatTexts
 
@@ -41,17 +42,35 @@ def _title(state: State, chat: Chat, user: UserKey) -> tuple[str, str | None]:
 def wanted_texts(
     state: State, user: UserKey, chats: Iterable[tuple[Chat, Member]]
 ) -> list[tuple[ChatKey, MessageId, MessageId]]:
-    """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them."""
+    """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them.
+
+    Args:
+        state: the state.
+        user: the user's key.
+        chats: the chats, with the user's membership in each.
+
+    Returns:
+        For each chat its key, the id of its newest message, and the id after which the user's first unread message is
+        looked for (-1: nothing is unread).
+    """
     return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
 
 
 def list_position(chat: Chat) -> tuple[UnixMs, ChatKey]:
-    """Give a chat's position in a list; the greatest comes first."""
+    """Give a chat's position in a list; the greatest comes first.
+
+    Returns:
+        When its last message was sent, or when it was made (Unix milliseconds), and its key.
+    """
     return chat.newest_at or chat.created_at, chat.key
 
 
 def listed(state: State, user: UserKey) -> list[tuple[Chat, Member]]:
-    """Give the chats of a user's list, the latest first."""
+    """Give the chats of a user's list, the latest first.
+
+    Returns:
+        Each chat with the user's membership in it.
+    """
     return sorted(state.listed(user), key=lambda one: list_position(one[0]), reverse=True)
 
 
@@ -96,8 +115,38 @@ def list_item(
     )
 
 
+def gone(state: State, user: UserKey, chat: Chat, loss: LostChat | None) -> events.ChatGone:
+    """Tell a user that a chat is out of their list, and how that came.
+
+    Args:
+        state: the state.
+        user: whose list it was in.
+        chat: the chat.
+        loss: how they lost it; None if nobody knows.
+    """
+    chat_id = state.chat_id(chat, user)
+    if loss is None:
+        return events.ChatGone(chat_id=chat_id)
+    actor = state.users.get(loss.actor)
+    return events.ChatGone(
+        chat_id=chat_id,
+        title=loss.title or None,
+        by=actor.id if actor else None,
+        by_name=actor.name if actor else None,
+        reason=loss.reason_for(user),
+    )
+
+
 def chat(state: State, user: UserKey, chat: Chat, first_missed: str | None, presence: Presence) -> objects.ChatDetails:
-    """Show one chat in full, as a member sees it; `first_missed` is the client id of the first unread message."""
+    """Show one chat in full, as a member sees it.
+
+    Args:
+        state: the state.
+        user: the key of a member.
+        chat: the chat.
+        first_missed: the client id of their first unread message; None if all is read.
+        presence: who is online.
+    """
     name, photo_url = _title(state, chat, user)
     if chat.id is None:
         meta = objects.ChatMeta(first_name=name, last_seen=presence.last(state.peer(chat, user)))

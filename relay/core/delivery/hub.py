@@ -2,6 +2,9 @@
 
 Its promise of order: a live subscriber gets the events of entries in the order of the log, each once. One that cannot
 keep up falls behind; what it misses is read from the log, and `rejoin` takes it live again.
+
+The module has over 400 lines, because live events, replays and chat lists must agree on that order: what is sent to
+whom, and when, is read in one place.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +19,13 @@ from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
-from relay.core.delivery.recent import RecentEntries
-from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
+from relay.core.delivery.subscriber import AwaitedEvent, Outlet, Subscriber
 from relay.core.model import changes
 from relay.core.model.entities import Member
+from relay.core.model.recent import RecentEntries
 from relay.core.model.state import State
 from relay.core.rules import visibility
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, Seq, UnixMs, UserKey
 from relay.protocol import codec
 from relay.store import kinds
@@ -29,10 +33,6 @@ from relay.store.entry import Entry
 
 FREE_CONNECTIONS = 8
 """Connections that may be sent a message before its author is charged for them."""
-SLICE_CONNECTIONS = 256
-"""Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
-SLICE_MEMBERS = 64
-"""Members of a large chat between two looks at how many connections it were."""
 REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
@@ -54,6 +54,7 @@ class Hub:
         frame: Frame,
         time: Callable[[], float] = trio.current_time,
         charge: Callable[[UserKey, int], None] = _nothing,
+        tuning: DeliveryTuning | None = None,
     ) -> None:
         """Begin without connections.
 
@@ -63,27 +64,30 @@ class Hub:
             frame: encodes a message as a frame.
             time: monotonic seconds, for what is sent later.
             charge: takes a user and to how many connections something they did was sent.
+            tuning: how much is sent at a time and remembered; None for the defaults.
         """
         self.state = state
         self.clock = clock
         self.frame = frame
         self.time = time
         self._charge = charge
+        self.tuning = tuning = tuning or DeliveryTuning()
+        """How much is sent at a time and remembered; read at each use."""
         self.list_changes = ListChanges(state, time)
         self.pending = trio.Event()
         """Set while something is to be sent later: `tick` sends it."""
         self.presence = Presence()
-        self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral)
+        self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral, tuning)
         self.rights = Rights()
         """Work under way that ends when a user loses the right to it."""
-        self.recent = RecentEntries(state)
+        self.recent = RecentEntries(state, tuning)
         self.delivered = 0
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
         """Called with every entry as it is published."""
         self.dirty: dict[Outlet, None] = {}
         """Outlets with frames that go out at the next `flush`."""
-        self._publishing = False
+        self.publishing = False
         """Whether an entry is being sent in slices."""
         self._numbers = 0
         self._revoked: list[Subscriber] = []
@@ -182,7 +186,13 @@ class Hub:
     # What is sent later.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Note that a user types; `now` is trio's time."""
+        """Note that a user types in a chat; `tick` announces it.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds (trio's time).
+        """
         self.pending.set()
         self.announcements.start_typing(chat, user, now)
 
@@ -201,7 +211,7 @@ class Hub:
         """
         self.announcements.tick(now)
         # While an entry is sent in slices, some subscribers do not have it yet, and a list would take its id.
-        without_id = [] if self._publishing else self.list_changes.tick(now)
+        without_id = [] if self.publishing else self.list_changes.tick(now)
         if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()
         return without_id
@@ -212,7 +222,7 @@ class Hub:
         """Send an entry to all live subscribers whom it concerns; it is on disk, and the state has it already.
 
         Returns:
-            For a large chat the rest of the work: each step sends to about `SLICE_CONNECTIONS`. Between two steps the
+            For a large chat the rest of the work: each step sends to about `slice_connections`. Between two steps the
             caller lets others have their turn; no other entry may be applied before the last step. None if all is done.
         """
         self.recent.add(entry)
@@ -225,7 +235,7 @@ class Hub:
             if self.announcements.typing.users and kind == kinds.NEW:
                 self.announcements.stop_typing(entry.chat, entry.actor)
             members = self.state.members[entry.chat]
-            if len(members) > SLICE_CONNECTIONS:
+            if len(members) > self.tuning.slice_connections:
                 return self._in_slices(entry, [*members.items()], partial(self._send_message, entry, {}))
             self._send_message(entry, {}, members.items())
         elif kind in (kinds.DLVRD, kinds.READ):
@@ -247,23 +257,23 @@ class Hub:
     def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
         """Send an entry to many users, a slice a step, in the order of the log and to each connection once.
 
-        Whoever connects or rejoins between two steps gets the entry by its replay, and the steps that follow pass it
+        A subscriber that connects or rejoins between two steps gets the entry by its replay, and later steps pass it
         over: its position is the entry's.
         """
         for subscriber in self.presence.subscribers.get(entry.actor, ()):
             # Before any step: its replay must know, whenever it comes.
             if subscriber.number == entry.origin and not subscriber.live:
                 subscriber.note_own(entry.seq)
-        sent = 0
-        self._publishing = True
+        sent, count = 0, self.tuning.slice_members
+        self.publishing = True
         try:
-            for start in range(0, len(users), SLICE_MEMBERS):
-                sent += send(users[start : start + SLICE_MEMBERS])
-                if sent >= SLICE_CONNECTIONS:
+            for start in range(0, len(users), count):
+                sent += send(users[start : start + count])
+                if sent >= self.tuning.slice_connections:
                     sent = 0
                     yield
         finally:
-            self._publishing = False
+            self.publishing = False
 
     def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[UserKey, Member]]) -> int:
         """Send a message, an edit or a deletion to these members; gives to how many connections.
@@ -275,10 +285,10 @@ class Hub:
         """
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        # Every member sees a new message (nobody can have cleared it), and it is to be delivered to all but its author.
+        # Every member sees a new message (none can have cleared it), and it is to be delivered to all but its author.
         is_new = entry.kind == kinds.NEW
         seq = entry.seq
-        receipt = Receipt(seq, entry.chat, entry.message_id if is_new else 0)
+        awaited = AwaitedEvent(seq, entry.chat, entry.message_id if is_new else 0)
         dirty = self.dirty
         count, actor, origin, is_dialog = chat.count, entry.actor, entry.origin, chat.id is None
         sent = 0
@@ -300,7 +310,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
+                subscriber.event(frame, awaited if user != actor else _awaited(entry, to_author=True))
                 dirty[subscriber.outlet] = None
                 sent += 1
         self.delivered += sent
@@ -310,7 +320,7 @@ class Hub:
         return sent
 
     def _publish_receipt(self, entry: Entry) -> None:
-        receipt = Receipt(entry.seq, entry.chat, 0)
+        awaited = AwaitedEvent(entry.seq, entry.chat, 0)
         users = {one.author for one in entry.covered}
         if entry.kind == kinds.READ:
             users.add(entry.actor)
@@ -325,7 +335,7 @@ class Hub:
                         subscriber.note_own(entry.seq)
                 elif subscriber.live:
                     frame = frame or self._event_frame(entry, user)
-                    subscriber.event(frame, receipt)
+                    subscriber.event(frame, awaited)
                     self.dirty[subscriber.outlet] = None
                     self.delivered += 1
 
@@ -358,7 +368,7 @@ class Hub:
         self._disconnect_revoked(entry)
         note = partial(self._note_list_change, entry, list_readers.list_change(entry))
         readers = list_readers.chat_list_readers(self.state, entry)
-        if len(readers) > SLICE_CONNECTIONS:
+        if len(readers) > self.tuning.slice_connections:
             return self._in_slices(entry, readers, note)
         note(readers)
         return None
@@ -399,13 +409,19 @@ class Hub:
                     # What is said in a chat comes after the list that the chat appears in.
                     yield subscriber.position, entry.at
                 if self._is_event_for(subscriber, entry):
-                    receipt = _receipt(entry, to_author=user == entry.actor)
-                    self.send_replayed(subscriber, self._event_frame(entry, user), receipt)
+                    awaited = _awaited(entry, to_author=user == entry.actor)
+                    self.send_replayed(subscriber, self._event_frame(entry, user), awaited)
             subscriber.position = entry.seq
 
-    def send_replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
-        """Queue a replayed event, whatever waits already: the caller keeps an eye on that."""
-        subscriber.replayed(frame, receipt)
+    def send_replayed(self, subscriber: Subscriber, frame: bytes, awaited: AwaitedEvent) -> None:
+        """Queue a replayed event, however much waits already: the caller bounds that.
+
+        Args:
+            subscriber: the connection.
+            frame: the event, encoded as a frame.
+            awaited: what its acknowledgement means.
+        """
+        subscriber.replayed(frame, awaited)
         self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
@@ -437,7 +453,9 @@ class Hub:
 
 
 def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
-    """Tell whether an entry was made by this very connection, or by its device over an earlier one (section 4).
+    """Tell whether an entry was made by this very connection, or by its device over an earlier one.
+
+    See PROTOCOL.md, section 4.
 
     Two pages of a browser are one device: what one of them does is news to the other, if that was connected too.
     """
@@ -447,6 +465,6 @@ def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
     return 0 < entry.device == subscriber.device and entry.seq <= subscriber.connected_seq
 
 
-def _receipt(entry: Entry, *, to_author: bool) -> Receipt:
-    """Say what acknowledging a message means: one's own is not delivered by acknowledging it (section 6)."""
-    return Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
+def _awaited(entry: Entry, *, to_author: bool) -> AwaitedEvent:
+    """Note what acknowledging a message means: the author's own is not delivered by it (PROTOCOL.md, section 6)."""
+    return AwaitedEvent(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)

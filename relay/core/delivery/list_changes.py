@@ -1,7 +1,7 @@
 """Changes of chat lists that live subscribers are owed, and when each gets them (PROTOCOL.md, section 4).
 
-A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. Whoever got a list a
-moment ago gets the next one a moment later, with all that changes until then.
+A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. A
+subscriber that has just got a list gets the next one a moment later, with all that changes until then.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class ListChanges:
     """The live subscribers that are owed a chat list."""
 
     def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
-        """Begin with nobody owed a list.
+        """Begin without lists that are owed.
 
         Args:
             state: the state, which has each entry before it is noted here.
@@ -37,23 +37,44 @@ class ListChanges:
         self._owed.pop(subscriber, None)
 
     def note(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> None:
-        """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once."""
+        """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once.
+
+        Args:
+            subscriber: a live subscriber.
+            entry: the entry, of kind CHATS or USER.
+            change: what `list_change` reads from it.
+        """
         if self.owe(subscriber, entry, change):
             subscriber.fall_behind(entry.seq - 1)
 
     def owe(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> bool:
-        """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
+        """Note that an entry changed a subscriber's list.
+
+        Args:
+            subscriber: the subscriber.
+            entry: the entry, of kind CHATS or USER.
+            change: what `list_change` reads from it.
+
+        Returns:
+            Whether it gets the list at once.
+        """
         user = subscriber.user
-        appears, goes = user in change.appears_for, user in change.goes_for
+        appears, loss = user in change.appears_for, change.loss if user in change.goes_for else None
         for chat in list_readers.changed_chats(self._state, entry, user):
-            subscriber.owe_list(entry.seq, chat, appears=appears, goes=goes)
+            subscriber.owe_list(entry.seq, chat, appears=appears, loss=loss)
         if subscriber.list_due(self._time()):
             return True
         self._owed[subscriber] = None
         return False
 
     def note_count(self, subscriber: Subscriber, seq: Seq, chat: ChatKey) -> None:
-        """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
+        """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list.
+
+        Args:
+            subscriber: the subscriber.
+            seq: the entry.
+            chat: the chat's key.
+        """
         subscriber.owe_count(seq, chat)
         self._owed[subscriber] = None
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
+from relay.core.rules import visibility
+from relay.core.rules.visibility import LostChat
 from relay.keys import NO_CHAT, ChatKey, UserKey
 from relay.store.entry import Entry
 
@@ -33,10 +35,15 @@ def chat_list_readers(state: State, entry: Entry) -> Sequence[UserKey]:
 
 
 def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey]:
-    """Give the chats whose lines an entry of kind CHATS or USER changes in the list of one of its readers.
+    """List the chats whose lines an entry changes in the list of one of its readers.
+
+    Args:
+        state: the state, which has the entry.
+        entry: the entry, of kind CHATS or USER.
+        user: the key of one of its readers.
 
     Returns:
-        Chat keys; `NO_CHAT` stands for none, where users are told of their own name or picture.
+        Chat keys; `NO_CHAT` stands for none, for a change of the user's own name or picture.
     """
     change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):
@@ -47,7 +54,13 @@ def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey
 
 
 def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
-    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed."""
+    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed.
+
+    Args:
+        state: the state, which has the entry.
+        entry: the entry, of kind CHATS or USER.
+        user: the user's key.
+    """
     if isinstance(changes.change_of(entry), changes.UserChanged):
         return bool(changed_chats(state, entry, user))
     return user in chat_list_readers(state, entry)
@@ -62,7 +75,7 @@ def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iter
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
     A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
-    its status, for which nobody who is disabled is waited. Rights as an admin are in no line; a removed user has left
+    its status, which waits for no disabled user. Rights as an admin are in no line; a removed user has left
     each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
     """
     if chat.id is None:
@@ -83,19 +96,22 @@ class ListChange(NamedTuple):
     """Users to whose list it adds a chat."""
     goes_for: frozenset[UserKey]
     """Users from whose list it removes a chat."""
+    loss: LostChat | None = None
+    """What these may learn of that."""
 
 
 def list_change(entry: Entry) -> ListChange:
     """Read what an entry of kind CHATS or USER does to chat lists."""
     nobody: frozenset[UserKey] = frozenset()
-    match changes.change_of(entry):
+    change = changes.change_of(entry)
+    match change:
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
             everybody = frozenset(users)
             return ListChange(everybody, everybody, nobody)
         case changes.ChatShown(users=users):
             return ListChange(nobody, frozenset(users), nobody)
         case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
-            return ListChange(nobody, nobody, frozenset(users))
+            return ListChange(nobody, nobody, frozenset(users), visibility.loss(entry, change))
         case changes.ChatHidden(user=user):
-            return ListChange(nobody, nobody, frozenset((user,)))
+            return ListChange(nobody, nobody, frozenset((user,)), visibility.loss(entry, change))
     return ListChange(nobody, nobody, nobody)

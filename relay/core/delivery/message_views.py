@@ -7,22 +7,32 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from relay.core.model.counting import waited_for
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import visibility
-from relay.core.rules.counting import waited_for
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra
-from relay.store.queries.history import HistoryRow
+from relay.store.queries.history import CoveringReceipt, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
 _extra = msgspec.json.Decoder(Extra).decode
 
 
 def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: MessageId) -> objects.MessageStatus:
-    """Give the status of a message as its author sees it (PROTOCOL.md, section 6)."""
+    """Give the status of a message as its author sees it (PROTOCOL.md, section 6).
+
+    Args:
+        state: the state.
+        chat: the chat's key.
+        author: the author's key.
+        message_id: the message.
+
+    Returns:
+        `undelivered` while a member whom it waits for has not got it, `unread` while one has not read it, else `read`.
+    """
     status: objects.MessageStatus = "read"
     where = state.chats[chat]
     for user, member in state.members[chat].items():
@@ -57,9 +67,17 @@ def status_for(
 
 
 def event(state: State, entry: Entry, user: UserKey) -> tuple[str, msgspec.Struct]:
-    """Make the event of an entry for a user whom it concerns: its type and payload.
+    """Make the event of an entry for a user whom it concerns.
 
     Entries that change the chat list are not made here: their payload is the list.
+
+    Args:
+        state: the state, which has the entry.
+        entry: an entry of kind NEW, EDIT, DELETE, DLVRD or READ.
+        user: the key of a user for whom `visibility.is_event_for` holds.
+
+    Returns:
+        The event's type and its payload.
     """
     chat = state.chats[entry.chat]
     chat_id = state.chat_id(chat, user)
@@ -127,7 +145,7 @@ def messages(
     user: UserKey,
     chat: Chat,
     rows: Sequence[HistoryRow],
-    marks: Sequence[tuple[UserKey, int, MessageId, UnixMs]],
+    receipts: Sequence[CoveringReceipt],
     *,
     with_chat_id: bool = False,
 ) -> Iterator[objects.Message]:
@@ -138,12 +156,12 @@ def messages(
         user: the member.
         chat: the chat.
         rows: the page, in either order.
-        marks: the receipts that cover these messages, as `history.receipts` gives them; for groups only.
+        receipts: those that cover these messages, as `history.receipts` returns them; for groups only.
         with_chat_id: whether each message names its chat, as in the results of a search.
     """
     delivering: dict[MessageId, list[objects.Delivering]] = {}
     if chat.id is not None and not with_chat_id:
-        delivering = _delivering(state, chat, rows, marks)
+        delivering = _delivering(state, chat, rows, receipts)
     for row in rows:
         yield _message(state, user, chat, row, delivering.get(row.message_id), with_chat_id=with_chat_id)
 
@@ -218,7 +236,7 @@ def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.M
 
 
 def _delivering(
-    state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[UserKey, int, MessageId, UnixMs]]
+    state: State, chat: Chat, rows: Sequence[HistoryRow], receipts: Sequence[CoveringReceipt]
 ) -> dict[MessageId, list[objects.Delivering]]:
     """Give for each message of a group who got and read it, and when: a receipt covers all messages before it.
 
@@ -228,12 +246,12 @@ def _delivering(
     got: dict[UserKey, UnixMs] = {}
     read: dict[UserKey, UnixMs] = {}
     members = list(state.members[chat.key].items())
-    left = iter(marks)
-    mark = next(left, None)
+    left = iter(receipts)
+    receipt = next(left, None)
     for row in sorted(rows, key=lambda one: -one.message_id):
-        while mark is not None and mark[2] >= row.message_id:
-            (read if mark[1] == kinds.READ else got)[mark[0]] = mark[3]
-            mark = next(left, None)
+        while receipt is not None and receipt.message_id >= row.message_id:
+            (read if receipt.kind == kinds.READ else got)[receipt.user] = receipt.at
+            receipt = next(left, None)
         if row.kind == kinds.NEW:
             found[row.message_id] = [
                 objects.Delivering(

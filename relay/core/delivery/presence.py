@@ -6,7 +6,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.keys import Seconds, UnixMs, UserKey
 
 ANNOUNCE_SECONDS = 1.0
-"""Seconds in which it is announced once that a user came or went; at their end what is true by then is announced."""
+"""A user's presence is announced at most once in this many seconds; then again at their end, if it has changed."""
 
 
 class Presence:
@@ -34,7 +34,7 @@ class Presence:
     def concerned(self, users: AbstractSet[UserKey]) -> set[UserKey]:
         """Return those of some users who are connected, or were announced in the last second and may have gone since.
 
-        Nobody else is online by what was announced, or can be told of others.
+        Only these can be shown as online, or receive presence events.
         """
         return (users & self.subscribers.keys()) | (users & self._announced.keys())
 
@@ -43,7 +43,11 @@ class Presence:
         return [user for user in self.subscribers.keys() | self._announced.keys() if self.shown(user)]
 
     def due(self, now: Seconds) -> list[tuple[UserKey, bool]]:
-        """Take out the users to announce now, and whether each is online; `now` is monotonic seconds."""
+        """Take out the users to announce at `now` (monotonic seconds).
+
+        Returns:
+            User, and whether they are online.
+        """
         changed = []
         for user, (was, at) in list(self._announced.items()):
             if now - at < ANNOUNCE_SECONDS:

@@ -14,14 +14,12 @@ from typing import NamedTuple
 import trio
 
 from relay.core.limits.turns import Turns
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq, UserKey
 from relay.store.entry import Entry
 from relay.store.queries import replay
-from relay.store.queries.replay import CHANGES, PAGE_ENTRIES
+from relay.store.queries.replay import CHANGES_CHAT
 from relay.store.sqlite.database import Connection
-
-MIN_READ_AHEAD_ENTRIES = 4
-"""Entries read ahead per chat at least, however many chats there are."""
 
 
 class ReplayPage(NamedTuple):
@@ -61,7 +59,15 @@ class ReadAhead:
         self._sources = {}
 
     async def page(
-        self, connection: Connection, position: Seq, upto: Seq, ends: Mapping[ChatKey, Seq], listed: int = 0
+        self,
+        connection: Connection,
+        position: Seq,
+        upto: Seq,
+        ends: Mapping[ChatKey, Seq],
+        listed: int = 0,
+        *,
+        count: int,
+        least: int,
     ) -> tuple[list[Seq], int]:
         """Find the next entries.
 
@@ -71,47 +77,50 @@ class ReadAhead:
             upto: the last `seq` of interest.
             ends: the last `seq` of each source, by its key; it may be higher than the last entry there is.
             listed: the `seq` up to which changes of chat lists are known to the device.
+            count: entries at most.
+            least: entries read ahead per chat at least, however many chats there are.
 
         Returns:
-            The entries' `seq`, ascending, `PAGE_ENTRIES` at most; and up to which `seq` there are no others.
+            The entries' `seq`, ascending; and up to which `seq` there are no others.
         """
         # A chat that the user has left is forgotten, and one that they came to begins here.
         sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
         for source in sources.values():
             source.skip(position)
-        sources[CHANGES].skip(listed)
+        sources[CHANGES_CHAT].skip(listed)
         short = [
             (key, source.known)
             for key, source in sources.items()
             if not source.seqs and source.known < min(ends[key], upto)
         ]
         if short:
-            most = max(MIN_READ_AHEAD_ENTRIES, min(PAGE_ENTRIES, 2 * PAGE_ENTRIES // len(short)))
+            most = max(least, min(count, 2 * count // len(short)))
             for key, seqs in (await replay.ahead(connection, short, upto, most)).items():
                 sources[key].seqs.extend(seqs)
                 sources[key].known = seqs[-1] if len(seqs) == most else upto
         horizon = min((source.known for key, source in sources.items() if source.known < ends[key]), default=upto)
         horizon = min(horizon, upto)
         found: list[Seq] = []
-        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE_ENTRIES):
+        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), count):
             if seq > horizon:
                 break
             found.append(seq)
-        return found, found[-1] if len(found) == PAGE_ENTRIES else horizon
+        return found, found[-1] if len(found) == count else horizon
 
 
 class Replays:
     """Reads pages of the log."""
 
-    def __init__(self, reading: Connection) -> None:
+    def __init__(self, reading: Connection, tuning: DeliveryTuning) -> None:
+        self._tuning = tuning
         self._reading = reading
-        self._turns = Turns()
+        self.turns = Turns()
         self._next = trio.StrictFIFOLock()
 
     @asynccontextmanager
     async def turn(self, user: UserKey) -> AsyncIterator[None]:
         """Wait for the connection, one device of a user after another; inside, pages are read without waiting again."""
-        async with self._turns.of(user), self._next:
+        async with self.turns.of(user), self._next:
             yield
 
     async def page(
@@ -136,7 +145,16 @@ class Replays:
         Raises:
             sqlite3.Error: the store cannot be read.
         """
-        seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
+        tuning = self._tuning
+        seqs, end = await ahead.page(
+            self._reading,
+            position,
+            upto,
+            ends,
+            listed,
+            count=tuning.replay_page_entries,
+            least=tuning.replay_read_ahead_entries,
+        )
         if not seqs:
             return ReplayPage([], end)
         entries, more = await replay.entries(self._reading, seqs, users)

@@ -1,6 +1,6 @@
 """One connection as the hub sees it: whose it is, its place in the log, and what it has acknowledged.
 
-No sockets: frames go to an `Outlet`, and a `ClientConnection` is told to catch up or to close.
+No sockets: frames go to an `Outlet`, and a `ClientConnection` catches up or closes.
 """
 
 from typing import Protocol
@@ -9,6 +9,8 @@ import msgspec
 
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
+from relay.core.rules.visibility import LostChat
+from relay.core.tuning import LimitsTuning
 from relay.keys import NO_CHAT, ChatKey, DeviceKey, MessageId, Seconds, Seq, UserKey
 
 MAX_UNACKNOWLEDGED = 32_768
@@ -48,8 +50,8 @@ class ClientConnection(Protocol):
         """End the connection with a close code (PROTOCOL.md, section 1)."""
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What the acknowledgement of an event means; one for all who get the event."""
+class AwaitedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that a device has to acknowledge, and what its acknowledgement means; one object for all recipients."""
 
     seq: Seq
     chat: ChatKey
@@ -65,6 +67,8 @@ class Subscriber:
     __slots__ = (
         "_frozen",
         "_latest",
+        "_most_own_entries",
+        "_most_unacknowledged",
         "_unacknowledged",
         "ack_pending",
         "acked_up_to",
@@ -102,8 +106,13 @@ class Subscriber:
         position: Seq,
         version: int = 1,
         share: Share | None = None,
+        *,
+        most_unacknowledged: int = MAX_UNACKNOWLEDGED,
+        most_own_entries: int = MAX_OWN_ENTRIES,
     ) -> None:
         self.number = number
+        self._most_unacknowledged = most_unacknowledged
+        self._most_own_entries = most_own_entries
         self.user = user
         self.device = device
         self.outlet = outlet
@@ -123,12 +132,12 @@ class Subscriber:
         """The `seq` as of which the last chat list was sent: the client knows older changes."""
         self.version = version
         """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
-        self.share = share or Share()
+        self.share = share or Share(LimitsTuning())
         """The share of its user, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
-        self.owed: dict[ChatKey, None] = {}
-        """Chats that changed in the list since it was last sent."""
+        self.owed: dict[ChatKey, LostChat | None] = {}
+        """Chats that changed in the list since it was last sent; how each was lost, if the last of that was a loss."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
         self.appeared: set[ChatKey] = set()
@@ -145,7 +154,7 @@ class Subscriber:
         """Whether it has acknowledgements that were not applied yet."""
         self.acked_up_to: dict[ChatKey, MessageId] = {}
         """The highest message acknowledged by these, by chat."""
-        self._unacknowledged: dict[Seq, Receipt] = {}
+        self._unacknowledged: dict[Seq, AwaitedEvent] = {}
         """Events that were sent and not acknowledged, by `seq` in its order."""
         self._latest = position
         """The highest `seq` that was acknowledged."""
@@ -165,33 +174,33 @@ class Subscriber:
         """Events that were sent and not acknowledged."""
         return len(self._unacknowledged)
 
-    def event(self, frame: bytes, receipt: Receipt) -> None:
+    def event(self, frame: bytes, awaited: AwaitedEvent) -> None:
         """Send a durable event, or fall behind if too much waits already."""
         # Once for each member of a group: one call to the outlet, and none while few acknowledgements are awaited.
         if self.appeared or not self.outlet.offer(frame):
-            self.fall_behind(receipt.seq - 1)
+            self.fall_behind(awaited.seq - 1)
             return
-        seq = self.sent = receipt.seq
-        if self._frozen or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
-            self._await(receipt)
+        seq = self.sent = awaited.seq
+        if self._frozen or len(self._unacknowledged) >= self._most_unacknowledged:
+            self._await(awaited)
         else:
-            self._unacknowledged[seq] = receipt
+            self._unacknowledged[seq] = awaited
 
-    def replayed(self, frame: bytes, receipt: Receipt) -> None:
+    def replayed(self, frame: bytes, awaited: AwaitedEvent) -> None:
         """Send a durable event, however much waits already."""
         self.outlet.put(frame)
-        self.sent = receipt.seq
-        self._await(receipt)
+        self.sent = awaited.seq
+        self._await(awaited)
 
-    def _await(self, receipt: Receipt) -> None:
+    def _await(self, awaited: AwaitedEvent) -> None:
         unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= MAX_UNACKNOWLEDGED:
+        if len(unacknowledged) >= self._most_unacknowledged:
             # Too much to know what is missing: the cursor stays here for good, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
             unacknowledged.clear()
         if not self._frozen:
-            unacknowledged[receipt.seq] = receipt
+            unacknowledged[awaited.seq] = awaited
 
     def fall_behind(self, position: Seq) -> None:
         """Stop live events: what comes after `position` is read from the log."""
@@ -201,7 +210,7 @@ class Subscriber:
 
     def note_own(self, seq: Seq) -> None:
         """Remember an entry of this connection that it will meet in the log."""
-        if len(self.own_entries) >= MAX_OWN_ENTRIES:
+        if len(self.own_entries) >= self._most_own_entries:
             self.connected_seq = seq
             self.own_entries.clear()
         self.own_entries.add(seq)
@@ -212,35 +221,38 @@ class Subscriber:
         self.live = True
         self.own_entries.clear()
 
-    def acknowledge(self, seq: Seq) -> Receipt | None:
-        """Take an acknowledgement; give its receipt, None if nothing waits for it."""
-        receipt = self._unacknowledged.pop(seq, None)
-        if receipt is not None and receipt.since:
-            self._unacknowledged.pop(receipt.since, None)
-        if receipt is not None and seq > self._latest:
+    def acknowledge(self, seq: Seq) -> AwaitedEvent | None:
+        """Take an acknowledgement; return the event that it is of, None if none is awaited."""
+        awaited = self._unacknowledged.pop(seq, None)
+        if awaited is not None and awaited.since:
+            self._unacknowledged.pop(awaited.since, None)
+        if awaited is not None and seq > self._latest:
             self._latest = seq
-        return receipt
+        return awaited
 
     # The chat list.
 
-    def owe_list(self, seq: Seq, chat: ChatKey, *, appears: bool, goes: bool) -> None:
+    def owe_list(self, seq: Seq, chat: ChatKey, *, appears: bool, loss: LostChat | None = None) -> None:
         """Note that an entry changed a chat in this user's list, in the order of the log.
 
         Args:
             seq: the entry's.
             chat: the chat's key.
             appears: whether the chat is new in the list.
-            goes: whether the chat left the list.
+            loss: how the chat left the list, if it did.
         """
         if not self.owed or seq < self.owed_since:
             self.owed_since = seq
             # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
-                self._unacknowledged[seq] = Receipt(seq, NO_CHAT, 0)
-        self.owed[chat] = None
-        if goes and chat in self.appeared:
+                self._unacknowledged[seq] = AwaitedEvent(seq, NO_CHAT, 0)
+        if appears or loss is not None:
+            self.owed[chat] = loss
+        else:
+            self.owed.setdefault(chat, None)
+        if loss is not None and chat in self.appeared:
             self.appeared.discard(chat)
-        elif goes:
+        elif loss is not None:
             self.gone.add(chat)
         if appears and chat in self.gone:
             self.gone.discard(chat)
@@ -255,12 +267,12 @@ class Subscriber:
             chat: the chat's key.
         """
         if self.live:
-            self.owe_list(seq, chat, appears=False, goes=False)
+            self.owe_list(seq, chat, appears=False)
             return
         # What is replayed has lower ids: awaited before them, this entry would move the cursor past all of them.
         if not self.owed:
             self.owed_since = seq
-        self.owed[chat] = None
+        self.owed.setdefault(chat, None)
 
     def list_due(self, now: Seconds) -> bool:
         """Tell whether changes of the list are owed and the last ones were sent long enough ago."""
@@ -270,7 +282,7 @@ class Subscriber:
         """Tell whether the list is to be sent as the event `position`: no event has that id or a later one."""
         return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
-    def begin_list(self, as_of: int, now: Seconds) -> tuple[list[ChatKey], Seq]:
+    def begin_list(self, as_of: int, now: Seconds) -> tuple[dict[ChatKey, LostChat | None], Seq]:
         """Count the list as sent.
 
         Args:
@@ -278,10 +290,11 @@ class Subscriber:
             now: monotonic seconds.
 
         Returns:
-            The chats that it has to tell of, and the `seq` since which that was owed.
+            The chats that it has to tell of, each with how it was lost (see `owed`), and the `seq` since which that was
+            owed.
         """
-        chats, since = list(self.owed), self.owed_since
-        self.owed.clear()
+        chats, since = self.owed, self.owed_since
+        self.owed = {}
         self.appeared.clear()
         self.gone.clear()
         self.owed_since = 0

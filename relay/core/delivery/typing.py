@@ -5,7 +5,7 @@ Pure: the time is handed in. Clients may repeat it as often as they like; it is 
 
 from relay.keys import ChatKey, Seconds, UserKey
 
-SILENCE_SECONDS = 6.0
+TYPING_SECONDS = 6.0
 """Seconds after which a typist who does not repeat it has stopped."""
 REPEAT_SECONDS = 2.5
 """Seconds in which it is announced once that a user types in a chat."""
@@ -44,7 +44,16 @@ class Typists:
         """Typists by user and chat; at most `MAX_CHATS` per user."""
 
     def start(self, chat: ChatKey, user: UserKey, now: Seconds) -> bool:
-        """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
+        """Note that a user types in a chat, for `TYPING_SECONDS` from now.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds.
+
+        Returns:
+            Whether to announce it.
+        """
         places = self.users.setdefault(user, {})
         place = places.get(chat)
         if place is None:
@@ -52,7 +61,7 @@ class Typists:
                 return False
             place = places[chat] = _Typist()
         place.typing = True
-        place.until = now + SILENCE_SECONDS
+        place.until = now + TYPING_SECONDS
         return place.announces(now)
 
     def stop(self, chat: ChatKey, user: UserKey) -> bool:
@@ -70,11 +79,19 @@ class Typists:
         return [chat for chat, place in self.users.get(user, {}).items() if place.typing]
 
     def typists(self) -> list[tuple[ChatKey, UserKey]]:
-        """Give all who are typing, as pairs of chat and user."""
+        """List all who are typing.
+
+        Returns:
+            Pairs of chat and user.
+        """
         return [(chat, user) for user in self.users for chat in self.chats_of(user)]
 
     def due(self, now: Seconds) -> list[tuple[ChatKey, UserKey, bool]]:
-        """Take out what to announce now, as (chat, user, whether they stopped), and drop what is over."""
+        """Take out what to announce now, and drop what is over.
+
+        Returns:
+            Chat, user, and whether they have stopped.
+        """
         due = []
         for user, places in list(self.users.items()):
             for chat, place in list(places.items()):

@@ -3,13 +3,13 @@
 import re
 import unicodedata
 
-from relay.combining_marks import ordered
 from relay.core.files.media_types import EXTENSIONS
+from relay.unicode.combining_marks import ordered
 from relay.unicode.unseen import can_be_seen, without_hidden
 
-MAX_CHARACTERS = 160
+FILENAME_CHARACTERS = 160
 """Characters. With an extension a name mostly fits into the 255 bytes that file systems allow."""
-MAX_BYTES = 230
+FILENAME_BYTES = 230
 
 JOINERS = "\u200c\u200d"
 
@@ -24,7 +24,7 @@ def clean(name: str, mimetype: str) -> str:
 
     Args:
         name: the name that the sender has given.
-        mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that nobody
+        mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that no one
             opens a picture as a page.
     """
     last = re.split(r"[/\\]", name)[-1]
@@ -37,10 +37,10 @@ def clean(name: str, mimetype: str) -> str:
     if extensions is not None and (not dot or extension.lower() not in extensions):
         stem, dot, extension = plain, ".", extensions[0]
     if not dot:
-        return _cut(plain, MAX_CHARACTERS, MAX_BYTES)
+        return _cut(plain, FILENAME_CHARACTERS, FILENAME_BYTES)
     if len(extension) > 16:
-        return _cut(f"{stem}.{extension}", MAX_CHARACTERS, MAX_BYTES)
-    return f"{_cut(stem, MAX_CHARACTERS, MAX_BYTES)}.{extension}"
+        return _cut(f"{stem}.{extension}", FILENAME_CHARACTERS, FILENAME_BYTES)
+    return f"{_cut(stem, FILENAME_CHARACTERS, FILENAME_BYTES)}.{extension}"
 
 
 def _cut(text: str, characters: int, size: int) -> str:

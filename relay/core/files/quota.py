@@ -11,17 +11,11 @@ import trio
 
 from relay.core.model.entities import quota_bytes
 from relay.core.model.state import State
+from relay.core.tuning import FilesTuning
 from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 from relay.store.files.room import Room
-
-RESERVE_STEP_BYTES = 8 * 2**20
-"""Bytes reserved at a time for an upload whose size is not announced."""
-MAX_UPLOADS = 64
-"""Uploads that may run at the same time."""
-MAX_UPLOADS_PER_USER = 8
-"""Uploads that one user may run at the same time."""
 
 
 class Allowance:
@@ -35,11 +29,11 @@ class Allowance:
         self.reserved = 0
         """Bytes that are reserved for the upload."""
         self.scope: trio.CancelScope | None = None
-        """Cancelled when somebody who has fewer uploads needs the place."""
+        """Cancelled when a user with fewer uploads needs the place."""
 
     @contextmanager
     def until_displaced(self) -> Iterator[None]:
-        """Receive the upload within this block, which ends when somebody with fewer uploads needs its place.
+        """Receive the upload within this block, which ends when a user with fewer uploads needs its place.
 
         Raises:
             RelayError: `rate_limited`, it did.
@@ -57,7 +51,9 @@ class Allowance:
         """
         self.size += count
         if self.size > self.reserved:
-            self._quota.reserve(self, max(self.size, self.reserved + RESERVE_STEP_BYTES), needed=self.size)
+            self._quota.reserve(
+                self, max(self.size, self.reserved + self._quota.tuning.reserve_step_bytes), needed=self.size
+            )
 
     @property
     def user(self) -> UserKey:
@@ -72,17 +68,21 @@ def _too_many() -> RelayError:
 class Quota:
     """Reserves space for uploads."""
 
-    def __init__(self, state: State, limits: FilesSection, room: Callable[[], Room]) -> None:
+    def __init__(
+        self, state: State, limits: FilesSection, room: Callable[[], Room], tuning: FilesTuning | None = None
+    ) -> None:
         """Begin without reservations.
 
         Args:
             state: has the bytes that each user has stored.
             limits: the settings.
             room: returns the room that the disk has.
+            tuning: how many uploads there may be; None for the defaults.
         """
+        self.tuning = tuning or FilesTuning()
         self._state = state
         self._limits = limits
-        self._room = room
+        self.room = room
         self._running: dict[UserKey, list[Allowance]] = {}
         """Uploads under way by user, the latest last."""
         self._reserved: Counter[UserKey] = Counter()
@@ -99,8 +99,10 @@ class Quota:
             RelayError: the upload is not allowed, or not now.
         """
         allowance = Allowance(self, user)
-        running = self._running.get(user, ())
-        if len(running) >= MAX_UPLOADS_PER_USER or (self._count() >= MAX_UPLOADS and not self._displace(len(running))):
+        running, tuning = self._running.get(user, ()), self.tuning
+        if len(running) >= tuning.uploads_per_user or (
+            self._count() >= tuning.uploads and not self._displace(len(running))
+        ):
             raise _too_many()
         self._running.setdefault(user, []).append(allowance)
         try:
@@ -112,11 +114,16 @@ class Quota:
             if not self._reserved[user]:
                 del self._reserved[user]
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes that all uploads under way have reserved."""
+        return self._reserved.total()
+
     def _count(self) -> int:
         return sum(map(len, self._running.values()))
 
     def _displace(self, held: int) -> bool:
-        """Cancel the latest upload of the user with the most, if they have more than somebody with `held` would."""
+        """Cancel the latest upload of the user with the most, if they have more than a user with `held` would."""
         most = max(self._running.values(), key=len)
         latest = most[-1]
         if len(most) <= held + 1 or latest.scope is None:
@@ -176,7 +183,7 @@ class Quota:
         in_all = self._reserved.total() - allowance.reserved
         total = limits.total_bytes - sum(one.stored for one in self._state.users.values()) - in_all
         # Reserved bytes that are not written yet still count as free on the disk.
-        room = self._room()
+        room = self.room()
         disk = room.free - limits.free_bytes - in_all + allowance.size
         if needed > min(total, disk) or room.few_names:
             raise RelayError("storage_full", "the relay has no room for this file: its admin can make some")

@@ -22,7 +22,8 @@ from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, ForgetFiles
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
+from relay.core.tuning import FilesTuning
 from relay.keys import NO_DEVICE, DeviceKey, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -36,7 +37,7 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-WRITE_BYTES = 262_144
+UPLOAD_WRITE_BYTES = 262_144
 """Bytes collected before a thread writes them."""
 UNSENT_MS = 86_400_000
 """Milliseconds after which an uploaded file is removed unless a message holds it."""
@@ -81,6 +82,7 @@ class Uploads:
         limits: Limits,
         rights: Rights,
         released: "FileRelease",
+        tuning: FilesTuning,
     ) -> None:
         """Begin without uploads.
 
@@ -93,6 +95,7 @@ class Uploads:
             limits: the settings.
             rights: cancels uploads and downloads of users who lose the right to them.
             released: starts a search for unused files.
+            tuning: how many uploads there may be.
         """
         self.contents = Blobs(directory)
         self.uploaded_bytes = 0
@@ -104,7 +107,8 @@ class Uploads:
         self._reading = reading
         self._clock = clock
         self._rights = rights
-        self._quota = Quota(state, limits, self.contents.room)
+        self.quota = Quota(state, limits, self.contents.room, tuning)
+        """What uploads under way have reserved."""
         self._turns = Turns()
 
     # Receiving.
@@ -132,7 +136,7 @@ class Uploads:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
                 revoked meanwhile.
         """
-        with self._quota.upload(user, announced) as allowance, allowance.until_displaced():
+        with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
             try:
                 incoming = await threads.run(self.contents.begin)
                 try:
@@ -158,7 +162,7 @@ class Uploads:
         """
         held = ExitStack()
         try:
-            allowance = held.enter_context(self._quota.upload(user, announced))
+            allowance = held.enter_context(self.quota.upload(user, announced))
             return UploadInPieces(self, await threads.run(self.contents.begin), allowance, held)
         except BaseException as error:
             held.close()
@@ -177,7 +181,7 @@ class Uploads:
         Raises:
             RelayError: `too_large` or `storage_full`.
         """
-        self._quota.check(user, size, before)
+        self.quota.check(user, size, before)
 
     async def _write(self, incoming: BlobWriter, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write the pieces to disk, and return the first bytes for `media_types.sniff`."""
@@ -186,11 +190,11 @@ class Uploads:
         while piece := await pieces():
             allowance.take(len(piece))
             buffer += piece
-            if len(buffer) >= WRITE_BYTES:
-                head = head or bytes(buffer[: media_types.HEAD_BYTES])
+            if len(buffer) >= UPLOAD_WRITE_BYTES:
+                head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
                 await threads.run(incoming.write, buffer)
                 buffer = bytearray()
-        head = head or bytes(buffer[: media_types.HEAD_BYTES])
+        head = head or bytes(buffer[: media_types.SNIFFED_BYTES])
         await threads.run(incoming.write, buffer)
         return head
 
@@ -253,7 +257,16 @@ class Uploads:
     def while_readable(
         self, user: UserKey, device: DeviceKey, file: StoredFile
     ) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel what runs inside once the user may no longer read the file."""
+        """Cancel what runs inside once the user may no longer read the file.
+
+        Args:
+            user: the user's key.
+            device: the key of their device.
+            file: the file.
+
+        Returns:
+            A context manager that gives the scope of what runs inside.
+        """
         state = self._state
         return self._rights.while_allowed(
             lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
@@ -262,9 +275,9 @@ class Uploads:
     # Removing.
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Remove unused files, for ever; first the remains of an earlier run."""
+        """Remove unused files, forever; first the remains of an earlier run."""
         task_status.started()
-        await self._logging_errors(self._sweep)
+        await self._logging_errors(self.sweep)
         while True:
             await self._logging_errors(self.forget_loose)
             with trio.move_on_after(SWEEP_SECONDS):
@@ -301,7 +314,7 @@ class Uploads:
                 if aside is not None:
                     await threads.clean_up(aside.unlink)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Remove complete contents that are not in the log, because the relay crashed in between."""
         directories = self.contents.digests()
         while (digests := await threads.run(next, directories, None)) is not None:
@@ -325,7 +338,7 @@ class UploadInPieces:
             RelayError: `too_large`, `storage_full`.
         """
         self._allowance.take(len(data))
-        self._head = self._head or data[: media_types.HEAD_BYTES]
+        self._head = self._head or data[: media_types.SNIFFED_BYTES]
         try:
             await threads.run(self._incoming.write, data)
         except OSError as error:

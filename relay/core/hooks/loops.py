@@ -20,19 +20,27 @@ WARNING_SECONDS = 600.0
 """Seconds between two warnings about one chat."""
 
 
-class _Answers:
+class _AnswerRate:
     """The rate at which programs may answer each other; see `RateLimit`."""
 
     requests_per_second = ANSWERS_PER_SECOND
-    burst = float(MAX_ANSWERS)
+
+    def __init__(self, at_once: int) -> None:
+        self.burst = float(at_once)
 
 
 class LoopBrake:
     """Limits programs that answer each other: messages of different programs in turn, with no person in between."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, at_once: int = MAX_ANSWERS) -> None:
+        """Begin with no answers.
+
+        Args:
+            state: the chats and who has written last.
+            at_once: messages by which programs may answer each other in one chat at once.
+        """
         self._state = state
-        self._limit = RateLimit(_Answers())
+        self._limit = RateLimit(_AnswerRate(at_once))
         self._last: dict[ChatKey, UserKey] = {}
         """By chat, the user for whom a program has written last."""
         self._warned: dict[ChatKey, Seconds] = {}

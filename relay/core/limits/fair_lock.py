@@ -1,7 +1,7 @@
-"""A lock that those who wait for it get in turn: whoever has many tasks waiting delays the others by one at a time.
+"""A lock that those who wait for it get in turn: one with many waiting tasks delays the others by one at a time.
 
 Owners whom the relay knows have a line of their own. The two lines are served alternately, and neither takes room of
-the other, so strangers without number cannot keep the lock from somebody who is known.
+the other, so any number of unknown clients cannot keep the lock from a known one.
 """
 
 from collections import OrderedDict, deque
@@ -77,10 +77,15 @@ class FairLock:
         self._locked = False
         self._trusted, self._strangers = _Line(room), _Line(room)
         self._lines = deque((self._trusted, self._strangers))
-        """The line that is served next, if somebody waits in it, and then the other one."""
+        """The line that is served next, if a task waits in it, and then the other one."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lines))
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self._locked
 
     @asynccontextmanager
     async def turn(self, owner: Hashable, *, trusted: bool = False) -> AsyncIterator[None]:

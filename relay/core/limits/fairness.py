@@ -1,4 +1,4 @@
-"""Fair shares of the event loop: for each user, and for each address that nobody has signed in from.
+"""Fair shares of the event loop: for each user, and for each address from which no user has signed in.
 
 The time of each step of a task is charged to the account that the task works for. An account that took more than its
 share waits before more is done for it, as long as anybody else is served. In memory only.
@@ -26,9 +26,7 @@ BURST_SECONDS = 0.015
 SLICE_SECONDS = 0.0005
 """Seconds of the loop's time in one turn after which an account's next piece of work comes after everybody else's."""
 MAX_CHARGE_SECONDS = 0.1
-"""Seconds that are charged at most for one piece of work: a machine that stood still is nobody's fault."""
-ALONE_SECONDS = 0.25
-"""Seconds without anybody else being served after which an account need not wait."""
+"""Seconds that are charged at most for one piece of work: that the machine stood still is no payer's fault."""
 MAX_THREADS = 4
 """Threads that work for one account at a time, of the forty that trio has."""
 MAX_ACCOUNTS = 4_096
@@ -147,8 +145,10 @@ class Fairness(trio.abc.Instrument):
             time: the accounts' time, monotonic seconds.
         """
         self.time = time
+        self.alone_seconds = 0.25
+        """Seconds without anybody else being served after which an account need not wait."""
         self.counts = False
-        """Whether it is counting; else nobody has to wait."""
+        """Whether it is counting; else no payer has to wait."""
         self.round = 1
         """The number of this turn of the event loop."""
         self._accounts: OrderedDict[Hashable, Account] = OrderedDict()
@@ -188,9 +188,9 @@ class Fairness(trio.abc.Instrument):
         return account
 
     def alone(self, account: Account, now: Seconds) -> bool:
-        """Tell whether nobody else was served lately."""
+        """Tell whether no other payer was served lately."""
         others_at = self.others_at if account is self.last else self.last_at
-        return now - others_at > ALONE_SECONDS
+        return now - others_at > self.alone_seconds
 
     def switch(self, account: Account | None) -> float:
         """Charge what was done until now to the running account, and what follows to another; gives the time."""

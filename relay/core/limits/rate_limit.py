@@ -1,4 +1,4 @@
-"""Token buckets by user, so that nobody starves the others (PROTOCOL.md, `rate_limited`). Pure: takes the time."""
+"""Token buckets by user, so that no user starves the others (PROTOCOL.md, `rate_limited`). Pure: takes the time."""
 
 from typing import Protocol
 
@@ -32,7 +32,7 @@ class RateLimit:
         """Begin with full buckets.
 
         Args:
-            limits: the rate, read anew with each request.
+            limits: the rate, read again with each request.
             times: tokens for each request that the rate allows.
         """
         self._limits = limits

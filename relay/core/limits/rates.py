@@ -30,7 +30,7 @@ class GroupsPerDay:
 class FanOut:
     """The rate of connections that what one user did is sent to, by the limit of requests.
 
-    At once it is only as many as there may be requests: others wait meanwhile.
+    The burst is no larger than that of requests, because other users wait while it is sent.
     """
 
     def __init__(self, limits: LimitsSection) -> None:

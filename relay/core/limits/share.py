@@ -1,6 +1,6 @@
 """What one user holds of the relay at a time, over all their connections: bytes, unfinished messages, locks.
 
-A limit per connection would limit nobody: a user may have many. In memory only; knows no sockets.
+A limit per connection would be none: a user may have many. In memory only; knows no sockets.
 """
 
 from collections import Counter
@@ -10,18 +10,13 @@ from typing import Protocol
 
 import trio
 
+from relay.core.tuning import LimitsTuning
 from relay.keys import UserKey
 
-WAITING_BYTES = 4 * 2**20
-"""Bytes that may wait in all outboxes of one user before no more of their requests are taken up."""
-PIECES_BYTES = 2 * 2**20
-"""Bytes of unfinished messages that one user's connections may hold together."""
 COMMANDS_PER_BATCH = 64
 """Commands of one user in one batch of the log's writer, about: everybody waits until a batch is decided."""
 LOOKED_UP_WEIGHT = 8
 """Commands that one counts as if the writer has to look something up in the log for it."""
-ALL_PIECES_BYTES = 32 * 2**20
-"""Bytes of unfinished messages that all connections may hold together; beyond it the user who holds most loses one."""
 
 
 class Holder(Protocol):
@@ -38,7 +33,8 @@ class Holder(Protocol):
 class Share:
     """What one user holds; it lives as long as one of their connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: LimitsTuning) -> None:
+        self._tuning = tuning
         self.answering = trio.Lock()
         """Held while something is read for this user: one request at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
@@ -57,7 +53,7 @@ class Share:
     @property
     def crowded(self) -> bool:
         """Whether too much waits for this user."""
-        return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
+        return sum(holder.waiting_bytes for holder in self.holders) >= self._tuning.waiting_bytes
 
     def note_progress(self) -> None:
         """Note that something that waited was sent, or was given up."""
@@ -76,7 +72,8 @@ class Share:
 class Shares:
     """The shares of all connected users."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: LimitsTuning) -> None:
+        self._tuning = tuning
         self._shares: dict[UserKey, Share] = {}
         self.pieces_bytes = 0
         """Bytes of everybody's unfinished messages."""
@@ -87,7 +84,7 @@ class Shares:
     @contextmanager
     def of(self, user: UserKey, holder: Holder) -> Iterator[Share]:
         """Give one of a user's connections their share, until it ends."""
-        share = self._shares.setdefault(user, Share())
+        share = self._shares.setdefault(user, Share(self._tuning))
         share.holders.add(holder)
         try:
             yield share
@@ -117,9 +114,9 @@ class Shares:
             del share.pieces[holder]
         if more <= 0:
             return
-        if self.pieces_bytes > ALL_PIECES_BYTES:
+        if self.pieces_bytes > self._tuning.all_pieces_bytes:
             share = max(self._shares.values(), key=lambda one: one.pieces_bytes)
-        elif share.pieces_bytes <= PIECES_BYTES:
+        elif share.pieces_bytes <= self._tuning.pieces_bytes:
             return
         ((largest, _),) = share.pieces.most_common(1)
         self.hold(share, largest, 0)

@@ -1,4 +1,4 @@
-"""One job at a time for each user, so that nobody takes the place of others by asking more often."""
+"""One job at a time for each user, so that asking more often takes no turn from others."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -13,6 +13,7 @@ from relay.core.limits import rates, request_weights
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import Shares
+from relay.core.tuning import LimitsTuning
 from relay.keys import UserKey
 from relay.settings import LimitsSection
 
@@ -37,7 +38,7 @@ class Asked(Protocol):
 class UserLimits:
     """Buckets, shares and accounts by user."""
 
-    def __init__(self, settings: LimitsSection) -> None:
+    def __init__(self, settings: LimitsSection, tuning: LimitsTuning) -> None:
         self.requests = RateLimit(settings)
         self.frames = RateLimit(settings, request_weights.FRAMES_PER_REQUEST)
         """Frames of any kind, whatever they say."""
@@ -46,7 +47,7 @@ class UserLimits:
         """Connections that are sent what a user did."""
         self.list_bytes = RateLimit(rates.ListBytes())
         """Bytes of chat lists that are sent as events."""
-        self.shares = Shares()
+        self.shares = Shares(tuning)
         self.fairness = Fairness()
         """Each user's part of the event loop, and of the writer's time."""
 

@@ -19,7 +19,7 @@ from relay.core.model.state import State
 from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
-from relay.store.data_dir.opening import settle_for_reading
+from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
 from relay.store.sqlite.read_only import readable
@@ -53,7 +53,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
         sqlite3.DatabaseError: the file is too damaged to be read.
     """
     findings = []
-    settle_for_reading(data)
+    finish_interrupted_restore(data)
     async with _views(data / "relay.db") as (views, reading):
         for what, check_part in integrity.CHECKS.items():
             progress(what)
@@ -71,7 +71,7 @@ async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
         wrong = await check_part(views)
         again = await check_part(views) if wrong else []
     except TooBusy:
-        return ["this could not be looked at: the relay writes too much just now. Check again when it is quieter"]
+        return ["not checked: the relay writes too much just now. Check again when it is quieter"]
     return [one for one in wrong if one in again]
 
 
@@ -114,7 +114,7 @@ async def _check_agreement(reading: database.Connection) -> list[str]:
             return await _compare_states(reading)
         except _HistoryRemoved:
             continue
-    return ["this could not be looked at: history was removed meanwhile. Check again later"]
+    return ["not checked: history was removed during the check. Check again later"]
 
 
 async def _compare_states(reading: database.Connection) -> list[str]:

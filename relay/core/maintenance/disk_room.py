@@ -7,7 +7,7 @@ reserve.
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -33,7 +33,7 @@ SMALL_RESERVE_BYTES = 16 << 20
 """Size below which a reserve limits SQLite's log, too."""
 CHECKPOINT_PAGES = 256
 """Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+FREEING_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 """Seconds before each new attempt of work that frees space, but found none for itself."""
 FILL_SECONDS = 5.0
 """Seconds between two attempts to fill the reserve."""
@@ -78,16 +78,25 @@ FREEING = frozenset(
 """Admin requests that may use the reserve."""
 
 
-def _needs_room(command: Command) -> bool:
+def needs_room(command: Command) -> bool:
+    """Tell whether a command is refused while the disk is full."""
     return type(command.request) not in ALWAYS
 
 
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log) -> None:
+    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] | None = None) -> None:
+        """Begin before the first look at the disk.
+
+        Args:
+            reserve: the last bytes of the disk.
+            log: its commands may be refused while the disk is full.
+            retry_seconds: before each new attempt of work that frees space; None for the default.
+        """
         self.reserve = reserve
         self._log = log
+        self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._freeing = 0
         self._copy_each = 0
 
@@ -97,7 +106,7 @@ class DiskRoom:
         return self.reserve.short or self._log.disk_full
 
     async def run(self) -> None:
-        """Fill the reserve whenever there is space, for ever."""
+        """Fill the reserve whenever there is space, forever."""
         while True:
             if not self._freeing:
                 await self._fill()
@@ -153,7 +162,7 @@ class DiskRoom:
             RelayError, sqlite3.Error: as raised by the work.
         """
         async with self.freeing():
-            for pause in RETRY_SECONDS:
+            for pause in self._retry_seconds:
                 try:
                     return await work()
                 except RelayError as error:
@@ -182,7 +191,7 @@ class DiskRoom:
         short = self.reserve.short
         if short and not self._log.thrifty:
             logger.error("the disk is full: people can read, and only what frees space is allowed (`relay prune`)")
-            self._log.spare(_needs_room)
+            self._log.spare(needs_room)
             self._log.wal.held = True
         elif not short and self._log.thrifty:
             logger.info("the disk has room again")

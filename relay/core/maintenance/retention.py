@@ -16,7 +16,8 @@ from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
+from relay.core.tuning import RetentionTuning
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
@@ -38,20 +39,10 @@ REMEMBERED_MS = 7 * DAY_MS
 """Age up to which the idempotency key of a removed message is kept (`removed` in the store's schema)."""
 FORGOTTEN_KEYS = 500
 """Older idempotency keys that are removed at a time."""
-PERIOD_SECONDS = 3_600.0
-"""Seconds between two runs of retention."""
-STEP_MESSAGES_AND_MEMBERS = 500
-"""Messages and members in one step that adjusts unread counts."""
-PART_ENTRIES = 2_000
-"""The most entries that a part of a prune goes through. A prune that is cancelled, or cut off by a kill, completes its
-part later and leaves what is younger."""
 MIN_SHARES = 20
 """The shares of a store that is too large; the oldest share goes before the size is looked at again."""
 MAX_SHARES = 1_000
 """The most shares, where little has to go."""
-SPARE_PAGES = 4_096
-"""Free pages that may accumulate during a prune. To remove one from the end of the file SQLite walks the list of all
-free pages, so giving everything back at the end would take quadratic time."""
 WORK = "prune"
 
 
@@ -78,7 +69,14 @@ class Retention:
     """Removes what the settings do not keep."""
 
     def __init__(
-        self, state: State, log: Log, reading: Connection, clock: RelayClock, settings: Settings, freeing: Freeing
+        self,
+        state: State,
+        log: Log,
+        reading: Connection,
+        clock: RelayClock,
+        settings: Settings,
+        freeing: Freeing,
+        tuning: RetentionTuning,
     ) -> None:
         self._state = state
         self._log = log
@@ -86,13 +84,14 @@ class Retention:
         self._clock = clock
         self._settings = settings
         self._turn = trio.Lock()
-        self._rows = Portion(40, least=20, most=1_000)
-        self._members = Portion(500, least=200, most=5_000)
+        self._tuning = tuning
+        self._rows = Portion.of(tuning.rows)
+        self._members = Portion.of(tuning.members)
         self._pages = Portion(64, least=16, most=4_096)
         self._freeing = freeing
 
     async def run(self) -> None:
-        """Remove what is due every `PERIOD_SECONDS`, for ever."""
+        """Remove what is due every `period_seconds`, forever."""
         while True:
             try:
                 async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
@@ -102,10 +101,10 @@ class Retention:
             except (sqlite3.Error, RelayError) as error:
                 # On a full disk people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
-            await trio.sleep(PERIOD_SECONDS)
+            await trio.sleep(self._tuning.period_seconds)
 
     async def forget_removed(self) -> None:
-        """Remove the idempotency keys of removed messages once nobody can still be about to send them again."""
+        """Remove the idempotency keys of removed messages once no client can still send them again."""
         if not self._clock.credible():
             return
         before = self._clock() - REMEMBERED_MS
@@ -157,10 +156,10 @@ class Retention:
             if due < first:
                 break
             if not prepared:
-                await self._keep()
+                await self.keep_state()
                 prepared = True
-            part = min(due, first + PART_ENTRIES - 1)
-            removed += await self._remove(first, part)
+            part = min(due, first + self._tuning.part_entries - 1)
+            removed += await self.remove_entries(first, part)
             first = await prunable.first_prunable(self._reading, part)
             size = await self._lasting(text_bytes)
         if removed:
@@ -195,7 +194,7 @@ class Retention:
         now = self._clock()
         return await prunable.last_before(self._reading, now - days * DAY_MS, now)
 
-    async def _remove(self, first: Seq, upto: Seq) -> int:
+    async def remove_entries(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
         # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
         await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
@@ -203,7 +202,7 @@ class Retention:
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(removal.remove_history, after, upto)):
             removed, after = removed + len(gone), gone[-1]
-            await self._give_back(SPARE_PAGES)
+            await self._give_back(self._tuning.spare_pages)
         return removed
 
     async def _give_back(self, spare: int) -> None:
@@ -216,16 +215,16 @@ class Retention:
         """Adjust unread counts chat by chat; others use the writer in between."""
         last = dict(await prunable.last_messages(self._reading, first - 1, upto))
         step: list[tuple[ChatKey, MessageId]] = []
-        weight = 0
+        weight, most = 0, self._tuning.step_messages_and_members
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
             while at < message_id:
                 # A step takes a chat once: this many of its messages fill the step.
-                part = min(message_id, at + STEP_MESSAGES_AND_MEMBERS)
+                part = min(message_id, at + most)
                 step.append((chat, part))
                 weight += part - at + members
                 at = part
-                if weight >= STEP_MESSAGES_AND_MEMBERS:
+                if weight >= most:
                     await self._prune_chats(step)
                     step, weight = [], 0
         if step:
@@ -236,7 +235,7 @@ class Retention:
         await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneChats(tuple(step))))
         await self._log.rest(trio.current_time() - began)
 
-    async def _keep(self) -> None:
+    async def keep_state(self) -> None:
         """Rewrite the snapshot and the base, so that neither needs the entries up to now."""
         await self._log.keep_snapshot()
         await self._write_base()

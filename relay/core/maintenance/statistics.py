@@ -86,7 +86,7 @@ class Statistics:
         self._sizes: deque[tuple[float, int]] = deque(maxlen=GROWTH_SAMPLES)
 
     async def run(self) -> None:
-        """Take samples, for ever."""
+        """Take samples, forever."""
         while True:
             now = trio.current_time()
             self._samples.append(self._sample())

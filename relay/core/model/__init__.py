@@ -1,1 +1,1 @@
-"""The state that follows from the log: users, devices, chats and their members; and its rows in the snapshot."""
+"""The state that follows from the log (users, devices, chats, members), its snapshot, and the log's latest entries."""

@@ -49,12 +49,16 @@ class MembersRemoved(Change, frozen=True, tag="membersRemoved", kw_only=True):
 
     users: list[UserKey]
     owner: UserKey | None = None
+    name: str = ""
+    """The chat's name then, which they may learn however late they are told; empty in older entries."""
 
 
 class ChatDeleted(Change, frozen=True, tag="chatDeleted"):
     """A group or channel was deleted; `users` are those who were in it."""
 
     users: list[UserKey]
+    name: str = ""
+    """The chat's name then; empty in older entries."""
 
 
 class ChatHidden(Change, frozen=True, tag="chatHidden"):

@@ -26,7 +26,10 @@ DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.Databas
 
 
 async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
-    """Build the state as it was when the relay stopped, and list the rows of the snapshot that are dirty.
+    """Build the state as it was when the relay stopped.
+
+    Returns:
+        The state, and the rows of the snapshot that are dirty.
 
     Raises:
         sqlite3.Error: the store cannot be read.

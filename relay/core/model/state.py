@@ -1,8 +1,9 @@
 """The state that follows from the log: users, devices, chats, members and their counts.
 
 Only `State.apply` changes it, and its only argument is an entry: the same entries give the same state, on every
-machine and after every start. No I/O, no clock. The module is longer than others, so that everything that an entry
-changes is in one place.
+machine and after every start. No I/O, no clock.
+
+The module has over 400 lines, so that everything that an entry changes is in one place.
 """
 
 import unicodedata
@@ -63,7 +64,7 @@ class State:
         """Dialogs that at least one of their users has cleared and that are out of that user's list."""
         self.tails: dict[ChatKey, Tail] = {}
         """By chat, the one that was shortened longest ago first."""
-        self._tailed = 0
+        self.tailed = 0
         """How many messages the tails hold together."""
 
     # Queries.
@@ -127,15 +128,24 @@ class State:
         return chat.count - self.members[chat.key][user].seen
 
     def contacts(self, user: UserKey, others: Iterable[UserKey], but: ChatKey = NO_CHAT) -> list[UserKey]:
-        """Return those of some users who share a chat with a user, other than the chat `but`.
+        """Return those of some users who share a chat with a user.
 
         The cost goes by `others` and the chats, never by their members.
+
+        Args:
+            user: the user's key.
+            others: the users to choose from.
+            but: a chat that does not count; `NO_CHAT` for none.
         """
         chats = self.chats_of.get(user, set()) - {but}
         return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
 
     def listed(self, user: UserKey) -> Iterator[tuple[Chat, Member]]:
-        """Yield the chats in a user's chat list."""
+        """Yield the chats in a user's chat list.
+
+        Yields:
+            Each chat with the user's membership in it.
+        """
         for key in self.chats_of.get(user, ()):
             member = self.members[key][user]
             if not member.hidden:
@@ -190,22 +200,22 @@ class State:
             tail = self.tails[entry.chat] = Tail(entry.message_id)
         assert entry.client_id is not None
         if tail.add(entry.message_id, entry.actor, entry.client_id):
-            self._tailed += 1
-            if self._tailed > ALL_TAIL_MESSAGES:
+            self.tailed += 1
+            if self.tailed > ALL_TAIL_MESSAGES:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
         """Make room: receipts cover the latest messages, so half a tail is enough for a chat that is still busy."""
         chat, tail = next(iter(self.tails.items()))
         del self.tails[chat]
-        self._tailed -= tail.shorten()
+        self.tailed -= tail.shorten()
         if tail.messages:
             self.tails[chat] = tail
 
     def _forget_tail(self, chat: ChatKey) -> None:
         tail = self.tails.pop(chat, None)
         if tail is not None:
-            self._tailed -= len(tail.messages)
+            self.tailed -= len(tail.messages)
 
     def _mark(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -233,7 +243,7 @@ class State:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
         if tail is not None and tail.messages.pop(message_id, None) is not None:
-            self._tailed -= 1
+            self.tailed -= 1
 
     @singledispatchmethod
     def _change(self, change: changes.AnyChange, entry: Entry) -> None:
@@ -469,7 +479,7 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Add a device; nobody can sign in with a revoked one."""
+        """Add a device; a revoked one cannot sign in."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key

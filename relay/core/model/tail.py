@@ -20,7 +20,16 @@ class Tail:
         """Every undeleted message from this id on is in `messages`."""
 
     def add(self, message_id: MessageId, author: UserKey, client_id: str) -> bool:
-        """Add the chat's next message; returns whether the tail is longer by it."""
+        """Add the chat's next message.
+
+        Args:
+            message_id: its id, one more than the last.
+            author: its author's key.
+            client_id: its client id.
+
+        Returns:
+            Whether the tail is longer by it; else the oldest message was dropped.
+        """
         messages = self.messages
         messages[message_id] = (author, client_id)
         if len(messages) <= CHAT_TAIL_MESSAGES:

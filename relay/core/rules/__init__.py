@@ -1,5 +1,8 @@
 """The rules: whether a command is allowed and what follows from it: `decide(state, commands, facts) -> Draft`.
 
+The list of modules is the structure: the rules of a subject each, and what they share (commands, draft, permissions,
+visibility, attachments).
+
 They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log,
 or which devices are connected, names a fact; it is looked up, and the batch is decided again with it. Rules do not
 change the state: their entries do, once they are on disk. Every rule raises `RelayError` for what it refuses.
@@ -11,16 +14,16 @@ every command, a password that was checked (`CheckedPassword`), rights and invit
 from collections.abc import Sequence
 
 from relay.core.model.state import State
-from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, users
+from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, sign_in, users
 from relay.core.rules.draft import Decision, Draft, DraftBuilder, Rule
 from relay.protocol import control, requests
 from relay.store.command import Command
 from relay.store.entry import Facts
 
-__all__ = ["Decision", "Draft", "decide", "stands_alone"]
+__all__ = ["Decision", "Draft", "decide", "needs_own_batch"]
 
 
-def stands_alone(state: State, command: Command) -> bool:
+def needs_own_batch(state: State, command: Command) -> bool:
     """Tell whether a command needs a batch of its own, as it changes the state that others are decided by."""
     request = command.request
     if type(request) is commands.ImportMessage:
@@ -76,21 +79,21 @@ _RULES: dict[type, Rule] = dict(
         requests.ProfileRequest.decided_by(users.change_profile),
         control.AddUser.decided_by(users.add_user),
         control.ChangeUser.decided_by(users.change_user),
-        commands.AddDevice.decided_by(users.add_device),
+        commands.AddDevice.decided_by(sign_in.add_device),
         commands.MakeHook.decided_by(hooks.make_hook),
-        control.RevokeDevice.decided_by(users.revoke_device),
+        control.RevokeDevice.decided_by(sign_in.revoke_device),
         commands.PruneChats.decided_by(retention.prune_chats),
-        commands.RevokeDevices.decided_by(users.revoke_devices),
+        commands.RevokeDevices.decided_by(sign_in.revoke_devices),
         commands.PruneHistory.decided_by(retention.prune_history),
         commands.NoteRestore.decided_by(retention.note_restore),
         commands.TrustClock.decided_by(retention.trust_clock),
-        commands.MakeInvite.decided_by(users.make_invite),
-        commands.SignInByPassword.decided_by(users.sign_in_by_password),
-        commands.UseInvite.decided_by(users.use_invite),
-        commands.RevokeInvites.decided_by(users.revoke_invites),
-        commands.SignUp.decided_by(users.sign_up),
-        commands.ChangePassword.decided_by(users.change_password),
-        commands.SetPassword.decided_by(users.set_password),
+        commands.MakeInvite.decided_by(sign_in.make_invite),
+        commands.SignInByPassword.decided_by(sign_in.sign_in_by_password),
+        commands.UseInvite.decided_by(sign_in.use_invite),
+        commands.RevokeInvites.decided_by(sign_in.revoke_invites),
+        commands.SignUp.decided_by(sign_in.sign_up),
+        commands.ChangePassword.decided_by(sign_in.change_password),
+        commands.SetPassword.decided_by(sign_in.set_password),
         commands.AddFile.decided_by(retention.add_file),
         commands.ForgetFiles.decided_by(retention.forget_files),
         commands.ImportUser.decided_by(imports.import_user),

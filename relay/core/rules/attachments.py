@@ -8,7 +8,7 @@ from relay.keys import UserKey
 from relay.protocol.objects import Attachment, AttachmentMeta
 from relay.store.entry import StoredFile
 
-FILES = "/files/"
+FILES_PATH = "/files/"
 """The path of files; an address that begins with it names a file of this relay."""
 LONGEST_SIDE_PIXELS = 65_535
 """Up to here a client's word on the size of a video is taken."""
@@ -16,7 +16,7 @@ LONGEST_SIDE_PIXELS = 65_535
 
 def file_id(url: str | None) -> str | None:
     """Return the id of the file that an address names; None for an address elsewhere."""
-    return url[len(FILES) :] if url and url.startswith(FILES) else None
+    return url[len(FILES_PATH) :] if url and url.startswith(FILES_PATH) else None
 
 
 def shown(url: str | None) -> str | None:
@@ -45,7 +45,7 @@ def may_read(state: State, user: UserKey, file: StoredFile) -> bool:
         visibility.sees(state.chats[chat], state.members[chat].get(user), last) for chat, last in file.holders
     ):
         return True
-    url = FILES + file.id
+    url = FILES_PATH + file.id
     if any(other.photo_url == url and not other.removed for other in state.users.values()):
         return True
     return any(state.chats[chat].photo_url == url for chat in state.chats_of[user])
@@ -78,7 +78,7 @@ def attachment(file: StoredFile, claimed: Attachment | None = None) -> Attachmen
 
 
 def _attachment(kind: str, file: StoredFile, meta: AttachmentMeta) -> Attachment:
-    return Attachment(type=kind, id=file.id, filename=file.name, url=FILES + file.id, meta=meta)  # type: ignore[arg-type]
+    return Attachment(type=kind, id=file.id, filename=file.name, url=FILES_PATH + file.id, meta=meta)  # type: ignore[arg-type]
 
 
 def _side(pixels: int | None) -> int | None:

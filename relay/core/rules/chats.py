@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from relay.core.model import changes
+from relay.core.model import changes, counting
 from relay.core.model.entities import Chat
-from relay.core.rules import commands, counting, permissions
+from relay.core.rules import commands, permissions
 from relay.core.rules.draft import DraftBuilder, chat_for, check_photo, joining_users, known_users
 from relay.core.rules.permissions import Action
 from relay.keys import UserKey
@@ -111,7 +111,7 @@ def remove_participants(draft: DraftBuilder, command: Command, request: commands
     if any(members[user].admin for user in users):
         chat_for(draft, command, request.chat_id, Action.REMOVE_ADMIN)
     if users:
-        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users))
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users, name=chat.name))
     return ChangedChat(chat.key)
 
 
@@ -141,13 +141,14 @@ def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserK
         user: the member.
     """
     if chat.owner != user:
-        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], name=chat.name))
         return
     heir = counting.heir(draft.state, chat, user)
     if heir is None:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat))))
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat)), chat.name))
     else:
-        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+        removed = changes.MembersRemoved(users=[user], owner=heir, name=chat.name)
+        draft.change(kinds.CHATS, chat.key, command, removed)
 
 
 def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> requests.Nothing:
@@ -162,5 +163,5 @@ def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteC
         )
         return requests.Nothing()
     permissions.check(draft.state, chat, command.user, Action.DELETE_CHAT)
-    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat))))
+    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat)), chat.name))
     return requests.Nothing()

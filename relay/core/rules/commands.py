@@ -138,7 +138,7 @@ class SignUp(msgspec.Struct, Decidable[SignedIn], frozen=True):
 
 
 class CheckedPassword(msgspec.Struct, frozen=True):
-    """Whose password somebody said, and which one it was. `Passwords.prove` makes it, nothing else.
+    """Whose password was given, and which one it was. `Passwords.prove` makes it, nothing else.
 
     Checking takes a while, and then the command waits: the rules refuse it if the user has another password by then.
     """

@@ -122,7 +122,7 @@ class DraftBuilder:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command on which a rule fails must not fail the whole batch, nor be tried for ever.
+            # A command on which a rule fails must not fail the whole batch, nor be tried forever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):
@@ -250,6 +250,11 @@ def _as_stored(entry: Entry) -> StoredMessage:
 def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
     """Find the chat that the user calls `chat_id`.
 
+    Args:
+        draft: the batch.
+        command: the command; its user asks.
+        chat_id: the id that the chat has for them.
+
     Raises:
         RelayError: `not_found`, whether it does not exist or they are not in it.
     """
@@ -262,6 +267,12 @@ def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
 
 def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Action) -> Chat:
     """Find the chat that the user calls `chat_id`, if they may do all of `actions` in it.
+
+    Args:
+        draft: the batch.
+        command: the command; its user asks.
+        chat_id: the id that the chat has for them.
+        *actions: what they want to do in it.
 
     Raises:
         RelayError: see `member_chat` and `permissions.check`.
@@ -295,6 +306,11 @@ def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[Use
 def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> list[UserKey]:
     """Find the keys of users who are to join a chat, each once.
 
+    Args:
+        draft: the batch.
+        command: the command that lets them join.
+        ids: their ids.
+
     Raises:
         RelayError: there is no such user, or they are disabled; only an admin on the machine may add them.
     """
@@ -310,11 +326,19 @@ def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
     """Refuse a picture that the user may not read themselves, or that is not on this relay.
 
     The host of a picture elsewhere would learn who looks at it, when, and from which address.
+
+    Args:
+        draft: the batch.
+        command: the command; its user chose the picture.
+        url: the picture's URL; None or empty for none.
+
+    Raises:
+        RelayError: `bad_request`, it is no file of this relay; `not_found`, they may not read it.
     """
     wanted = files_of.file_id(url)
     if url and wanted is None:
         raise RelayError.bad_field(
-            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES}ID: upload it first"
+            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES_PATH}ID: upload it first"
         )
     if wanted is None or command.user == ADMIN:
         return

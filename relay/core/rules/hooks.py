@@ -1,7 +1,7 @@
 """The rules of hooks: adding one, and posts through an incoming one (PROTOCOL.md, section 11).
 
 A hook is added by one command, with its bot, the membership and the rights that it needs: what an admin allowed is
-checked in the turn in which it is done, a refused hook leaves no bot behind, and nobody's change of the chat's admins
+checked in the turn in which it is done, a refused hook leaves no bot behind, and no change of the chat's admins
 just before is undone.
 
 There is one message for each key of a hook. The message's client id is made of the hook and the key, so two hooks of
@@ -17,7 +17,8 @@ from relay.core.rules import commands, permissions
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key
 from relay.core.rules.messages import new
 from relay.core.rules.permissions import Action
-from relay.core.rules.users import add_device_entry, check_admin, check_enabled, known_user
+from relay.core.rules.sign_in import add_device_entry
+from relay.core.rules.users import check_admin, check_enabled, known_user
 from relay.keys import NO_CHAT, Seq, UserKey
 from relay.outcomes import HookAdded
 from relay.protocol import requests

@@ -1,6 +1,6 @@
 """The rules of imports: users, chats and messages of another system, with the rights that it states.
 
-The author of an imported message need not be a member of its chat, for they may have left; importing it makes nobody a
+The author of an imported message need not be a member of its chat, for they may have left; importing it makes no user a
 member. A repeated import changes nothing, whatever has happened in the chat since.
 """
 
@@ -11,10 +11,10 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from relay.core.model import changes
+from relay.core.model.counting import Standing, can_act
 from relay.core.model.entities import PEOPLE_OF_TYPE, SHARED_TYPES, Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
-from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
 from relay.keys import NO_CHAT, ChatKey, UnixMs, UserKey
@@ -53,7 +53,7 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     )
     draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
-        # In the same batch as the user, so that an import that is cut off lets nobody sign in.
+        # In the same batch as the user, so that an import that is cut off leaves no way to sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
@@ -69,7 +69,7 @@ def import_origins(draft: DraftBuilder, command: Command, request: commands.Impo
 
 
 def _check_new_origins(known: Mapping[str, int], origins: Sequence[str]) -> None:
-    """Refuse what another system calls somebody else: nobody may get the messages of another."""
+    """Refuse an origin of another user or chat: no one may get the messages of another."""
     for origin in origins:
         if origin in known:
             raise RelayError.conflict(f"{origin} is somebody else here")
@@ -95,7 +95,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     keys = [user.key for user in members]
     begun = None if shared else state.dialog_keys.get((min(keys), max(keys)))
     if begun is not None:
-        # Somebody wrote the first message while this command waited.
+        # A user wrote the first message while this command waited.
         return ChatImported(begun)
     # A dialog has no name, picture or admins of its own.
     named = map(state.user, request.admins if shared else ())
@@ -123,7 +123,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
 
 
 class Participant(Standing, Protocol):
-    """Somebody who is in a chat that is imported: a user here, or one who would be imported before it."""
+    """A person in a chat that is imported: a user here, or one who would be imported before it."""
 
     @property
     def id(self) -> str:

@@ -65,7 +65,7 @@ def _once(
     say: Say[Changing],
     chat: ChatKey | None,
 ) -> requests.Accepted:
-    """Do what a request asks for, unless it was done before: one client id is one message (section 3).
+    """Do what a request asks for, unless it was done before: one client id is one message (PROTOCOL.md, section 3).
 
     `chat` is the chat that the user names, if they are in it.
     """

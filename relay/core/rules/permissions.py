@@ -73,13 +73,13 @@ _DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 
 
 class Rule(NamedTuple):
-    """Who is allowed, and what the others are told."""
+    """Who is allowed, and the message for others."""
 
     roles: frozenset[Role]
     reason: str
     code: ErrorCode = "forbidden"
     inviters: bool = False
-    """Whether each of them must be somebody who `may_invite` besides."""
+    """Whether each of them must have the right `may_invite` besides."""
 
 
 _RUN = frozenset({Role.OWNER, Role.ADMIN, Role.RELAY})
@@ -93,7 +93,7 @@ _ALWAYS = Rule(_IN, "only its members may do this")
 _RUNS = Rule(_RUN, "only the owner and admins may do this")
 _OWNS = Rule(_OWN, "only the owner may do this")
 _POSTS = Rule(_POSTERS, "only the owner and admins write in this channel")
-_GONE = Rule(_NOBODY, "the other one cannot read this: their account is switched off")
+_GONE = Rule(_NOBODY, "the other person's account is switched off, so they cannot read this")
 _AUTHOR = Rule(_NOBODY, "only its author may edit a message")
 _DELETES = Rule(_NOBODY, "only its author, or a group's owner and admins, may delete a message")
 _INVITES = Rule(_RUN, "only an owner or admin who is an admin of the relay too may invite to it", inviters=True)
@@ -145,7 +145,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.CLEAR: _everywhere(_ALWAYS, group=_OWNS, channel=_OWNS),
     Action.DELETE_CHAT: _in_groups(_OWNS),
 }
-"""Who may do each action in each kind of chat. Outsiders are told that there is no such chat."""
+"""Who may do each action in each kind of chat. Outsiders get `not_found`."""
 
 
 def role_of(state: State, chat: Chat, user: UserKey, *, imported: bool = False) -> Role:
@@ -176,7 +176,13 @@ def role_of(state: State, chat: Chat, user: UserKey, *, imported: bool = False) 
 
 
 def kind_of(state: State, chat: Chat, user: UserKey) -> ChatKind:
-    """Return the kind of a chat, as far as permissions differ; a dialog may be closed."""
+    """Return the kind of a chat, as far as permissions differ; a dialog may be closed.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user who asks: the other one of a dialog decides whether it is closed.
+    """
     if chat.type == "dialog":
         all_on = state.inactive.isdisjoint(state.members[chat.key])
         return _DIALOG if all_on or state.peer(chat, user) not in state.inactive else _CLOSED
@@ -197,13 +203,27 @@ def may_invite(state: State, user: UserKey) -> bool:
 
 
 def may(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user, or `ADMIN`, may do something in a chat."""
+    """Tell whether a user may do something in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        action: what they want to do.
+    """
     rule = TABLE[action][kind_of(state, chat, user)]
     return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
 def may_once_in(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user may do something in a group or channel, or might as the member that joining makes them."""
+    """Tell whether a user may do something in a chat, or might once joining has made them a member.
+
+    Args:
+        state: the state.
+        chat: a group or channel.
+        user: the user's key.
+        action: what they want to do.
+    """
     role = role_of(state, chat, user)
     if role is _OUTSIDER:
         role = _READER if chat.type == "channel" else _MEMBER

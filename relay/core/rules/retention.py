@@ -8,7 +8,7 @@ from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.draft import DraftBuilder
-from relay.core.rules.users import end_invites
+from relay.core.rules.sign_in import end_invites
 from relay.keys import NO_CHAT, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.objects import Attachment

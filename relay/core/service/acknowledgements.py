@@ -63,8 +63,8 @@ class Acknowledgements:
             if not event_id.isascii() or not event_id.isdigit():
                 raise RelayError.bad_field("id", "the id of an event is a whole number")
             event_id = int(event_id[:SEQ_DIGITS])
-        receipt = subscriber.acknowledge(event_id)
-        if receipt is None:
+        awaited = subscriber.acknowledge(event_id)
+        if awaited is None:
             return
         if not subscriber.ack_pending:
             pending = self._pending.subscribers
@@ -74,8 +74,8 @@ class Acknowledgements:
             subscriber.ack_pending = True
             pending.append(subscriber)
         acked = subscriber.acked_up_to
-        if receipt.message_id > acked.get(receipt.chat, 0):
-            acked[receipt.chat] = receipt.message_id
+        if awaited.message_id > acked.get(awaited.chat, 0):
+            acked[awaited.chat] = awaited.message_id
 
     async def start_position(self, user: UserKey, device: DeviceKey, since: int | None) -> int:
         """Find where the events of a device that connects start: after its cursor, or after what it says it has.
@@ -86,7 +86,7 @@ class Acknowledgements:
             since: the last event id that it says it has; ignored if this log never gave such an id.
 
         Returns:
-            The last `seq` that it is not sent again (section 7).
+            The last `seq` that it is not sent again (PROTOCOL.md, section 7).
         """
         now = self._state.seq
         if since is not None and since > now:

@@ -11,7 +11,6 @@ from relay.keys import Seq
 from relay.protocol import codec, objects
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
-from relay.store.queries.history import PAGE_BYTES
 
 _SEQ = "s"
 
@@ -19,7 +18,7 @@ _SEQ = "s"
 class PageMaker:
     """Takes the items of a list as long as there is room; at least one."""
 
-    def __init__(self, room: int = PAGE_BYTES) -> None:
+    def __init__(self, room: int) -> None:
         """Begin an empty page.
 
         Args:
@@ -68,19 +67,20 @@ class PageMaker:
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
-def chat(whole: objects.ChatDetails, after: str | None = None) -> Page | objects.ChatDetails:
+def chat(whole: objects.ChatDetails, most: int, after: str | None = None) -> Page | objects.ChatDetails:
     """Give a chat with as many of its participants as there is room for.
 
     Args:
         whole: the chat with all of them. Up to some hundreds it is given as it is.
+        most: bytes of a page.
         after: the id after which the page begins, in the order of ids.
     """
     people = whole.meta.participants or []
-    if after is None and len(people) * MAX_PROFILE_BYTES <= PAGE_BYTES:
+    if after is None and len(people) * MAX_PROFILE_BYTES <= most:
         return whole
     people = sorted((one for one in people if after is None or one.id > after), key=lambda one: one.id)
     room = PageMaker(
-        PAGE_BYTES
+        most
         - len(codec.encode(msgspec.structs.replace(whole, meta=msgspec.structs.replace(whole.meta, participants=[]))))
     )
     room.add_all(people)

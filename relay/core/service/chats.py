@@ -18,7 +18,11 @@ from relay.store.queries import history
 async def one_chat(
     service: Service, subscriber: Subscriber, request: requests.ChatDetailsRequest, reply: Reply[objects.ChatDetails]
 ) -> None:
-    """Answer with one chat in full."""
+    """Answer with one chat in full.
+
+    Raises:
+        RelayError: `not_found`, there is no such chat for this user.
+    """
     user = subscriber.user
     chat = service.chat(user, request.chat_id)
     state = service.state
@@ -29,7 +33,8 @@ async def one_chat(
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-    reply(answer_pages.chat(chat_views.chat(state, user, chat, first_missed, service.hub.presence), request.after))
+    details = chat_views.chat(state, user, chat, first_missed, service.hub.presence)
+    reply(answer_pages.chat(details, service.tuning.page_bytes, request.after))
 
 
 async def chat_list(
@@ -45,7 +50,11 @@ async def chat_list(
 def create(
     service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply[objects.ChatDetails]
 ) -> None:
-    """Make a group or a channel."""
+    """Make a group or a channel.
+
+    Raises:
+        RelayError: `rate_limited`, the user has made too many today.
+    """
     wait_ms = service.limits.groups.take(subscriber.user, trio.current_time())
     if wait_ms:
         raise RelayError.too_many_groups(service.settings.limits.groups_per_day, wait_ms)

@@ -33,6 +33,7 @@ from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.search import Searches
+from relay.core.tuning import ServiceTuning
 from relay.keys import Seconds, UserKey
 from relay.outcomes import ChangedChat, Decidable, Outcome
 from relay.protocol import codec, events, requests
@@ -64,7 +65,11 @@ def handled_by(
     kind: RequestType[PayloadT, ResponseT],
     handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
 ) -> tuple[str, Handler]:
-    """Pair a request with its handler, which takes its payload and answers with its response."""
+    """Pair a request with its handler, which takes its payload and answers with its response.
+
+    Returns:
+        The request's name on the wire, and the handler.
+    """
     return kind.name, handler
 
 
@@ -104,6 +109,7 @@ class Service:
         replaying: Replays,
         clock: Clock,
         settings: Settings,
+        tuning: ServiceTuning,
         handlers: Mapping[str, Handler],
     ) -> None:
         self.state = state
@@ -120,6 +126,7 @@ class Service:
         self.replaying = replaying
         self.clock = clock
         self.settings = settings
+        self.tuning = tuning
         self.answering = LoopBrake(state)
         """Slows down programs that answer each other."""
         self._handlers = handlers
@@ -194,7 +201,7 @@ class Service:
     ) -> None:
         """Handle a request that occupies the writer alone, after the user's other ones, and charge the user for it.
 
-        It is appended only now: while it waits here it delays nobody, however many connections the user has.
+        It is appended only now: while it waits here it delays no one, however many connections the user has.
         """
         waiting = self._handlers[name](self, subscriber, payload, reply)
         if waiting is not None:
@@ -277,7 +284,14 @@ class Service:
     def command_on_chat(
         self, subscriber: Subscriber, request: Decidable[ChangedChat], reply: Reply[ChatDetails], generated_id: str = ""
     ) -> None:
-        """Append what changes a chat; the answer is the chat as it is then."""
+        """Append a command that changes a chat, and answer with the chat.
+
+        Args:
+            subscriber: the connection that asks.
+            request: the change.
+            reply: takes the chat as it is then, or why the change is refused.
+            generated_id: the id of a chat that it makes.
+        """
 
         def answer(outcome: ChangedChat | RelayError) -> None:
             if isinstance(outcome, RelayError):
@@ -285,7 +299,8 @@ class Service:
                 return
             chat = self.state.chats[outcome.chat]
             # A client knows from its list what is unread in a chat that it has just changed.
-            reply(answer_pages.chat(chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)))
+            details = chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)
+            reply(answer_pages.chat(details, self.tuning.page_bytes))
 
         self.command(subscriber, request, answer, generated_id)
 

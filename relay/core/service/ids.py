@@ -1,4 +1,4 @@
-"""Ids that the relay makes up: random, so that nobody guesses one."""
+"""Ids that the relay makes up: random, so that none can be guessed."""
 
 import secrets
 

@@ -23,8 +23,6 @@ from relay.store.queries import search as search_queries
 from relay.store.queries.search import Sought
 from relay.text import fold
 
-SLICE_RECEIPTS = 4_096
-"""Receipts that are read for an answer before others have their turn, and before it is seen whether it is full."""
 SLICE_MESSAGES, SLICE_BYTES = 16, 32_768
 """Messages of an answer, and bytes of them, that are encoded before others have their turn."""
 READ_ATTEMPTS = 8
@@ -69,7 +67,11 @@ def read(service: Service, subscriber: Subscriber, request: requests.Mark, reply
 async def history_page(
     service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply[list[objects.Message]]
 ) -> None:
-    """Answer with a page of a chat's history."""
+    """Answer with a page of a chat's history.
+
+    Raises:
+        RelayError: `bad_request`, both ends are given; `not_found`, there is no such chat for this user.
+    """
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
     for _ in range(READ_ATTEMPTS):
@@ -97,11 +99,13 @@ async def _read_page(service: Service, user: UserKey, request: requests.Messages
         count=request.count,
     )
     shown = _messages_of(rows)
-    page = PageMaker()
+    page = PageMaker(service.tuning.page_bytes)
     added: list[objects.Message] = []
     while rows and not page.full:
         members = state.members[chat.key]
-        some = rows[: max(1, SLICE_RECEIPTS // len(members))] if chat.id is not None and members else rows
+        some = (
+            rows[: max(1, service.tuning.slice_receipts // len(members))] if chat.id is not None and members else rows
+        )
         rows = rows[len(some) :]
         receipts = []
         if chat.id is not None:
@@ -117,7 +121,7 @@ async def _read_page(service: Service, user: UserKey, request: requests.Messages
     if changes is None or not is_same_view:
         return None
     if changes:
-        is_full, page = page.full, PageMaker()
+        is_full, page = page.full, PageMaker(service.tuning.page_bytes)
         page.add_all(_amended(state, user, chat, added, changes))
         more = more or is_full
     return page, more
@@ -156,7 +160,11 @@ async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: lis
 async def search(
     service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply[list[objects.Message]]
 ) -> None:
-    """Answer with a page of the messages that a query finds."""
+    """Answer with a page of the messages that a query finds.
+
+    Raises:
+        RelayError: `bad_request`, the query or where it goes on is not valid; `not_found`, there is no such chat.
+    """
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:
         raise RelayError.bad_field("payload.query", "the query is empty: it needs a letter, a digit or a sign")
@@ -198,7 +206,7 @@ async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple
     changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
     if changes is None:
         return None
-    page = PageMaker()
+    page = PageMaker(service.tuning.page_bytes)
     last = None
     for row, message in shown:
         chat = state.chats[row.chat]

@@ -1,6 +1,6 @@
 """Searches: on a connection of their own, one of a user at a time, and none for long.
 
-What a search costs depends on all that others have written, so nobody else must wait for it.
+What a search costs depends on all that others have written, so no other request may wait for it.
 """
 
 import sqlite3
@@ -40,8 +40,10 @@ class Searches:
 
     def __init__(self, reading: Connection, index: Index) -> None:
         self._reading = reading
+        self.bounds = search.SearchBounds()
+        """How much one search reads at a time."""
         self._index = index
-        self._turns = Turns()
+        self.turns = Turns()
         self._usual = TrigramShares()
         self._learn_at = float("-inf")
 
@@ -54,11 +56,14 @@ class Searches:
             user: who asks.
             sought: what is looked for.
 
+        Returns:
+            The messages, newest first, and whether there are more.
+
         Raises:
             RelayError: `unavailable`, it took too long.
             sqlite3.Error: the store cannot be read.
         """
-        async with self._turns.of(user):
+        async with self.turns.of(user):
             losses = self._index.index_losses
             try:
                 await self._learn()
@@ -77,7 +82,7 @@ class Searches:
 
     async def _find(self, sought: Sought, indexed: int | None = None) -> tuple[list[HistoryRow], bool]:
         try:
-            return await search.search(self._reading, sought, self._usual, indexed=indexed)
+            return await search.search(self._reading, sought, self._usual, indexed=indexed, bounds=self.bounds)
         except TooLong:
             pass
         try:

@@ -16,8 +16,6 @@ from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.text import fold, fold_query
 
-SLICE_USERS = 64
-"""Users of the directory that a request looks at before others have their turn. They count as one request more."""
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
 MAX_FOLDED_NAME_CHARACTERS = 64
@@ -30,7 +28,7 @@ def _kept_fold(name: str) -> str:
 
 
 def folded_name(name: str) -> str:
-    """Fold a name, a short one once for all the letters that somebody types to find it."""
+    """Fold a name, a short one once for all the letters that are typed to find it."""
     return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
@@ -38,12 +36,12 @@ async def directory(
     service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply[list[objects.Profile]]
 ) -> None:
     """Answer with a page of the directory."""
-    page = PageMaker()
+    page, most = PageMaker(service.tuning.page_bytes), service.tuning.slice_users
     last, more = None, False
     query = fold_query(request.query or "")
     ids = sorted(service.state.user_keys)
     for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
-        if number % SLICE_USERS == SLICE_USERS - 1:
+        if number % most == most - 1:
             service.limits.requests.charge(subscriber.user, trio.current_time(), 1)
             await fairness.wait_for_turn()
         profile = _listed(service, subscriber.user, ids[number], query)

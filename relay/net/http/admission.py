@@ -16,7 +16,7 @@ from relay.net.http.response import HttpError
 from relay.net.sockets import hostnames
 from relay.settings import Settings
 
-READING = ("GET", "HEAD")
+SAFE_METHODS = ("GET", "HEAD")
 """Methods that change nothing."""
 WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 """Paths that are served without TLS even where the settings redirect to it."""
@@ -25,21 +25,29 @@ WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 class Admission:
     """Identifies callers, and refuses requests that a strange page or a strange host name caused."""
 
-    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[UserKey, DeviceKey] | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sign_in: Callable[[str], tuple[UserKey, DeviceKey] | None],
+        *,
+        secure_port: int | None = None,
+        listened_on: frozenset[str] = frozenset(),
+    ) -> None:
         """Read the names and proxies from the settings.
 
         Args:
             settings: the relay's settings; the redirect to TLS may change while it runs.
             sign_in: returns the keys of user and device that a token stands for.
+            secure_port: the port with TLS; None where the relay serves without.
+            listened_on: this machine's addresses on which the relay listens: what comes from one of them crossed no
+                network.
         """
         self._settings = settings
         self._sign_in = sign_in
         self._names = hostnames.Names(settings.http.hosts)
         self._proxies = Networks(settings.http.trusted_proxies)
-        self.secure_port: int | None = None
-        """The port with TLS, once the relay listens on one."""
-        self.listened_on: frozenset[str] = frozenset()
-        """This machine's addresses on which the relay listens: what comes from one of them crossed no network."""
+        self._secure_port = secure_port
+        self._listened_on = listened_on
 
     def identify(self, request: HttpRequest, *, secure: bool) -> Caller:
         """Find out who makes a request.
@@ -62,7 +70,7 @@ class Admission:
         program = bearer is not None and signed_in is not None
         if not program and request.path != "/healthz":
             self._check_host(request.host)
-        writing = request.method not in READING
+        writing = request.method not in SAFE_METHODS
         if not program and (writing or request.path == "/ws"):
             _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
         address = self.address_of(request)
@@ -79,7 +87,7 @@ class Admission:
     @property
     def behind_tls_proxy(self) -> bool:
         """Whether browsers reach the relay through a proxy that speaks TLS for it."""
-        return self._settings.http.public_url.startswith("https:") and self.secure_port is None
+        return self._settings.http.public_url.startswith("https:") and self._secure_port is None
 
     @property
     def _public_name(self) -> str:
@@ -101,16 +109,16 @@ class Admission:
         Raises:
             HttpError: a redirect, or a refusal where the request changes something.
         """
-        if self.secure_port is None or caller.secure or not self._settings.tls.redirect:
+        if self._secure_port is None or caller.secure or not self._settings.tls.redirect:
             return
         # A program on this machine crosses no network. The paths are those that are needed to trust the authority.
-        local = hostnames.is_loopback(request.peer) or request.peer in self.listened_on
+        local = hostnames.is_loopback(request.peer) or request.peer in self._listened_on
         program = caller.signed_in is not None and not caller.by_cookie and not was_forwarded(request.headers)
         if (local and program) or request.path in WITHOUT_TLS:
             return
         host, _ = hostnames.split_host(request.host)
-        base = hostnames.browser_address(self._settings.http.public_url, host, self.secure_port, secure=True)
-        if request.method not in READING or request.path == "/ws":
+        base = hostnames.browser_address(self._settings.http.public_url, host, self._secure_port, secure=True)
+        if request.method not in SAFE_METHODS or request.path == "/ws":
             raise HttpError(403, "forbidden", f"this relay is reached over TLS only: {base}")
         target = request.event.target.decode("latin-1")
         location = base + (target if target.startswith("/") else "/")

@@ -14,15 +14,12 @@ from relay.net.http.pace import TransferPace
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import FilePart, Headers, HttpError, HttpResponse
 from relay.net.sockets.transport import Transport
+from relay.net.tuning import NetTuning
 
 HEAD_BYTES = 16_384
 """The largest request head."""
-HEAD_SECONDS = 10.0
-"""How long a request's head may take to arrive."""
 IDLE_SECONDS = 30.0
 """How long a connection is kept for another request."""
-BODY_SECONDS = 30.0
-"""How long a body may pause; a body that takes longer in all must keep to `TRANSFER_BYTES_PER_SECOND`."""
 SEND_SECONDS = 30.0
 """How long a client may take nothing of a response; a longer response must keep to `TRANSFER_BYTES_PER_SECOND`."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
@@ -36,7 +33,8 @@ class Disconnected(Exception):
 class HttpConnection:
     """One client, request after request."""
 
-    def __init__(self, transport: Transport, idle_connections: IdleConnections) -> None:
+    def __init__(self, transport: Transport, idle_connections: IdleConnections, tuning: NetTuning) -> None:
+        self._tuning = tuning
         self.transport = transport
         self._idle_connections = idle_connections
         self._address = rate_limit_key(transport.peer)
@@ -61,13 +59,13 @@ class HttpConnection:
         """
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         if not self._rest:
-            seconds = HEAD_SECONDS if self._fresh else IDLE_SECONDS
+            seconds = self._tuning.head_seconds if self._fresh else IDLE_SECONDS
             with self._idle_connections.wait(seconds, self._address, answered=not self._fresh):
                 self._rest = await self.transport.receive()
             if not self._rest:
                 return None
         self._fresh = False
-        with self._idle_connections.wait(HEAD_SECONDS, self._address):
+        with self._idle_connections.wait(self._tuning.head_seconds, self._address):
             return await self._read_head()
         return None
 
@@ -127,7 +125,7 @@ class HttpConnection:
         if not self._unread:
             return b""
         if self._body is None:
-            self._body = TransferPace(BODY_SECONDS)
+            self._body = TransferPace(self._tuning.body_seconds)
             await self._send_continue()
         piece = await self._chunk() if self._unread < 0 else await self._known()
         self._body.count += len(piece)
@@ -171,7 +169,7 @@ class HttpConnection:
         if self._body is not None and self._body.too_slow():
             raise _stalled()
         data = b""
-        with self._idle_connections.timeout(BODY_SECONDS) as timeout:
+        with self._idle_connections.timeout(self._tuning.body_seconds) as timeout:
             data = await self.transport.receive()
         if timeout.cancelled_caught:
             raise _stalled()

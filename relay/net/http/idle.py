@@ -1,7 +1,7 @@
 """Connections from which the relay waits for something: a first byte, a handshake, a request's head.
 
 At most a fixed number wait at a time. When another one needs a place, the address with the most of them loses the one
-that has waited longest: an address that opens connections all the time shuts out nobody but itself.
+that has waited longest: an address that opens connections all the time shuts out only itself.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -28,7 +28,7 @@ class IdleConnections:
                 stalls.
         """
         self.timeout = timeout
-        self._room = room
+        self.room = room
         self._waiting: dict[Hashable, dict[int, trio.CancelScope]] = {}
         """By address and number: in a dictionary the longest waiting comes first."""
         self._count = 0
@@ -49,7 +49,7 @@ class IdleConnections:
             address: whose place it takes: a network address (see `throttle.network`), or a user.
             answered: whether all requests of this connection have been answered, so that closing it loses none.
         """
-        if self._count >= self._room:
+        if self._count >= self.room:
             self._make_room()
         self._numbers += 1
         number = self._numbers

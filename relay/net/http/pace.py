@@ -7,10 +7,6 @@ import trio
 
 from relay.keys import Seconds
 
-REQUESTS_PER_SECOND = 100.0
-"""Requests a second of one address. A page's first visit makes fewer than thirty, a later one three."""
-BURST_REQUESTS = 400.0
-"""Requests at once."""
 MAX_KNOWN_ADDRESSES = 4_096
 """Addresses that are remembered at a time; the least recently seen one is forgotten."""
 TRANSFER_BYTES_PER_SECOND = 1_024
@@ -20,7 +16,15 @@ TRANSFER_BYTES_PER_SECOND = 1_024
 class AddressPace:
     """A token bucket per address. Each is stored as the time at which it will be full again."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_second: float, burst: float) -> None:
+        """Begin with full buckets.
+
+        Args:
+            per_second: requests a second of one address.
+            burst: requests at once.
+        """
+        self._seconds = 1 / per_second
+        self._burst_seconds = burst / per_second
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -41,8 +45,8 @@ class AddressPace:
             Seconds after which the request may be answered; None where that is more than `longest`.
         """
         full_at = max(self._full_at.pop(address, now), now)
-        wait = max(0.0, full_at + 1 / REQUESTS_PER_SECOND - now - BURST_REQUESTS / REQUESTS_PER_SECOND)
-        self._full_at[address] = full_at if wait > longest else full_at + 1 / REQUESTS_PER_SECOND
+        wait = max(0.0, full_at + self._seconds - now - self._burst_seconds)
+        self._full_at[address] = full_at if wait > longest else full_at + self._seconds
         if len(self._full_at) > MAX_KNOWN_ADDRESSES:
             self._full_at.popitem(last=False)
         return None if wait > longest else wait

@@ -1,6 +1,6 @@
 """How many HTTP requests are answered at a time: in all, and for one address or one user.
 
-A response that nobody reads and a body that does not arrive hold kernel memory, so each takes a place. When all places
+A response that is not read and a body that does not arrive hold kernel memory, so each takes a place. When all places
 are taken, the holder of most places loses its oldest: a few addresses cannot shut out the others.
 """
 
@@ -13,16 +13,12 @@ from relay.core.auth.throttle import rate_limit_key
 from relay.net.http.caller import Caller
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import AddressPace
+from relay.net.tuning import NetTuning
 
-ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS = 256, 64
-"""Places for requests without a valid token: in all, and of one address, which a whole office may share."""
+ANONYMOUS_PLACES = 256
+"""Places for requests without a valid token in all."""
 USER_PLACES, PLACES_PER_USER = 512, 32
 """Places for requests with one: in all, and of one user."""
-PLACE_SECONDS = 5.0
-"""How long a request waits for a place."""
-QUEUE_SECONDS = 30.0
-"""How long an anonymous request waits for its turn among those of its address: as long as it takes when a hundred
-people behind one address open the page for the first time at once."""
 
 
 class Places:
@@ -46,8 +42,13 @@ class Places:
     def __len__(self) -> int:
         return self._taken
 
+    @property
+    def waiting(self) -> int:
+        """How many holders of their maximum wait for one of their own places."""
+        return len(self._own)
+
     def held(self, holder: Hashable) -> int:
-        """Return how many places somebody holds."""
+        """Return how many places a holder has."""
         return len(self._held.get(holder, ()))
 
     def free(self, holder: Hashable) -> bool:
@@ -108,10 +109,11 @@ class Places:
 class RequestPlaces:
     """The places for requests: anonymous ones by address, all others by user."""
 
-    def __init__(self, idle_connections: IdleConnections) -> None:
-        self.anonymous = Places(ANONYMOUS_PLACES, ANONYMOUS_PLACES_PER_ADDRESS)
+    def __init__(self, idle_connections: IdleConnections, tuning: NetTuning) -> None:
+        self._tuning = tuning
+        self.anonymous = Places(ANONYMOUS_PLACES, tuning.anonymous_places_per_address)
         self.users = Places(USER_PLACES, PLACES_PER_USER)
-        self._pace = AddressPace()
+        self._pace = AddressPace(tuning.requests_per_second, tuning.burst_requests)
         self._idle_connections = idle_connections
 
     async def wait(self, caller: Caller) -> tuple[Places, Hashable] | None:
@@ -122,13 +124,13 @@ class RequestPlaces:
         """
         if caller.signed_in is None:
             places, holder = self.anonymous, rate_limit_key(caller.address)
-            wait = self._pace.take(holder, trio.current_time(), QUEUE_SECONDS)
+            wait = self._pace.take(holder, trio.current_time(), self._tuning.queue_seconds)
             if wait is None:
                 return None
         else:
             places, holder, wait = self.users, str(caller.signed_in[0]), 0.0
         if wait or not places.free(holder):
-            with self._idle_connections.wait(wait + PLACE_SECONDS, holder) as timeout:
+            with self._idle_connections.wait(wait + self._tuning.place_seconds, holder) as timeout:
                 await trio.sleep(wait)
                 await places.wait(holder)
             if timeout.cancelled_caught:

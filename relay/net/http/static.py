@@ -64,10 +64,10 @@ class StaticFiles:
 
     def __init__(self, folder: Traversable | None = None) -> None:
         """Read all files, so that an upgrade on disk does not mix files of two versions."""
-        self._files: dict[str, StaticFile] = {}
+        self.files: dict[str, StaticFile] = {}
         self._compressed: dict[str, bytes] = {}
         self._read(folder or files("relay") / "web", "/")
-        index = self._files.get("/index.html")
+        index = self.files.get("/index.html")
         self._policy = policy(index.content if index else b"").encode()
 
     def _read(self, folder: Traversable, path: str) -> None:
@@ -79,7 +79,7 @@ class StaticFiles:
                 self._read(entry, f"{path}{entry.name}/")
             elif extension in TYPES and not entry.name.startswith("."):
                 content = entry.read_bytes()
-                self._files[path + entry.name] = StaticFile(content, hashlib.sha256(content).hexdigest(), extension)
+                self.files[path + entry.name] = StaticFile(content, hashlib.sha256(content).hexdigest(), extension)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """Return the response for a path.
@@ -89,7 +89,7 @@ class StaticFiles:
                 upgrade must not mix its modules with newer ones: it says that it has to be loaded again.
         """
         path = "/index.html" if request.path == "/" else request.path
-        page = self._files.get(path)
+        page = self.files.get(path)
         if page is None:
             raise HttpError(404, "not_found", "there is nothing here; the chat is at /")
         stamps = [stamp for stamp in request.query.get("v", []) if len(stamp) >= STAMP_CHARACTERS]

@@ -7,6 +7,8 @@ import resource
 import socket
 from contextlib import suppress
 
+from relay.settings import LimitsSection
+
 logger = logging.getLogger(__name__)
 
 OTHER_DESCRIPTORS = 256
@@ -36,6 +38,28 @@ def raise_limit(connections: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections
     return max(1, soft - min(OTHER_DESCRIPTORS, soft // 4))
+
+
+class ConnectionLimit:
+    """The most WebSockets at a time: the setting, or fewer where the process may not have enough descriptors."""
+
+    def __init__(self, limits: LimitsSection) -> None:
+        self._limits = limits
+        self._allowed = (0, 0)
+
+    def __call__(self) -> int:
+        """Return the limit; the first call for a value of the setting raises the process's own limit."""
+        wanted = self._limits.connections
+        if self._allowed[0] != wanted:
+            self._allowed = (wanted, raise_limit(wanted))
+            if self._allowed[1] < wanted:
+                logger.warning(
+                    "only %d connections are possible, not %d (limits.connections), since this process may have no more"
+                    " descriptors: raise LimitNOFILE= of the unit, or `ulimit -n`",
+                    self._allowed[1],
+                    wanted,
+                )
+        return self._allowed[1]
 
 
 class SpareDescriptor:

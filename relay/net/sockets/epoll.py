@@ -36,8 +36,11 @@ class Readiness:
         self._epoll = select.epoll()
         self._readers: dict[int, Reader] = {}
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def watch(self, descriptor: int, reader: Reader) -> None:
-        """Call a reader whenever there is something new to read, and for what is there now."""
+        """Call a reader whenever something new can be read, and once if something can be read already."""
         self._readers[descriptor] = reader
         self._epoll.register(descriptor, _READABLE)
 

@@ -1,7 +1,7 @@
 """The names and addresses of this machine: which ones a request may name, and which to print in a link.
 
 A strange page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
-request that names an address can only come from somebody who means the machine with that address.
+request that names an address can only be meant for the machine with that address.
 """
 
 import fcntl
@@ -62,7 +62,11 @@ def _of_network(socket_of_it: socket.socket | None) -> list[str]:
 
 
 def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
-    """Yield the names and IPv4 addresses of the interfaces of the network that a socket was made in."""
+    """List the interfaces of the network that a socket was made in.
+
+    Yields:
+        Name and IPv4 address.
+    """
     if of is None:
         return
     found = array("B", bytes(MAX_INTERFACES * REQUEST.size))
@@ -106,7 +110,11 @@ def browser_address(
 
 
 def split_host(value: str) -> tuple[str, str]:
-    """Split a `Host` header into a name or address and a port; empty strings where it is malformed."""
+    """Split a `Host` header.
+
+    Returns:
+        The name or address, and the port; empty strings where it is malformed or absent.
+    """
     if not HOST.fullmatch(value):
         return "", ""
     try:
@@ -157,8 +165,8 @@ class Names:
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     """Tell whether an `Origin` is the page that the relay itself served under this `Host`.
 
-    Without TLS the scheme is not compared, since it differs behind a proxy that ends TLS. With TLS a page of plain http
-    is a strange one: anybody on the network may have changed it.
+    Without TLS the scheme is not compared, since it differs behind a proxy that ends TLS. With TLS a page that
+    came over plain HTTP counts as another origin: it may have been changed on the network.
 
     Args:
         origin: the header.
@@ -188,11 +196,11 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
     found = _of_own_network() if listener is None else _of_network(listener)
     found.insert(0, lan_address(listener))
     with suppress(OSError):
-        found += _local_ipv6(Path("/proc/net/if_inet6").read_text())
+        found += local_ipv6(Path("/proc/net/if_inet6").read_text())
     return [one for one in dict.fromkeys(found) if not ipaddress.ip_address(one).is_loopback]
 
 
-def _local_ipv6(table: str) -> list[str]:
+def local_ipv6(table: str) -> list[str]:
     """Read the addresses of global scope (00) from Linux's table."""
     rows = [line.split() for line in table.splitlines()]
     return [

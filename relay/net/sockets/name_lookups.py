@@ -1,6 +1,6 @@
 """Looking up host names, in threads of their own: a name server that does not answer holds each for a minute.
 
-The resolver of the system cannot be interrupted. Whoever asks stops waiting at their deadline, and the thread goes on;
+The resolver of the system cannot be interrupted. The caller stops waiting at its deadline, and the thread goes on;
 so the number of threads is bounded, each name has one at most, and names that were slow have a part of their own.
 Knows no hooks and nothing of the relay: trio asks here for every name.
 """
@@ -96,7 +96,7 @@ class NameLookups(trio.abc.HostnameResolver):
             try:
                 token.run_sync_soon(self._end, key, result)
             except trio.RunFinishedError:
-                # Nobody waits any more: trio has ended.
+                # No task waits any more: trio has ended.
                 return
 
         try:
@@ -116,7 +116,7 @@ class NameLookups(trio.abc.HostnameResolver):
         lookup.done.set()
 
     def _note_slow(self, name: object, lookup: _Lookup) -> None:
-        """Let a look-up that nobody waits for any more take a place among the slow ones, if one is free."""
+        """Let an abandoned look-up take a place among the slow ones, if one is free."""
         if len(self._slow) >= SLOW_NAMES:
             self._slow.clear()
         self._slow[name] = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from relay.socket_path import fitting
+from relay.net.sockets.socket_path import fitting
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class SocketFile:
         self._file: int | None = None
 
     def bind(self) -> socket.socket:
-        """Create the file, in place of one that nobody listens on, and listen on it.
+        """Create the file, in place of one that no program listens on, and listen on it.
 
         Raises:
             OSError: it cannot be made, or another program's file is there.
@@ -50,7 +50,7 @@ class SocketFile:
             with fitting(self._path) as place:
                 listener.bind(place)
             self._set_access()
-            # Nobody can connect before this call, so the mode above is in force for everybody.
+            # No client can connect before this call, so the mode above is in force for all of them.
             listener.listen()
             file = os.open(self._path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             failed.pop_all()

@@ -18,19 +18,31 @@ NOTIFY_SECONDS = 0.5
 """How long the whole relay waits when systemd does not read its notifications."""
 
 
-class _Manager:
+class Manager:
     """The socket for notifications. It stays open, so that a watchdog ping needs no new descriptor."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = NOTIFY_SECONDS) -> None:
+        """Begin without a socket.
+
+        Args:
+            seconds: how long to wait when systemd does not read.
+        """
+        self._seconds = seconds
         self._socket: socket.socket | None = None
         self._failing = False
+
+    def close(self) -> None:
+        """Close the socket; the next notification opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def tell(self, address: str, assignments: Sequence[str]) -> None:
         """Send a datagram; log the first failure, and the first success after it."""
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(NOTIFY_SECONDS)
+                self._socket.settimeout(self._seconds)
             # "@" stands for the zero byte that begins an abstract address.
             where = address.replace("@", "\0", 1) if address.startswith("@") else address
             self._socket.sendto("\n".join(assignments).encode(), where)
@@ -44,14 +56,14 @@ class _Manager:
             self._failing = False
 
 
-_manager = _Manager()
+manager = Manager()
 
 
 def notify(*assignments: str) -> None:
     """Notify systemd of `VARIABLE=value` assignments. A failure is logged and not raised."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        _manager.tell(address, assignments)
+        manager.tell(address, assignments)
 
 
 def watchdog_seconds() -> float | None:

@@ -289,7 +289,7 @@ async def _in_thread(payer: Account | None, work: Callable[[*Arguments], T], *ar
 
 
 def _give_up(done: ReadResult | None) -> None:
-    """Close a coroutine that nobody will await."""
+    """Close a coroutine that is never awaited."""
     waiting = done.value[1] if isinstance(done, outcome.Value) else None
     if waiting is not None:
         waiting.close()

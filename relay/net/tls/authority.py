@@ -56,7 +56,7 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 KEPT_TOGETHER = (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY)
-NAMES = "names.txt"
+NAMES_FILE = "names.txt"
 """The names that an admin gave, one a line: each renewal needs them again."""
 
 
@@ -90,7 +90,7 @@ class Authority:
         Without a list of them (earlier versions kept none) the names in the certificate count as given.
         """
         with suppress(OSError, UnicodeDecodeError):
-            return (self.directory / NAMES).read_text("utf-8").split()
+            return (self.directory / NAMES_FILE).read_text("utf-8").split()
         with suppress(AuthorityError):
             return [name for name in read(self.leaf).names if not is_address(name)]
         return []
@@ -103,7 +103,7 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(chosen)
-        scratch.write(self.directory / NAMES, "".join(f"{name}\n" for name in chosen).encode(), 0o644)
+        scratch.write(self.directory / NAMES_FILE, "".join(f"{name}\n" for name in chosen).encode(), 0o644)
 
     def make(
         self, names: Sequence[str], now: dt.datetime, *, again: bool = True, chosen: Sequence[str] = ()
@@ -155,7 +155,7 @@ class Authority:
 
     def _fill(self, new: Path) -> None:
         """Copy a new authority into a folder without one, to which an admin's link leads: the link stays."""
-        for name in (NAMES, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
+        for name in (NAMES_FILE, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
             target, made = self.directory / name, new / name
             scratch.write(target, made.read_bytes(), made.stat().st_mode & 0o777)
             with target.open("rb") as file:

@@ -22,8 +22,7 @@ logger = logging.getLogger(__name__)
 
 CLIENT_HELLO = 0x16
 """The first byte of a TLS connection (RFC 8446, section 5.1); no HTTP request begins with it."""
-HANDSHAKE_SECONDS = 10.0
-CHECK_SECONDS = 3_600.0
+RENEWAL_CHECK_SECONDS = 3_600.0
 """How often to check whether the certificate changed or ends soon."""
 FOLDER = "tls"
 
@@ -143,7 +142,7 @@ class Certificates:
     async def keep_fresh(self) -> None:
         """Check the certificate now and then, until cancelled."""
         while True:
-            await trio.sleep(CHECK_SECONDS)
+            await trio.sleep(RENEWAL_CHECK_SECONDS)
             await self.check()
 
     async def check(self) -> None:

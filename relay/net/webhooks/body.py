@@ -10,8 +10,8 @@ from encodings.aliases import aliases
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
-from relay.net.http.parameters import Header, parse
 from relay.net.http.response import HttpError
+from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
 
 TEXT_CHARACTERS = 65_536

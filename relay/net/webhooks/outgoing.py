@@ -1,8 +1,8 @@
 """Outgoing hooks: the messages of one chat are posted to an address, each event once it is on disk.
 
 A hook reads the log from its cursor on: in order, at least once, one event at a time. What is not posted yet waits in
-the log, not in memory. An event that is not accepted is retried with growing pauses. A hook signs nobody in: it makes
-nobody online and acknowledges nothing.
+the log, not in memory. An event that is not accepted is retried with growing pauses. A hook is no sign-in: it makes
+no user online and acknowledges nothing.
 """
 
 import logging
@@ -27,13 +27,13 @@ from relay.net.webhooks.post import PostFailed, post
 from relay.protocol import codec
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.replay import CHANGES
+from relay.store.queries.replay import CHANGES_CHAT
 
 logger = logging.getLogger(__name__)
 
 POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
 """The entries that are posted."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 """Seconds before a retry: doubled each time, and jittered."""
 GIVE_UP_SECONDS = 3 * 86_400.0
 """How long one event is retried; then the next one follows."""
@@ -52,6 +52,11 @@ class OutgoingHooks:
         self._of_chat: dict[ChatKey, list[Delivery]] = {}
         self._failed: set[DeviceKey] = set()
         self._news = trio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all hooks have posted what there is."""
+        return all(delivery.idle for delivery in self._running.values())
 
     async def run(self) -> None:
         """Run all hooks, present and future ones, until cancelled."""
@@ -144,7 +149,8 @@ class Delivery:
         self.device = device
         self._hook = device.hook
         self._wake = trio.Event()
-        self._idle = False
+        self.idle = False
+        """Whether all is posted."""
         self._position = 0
         self._ahead = ReadAhead()
         self._row = TurnsInARow()
@@ -161,21 +167,21 @@ class Delivery:
         with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
             while True:
                 self._wake = trio.Event()
-                self._idle = await self._catch_up()
-                if self._idle:
+                self.idle = await self._catch_up()
+                if self.idle:
                     await self._wake.wait()
 
     def wake(self, entry: Entry) -> None:
         """Note a new message in the hook's chat."""
-        if self._idle:
+        if self.idle:
             # Everything before it is posted, so retention may remove that much of the log.
             self._keep(entry.seq - 1)
-            self._idle = False
+            self.idle = False
         self._wake.set()
 
     def check(self) -> None:
         """Check whether there is something to post."""
-        self._idle = False
+        self.idle = False
         self._wake.set()
 
     def _keep(self, position: int) -> None:
@@ -198,11 +204,11 @@ class Delivery:
         try:
             async with relay.service.replaying.turn(self.device.user):
                 upto = state.seq
-                ends = {chat: state.chats[chat].last_seq, CHANGES: upto}
+                ends = {chat: state.chats[chat].last_seq, CHANGES_CHAT: upto}
                 page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
         except sqlite3.Error as error:
             logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
-            await trio.sleep(FIRST_PAUSE_SECONDS)
+            await trio.sleep(FIRST_RETRY_SECONDS)
             return False
         for entry in page.entries:
             if not await self._post_entry(entry, upto):
@@ -237,7 +243,7 @@ class Delivery:
                 if error.final or self._is_given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
                     return True
-                pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE_SECONDS)
+                pause = min(FIRST_RETRY_SECONDS * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_RETRY_SECONDS)
                 await trio.sleep(max(error.after, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter, no secret
             else:
                 self._accepted(entry)
@@ -296,7 +302,7 @@ class Delivery:
             tried = _Retried(entry.seq, now, 0, float("-inf"))
         if now - tried.logged_at >= LOG_SECONDS:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
-            # Where the relay itself failed, how it did: once an event.
+            # Log the traceback of a defect of the relay once per event.
             cause = None if tried.times else error.__cause__
             logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since, exc_info=cause)
             tried = tried._replace(logged_at=now)

@@ -18,6 +18,7 @@ import trio
 
 from relay import __version__
 from relay.core.model.changes import Hook
+from relay.exception_groups import first_error
 
 RESPONSE_SECONDS = 10.0
 """How long an address may take to respond."""
@@ -72,7 +73,7 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
         raise PostFailed(f"its address cannot be used: {error}") from None
     try:
         with trio.fail_after(RESPONSE_SECONDS):
-            answer = await _exchange(url.scheme == "https", url.hostname or "", port, request, payload)
+            answer = await exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
         raise PostFailed(f"no answer within {RESPONSE_SECONDS:.0f} s") from None
     except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
@@ -105,10 +106,7 @@ def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timest
 
 def _cause(error: BaseException) -> BaseException:
     """Return the first cause of an error: a connection is tried at each address of a name."""
-    cause = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return cause
+    return first_error(error.__cause__ or error)
 
 
 def _retry_after(answer: h11.Response) -> float:
@@ -118,18 +116,32 @@ def _retry_after(answer: h11.Response) -> float:
 
 
 @lru_cache(maxsize=1)
-def _context(_day: int) -> ssl.SSLContext:
+def context(_day: int) -> ssl.SSLContext:
     """Load the authorities that this machine trusts; once a day, since it blocks the loop for some 30 ms."""
     return ssl.create_default_context()
 
 
-async def _exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> h11.Response:
-    """Send a request and read the head of the response."""
+async def exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> h11.Response:
+    """Send a request and read the head of the response.
+
+    Args:
+        secure: whether to connect by TLS.
+        host: the receiver's host.
+        port: its port; None for that of the scheme.
+        request: the head of the request.
+        payload: its body.
+
+    Returns:
+        The head of the response.
+
+    Raises:
+        OSError: there was no response.
+    """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
     if secure:
-        context = _context(int(trio.current_time() // 86_400))
-        stream = trio.SSLStream(tcp, context, server_hostname=host, https_compatible=True)
+        authorities = context(int(trio.current_time() // 86_400))
+        stream = trio.SSLStream(tcp, authorities, server_hostname=host, https_compatible=True)
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=RESPONSE_BYTES)
     data = (connection.send(request) or b"") + (connection.send(h11.Data(data=payload)) or b"")
     connection.send(h11.EndOfMessage())

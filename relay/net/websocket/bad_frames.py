@@ -6,7 +6,7 @@ from relay.keys import Seconds
 
 BAD_FRAMES = 20
 BAD_FRAMES_SECONDS = 60.0
-"""So many bad frames within so many seconds end a connection."""
+"""A connection is closed at `BAD_FRAMES` bad frames within `BAD_FRAMES_SECONDS`."""
 
 
 class BadFrames:

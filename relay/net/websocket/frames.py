@@ -125,6 +125,12 @@ class Decoder:
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._needed = 0  # the length at which that buffer can be decoded further
 
+    @property
+    def kept(self) -> list[bytearray]:
+        """What is kept between two reads: the beginning of a frame, and the payload of an unfinished message."""
+        parts = (self._buffer, self._fragments.payload if self._fragments is not None else None)
+        return [part for part in parts if part is not None]
+
     def stop(self) -> None:
         """Decode nothing more, and drop what is kept."""
         self._closed = True
@@ -134,9 +140,11 @@ class Decoder:
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the bytes of one read; return the messages and control frames they complete, in order.
 
-        Each is (opcode, payload); the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         A violation is not raised: the messages before it are returned, and `violation` is set. Bytes after a violation
         or a CLOSE are ignored.
+
+        Returns:
+            Opcode and payload of each: the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
         """
         if self._closed:
             return []
@@ -312,7 +320,10 @@ def _may_travel(code: int) -> bool:
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
-    """Return the code and the reason of a CLOSE; (1005, "") for an empty one.
+    """Read a CLOSE frame.
+
+    Returns:
+        The code and the reason; (1005, "") for an empty frame.
 
     Raises:
         Violation: one byte alone, a code that must not be sent, a reason that is not UTF-8.

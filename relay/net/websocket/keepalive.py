@@ -86,6 +86,10 @@ class Keepalive:
         self._tie = count()
         self._news = trio.Event()
 
+    def __len__(self) -> int:
+        """How many entries the heap has, stale ones included."""
+        return len(self._due)
+
     def watch(self, watched: Watched) -> None:
         """Start watching, unless it is watched already."""
         if watched in self._watched:
@@ -140,7 +144,7 @@ class Keepalive:
 
     def _stood_still(self, now: Seconds, seconds: float) -> None:
         """Restart all timeouts: what the peers sent meanwhile is still to be read."""
-        logger.warning("the relay stood still for %.0f s or more: nobody is disconnected for that time", seconds)
+        logger.warning("the relay stood still for %.0f s or more: no client is disconnected for that time", seconds)
         self._last_turn.clear()
         self._due.clear()
         for watched in self._watched:

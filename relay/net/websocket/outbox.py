@@ -11,15 +11,13 @@ import trio
 from relay.net.sockets.transport import Transport
 from relay.net.websocket.keepalive import Keepalive
 
-OUTBOX_BYTES = 262_144
-"""Bytes that may wait; beyond them live events are refused and replayed from the log later."""
 OUTBOX_FRAMES = 1_024
-"""Frames that may wait, likewise."""
-PAUSE_READING_BYTES = OUTBOX_BYTES
+"""Frames that may wait; beyond them live events are refused and replayed from the log later."""
+PAUSE_READING_BYTES = 262_144
 """Bytes from which on nothing more is read from the peer, which asks and does not read the responses."""
 STUCK_SECONDS = 30.0
 """How long a peer may take nothing before it is disconnected (PROTOCOL.md, section 7)."""
-WRITE_BYTES = 131_072
+SOCKET_WRITE_BYTES = 131_072
 """Bytes given to the transport at a time while draining."""
 
 
@@ -35,6 +33,7 @@ class Outbox:
         "_ended",
         "_frames",
         "_keepalive",
+        "_most",
         "_nursery",
         "_shut",
         "_since",
@@ -52,6 +51,7 @@ class Outbox:
         stuck: Callable[[], None],
         advanced: Callable[[], None],
         keepalive: Keepalive,
+        most: int,
     ) -> None:
         """Begin empty.
 
@@ -61,12 +61,14 @@ class Outbox:
             stuck: called when the peer has taken nothing for `STUCK_SECONDS`.
             advanced: called when something that had to wait has gone out.
             keepalive: watches the peer while the outbox drains.
+            most: bytes that may wait; beyond them live events are refused and replayed from the log later.
         """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
         self._advanced = advanced
         self._keepalive = keepalive
+        self._most = most
         self._timeout = trio.CancelScope()
         self.heard = 0.0  # when the peer last took something, trio's time
         self._frames: list[bytes] = []
@@ -95,9 +97,9 @@ class Outbox:
 
     def offer(self, frame: bytes) -> bool:
         """See `Outlet`. Tries to send first when the outbox is full."""
-        if self._size >= OUTBOX_BYTES and not self._draining:
+        if self._size >= self._most and not self._draining:
             self.flush()
-        if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):
+        if self._draining and (self._size >= self._most or len(self._frames) >= OUTBOX_FRAMES):
             return False
         if not self._shut:
             self._frames.append(frame)
@@ -130,7 +132,7 @@ class Outbox:
         frames = self._frames
         if self._draining or not frames or self._ended:
             return
-        if self._size > WRITE_BYTES:
+        if self._size > SOCKET_WRITE_BYTES:
             # The task lets others have their turn between two writes.
             self._begin_to_drain()
             return
@@ -176,7 +178,7 @@ class Outbox:
             data = memoryview(self._take())
             while data:
                 try:
-                    sent = await self._transport.send_some(data[:WRITE_BYTES])
+                    sent = await self._transport.send_some(data[:SOCKET_WRITE_BYTES])
                 except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                     sent = len(data)
                 if self._ended:
@@ -187,12 +189,12 @@ class Outbox:
                 self._advanced()
 
     def _take(self) -> bytes:
-        """Remove frames from the front, `WRITE_BYTES` or a little more."""
+        """Remove frames from the front, `SOCKET_WRITE_BYTES` or a little more."""
         size = count = 0
         for frame in self._frames:
             size += len(frame)
             count += 1
-            if size >= WRITE_BYTES:
+            if size >= SOCKET_WRITE_BYTES:
                 break
         data = b"".join(self._frames[:count])
         del self._frames[:count]

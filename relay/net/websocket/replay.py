@@ -9,9 +9,6 @@ from relay.core.limits.share import Share
 from relay.core.service.dispatch import Service
 from relay.net.websocket.outbox import Outbox
 
-MAX_UNACKNOWLEDGED_EVENTS = 1_024
-"""Replayed events that may be unacknowledged before the replay pauses. What the client asks meanwhile is answered after
-these at the latest."""
 ACKNOWLEDGE_SECONDS = 1.0
 """How long a replay pauses for acknowledgements. A client that sends none is then replayed to without pauses."""
 
@@ -19,7 +16,16 @@ ACKNOWLEDGE_SECONDS = 1.0
 class Replay:
     """One replay of a connection; over when the subscriber is live."""
 
-    __slots__ = ("_outbox", "_service", "_share", "_subscriber", "_wait_for_turn", "acknowledged", "stopped")
+    __slots__ = (
+        "_most_unacknowledged",
+        "_outbox",
+        "_service",
+        "_share",
+        "_subscriber",
+        "_wait_for_turn",
+        "acknowledged",
+        "stopped",
+    )
 
     def __init__(
         self,
@@ -28,6 +34,7 @@ class Replay:
         outbox: Outbox,
         share: Share,
         wait_for_turn: Callable[[], Awaitable[None]],
+        most_unacknowledged: int,
     ) -> None:
         """Prepare it.
 
@@ -37,12 +44,14 @@ class Replay:
             outbox: what has to go out before the next page.
             share: has to have room for the next page.
             wait_for_turn: waits for the user's turn.
+            most_unacknowledged: events that may be unacknowledged before the replay pauses.
         """
         self._service = service
         self._subscriber = subscriber
         self._outbox = outbox
         self._share = share
         self._wait_for_turn = wait_for_turn
+        self._most_unacknowledged = most_unacknowledged
         self.acknowledged = trio.Event()
         """Set when the client acknowledges something."""
         self.stopped = False
@@ -70,7 +79,7 @@ class Replay:
             await self._wait_for_turn()
             await self._service.catch_up.page(self._subscriber)
             hub.flush()
-            while acknowledges and self._subscriber.unacknowledged > MAX_UNACKNOWLEDGED_EVENTS and not self.stopped:
+            while acknowledges and self._subscriber.unacknowledged > self._most_unacknowledged and not self.stopped:
                 self.acknowledged = trio.Event()
                 with trio.move_on_after(ACKNOWLEDGE_SECONDS) as timeout:
                     await self.acknowledged.wait()

@@ -15,6 +15,7 @@ from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
 from relay.keys import DeviceKey, Seconds, Seq, UserKey
 from relay.net.sockets.transport import Transport
+from relay.net.tuning import NetTuning
 from relay.net.websocket import close_codes, frames
 from relay.net.websocket.bad_frames import BAD_FRAMES, BadFrames
 from relay.net.websocket.keepalive import SILENCE_SECONDS, Keepalive
@@ -25,9 +26,9 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-SLICE_MESSAGES = 32
+READ_SLICE_MESSAGES = 32
 """Messages of one read that are handled before others get their turn."""
-SLICE_BYTES = 4_096
+READ_SLICE_BYTES = 4_096
 """Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
 FRAME_BYTES_LOG2 = 8
 """Each 2**8 bytes of a read are charged like one frame."""
@@ -35,10 +36,8 @@ CHARGED_FRAMES = 64
 """Frames after which the user is charged for them."""
 CLOSE_SECONDS = 2.0
 """How long a peer has for its half of the closing handshake."""
-
 FAILED = "a connection failed and is closed; the relay goes on"
 FAILED_REASON = "the relay failed; its log says why"
-
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -63,14 +62,16 @@ class Session:
         "_share",
         "_subscriber",
         "_transport",
+        "_tuning",
         "_uncounted",
         "heard",
     )
 
-    def __init__(self, transport: Transport, service: Service, keepalive: Keepalive) -> None:
+    def __init__(self, transport: Transport, service: Service, keepalive: Keepalive, tuning: NetTuning) -> None:
         self._transport = transport
         self._service = service
         self._keepalive = keepalive
+        self._tuning = tuning
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._uncounted = 0  # frames for which the user was not charged yet
         self._held = 0  # bytes of an unfinished message, as last reported to the user's share
@@ -109,8 +110,11 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.note_progress, self._keepalive)
-            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
+            share, most = self._share, self._tuning.outbox_bytes
+            outbox = Outbox(self._transport, nursery, self._stuck, share.note_progress, self._keepalive, most)
+            self._outbox = outbox
+            n, most = hub.next_number(), hub.tuning.own_entries
+            subscriber = Subscriber(n, user, device, outbox, self, position, version, share, most_own_entries=most)
             self._subscriber = subscriber
             hub.connect(subscriber)
             self._keepalive.watch(self)
@@ -135,19 +139,19 @@ class Session:
     # Reading.
 
     async def _read(self, received: bytes) -> None:
-        waiting = self._handle_read(received, trio.current_time())
+        waiting = self.handle_read(received, trio.current_time())
         if waiting is not None:
             await waiting
-        await self._transport.receive_each(self._handle_read)
+        await self._transport.receive_each(self.handle_read)
 
-    def _handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
+    def handle_read(self, data: bytes, now: Seconds) -> Awaitable[None] | None:
         """Handle all messages of a read that came at `now`, trio's time.
 
         Returns:
             What has to be awaited before the next read, if anything.
         """
         size = len(data)
-        if size > SLICE_BYTES:
+        if size > READ_SLICE_BYTES:
             return self._handle_portions(data)
         self.heard = now
         decoder = self._decoder
@@ -167,7 +171,7 @@ class Session:
         else:
             self._uncounted = 0
             pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
-            if pause or count > SLICE_MESSAGES:
+            if pause or count > READ_SLICE_MESSAGES:
                 return self._handle_rest(None, rest, pause)
         share = self._share
         for opcode, payload in rest:
@@ -181,11 +185,11 @@ class Session:
 
     async def _handle_portions(self, data: bytes) -> None:
         """Handle a large read in portions: small frames are many, and each costs more than its bytes."""
-        for start in range(0, len(data), SLICE_BYTES):
+        for start in range(0, len(data), READ_SLICE_BYTES):
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self._handle_read(data[start : start + SLICE_BYTES], trio.current_time())
+            waiting = self.handle_read(data[start : start + READ_SLICE_BYTES], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
@@ -221,7 +225,7 @@ class Session:
             if more is not None:
                 self._service.hub.flush()
                 await more
-            elif count % SLICE_MESSAGES == 0:
+            elif count % READ_SLICE_MESSAGES == 0:
                 await self._turn()
         # What the peer sent meanwhile is still in the socket.
         self.heard = trio.current_time()
@@ -379,7 +383,8 @@ class Session:
     def start_catch_up(self) -> None:
         """See `Connection`."""
         if self._replay is None and not self._ended:
-            self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn)
+            most = self._tuning.unacknowledged_events
+            self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn, most)
             self._nursery.start_soon(self._run_replay, self._replay)
 
     async def _run_replay(self, replay: Replay) -> None:

@@ -47,7 +47,7 @@ from relay.protocol.control.operation import (
     UserConnections,
     Watch,
 )
-from relay.protocol.control.table import CONTROL, READING
+from relay.protocol.control.table import CONTROL, READING_REQUESTS
 from relay.protocol.control.transfer import (
     ChatImport,
     Expected,
@@ -68,7 +68,7 @@ from relay.protocol.control.transfer import (
 
 __all__ = [
     "CONTROL",
-    "READING",
+    "READING_REQUESTS",
     "AddDeviceRequest",
     "AddHook",
     "AddInvite",

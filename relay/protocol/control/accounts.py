@@ -115,14 +115,14 @@ class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     id: str
     """The first digits of its code's hash."""
     user_id: str | None = None
-    """None for somebody who is no user yet."""
+    """None for a person who is no user yet."""
     name: str | None = None
     """What such a person will be called."""
     chat_id: str | None = None
     made_by: str
     expires_at: Timestamp
     state: Literal["open", "userDisabled", "makerMayNot"] = "open"
-    """Only an open one lets somebody in. The others are open again when their user or their maker is what they were."""
+    """Only an open one can be used. The others are open again when their user or their maker is what they were."""
 
 
 class InviteRevocation(Wire, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class LongestWait(Wire, frozen=True, kw_only=True):
 
     ms: float
     cause: str
-    """What took most of the time: sync, checkpoint, prune, index, snapshot, filing or loop."""
+    """What took most of the time: sync, checkpoint, prune, index, snapshot, keys or loop."""
     seconds_ago: float
 
 

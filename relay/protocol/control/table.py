@@ -92,7 +92,7 @@ STATUS_SHOW = RequestType("status.show", Empty, Status)
 SAY = RequestType("say", Say, Accepted)
 WATCH = StreamType("watch", Watch, Empty, EntryInfo)
 AUDIT_LIST = RequestType("audit.list", Audit, list[EntryInfo])
-LEND = RequestType("lend", TemporaryTokenRequest, TemporaryToken)
+TEMPORARY_TOKEN = RequestType("lend", TemporaryTokenRequest, TemporaryToken)
 INVITE = RequestType("invite", AddInvite, Invitation)
 INVITE_LIST = RequestType("invite.list", Empty, list[InviteInfo])
 INVITE_REVOKE = RequestType("invite.revoke", InviteRevocation, list[InviteInfo])
@@ -134,7 +134,7 @@ CONTROL: dict[str, RequestType[Any, object]] = {
         SAY,
         WATCH,
         AUDIT_LIST,
-        LEND,
+        TEMPORARY_TOKEN,
         INVITE,
         INVITE_LIST,
         INVITE_REVOKE,
@@ -144,5 +144,7 @@ CONTROL: dict[str, RequestType[Any, object]] = {
 """Every request of the control socket, by `payloadType`."""
 
 
-READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}
+READING_REQUESTS = {
+    name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")
+}
 """Requests that change nothing an admin is responsible for."""

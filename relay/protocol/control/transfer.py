@@ -71,9 +71,9 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 Expected = Literal["", "new", "here", "known"]
-"""Who somebody of an import is by what the relay answered before: nobody here yet, the one here with this id, or the
-one here with this id and one of these origins. The relay refuses an import that expects something else than is true by
-now; nothing is expected where it is empty."""
+"""What the relay answered before about a user or chat of an import: `new`, not here; `here`, the one with this id;
+`known`, the one with this id and one of these origins. The relay refuses the import if that has changed. Empty: no
+check."""
 
 
 class UserImport(Wire, frozen=True, kw_only=True):
@@ -120,7 +120,7 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
     newcomers: list[Newcomer] = msgspec.field(default_factory=list)
-    """With `dry`: those of its people who would have been imported before it, and whoever would have its id."""
+    """With `dry`: those of its people who would have been imported before it, and the user who would have its id."""
     at: Date
     created_at: Date | None = None
     photo_url: Url | None = None

@@ -20,23 +20,22 @@ from relay.keys import Seq, UnixMs
 from relay.store.backup import pacing
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
-from relay.store.data_dir.opening import settle_for_reading
+from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.files import directory, scratch, tls_folder
-from relay.store.files.directory import log_of
+from relay.store.files.directory import STORE, log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
 
-STORE = "relay.db"
-FILES = "files"
-TLS = "tls"
+FILES_FOLDER = "files"
+TLS_FOLDER = "tls"
 PORTION_PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
 HURRY_BYTES = 32 << 20
 """Bytes of the write-ahead log beyond which a backup rests no more."""
 MARK = "chat-relay backup"
 """How the comment in a backup's head begins: who made it, and when, for people and for `is_backup`."""
-_FIRST = re.compile(rf"{re.escape(STORE)}|{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
+_FIRST = re.compile(rf"{re.escape(STORE)}|{FILES_FOLDER}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
 """The first name in a backup of an early relay, which wrote no comment."""
 
 Progress = Callable[[int, int], None]
@@ -139,8 +138,8 @@ def back_up(
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
     """
-    settle_for_reading(data)
-    directory.check_links(data, (TLS,))
+    finish_interrupted_restore(data)
+    directory.check_links(data, (TLS_FOLDER,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()
     if target.exists() and target.stat().st_size and not is_backup(target):
@@ -156,16 +155,16 @@ def back_up(
             tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
         ):
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
-            added = set(_add_files(tar, data / FILES, set()))
+            added = set(_add_files(tar, data / FILES_FOLDER, set()))
             copy_store(data / STORE, copy, progress)
             verify(copy)
-            added.update(_add_files(tar, data / FILES, added))
-            secret = _add_tls(tar, data / TLS)
+            added.update(_add_files(tar, data / FILES_FOLDER, added))
+            secret = _add_tls(tar, data / TLS_FOLDER)
             tar.add(copy, STORE)
-        # Whoever has it can run the relay elsewhere.
+        # A backup is enough to run the relay elsewhere.
         part.chmod(0o600)
         finish = end(copy)
-        missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
+        missing = named_files(copy) - {f"{FILES_FOLDER}/{name}" for name in added}
         scratch.put_in_place(part, target)
     # A file that was deleted meanwhile is not lacking.
     lost = sorted(missing & named_files(data / STORE)) if missing else []
@@ -178,7 +177,7 @@ def named_files(store: Path) -> set[str]:
     """Return the uploaded files that a store names, as paths in the data directory."""
     with read(store) as opened:
         digests = [digest for (digest,) in opened.execute("SELECT DISTINCT digest FROM file")]
-    return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
+    return {f"{FILES_FOLDER}/{digest[:2]}/{digest}" for digest in digests}
 
 
 def _check_room(data: Path, folder: Path) -> None:
@@ -190,7 +189,7 @@ def _check_room(data: Path, folder: Path) -> None:
         NoRoom: there is not.
     """
     store = (data / STORE).stat().st_size
-    files = sum(path.stat().st_size for path in _files(data / FILES))
+    files = sum(path.stat().st_size for path in _files(data / FILES_FOLDER))
     need = 2 * store + files
     if folder.stat().st_dev == data.stat().st_dev:
         need = 2 * (store + files) + store
@@ -254,7 +253,7 @@ def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterato
         if name in have:
             continue
         try:
-            tar.add(path, f"{FILES}/{name}", recursive=False)
+            tar.add(path, f"{FILES_FOLDER}/{name}", recursive=False)
         except FileNotFoundError:
             continue
         yield name
@@ -275,18 +274,18 @@ def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:
         try:
             held.enter_context(tls_folder.locked(folder))
         except OSError as error:
-            # One who may only read, or a disk that nobody can write to. What is whole can be read all the same.
+            # A user who may only read, or a read-only disk. What is whole can be read all the same.
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             if tls_folder.is_half_replaced(folder):
-                return [f"{TLS}/{name}" for name in tls_folder.FILES]
+                return [f"{TLS_FOLDER}/{name}" for name in tls_folder.TLS_FILES]
         return _add_tls_files(tar, folder)
 
 
 def _add_tls_files(tar: tarfile.TarFile, folder: Path) -> list[str]:
-    there = [path for name in tls_folder.FILES if (path := folder / name).is_file()]
-    secret = [f"{TLS}/{path.name}" for path in there if not os.access(path, os.R_OK)]
+    there = [path for name in tls_folder.TLS_FILES if (path := folder / name).is_file()]
+    secret = [f"{TLS_FOLDER}/{path.name}" for path in there if not os.access(path, os.R_OK)]
     if not secret:
         for path in there:
-            tar.add(path.resolve(), f"{TLS}/{path.name}", recursive=False)
+            tar.add(path.resolve(), f"{TLS_FOLDER}/{path.name}", recursive=False)
     return secret

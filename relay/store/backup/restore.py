@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, TLS, LogEnd, end, named_files, verify
+from relay.store.backup.archive import FILES_FOLDER, TLS_FOLDER, LogEnd, end, named_files, verify
 from relay.store.blobs import DIGEST_CHARACTERS
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
+from relay.store.files.directory import STORE
 from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
@@ -78,11 +79,11 @@ class PreparedRestore(NamedTuple):
             OSError, sqlite3.Error: the disk fails; the present store stays, or the next command finishes it.
         """
         closed.make_sure(self.folder / STORE)
-        (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
+        (self.folder / FILES_FOLDER).mkdir(mode=0o750, exist_ok=True)
         with ExitStack() as held:
-            if (self.folder / TLS).is_dir() or (self.folder / f"{TLS}{replacing.ABSENT}").exists():
-                held.enter_context(tls_folder.locked(self.data / TLS))
-            return replacing.commit(self.data, self.folder, replacing.STORE)
+            if (self.folder / TLS_FOLDER).is_dir() or (self.folder / f"{TLS_FOLDER}{replacing.ABSENT}").exists():
+                held.enter_context(tls_folder.locked(self.data / TLS_FOLDER))
+            return replacing.commit(self.data, self.folder, replacing.STORE_WITH_FILES)
 
 
 @contextmanager
@@ -110,7 +111,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def put_aside(data: Path) -> Iterator[PreparedRestore]:
+def replaced_store(data: Path) -> Iterator[PreparedRestore]:
     """Prepare the store that the last restore put aside, under the data directory's lock.
 
     Raises:
@@ -122,15 +123,15 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
     if not directory.is_there(data):
         raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
     with _held(data):
-        kept = replacing.kept(data, replacing.STORE)
+        kept = replacing.kept(data, replacing.STORE_WITH_FILES)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
-                _take_aside(data, here)
+                _copy_of_early_relay(data, here)
                 yield _prepared(data, here, str(data / f"{STORE}{ASIDE}"), set())
             return
         if not kept:
             raise CannotRestore(f"no restore has put anything aside in {data}")
-        for name in replacing.STORE.items:
+        for name in replacing.STORE_WITH_FILES.items:
             # Earlier relays moved relative links as they were.
             replacing.anchor(kept[-1] / name, data, kept[-1])
         if not (kept[-1] / STORE).is_file():
@@ -146,7 +147,7 @@ def _held(data: Path) -> Iterator[None]:
         CannotRestore: a part is on a disk that is not mounted, so the loss is unknown.
     """
     with _reachable():
-        directory.check_links(data, replacing.STORE.items)
+        directory.check_links(data, replacing.STORE_WITH_FILES.items)
         with opened(data, wait=wait_seconds(data)):
             yield
 
@@ -160,7 +161,7 @@ def _reachable() -> Iterator[None]:
         raise CannotRestore(directory.about_file(error)) from None
 
 
-def _take_aside(data: Path, target: Path) -> None:
+def _copy_of_early_relay(data: Path, target: Path) -> None:
     """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
 
     It renamed the store first, then its write-ahead log, then the uploads, and then moved those of the backup in. So
@@ -174,9 +175,9 @@ def _take_aside(data: Path, target: Path) -> None:
         log = data / f"{STORE}-wal{ASIDE}"
     if log.is_file():
         shutil.copyfile(log, target / f"{STORE}-wal")
-    for uploads in (data / f"{FILES}{ASIDE}", data / FILES):
-        if uploads.name != FILES or gone:
-            _share_uploads(uploads, target / FILES)
+    for uploads in (data / f"{FILES_FOLDER}{ASIDE}", data / FILES_FOLDER):
+        if uploads.name != FILES_FOLDER or gone:
+            _share_uploads(uploads, target / FILES_FOLDER)
 
 
 def _share_uploads(uploads: Path, target: Path) -> None:
@@ -194,7 +195,7 @@ def _share_uploads(uploads: Path, target: Path) -> None:
 
 
 def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> PreparedRestore:
-    mounted = replacing.in_the_way(data, replacing.STORE)
+    mounted = replacing.in_the_way(data, replacing.STORE_WITH_FILES)
     if mounted is not None:
         raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
     wanted = _wanted(folder / STORE, name)
@@ -233,8 +234,8 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     """
     name = PurePosixPath(member.name)
     content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
-    upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
-    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in tls_folder.FILES
+    upload = len(name.parts) > 1 and name.parts[0] == FILES_FOLDER and ".." not in name.parts
+    tls = len(name.parts) == 2 and name.parts[0] == TLS_FOLDER and name.name in tls_folder.TLS_FILES
     if content is None or not (str(name) == STORE or upload or tls):
         raise _not_in_a_backup(member)
     path = target / name

@@ -1,7 +1,7 @@
 """A store that is missing or empty: whether there never was one, or its content is lost.
 
 A new store is made only if nothing in the directory shows that there was another. A file system that is repaired after
-a power cut, or a restore that an earlier relay left half done, leaves a directory without a store: people must be told.
+a power cut, or a restore that an earlier relay left half done, leaves a directory without a store, which is an error.
 """
 
 from pathlib import Path

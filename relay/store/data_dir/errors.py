@@ -15,7 +15,7 @@ from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """The errors that keep a store from being opened or read."""
-RESTORE = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
+RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
@@ -57,13 +57,13 @@ def what_to_do(error: Exception, data: Path) -> str:
     if isinstance(error, Locked):
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, EmptiedStore):
-        return f"the store in {data} is damaged ({error}): {RESTORE}, or {_otherwise(data)}"
+        return f"the store in {data} is damaged ({error}): {RESTORE_HELPS}, or {_otherwise(data)}"
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
     if isinstance(error, OlderStore):
         return f"the store in {data} is not read: {error}: start the relay once, which upgrades it, and try again"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
-        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE}"
+        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE_HELPS}"
     if isinstance(error, sqlite3.Error):
         return f"the store in {data} cannot be opened ({error}): {what_helps(error, data)}"
     return f"the store in {data} cannot be opened: {error}"
@@ -71,7 +71,7 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 def _otherwise(data: Path) -> str:
     """Say what helps other than a backup if the store is gone."""
-    if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
+    if replacing.kept(data, replacing.STORE_WITH_FILES) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
     return "move all of it away to start with an empty store"
 

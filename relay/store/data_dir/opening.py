@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relay.store.blobs import Blobs
 from relay.store.files import directory, replacing, scratch
-from relay.store.files.lock import locked, nobody
+from relay.store.files.lock import locked, no_notice
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ SWEPT = ("", "backups")
 
 
 @contextmanager
-def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no_notice) -> Iterator[None]:
     """Hold the lock of a data directory in which nothing is left half done.
 
     Args:
@@ -36,18 +36,18 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
     directory.require(data)
     directory.check_links(data)
     with locked(data, wait=wait, waiting=waiting):
-        settle(data)
+        finish_interrupted(data)
         yield
 
 
-def settle(data: Path) -> None:
+def finish_interrupted(data: Path) -> None:
     """Finish an interrupted restore, and remove what dead processes left. Call it only under the lock.
 
     Raises:
         OSError: a restore cannot be finished.
     """
-    if replacing.is_committed(data, replacing.STORE):
-        kept = replacing.finish(data, replacing.STORE)
+    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
+        kept = replacing.finish(data, replacing.STORE_WITH_FILES)
         logger.warning(
             "finished a restore that was interrupted%s", f"; what was there before is kept in {kept}" if kept else ""
         )
@@ -58,7 +58,7 @@ def settle(data: Path) -> None:
         logger.info("removed %d uploads that were never finished", count)
 
 
-def settle_for_reading(data: Path) -> None:
+def finish_interrupted_restore(data: Path) -> None:
     """Finish an interrupted restore, for a command that then reads without the lock.
 
     Raises:
@@ -67,7 +67,7 @@ def settle_for_reading(data: Path) -> None:
         OSError: it cannot be finished.
     """
     directory.check_links(data)
-    if replacing.is_committed(data, replacing.STORE):
+    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
         with opened(data):
             pass
 
@@ -75,5 +75,5 @@ def settle_for_reading(data: Path) -> None:
 def leftovers(data: Path) -> list[Path]:
     """List what dead processes left in a data directory. The next `opened` finishes or removes it."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
-    waiting = data / replacing.STORE.committed
+    waiting = data / replacing.STORE_WITH_FILES.committed
     return [*left, waiting] if waiting.is_dir() else left

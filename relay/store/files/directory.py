@@ -55,7 +55,7 @@ def is_there(path: Path) -> bool:
 
     Raises:
         DanglingLink: it is a link that leads nowhere.
-        OSError: it cannot be told.
+        OSError: it cannot be found out.
     """
     try:
         path.stat()

@@ -19,10 +19,10 @@ from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
 from relay.store.files.room import NO_ROOM
 
-NAME = "relay.lock"
+LOCK_NAME = "relay.lock"
 WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
-RETRY_SECONDS = 0.1
+LOCK_RETRY_SECONDS = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
@@ -39,7 +39,7 @@ class Locked(Exception):
         """The process and its command: `process 12 (relay prune)`."""
 
 
-def nobody(_holder: str) -> None:
+def no_notice(_holder: str) -> None:
     """Ignore that there is a wait."""
 
 
@@ -48,7 +48,7 @@ class _Held(Exception):
 
 
 @contextmanager
-def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no_notice) -> Iterator[None]:
     """Hold the locks of a data directory.
 
     Args:
@@ -105,7 +105,7 @@ class _Patience:
                 if not self._said:
                     self._waiting(who)
                     self._said = True
-                time.sleep(RETRY_SECONDS)
+                time.sleep(LOCK_RETRY_SECONDS)
             else:
                 return
 
@@ -119,7 +119,7 @@ def _held(store: Path) -> Iterator[None]:
     """
     with ExitStack() as opened:
         # Stores of several names in one directory have only their own locks; scratch is locked by this process already.
-        if store.name == directory.STORE and not scratch.NAME.fullmatch(store.parent.name):
+        if store.name == directory.STORE and not scratch.SCRATCH_NAME.fullmatch(store.parent.name):
             _lock_directory(store.parent, opened)
         descriptor = _lock_file(store, opened)
         try:
@@ -160,7 +160,7 @@ def _lock_file(store: Path, opened: ExitStack) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         opened.callback(os.close, descriptor)
         _flock(descriptor, fcntl.LOCK_EX)
-        # Where it was removed meanwhile, this lock is on a file that nobody else finds.
+        # Where it was removed meanwhile, this lock is on a file that no other process finds.
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
                 # Outside the data directory it is not handed over with the rest.
@@ -181,7 +181,7 @@ def _lock_of(store: Path) -> Path:
 
 
 def holder(data: Path) -> str | None:
-    """Name the process that has a data directory; None if there is none, or it cannot be told."""
+    """Name the process that has a data directory; None if there is none, or it is unknown."""
     store = data / directory.STORE
     for path in (_lock_of(store), data):
         try:

@@ -36,7 +36,7 @@ class Replacement(NamedTuple):
     """For an item, the files that are moved away before it and have no successors."""
 
 
-STORE = Replacement(
+STORE_WITH_FILES = Replacement(
     "relay.replacing",
     ("files", "tls", "relay.db"),
     "before-restore-",

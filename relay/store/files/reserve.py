@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 RESERVE_NAME = "relay.reserve"
 SMALL_DISK_DIVISOR = 4
-"""On a small disk, reserve one part in so many at most."""
+"""On a small disk, at most one part in this many (a quarter) is reserved."""
 START_AND_STOP_BYTES = 512 * 1_024
 """Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
 UNRESERVED_BYTES = 128 * 1_024

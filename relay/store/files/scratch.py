@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = ".relay-"
+SCRATCH_PREFIX = ".relay-"
 """The prefix of all scratch names."""
-NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
+SCRATCH_NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
 """The names that are swept. Strict, since backups lie in people's own folders, where nothing else may be removed."""
 MANY_FILES = 100
 """From this many files on, one sync of everything before is quicker."""
@@ -24,7 +24,7 @@ MANY_FILES = 100
 def outside(path: str | Path) -> Path:
     """Give the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
     path = Path(path)
-    return next((one.parent for one in (*reversed(path.parents), path) if NAME.fullmatch(one.name)), path)
+    return next((one.parent for one in (*reversed(path.parents), path) if SCRATCH_NAME.fullmatch(one.name)), path)
 
 
 def sync(path: Path) -> None:
@@ -72,6 +72,11 @@ def put_in_place(part: Path, target: Path) -> None:
 def write(target: Path, content: bytes, mode: int) -> None:
     """Write a small file whole and durably. It is never readable for more people than `mode` allows.
 
+    Args:
+        target: the file; its folder must exist.
+        content: all of it.
+        mode: its permissions.
+
     Raises:
         OSError: the disk is full, or fails.
     """
@@ -90,7 +95,7 @@ def folder(directory: Path, purpose: str) -> Iterator[Path]:
 
     Args:
         directory: the directory to make it in.
-        purpose: a word for its name, one of those in `NAME`.
+        purpose: a word for its name, one of those in `SCRATCH_NAME`.
 
     Raises:
         OSError: it cannot be made.
@@ -106,7 +111,7 @@ def folder(directory: Path, purpose: str) -> Iterator[Path]:
 
 def _make(directory: Path, purpose: str) -> tuple[Path, int]:
     while True:
-        path = directory / f"{PREFIX}{purpose}-{secrets.token_hex(4)}"
+        path = directory / f"{SCRATCH_PREFIX}{purpose}-{secrets.token_hex(4)}"
         path.mkdir(mode=0o700)
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -129,8 +134,8 @@ def _hand_over(descriptor: int, directory: Path) -> None:
 
 def leftovers(directory: Path) -> list[Path]:
     """List the scratch folders that dead processes left in a directory, which need not exist."""
-    found = sorted(directory.glob(f"{PREFIX}*")) if directory.is_dir() else []
-    return [path for path in found if NAME.fullmatch(path.name) and _is_left(path)]
+    found = sorted(directory.glob(f"{SCRATCH_PREFIX}*")) if directory.is_dir() else []
+    return [path for path in found if SCRATCH_NAME.fullmatch(path.name) and _is_left(path)]
 
 
 def _is_left(path: Path) -> bool:

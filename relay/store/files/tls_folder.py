@@ -14,7 +14,7 @@ from relay.store.files import replacing, scratch
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
 
-FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
+TLS_FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
 """The relay's own certificate authority and its certificate: without them every device would have to trust another."""
 
 
@@ -48,7 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
         replacing.finish(parent, plan(folder))
         for place in (parent, folder):
             scratch.sweep(place)
-        for name in FILES:
+        for name in TLS_FILES:
             # The temporary names of earlier versions.
             (folder / f".{name}").unlink(missing_ok=True)
         yield

@@ -19,6 +19,7 @@ from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_upkeep import IndexUpkeep
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
+from relay.store.log.tuning import LogTuning
 from relay.store.portion import Pace, Portion
 from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
@@ -32,12 +33,10 @@ T = TypeVar("T")
 Job = Callable[[Connection], Awaitable[T]]
 """A short job on the writing connection."""
 
-RETRY_SECONDS = 1.0
-"""Seconds until client keys that could not be written are tried again."""
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
-FILED_KEYS = 4_096
-"""Client keys filed between two batches once too many are in memory: more than a batch of short messages adds."""
+FLUSHED_KEYS = 4_096
+"""Client keys moved to their table between two batches once too many are in memory: more than a batch adds."""
 FAR = float("inf")
 
 
@@ -74,6 +73,7 @@ class Background:
         bound: BoundParameters,
         stalls: Stalls,
         wal: Wal,
+        tuning: LogTuning,
     ) -> None:
         self._writing = writing
         self._engine = engine
@@ -82,12 +82,13 @@ class Background:
         self._bound = bound
         self._stalls = stalls
         self._wal = wal
-        self._pace = Pace()
+        self._tuning = tuning
+        self._pace = Pace(tuning.rest_factor)
         self._requests: list[_JobRequest[Any]] = []
-        self.index = IndexUpkeep(writing, schedule)
+        self.index = IndexUpkeep(writing, schedule, tuning)
         self._key_flush: KeyFlush | None = None
-        self._filing_at = 0
-        self._filing_from = 0.0
+        self._flushed_keys = 0
+        self._flush_from = 0.0
         self._snapshot_wanted: list[trio.Event] = []
         self._snapshot_awaited: list[trio.Event] = []
         self.thrifty = False
@@ -98,9 +99,8 @@ class Background:
         """Whether that was because the disk is full."""
         self.busy_since: float | None = None
         """Since when a portion has been running (trio's time); None while none is."""
-        # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
-        self._rows = Portion(500, least=200, most=5_000)
-        self._keys = Portion(128, least=64, most=1_024)
+        self._rows = Portion.of(tuning.snapshot_rows)
+        self._keys = Portion.of(tuning.key_portion)
 
     # Requests.
 
@@ -117,7 +117,7 @@ class Background:
         return request
 
     def withdraw(self, request: _JobRequest[T]) -> None:
-        """Drop a job that nobody waits for any more, unless it has run."""
+        """Drop a job whose caller is gone, unless it has run."""
         if request in self._requests:
             self._requests.remove(request)
 
@@ -191,7 +191,7 @@ class Background:
         return min(
             self._schedule.snapshot_at,
             self._schedule.index_at,
-            self._filing_from if self._idempotency_keys.full else FAR,
+            self._flush_from if self._idempotency_keys.full else FAR,
         )
 
     def _next_freeing(self) -> float:
@@ -219,17 +219,17 @@ class Background:
             return await self._do(request)
         if self.thrifty:
             return await self._snapshot(now) if self._snapshot_under_way else ""
-        if self._idempotency_keys.overflowing and now >= self._filing_from:
-            return await self._file(now)
+        if self._idempotency_keys.overflowing and now >= self._flush_from:
+            return await self._flush_keys(now)
         if self._bound.too_much or now >= self._next_freeing():
-            return await self._forget()
+            return await self._release_parameters()
         if self._snapshot_wanted or now >= self._schedule.snapshot_at or (last and self.unkept):
             return await self._snapshot(now)
         if self.index.many_segments:
             await self.index.merge(now)
             return "index"
-        if self._key_flush or (self._idempotency_keys.full and now >= self._filing_from):
-            return await self._file(now)
+        if self._key_flush or (self._idempotency_keys.full and now >= self._flush_from):
+            return await self._flush_keys(now)
         if now >= self._schedule.index_at:
             await self.index.index(now)
             return "index"
@@ -294,32 +294,32 @@ class Background:
             awaited.set()
         self._snapshot_awaited = []
 
-    async def _file(self, now: Seconds) -> str:
+    async def _flush_keys(self, now: Seconds) -> str:
         """Move some client keys from memory to their table."""
-        filing = self._key_flush or self._idempotency_keys.due()
-        if filing is None:
+        flush = self._key_flush or self._idempotency_keys.due()
+        if flush is None:
             return ""
-        self._key_flush = filing
+        self._key_flush = flush
         # A busy event loop makes each portion look slow; shrunk portions would never catch up with what batches add.
-        size = FILED_KEYS if self._idempotency_keys.overflowing else self._keys.size
-        keys = filing.keys[self._filing_at : self._filing_at + size]
+        size = FLUSHED_KEYS if self._idempotency_keys.overflowing else self._keys.size
+        keys = flush.keys[self._flushed_keys : self._flushed_keys + size]
         try:
-            await client_keys.file_client_keys(self._writing, keys)
-            self._filing_at += len(keys)
-            if self._filing_at >= len(filing.keys):
-                await client_keys.note_filed(self._writing, filing)
+            await client_keys.flush_client_keys(self._writing, keys)
+            self._flushed_keys += len(keys)
+            if self._flushed_keys >= len(flush.keys):
+                await client_keys.note_flushed(self._writing, flush)
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)
-            self._key_flush, self._filing_at, self._filing_from = None, 0, now + RETRY_SECONDS
-            return "filing"
+            self._key_flush, self._flushed_keys, self._flush_from = None, 0, now + self._tuning.key_retry_seconds
+            return "keys"
         self._keys.took(trio.current_time() - now, len(keys))
-        if self._filing_at >= len(filing.keys):
-            self._idempotency_keys.filed(filing)
-            self._key_flush, self._filing_at = None, 0
-        return "filing"
+        if self._flushed_keys >= len(flush.keys):
+            self._idempotency_keys.flushed(flush)
+            self._key_flush, self._flushed_keys = None, 0
+        return "keys"
 
-    async def _forget(self) -> str:
+    async def _release_parameters(self) -> str:
         """Release the texts that a statement wrote last."""
         try:
             await release_parameters(self._writing, self._bound.largest())

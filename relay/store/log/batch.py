@@ -38,6 +38,11 @@ def prepare(
 ) -> tuple[Statement, Sequence[object]]:
     """Make the statement that commits entries, their changes to earlier ones, and side writes: all or nothing.
 
+    Args:
+        entries: the entries, in the order of their `seq`.
+        amendments: changes to messages that are in the log.
+        side_writes: cursors, snapshot rows and the index's progress, as far as they are due.
+
     Returns:
         The statement and its parameters, which SQLite keeps in memory until `release_parameters`.
     """
@@ -47,7 +52,7 @@ def prepare(
     if amendments or side_writes or holdings or files or len(rows) > STATEMENT_ENTRIES:
         return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
     size = round_up(len(rows))
-    return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
+    return plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:
@@ -63,7 +68,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 @cache
-def _plain_statement(size: int) -> Statement:
+def plain_statement(size: int) -> Statement:
     """Make the statement that inserts `size` entries and skips those that are all NULL.
 
     Parameters cost half of what the same rows cost as JSON. An entry whose client key is in the table is refused:

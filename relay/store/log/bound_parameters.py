@@ -3,8 +3,6 @@
 A relay runs for months. A text that was deleted, or was large, must not stay in memory for as long. Pure: no SQL.
 """
 
-HELD_BYTES = 4 << 20
-"""Bytes that all statements may hold; beyond it the one that holds most is released at once."""
 RELEASE_SECONDS = 2.0
 """Seconds of quiet after which all are released, so that it does not happen after each of a few messages."""
 
@@ -12,7 +10,13 @@ RELEASE_SECONDS = 2.0
 class BoundParameters:
     """How many bytes each statement wrote last."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Begin with nothing held.
+
+        Args:
+            most: bytes that all may hold; beyond it the one that holds most is released at once.
+        """
+        self._most = most
         self._sizes: dict[str, int] = {}
         self._total = 0
 
@@ -22,7 +26,7 @@ class BoundParameters:
     @property
     def too_much(self) -> bool:
         """Whether a statement should be released without waiting for quiet."""
-        return self._total > HELD_BYTES
+        return self._total > self._most
 
     def note(self, statement: str, size: int) -> None:
         """Note that a statement ran with about `size` bytes, which replace what it held before."""

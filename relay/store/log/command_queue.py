@@ -16,22 +16,14 @@ from relay.keys import Seconds
 from relay.outcomes import Outcome
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
-from relay.store.log.decision_engine import DecisionEngine
+from relay.store.decision_engine import DecisionEngine
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
+from relay.store.log.tuning import LogTuning
 
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[Outcome | RelayError], None]
 """Takes the answer to a command: its outcome, or why it is refused."""
-
-QUEUE_COMMANDS = 4_096
-"""Commands that may wait."""
-QUEUE_BYTES = 4 << 20
-"""Bytes in which the waiting commands may have come."""
-BATCH_BYTES = 1 << 20
-"""Bytes of commands in one batch of more than one command. A batch is in memory several times over."""
-RETRY_SECONDS = 1.0
-"""Seconds until a deferred command that could not be written is tried again."""
 
 
 class PendingCommand(msgspec.Struct, frozen=True, gc=False):
@@ -52,23 +44,24 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     """How many of them came from the queue; the others are deferred commands."""
     size: int
     """About how many bytes they came in."""
-    stands_alone: bool
+    needs_own_batch: bool
     """Whether it is one command that needs a batch of its own."""
 
 
 def _ignore(_answer: object) -> None:
-    """Drop an answer that nobody waits for."""
+    """Drop an answer that no caller waits for."""
 
 
 class CommandQueue:
     """Commands on their way to the writer."""
 
-    def __init__(self, engine: DecisionEngine, collect: Callable[[], None]) -> None:
+    def __init__(self, engine: DecisionEngine, collect: Callable[[], None], tuning: LogTuning) -> None:
         """Begin empty.
 
         Args:
             engine: tells what a batch may hold.
             collect: adds the commands that `expect_deferred` announced, see `DeferredCommands`.
+            tuning: how much may wait, and be in a batch.
         """
         self.waiting: list[PendingCommand] = []
         """Commands for the next batches."""
@@ -90,6 +83,7 @@ class CommandQueue:
         self.stopped = trio.Event()
         """Set when everything that waited at `stop` is written."""
         self._engine = engine
+        self._tuning = tuning
         self._bytes = 0
         self._now = 0.0
         self._room: trio.Event | None = None
@@ -100,7 +94,10 @@ class CommandQueue:
     @property
     def full(self) -> bool:
         """Whether callers should wait for `room` before they append."""
-        return len(self.waiting) + len(self.barred) >= QUEUE_COMMANDS or self._bytes >= QUEUE_BYTES
+        return (
+            len(self.waiting) + len(self.barred) >= self._tuning.queue_commands
+            or self._bytes >= self._tuning.queue_bytes
+        )
 
     async def room(self) -> None:
         """Wait until the queue is not full."""
@@ -217,15 +214,16 @@ class CommandQueue:
 
     def _next_batch(self) -> tuple[int, bool]:
         """Count the waiting commands that make the next batch; returns also whether it is one that stands alone."""
-        stands_alone, weight = self._engine.stands_alone, self._engine.weight
-        much = self._bytes > BATCH_BYTES
+        needs_own_batch, weight = self._engine.needs_own_batch, self._engine.weight
+        most = self._tuning.batch_bytes
+        much = self._bytes > most
         size = 0
         for count, item in enumerate(self.waiting):
-            if stands_alone(item.command):
+            if needs_own_batch(item.command):
                 return (count, False) if count else (1, True)
             if much:
                 size += weight(item.command)
-                if size > BATCH_BYTES and count:
+                if size > most and count:
                     return count, False
         return len(self.waiting), False
 
@@ -242,5 +240,5 @@ class CommandQueue:
     def _retry(self, deferred: DeferredCommand, answer: object) -> None:
         """Take the answer to a deferred command: one that could not be written is tried again."""
         if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
-            self.retry_at = trio.current_time() + RETRY_SECONDS
+            self.retry_at = trio.current_time() + self._tuning.deferred_retry_seconds
             self.deferred.add(deferred, self.retry_at)

@@ -94,6 +94,6 @@ class DeferredCommands:
         taken = list(islice(self._waiting.values(), most))
         for deferred in taken:
             del self._waiting[deferred.key]
-        # Those that are left are due with the next batch; announced ones wait from now on.
+        # The rest are due with the next batch; expected commands start to wait now.
         self._since = now - DEFER_SECONDS if self._waiting else now
         return taken

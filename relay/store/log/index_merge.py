@@ -5,17 +5,17 @@ time is an argument.
 """
 
 from relay.keys import Seconds
+from relay.store.log.tuning import LogTuning
 
-PAUSE_SECONDS = 4.0
-"""Seconds that the next merge waits for each step of the last one: about 50 KB a second are written."""
-RETRY_SECONDS = 60.0
+MERGE_RETRY_SECONDS = 60.0
 """Seconds until a merge that failed goes on."""
 
 
 class IndexMerge:
     """Whether deleted texts are in the index, and how far the merge is that erases them."""
 
-    def __init__(self) -> None:
+    def __init__(self, tuning: LogTuning) -> None:
+        self._tuning = tuning
         self.texts = 0
         """How many texts the running merge erases; 0 while none runs."""
         self.steps = 0
@@ -46,8 +46,8 @@ class IndexMerge:
         """Note that all is merged. More texts may have been deleted meanwhile."""
         self.texts = 0
         self._dirty = True
-        self._from = now + self.steps * PAUSE_SECONDS
+        self._from = now + self.steps * self._tuning.merge_pause_seconds
 
     def failed(self, now: Seconds) -> None:
         """Note a step that failed."""
-        self._from = now + RETRY_SECONDS
+        self._from = now + MERGE_RETRY_SECONDS

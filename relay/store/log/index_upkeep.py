@@ -13,6 +13,7 @@ import trio
 from relay.keys import Seconds
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
+from relay.store.log.tuning import LogTuning
 from relay.store.portion import Portion
 from relay.store.sqlite.database import Connection
 from relay.store.upkeep import full_text_index
@@ -28,8 +29,8 @@ MERGE_SEGMENTS = 4
 class IndexUpkeep:
     """The work on the full-text index, and how far it is."""
 
-    def __init__(self, writing: Connection, schedule: WriteSchedule) -> None:
-        self.merging = IndexMerge()
+    def __init__(self, writing: Connection, schedule: WriteSchedule, tuning: LogTuning) -> None:
+        self.merging = IndexMerge(tuning)
         self.losses = 0
         """How often the index was found damaged since the start."""
         self.remaking = False
@@ -40,10 +41,11 @@ class IndexUpkeep:
         """New segments since the last merge. An earlier run may have left some: the first merge finds out."""
         self._writing = writing
         self._schedule = schedule
+        self._merged_pages = tuning.merged_pages
         # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
-        self._pages = Portion(full_text_index.MERGED_PAGES, least=32, most=1_024)
+        self._pages = Portion(tuning.merged_pages, least=32, most=1_024)
 
     # What was written.
 
@@ -204,7 +206,7 @@ class IndexUpkeep:
         try:
             if not merging.texts:
                 merging.start(await full_text_index.unmerged(writing))
-            elif await full_text_index.merge(writing, begin=not merging.steps):
+            elif await full_text_index.merge(writing, begin=not merging.steps, pages=self._merged_pages):
                 merging.stepped()
             else:
                 await full_text_index.note_merged(writing, merging.texts)

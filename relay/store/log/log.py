@@ -16,14 +16,15 @@ import trio
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.decision_engine import DecisionEngine
 from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.command_queue import CommandQueue
-from relay.store.log.decision_engine import DecisionEngine
 from relay.store.log.schedule import INDEX_LAG_ENTRIES, Cursors, WriteSchedule
 from relay.store.log.stalls import SLOW_TURN_SECONDS, SYNC, Stalls
+from relay.store.log.tuning import LogTuning
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
@@ -71,6 +72,7 @@ class Log(CommandQueue):
         engine: DecisionEngine,
         cursors: Cursors,
         collect: "Callable[[Log], None]",
+        tuning: LogTuning,
     ) -> None:
         """Put the writer together.
 
@@ -81,17 +83,18 @@ class Log(CommandQueue):
             engine: decides commands and applies entries.
             cursors: every device's cursor, as it is on disk.
             collect: moves cursors of this log and appends the deferred commands that `expect_deferred` announced.
+            tuning: how much is done at a time, and when.
         """
-        super().__init__(engine, partial(collect, self))
+        super().__init__(engine, partial(collect, self), tuning)
         self.stalls = Stalls()
         self.wal = wal
         self._writing = writing
         self._reading = reading
-        self._bound = BoundParameters()
-        self._schedule = WriteSchedule(cursors)
-        self._idempotency_keys = IdempotencyKeys()
-        self._background = Background(
-            writing, engine, self._schedule, self._idempotency_keys, self._bound, self.stalls, wal
+        self.bound_parameters = BoundParameters(tuning.held_bytes)
+        self._schedule = WriteSchedule(cursors, tuning)
+        self.idempotency_keys = IdempotencyKeys(tuning.held_keys)
+        self.background = Background(
+            writing, engine, self._schedule, self.idempotency_keys, self.bound_parameters, self.stalls, wal, tuning
         )
         self._writer = Writer(
             self,
@@ -100,10 +103,11 @@ class Log(CommandQueue):
             wal,
             engine,
             self._schedule,
-            self._idempotency_keys,
-            self._bound,
-            self._background,
+            self.idempotency_keys,
+            self.bound_parameters,
+            self.background,
             self.stalls,
+            tuning,
         )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -113,8 +117,8 @@ class Log(CommandQueue):
         gaps = await positions.gaps(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
-        self._idempotency_keys.load(*await positions.unfiled(self._reading))
+        self.background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
+        self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)
@@ -131,7 +135,7 @@ class Log(CommandQueue):
         """Let `run` return once everything that waits is written."""
         self.stopping = True
         self.stopping_since = self.retry_at = trio.current_time()
-        self._background.snapshot_failed = False
+        self.background.snapshot_failed = False
         self.work.set()
 
     def _wake(self) -> None:
@@ -161,12 +165,17 @@ class Log(CommandQueue):
     def busy_since(self) -> float | None:
         """Since when the store has been working on a request of the writer (trio's time); None while it is idle."""
         busy_since = self._writer.busy_since
-        return self._background.busy_since if busy_since is None else busy_since
+        return self.background.busy_since if busy_since is None else busy_since
 
     @property
     def writable(self) -> bool:
         """Whether messages are accepted, as far as the last write tells."""
         return not self.failing and self.refuses is None
+
+    @property
+    def side_writes_due(self) -> bool:
+        """Whether cursors or receipts have to be written now."""
+        return self._writer.side_writes_due()
 
     def try_again(self) -> None:
         """Assume that the store can be written, until a write fails: something has changed."""
@@ -185,7 +194,7 @@ class Log(CommandQueue):
     @property
     def thrifty(self) -> bool:
         """Whether only what is needed is written; see `spare`."""
-        return self._background.thrifty
+        return self.background.thrifty
 
     def spare(self, refuses: Callable[[Command], bool] | None) -> None:
         """Write only what is needed from now on, or everything again.
@@ -195,7 +204,7 @@ class Log(CommandQueue):
                 gets that answer all the same: it repeats what was done before. None ends the saving.
         """
         self.refuses = refuses
-        self._background.thrifty = refuses is not None
+        self.background.thrifty = refuses is not None
         self.work.set()
 
     # Cursors.
@@ -217,7 +226,7 @@ class Log(CommandQueue):
         self.work.set()
 
     async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written, and wait until that was tried. Arguments as for `keep_cursor`.
+        """Have a device's first cursor written, and wait until that was tried. Args: see `keep_cursor`.
 
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
         past what it has been sent and has not acknowledged.
@@ -245,12 +254,12 @@ class Log(CommandQueue):
         if self.stopped.is_set():
             # The job would never run.
             raise sqlite3.OperationalError("the relay has stopped")
-        request = self._background.ask(job, work, hurried=hurried)
+        request = self.background.ask(job, work, hurried=hurried)
         self.work.set()
         try:
             await request.done.wait()
         finally:
-            self._background.withdraw(request)
+            self.background.withdraw(request)
         (outcome,) = request.outcome
         if isinstance(outcome, Exception):
             raise outcome
@@ -259,7 +268,7 @@ class Log(CommandQueue):
     async def rest(self, seconds: float) -> None:
         """Rest after a portion of long work that took so many seconds, as background work does while people send."""
         if trio.current_time() < self._schedule.quiet_at:
-            await trio.sleep(rest_after(seconds))
+            await trio.sleep(rest_after(seconds, self._tuning.rest_factor))
 
     async def keep_snapshot(self) -> None:
         """Have the whole state written, as of now or later, a portion at a time, and wait until it is.
@@ -269,15 +278,15 @@ class Log(CommandQueue):
         """
         if self.stopped.is_set():
             raise RelayError.unavailable()
-        wanted = self._background.want_snapshot()
+        wanted = self.background.want_snapshot()
         self.work.set()
         await wanted.wait()
-        if self._background.snapshot_failed:
-            raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
+        if self.background.snapshot_failed:
+            raise RelayError.storage_full() if self.background.snapshot_full else RelayError.unavailable()
 
     async def client_keys(self, keys: Sequence[int]) -> dict[ClientKey, StoredMessage | None]:
         """Find which messages have these client keys: facts of the kind `ClientKey`."""
-        return await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
+        return await fact_lookup.client_keys(self._reading, keys, self.idempotency_keys)
 
     # The full-text index.
 
@@ -289,12 +298,12 @@ class Log(CommandQueue):
     @property
     def index_remaking(self) -> bool:
         """Whether the full-text index is being rebuilt."""
-        return self._background.index.remaking
+        return self.background.index.remaking
 
     @property
     def index_losses(self) -> int:
         """How often the full-text index was found damaged since the start."""
-        return self._background.index.losses
+        return self.background.index.losses
 
     async def begin_index(self) -> None:
         """Have the full-text index rebuilt from the messages, a portion at a time.
@@ -302,9 +311,9 @@ class Log(CommandQueue):
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        await self.run_exclusive(lambda _writing: self._background.index.begin(), "index", hurried=True)
+        await self.run_exclusive(lambda _writing: self.background.index.begin(), "index", hurried=True)
 
     def suspect_index(self, error: sqlite3.Error) -> None:
         """Have the full-text index rebuilt: a search failed with this error, which says that it is damaged."""
-        self._background.suspect_index(error)
+        self.background.suspect_index(error)
         self.work.set()

@@ -8,23 +8,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seconds, Seq, UnixMs
+from relay.store.log.tuning import LogTuning
 
 CURSOR_SECONDS = 5.0
 """Seconds between two writes of cursors; a batch takes them along after a fifth of that."""
-SNAPSHOT_ENTRIES = 20_000
-"""New entries after which a round of the snapshot is due."""
 SNAPSHOT_SECONDS = 60.0
 """Seconds after which it is due for fewer."""
-INDEX_SECONDS = 2.0
-"""Seconds that a message may wait until it is in the full-text index."""
 INDEX_ENTRIES_WITH_BATCH = 64
 """Entries that are indexed with a batch, whose senders wait for it; only if no others are left."""
 INDEX_CHARACTERS_WITH_BATCH = 16_384
 """Characters of text that they may have: a long text costs as much as many entries."""
-QUIET_SECONDS = 0.1
-"""Seconds without a batch that count as quiet: while people send much the index waits, since merging takes time."""
 INDEX_LAG_ENTRIES = 50_000
-"""Entries that the index may lag behind for that: a search can read so many without it."""
+"""Entries that the index may lag behind until it is quiet: a search can read so many without it."""
 
 Cursors = dict[DeviceKey, tuple[Seq, UnixMs]]
 """By device: the last `seq` that it has acknowledged, and when it was last connected (Unix milliseconds)."""
@@ -44,7 +39,8 @@ class SideWrites(NamedTuple):
 class WriteSchedule:
     """What has to be written beside batches, and when each is due."""
 
-    def __init__(self, cursors: Cursors) -> None:
+    def __init__(self, cursors: Cursors, tuning: LogTuning) -> None:
+        self._tuning = tuning
         self.cursors = cursors
         """All cursors, on disk or not."""
         self._stale_cursors: set[DeviceKey] = set()
@@ -94,7 +90,14 @@ class WriteSchedule:
     # What is due.
 
     def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs, now: Seconds) -> None:
-        """Have a device's cursor written within seconds. It never goes back."""
+        """Have a device's cursor written within seconds. It never goes back.
+
+        Args:
+            device: the device's key.
+            seq: the last entry that it has acknowledged.
+            seen: when it was last connected, Unix milliseconds.
+            now: monotonic seconds.
+        """
         if not self._stale_cursors:
             self._cursors_since = now
         self._stale_cursors.add(device)
@@ -102,7 +105,13 @@ class WriteSchedule:
         self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
     def keep_first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written with the next write."""
+        """Have a device's first cursor written with the next write.
+
+        Args:
+            device: the device's key.
+            seq: the entry that it begins after.
+            seen: when it was last connected, Unix milliseconds.
+        """
         self.cursors[device] = self._first_cursors[device] = (seq, seen)
 
     @property
@@ -139,7 +148,7 @@ class WriteSchedule:
     @property
     def snapshot_at(self) -> float:
         """When rows of the snapshot are due; infinity if none is stale."""
-        if self.snapshot_begun or self._entries_since_snapshot >= SNAPSHOT_ENTRIES:
+        if self.snapshot_begun or self._entries_since_snapshot >= self._tuning.snapshot_entries:
             return 0.0
         return self._snapshot_since + SNAPSHOT_SECONDS if self._entries_since_snapshot else float("inf")
 
@@ -148,7 +157,7 @@ class WriteSchedule:
         """When more entries are to be indexed between batches; infinity if all are."""
         if self.indexed:
             return float("inf")
-        due = self._index_since + INDEX_SECONDS
+        due = self._index_since + self._tuning.index_seconds
         if self._last_seq - self._indexed >= INDEX_LAG_ENTRIES and self.index_behind >= INDEX_LAG_ENTRIES:
             return due
         return max(due, self.quiet_at)
@@ -183,7 +192,7 @@ class WriteSchedule:
     @property
     def quiet_at(self) -> float:
         """When it is quiet, if no batch comes before."""
-        return self._batch_since + QUIET_SECONDS
+        return self._batch_since + self._tuning.quiet_seconds
 
     def started(self, now: Seconds) -> None:
         """Note that a batch is about to be written, and so it is not quiet."""
@@ -256,7 +265,7 @@ class WriteSchedule:
             or not commands
             or not 0 < behind <= INDEX_ENTRIES_WITH_BATCH
             or self._text > INDEX_CHARACTERS_WITH_BATCH
-            or now < self._index_since + INDEX_SECONDS
+            or now < self._index_since + self._tuning.index_seconds
         ):
             return 0
         return self._last_seq

@@ -50,6 +50,9 @@ class Stalls:
         self._minute = -1
         self._worst = 0.0
 
+    def __len__(self) -> int:
+        return len(self._works) + len(self._waits)
+
     def worked(self, cause: str, began: float, ended: float) -> None:
         """Note a work of the writer. Works do not overlap, and are noted in order.
 

@@ -42,7 +42,7 @@ _UNREAD = Statement(
     f"SELECT count(*) FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
     " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
 )
-_COVERED_BY = Statement(
+COVERED_BY = Statement(
     "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
     f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted"
@@ -94,7 +94,16 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
 async def client_keys(
     connection: Connection, keys: Sequence[int], recent: IdempotencyKeys
 ) -> dict[ClientKey, StoredMessage | None]:
-    """Find the messages of these client keys, also those that retention has removed."""
+    """Find the messages of these client keys, also those that retention has removed.
+
+    Args:
+        connection: the connection to read with.
+        keys: hashes of client ids (`draft.client_key`).
+        recent: the keys that are not in the table yet.
+
+    Returns:
+        By key, its message; None where none has it.
+    """
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: dict[ClientKey, StoredMessage | None] = {ClientKey(key): None for key in keys}
@@ -109,7 +118,7 @@ async def _message(connection: Connection, fact: MessageAt) -> StoredMessage | N
 
 async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
     # The first receipt of a long dialog covers all of it, and the writer waits: the last message is enough.
-    statement = _COVERED_IN_DIALOG if fact.dialog else _COVERED_BY
+    statement = _COVERED_IN_DIALOG if fact.dialog else COVERED_BY
     rows = await connection.execute(statement, (fact.chat, fact.after, fact.upto, fact.user))
     return tuple(Covered(*row) for row in rows)
 

@@ -12,7 +12,7 @@ from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
-PAGE_BYTES = 1_000_000
+HISTORY_PAGE_BYTES = 1_000_000
 """Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
 LIST_PREVIEW_CHARACTERS = 256
 """Characters of the last message that the chat list shows."""
@@ -120,7 +120,7 @@ async def messages(
     Returns:
         The messages, in the order of reading, and whether there are more.
     """
-    bound = PageBound(count, PAGE_BYTES, weight)
+    bound = PageBound(count, HISTORY_PAGE_BYTES, weight)
     if start is not None:
         rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1, cleared), bound)
     else:
@@ -129,21 +129,38 @@ async def messages(
     return [HistoryRow(*row) for row in rows], more
 
 
+class CoveringReceipt(NamedTuple):
+    """A receipt: it covers all messages of its chat before it, too."""
+
+    user: UserKey
+    kind: int
+    """`kinds.DLVRD` or `kinds.READ`."""
+    message_id: MessageId
+    at: UnixMs
+
+
 async def receipts(
     connection: Connection, chat: ChatKey, members: Sequence[UserKey], first: MessageId, last: MessageId
-) -> list[tuple[UserKey, int, MessageId, UnixMs]]:
+) -> list[CoveringReceipt]:
     """Read the receipts that cover the messages from `first` to `last`.
 
     For each member and kind, a message is covered by the receipt with the lowest message id that is not below it.
 
+    Args:
+        connection: the connection to read with.
+        chat: the chat's key.
+        members: the members whose receipts count.
+        first: the first message.
+        last: the last one.
+
     Returns:
-        (user, kind, message id, Unix milliseconds), the highest message id first.
+        The receipts, the highest message id first.
     """
-    found: list[tuple[UserKey, int, MessageId, UnixMs]] = []
+    found: list[CoveringReceipt] = []
     for begin in range(0, len(members), MEMBERS_AT_A_TIME):
         some = as_json(members[begin : begin + MEMBERS_AT_A_TIME])
-        found += await connection.execute(_RECEIPTS, (some, chat, first, last + 1))
-    found.sort(key=lambda mark: -mark[2])
+        found += map(CoveringReceipt._make, await connection.execute(_RECEIPTS, (some, chat, first, last + 1)))
+    found.sort(key=lambda receipt: -receipt.message_id)
     return found
 
 

@@ -1,4 +1,6 @@
-"""How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start."""
+"""How far log, full-text index, client keys and devices' cursors reach: read at the start, and by searches."""
+
+from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
@@ -19,8 +21,8 @@ _NOTES = Statement(
     f" WHERE n.kind >= {FIRST_CHANGE} AND n.kind = {NOTE} ORDER BY n.seq",
     whole="once at the start, numbers of changes to users, chats and files",
 )
-_FILED = Statement("SELECT slice, seq FROM filed")
-_UNFILED = Statement(
+_FLUSHED = Statement("SELECT slice, seq FROM filed")
+_UNFLUSHED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
 )
 
@@ -32,23 +34,44 @@ async def index_left_over(connection: Connection) -> bool:
 
 
 async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]:
-    """Read all cursors: by device key, the last acknowledged `seq` and when it was last connected (Unix ms)."""
+    """Read all cursors.
+
+    Returns:
+        By device key, the last acknowledged `seq`, and when the device was last connected (Unix milliseconds).
+    """
     rows = await connection.execute(_CURSORS)
     return {device: (seq, seen) for device, seq, seen in rows}
 
 
-async def ends(connection: Connection) -> tuple[Seq, Seq]:
-    """Read the last entry of the log, and the last one that the full-text index has."""
-    ((last, indexed),) = await connection.execute(_ENDS)
-    return last, indexed
+class LogEnds(NamedTuple):
+    """How far the log and its full-text index go."""
+
+    last: Seq
+    """The last entry; 0 for none."""
+    indexed: Seq
+    """The last entry that the index has."""
+
+
+async def ends(connection: Connection, *, seconds: float | None = None) -> LogEnds:
+    """Read how far the log and its full-text index go.
+
+    Args:
+        connection: the connection to read with.
+        seconds: after so many the statement is interrupted; None for the connection's own limit.
+
+    Raises:
+        TooLong: it was interrupted.
+    """
+    ((last, indexed),) = await connection.execute(_ENDS, seconds=seconds)
+    return LogEnds(last, indexed)
 
 
 async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
 
     Returns:
-        For each gap the entry before it (0 for none) and the one after it, ascending. Of the first gap all entries are
-        left that belong to no chat: they have no text.
+        For each gap the entry before it (0 for none) and the one after it, ascending. In the first gap, the
+        entries that belong to no chat are left: they have no text.
     """
     first = await connection.execute(_FIRST_IN_CHAT)
     begin = first[0][0] if first else 0
@@ -59,13 +82,13 @@ async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     return found
 
 
-async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
+async def unflushed_keys(connection: Connection) -> tuple[Rows, dict[int, int]]:
     """Read the client keys that may not be in their table, and how far the table is.
 
     Returns:
         Client keys with their `seq`: all that the table lacks, and some that it has. And by slice, the `seq` up to
         which the table has its keys.
     """
-    filed: dict[int, int] = dict(await connection.execute(_FILED))
-    rows = await connection.execute(_UNFILED, (min(filed.values()),))
-    return rows, filed
+    flushed: dict[int, int] = dict(await connection.execute(_FLUSHED))
+    rows = await connection.execute(_UNFLUSHED, (min(flushed.values()),))
+    return rows, flushed

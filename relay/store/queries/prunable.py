@@ -28,7 +28,16 @@ async def removed_before(connection: Connection, at: UnixMs) -> list[int]:
 
 
 async def last_messages(connection: Connection, after: Seq, upto: Seq) -> list[tuple[ChatKey, MessageId]]:
-    """Find the last message id of each chat among the entries after one and up to another: (chat key, message id)."""
+    """Find the last message id of each chat in a span of entries.
+
+    Args:
+        connection: the connection to read with.
+        after: the entry before the first.
+        upto: the last entry.
+
+    Returns:
+        Chat key and message id; only chats with messages there.
+    """
     return await connection.execute(
         f"SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= {LAST_MESSAGE} GROUP BY chat",
         (after, upto),

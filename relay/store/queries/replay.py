@@ -17,9 +17,9 @@ from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_ENTRIES = 256
 """Entries in a page at most."""
-PAGE_BYTES = 256 * 1024
+REPLAY_PAGE_BYTES = 256 * 1024
 """Bytes of text in a page at most; it has one entry at least."""
-CHANGES = NO_CHAT
+CHANGES_CHAT = NO_CHAT
 """Stands for changes to chats and users among chat keys, which count from 1."""
 CHATS_AT_A_TIME = 500
 """Chats that one statement reads, so that other requests have their turn in between."""
@@ -59,7 +59,7 @@ _OLDEST_UNDELIVERED = Statement(f"""
         AND message_id > c.value->>1 AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
     FROM json_each(?2) AS c
 """)
-# First the chat's last entry in this range, then from its message down to the first of somebody else's.
+# First the chat's last entry in this range, then from its message down to the first of another author.
 _REACHED = Statement(f"""
     WITH top (chat, had, message_id) AS MATERIALIZED (
         SELECT c.value->>0, c.value->>1, (
@@ -90,7 +90,7 @@ async def ahead(
 
     Args:
         connection: one that reads.
-        chats: (chat key, `seq` after which); `CHANGES` for the changes to chats and users.
+        chats: (chat key, `seq` after which); `CHANGES_CHAT` for the changes to chats and users.
         upto: the last `seq` of interest.
         limit: how many for each chat at most.
 
@@ -98,12 +98,12 @@ async def ahead(
         The `seq`s by chat key.
     """
     found: dict[ChatKey, list[Seq]] = {}
-    plain = [one for one in chats if one[0] != CHANGES]
+    plain = [one for one in chats if one[0] != CHANGES_CHAT]
     for start in range(0, len(plain), CHATS_AT_A_TIME):
         rows = await connection.execute(_AHEAD, (as_json(plain[start : start + CHATS_AT_A_TIME]), upto, limit))
         found.update((chat, _seqs(seqs)) for chat, seqs in rows)
     for key, after in chats:
-        if key == CHANGES:
+        if key == CHANGES_CHAT:
             rows = await connection.execute(_CHANGES_AHEAD, (after, upto, limit))
             found[key] = [seq for (seq,) in rows]
     return found
@@ -112,7 +112,7 @@ async def ahead(
 async def entries(
     connection: Connection, seqs: Sequence[Seq], users: Mapping[UserKey, Named]
 ) -> tuple[list[Entry], bool]:
-    """Read entries with all that their events show, up to `PAGE_BYTES`.
+    """Read entries with all that their events show, up to `REPLAY_PAGE_BYTES`.
 
     Args:
         connection: one that reads.
@@ -122,7 +122,7 @@ async def entries(
     Returns:
         The entries, and whether some did not fit.
     """
-    bound = PageBound(len(seqs), PAGE_BYTES, _weight)
+    bound = PageBound(len(seqs), REPLAY_PAGE_BYTES, _weight)
     rows, more = await connection.page(_ENTRIES, (as_json(seqs),), bound)
     found = [_entry(row, users) for row in rows]
     await _fill_covered(connection, found)

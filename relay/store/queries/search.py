@@ -11,7 +11,8 @@ import msgspec
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs
 from relay.store.kinds import LAST_MESSAGE, NEW
-from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement, as_json
@@ -21,12 +22,6 @@ SEARCH_SECONDS = 1.0
 """How long a search may take; `search_through` may take as long again."""
 SCANNED_ENTRIES = 200_000
 """The latest entries that are read for a text which the index cannot find."""
-SPAN_ENTRIES = 20_000
-"""Entries that one statement reads, so that other requests have their turn in between."""
-LATEST_ENTRIES = 2_000
-"""Entries that are read first for a text shorter than a trigram: a common letter fills a page there."""
-MAX_PREFIXED_TRIGRAMS = 500
-"""Trigrams that may begin with such a text; if there are more, the index is not used."""
 PREFIX_SECONDS = 0.25
 """How long finding them may take: those of a common letter are in every text."""
 SAMPLED_ENTRIES = 256
@@ -39,6 +34,20 @@ MESSAGE_COLUMN = 8
 """The column of the text in a row."""
 CHECKED_CANDIDATES = 64
 """Candidates after which the search is reconsidered: if most were no match, one more trigram leaves fewer."""
+
+
+class SearchBounds(msgspec.Struct, kw_only=True):
+    """How much one search reads at a time."""
+
+    span_entries: int = 20_000
+    """Entries that one statement reads, so that other requests have their turn in between."""
+    latest_entries: int = 2_000
+    """Entries that are read first for a text shorter than a trigram: a common letter fills a page there."""
+    prefixed_trigrams: int = 500
+    """Trigrams that may begin with such a text; if there are more, the index is not used."""
+
+
+USUAL_BOUNDS = SearchBounds()
 
 
 class Sought(msgspec.Struct, frozen=True):
@@ -80,11 +89,8 @@ _MINE = (
 )
 # All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
 # than any other.
-_ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
 _NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
-_ENDINGS = Statement(
-    f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {MAX_PREFIXED_TRIGRAMS + 1}"
-)
+_ENDINGS = Statement("SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT ?3")
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
@@ -114,16 +120,10 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
     Raises:
         TooLong: it took longer than a search may.
     """
-    _, last = await ends(connection)
+    last, _ = await ends(connection, seconds=SEARCH_SECONDS)
     spread = sorted({last * number // SAMPLED_ENTRIES for number in range(1, SAMPLED_ENTRIES + 1)})
     rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
     return usual.learn([text for (text,) in rows])
-
-
-async def ends(connection: Connection) -> tuple[Seq, Seq]:
-    """Read up to which entry the full-text index is, and which is the last entry."""
-    ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
-    return indexed, last
 
 
 async def search(
@@ -133,6 +133,7 @@ async def search(
     *,
     indexed: int | None = None,
     seconds: float = SEARCH_SECONDS,
+    bounds: SearchBounds = USUAL_BOUNDS,
 ) -> tuple[list[HistoryRow], bool]:
     """Find messages, the latest first.
 
@@ -142,6 +143,7 @@ async def search(
         usual: which trigrams are common.
         indexed: the entry up to which the index is used; None for all that it has.
         seconds: after how many the search stops with what it has found.
+        bounds: how much it reads at a time.
 
     Returns:
         The messages, and whether there are more.
@@ -150,26 +152,29 @@ async def search(
         TooLong: it took longer than that and found nothing.
         sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
     """
-    upto, last = await ends(connection)
-    return await _Search(connection, sought, usual or TrigramShares(), seconds).run(
+    last, upto = await ends(connection, seconds=SEARCH_SECONDS)
+    return await SearchRun(connection, sought, usual or TrigramShares(), seconds, bounds).run(
         upto if indexed is None else indexed, last
     )
 
 
-class _Search:
+class SearchRun:
     """One search, in steps that go backwards: first the entries that are not indexed, a span at a time, then the index.
 
     A text shorter than a trigram is found by the trigrams that begin with it, if they are few, as for a rare character.
     A common letter is in the latest entries, which are read first.
     """
 
-    def __init__(self, connection: Connection, sought: Sought, usual: TrigramShares, seconds: float) -> None:
+    def __init__(
+        self, connection: Connection, sought: Sought, usual: TrigramShares, seconds: float, bounds: SearchBounds
+    ) -> None:
+        self._bounds = bounds
         self._connection = connection
         self._sought = sought
         self._usual = usual
         self._until = time.monotonic() + seconds
         self._rows: Rows = []
-        self._left = PAGE_BYTES
+        self._left = HISTORY_PAGE_BYTES
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM_CHARACTERS
         self._looked = self._found = 0
@@ -178,6 +183,15 @@ class _Search:
         """The `seq` of the last candidate."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
+        """Search, see `search`.
+
+        Args:
+            indexed: the last entry that the index has.
+            last: the last entry of the log.
+
+        Returns:
+            The messages, newest first, and whether there are more.
+        """
         try:
             more = await self._run(indexed, last)
         except TooLong:
@@ -191,7 +205,7 @@ class _Search:
     async def _run(self, indexed: int, last: int) -> bool:
         if not self._short:
             return await self._through(indexed, last) or await self._indexed(indexed, last)
-        indexed = min(indexed, max(0, last - LATEST_ENTRIES))
+        indexed = min(indexed, max(0, last - self._bounds.latest_entries))
         if await self._through(indexed, last):
             return True
         if not indexed:
@@ -218,24 +232,24 @@ class _Search:
             # A restore leaves a gap of a million ids, which count for nothing.
             ((newest,),) = await self._connection.execute(_NEWEST, (before,))
             before = min(before, newest + 1)
-            begin = max(after, before - 1 - SPAN_ENTRIES)
+            begin = max(after, before - 1 - self._bounds.span_entries)
             if await self._step(_THERE, before, self._text, begin):
                 return True
             before = begin + 1
-            at_most -= SPAN_ENTRIES
+            at_most -= self._bounds.span_entries
         return False
 
     async def _endings(self) -> list[str] | None:
         """Find the trigrams that begin with the text; None if there are too many, or it takes too long."""
-        text = self._text
+        text, most = self._text, self._bounds.prefixed_trigrams
         left = self._until - time.monotonic()
         try:
             rows = await self._connection.execute(
-                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, PREFIX_SECONDS))
+                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}", most + 1), seconds=max(0.0, min(left, PREFIX_SECONDS))
             )
         except TooLong:
             return None
-        return [term for (term,) in rows] if len(rows) <= MAX_PREFIXED_TRIGRAMS else None
+        return [term for (term,) in rows] if len(rows) <= most else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
         """Read what the index finds, some candidates and then the rest; return whether the page is full."""
@@ -261,7 +275,7 @@ class _Search:
         rows, full = await self._connection.page(
             sql,
             _parameters(self._sought, before, text, limit, *more),
-            PageBound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
+            PageBound(max(1, self._sought.count - len(self._rows)), self._left, weight, self.wanted),
             seconds=max(0.0, self._until - time.monotonic()),
             partly=True,
         )
@@ -271,7 +285,8 @@ class _Search:
         self._rows += rows
         return full or len(self._rows) > self._sought.count
 
-    def _wanted(self, row: tuple[object, ...]) -> bool:
+    def wanted(self, row: tuple[object, ...]) -> bool:
+        """Tell whether a candidate contains the text. Called in the connection's thread."""
         self._looked += 1
         self._last = cast("int", row[0])
         text = row[MESSAGE_COLUMN]
@@ -290,6 +305,17 @@ async def search_through(
     """Find what `search` does by reading all messages of these chats.
 
     This is faster for a common word in chats with few messages: elsewhere it was said too often.
+
+    Args:
+        connection: the connection to search with.
+        sought: what is sought, and by whom.
+        seconds: after so many the search is interrupted.
+
+    Returns:
+        The messages, newest first, and whether there are more.
+
+    Raises:
+        TooLong: it was interrupted.
     """
     return await _page(connection, _THROUGH, sought, seconds)
 
@@ -300,7 +326,7 @@ async def _page(
     rows, left = await connection.page(
         sql,
         _parameters(sought, sought.before, sought.folded, sought.count + 1),
-        PageBound(sought.count, PAGE_BYTES, weight),
+        PageBound(sought.count, HISTORY_PAGE_BYTES, weight),
         seconds=seconds,
     )
     return [HistoryRow(*row) for row in rows], left

@@ -107,6 +107,10 @@ async def base(connection: Connection) -> Snapshot | None:
 
 
 async def base_round(connection: Connection) -> tuple[int, Seq] | None:
-    """Read the round and the `seq` of the base; None if there is none."""
+    """Read which base is valid.
+
+    Returns:
+        The number of its round, and the entry that it is as of; None without a base.
+    """
     rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
     return (rows[0][0], rows[0][1]) if rows else None

@@ -53,5 +53,9 @@ async def known_digests(connection: Connection, digests: Sequence[str]) -> set[s
 
 
 async def digests(connection: Connection) -> list[tuple[str, int]]:
-    """Read the digests of all files, and their sizes in bytes."""
+    """Read the digests of all files.
+
+    Returns:
+        Digest (hexadecimal), and size in bytes.
+    """
     return await connection.execute(_DIGESTS)

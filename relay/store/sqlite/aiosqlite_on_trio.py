@@ -38,7 +38,7 @@ class _Loop(asyncio.AbstractEventLoop):
         try:
             self._token.run_sync_soon(callback, *args)
         except trio.RunFinishedError:
-            # Nobody waits any more: trio has ended.
+            # No task waits any more: trio has ended.
             return
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Making sure that a closed store is whole without its write-ahead log, before it is moved or copied.
 
 When a store is closed SQLite tries once to copy the log back, and does not report a full disk. Touches one store that
-nobody has open.
+no process has open.
 """
 
 import sqlite3
@@ -18,7 +18,7 @@ def make_sure(store: Path) -> None:
         store: its file, which is about to be moved or copied without the log.
 
     Raises:
-        sqlite3.Error: the disk is full, or fails, or somebody else has it open.
+        sqlite3.Error: the disk is full, or fails, or another process has it open.
     """
     log = log_of(store)
     if not log.exists():

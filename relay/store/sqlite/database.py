@@ -89,7 +89,7 @@ class Connection:
     """One connection to the file, and its thread.
 
     A reading connection runs one statement at a time, in the order of the calls. When a caller is cancelled, its
-    statement does not run, or is stopped: so a deadline is a cancel scope, and nobody else's statement is stopped.
+    statement does not run, or is stopped: so a deadline is a cancel scope, and no other statement is stopped.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Connection:
         *,
         seconds: float | None,
     ) -> T:
-        """Read in turn. If nobody waits there is no checkpoint, which would cost a turn of a busy event loop."""
+        """Read in turn. If no task waits there is no checkpoint, which would cost a turn of a busy event loop."""
         if self._busy:
             # The caller before hands over its turn.
             await self._queue.park()

@@ -50,7 +50,7 @@ def _end(opening: AbstractContextManager[sqlite3.Connection]) -> tuple[object, .
 
 @contextmanager
 def _read_copy(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a copy, which nobody changes."""
+    """Open a copy, which is never written."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as copy:
         yield copy
 
@@ -132,7 +132,7 @@ def remove_outdated(store: Path) -> None:
     """Remove the copies of earlier upgrades that lack what was said since.
 
     Called when another version of the relay takes over a store that needs no upgrade. A copy then is the way back of
-    an earlier upgrade, and whoever used it for this one would lose what was said in between. A copy that ends where the
+    an earlier upgrade, and a return to it would lose what was said in between. A copy that ends where the
     store does was made by this upgrade, which was interrupted before the relay ran.
 
     Args:

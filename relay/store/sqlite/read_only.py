@@ -88,8 +88,8 @@ def _connect(store: Path, mode: str) -> sqlite3.Connection:
 def _remove_empty_log(store: Path) -> None:
     """Have SQLite remove the empty write-ahead log that a reading connection makes and may not remove.
 
-    SQLite removes it when a writing connection closes, and only if nobody else has the store open. A log with content
-    stays as it is: it is what a killed relay left.
+    SQLite removes it when a writing connection closes, and only if no other process has the store open. A log with
+    content stays as it is: it is what a killed relay left.
     """
     # A store that this user may not write keeps the empty log, which does no harm.
     with suppress(OSError, sqlite3.Error):

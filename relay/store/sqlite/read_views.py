@@ -18,9 +18,9 @@ VIEW_ENTRIES = 50_000
 """Entries read in one view."""
 STOP_LOG_BYTES = 48 << 20
 """Bytes in the write-ahead log from which a long statement is stopped."""
-LOOK_SECONDS = 0.2
+VIEW_LOOK_SECONDS = 0.2
 """Seconds between two looks at the log."""
-RETRY_SECONDS = 2.0
+VIEW_RETRY_SECONDS = 2.0
 """Seconds until a statement that was stopped is tried again."""
 ATTEMPTS = 5
 """How often it is tried."""
@@ -33,7 +33,27 @@ class TooBusy(Exception):
 class Views:
     """A reading connection; each statement has a view of its own."""
 
-    def __init__(self, connection: Connection, store: Path) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        store: Path,
+        *,
+        look_seconds: float = VIEW_LOOK_SECONDS,
+        retry_seconds: float = VIEW_RETRY_SECONDS,
+        stop_log_bytes: int = STOP_LOG_BYTES,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            connection: one that reads, used by nobody else.
+            store: the store's file.
+            look_seconds: between two looks at the write-ahead log.
+            retry_seconds: until a statement that was stopped is tried again.
+            stop_log_bytes: bytes in that log from which a long statement is stopped.
+        """
+        self._look_seconds = look_seconds
+        self._retry_seconds = retry_seconds
+        self._stop_log_bytes = stop_log_bytes
         self._connection = connection
         self._path = log_of(store)
 
@@ -42,7 +62,11 @@ class Views:
         return await self._connection.execute(sql, parameters)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
-        """Divide the log up to an entry into parts: the `seq` before each part, and its last one."""
+        """Divide the log up to an entry into parts.
+
+        Yields:
+            The `seq` before the part, and its last one.
+        """
         ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
         for after in range(first - 1, upto, VIEW_ENTRIES):
             yield after, min(after + VIEW_ENTRIES, upto)
@@ -64,7 +88,7 @@ class Views:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
-            await trio.sleep(RETRY_SECONDS)
+            await trio.sleep(self._retry_seconds)
         raise TooBusy
 
     async def _watched(self, sql: str, parameters: Parameters) -> Rows:
@@ -86,7 +110,7 @@ class Views:
             nursery.start_soon(run)
             try:
                 while not over.is_set():
-                    with trio.move_on_after(LOOK_SECONDS):
+                    with trio.move_on_after(self._look_seconds):
                         await over.wait()
                     if not over.is_set() and self._grown():
                         await self._stop(over)
@@ -113,4 +137,4 @@ class Views:
             count, size = wal.frames(file)
         finally:
             os.close(file)
-        return count * size > STOP_LOG_BYTES
+        return count * size > self._stop_log_bytes

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import trio
 
 from relay import threads
@@ -23,41 +24,12 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-COPY_PAGES = 4_000
-"""Pages in the log and not in the store from which they are copied."""
-RESTART_PAGES = 8_000
-"""Pages in the log from which the writer pauses for a moment, so that the log can begin again."""
 REMAINING_PAGES = 1_000
-"""Pages that may be left to copy then; if more are left, a reader holds them back."""
+"""Pages that may be left to copy when the log begins again; if more are left, a reader holds them back."""
 PAUSE_SECONDS = 0.02
 """Seconds for which readers are waited for then."""
-CROWDED_BYTES = 20 << 20
-"""Bytes in the log from which all work waits that can. A longer file is truncated when the log begins again, and so is
-seen to be empty before anybody writes."""
-SLOWDOWN_BYTES = 64 << 20
-"""Bytes in the log from which the writer slows down. Only a reader with a long view makes it grow so far."""
-SLOWED_BYTES_PER_SECOND = 1 << 20
-"""Bytes per second by which the log grows beyond that."""
-KEPT_BYTES = 16 << 20
-"""Bytes that the file has soon after the start, and keeps when the log begins again.
-
-A commit that overwrites pages leaves the file's size as it is, so the disk has less to write. A reader with a long
-view, such as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill it.
-"""
-STEP_BYTES = 1 << 20
-"""Bytes that the file is made longer by at a time."""
-WRITE_BYTES = 4 << 10
+STEP_WRITE_BYTES = 4 << 10
 """Bytes of one write of a step. Linux caches a larger write as one unit, and counts each later commit as all of it."""
-FIRST_STEP_SECONDS = 5.0
-"""Seconds from the start until the first step: a command on this machine is over by then, and needs no such file."""
-LENGTHENING_FREE_BYTES = 8 * KEPT_BYTES
-"""Bytes that are free on the disk when the file is made longer: it takes no room that messages may need."""
-STEP_SECONDS = 1.0
-"""Seconds between two steps: each is synced, and a commit may have to wait for that."""
-LOOK_SECONDS = 0.05
-"""Seconds between two looks at the file."""
-RETRY_SECONDS = 0.5
-"""Seconds until the next attempt after a reader held pages back."""
 PAGE_BYTES = 1_024
 """Bytes of a page."""
 HEADER_BYTES = 32
@@ -65,7 +37,11 @@ FRAME_HEADER_BYTES = 24
 
 
 def frames(file: int) -> tuple[int, int]:
-    """Count the pages of the log that are in use; return their number, and the bytes of each with its header."""
+    """Count the pages of the log that are in use.
+
+    Returns:
+        Their number, and the bytes of each with its header.
+    """
     head = os.pread(file, HEADER_BYTES, 0)
     if len(head) < HEADER_BYTES:
         return 0, 1
@@ -92,17 +68,53 @@ Pause = Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]]
 """Runs a job while the writer pauses."""
 
 
+class WalTuning(msgspec.Struct, kw_only=True):
+    """When the log is copied, begun again, lengthened, and when the writer slows down."""
+
+    copy_pages: int = 4_000
+    """Pages in the log and not in the store from which they are copied."""
+    restart_pages: int = 8_000
+    """Pages in the log from which the writer pauses for a moment, so that the log can begin again."""
+    crowded_bytes: int = 20 << 20
+    """Bytes in the log from which all work waits that can. A longer file is truncated when the log begins again, and so
+    is seen to be empty before anybody writes."""
+    slowdown_bytes: int = 64 << 20
+    """Bytes in the log from which the writer slows down. Only a reader with a long view makes it grow so far."""
+    slowed_bytes_per_second: int = 1 << 20
+    """Bytes per second by which the log grows beyond that."""
+    kept_bytes: int = 16 << 20
+    """Bytes that the file has soon after the start, and keeps when the log begins again.
+
+    A commit that overwrites pages leaves the file's size as it is, so the disk has less to write. A reader with a long
+    view, such as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill it.
+    """
+    step_bytes: int = 1 << 20
+    """Bytes that the file is made longer by at a time."""
+    first_step_seconds: float = 5.0
+    """Seconds from the start until the first step: a command on this machine is over by then and needs no such file."""
+    lengthening_free_bytes: int = 128 << 20
+    """Bytes that are free on the disk when the file is made longer: it takes no room that messages may need."""
+    step_seconds: float = 1.0
+    """Seconds between two steps: each is synced, and a commit may have to wait for that."""
+    look_seconds: float = 0.05
+    """Seconds between two looks at the file."""
+    retry_seconds: float = 0.5
+    """Seconds until the next attempt after a reader held pages back."""
+
+
 class Wal:
     """The write-ahead log of a running relay."""
 
-    def __init__(self, connection: Connection, store: Path) -> None:
+    def __init__(self, connection: Connection, store: Path, tuning: WalTuning) -> None:
         """Create the watch; nothing is read yet.
 
         Args:
             connection: a connection of its own, for checkpoints.
             store: the store's file.
+            tuning: when what is done.
         """
-        self._copy_from, self._again_from, self._kept = COPY_PAGES, RESTART_PAGES, KEPT_BYTES
+        self._tuning = tuning
+        self._copy_from, self._again_from, self._kept = tuning.copy_pages, tuning.restart_pages, tuning.kept_bytes
         self._connection = connection
         self._path = log_of(store)
         self._file: int | None = None
@@ -118,16 +130,20 @@ class Wal:
         self.bytes = 0
         """Bytes of the log that were in use at the last look."""
 
+    def rest(self) -> None:
+        """Make no attempt to copy pages before `retry_seconds` are over."""
+        self._tried = trio.current_time()
+
     def keep_small(self, size: int) -> None:
         """Let the log begin again before it has `size` bytes, on a small disk."""
-        self._again_from = min(RESTART_PAGES, size // (PAGE_BYTES + FRAME_HEADER_BYTES))
+        self._again_from = min(self._tuning.restart_pages, size // (PAGE_BYTES + FRAME_HEADER_BYTES))
         self._copy_from = self._again_from // 2
-        self._kept = min(KEPT_BYTES, size // 2)
+        self._kept = min(self._tuning.kept_bytes, size // 2)
 
     @property
     def crowded(self) -> bool:
         """Whether work that can wait should wait."""
-        return self.bytes > CROWDED_BYTES
+        return self.bytes > self._tuning.crowded_bytes
 
     @property
     def _held_back(self) -> bool:
@@ -135,20 +151,20 @@ class Wal:
         return self.crowded or self._frames - self._copied >= self._copy_from
 
     def look(self, now: Seconds) -> float:
-        """Measure the log after a commit, at most every `LOOK_SECONDS` seconds.
+        """Measure the log after a commit, at most every `look_seconds` seconds.
 
         Returns:
             How many seconds the writer should wait, so that the log does not grow without bound.
         """
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._looked < self._tuning.look_seconds:
             return 0.0
         self._looked = now
         before = self.bytes
         self._measure()
         if self._held_back:
             self._due.set()
-        grown = self.bytes - max(before, SLOWDOWN_BYTES)
-        return min(1.0, grown / SLOWED_BYTES_PER_SECOND) if grown > 0 else 0.0
+        grown = self.bytes - max(before, self._tuning.slowdown_bytes)
+        return min(1.0, grown / self._tuning.slowed_bytes_per_second) if grown > 0 else 0.0
 
     def _measure(self) -> None:
         try:
@@ -164,7 +180,7 @@ class Wal:
         self._frames, self.bytes = count, count * size
 
     async def run(self, pause: Pause, moved: Callable[[], None]) -> None:
-        """Copy pages when they are due, for ever.
+        """Copy pages when they are due, forever.
 
         Args:
             pause: runs a job while the writer pauses.
@@ -178,9 +194,9 @@ class Wal:
                 if not self._held_back:
                     self._due = trio.Event()
                     await self._due.wait()
-                await trio.sleep_until(self._tried + RETRY_SECONDS)
+                await trio.sleep_until(self._tried + self._tuning.retry_seconds)
                 if self.held:
-                    self._tried = trio.current_time()
+                    self.rest()
                     continue
                 try:
                     await self._copy(pause)
@@ -188,9 +204,9 @@ class Wal:
                 except sqlite3.Error as error:
                     # Commits go on; on a full disk they report it themselves.
                     logger.warning("the write-ahead log cannot be copied back now: %s", error)
-                    self._tried = trio.current_time()
+                    self.rest()
                 if self._held_back:
-                    self._tried = trio.current_time()
+                    self.rest()
         finally:
             if self._file is not None:
                 _close(self._file)
@@ -202,15 +218,15 @@ class Wal:
         Args:
             pause: runs a job while the writer pauses.
         """
-        pause_seconds = FIRST_STEP_SECONDS
+        pause_seconds = self._tuning.first_step_seconds
         while True:
             await trio.sleep(pause_seconds)
             if not self._held_back and not self.held and await self._lengthen(pause):
-                pause_seconds = STEP_SECONDS
+                pause_seconds = self._tuning.step_seconds
             else:
                 self._cut = trio.Event()
                 await self._cut.wait()
-                pause_seconds = FIRST_STEP_SECONDS
+                pause_seconds = self._tuning.first_step_seconds
 
     async def _lengthen(self, pause: Pause) -> bool:
         """Make the file longer by a step; tell whether there may be another."""
@@ -221,10 +237,11 @@ class Wal:
             nonlocal longer
             with suppress(OSError):
                 disk, size = os.fstatvfs(file), os.fstat(file).st_size
-                if disk.f_bavail * disk.f_frsize < LENGTHENING_FREE_BYTES:
+                if disk.f_bavail * disk.f_frsize < self._tuning.lengthening_free_bytes:
                     return
-                for start in range(size, min(size + STEP_BYTES, self._kept), WRITE_BYTES):
-                    longer = os.pwrite(file, bytes(min(WRITE_BYTES, self._kept - start)), start) > 0
+                end = min(size + self._tuning.step_bytes, self._kept)
+                for start in range(size, end, STEP_WRITE_BYTES):
+                    longer = os.pwrite(file, bytes(min(STEP_WRITE_BYTES, self._kept - start)), start) > 0
 
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
@@ -249,15 +266,15 @@ class Wal:
             # Little was committed meanwhile.
             left = await self._checkpoint("PASSIVE")
         if left > REMAINING_PAGES:
-            self._tried = trio.current_time()
+            self.rest()
         elif self._frames >= self._again_from:
             await pause(self._begin_again)
             self._measure()
             if self._frames >= self._again_from:
-                self._tried = trio.current_time()
+                self.rest()
 
     async def _begin_again(self, _writing: Connection) -> None:
-        if self._path.stat().st_size <= min(CROWDED_BYTES, 2 * self._kept):
+        if self._path.stat().st_size <= min(self._tuning.crowded_bytes, 2 * self._kept):
             await self._checkpoint("RESTART")
         else:
             await self._checkpoint("TRUNCATE")

@@ -1,4 +1,4 @@
-"""Filing client keys: from memory (`store.idempotency`) into their table."""
+"""Moves client keys from memory (`store.idempotency`) into their table."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,7 +10,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.parameters import round_up
 
 
-async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
+async def flush_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq]]) -> None:
     """Write some client keys to their table, if their messages are still in the log.
 
     Args:
@@ -20,19 +20,20 @@ async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, Seq
     if keys:
         size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))
-        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+        await connection.execute(flush_statement(size), [*chain.from_iterable(keys), *nothing])
 
 
-async def note_filed(connection: Connection, filing: KeyFlush) -> None:
+async def note_flushed(connection: Connection, flush: KeyFlush) -> None:
     """Note that all keys of a slice are in their table.
 
     Called only once they are: after a crash before this the keys are read into memory again, and written again.
     """
-    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
+    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (flush.upto, flush.slice))
 
 
 @cache
-def _filing_statement(size: int) -> str:
+def flush_statement(size: int) -> str:
+    """Make the statement that moves `size` keys to the table, except for those of entries that are gone."""
     return (
         f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
         " WHERE column2 IN (SELECT seq FROM log)"

@@ -85,19 +85,18 @@ async def unmerged(connection: Connection) -> int:
     return texts  # type: ignore[no-any-return]
 
 
-async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
+async def merge(connection: Connection, *, begin: bool = False, pages: int = MERGED_PAGES) -> bool:
     """Do a step of a merge of the full-text index. Once it ends, texts deleted before it began are erased.
 
     Args:
         connection: the one that writes.
         begin: whether to begin a merge of everything, or to go on with one.
-        pages: about how many pages, of 1 KiB each; `MERGED_PAGES` if None is given.
+        pages: about how many pages, of 1 KiB each.
 
     Returns:
         Whether there is more to do.
     """
     ((before,),) = await connection.execute("SELECT total_changes()")
-    pages = pages or MERGED_PAGES
     # A negative number merges all segments; it would restart a merge that is under way.
     await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
     ((after,),) = await connection.execute("SELECT total_changes()")

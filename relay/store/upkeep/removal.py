@@ -48,14 +48,20 @@ async def remove_history(after: int, upto: int, connection: Connection, count: i
 
 
 async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
-    """Forget the client keys of removed messages at these places, if they are older than `before` (Unix ms)."""
+    """Forget the client keys of removed messages.
+
+    Args:
+        connection: the connection that writes.
+        places: the rows of `removed` that have them (`prunable.removed_before`).
+        before: rows that are not older than this stay, Unix milliseconds.
+    """
     await connection.execute(
         "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
     )
 
 
 async def erase_chat(connection: Connection, chat: ChatKey, count: int) -> int:
-    """Remove some messages of a deleted chat, and once none is left some receipts. Arguments as for `remove_history`.
+    """Remove some messages of a deleted chat, and once none is left some receipts. Args: see `remove_history`.
 
     Returns:
         How many were removed; 0 once nothing is left.

@@ -25,13 +25,25 @@ async def begin_base(connection: Connection) -> int:
 
 
 async def add_base(connection: Connection, number: int, rows: SnapshotRows) -> None:
-    """Add some rows to a new base."""
+    """Add some rows to a new base.
+
+    Args:
+        connection: the connection that writes.
+        number: the round of the new base.
+        rows: the rows.
+    """
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
     await release_parameters(connection, _ADD_BASE)
 
 
 async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
-    """Make a new base, which is whole, the valid one."""
+    """Make a new base, which is whole, the valid one.
+
+    Args:
+        connection: the connection that writes.
+        number: its round.
+        start: what it is as of: `seq`, `at` and `pruned`.
+    """
     await connection.execute(
         "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
     )

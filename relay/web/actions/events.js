@@ -1,7 +1,8 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
-import { announce } from "./notices.js";
+import { openPanel } from "./navigation.js";
+import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
-import { change, changedRooms, reportLoading, runtime, setState } from "./store.js";
+import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
 import * as model from "../model/state.js";
@@ -33,7 +34,8 @@ function flush() {
   const frames = waitingFrames;
   waitingFrames = [];
   const now = clock.now();
-  let next = state.value;
+  const before = state.value;
+  let next = before;
   for (const frame of frames) {
     try {
       next = applyEvent(next, frame, now);
@@ -46,7 +48,10 @@ function flush() {
   setState(next);
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
-  if (frames.some((frame) => frame.eventType === "chats")) refreshDetails();
+  for (const frame of frames) if (frame.eventType === "chatGone") noticeLoss(frame.payload, before);
+  for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
+  if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails();
+  if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats();
 }
 
 /** Apply events now: a frame may have been scheduled before the page was hidden. */
@@ -89,6 +94,27 @@ function noticeNew(event) {
   const title = chat.type === "dialog" ? name : `${name} · ${chat.name}`;
   if (active.value) alertNow(event, title, text);
   else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
+}
+
+/** Say which chat was lost, how and to whom, unless the list and the chat itself say it from now on. */
+function noticeLoss(event, before) {
+  const chat = state.value.chats.get(event.chatId);
+  if (chat?.gone && before.chats.get(event.chatId)?.gone) return;
+  if (chat?.gone) announce(lossText(chat));
+  else if (!chat && event.reason && event.title) tell(lossText({ name: event.title, gone: event }));
+}
+
+/** A stolen invite or password is noticed by this. */
+function noticeDevice({ label }) {
+  tell(t("devices.new", { label: label || t("devices.unnamed") }), {
+    error: true,
+    lasts: 60_000,
+    action: t("devices.show"),
+    onAction: () => {
+      untell();
+      openPanel("settings");
+    },
+  });
 }
 
 /** Whether the message is still unread on every device, and no other tab is visible. */

@@ -19,7 +19,7 @@ export async function changeChat(payloadType, payload) {
   change((now) => model.setDetails(now, chat));
 }
 
-/** Leave or delete a chat. The `chats` event removes it from the list, perhaps before the answer. */
+/** Leave or delete a chat. The `chatGone` event removes it from the list, perhaps before the answer. */
 export async function endChat(payloadType, chatId) {
   ending.add(chatId);
   try {

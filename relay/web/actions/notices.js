@@ -1,7 +1,8 @@
 /** Notices: at the foot of the page, and for screen readers. */
 import { t } from "../i18n/i18n.js";
+import { tellOf } from "../model/state.js";
 import { RequestError } from "../net/socket.js";
-import { announcements, notice } from "../signals.js";
+import { announcements, notice, state } from "../signals.js";
 
 const ANNOUNCED = 10;
 let announced = 0;
@@ -14,11 +15,17 @@ export function announce(text) {
 
 let noticeTimer;
 
-/** Show a notice at the foot of the page; `action` names a button on it, which calls `onAction`. */
-export function tell(text, { error = false, action, onAction } = {}) {
+/** Show a notice at the foot of the page for `lasts` ms; `action` names a button on it, which calls `onAction`. */
+export function tell(text, { error = false, action, onAction, lasts = error ? 8_000 : 4_000 } = {}) {
   clearTimeout(noticeTimer);
   notice.value = { text, error, action, onAction };
-  noticeTimer = setTimeout(() => (notice.value = null), error ? 8_000 : 4_000);
+  noticeTimer = setTimeout(untell, lasts);
+}
+
+/** Take the notice away. */
+export function untell() {
+  clearTimeout(noticeTimer);
+  notice.value = null;
 }
 
 /** Say what went wrong and what to do, in the user's language: of {code, limit?, quota?, retryAfter?, name?}, or of a code. */
@@ -46,6 +53,15 @@ export function explain(failure) {
     default:
       return t("error.internal");
   }
+}
+
+/** Say how a chat {name, gone} was lost: from what, and by whom. */
+export function lossText({ name: chat, gone }) {
+  const { me } = state.value;
+  if (gone.reason === "left") return t("chat.left", { chat });
+  const name = gone.by && gone.by !== me.id ? tellOf(state.value, gone.by) : null;
+  if (gone.reason === "deleted") return name ? t("chat.deletedBy", { name, chat }) : t("chat.deleted", { chat });
+  return name ? t("chat.removedBy", { name, chat }) : t("chat.removed", { chat });
 }
 
 /** Show a failure at the foot of the page, where no view shows it. */

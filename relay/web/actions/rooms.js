@@ -2,7 +2,7 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { change, findPeople, runtime } from "./store.js";
+import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { addPage, atEnd, findMessage, reachesUnread, readHere, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
@@ -71,6 +71,9 @@ function setLoading(chatId, on) {
   loadingRooms.value = next;
 }
 
+/** Whether the chat was lost, and only what this device has of it can be read. */
+const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
+
 async function ensureRoom(chatId) {
   const now = state.value;
   if (!now.rooms.get(chatId)?.loaded) {
@@ -88,12 +91,17 @@ async function ensureRoom(chatId) {
       });
     }
   }
+  if (isLost(chatId)) {
+    change((current) => (current.rooms.get(chatId)?.loaded ? current : addPage(current, chatId, [], { reachesStart: true })));
+  }
   await refreshRoom(chatId);
 }
 
 /** `reading`: the chat was open before the connection broke, and the messages in view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
-  if (verified.has(chatId) || asked.has(chatId) || !runtime.wire) return;
+  if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
+  // A chat that was lost and is back has nothing loaded.
+  if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
@@ -135,6 +143,15 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   }
 }
 
+/** Remove a lost chat from the list, and all that this device has of it. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
+  ending.add(chatId);
+  change((now) => model.forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tell({ kind: "forgotten", chatId });
+}
+
 /** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
 async function beginChat(chatId) {
   const isPerson = (one) => one.id === chatId;
@@ -161,7 +178,7 @@ async function fetchUnread(chatId, { lastMessageId, missed }) {
 
 export async function refreshDetails() {
   const { chatId } = route.value;
-  if (!chatId || !state.value.chats.has(chatId) || !runtime.wire) return;
+  if (!chatId || !state.value.chats.has(chatId) || isLost(chatId) || !runtime.wire) return;
   try {
     const details = await runtime.wire.request("chat", { chatId });
     change((now) => model.setDetails(now, details));
@@ -175,7 +192,7 @@ const paging = new Set();
 /** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first) return;
+  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first || isLost(chatId)) return;
   paging.add(chatId);
   try {
     const page = await runtime.wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });

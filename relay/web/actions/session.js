@@ -169,7 +169,7 @@ async function enter(me) {
   // Meanwhile the socket connects; what it says waits for the state that it changes.
   const shown = showKept(me, (word) => shown.then(() => onOther(word)));
   runtime.wire = createWire({
-    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
+    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws?v=2`),
     clock: { now: () => clock.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
     onEvent: (frame) => shown.then(() => queueEvent(frame)),

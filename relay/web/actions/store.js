@@ -3,10 +3,8 @@ import { effect, untracked } from "@preact/signals";
 import { closeChat, go } from "./navigation.js";
 import { explain, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvent } from "../model/events.js";
 import { atEnd, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
 import { composing, connection, dialog, route, state } from "../signals.js";
 
@@ -16,11 +14,24 @@ export const runtime = { wire: null, storage: null };
 export const ending = new Set();
 export const changedRooms = new Set();
 
+let listing = 0;
+
+/** Fetch the chat list, page by page; each is shown as it comes. */
 export async function refreshChats() {
+  listing += 1;
+  const mine = listing;
+  let after;
   try {
-    const list = await runtime.wire.request("chats", {});
-    change((now) => applyEvent(now, { eventType: "chats", payload: list }, clock.now()));
-    runtime.storage?.tidyRooms(new Set(state.value.chats.keys()));
+    do {
+      const page = await runtime.wire.request("chats", { after });
+      // It is being fetched from the first page on again, or the user has signed out.
+      if (mine !== listing || !state.value) return;
+      const isFirst = after === undefined;
+      change((now) => model.addChats(isFirst ? model.beginList(now) : now, page));
+      after = page.next;
+    } while (after !== undefined);
+    change(model.endList);
+    runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
   } catch (failure) {
     report(failure);
   }

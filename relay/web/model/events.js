@@ -4,7 +4,7 @@ import {
   advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, quoteOf, readHere, withRoom,
 } from "./messages.js";
 import {
-  dropOutbox, enqueue, learnPeople, mergeDraft, otherMembers, patchOutbox, setChats, withChat, withEntry,
+  addChats, dropOutbox, enqueue, forget, learnPeople, loseChat, mergeDraft, otherMembers, patchOutbox, withChat, withEntry,
 } from "./state.js";
 
 // ---------------------------------------------------------------- messages
@@ -184,7 +184,8 @@ export function disconnected(state) {
 
 const EVENTS = {
   new: onNew,
-  chats: (state, list) => setChats(state, Array.isArray(list) ? list : (list.chats ?? [])),
+  chat: (state, { item }) => addChats(state, [item]),
+  chatGone: loseChat,
   edit: onEdit,
   delete: onDelete,
   dlvrd: onMark("dlvrd"),
@@ -244,6 +245,7 @@ const WORDS = {
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
   read: (state, { chatId, messageId, missed }) => readHere(state, chatId, messageId, missed),
+  forgotten: (state, { chatId }) => (state.chats.get(chatId)?.gone ? forget(state, [chatId]) : state),
 };
 
 /** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */

@@ -140,10 +140,11 @@ export function trim(state, chatId, kept) {
   return withRoom(state, chatId, { messages, first: messages[0].messageId, atStart: false });
 }
 
-/** Whether the newest message of the chat is among those loaded. */
+/** Whether the newest message of the chat is among those loaded: of a lost chat, the newest that there will be. */
 export function atEnd(state, chatId) {
   const room = state.rooms.get(chatId);
-  return Boolean(room?.loaded) && room.last >= (state.chats.get(chatId)?.topId ?? 0);
+  const chat = state.chats.get(chatId);
+  return Boolean(room?.loaded) && (Boolean(chat?.gone) || room.last >= (chat?.topId ?? 0));
 }
 
 // ---------------------------------------------------------------- unread messages

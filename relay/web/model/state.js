@@ -13,6 +13,10 @@ export function initial(me) {
   return {
     me,
     chats: new Map(),
+    // Ids that the pages of the chat list have had so far, while it is fetched; else null.
+    listed: null,
+    // Chats that the list lost without a word: {chat, room, details}. The word may follow.
+    lost: new Map(),
     rooms: new Map(),
     details: new Map(),
     people: new Map([[me.id, { id: me.id, name: me.name }]]),
@@ -72,32 +76,95 @@ export function presenceOf(state, userId) {
 
 // ---------------------------------------------------------------- chats
 
-/** Apply the whole chat list. A chat that is absent is gone with its messages. */
+/** Lost chats that are kept to be read at most, and as many that are set aside; the one lost first goes first. */
+export const MOST_LOST = 30;
+
+/** Apply the whole chat list. */
 export function setChats(state, list) {
-  const chats = new Map();
+  return endList(addChats(beginList(state), list));
+}
+
+/** The chat list is being fetched from its first page on. */
+export function beginList(state) {
+  return { ...state, listed: new Set() };
+}
+
+/** Apply a page of the chat list, or chats that changed. One that was lost begins again. */
+export function addChats(state, list) {
+  const ids = list.map((item) => item.id);
+  const next = forget(state, ids.filter((id) => state.chats.get(id)?.gone || state.lost.has(id)));
+  const chats = new Map(next.chats);
   const people = [];
   for (const item of list) {
-    const known = state.chats.get(item.id);
+    const known = next.chats.get(item.id);
     const topId = Math.max(item.lastMessageId, known?.topId ?? 0);
-    const next = { missed: 0, ...item, topId };
+    const line = { missed: 0, ...item, topId };
     if (known?.attachmentType && known.lastMessageId === item.lastMessageId) {
-      next.attachmentType = known.attachmentType;
+      line.attachmentType = known.attachmentType;
     }
-    chats.set(item.id, known && sameItem(known, next) ? known : next);
+    chats.set(item.id, known && sameItem(known, line) ? known : line);
     if (item.type === "dialog") people.push(dialogPerson(item));
   }
-  const gone = [...state.rooms.keys()].filter((id) => state.chats.has(id) && !chats.has(id));
-  let next = { ...state, chats };
-  if (gone.length > 0) {
-    const rooms = new Map(state.rooms);
-    const details = new Map(state.details);
-    for (const id of gone) {
-      rooms.delete(id);
-      details.delete(id);
-    }
-    next = { ...next, rooms, details, outbox: state.outbox.filter((row) => !gone.includes(row.chatId)) };
+  return learnPeople({ ...next, chats, listed: next.listed && new Set([...next.listed, ...ids]) }, people);
+}
+
+/** The last page of the chat list was applied: a chat that none of them had is gone, but for those kept to be read. */
+export function endList(state) {
+  const gone = [...state.chats.values()].filter((chat) => state.listed && !chat.gone && !state.listed.has(chat.id));
+  return { ...setAside(state, gone.map((chat) => chat.id)), listed: null };
+}
+
+/**
+ * A chat went out of the list. Where somebody else removed the user or deleted the chat, what this device has of it can
+ * still be read: the chat stays, with `gone` {reason, by, byName}. `at` is the relay's time of it.
+ */
+export function loseChat(state, { chatId, title, by, byName, reason }, at) {
+  const { chat, room, details } = heldOf(state, chatId) ?? state.lost.get(chatId) ?? {};
+  if (!chat || (chat.gone && !reason)) return state;
+  if (!reason) return setAside(state, [chatId]);
+  if (by === state.me.id || !(chat.lastMessageId > 0)) return forget(state, [chatId]);
+  const kept = [...state.chats.values()].filter((one) => one.gone && one.id !== chatId);
+  const next = forget(state, kept.slice(0, Math.max(0, kept.length + 1 - MOST_LOST)).map((one) => one.id));
+  const lastMessageTime = Math.max(chat.lastMessageTime ?? 0, at);
+  const line = { ...chat, name: title ?? chat.name, missed: 0, lastMessageTime, gone: { reason, by, byName } };
+  const chats = withEntry(next.chats, chatId, undefined).set(chatId, line);
+  return learnPeople(
+    {
+      ...next,
+      chats,
+      rooms: withEntry(next.rooms, chatId, room),
+      details: withEntry(next.details, chatId, details),
+      lost: withEntry(next.lost, chatId, undefined),
+    },
+    by && byName ? [{ id: by, name: byName }] : [],
+  );
+}
+
+/** Forget chats with their messages and what waits in them. */
+export function forget(state, ids) {
+  if (ids.length === 0) return state;
+  const next = { ...state, outbox: state.outbox.filter((row) => !ids.includes(row.chatId)) };
+  for (const part of ["chats", "rooms", "details", "lost"]) {
+    next[part] = new Map(state[part]);
+    for (const id of ids) next[part].delete(id);
   }
-  return learnPeople(next, people);
+  return next;
+}
+
+/** Forget chats that were lost without a word of how: it may follow. */
+function setAside(state, ids) {
+  const lost = new Map([...state.lost, ...ids.map((id) => [id, heldOf(state, id) ?? state.lost.get(id)])]);
+  return ids.length === 0 ? state : { ...forget(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
+}
+
+/** What there is of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
+function heldOf(state, id) {
+  const [room, details] = [state.rooms.get(id), state.details.get(id)];
+  const chat = state.chats.get(id) ?? (room?.messages.length > 0 && {
+    id, type: details?.type ?? "group", name: details?.name ?? id, lastMessageText: "", lastMessageStatus: "read",
+    lastMessageId: room.last, topId: room.last, missed: 0, isMine: false,
+  });
+  return chat ? { chat, room, details } : undefined;
 }
 
 function dialogPerson(item) {
@@ -130,13 +197,15 @@ export function setDetails(state, chat) {
 
 /** Whether the user is the owner or an admin of a group or channel. */
 export function rules(state, chatId) {
+  if (state.chats.get(chatId)?.gone) return false;
   const meta = state.details.get(chatId)?.meta;
   return meta?.owner === state.me.id || Boolean(meta?.admins?.includes(state.me.id));
 }
 
-/** Whether the user may write in a chat: in a channel only its owner and admins. */
+/** Whether the user may write in a chat: in a channel only its owner and admins, in a lost one nobody. */
 export function mayWrite(state, chatId) {
-  return state.chats.get(chatId)?.type !== "channel" || rules(state, chatId);
+  const chat = state.chats.get(chatId);
+  return !chat?.gone && (chat?.type !== "channel" || rules(state, chatId));
 }
 
 /** Count the unread messages of all chats. */

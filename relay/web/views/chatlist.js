@@ -1,7 +1,7 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
 import { openPanel } from "../actions/navigation.js";
-import { report } from "../actions/notices.js";
+import { lossText, report } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { request } from "../actions/store.js";
 import { LONGEST_QUERY, chats, dialog, route, session, state } from "../signals.js";
@@ -68,7 +68,7 @@ class ChatRow extends Component {
             ${chat.type === "group" || chat.type === "channel" ? html`<${Icon} name=${chat.type} />` : null}
             <span class="chat-row-name" dir="auto">${label}</span>
             <${Bot} userId=${chat.id} />
-            ${chat.isMine && !waiting && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
+            ${chat.isMine && !waiting && !chat.gone && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
               ? html`<${Ticks} name=${deliveryState({ status: chat.lastMessageStatus })} />`
               : null}
             ${waiting ? html`<${Ticks} name=${waiting.state} />` : null}
@@ -89,6 +89,7 @@ class ChatRow extends Component {
 }
 
 function Last({ chat, typing, draft, waiting, open, author }) {
+  if (chat.gone) return html`<em>${lossText(chat)}</em>`;
   if (typing) return html`<em class="is-typing">${typing}</em>`;
   if (draft && !open) return html`<span class="is-draft">${t("chat.draft")}</span> ${oneLine(draft)}`;
   if (waiting) return oneLine(waiting.message) || attachmentText("file");

@@ -1,6 +1,8 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
 import { back, openPanel } from "../actions/navigation.js";
+import { lossText } from "../actions/notices.js";
+import { forgetChat } from "../actions/rooms.js";
 import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, tellOf } from "../model/state.js";
@@ -13,6 +15,7 @@ import { Avatar, Bot, html, IconButton } from "./parts.js";
 function Subtitle({ chat, chatId }) {
   const now = state.value;
   if (trouble.value) return t("connection.connecting");
+  if (chat?.gone) return null;
   const typing = typingText(now, chatId);
   if (typing) return html`<span class="is-typing">${typing}</span>`;
   if (chat?.type === "favorites") return t("chat.favoritesHint");
@@ -28,13 +31,19 @@ function Subtitle({ chat, chatId }) {
   return lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline");
 }
 
+/** How a chat was lost, in place of the composer; what this device has of it stays until the person dismisses it. */
+function Lost({ chat }) {
+  return html`<div class="read-only lost"><p>${lossText(chat)}</p>
+    <button type="button" class="link" onClick=${() => forgetChat(chat.id)}>${t("chat.forget")}</button></div>`;
+}
+
 function Header({ chat, chatId }) {
   const now = state.value;
   const name = chat ? chatName(chat) : nameOf(now, chatId);
   const dialogChat = !chat || chat.type === "dialog";
   return html`<header class="bar chat-bar">
     <${IconButton} icon="back" label=${t("nav.back")} class="only-narrow" onClick=${back} />
-    <button type="button" class="chat-title" onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
+    <button type="button" class="chat-title" disabled=${Boolean(chat?.gone)} onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
       aria-label=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
       <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
         presence=${dialogChat ? now.online.has(chatId) : undefined} />
@@ -43,8 +52,8 @@ function Header({ chat, chatId }) {
         <span class="chat-title-sub"><${Subtitle} chat=${chat} chatId=${chatId} /></span>
       </span>
     </button>
-    ${chat ? html`<${IconButton} icon="search" label=${t("chat.search")} onClick=${() => (dialog.value = { name: "search", chatId })} />` : null}
-    <${IconButton} icon="info" label=${t("chat.details", { name })} class="not-phone" onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))} />
+    ${chat && !chat.gone ? html`<${IconButton} icon="search" label=${t("chat.search")} onClick=${() => (dialog.value = { name: "search", chatId })} />` : null}
+    ${chat?.gone ? null : html`<${IconButton} icon="info" label=${t("chat.details", { name })} class="not-phone" onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))} />`}
   </header>`;
 }
 
@@ -84,7 +93,7 @@ export class Conversation extends Component {
       onDragEnter=${this.onDragEnter} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
       <${Header} chat=${chat} chatId=${chatId} />
       <${MessageList} chatId=${chatId} />
-      ${writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
+      ${chat?.gone ? html`<${Lost} chat=${chat} />` : writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
       ${dragging && writable ? html`<div class="drop"><p>${t("upload.drop")}</p></div>` : null}
     </section>`;
   }

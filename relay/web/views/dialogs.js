@@ -75,17 +75,19 @@ class Menu extends Component {
   items() {
     const { chatId, message, mine } = this.props;
     const now = state.value;
-    const type = now.chats.get(chatId)?.type;
+    const chat = now.chats.get(chatId);
     const there = Boolean(message.messageId) && message.status !== "deleted";
+    // Of a lost chat nothing can be changed.
+    const open = there && !chat?.gone;
     const items = [];
     if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => compose(chatId, "reply", message.messageId)]);
-    if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => compose(chatId, "edit", message.messageId)]);
+    if (open && mine && message.message) items.push(["edit", t("menu.edit"), () => compose(chatId, "edit", message.messageId)]);
     if (message.message && message.status !== "deleted") items.push(["copy", t("menu.copy"), () => copyText(message.message)]);
     items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId })]);
     if (message.state && !isInFlight(message.clientMessageId)) {
       items.push(["trash", t("message.discard"), () => discard(message.clientMessageId), true]);
     }
-    if (there && (mine || (rules(now, chatId) && type !== "dialog"))) {
+    if (open && (mine || (rules(now, chatId) && chat?.type !== "dialog"))) {
       items.push(["trash", t("menu.delete"), () => (dialog.value = {
         name: "confirm", chatId, messageId: message.messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
       }), true]);

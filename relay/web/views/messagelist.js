@@ -385,9 +385,9 @@ export class MessageList extends Component {
         tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling}>
         <div class="rows" ref=${(element) => (this.content = element ?? this.content)}>
           ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
-            ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
+            ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${chat?.gone ? t("chat.nothingKept") : type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
             : null}
-          ${room && !(room.atStart && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
+          ${room && !(room.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;

@@ -135,7 +135,7 @@ class Chats extends Component {
   render() {
     const { chatId, panel } = route.value;
     const Left = LEFT_PANELS[panel];
-    const showsDetails = panel === "details" && chatId;
+    const showsDetails = panel === "details" && chatId && !state.value.chats.get(chatId)?.gone;
     return html`<div class="columns ${chatId ? "has-chat" : ""} ${Left ? "has-left" : ""} ${showsDetails ? "has-details" : ""}" onFocusIn=${this.onFocusIn}>
       <nav class="column-list" aria-label=${t("list.title")}>
         <h1 class="hidden">${t("list.title")}</h1>

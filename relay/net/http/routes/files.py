@@ -57,7 +57,12 @@ class FilePages:
         return json_response(added)
 
     async def download(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Return a file, or a range of it."""
+        """Return a file, or a range of it.
+
+        Raises:
+            HttpError: 404, the file's content is lost; 416, the range is beyond its end.
+            RelayError: `not_found`, there is no such file for this user.
+        """
         file = await self._files.find(caller.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
         if not path.is_file():
@@ -84,7 +89,11 @@ class FilePages:
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:
-    """Return the headers that let a browser show a file of a safe type, and save any other."""
+    """Return the headers that let a browser show a file of a safe type, and save any other.
+
+    Returns:
+        Names and values.
+    """
     shown = file.mimetype in EXTENSIONS
     ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", file.name)
     names = f"filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"

@@ -14,7 +14,7 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import commands
-from relay.core.rules.submit import submit
+from relay.core.submit import submit
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.webhooks.body import extract_text, truncate
@@ -22,10 +22,10 @@ from relay.protocol.errors import RelayError
 from relay.store.command import Command
 
 PATH = "/hooks/"
-BODY_BYTES = 262_144
-BODY_SECONDS = 10.0
+HOOK_BODY_BYTES = 262_144
+HOOK_BODY_SECONDS = 10.0
 KEY_CHARACTERS = 128
-"""The most characters of a client message id (`protocol.base.ClientId`)."""
+"""The most characters of a client message id (`protocol.base.ClientMessageId`)."""
 
 
 class HookPage:
@@ -107,11 +107,11 @@ def _key(given: str | None) -> str:
 
 async def _read(request: HttpRequest) -> bytes:
     body = bytearray()
-    with trio.move_on_after(BODY_SECONDS) as timeout:
+    with trio.move_on_after(HOOK_BODY_SECONDS) as timeout:
         while piece := await request.piece():
             body += piece
-            if len(body) > BODY_BYTES:
-                raise HttpError(413, "too_large", f"the body is over {BODY_BYTES} bytes")
+            if len(body) > HOOK_BODY_BYTES:
+                raise HttpError(413, "too_large", f"the body is over {HOOK_BODY_BYTES} bytes")
     if timeout.cancelled_caught:
-        raise HttpError(408, "bad_request", f"the body did not come within {BODY_SECONDS:.0f} s")
+        raise HttpError(408, "bad_request", f"the body did not come within {HOOK_BODY_SECONDS:.0f} s")
     return bytes(body)

@@ -27,7 +27,11 @@ class Metrics:
         self._registry: Any = None
 
     async def show(self, request: HttpRequest, _caller: Caller) -> HttpResponse:
-        """Answer `GET /metrics`."""
+        """Answer `GET /metrics`.
+
+        Raises:
+            HttpError: 403, the request comes from elsewhere than the settings allow.
+        """
         # A request by way of a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the host
         # that was asked for.
         if (

@@ -6,7 +6,6 @@ import msgspec
 
 from relay import __version__
 from relay.core.auth.sign_in import Entered
-from relay.core.delivery.chat_lists import PAGE_BYTES
 from relay.core.relay import Relay
 from relay.keys import NO_DEVICE
 from relay.net.http.caller import Caller
@@ -76,7 +75,7 @@ class SessionPage:
             "requestsAtOnce": limits.burst,
             "groupsPerDay": limits.groups_per_day,
             "fileBytes": files.file_bytes,
-            "chatsPageBytes": PAGE_BYTES,
+            "chatsPageBytes": self._relay.tuning.delivery.list_page_bytes,
         }
 
     async def sign_in(self, request: HttpRequest, caller: Caller) -> HttpResponse:

@@ -4,8 +4,10 @@ import errno
 import socket
 from collections.abc import Iterable, Sequence
 
-from relay.net.server import listen
 from relay.net.sockets import systemd
+
+BACKLOG_CONNECTIONS = 1_024
+"""New connections of one listener that the kernel holds until they are accepted."""
 
 
 class CannotServe(Exception):
@@ -13,7 +15,10 @@ class CannotServe(Exception):
 
 
 def address(text: str) -> tuple[str, int]:
-    """Split HOST:PORT. A host may be in brackets; an empty one stands for all addresses.
+    """Split HOST:PORT. A host may be in brackets.
+
+    Returns:
+        The host, empty for all addresses, and the port.
 
     Raises:
         CannotServe: the text is no such address.
@@ -46,6 +51,36 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
         except OSError as error:
             raise CannotServe(f"cannot listen on {text}: {error.strerror or error}{_advice(error, port)}") from None
     return listeners
+
+
+def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
+    """Open a listening socket for each address of a host.
+
+    Args:
+        host: a name or an address; empty for all addresses of the machine.
+        port: the port.
+        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    places = dict.fromkeys((one[0], one[4]) for one in found)
+    return [_listen(family, address, both=both and len(places) == 1) for family, address in places]
+
+
+def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, both: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        listener.bind(address)
+        listener.listen(BACKLOG_CONNECTIONS)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _advice(error: OSError, port: int) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
     NotUnderstood,
     Reference,
@@ -15,6 +14,7 @@ from relay.cli.importers.base import (
     SourceUser,
     fit_key,
 )
+from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.names import decode_json
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE_MS

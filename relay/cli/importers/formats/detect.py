@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from relay.cli.importers.archive import SLACK_LISTS, SLACK_USERS, Archive, is_slack
 from relay.cli.importers.base import NotUnderstood, Source
-from relay.cli.importers.mattermost import Mattermost
-from relay.cli.importers.relay_export import FORMATS, RelayExport
-from relay.cli.importers.slack import Slack
+from relay.cli.importers.formats.archive import SLACK_LISTS, SLACK_USERS, Archive, is_slack
+from relay.cli.importers.formats.mattermost import Mattermost
+from relay.cli.importers.formats.relay_export import FORMATS, RelayExport
+from relay.cli.importers.formats.slack import Slack
 
 BACKUP_STORE = "relay.db"
 """The file by which a backup is recognized."""

@@ -40,7 +40,7 @@ class DecisionEngine(Protocol):
     """Decides commands, and applies the entries that come of them."""
 
     @property
-    def stands_alone(self) -> Callable[[Command], bool]:
+    def needs_own_batch(self) -> Callable[[Command], bool]:
         """Returns whether a command needs a batch of its own."""
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> Drafted:

@@ -33,7 +33,13 @@ def can_act(user: Standing) -> bool:
 
 
 def counts(state: State, chat: Chat, user: UserKey) -> bool:
-    """Tell whether a member's receipts change a message's status; in a dialog the other user's do, even a bot's."""
+    """Tell whether a member's receipts change a message's status: in a dialog those of the other user, even of a bot.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the key of a member.
+    """
     return chat.id is None or can_act(state.users[user])
 
 

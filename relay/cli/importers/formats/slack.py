@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import SLACK_USERS, Archive
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
     NotUnderstood,
@@ -19,9 +18,10 @@ from relay.cli.importers.base import (
     fit_key,
     fit_origin,
 )
-from relay.cli.importers.dates import moment
+from relay.cli.importers.formats.archive import SLACK_USERS, Archive
+from relay.cli.importers.formats.dates import moment
+from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import guess_name, shown_name
-from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 from relay.core.hooks import slack_markup
 
 
@@ -116,7 +116,7 @@ class Slack:
     """A workspace's export: a zip file, or the folder that it unpacks to."""
 
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
-    """How subtypes begin of messages that nobody wrote."""
+    """How the subtypes of messages without an author begin."""
 
     def __init__(self, files: Archive) -> None:
         """Read the lists of users and channels, and scan the messages.
@@ -151,7 +151,7 @@ class Slack:
         """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
         self._days = self._find_days()
         self._shared: dict[str, list[str]] = {}
-        """Folders that several channels claim, with the ids of these: nobody can tell whose messages are in them."""
+        """Folders that several channels claim, with the ids of these: whose messages are in them is unknown."""
         self._folders = self._assign_folders()
         """By id of a channel or dialog, its folder; those that have none are not in it."""
         self._authors: dict[str, dict[str, None]] = {}
@@ -181,7 +181,7 @@ class Slack:
         return found
 
     def _assign_folders(self) -> dict[str, str]:
-        """Find the folder of each channel and dialog: its id, or else its name. One that several claim is nobody's.
+        """Find the folder of each channel and dialog: its id, or else its name. One that several claim belongs to none.
 
         A private and a public channel may have the same name, and private messages must not get into public ones.
         """
@@ -315,7 +315,7 @@ class Slack:
             if folder is None or folder in self._damaged:
                 continue
             people = self._members(dialog)
-            # Where no members are listed, one author may have written to somebody who never answered.
+            # Where no members are listed, one author may have written to a user who never answered.
             expected = len(set(dialog.members)) if dialog.members else 2
             if len(people) not in (1, 2) or len(people) < expected:
                 self.left["dialogs with people who are not in the export"] += 1

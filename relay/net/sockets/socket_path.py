@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MAX_BYTES = 107
+SOCKET_PATH_BYTES = 107
 """Bytes of a path that fit into a socket address (unix(7))."""
 
 
@@ -16,7 +16,7 @@ def fitting(path: Path) -> Iterator[str]:
     Raises:
         OSError: the directory of a long path cannot be opened.
     """
-    if len(os.fsencode(path)) <= MAX_BYTES:
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
         yield str(path)
         return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)

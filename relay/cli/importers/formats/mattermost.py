@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
     NotUnderstood,
@@ -23,10 +22,11 @@ from relay.cli.importers.base import (
     fit_origin,
     with_hash,
 )
-from relay.cli.importers.dates import moment
+from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.dates import moment
+from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
-from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
 SYSTEM = "mattermost"
 """Begins the origins of its users and channels."""
@@ -356,7 +356,7 @@ def _nobody(_sign: str, _id: str) -> str | None:
 
 
 def _is_note(post: _Reply) -> bool:
-    """Tell whether a post only says that somebody joined, left or changed something."""
+    """Tell whether a post only says that a user joined, left or changed something."""
     return (post.type or "").startswith("system_")
 
 
@@ -374,7 +374,7 @@ def _group_id(people: list[str]) -> str:
 
 
 def _origin(username: str) -> str:
-    """Give what the system calls a user: an export states no id, and the same name may be given to somebody else."""
+    """Give what the system calls a user: an export states no id, and the same name may be given to another user."""
     return fit_origin(SYSTEM, username)
 
 

@@ -1,6 +1,6 @@
 """Read receipts of an import: imported messages are read for everybody who has nothing else unread in their chat.
 
-A receipt covers everything before it, so it must not reach a message that somebody sends here meanwhile.
+A receipt covers everything before it, so it must not reach a message that a user sends here meanwhile.
 """
 
 from bisect import bisect_right
@@ -37,7 +37,7 @@ class ImportReceipts:
                 continue
             progress = self._progress.get(key)
             if progress is not None and progress.last != chat.last_message_id:
-                # Somebody else has written since: that message must stay unread.
+                # A user has written since: that message must stay unread.
                 await self._mark_read(key, progress)
                 progress = None
             if progress is None:

@@ -10,21 +10,18 @@ from itertools import islice
 import msgspec
 
 from relay.core.model.state import State
+from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry
-
-MAX_ENTRIES = 4_096
-"""Entries kept in memory, and edits and deletions that `changes_since` knows of without looking at them."""
-MAX_CHARACTERS = 4_000_000
-"""Characters of text that these entries may hold together, quotes included."""
 
 
 class RecentEntries:
     """The end of the log, up to date with all later edits and deletions."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, tuning: DeliveryTuning) -> None:
         self._state = state
+        self._tuning = tuning
         self.entries: deque[Entry] = deque()
         """In the order of the log, without gaps, the last one of all at the end."""
         self._characters = 0
@@ -38,11 +35,11 @@ class RecentEntries:
         entries = self.entries
         entries.append(entry)
         self._characters += _length(entry)
-        while len(entries) > MAX_ENTRIES or self._characters > MAX_CHARACTERS:
+        while len(entries) > self._tuning.recent_entries or self._characters > self._tuning.recent_characters:
             self._characters -= _length(entries.popleft())
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self._changes.append((entry.seq, entry.chat, entry.target))
-            if len(self._changes) > MAX_ENTRIES:
+            if len(self._changes) > self._tuning.recent_entries:
                 self._changes_complete_after = self._changes.popleft()[0]
             for one in entries:
                 if one.chat == entry.chat:
@@ -62,7 +59,7 @@ class RecentEntries:
     def refresh(self, entries: Sequence[Entry], since: Seq) -> bool:
         """Amend entries that were read from the log when it ended at `since`.
 
-        Whoever changed a message has the answer already: nothing sent afterwards may be older than that.
+        The one who changed a message has the answer already: nothing sent afterwards may be older than that.
 
         Returns:
             Whether everything after `since` is still in memory; else the entries have to be read again.
@@ -114,7 +111,7 @@ def _length(entry: Entry) -> int:
 
 
 def _amend(one: Entry, change: Entry) -> None:
-    """Apply an edit or a deletion to the message, to an earlier edit of it and to replies that quote it (section 4)."""
+    """Apply an edit or a deletion to the message, to its earlier edits and to replies (PROTOCOL.md, section 4)."""
     target = change.target
     if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
         one.message, one.attachments = change.message, change.attachments

@@ -25,7 +25,7 @@ MAX_FILES = 500_000
 """Files that an archive may hold."""
 LIST_BYTES = 128 * 2**20
 """Bytes of a file that is one JSON list: it is read at once."""
-LINE_BYTES = 32 * 2**20
+EXPORT_LINE_BYTES = 32 * 2**20
 """Bytes of a line in a file that is read line by line."""
 PIECE_BYTES = 2**20
 """Bytes that are unpacked at a time."""
@@ -44,13 +44,18 @@ class Archive:
     add, and without the folders around the whole export.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_files: int = MAX_FILES) -> None:
         """List the files.
+
+        Args:
+            path: the archive or folder.
+            most_files: how many it may hold.
 
         Raises:
             NotUnderstood: it cannot be read, is compressed where it must not be, or holds too many files.
         """
         self._path = path
+        self._most_files = most_files
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
@@ -65,8 +70,8 @@ class Archive:
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > MAX_FILES:
-            raise NotUnderstood(f"{path} holds more than {MAX_FILES:,} files")
+        if len(sizes) > most_files:
+            raise NotUnderstood(f"{path} holds more than {most_files:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
@@ -105,7 +110,7 @@ class Archive:
                         self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
                     # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > MAX_FILES:
+                    if len(sizes) > self._most_files:
                         break
         except tarfile.ReadError as error:
             if opened:
@@ -288,10 +293,10 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
             yield from _wide_lines(start, file, name)
             return
         head = b"" if start == codecs.BOM_UTF8 else start
-        while line := head + file.readline(LINE_BYTES + 1):
+        while line := head + file.readline(EXPORT_LINE_BYTES + 1):
             head = b""
-            if len(line) > LINE_BYTES:
-                raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
+            if len(line) > EXPORT_LINE_BYTES:
+                raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
             # The first read may have taken the end of a short line.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
@@ -307,7 +312,7 @@ def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
         if not piece:
             whole, text = [*whole, text], ""
         yield from (line.encode() for line in whole)
-        if len(text) > LINE_BYTES:
-            raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
+        if len(text) > EXPORT_LINE_BYTES:
+            raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
         if not piece:
             return

@@ -1,0 +1,101 @@
+"""Opens the store of a relay that does not run, under its lock, and waits for a process that has it open.
+
+Loads trio and the relay only when a store is opened.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from relay.cli.output import Failure, say
+from relay.exception_groups import first_error
+from relay.store.files import directory, lock
+
+if TYPE_CHECKING:
+    from relay.core.relay import Relay
+
+T = TypeVar("T")
+
+
+class Busy(Failure):
+    """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
+
+    def __init__(self, data: Path, holder: str) -> None:
+        super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
+        self.holder = holder
+
+
+class Waiting:
+    """Waits for the process that has the data directory open: says so once, and gives up after a while."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + lock.WAIT_SECONDS
+        self._said = False
+
+    def go_on(self, busy: Busy) -> None:
+        """Wait a moment before the next try.
+
+        Raises:
+            Busy: the time is up.
+        """
+        if time.monotonic() >= self._until:
+            raise busy
+        if not self._said:
+            say(f"relay: waiting for {busy.holder}", error=True)
+            self._said = True
+        time.sleep(lock.LOCK_RETRY_SECONDS)
+
+
+def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], Awaitable[T]]) -> T:
+    """Run `main` in trio and return its result. An exception is raised without the groups around it."""
+    try:
+        return run(main)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from None
+
+
+def _find(data: Path, *, make: bool) -> None:
+    if data.is_dir():
+        return
+    if not make and not data.exists():
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
+    directory.make(data)
+
+
+@asynccontextmanager
+async def opened(data: Path, *, make: bool) -> AsyncIterator["Relay"]:
+    """Open the store of a relay that does not run.
+
+    Args:
+        data: the data directory.
+        make: whether to make the directory if there is none.
+
+    Raises:
+        Busy: another process has it open.
+        Failure: there is none, or it cannot be opened.
+    """
+    from relay.core.admin.status import Runtime
+    from relay.core.relay import open_relay
+    from relay.net.sockets.hostnames import browser_address
+    from relay.settings import Loaded
+    from relay.store.data_dir.errors import FAULTS, what_to_do
+
+    _find(data, make=make)
+    try:
+        settings = Loaded(options={}, environment=os.environ).settings
+        host, _, port = settings.listen[0].rpartition(":")
+        address = partial(
+            browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
+        )
+        async with open_relay(data, settings=settings, runtime=Runtime(browser_address=address)) as relay:
+            yield relay
+    except* lock.Locked as errors:
+        error = first_error(errors)
+        assert isinstance(error, lock.Locked)
+        raise Busy(data, error.holder) from None
+    except* FAULTS as errors:
+        raise Failure(what_to_do(errors.exceptions[0], data)) from None

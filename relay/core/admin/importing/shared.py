@@ -1,0 +1,41 @@
+"""What importing people and importing messages share: the commands of an import, and the chats that it names."""
+
+from collections.abc import Callable, Sequence
+
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
+from relay.keys import NO_DEVICE, UnixMs, UserKey
+from relay.outcomes import Decidable, Outcome
+from relay.store.command import Command
+
+
+def import_command(
+    clock: Callable[[], UnixMs], at: UnixMs, user: UserKey, request: Decidable[Outcome], generated_id: str = ""
+) -> Command[Outcome]:
+    """Make a command in the role of the importer.
+
+    Args:
+        clock: the relay's time. The log must not get a later one: all later entries would have it too.
+        at: the date in the source.
+        user: the user in whose name it is.
+        request: the request.
+        generated_id: the id of what it makes.
+    """
+    return Command(min(at, clock()), user, NO_DEVICE, request, generated_id=generated_id, importer=True)
+
+
+def find_chat(state: State, chat_id: str, participants: Sequence[str]) -> Chat | None:
+    """Find a chat by its id, or a dialog by its participants.
+
+    Args:
+        state: the state.
+        chat_id: a group's or channel's id; empty for a dialog.
+        participants: the ids of a dialog's users.
+    """
+    if chat_id:
+        key = state.group_keys.get(chat_id)
+    else:
+        known = [user.key for user in map(state.user, participants) if user is not None]
+        complete = len(known) == len(participants) and 0 < len(known) <= 2
+        key = state.dialog_keys.get((min(known), max(known))) if complete else None
+    return None if key is None else state.chats[key]

@@ -1,0 +1,186 @@
+"""What people see of version 2 of the protocol: the list in pages, lost chats, and new devices of theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.web_browser.browser_relay import run
+
+# What the disk has of a chat: its messages, and how it was lost.
+KEPT = """(chatId) => new Promise((resolve, reject) => {
+  const opening = indexedDB.open('relay:ben');
+  opening.onerror = reject;
+  opening.onsuccess = () => {
+    const work = opening.result.transaction(['values', 'rooms']);
+    const chats = work.objectStore('values').get('chats');
+    const room = work.objectStore('rooms').get(chatId);
+    work.oncomplete = () => {
+      opening.result.close();
+      const line = chats.result?.find((one) => one.id === chatId);
+      resolve(!line ? null : { messages: room.result?.messages.length ?? 0, lost: Boolean(line.gone) });
+    };
+  };
+})"""
+REMOVED = "Anna Lindqvist removed you from “Lab”"
+
+
+def lab(person: Any, *texts: str) -> tuple[Any, str]:
+    """Let Anna make a group with Ben, and say something in it."""
+    anna = person("anna")
+    made = anna.ask(("createChat", {"type": "group", "name": "Lab", "participants": ["ben"]}))
+    chat: str = made[0]["chatId"]
+    anna.say(chat, *(texts or ("the first", "the second")))
+    return anna, chat
+
+
+def wait_until_kept(page: Any, chat: str, kept: dict[str, Any] | None) -> None:
+    """Wait until the disk has this of a chat; None for nothing."""
+    for _ in range(200):
+        if page.evaluate(KEPT, chat) == kept:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(page.evaluate(KEPT, chat))
+
+
+def remove(anna: Any, chat: str) -> None:
+    anna.ask(("removeParticipants", {"chatId": chat, "participants": ["ben"]}))
+
+
+def open_chat(who: Any, chat: str) -> Any:
+    page = who.open(f"/#chat={chat}")
+    page.wait_for_selector("text=the second")
+    return page
+
+
+def test_somebody_who_is_removed_while_reading_reads_on_and_learns_by_whom(person: Any) -> None:
+    anna, chat = lab(person)
+    ben = person("ben")
+    page = open_chat(ben, chat)
+    remove(anna, chat)
+    page.wait_for_selector(f".lost:has-text('{REMOVED}')")
+    assert page.locator(".message").count() == 2
+    assert page.locator(".composer").count() == 0
+    assert REMOVED in page.inner_text(f"[data-chat='{chat}']")
+    assert page.locator(".chat-bar button:visible:enabled").count() == 0
+    page.locator(".message").last.click(button="right")
+    page.wait_for_selector("[role=menuitem]")
+    assert page.locator("[role=menuitem]").all_inner_texts() == ["Copy", "Details"]
+    page.keyboard.press("Escape")
+    wait_until_kept(page, chat, {"messages": 2, "lost": True})
+    page.reload()
+    page.wait_for_selector(f".lost:has-text('{REMOVED}')")
+    page.wait_for_selector("text=the second")
+    page.click("text=Remove from the list")
+    page.wait_for_selector(f"[data-chat='{chat}']", state="detached")
+    assert "chat=" not in page.url
+    wait_until_kept(page, chat, None)
+    page.reload()
+    page.wait_for_selector(".chat-list")
+    assert page.locator(f"[data-chat='{chat}']").count() == 0
+    assert not ben.problems
+
+
+def test_somebody_who_was_removed_while_away_reads_on_and_learns_by_whom(person: Any) -> None:
+    anna, chat = lab(person)
+    ben = person("ben")
+    page = open_chat(ben, chat)
+    wait_until_kept(page, chat, {"messages": 2, "lost": False})
+    page.close()
+    anna.ask(("updateChat", {"chatId": chat, "name": "Laboratory"}))
+    remove(anna, chat)
+    anna.ask(("updateChat", {"chatId": chat, "name": "Secret"}))
+    anna.say(chat, "they are gone")
+    page = ben.chats()
+    page.click("text=removed you from “Laboratory”")
+    page.wait_for_selector("text=the second")
+    assert "they are gone" not in page.content()
+    assert "Secret" not in page.content()
+
+
+def test_members_of_a_chat_that_was_deleted_read_on_and_learn_who_did_it(person: Any) -> None:
+    anna, chat = lab(person)
+    page = open_chat(person("ben"), chat)
+    anna.ask(("deleteChat", {"chatId": chat}))
+    page.wait_for_selector(".lost:has-text('Anna Lindqvist deleted “Lab”')")
+    assert page.locator(".message").count() == 2
+
+
+def test_somebody_who_is_added_again_reads_all_and_writes(person: Any) -> None:
+    anna, chat = lab(person)
+    page = open_chat(person("ben"), chat)
+    remove(anna, chat)
+    page.wait_for_selector(".lost")
+    anna.say(chat, "said meanwhile")
+    anna.ask(("addParticipants", {"chatId": chat, "participants": ["ben"]}))
+    page.wait_for_selector(".composer")
+    page.wait_for_selector("text=said meanwhile")
+    page.fill(".composer textarea", "back again")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".message .ticks-delivered, .message .ticks-sent, .message .ticks-read")
+
+
+def test_somebody_who_leaves_on_another_device_is_told_no_more_than_that(person: Any) -> None:
+    _, chat = lab(person)
+    ben = person("ben")
+    page = open_chat(ben, chat)
+    ben.ask(("leaveChat", {"chatId": chat}))
+    page.wait_for_selector(".notice:has-text('You left “Lab”')")
+    page.wait_for_selector(f"[data-chat='{chat}']", state="detached")
+    assert page.locator(".lost").count() == 0
+
+
+def test_the_list_comes_in_pages_and_each_is_shown_at_once(person: Any) -> None:
+    anna = person("anna")
+    for name in ("One", "Two", "Three"):
+        anna.ask(("createChat", {"type": "group", "name": name, "participants": []}))
+    held: list[Any] = []
+
+    def pages(route: Any) -> None:
+        """Stand between the page and the relay; give one chat a page, and the second page when it is told to."""
+        server = route.connect_to_server()
+        asked: dict[str, str | None] = {}
+        whole: list[Any] = []
+
+        def ask(text: str) -> None:
+            frame = json.loads(text) if text.startswith("{") else {}
+            if frame.get("payloadType") == "chats":
+                asked[frame["id"]] = frame["payload"].get("after")
+                text = json.dumps({**frame, "payload": {}})
+            server.send(text)
+
+        def answer(text: str) -> None:
+            frame = json.loads(text)
+            if frame.get("eventType") == "chat":
+                return
+            if frame.get("id") in asked and frame["type"] == "response":
+                at = int(asked.pop(frame["id"]) or 0)
+                whole[:] = whole or frame["payload"]
+                frame["payload"] = whole[at : at + 1]
+                if at + 1 < len(whole):
+                    frame.update(more=True, next=str(at + 1))
+                if at == 1:
+                    held.append(lambda: route.send(json.dumps(frame)))
+                    return
+            route.send(json.dumps(frame))
+
+        route.on_message(ask)
+        server.on_message(answer)
+
+    anna.context.route_web_socket("**/ws?v=2", pages)
+    page = anna.chats()
+    page.wait_for_selector(".chat-row")
+    page.wait_for_timeout(200)
+    assert page.locator(".chat-row").count() == 1
+    held.pop()()
+    page.wait_for_function("document.querySelectorAll('.chat-row').length === 3")
+
+
+def test_a_new_device_of_ones_own_is_told_with_a_way_to_all_devices(person: Any, relay: Any) -> None:
+    page = person("ben").chats()
+    person("anna").say("ben", "are you there")
+    page.wait_for_selector("text=are you there")
+    run("device", "add", "ben", "--label", "Firefox on Linux", data=relay.data)
+    page.wait_for_selector(".notice:has-text('A new device signed in to your account: Firefox on Linux')")
+    page.click("text=Show devices")
+    page.wait_for_selector("section:has-text('Devices') >> text=Firefox on Linux")
