@@ -53,6 +53,11 @@ export function setState(next) {
   saveTimer ??= setTimeout(save, 800);
 }
 
+/** Say what was lost, and how many messages that waited with it. */
+export function lossOf(what, unsent) {
+  return unsent > 0 ? t("chat.goneUnsent", { what, count: unsent }) : what;
+}
+
 /** Dialogs that only show: of a chat that was lost and can still be read they stay. */
 const ONLY_SHOW = new Set(["info", "viewer", "search"]);
 
@@ -93,7 +98,7 @@ function settle(before, next) {
     import("./outbox.js").then(({ cancelUpload }) => uploading.forEach((row) => cancelUpload(row.clientMessageId)), () => {});
   }
   const unasked = lost.filter((row) => !ending.has(row.chatId)).length;
-  if (unasked > 0) tell(t("chat.goneUnsent", { count: unasked }), { error: true });
+  if (unasked > 0) tell(lossOf(t("chat.gone"), unasked), { error: true });
   else if (chatId && vanished(chatId) && !ending.has(chatId)) tell(t("chat.gone"));
   if (chatId && vanished(chatId)) closeChat();
   else if (panel === "details" && closed(chatId)) go({ chatId, panel: null }, { replace: true });

@@ -46,7 +46,7 @@ export default {
   "chat.toNew": { one: "Zu {count} neuen Nachricht", other: "Zu {count} neuen Nachrichten" },
   "chat.readOnly": "In diesem Kanal schreiben nur Admins",
   "chat.gone": "Diesen Chat gibt es nicht mehr",
-  "chat.goneUnsent": { one: "Diesen Chat gibt es nicht mehr. {count} noch nicht gesendete Nachricht wurde entfernt.", other: "Diesen Chat gibt es nicht mehr. {count} noch nicht gesendete Nachrichten wurden entfernt." },
+  "chat.goneUnsent": { one: "{what}. {count} noch nicht gesendete Nachricht wurde entfernt.", other: "{what}. {count} noch nicht gesendete Nachrichten wurden entfernt." },
   "chat.left": "Du hast „{chat}“ verlassen",
   "chat.removedBy": "{name} hat dich aus „{chat}“ entfernt",
   "chat.removed": "Du wurdest aus „{chat}“ entfernt",

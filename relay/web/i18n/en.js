@@ -46,7 +46,7 @@ export default {
   "chat.toNew": { one: "To {count} new message", other: "To {count} new messages" },
   "chat.readOnly": "Only admins can post in this channel",
   "chat.gone": "This chat no longer exists",
-  "chat.goneUnsent": { one: "This chat no longer exists. {count} message that was not sent yet was removed.", other: "This chat no longer exists. {count} messages that were not sent yet were removed." },
+  "chat.goneUnsent": { one: "{what}. {count} message that was not sent yet was removed.", other: "{what}. {count} messages that were not sent yet were removed." },
   "chat.left": "You left “{chat}”",
   "chat.removedBy": "{name} removed you from “{chat}”",
   "chat.removed": "You were removed from “{chat}”",

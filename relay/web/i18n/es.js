@@ -46,7 +46,7 @@ export default {
   "chat.toNew": { one: "A {count} mensaje nuevo", many: "A {count} mensajes nuevos", other: "A {count} mensajes nuevos" },
   "chat.readOnly": "En este canal solo escriben los administradores",
   "chat.gone": "Este chat ya no existe",
-  "chat.goneUnsent": { one: "Este chat ya no existe. Se eliminó {count} mensaje sin enviar.", many: "Este chat ya no existe. Se eliminaron {count} mensajes sin enviar.", other: "Este chat ya no existe. Se eliminaron {count} mensajes sin enviar." },
+  "chat.goneUnsent": { one: "{what}. Se eliminó {count} mensaje sin enviar.", many: "{what}. Se eliminaron {count} mensajes sin enviar.", other: "{what}. Se eliminaron {count} mensajes sin enviar." },
   "chat.left": "Has salido de «{chat}»",
   "chat.removedBy": "{name} te ha quitado de «{chat}»",
   "chat.removed": "Te han quitado de «{chat}»",

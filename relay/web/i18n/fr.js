@@ -46,7 +46,7 @@ export default {
   "chat.toNew": { one: "Vers {count} nouveau message", many: "Vers {count} nouveaux messages", other: "Vers {count} nouveaux messages" },
   "chat.readOnly": "Seuls les admins écrivent dans ce canal",
   "chat.gone": "Cette discussion n’existe plus",
-  "chat.goneUnsent": { one: "Cette discussion n’existe plus. {count} message non envoyé a été supprimé.", many: "Cette discussion n’existe plus. {count} messages non envoyés ont été supprimés.", other: "Cette discussion n’existe plus. {count} messages non envoyés ont été supprimés." },
+  "chat.goneUnsent": { one: "{what}. {count} message non envoyé a été supprimé.", many: "{what}. {count} messages non envoyés ont été supprimés.", other: "{what}. {count} messages non envoyés ont été supprimés." },
   "chat.left": "Vous avez quitté « {chat} »",
   "chat.removedBy": "{name} vous a retiré de « {chat} »",
   "chat.removed": "Vous avez été retiré de « {chat} »",

@@ -46,7 +46,7 @@ export default {
   "chat.toNew": { other: "到 {count} 条新消息" },
   "chat.readOnly": "此频道只有管理员可以发言",
   "chat.gone": "此聊天已不存在",
-  "chat.goneUnsent": { other: "此聊天已不存在。{count} 条未发送的消息已被移除。" },
+  "chat.goneUnsent": { other: "{what}。{count} 条未发送的消息已被移除。" },
   "chat.left": "你已退出“{chat}”",
   "chat.removedBy": "{name} 将你移出了“{chat}”",
   "chat.removed": "你已被移出“{chat}”",
