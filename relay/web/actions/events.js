@@ -2,7 +2,7 @@
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
-import { change, changedRooms, lossOf, refreshChats, reportLoading, runtime, setState } from "./store.js";
+import { change, changedRooms, refreshChats, reportLoading, runtime, setState, tellLoss } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
 import * as model from "../model/state.js";
@@ -101,10 +101,7 @@ function noticeLoss(event, before) {
   const chat = state.value.chats.get(event.chatId);
   if (chat?.gone && before.chats.get(event.chatId)?.gone) return;
   if (chat?.gone) announce(lossText(chat));
-  else if (!chat && event.reason && event.title) {
-    const unsent = before.outbox.filter((row) => row.chatId === event.chatId).length;
-    tell(lossOf(lossText({ name: event.title, gone: event }), unsent), { error: unsent > 0 });
-  }
+  else if (!chat && event.reason && event.title) tellLoss(event.chatId, lossText({ name: event.title, gone: event }));
 }
 
 /** A stolen invite or password is noticed by this. */

@@ -53,9 +53,14 @@ export function setState(next) {
   saveTimer ??= setTimeout(save, 800);
 }
 
-/** Say what was lost, and how many messages that waited with it. */
-export function lossOf(what, unsent) {
-  return unsent > 0 ? t("chat.goneUnsent", { what, count: unsent }) : what;
+/** Of the chats that went away last: how many messages to each were not sent yet. Their loss may be told more than once. */
+const unsent = new Map();
+const MOST_UNSENT = 30;
+
+/** Say the loss of a chat, and how many messages to it were lost with it. */
+export function tellLoss(chatId, what) {
+  const count = unsent.get(chatId) ?? 0;
+  tell(count > 0 ? t("chat.goneUnsent", { what, count }) : what, { error: count > 0 });
 }
 
 /** Dialogs that only show: of a chat that was lost and can still be read they stay. */
@@ -97,9 +102,13 @@ function settle(before, next) {
   if (uploading.length > 0) {
     import("./outbox.js").then(({ cancelUpload }) => uploading.forEach((row) => cancelUpload(row.clientMessageId)), () => {});
   }
-  const unasked = lost.filter((row) => !ending.has(row.chatId)).length;
-  if (unasked > 0) tell(lossOf(t("chat.gone"), unasked), { error: true });
-  else if (chatId && vanished(chatId) && !ending.has(chatId)) tell(t("chat.gone"));
+  for (const id of new Set(lost.map((row) => row.chatId))) {
+    if (ending.has(id)) continue;
+    unsent.set(id, lost.filter((row) => row.chatId === id).length);
+    if (unsent.size > MOST_UNSENT) unsent.delete(unsent.keys().next().value);
+    tellLoss(id, t("chat.gone"));
+  }
+  if (chatId && vanished(chatId) && !ending.has(chatId)) tellLoss(chatId, t("chat.gone"));
   if (chatId && vanished(chatId)) closeChat();
   else if (panel === "details" && closed(chatId)) go({ chatId, panel: null }, { replace: true });
 }
