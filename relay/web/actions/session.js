@@ -8,24 +8,25 @@ import { t, tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
-import { RequestError, backoff, callRelay, createWire } from "../net/socket.js";
+import { HTTP_WITHIN, RequestError, backoff, callRelay, createWire } from "../net/socket.js";
 import {
   composing, connection, dialog, route, session, settings, signedOut, signInWays, state, trouble,
 } from "../signals.js";
 import { loadSettings, openStorage, remember, remembered } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
-/** Checking a password takes the relay a while. */
-const SIGN_IN_WITHIN = 30_000;
+/** Checking a password takes the relay a while, and so does a slow network. */
+const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
 
-/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached. */
-async function askSession() {
+/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached `within` so many ms. */
+async function askSession(within = HTTP_WITHIN) {
   sessionAskedAt = clock.steady();
   try {
     const who = await callRelay("GET", "/session", {
       isOurs: (answer, status) => (status === 401 ? Array.isArray(answer.signIn) : typeof answer.userId === "string"),
+      within,
     });
     const limits = who.protocol?.limits ?? {};
     const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, limits };
@@ -54,7 +55,8 @@ export async function begin() {
   }
   for (let tries = 0; ; tries += 1) {
     try {
-      const me = await askSession();
+      // Where all is slow, longer.
+      const me = await askSession(Math.min(LONGEST_WITHIN, HTTP_WITHIN * (1 + tries)));
       trouble.value = null;
       if (me) await enter(me);
       else session.value = null;
@@ -83,7 +85,7 @@ export async function signIn(credentials) {
   const answer = await callRelay("POST", "/session", {
     body: { ...credentials, label: deviceLabel() },
     isOurs: ({ token }, status) => status === 401 || typeof token === "string",
-    within: SIGN_IN_WITHIN,
+    within: LONGEST_WITHIN,
   });
   const me = await askSession();
   if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
@@ -265,6 +267,11 @@ function findUpgrade() {
 /** Take in what the relay says of the signed-in user. */
 function renew(me) {
   if (!me || !state.value) return;
+  // In this browser somebody else has signed in meanwhile.
+  if (me.id !== state.value.me.id) {
+    location.reload();
+    return;
+  }
   session.value = me;
   change((now) => ({ ...now, me }));
 }

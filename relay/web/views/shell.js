@@ -28,6 +28,8 @@ let composes = false;
 
 function onInputMethodKey(event) {
   if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
+  // The end of a composition is not told when its field goes.
+  else composes = false;
 }
 
 for (const name of ["keydown", "keypress", "keyup"]) addEventListener(name, onInputMethodKey, true);
