@@ -23,7 +23,8 @@ function failureText(failure, invite) {
 /** Say that this device was signed out, what was lost by it, and what to do. */
 function SignedOut({ unsent }) {
   return html`<div class="signed-out" role="status">
-    <p><strong>${t("signin.signedOut")}</strong> ${unsent > 0 ? t("signin.unsent", { count: unsent }) : null}</p>
+    <strong>${t("signin.signedOut")}</strong>
+    ${unsent > 0 ? html`<p>${t("signin.unsent", { count: unsent })}</p>` : null}
     <p class="hint">${t("signin.again")}</p>
   </div>`;
 }
