@@ -206,6 +206,13 @@ def exchange(
 ) -> ResponseT:
     """Send one request and read its answer. The time limit, `ANSWER_SECONDS` unless given, is for the first line alone.
 
+    Args:
+        connection: the connection to the control socket.
+        kind: which request.
+        payload: its payload.
+        items: called with each item that comes before the answer.
+        seconds: how long the relay may take for the first line.
+
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.

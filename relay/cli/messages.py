@@ -193,6 +193,11 @@ class _NotConnected(NamedTuple):
 def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Received"], None]) -> _NotConnected | None:
     """Show events until the connection is lost.
 
+    Args:
+        token: a temporary token, and where the relay is.
+        after: the last event that was shown; None for from now on.
+        show: shows an event.
+
     Returns:
         Why there was no connection, or why it broke; None where the relay closed it.
 

@@ -314,7 +314,10 @@ class Client:
     async def open_stream(
         self, host: str, port: int, *, tls: bool
     ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-        """Open the connection to the relay, without the handshake of the WebSocket."""
+        """Open the connection to the relay, without the handshake of the WebSocket.
+
+        Args: the relay's host and port, and whether to speak TLS.
+        """
         if tls:
             stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
             try:

@@ -15,7 +15,6 @@ from trio.testing import MockClock
 from relay import threads
 from relay.core.auth.guesses import (
     FIRST_AT_ONCE,
-    MAX_UNKNOWN,
     PROMISED_SECONDS,
     Attempt,
     Guesses,
@@ -153,10 +152,26 @@ def test_given_back_slot_stays_its_networks_for_five_minutes(who: UserKey | str)
     assert again.wait == 0
     guesses.give_back(who, "guesser 3", again)
     assert ask(guesses, who, "guesser 3", PROMISED_SECONDS + 1) > 0
-    before = len(guesses)
-    for number in range(5 * MAX_UNKNOWN):
-        ask(guesses, f"nobody{number}", "guesser", PROMISED_SECONDS + 1)
-    assert len(guesses) <= before + MAX_UNKNOWN, "what was given back is counted"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_unknown_ids_are_limited_and_counted_exactly_as_users(seed: int) -> None:
+    """Of users it is counted anew each time, of unknown ids a number is kept."""
+    dice = random.Random(seed)
+    users, unknown, now = Guesses(), Guesses(), 0.0
+    under_way: list[tuple[str, Attempt, Attempt]] = []
+    for _ in range(2_000):
+        now += dice.choice([0.0, 1.0, 30.0, 200.0])
+        network = f"guesser {dice.randrange(50)}"
+        both = users.attempt(ANNA, network, now), unknown.attempt("nobody", network, now)
+        assert both[0] == both[1]
+        if both[0].wait == 0:
+            under_way.append((network, *both))
+        if under_way and dice.random() < 0.2:
+            network, by_user, by_unknown = under_way.pop(dice.randrange(len(under_way)))
+            users.give_back(ANNA, network, by_user)
+            unknown.give_back("nobody", network, by_unknown)
+        assert len(users) == len(unknown)
 
 
 @pytest.mark.parametrize("seed", range(6))

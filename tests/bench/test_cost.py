@@ -302,10 +302,10 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
     assert reads / (MEMBERS - 1) < 34.5
 
 
-async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
     tuning = Tuning(delivery=DeliveryTuning(recent_entries=64), log=LogTuning(held_keys=64))
-    monkeypatch.setattr("relay.core.model.tail.CHAT_TAIL_MESSAGES", 64)
     async with office(tmp_path, tuning) as there:
+        there.relay.state.chat_tail_messages = 64
         sender, *members = there.lines
 
         async def say(first: int, count: int) -> None:

@@ -1,10 +1,8 @@
 """However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
 
-import pytest
-
-from relay.core.model import state as state_module
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
+from relay.core.model.tail import ALL_TAIL_MESSAGES
 from relay.keys import ChatKey, DeviceKey, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -12,8 +10,9 @@ from relay.store.entry import Entry
 USER = UserKey(1)
 
 
-def busy(chats: int, messages: int) -> State:
+def busy(chats: int, messages: int, most: int = ALL_TAIL_MESSAGES) -> State:
     state = State()
+    state.all_tail_messages = most
     for key in map(ChatKey, range(1, chats + 1)):
         state.add_chat(
             Chat(key=key, id=f"g-{key}", type="group", owner=USER), {UserKey(1): Member(), UserKey(2): Member()}
@@ -30,9 +29,8 @@ def test_a_thousand_busy_chats_all_have_their_tail() -> None:
     assert len(busy(1_000, 3).tails) == 1_000
 
 
-def test_tails_hold_no_more_messages_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "ALL_TAIL_MESSAGES", 100)
-    state = busy(30, 10)
+def test_tails_hold_no_more_messages_than_they_may() -> None:
+    state = busy(30, 10, most=100)
     held = sum(len(tail.messages) for tail in state.tails.values())
     assert held == state.tailed <= 100
     chat, tail = next(iter(state.tails.items()))

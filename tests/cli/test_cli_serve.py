@@ -121,8 +121,9 @@ def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
     file, journal = tmp_path / "file", tmp_path / "journal"
     file.touch()
     program = (
-        "import os, sys; from relay import logs; from relay.serve import main; status = os.fstat(2);"
-        "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}'; logs.JOURNAL = sys.argv[1];"
+        "import functools, os, sys; from relay import logs; from relay.serve import main; status = os.fstat(2);"
+        "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}';"
+        "logs.set_up = functools.partial(logs.set_up, journal=sys.argv[1]);"
         "sys.exit(main(['--data', sys.argv[2]]))"
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:

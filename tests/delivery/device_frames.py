@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.support.sessions import Client
+import trio
+
+from tests.support.sessions import Client, House
 
 
 async def say(client: Client, chat_id: str, *texts: str) -> None:
@@ -17,6 +19,14 @@ def durable(frames: list[dict[str, Any]]) -> list[Any]:
         for frame in frames
         if "id" in frame and frame["type"] == "event"
     ]
+
+
+async def caught_up(relay: House, user: str) -> None:
+    """Wait until all connections of a user have had what they missed, chat lists included."""
+    key = relay.relay.state.user_keys[user]
+    with trio.fail_after(10):
+        while not all(one.live and not one.owed for one in relay.relay.hub.presence.subscribers.get(key, ())):
+            await trio.sleep(0.001)
 
 
 async def acknowledged(client: Client) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from relay.core.tuning import DeliveryTuning, Tuning
 from relay.keys import UserKey
 from relay.store.log import deferred
 from relay.store.queries import replay
-from tests.delivery.device_frames import acknowledged, durable, say
+from tests.delivery.device_frames import acknowledged, caught_up, durable, say
 from tests.support.sessions import Client, House, house
 
 
@@ -285,6 +285,7 @@ async def test_a_device_that_reconnects_gets_no_events_of_its_own(tmp_path: Path
 async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
+        await caught_up(relay, "User1")
         await acknowledged(other)
         for subscriber in relay.relay.hub.presence.subscribers[UserKey(1)]:
             subscriber.fall_behind(relay.relay.state.seq)
@@ -303,6 +304,7 @@ async def test_replaying_connection_gets_entries_of_its_devices_other_connection
         relay.device("User1") as other,
     ):
         await say(one, "User2", "open")
+        await caught_up(relay, "User1")
         await acknowledged(other)
         for connection in relay.relay.hub.presence.subscribers[UserKey(1)]:
             connection.live = False

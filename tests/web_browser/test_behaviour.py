@@ -1116,7 +1116,7 @@ def test_a_group_is_made_and_managed(person: Any) -> None:
     page.wait_for_selector(".person:has-text('Ben') .tag")
     page.click("[aria-label='Remove Ben Okafor']")
     page.click(".modal .is-danger")
-    other.wait_for_selector(".chat-row:has-text('Harbour crew')", state="detached")
+    other.wait_for_selector(".lost:has-text('Anna Lindqvist removed you from “Harbour crew”')")
     page.click("text=Delete for everybody")
     page.click(".modal .is-danger")
     page.wait_for_selector(".chat-row:has-text('Harbour crew')", state="detached")

@@ -113,7 +113,13 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
 
 
 def healthy(secure: bool, host: str, port: int) -> str | None:
-    """Ask a relay's /healthz. Return what is wrong, None for nothing."""
+    """Ask a relay's /healthz. Return what is wrong, None for nothing.
+
+    Args:
+        secure: whether by TLS.
+        host: the address.
+        port: the port.
+    """
     connection: http.client.HTTPConnection
     if secure:
         context = ssl.create_default_context()

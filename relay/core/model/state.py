@@ -13,7 +13,7 @@ from functools import singledispatchmethod
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
 from relay.core.model.name_index import NameIndex
-from relay.core.model.tail import ALL_TAIL_MESSAGES, Tail
+from relay.core.model.tail import ALL_TAIL_MESSAGES, CHAT_TAIL_MESSAGES, Tail
 from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -66,6 +66,9 @@ class State:
         """By chat, the one that was shortened longest ago first."""
         self.tailed = 0
         """How many messages the tails hold together."""
+        self.chat_tail_messages = CHAT_TAIL_MESSAGES
+        self.all_tail_messages = ALL_TAIL_MESSAGES
+        """How many messages one tail may hold, and all together."""
 
     # Queries.
 
@@ -199,9 +202,9 @@ class State:
         if tail is None:
             tail = self.tails[entry.chat] = Tail(entry.message_id)
         assert entry.client_id is not None
-        if tail.add(entry.message_id, entry.actor, entry.client_id):
+        if tail.add(entry.message_id, entry.actor, entry.client_id, self.chat_tail_messages):
             self.tailed += 1
-            if self.tailed > ALL_TAIL_MESSAGES:
+            if self.tailed > self.all_tail_messages:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:

@@ -19,20 +19,21 @@ class Tail:
         self.since = since
         """Every undeleted message from this id on is in `messages`."""
 
-    def add(self, message_id: MessageId, author: UserKey, client_id: str) -> bool:
+    def add(self, message_id: MessageId, author: UserKey, client_id: str, most: int) -> bool:
         """Add the chat's next message.
 
         Args:
             message_id: its id, one more than the last.
             author: its author's key.
             client_id: its client id.
+            most: messages that the tail may hold.
 
         Returns:
             Whether the tail is longer by it; else the oldest message was dropped.
         """
         messages = self.messages
         messages[message_id] = (author, client_id)
-        if len(messages) <= CHAT_TAIL_MESSAGES:
+        if len(messages) <= most:
             return True
         self._drop_oldest()
         return False
