@@ -58,11 +58,6 @@ export function keepSettings(values) {
   writeLocal("settings", values);
 }
 
-/** Call `heard` with the settings whenever another tab has changed them. */
-export function watchSettings(heard) {
-  addEventListener("storage", ({ key }) => key === "settings" && heard(loadSettings()));
-}
-
 export function remembered() {
   return readLocal("session");
 }

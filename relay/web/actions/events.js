@@ -2,7 +2,7 @@
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, recount, refreshDetails } from "./rooms.js";
-import { change, changedRooms, refreshChats, runtime, setState } from "./store.js";
+import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
@@ -126,10 +126,11 @@ function isUnattended({ chatId, messageId }) {
   return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
 }
 
-function alertNow({ chatId }, title, text) {
+function alertNow({ chatId, messageId }, title, text) {
   const { sound, notifications } = settings.value;
   const notification = notifications && !active.value;
-  import("../notify.js").then(({ alertNew }) =>
-    alertNew({ title, text, chatId, sound, notification, open: () => openChat(chatId) }),
+  import("../notify.js").then(
+    ({ alertNew }) => alertNew({ title, text, chatId, messageId, sound, notification, open: () => openChat(chatId) }),
+    reportLoading,
   );
 }

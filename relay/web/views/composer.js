@@ -305,7 +305,7 @@ export class Composer extends Component {
           onPaste=${this.onPaste}
         ></textarea>
         <${IconButton} icon="smile" label=${t("composer.emoji")} class="not-phone" aria-haspopup="dialog"
-          onClick=${(event) => (dialog.value = { name: "emoji", anchor: event.currentTarget.getBoundingClientRect(), onPick: this.insert })} />
+          onClick=${(event) => (dialog.value = { name: "emoji", chatId, anchor: event.currentTarget.getBoundingClientRect(), onPick: this.insert })} />
         <${IconButton} icon=${what?.kind === "edit" ? "sent" : "send"} label=${what?.kind === "edit" ? t("composer.save") : t("composer.send")} class="send"
           onPointerDown=${(event) => event.preventDefault()} onClick=${this.submit} />
       </div>
