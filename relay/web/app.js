@@ -94,6 +94,7 @@ function fetchTheRest() {
   import("./views/dialogs.js");
   import("./views/finders.js");
   import("./notify.js").then(({ watchBadge }) => watchBadge());
+  import("./actions/people.js").then(({ watchStrangers }) => watchStrangers(), () => {});
   registerWorker();
 }
 

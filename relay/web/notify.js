@@ -2,6 +2,7 @@
 import { effect } from "@preact/signals";
 import { unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
+import { cut } from "./model/text.js";
 import { clock } from "./net/clock.js";
 
 const SIZE = 32;
@@ -84,7 +85,7 @@ export function canNotify() {
 }
 
 async function showNotification({ title, text, chatId, open }) {
-  const options = { body: text.slice(0, 200), tag: `chat:${chatId}`, icon: "/icons/icon-192.png", data: { chatId } };
+  const options = { body: cut(text, 200), tag: `chat:${chatId}`, icon: "/icons/icon-192.png", data: { chatId } };
   const worker = await navigator.serviceWorker?.getRegistration();
   if (worker) {
     await worker.showNotification(title, options);

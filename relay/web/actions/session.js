@@ -202,6 +202,7 @@ function sendWaiting() {
 }
 
 async function onLive() {
+  change(model.connected);
   forgetVerified();
   sendWaiting();
   refreshChats();
