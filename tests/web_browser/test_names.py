@@ -8,6 +8,7 @@ from tests.web_browser.browser_relay import run
 
 # Where an element begins and ends, in px from the left.
 SPAN = "(element) => { const { left, right } = element.getBoundingClientRect(); return [left, right]; }"
+LEILA = "لیلا کریمی"
 PHONE = {"viewport": {"width": 390, "height": 844}}
 
 
@@ -40,7 +41,7 @@ def test_an_author_in_the_list_is_known_by_name_though_the_group_was_never_opene
 
 
 def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, relay: Any, pictures: Any) -> None:
-    add(relay, "leila", "لیلا کریمی")
+    add(relay, "leila", LEILA)
     anna, chat = lab(person, "ben", "leila")
     leila = person("leila")
     leila.say(chat, "ok")
@@ -68,7 +69,7 @@ def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, rela
     page.go_back()
     page.click("[data-chat=leila]")
     page.wait_for_selector(".chat-title")
-    assert page.get_attribute(".chat-title", "aria-label") == "About \u2068لیلا کریمی\u2069"
+    assert page.get_attribute(".chat-title", "aria-label") == f"About \u2068{LEILA}\u2069"
     page.screenshot(path=pictures / "names-chat-390.png")
     assert not ben.problems
 

@@ -1,10 +1,14 @@
-"""Finding: people in the list's search, what is said while a search runs, and hits that read as their messages do now."""
+"""Finding: people in the list's search, words while a search runs, and hits that read as their messages do now."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+SCROLL = """(part) => {
+  const list = document.querySelector('.chat-list .scroll');
+  list.scrollTop = part * list.scrollHeight;
+}"""
 # How many rows the list draws, and the number of the first that is in view.
 ROWS = """() => {
   const list = document.querySelector('.chat-list .scroll');
@@ -138,10 +142,7 @@ def test_a_list_of_many_chats_draws_a_window_of_them(person: Any) -> None:
     height = page.evaluate(ROWS)["height"]
     assert height > 2_000 * 60
     for part in (0.5, 1, 0.25, 0):
-        page.evaluate(
-            "(part) => { const list = document.querySelector('.chat-list .scroll'); list.scrollTop = part * list.scrollHeight; }",
-            part,
-        )
+        page.evaluate(SCROLL, part)
         at = round(2_000 * part)
         page.wait_for_function("(at) => document.querySelector(`[data-chat=g${at}]`)", arg=min(at, 1_999))
         shown = page.evaluate(ROWS)

@@ -65,11 +65,11 @@ export class Directory extends Component {
       ${shown?.length === 0 && !asking && !failure ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
       <ul>${shown?.map((one) => html`<li key=${one.id}>
         ${chosen
-          ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
+          ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${now.people.get(one.id)?.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
               <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span></span><${Bot} userId=${one.id} />
               <input type="checkbox" class="check" checked=${chosen.has(one.id)} onChange=${() => onChoose(one)} /></label>`
           : html`<button type="button" class="person" onClick=${() => onChoose(one)}>
-              <${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
+              <${Avatar} id=${one.id} name=${one.name} url=${now.people.get(one.id)?.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
               <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
             </button>`}
       </li>`)}</ul>
