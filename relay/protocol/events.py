@@ -147,7 +147,7 @@ SERVER_EVENTS: dict[str, type] = {
 """The payload type of each event of the relay, by `eventType`."""
 
 DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
-"""Events that have an id, are acknowledged and replayed (section 4)."""
+"""Events that have an id, are acknowledged and replayed (PROTOCOL.md, section 4)."""
 
 VERSION_2 = frozenset({"chat", "chatGone", "chatsStale", "device"})
 """Events for devices that speak version 2; all but `device` replace `chats`."""

@@ -22,7 +22,7 @@ from relay.protocol import codec, events
 from relay.store.entry import Entry
 
 MAX_INTRODUCED = 512
-"""Connected members of a chat up to which they are announced to each other when somebody joins or leaves: every pair is
+"""Connected members of a chat up to which they are announced to each other when a user joins or leaves: every pair is
 looked at. In larger chats clients learn it when they connect."""
 MAX_WAITING_USERS = 8_192
 """Users whose pairs wait for that; beyond it clients learn it when they connect."""
@@ -84,7 +84,7 @@ class Announcements:
             self._send_typing(chat, user, stop=True if stopped else None)
         for user, is_online in self._presence.due(now):
             self._send_presence(user, is_online=is_online)
-        self._tell_pairs()
+        self._announce_pairs()
 
     # Presence.
 
@@ -141,11 +141,11 @@ class Announcements:
             self._pairs.extend((order, place) for place in range(len(moved)))
         return True
 
-    def _tell_pairs(self) -> None:
+    def _announce_pairs(self) -> None:
         """Announce some of the waiting pairs as they are now.
 
-        Somebody is online for the other if they are shown so and the two share a chat. Else they are offline, which is
-        sent also if they went away while the pair waited: only those who shared a chat with them then heard of it.
+        A user is online for the other if they are shown so and the two share a chat. Else they are offline, which is
+        sent also if they went away while the pair waited: only those who shared a chat with them then received it.
         """
         frames: dict[tuple[UserKey, bool], bytes] = {}
         left = self._tuning.slice_pairs
@@ -180,7 +180,13 @@ class Announcements:
     # Typing.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Announce that a user types, unless that was done lately; `now` is trio's time."""
+        """Announce that a user types, unless that was done lately.
+
+        Args:
+            chat: the chat's key.
+            user: the user's key.
+            now: monotonic seconds (trio's time).
+        """
         if self.typing.start(chat, user, now):
             self._send_typing(chat, user, stop=None)
 
@@ -200,7 +206,7 @@ class Announcements:
         now = self._clock()
         name = self._state.users[user].id
         for other, member in self._state.members[key].items():
-            # Whoever cleared a dialog has no such chat in their list, until something is said in it.
+            # A user who cleared the dialog does not list it until the next message.
             if other != user and not member.hidden and other in self._presence.subscribers:
                 payload = events.Typing(user_id=name, chat_id=self._state.chat_id(chat, other), stop=stop)
                 self._send(other, self._frame(codec.event("typing", now, payload)))

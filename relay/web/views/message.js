@@ -16,6 +16,9 @@ import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.
 /** The size of a picture at most; it keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
 const UNKNOWN_SHAPE = { width: 320, height: 240 };
+/** Tiles of an album at most. */
+const ALBUM_TILES = 6;
+const SOUND = /\.(mp3|m4a|aac|ogg|oga|opus|wav|flac)$/i;
 /** Characters of a text that a screen reader says while moving through the messages; the article has all of it. */
 const LONGEST_SPOKEN = 500;
 
@@ -24,6 +27,11 @@ export function fit({ width, height } = {}) {
   if (!(width > 0 && height > 0)) return UNKNOWN_SHAPE;
   const scale = Math.min(1, LARGEST.width / width, LARGEST.height / height);
   return { width: Math.max(48, Math.round(width * scale)), height: Math.max(48, Math.round(height * scale)) };
+}
+
+function boxOf(meta) {
+  const { width, height } = fit(meta);
+  return { width: `${width}px`, aspectRatio: `${width} / ${height}` };
 }
 
 function Span({ span }) {
@@ -57,25 +65,66 @@ function Quote({ chatId, replyTo: said }) {
   </button>`;
 }
 
-function Picture({ attachment, chatId, message }) {
-  const { width, height } = fit(attachment.meta);
-  const box = { width: `${width}px`, aspectRatio: `${width} / ${height}` };
-  return html`<button
-    type="button"
-    class="picture"
-    style=${box}
-    aria-label=${t("message.openImage", { name: attachment.filename })}
-    onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, clientMessageId: message.clientMessageId, attachmentId: attachment.id })}
-  >
-    <img src=${attachment.url} alt=${attachment.filename} loading="lazy" decoding="async" draggable=${false} />
-  </button>`;
+/** A picture; in an album it fills its tile. One that the browser cannot show is offered as a file. */
+class Picture extends Component {
+  state = { broken: false };
+
+  onError = () => this.setState({ broken: true });
+
+  onOpen = () => {
+    const { attachment, chatId, message } = this.props;
+    const { messageId, clientMessageId } = message;
+    dialog.value = { name: "viewer", chatId, messageId, clientMessageId, attachmentId: attachment.id };
+  };
+
+  render({ attachment, tile, more }, { broken }) {
+    if (broken) return html`<${FileLink} attachment=${attachment} />`;
+    return html`<button
+      type="button"
+      class="picture"
+      style=${tile ? null : boxOf(attachment.meta)}
+      aria-label=${t("message.openImage", { name: attachment.filename })}
+      onClick=${this.onOpen}
+    >
+      <img src=${attachment.url} alt=${attachment.filename} loading="lazy" decoding="async" draggable=${false} onError=${this.onError} />
+      ${more ? html`<span class="picture-more" aria-hidden="true">${`+${more}`}</span>` : null}
+    </button>`;
+  }
 }
 
-function Video({ attachment }) {
-  const { width, height } = fit(attachment.meta);
-  const box = { width: `${width}px`, aspectRatio: `${width} / ${height}` };
-  return html`<div class="picture" style=${box}>
-    <video src=${attachment.url} controls preload="metadata" playsinline aria-label=${attachment.filename}></video>
+/** Several pictures of one message as a grid; the last tile says how many more there are. */
+function Album({ pictures, chatId, message }) {
+  const more = pictures.length > ALBUM_TILES ? pictures.length - ALBUM_TILES + 1 : 0;
+  return html`<div class="album album-${Math.min(pictures.length, ALBUM_TILES)}">
+    ${pictures.slice(0, ALBUM_TILES).map((attachment, index) => html`<${Picture}
+      key=${attachment.id}
+      attachment=${attachment}
+      chatId=${chatId}
+      message=${message}
+      tile
+      more=${index === ALBUM_TILES - 1 ? more : 0}
+    />`)}
+  </div>`;
+}
+
+/** A video. A recording without a picture, which has the same format, is played as sound. */
+class Video extends Component {
+  state = { sound: false };
+
+  onLoaded = (event) => this.setState({ sound: !event.target.videoWidth });
+
+  render({ attachment }, { sound }) {
+    if (sound) return html`<${Sound} attachment=${attachment} />`;
+    return html`<div class="picture" style=${boxOf(attachment.meta)}>
+      <video src=${attachment.url} controls preload="metadata" playsinline aria-label=${attachment.filename} onLoadedMetadata=${this.onLoaded}></video>
+    </div>`;
+  }
+}
+
+function Sound({ attachment }) {
+  return html`<div class="sound">
+    <audio src=${attachment.url} controls preload="none" aria-label=${attachment.filename}></audio>
+    <${FileLink} attachment=${attachment} />
   </div>`;
 }
 
@@ -108,19 +157,21 @@ function Attachment(props) {
   if (!isOwnFile(attachment)) return html`<${Elsewhere} ...${props} />`;
   if (attachment.type === "image") return html`<${Picture} ...${props} />`;
   if (attachment.type === "video") return html`<${Video} ...${props} />`;
+  if (SOUND.test(attachment.filename)) return html`<${Sound} ...${props} />`;
   return html`<${FileLink} ...${props} />`;
 }
 
+/** Tell whether a file that waits can be shown as a picture. */
+const isPicture = (file) => Boolean(file.blob && /^image\//.test(file.type) && file.width);
+
 /** A file that is being uploaded, with its progress. */
-function Waiting({ file, message }) {
+function Waiting({ file, message, tile }) {
   const progress = uploads.value.get(message.clientMessageId);
   const percent = Math.round((progress ?? 0) * 100);
-  const image = file.blob && /^image\//.test(file.type) && file.width;
-  const { width, height } = fit(file);
   const bar = html`<progress max="100" value=${percent} aria-label=${t("upload.progress", { percent })}></progress>`;
   const cancel = html`<${IconButton} icon="close" label=${t("upload.cancel")} onClick=${() => cancelUpload(message.clientMessageId)} />`;
-  if (image) {
-    return html`<div class="picture is-waiting" style=${{ width: `${width}px`, aspectRatio: `${width} / ${height}` }}>
+  if (isPicture(file)) {
+    return html`<div class="picture is-waiting" style=${tile ? null : boxOf(file)}>
       <img src=${previewUrl(file.blob)} alt=${file.name} />${cancel}${bar}
     </div>`;
   }
@@ -129,6 +180,20 @@ function Waiting({ file, message }) {
     <span class="file-text"><span class="file-name">${file.name}</span>
       <span class="file-size">${formatSize(sizeParts(file.size))}</span>${bar}</span>
   </div>`;
+}
+
+function WaitingFiles({ message }) {
+  const pictures = message.files.filter(isPicture);
+  const album = pictures.length > 1;
+  const rest = album ? message.files.filter((file) => !isPicture(file)) : message.files;
+  return html`
+    ${album
+      ? html`<div class="album album-${Math.min(pictures.length, ALBUM_TILES)}">
+          ${pictures.slice(0, ALBUM_TILES).map((file) => html`<${Waiting} file=${file} message=${message} tile />`)}
+        </div>`
+      : null}
+    ${rest.map((file) => html`<${Waiting} file=${file} message=${message} />`)}
+  `;
 }
 
 function Failed({ message }) {
@@ -227,12 +292,15 @@ export class MessageRow extends Component {
   };
 
   // The tools beside a message are rendered on hover: most messages are only read.
-  onNear = () => {
-    if (!this.state.near) this.setState({ near: true });
+  onNear = (event) => {
+    if (event.pointerType !== "touch" && !this.state.near) this.setState({ near: true });
   };
 
   // iOS has no contextmenu event for a long press.
   onTouchStart = (event) => {
+    clearTimeout(this.press);
+    // Two fingers zoom.
+    if (event.touches.length > 1) return;
     const [touch] = event.touches;
     const element = event.currentTarget;
     this.press = setTimeout(() => {
@@ -258,6 +326,10 @@ export class MessageRow extends Component {
     const bare = emoji > 0 && emoji <= 6;
     const failed = message.state === "failed" || message.changing === "failed";
     const attachments = deleted ? [] : (message.attachments ?? []);
+    const pictures = attachments.filter((one) => one.type === "image" && isOwnFile(one));
+    const rest = pictures.length > 1 ? attachments.filter((one) => !pictures.includes(one)) : attachments;
+    const waiting = !attachments.length && message.files ? message.files : [];
+    const pictured = attachments.some((one) => one.type !== "file") || waiting.some(isPicture);
     return html`<article
       class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
       data-id=${message.messageId}
@@ -273,11 +345,12 @@ export class MessageRow extends Component {
       onDblClick=${this.onDoubleClick}
     >
       ${others && !mine ? html`<span class="message-avatar">${ends ? html`<${Avatar} id=${message.sender} name=${name} url=${photo} size="xs" />` : null}</span>` : null}
-      <div class="bubble ${bare ? "is-bare" : ""} ${attachments.some((one) => one.type !== "file") ? "has-picture" : ""}">
+      <div class="bubble ${bare ? "is-bare" : ""} ${pictured ? "has-picture" : ""} ${message.message ? "has-text" : ""}">
         ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}"><${Name} text=${label} /></div>` : null}
         ${message.replyTo && !deleted ? html`<${Quote} chatId=${chatId} replyTo=${message.replyTo} />` : null}
-        ${attachments.map((attachment) => html`<${Attachment} key=${attachment.id} attachment=${attachment} chatId=${chatId} message=${message} />`)}
-        ${attachments.length === 0 && message.files ? message.files.map((file) => html`<${Waiting} file=${file} message=${message} />`) : null}
+        ${pictures.length > 1 ? html`<${Album} pictures=${pictures} chatId=${chatId} message=${message} />` : null}
+        ${rest.map((attachment) => html`<${Attachment} key=${attachment.id} attachment=${attachment} chatId=${chatId} message=${message} />`)}
+        ${attachments.length === 0 && message.files ? html`<${WaitingFiles} message=${message} />` : null}
         ${deleted
           ? html`<div class="text is-deleted"><p><${Icon} name="trash" /> ${t("message.deleted")}</p></div>`
           : message.message
