@@ -8,6 +8,7 @@ export default {
   "search.chats": "Chats",
   "search.messages": "Nachrichten",
   "search.none": "Nichts gefunden für „{query}“. Versuche ein anderes Wort.",
+  "search.more": "Kein Chat und niemand heißt „{query}“. Tippe mehr, um auch in Nachrichten zu suchen.",
   "search.asking": "Suche …",
   "search.offline": "Das Relay ist nicht erreichbar. Was es findet, steht hier, sobald es wieder da ist.",
   "empty.title": "Noch keine Chats",

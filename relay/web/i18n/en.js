@@ -8,6 +8,7 @@ export default {
   "search.chats": "Chats",
   "search.messages": "Messages",
   "search.none": "Nothing found for “{query}”. Try another word.",
+  "search.more": "No chat and nobody is called “{query}”. Type more to search the messages too.",
   "search.asking": "Searching…",
   "search.offline": "The relay cannot be reached. What it finds will be shown here when it is back.",
   "empty.title": "No chats yet",

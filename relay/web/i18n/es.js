@@ -8,6 +8,7 @@ export default {
   "search.chats": "Chats",
   "search.messages": "Mensajes",
   "search.none": "No hay nada para «{query}». Prueba otra palabra.",
+  "search.more": "Ningún chat y nadie se llama «{query}». Escribe más para buscar también en los mensajes.",
   "search.asking": "Buscando…",
   "search.offline": "No se puede llegar al relay. Lo que encuentre aparecerá aquí cuando vuelva.",
   "empty.title": "Aún no hay chats",

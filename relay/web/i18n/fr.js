@@ -8,6 +8,7 @@ export default {
   "search.chats": "Discussions",
   "search.messages": "Messages",
   "search.none": "Rien trouvé pour « {query} ». Essayez un autre mot.",
+  "search.more": "Aucune discussion ni personne ne s’appelle « {query} ». Tapez-en plus pour chercher aussi dans les messages.",
   "search.asking": "Recherche…",
   "search.offline": "Le relais est injoignable. Ce qu’il trouve s’affichera ici dès son retour.",
   "empty.title": "Pas encore de discussion",

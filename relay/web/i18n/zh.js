@@ -8,6 +8,7 @@ export default {
   "search.chats": "聊天",
   "search.messages": "消息",
   "search.none": "没有找到“{query}”。换个词试试。",
+  "search.more": "没有名为“{query}”的聊天或联系人。多输入几个字即可搜索消息。",
   "search.asking": "正在搜索…",
   "search.offline": "无法连接到服务器。恢复后会在这里显示结果。",
   "empty.title": "还没有聊天",

@@ -169,7 +169,8 @@ export function SearchState({ asking, failed, nothing, query }) {
   if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
   if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
-  return nothing ? html`<p class="none" role="status">${t("search.none", { query })}</p>` : null;
+  if (!nothing) return null;
+  return html`<p class="none" role="status">${isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })}</p>`;
 }
 
 /** The column of chats. */
@@ -200,7 +201,8 @@ export class ChatList extends Component {
     this.serial += 1;
     const wanted = query.trim() !== "";
     if (query !== this.state.query && this.list.scrollTop > 0) this.list.scrollTop = 0;
-    this.setState({ query, ...(wanted ? { failed: null, asking: true } : NOTHING_FOUND) });
+    const kept = isSearchable(query) ? {} : { hits: null };
+    this.setState({ query, ...(wanted ? { ...kept, failed: null, asking: true } : NOTHING_FOUND) });
     // Half of what is being composed is nothing to search for.
     if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
