@@ -17,15 +17,15 @@ let askedBy = null;
 const waiting = [];
 let running = 0;
 
-/** Learn the names of people by their ids, each with one question at most; resolves when all that is under way is known. */
-export async function know(ids) {
+/** Learn the names of people by their ids, each with one question at most. */
+export function know(ids) {
   forgetOthers();
   for (const id of ids) {
     if (asked.has(id) || asked.size >= MOST_ASKED) continue;
     asked.add(id);
     waiting.push(id);
   }
-  await Promise.all(Array.from({ length: AT_ONCE - running }, work));
+  while (running < AT_ONCE && waiting.length > 0) work();
 }
 
 /** What was asked for one user is not for another one who signs in. */

@@ -255,7 +255,10 @@ export function sortedChats({ chats, outbox }) {
   const waiting = new Map();
   for (const row of outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
   const when = (chat) => Math.max(chat.lastMessageTime ?? 0, waiting.get(chat.id) ?? 0);
-  const list = [...chats.values()].sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
+  // In the order of before little is left to sort.
+  const known = sorted.list.map((chat) => chats.get(chat.id)).filter(Boolean);
+  const all = known.length === chats.size ? known : [...new Set([...known, ...chats.values()])];
+  const list = all.sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
   sorted = { chats, outbox, list };
   return list;
 }

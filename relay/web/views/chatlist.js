@@ -164,13 +164,12 @@ export function isCalled(name, id, wanted) {
   return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
 }
 
-/** Say how a search goes on: under way, waiting for the relay, failed, or at its end with nothing. */
-export function SearchState({ asking, failed, nothing, query }) {
+/** Say how a search goes on: under way, waiting for the relay, failed, or the text for `nothing` found. */
+export function SearchState({ asking, failed, nothing }) {
   if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
   if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
-  if (!nothing) return null;
-  return html`<p class="none" role="status">${isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })}</p>`;
+  return nothing ? html`<p class="none" role="status">${nothing}</p>` : null;
 }
 
 /** The column of chats. */
@@ -278,6 +277,8 @@ export class ChatList extends Component {
     const said = wanted && hits ? presentHits(now, hits) : [];
     const from = Math.min(wished, Math.max(0, listed.length - ROWS_STEP));
     const to = Math.min(end, listed.length);
+    const empty = listed.length + people.length + said.length === 0;
+    const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
     const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
@@ -318,7 +319,7 @@ export class ChatList extends Component {
                   author=${hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender)} />`;
               })}</ul>`
           : null}
-        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} query=${query} nothing=${listed.length + people.length + said.length === 0} />` : null}
+        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
         ${!wanted && all.length === 0 ? html`<${Empty} />` : null}
       </div>
     </section>`;

@@ -93,7 +93,7 @@ class Finder extends Component {
         ${items.length > 0 ? html`<div id="found" role="listbox" aria-label=${label}>
           ${items.map((item, index) => html`<button type="button" role="option" id=${`found-${index}`} aria-selected=${index === at} class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item)}>${row(item, query)}</button>`)}
         </div>` : null}
-        <${SearchState} asking=${asking} failed=${failure} nothing=${asked && items.length === 0} query=${query} />
+        <${SearchState} asking=${asking} failed=${failure} nothing=${asked && items.length === 0 ? t("search.none", { query }) : null} />
       </div>
     </${Modal}>`;
   }
