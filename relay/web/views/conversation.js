@@ -1,7 +1,7 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
 import { back, openPanel } from "../actions/navigation.js";
-import { lossText } from "../actions/notices.js";
+import { lossText, tell } from "../actions/notices.js";
 import { forgetChat } from "../actions/rooms.js";
 import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
@@ -84,7 +84,10 @@ export class Conversation extends Component {
     event.preventDefault();
     this.depth = 0;
     this.setState({ dragging: false });
-    if (!mayWrite(state.value, this.props.chatId)) return;
+    if (!mayWrite(state.value, this.props.chatId)) {
+      const chat = state.value.chats.get(this.props.chatId);
+      return tell(chat?.gone ? lossText(chat) : t("chat.readOnly"), { error: true });
+    }
     pickFiles(this.props.chatId, event.dataTransfer);
   };
 
