@@ -21,6 +21,7 @@ import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
+from relay.core.maintenance.disk_room import FILL_SECONDS
 from relay.core.relay import Relay, open_relay
 from relay.exception_groups import only_error
 from relay.net import control_socket as control
@@ -35,7 +36,8 @@ from relay.net.tls.reading import AuthorityError
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.serve_options import parser
-from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
+from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory, runtime_directory
+from relay.store.data_dir import served
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import room
 from relay.store.files.directory import NoDirectory, about_file, make
@@ -43,6 +45,7 @@ from relay.store.files.disk_full import is_full
 from relay.store.files.lock import WAIT_SECONDS
 from relay.store.files.reserve import START_AND_STOP_BYTES
 from relay.store.sqlite.migrate import CannotUpgrade
+from relay.tasks.background import keep_running
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +94,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
+        served.refuse(data, runtime_directory())
         make(data)
+        # Here as well as later: a start may have to wait, for instance on a full disk.
+        served.note(data, runtime_directory())
         trio.run(serve, data, settings)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
         cause = only_error(error)
@@ -143,23 +149,26 @@ async def serve(data: Path, loaded: Loaded) -> None:
     )
     async with _opened(data, settings, runtime) as relay:
         _tune_garbage_collector()
+        served.note(data, runtime_directory())
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
         server = Server(relay, listeners, certificates, most_connections=limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
-            nursery.start_soon(_stop_on_signal, server)
-            nursery.start_soon(_reload_on_signal, loaded, certificates)
-            nursery.start_soon(relay.statistics.run)
-            nursery.start_soon(relay.retention.run)
-            nursery.start_soon(relay.room.run)
-            nursery.start_soon(OutgoingHooks(relay).run)
+            retry_seconds = relay.tuning.retention.retry_seconds
+            nursery.start_soon(keep_running, "stopping", partial(_stop_on_signal, server))
+            nursery.start_soon(keep_running, "reloading", partial(_reload_on_signal, loaded, certificates))
+            nursery.start_soon(keep_running, "the statistics", relay.statistics.run)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, retry_seconds)
+            nursery.start_soon(keep_running, "the reserve", relay.room.run, FILL_SECONDS)
+            nursery.start_soon(keep_running, "the hooks", OutgoingHooks(relay).run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
                 _log_addresses(relay, urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
-                nursery.start_soon(systemd.send_watchdog, lambda: proof_of_life(server))
+                prove = partial(proof_of_life, server)
+                nursery.start_soon(keep_running, "the watchdog", partial(systemd.send_watchdog, prove))
             nursery.cancel_scope.cancel()
 
 

@@ -69,10 +69,25 @@ def progress(title: str) -> Iterator[Callable[[int], None]]:
 
 
 def as_json(value: object) -> None:
-    """Print one JSON document."""
+    """Print one JSON document. The bytes of a file's name that are no UTF-8 are shown by their numbers."""
+    try:
+        document = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        document = msgspec.json.encode(_printable(msgspec.to_builtins(value)))
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.write(document + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _printable(value: object) -> object:
+    # Loaded only here: most commands need no codec.
+    from relay.protocol.codec import printable
+
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:

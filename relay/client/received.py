@@ -1,11 +1,16 @@
-"""What a client gets from a relay: events, pages of answers, and the requests that wait for one."""
+"""What the relay sent, as a caller gets it. A newer relay may say more than this client knows, which is left out."""
 
+import logging
 from typing import Any, NamedTuple
 
 import msgspec
-import trio
 
-from relay.protocol.envelopes import Response
+from relay.protocol import codec
+from relay.protocol.envelopes import Event, ServerFrame
+from relay.protocol.errors import RelayError
+from relay.protocol.events import SERVER_EVENTS
+
+logger = logging.getLogger(__name__)
 
 
 class Received(NamedTuple):
@@ -15,6 +20,8 @@ class Received(NamedTuple):
     timestamp: int
     name: str
     payload: Any
+    known: bool = True
+    """Whether this client knows the event. One that it does not know is acknowledged, and not handed out."""
 
 
 class AnswerPage(NamedTuple):
@@ -26,12 +33,57 @@ class AnswerPage(NamedTuple):
     """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
 
 
-class PendingRequest(msgspec.Struct):
-    """A request until it is answered."""
+class UnreadableResponse(NamedTuple):
+    """A response of which only the beginning can be read."""
 
-    payload_type: str
-    frame: bytes
-    done: trio.Event
-    sent: bool = False
-    response: Response | None = None
-    failure: Exception | None = None
+    id: str
+    failure: RelayError
+
+
+class _AnyError(msgspec.Struct):
+    code: str = ""
+    message: str = ""
+
+
+class _AnyFrame(msgspec.Struct):
+    """What every frame has, whatever else a newer relay puts into it."""
+
+    type: str = ""
+    id: str | int | None = None
+    error: _AnyError | None = None
+
+
+def read_frame(frame: bytes) -> ServerFrame | UnreadableResponse | None:
+    """Decode a frame of the relay; None if it is of a kind that this client does not know.
+
+    Args:
+        frame: the frame, JSON in UTF-8.
+    """
+    try:
+        return codec.decode_server_frame(frame)
+    except RelayError as error:
+        try:
+            found = msgspec.json.decode(frame, type=_AnyFrame)
+        except msgspec.DecodeError:
+            found = _AnyFrame()
+        if found.type == "response" and found.id is not None:
+            said = f"{found.error.message} ({found.error.code})" if found.error else f"it cannot be read: {error}"
+            return UnreadableResponse(str(found.id), RelayError("internal", f"the relay's response: {said}"))
+        logger.debug("left out a frame of the relay that this client does not know: %s", error)
+        return None
+
+
+def read_event(event: Event) -> Received:
+    """Decode the payload of an event.
+
+    Args:
+        event: the event as it came.
+    """
+    try:
+        payload, known = codec.decode_event(event), True
+    except RelayError as error:
+        # Nothing is wrong with an event that is newer than this client. One that it should know may be missed.
+        level = logging.WARNING if event.event_type in SERVER_EVENTS else logging.DEBUG
+        logger.log(level, "left out the event %s of the relay: %s", event.id or "without an id", error)
+        payload, known = None, False
+    return Received(event.id, event.timestamp, event.event_type, payload, known)

@@ -14,8 +14,9 @@ import trio
 import trio_websocket
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
-from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered, permanent_failure
-from relay.client.received import AnswerPage, PendingRequest, Received
+from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, permanent_failure
+from relay.client.pending import PendingRequests
+from relay.client.received import AnswerPage, Received, UnreadableResponse, read_event, read_frame
 from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
@@ -38,8 +39,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 HANDSHAKE_SECONDS = 10.0
 """Seconds for the connection, and again for its handshake: trio-websocket itself sets no limit."""
 MESSAGE_BYTES = 64 * 2**20
-NOT_IDEMPOTENT = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
-"""Requests that must not be repeated: a second one would do something else."""
+TOO_BIG_CLOSE_CODE = 1009
 REVOKED_CLOSE_CODE = 4401
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Client:
         """The id of the last event that was queued; what a replay repeats up to here is skipped."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
-        self._pending: dict[str, PendingRequest] = {}
+        self._pending = PendingRequests()
         self._events: deque[Received] = deque()
         self._news = trio.Event()
         self._behind = False
@@ -147,8 +147,8 @@ class Client:
             answer: the type of the response's payload; by default that of the request.
 
         Raises:
-            RelayError: the relay refused the request.
-            Unanswered: the connection was lost before the response, and the request is not idempotent.
+            RelayError: the relay refused the request; `too_large` if it takes no frame of this size.
+            Unanswered: the connection was lost before the response, and the request must not be repeated.
             SignedOut: the token is no longer accepted.
         """
         return (await self.page(kind, payload, answer)).payload
@@ -173,13 +173,13 @@ class Client:
                 payload=msgspec.Raw(codec.encode(payload)),
             )
         )
-        pending = self._pending[request_id] = PendingRequest(payload_type, frame, trio.Event())
+        pending = self._pending.add(request_id, payload_type, frame)
         try:
             pending.sent = self._socket is not None
             await self._send_frame(frame)
             await pending.done.wait()
         finally:
-            self._pending.pop(request_id, None)
+            self._pending.remove(request_id)
         response = pending.response
         if response is None:
             raise pending.failure or self._closed()
@@ -203,6 +203,7 @@ class Client:
     async def _send_frame(self, frame: bytes) -> None:
         """Send a frame if there is a connection; the next connection sends the pending requests."""
         if self._socket is not None:
+            self._pending.note_sent(len(frame))
             try:
                 await self._socket.send_message(frame.decode())
             except ConnectionClosed:
@@ -219,6 +220,12 @@ class Client:
         Raises:
             SignedOut: the token is no longer accepted.
         """
+        while True:
+            event = await self._next_event()
+            if event.known:
+                return event
+
+    async def _next_event(self) -> Received:
         await self._acknowledge()
         while not self._events:
             if self._behind and self._socket is not None:
@@ -272,8 +279,7 @@ class Client:
             self._over = True
             self._connected.set()
             self._news.set()
-            for pending in self._pending.values():
-                pending.done.set()
+            self._pending.end()
 
     async def _connect_once(self) -> None:
         parts = urlsplit(self._url)
@@ -335,26 +341,21 @@ class Client:
             nursery.start_soon(self._keep_alive, socket, stream)
             self._socket = socket
             try:
-                await self._repeat_pending(socket)
+                self._pending.connected(dict(socket.handshake_headers))
+                for frame in self._pending.to_send():
+                    await self._send_frame(frame)
                 self._connected.set()
                 while True:
                     self._receive(await socket.get_message())
             except ConnectionClosed as closed:
-                if closed.reason is not None and closed.reason.code == REVOKED_CLOSE_CODE:
+                code, why = (closed.reason.code, closed.reason.reason) if closed.reason is not None else (None, None)
+                if code == REVOKED_CLOSE_CODE:
                     self._ended = SignedOut("this device may not sign in any more")
+                elif code == TOO_BIG_CLOSE_CODE:
+                    self._pending.refused_as_too_big(why or "")
             finally:
                 self._socket = None
                 nursery.cancel_scope.cancel()
-
-    async def _repeat_pending(self, socket: WebSocketConnection) -> None:
-        """Send the pending requests; those that were sent before fail unless they are idempotent."""
-        for pending in list(self._pending.values()):
-            if pending.sent and pending.payload_type in NOT_IDEMPOTENT:
-                pending.failure = Unanswered(f"the connection was lost before the answer to {pending.payload_type}")
-                pending.done.set()
-            else:
-                pending.sent = True
-                await socket.send_message(pending.frame.decode())
 
     async def _keep_alive(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
         """Send keepalives, and close a connection on which nothing comes back."""
@@ -377,12 +378,11 @@ class Client:
         frame = message.encode() if isinstance(message, str) else message
         if frame == codec.PONG:
             return
-        decoded = codec.decode_server_frame(frame)
+        decoded = read_frame(frame)
         if isinstance(decoded, Response):
-            pending = self._pending.get(str(decoded.id))
-            if pending is not None:
-                pending.response = decoded
-                pending.done.set()
+            self._pending.answered(decoded)
+        elif isinstance(decoded, UnreadableResponse):
+            self._pending.failed(decoded.id, decoded.failure)
         elif isinstance(decoded, Event):
             self._queue(decoded)
 
@@ -396,5 +396,5 @@ class Client:
             self._last = event.id
         elif len(self._events) >= self._most_events:
             return
-        self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
+        self._events.append(read_event(event))
         self._news.set()

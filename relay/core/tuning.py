@@ -89,6 +89,8 @@ class RetentionTuning(msgspec.Struct, kw_only=True):
 
     period_seconds: float = 3_600.0
     """Seconds between two runs of retention."""
+    retry_seconds: float = 600.0
+    """Seconds until it goes on after the store or its disk refused: on a full disk each attempt is work."""
     step_messages_and_members: int = 500
     """Messages and members in one step that adjusts unread counts."""
     part_entries: int = 2_000

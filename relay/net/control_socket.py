@@ -14,7 +14,6 @@ import socket
 import sqlite3
 import struct
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +22,14 @@ import trio
 
 from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
+from relay.exception_groups import first_error
 from relay.net.sockets.socket_file import SocketFile
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING_REQUESTS
+from relay.protocol.control.table import PRUNE
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
+from relay.store.files.directory import about_file
 from relay.store.files.disk_full import is_full
 from relay.typed_command import line
 
@@ -143,10 +145,14 @@ async def answer(
         return codec.response(request_id, clock(), await admin.handle(name, payload, item, client=client))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _no_room(admin) if name == "import.file" else _full(admin)
+            error = _no_room(admin) if name == "import.file" else _full(admin, name)
         return codec.refusal(request_id, clock(), _sendable(error))
     except sqlite3.Error as error:
-        return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error)))
+        return codec.refusal(request_id, clock(), _sendable(_store_failed(admin, error, name)))
+    except OSError as error:
+        if isinstance(error, ConnectionError):
+            raise
+        return codec.refusal(request_id, clock(), _sendable(RelayError("unavailable", about_file(error, admin.data))))
 
 
 def _sendable(error: RelayError) -> Error:
@@ -154,8 +160,15 @@ def _sendable(error: RelayError) -> Error:
     return msgspec.structs.replace(error.error, message=codec.printable(error.error.message))
 
 
-def _full(admin: Admin) -> RelayError:
+def _full(admin: Admin, name: str) -> RelayError:
     """Tell an admin that the disk is full, and what frees it."""
+    if name == PRUNE.name:
+        # It removes a portion at a time, and what it has removed stays removed.
+        return RelayError(
+            "storage_full",
+            f"the disk of {admin.data} is full, and not all that was to go is removed: try again, or move other files"
+            " away from that disk",
+        )
     return RelayError(
         "storage_full",
         f"the disk of {admin.data} is full, and nothing was changed: remove old messages"
@@ -171,9 +184,9 @@ def _no_room(admin: Admin) -> RelayError:
     )
 
 
-def _store_failed(admin: Admin, error: sqlite3.Error) -> RelayError:
+def _store_failed(admin: Admin, error: sqlite3.Error, name: str) -> RelayError:
     if is_full(error):
-        return _full(admin)
+        return _full(admin, name)
     logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
     return RelayError(
         "unavailable",
@@ -215,9 +228,9 @@ async def serve(
     file = SocketFile(path, group)
 
     async def converse(stream: trio.SocketStream) -> None:
-        peer = peer_of(stream.socket)
         async with stream:
             try:
+                peer = peer_of(stream.socket)
                 if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
                     try:
                         await _converse(
@@ -233,6 +246,14 @@ async def serve(
                 if not _hung_up(error):
                     logger.exception("a control connection failed; the relay goes on")
 
+    async def listen(listener: trio.SocketListener, conversations: trio.Nursery) -> None:
+        try:
+            async with listener:
+                await trio.serve_listeners(converse, [listener], handler_nursery=conversations)
+        except* OSError as failed:
+            logger.warning("the control socket fails and is made again: %s", first_error(failed))
+            file.forget()
+
     bound = file.bind()
     try:
         # Who connects from now on waits in the socket's queue.
@@ -240,9 +261,8 @@ async def serve(
         async with trio.open_nursery() as conversations:
             while True:
                 listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-                listen = partial(trio.serve_listeners, converse, [listener], handler_nursery=conversations)
                 async with trio.open_nursery() as listening:
-                    listening.start_soon(listen)
+                    listening.start_soon(listen, listener, conversations)
                     bound = await file.bind_when_lost()
                     listening.cancel_scope.cancel()
     finally:

@@ -217,9 +217,8 @@ class Router:
             raise HttpError(503, "unavailable", "the relay cannot write to its store; its log says why")
         return json_response({"status": "ok"})
 
-    @staticmethod
     def _upgrade(
-        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[UserKey], str | None]
+        self, connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[UserKey], str | None]
     ) -> WebSocketUpgrade:
         connection.reusable = False
         if caller.signed_in is None:
@@ -228,7 +227,8 @@ class Router:
         if why is not None:
             raise HttpError(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
         user, device = caller.signed_in
-        return WebSocketUpgrade(user, device, last_event(request), accept(request), connection.rest, version(request))
+        response = accept(request, self._relay.settings.limits.frame_bytes)
+        return WebSocketUpgrade(user, device, last_event(request), response, connection.rest, version(request))
 
 
 def _method_not_allowed(methods: Iterable[str]) -> HttpError:

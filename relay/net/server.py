@@ -11,11 +11,13 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import trio
 
 from relay.core.auth.throttle import rate_limit_key
+from relay.core.files.uploads import SWEEP_SECONDS
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
@@ -34,6 +36,7 @@ from relay.net.websocket.keepalive import OVERSLEPT_SECONDS, Keepalive
 from relay.net.websocket.session import BROKEN, Session
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection
+from relay.tasks.background import keep_running
 
 logger = logging.getLogger(__name__)
 
@@ -120,17 +123,17 @@ class Server:
 
     async def _run(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.readiness.run)
+            nursery.start_soon(keep_running, "reading connections", self.readiness.run)
             if self.certificates is not None:
-                nursery.start_soon(self.certificates.keep_fresh)
-            nursery.start_soon(self.keepalive.run)
-            nursery.start_soon(self.announce_later)
-            await nursery.start(self.relay.files.run)
+                nursery.start_soon(keep_running, "the certificate", self.certificates.keep_fresh)
+            nursery.start_soon(keep_running, "the keepalive", self.keepalive.run)
+            nursery.start_soon(keep_running, "announcements", self.announce_later)
+            nursery.start_soon(keep_running, "removing unused files", self.relay.files.run, SWEEP_SECONDS)
             async with trio.open_nursery() as connections:
                 with self._listening:
                     async with trio.open_nursery() as listening:
                         for listener in self._listeners:
-                            listening.start_soon(self._accept, listener, connections)
+                            listening.start_soon(self._listen, listener, connections)
                         task_status.started()
                 with trio.move_on_after(STOP_SECONDS) as timeout:
                     await self.farewell()
@@ -158,29 +161,32 @@ class Server:
             with trio.move_on_after(LAST_ANSWER_SECONDS):
                 await self._http_ended.wait()
 
-    async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+    async def _listen(self, listener: socket.socket, connections: trio.Nursery) -> None:
         listener.setblocking(False)
         try:
-            while True:
-                await trio.lowlevel.wait_readable(listener)
-                try:
-                    connected, address = listener.accept()
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    if error.errno in ACCEPT_ERRORS:
-                        await self._reject(listener, connections, error)
-                    continue
-                peer = _peer(address)
-                payer = self.router.payer_at(peer)
-                # Connecting is charged to the address: if it connects all the time, its connections wait.
-                most = self.tuning.waiting_connections_per_address
-                if payer is not None and not payer.begin() and payer.waiting >= most:
-                    connected.close()
-                    continue
-                connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
+            await keep_running("accepting connections", partial(self._accept, listener, connections))
         finally:
             listener.close()
+
+    async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                connected, address = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in ACCEPT_ERRORS:
+                    await self._reject(listener, connections, error)
+                continue
+            peer = _peer(address)
+            payer = self.router.payer_at(peer)
+            # Connecting is charged to the address: if it connects all the time, its connections wait.
+            most = self.tuning.waiting_connections_per_address
+            if payer is not None and not payer.begin() and payer.waiting >= most:
+                connected.close()
+                continue
+            connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
 
     async def _reject(self, listener: socket.socket, connections: trio.Nursery, error: OSError) -> None:
         """Reject a connection for which there is no descriptor."""
@@ -219,6 +225,9 @@ class Server:
                 await self._serve_tls(connected, certificates.context)
             elif first is not None:
                 await self._serve_plain(connected)
+        except OSError as error:
+            # The system refuses to wait for it, for instance: that ends one connection.
+            logger.warning("a connection was cut: %s", error)
         finally:
             connected.close()
 

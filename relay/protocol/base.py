@@ -14,6 +14,9 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     """
 
 
+FRAME_BYTES_HEADER = b"x-relay-frame-bytes"
+"""The header by which the handshake's answer names `limits.frame_bytes` (section 1)."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 

@@ -77,7 +77,22 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
 
 def printable(text: str) -> str:
     """Replace the bytes of a path that are no UTF-8 by their numbers in hexadecimal, so that it can be sent."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+    """Join the halves of surrogate pairs, and replace each lone one by U+FFFD, so that a text can be sent and kept.
+
+    For texts that are made here, of code points or of JSON within JSON; a frame has `replace_lone_surrogates`.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def replace_lone_surrogates(frame: bytes) -> bytes:
@@ -102,9 +117,9 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
-        repaired = replace_lone_surrogates(frame)
-        if repaired != frame:
-            return decode_client_frame(repaired)
+        mended = replace_lone_surrogates(frame)
+        if mended != frame:
+            return decode_client_frame(mended)
         raise explain(error) from None
     except RecursionError:
         raise RelayError.bad_field("frame", "nested too deeply") from None

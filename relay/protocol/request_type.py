@@ -23,6 +23,15 @@ class RequestType(msgspec.Struct, Generic[PayloadT, ResponseT_co], frozen=True):
     response: type[ResponseT_co]
 
 
+class SocketRequestType(
+    RequestType[PayloadT, ResponseT_co], Generic[PayloadT, ResponseT_co], frozen=True, kw_only=True
+):
+    """The types of a request on the WebSocket, and what a client that lost its response may do."""
+
+    repeatable: bool
+    """Whether it may be sent again: the second time it changes nothing more, and is answered as the first time."""
+
+
 class StreamType(RequestType[PayloadT, ResponseT_co], Generic[PayloadT, ResponseT_co, ItemT_co], frozen=True):
     """The types of a request that is sent items before its response, each as an event."""
 

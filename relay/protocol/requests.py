@@ -7,7 +7,7 @@ import msgspec
 from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
-from relay.protocol.request_type import RequestType
+from relay.protocol.request_type import SocketRequestType
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -201,29 +201,29 @@ class Invitation(Wire, frozen=True, kw_only=True):
     qr: list[str]
 
 
-NEW = RequestType("new", New, Accepted)
-EDIT = RequestType("edit", Edit, Accepted)
-DELETE = RequestType("delete", Delete, Accepted)
-DLVRD = RequestType("dlvrd", Mark, Marked)
-READ = RequestType("read", Mark, Marked)
-MESSAGES = RequestType("messages", Messages, list[Message])
-CHAT = RequestType("chat", ChatDetailsRequest, ChatDetails)
-CHATS = RequestType("chats", ChatsRequest, list[ChatListItem])
-USERS = RequestType("users", UsersRequest, list[Profile])
-SEARCH = RequestType("search", Search, list[Message])
-CREATE_CHAT = RequestType("createChat", CreateChat, ChatDetails)
-UPDATE_CHAT = RequestType("updateChat", UpdateChat, ChatDetails)
-ADD_PARTICIPANTS = RequestType("addParticipants", Participants, ChatDetails)
-REMOVE_PARTICIPANTS = RequestType("removeParticipants", Participants, ChatDetails)
-LEAVE_CHAT = RequestType("leaveChat", ChatRequest, Nothing)
-DELETE_CHAT = RequestType("deleteChat", ChatRequest, Nothing)
-PROFILE = RequestType("profile", ProfileRequest, Profile)
-DEVICES = RequestType("devices", Nothing, list[DeviceItem])
-REVOKE_DEVICE = RequestType("revokeDevice", RevokeDeviceRequest, Nothing)
-INVITE = RequestType("invite", InviteRequest, Invitation)
-PASSWORD = RequestType("password", Password, PasswordChanged)
+NEW = SocketRequestType("new", New, Accepted, repeatable=True)
+EDIT = SocketRequestType("edit", Edit, Accepted, repeatable=True)
+DELETE = SocketRequestType("delete", Delete, Accepted, repeatable=True)
+DLVRD = SocketRequestType("dlvrd", Mark, Marked, repeatable=True)
+READ = SocketRequestType("read", Mark, Marked, repeatable=True)
+MESSAGES = SocketRequestType("messages", Messages, list[Message], repeatable=True)
+CHAT = SocketRequestType("chat", ChatDetailsRequest, ChatDetails, repeatable=True)
+CHATS = SocketRequestType("chats", ChatsRequest, list[ChatListItem], repeatable=True)
+USERS = SocketRequestType("users", UsersRequest, list[Profile], repeatable=True)
+SEARCH = SocketRequestType("search", Search, list[Message], repeatable=True)
+CREATE_CHAT = SocketRequestType("createChat", CreateChat, ChatDetails, repeatable=False)
+UPDATE_CHAT = SocketRequestType("updateChat", UpdateChat, ChatDetails, repeatable=True)
+ADD_PARTICIPANTS = SocketRequestType("addParticipants", Participants, ChatDetails, repeatable=True)
+REMOVE_PARTICIPANTS = SocketRequestType("removeParticipants", Participants, ChatDetails, repeatable=True)
+LEAVE_CHAT = SocketRequestType("leaveChat", ChatRequest, Nothing, repeatable=False)
+DELETE_CHAT = SocketRequestType("deleteChat", ChatRequest, Nothing, repeatable=False)
+PROFILE = SocketRequestType("profile", ProfileRequest, Profile, repeatable=True)
+DEVICES = SocketRequestType("devices", Nothing, list[DeviceItem], repeatable=True)
+REVOKE_DEVICE = SocketRequestType("revokeDevice", RevokeDeviceRequest, Nothing, repeatable=True)
+INVITE = SocketRequestType("invite", InviteRequest, Invitation, repeatable=False)
+PASSWORD = SocketRequestType("password", Password, PasswordChanged, repeatable=False)
 
-REQUESTS: dict[str, RequestType[Any, object]] = {
+REQUESTS: dict[str, SocketRequestType[Any, object]] = {
     kind.name: kind
     for kind in (
         NEW,

@@ -116,8 +116,9 @@ def _operations(messages: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "channel": channel,
             "messages": [named(f"request.{name}")],
             "reply": {"channel": channel, "messages": [named(f"response.{name}")]},
+            "x-repeatable": kind.repeatable,
         }
-        for name in REQUESTS
+        for name, kind in REQUESTS.items()
     }
     operations["clientEvents"] = {
         "action": "receive",

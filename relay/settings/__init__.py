@@ -7,7 +7,7 @@ sections in place. A setting that is read only at the start says so (`AT_START`)
 from relay.settings.catalog import Setting, declared, default_file, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.loading import Loaded
-from relay.settings.locations import control_socket, data_directory
+from relay.settings.locations import control_socket, data_directory, runtime_directory
 from relay.settings.sections import (
     AuthSection,
     ClockSection,
@@ -39,5 +39,6 @@ __all__ = [
     "data_directory",
     "declared",
     "default_file",
+    "runtime_directory",
     "toml_value",
 ]

@@ -67,9 +67,15 @@ def _home_data() -> Path:
     return home / ".local" / "share"
 
 
+def runtime_directory() -> Path | None:
+    """Find the runtime directory of the service (systemd.exec(5)); None where no service manager runs this process."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(runtime.split(":", maxsplit=1)[0]) if runtime else None
+
+
 def control_socket(data: Path) -> Path:
     """Find the control socket of the relay with a data directory."""
-    runtime = os.environ.get("RUNTIME_DIRECTORY")
-    if runtime:
-        return Path(runtime.split(":", maxsplit=1)[0]) / "relay.sock"
+    runtime = runtime_directory()
+    if runtime is not None:
+        return runtime / "relay.sock"
     return INSTALLED_SOCKET if data == INSTALLED_DATA and INSTALLED_SOCKET.exists() else data / "relay.sock"

@@ -145,11 +145,15 @@ class Blobs:
         return None
 
     def sweep(self) -> int:
-        """Remove unfinished files, while nothing is being written; return how many there were."""
+        """Remove unfinished files, while nothing is being written; return how many were removed.
+
+        One that cannot be removed stays, for the next time: a disk that is read-only now may be so for a moment.
+        """
         count = 0
         for path in self.directory.glob(f"{INCOMING}*"):
-            path.unlink(missing_ok=True)
-            count += 1
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                count += 1
         return count
 
     def digests(self) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """The control socket's file: it comes back when somebody removes it, and another program's file stays untouched."""
 
+import errno
 import json
 import logging
 import signal
@@ -8,6 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -45,7 +47,7 @@ class Nothing:
 class Broken:
     """Stands for `Admin` where the store cannot be read."""
 
-    def __init__(self, data: Path, error: sqlite3.Error) -> None:
+    def __init__(self, data: Path, error: Exception) -> None:
         self.data = data
         self._error = error
 
@@ -214,3 +216,44 @@ async def test_a_request_on_which_the_store_fails_is_refused_with_what_to_do(
     assert answer["error"]["code"] == refusal
     assert advice in answer["error"]["message"]
     assert ("SQLITE_SOMETHING" in caplog.text) == (refusal == "unavailable")
+
+
+async def test_a_request_on_which_the_system_fails_is_refused_and_names_the_directory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "socket"
+    async with trio.open_nursery() as nursery:
+        broken = Broken(tmp_path, OSError(errno.ESTALE, "Stale file handle"))
+        await nursery.start(control_socket.serve, path, broken, lambda: 1)
+        stream = await trio.open_unix_socket(path)
+        await stream.send_all(b'{"type":"request","id":"1","payloadType":"user.list","payload":{}}\n')
+        answer = json.loads(await stream.receive_some())
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert answer["error"]["code"] == "unavailable"
+    assert answer["error"]["message"].startswith(f"{tmp_path} cannot be used (Stale file handle)")
+    assert caplog.records == []
+
+
+async def test_a_socket_on_which_the_system_fails_is_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    path = tmp_path / "relay.sock"
+    serve_listeners, tries = trio.serve_listeners, 0
+
+    async def failing_once(*arguments: Any, **options: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        await serve_listeners(*arguments, **options)
+
+    monkeypatch.setattr(trio, "serve_listeners", failing_once)
+    async with serving(path):
+        await trio.sleep(3 * LOOK_SECONDS)
+        assert is_answered(path)
+    assert tries == 2
+    assert "the control socket fails and is made again: [Errno 5] Input/output error" in caplog.text

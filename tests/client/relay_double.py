@@ -88,10 +88,10 @@ class Relay:
             await trio.aclose_forcefully(stream)
 
     @asynccontextmanager
-    async def comes(self) -> AsyncIterator[Link]:
-        """Accept a connection, and break it at the end of the block."""
+    async def comes(self, *headers: tuple[bytes, bytes]) -> AsyncIterator[Link]:
+        """Accept a connection with these headers, and break it at the end of the block."""
         async with self.asks() as request:
-            yield Link(request, await request.accept())
+            yield Link(request, await request.accept(extra_headers=list(headers)))
 
 
 @asynccontextmanager

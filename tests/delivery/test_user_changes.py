@@ -96,6 +96,7 @@ def house() -> House:
     log.read("carol", "g-nobody")
     log.new("alice", "bob", "dialog")
     log.new("bob", "carol", "dialog")
+    log.do(None, control.ChangeUser(id="bob", photo_url="/files/BBBB"))
     return house
 
 
@@ -128,6 +129,14 @@ def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House
         assert bool(notified) == any(
             device.user in list_readers.chat_list_readers(house.state, entry) for entry in notified
         )
+
+
+def test_removed_user_has_no_picture_in_the_lines_and_profiles_of_others(house: House) -> None:
+    bob = house.state.users[house.state.user_keys["bob"]]
+    assert b"/files/BBBB" in b"".join(house.lines("alice").values())
+    house.log.do(None, control.ChangeUser(id="bob", removed=True))
+    assert b"/files/BBBB" not in b"".join(house.lines("alice").values())
+    assert chat_views.profile(bob).avatar_url is None
 
 
 def test_disabling_a_member_updates_only_the_author_whose_receipt_completes(house: House) -> None:

@@ -18,7 +18,7 @@ from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
-from relay.store.files import reserve
+from relay.store.files import reserve, tls_folder
 from relay.store.files.reserve import Reserve
 from relay.store.files.room import START_NAMES
 from relay.store.sqlite.read_only import read
@@ -242,6 +242,36 @@ async def test_a_relay_starts_on_a_disk_without_inodes_and_says_so(few_inodes: P
         assert "more files can be made" in out
         _, out, _ = await _command(relay, "status")
         assert "files more (inodes)" in out
+
+
+async def test_start_and_commands_without_inodes_need_no_lock_file(few_inodes: Path) -> None:
+    # A copy of the directory may lack it, and people remove what looks like a stale lock.
+    tokens = await add_users(few_inodes / "data", "User1", "User2")
+    async with relay_running(few_inodes / "data", environment=RESERVE) as relay:
+        for start in (False, True):
+            with trio.fail_after(30):
+                while len(list(relay.data.glob("relay.reserve.*"))) < START_NAMES:
+                    await trio.sleep(0.1)
+            await relay.stop()
+            (relay.data / "relay.lock").unlink()
+            made = no_inode_left(few_inodes, f"more{start}")
+            if not start:
+                assert (await _command(relay, "user", "list"))[0] == 0
+                (relay.data / "relay.lock").unlink()
+                assert (await _command(relay, "prune", "--days", "1", "--yes"))[0] == 0
+                for path in made:
+                    path.unlink()
+            await relay.start()
+        async with connect(relay.url, tokens["User1"]) as client:
+            await client.send("User2", "hello")
+
+
+def test_lock_of_the_certificates_is_made_with_a_reserved_name(few_inodes: Path) -> None:
+    (few_inodes / "relay.db").touch()
+    Reserve(few_inodes, 1).keep_names()
+    no_inode_left(few_inodes)
+    with tls_folder.locked(few_inodes / "tls"):
+        assert (few_inodes / "tls.lock").exists()
 
 
 async def test_a_store_without_reserved_names_says_that_inodes_are_lacking(few_inodes: Path) -> None:

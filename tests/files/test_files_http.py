@@ -169,6 +169,16 @@ async def test_a_range_of_a_file_is_served(tmp_path: Path) -> None:
                 assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100", wanted
 
 
+async def test_head_with_a_range_describes_the_whole_file(tmp_path: Path) -> None:
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, b"0123456789")
+        for wanted in ("bytes=2-3", "bytes=50-60"):
+            answer = await fetch(relay, token, attachment, "HEAD", Range=wanted)
+            assert (answer.status_code, answer.headers["content-length"]) == (200, "10")
+            assert "content-range" not in answer.headers
+
+
 async def test_a_cached_file_is_not_sent_again(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")

@@ -1,5 +1,6 @@
 """Limits of uploads: quotas, full disks, broken uploads, and concurrent ones."""
 
+import errno
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator
@@ -251,6 +252,20 @@ async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypat
     assert (fits.status_code, over.status_code) == (200, 507)
 
 
+async def test_upload_is_unavailable_while_its_disk_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Room:
+        raise OSError(116, "Stale file handle")
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr(relay.relay.files.quota, "room", fail)
+        answer = await try_upload(relay, token, b"x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "Stale file handle" in caplog.text
+
+
 async def test_a_full_disk_leaves_no_file_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -282,6 +297,19 @@ async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_
         assert not on_disk(relay)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert "a file cannot be saved: Input/output error" in caplog.text
+
+
+async def test_an_upload_to_a_disk_that_cannot_be_asked_is_answered_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> Room:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr(relay.relay.files.quota, "room", gone)
+        answer = await try_upload(relay, token, bytes(300_000))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])

@@ -89,6 +89,7 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
         "relay.outcomes",
         "relay.standard_streams",
         "relay.logs",
+        "relay.tasks.background",
         "relay.threads",
         "relay.thread_limit",
         "relay",

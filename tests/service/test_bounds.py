@@ -108,6 +108,16 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
         await other.request("profile")
 
 
+async def test_single_unfinished_message_may_be_as_large_as_a_frame(relay: House) -> None:
+    relay.relay.tuning.limits.pieces_bytes = 50_000
+    frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
+    async with relay.device("User1") as one:
+        await one.raw(frame[:70_000])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await one.raw(frame[70_000:])
+        assert (await one.receive())["payload"]["id"] == "User1"
+
+
 async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(relay: House) -> None:
     relay.relay.tuning.limits.all_pieces_bytes = 250_000
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]

@@ -199,6 +199,38 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 
+async def test_reserve_is_taken_back_when_the_last_of_several_has_freed_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def autocheckpoint() -> Any:
+        return await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True)
+
+    async def shorter(begun: trio.Event, end: trio.Event) -> None:
+        async with room.freeing():
+            begun.set()
+            await end.wait()
+
+    async with open_relay(tmp_path) as relay:
+        monkeypatch.setattr(Reserve, "target_size", 64 << 10)
+        room = DiskRoom(Reserve(tmp_path, 64 << 10), relay.log)
+        room.reserve.fill()
+        room.reserve.short = True
+        async with trio.open_nursery() as nursery:
+            begun, end = trio.Event(), trio.Event()
+            async with room.freeing():
+                nursery.start_soon(shorter, begun, end)
+                await begun.wait()
+                end.set()
+                # Longer than taking it back would need.
+                await trio.sleep(0.3)
+                assert room.reserve.size == 0
+                assert (room.full, relay.log.thrifty) == (True, True), "no message may take the space"
+                assert await autocheckpoint() == [(CHECKPOINT_PAGES,)]
+        assert room.reserve.size == 64 << 10
+        assert (room.full, relay.log.thrifty) == (False, False)
+        assert await autocheckpoint() == [(0,)]
+
+
 def test_long_work_rests_in_proportion_and_never_for_long() -> None:
     assert portion.rest_after(0.01) == portion.REST_FACTOR * 0.01
     assert portion.rest_after(60.0) == portion.LONGEST_REST_SECONDS

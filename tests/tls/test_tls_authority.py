@@ -132,6 +132,48 @@ def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(
     assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
 
 
+@pytest.mark.parametrize("failing", ["issue", "locked"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=os.strerror)
+async def test_a_certificate_that_cannot_be_renewed_is_a_warning_at_the_start_as_while_it_is_used(
+    made: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failing: str,
+    number: int,
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    settings = TlsSection()
+    running = Certificates(tmp_path, settings)
+    before = made.leaf.read_bytes()
+    settings.names = ["another.lan"]
+    monkeypatch.setattr(Authority, "permitted", lambda _authority, names: names)
+    monkeypatch.setattr(Authority, failing, refuse)
+    await running.check()
+    assert Certificates(tmp_path, settings).ends() == running.ends()
+    assert made.leaf.read_bytes() == before
+    said = [record.getMessage() for record in caplog.records if "cannot renew" in record.getMessage()]
+    assert len(said) == 2, "one while it runs, one at the start"
+    assert all(str(made.directory) in one for one in said), "the folder of the certificate, and not the data directory"
+
+
+def test_what_an_interrupted_command_left_of_a_certificate_is_no_obstacle_on_a_read_only_disk(
+    made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Authority, "recover", refuse)
+    Certificates(tmp_path, TlsSection())
+    assert caplog.text.count("the certificate stays as it was") == 1
+    for path in made.directory.iterdir():
+        path.unlink()
+    with pytest.raises(OSError, match="Read-only"):
+        Certificates(tmp_path, TlsSection())
+
+
 def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made: Authority, tmp_path: Path) -> None:
     settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)

@@ -371,3 +371,10 @@ def test_a_file_for_which_its_sender_has_no_room_stays_behind_and_all_else_comes
     came = done("import", source, "--json", data=data).json
     assert (came["added"]["files"], came["added"]["messages"]) == (0, 2)
     assert sum(came["left"].values()) == 1
+
+
+def test_a_zip_whose_names_are_not_what_they_say_is_called_damaged(tmp_path: Path) -> None:
+    source = packed(tmp_path / "slack.zip", workspace("büro"), lambda name: name.encode("cp1252"), 0x800)
+    ran = run("import", source, data=tmp_path / "data")
+    assert ran.code == 1
+    assert ran.err.startswith(f"relay: {source} is damaged: ")

@@ -1,6 +1,7 @@
 """Exports with flaws: what is sound in them is imported, and `--dry-run` foretells exactly what stays behind."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Pa
     assert (texts(data), came["left"]) == (["grün \ufffd"], {})
 
 
-def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
+def test_a_message_that_the_relay_refuses_is_counted_and_asks_for_no_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from relay.core.admin.importing.messages import MessageHistoryImport
@@ -213,5 +214,48 @@ def test_a_refusal_that_a_repeat_does_not_help_does_not_ask_for_one(
 
     monkeypatch.setattr(MessageHistoryImport, "import_messages", refuse)
     ran = run("import", own(tmp_path, user("anna"), chat("anna"), said("one")), data=tmp_path / "data")
-    assert ran.code == 1
-    assert "call it again" not in ran.err
+    assert (ran.code, ran.err) == (0, "")
+    assert "left behind: 1 messages (payload: no)\n" in ran.out
+    assert "call it again" not in ran.out
+
+
+# Texts that are made while a message is read.
+
+
+def _program(**more: Any) -> dict[str, Any]:
+    return workspace(
+        more={f"general/{DAY}": [message("U1", "one"), message("U1", "", 1, **more), message("U2", "two", 2)]}
+    )
+
+
+def _emoji_block(code: str) -> list[dict[str, Any]]:
+    emoji = {"type": "emoji", "name": "smile", "unicode": code}
+    return [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [emoji]}]}]
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("1f600", "😀"), ("d83d-de00", "😀"), ("d83d", "\ufffd"), ("de00-d83d", "\ufffd\ufffd"), ("zz", ":smile:")],
+)
+def test_an_emoji_of_half_characters_costs_nothing_else(data: Path, tmp_path: Path, code: str, shown: str) -> None:
+    came = brought(folder(tmp_path / "slack", _program(blocks=_emoji_block(code))), data)
+    assert (came["added"]["messages"], came["left"]) == (3, {})
+    assert texts(data) == ["one", shown, "two"]
+
+
+@pytest.mark.parametrize("field", ["blocks", "attachments"])
+def test_half_characters_in_json_within_json_are_replaced(data: Path, tmp_path: Path, field: str) -> None:
+    part = {"type": "section", "text": "cut \ud83d, whole 😀"}
+    came = brought(folder(tmp_path / "slack", _program(**{field: json.dumps([part])})), data)
+    assert (came["added"]["messages"], came["left"]) == (3, {})
+    assert texts(data)[1] == "cut \ufffd, whole 😀"
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"caf\xed\xa0\xbd"], ids=["Windows", "half a character"])
+def test_a_folder_whose_name_is_not_utf8_is_accounted_for_in_json_too(data: Path, tmp_path: Path, name: bytes) -> None:
+    source = folder(tmp_path / "slack", workspace())
+    folder(source, {f"{os.fsdecode(name)}/{DAY}": [message("U1", "lost")]})
+    came = brought(source, data)
+    assert came["added"]["messages"] == 2
+    (left,) = came["left"]
+    assert left.startswith(r"days of a folder that belongs to no channel: caf\x")

@@ -112,9 +112,9 @@ test("an unanswered request is sent again on the next connection, the same to th
 
 test("a request that would happen twice fails with the connection instead", async () => {
   const it = setUp();
-  await assert.rejects(it.wire.request("createChat", {}, { repeat: false }), { code: "connection_lost" });
+  await assert.rejects(it.wire.request("createChat", {}), { code: "connection_lost" });
   it.live();
-  const answer = it.wire.request("createChat", {}, { repeat: false });
+  const answer = it.wire.request("createChat", {});
   await Promise.all([assert.rejects(answer, { code: "connection_lost" }), it.close(1006)]);
 });
 

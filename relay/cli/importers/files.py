@@ -105,13 +105,12 @@ class FileImporter:
 
 
 def end_import(refused: RequestRefused) -> NoReturn:
-    """End an import because of a refusal, and say whether to repeat it.
+    """End an import because of a refusal that says nothing against what is imported, one of `STOPPING`.
 
     Raises:
         Failure: always.
     """
-    hint = "; call it again then, and it goes on where it stopped" if refused.code in STOPPING else ""
-    raise Failure(f"{refused}{hint}") from None
+    raise Failure(f"{refused}; call it again then, and it goes on where it stopped") from None
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:

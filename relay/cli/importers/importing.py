@@ -222,10 +222,11 @@ class Importing:
         if person.admin and answer.added and can_act(person):
             self.admins.append(person.id)
         # A picture is the user's own file, so the user is made first; an import may have been cut off in between.
-        if person.picture is not None and (answer.added or answer.bare):
+        if person.picture is not None and answer.bare:
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
-                await self._ask(IMPORT_PICTURE, control.PictureImport(user=person.id, url=picture.url))
+                chosen = control.PictureImport(user=person.id, url=picture.url)
+                await self._ask_or_count("pictures", IMPORT_PICTURE, chosen)
 
     async def _import_chat(self, chat: SourceChat) -> None:
         identity = chat.id or frozenset(chat.participants)
@@ -323,7 +324,9 @@ class Importing:
             elif answer.added and message.kind == "new":
                 if message.reply_to is not None and self._identity(message.chat, *message.reply_to) in self._seen:
                     answer = msgspec.structs.replace(answer, reply_lost=False)
-                await self._content(message, message.at)
+                text, _files = await self._content(message, message.at)
+                if reason := flaw(message_payload(message, self._places[message.chat], text)):
+                    answer = control.MessageImportResult(error=reason)
             if answer.added:
                 self._seen.add(self._identity(message.chat, message.sender, message.key))
             answers.append(answer)
@@ -339,7 +342,7 @@ class Importing:
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
             messages = [message_payload(one, self._places[one.chat]) for one in asked]
-            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=True))
+            answers = await self._ask_about_messages(messages, dry=True)
             found.update({id(one): answer for one, answer in zip(asked, answers, strict=True)})
         return found
 
@@ -358,11 +361,20 @@ class Importing:
             if message.kind == "new" and (not message.files or known[id(message)].added):
                 text, attachments = await self._content(message, first)
             messages.append(message_payload(message, self._places[message.chat], text, attachments))
+        return await self._ask_about_messages(messages, dry=False)
+
+    async def _ask_about_messages(
+        self, messages: list[control.MessageImport], *, dry: bool
+    ) -> list[control.MessageImportResult]:
+        """Ask the relay about messages; where it refuses all of them for one, about each alone."""
         try:
-            answers = await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages))
+            return await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=dry))
         except RequestRefused as refused:
-            end_import(refused)
-        return answers
+            if refused.code in STOPPING:
+                end_import(refused)
+            if len(messages) == 1:
+                return [control.MessageImportResult(error=str(refused))]
+        return [answer for one in messages for answer in await self._ask_about_messages([one], dry=dry)]
 
     async def _content(self, message: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
         """Give a message's text and files as the relay takes them; count what does not fit.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.protocol.codec import replace_lone_surrogates
+from relay.protocol.codec import printable, replace_lone_surrogates, whole_characters
 
 T = TypeVar("T")
 
@@ -23,12 +23,15 @@ _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", 
 
 
 def shown_name(name: str) -> str:
-    """Normalize a file's name: composed, with `/` between folders; empty for files that macOS or Windows add."""
+    """Normalize a file's name: composed, with `/` between folders; empty for files that macOS or Windows add.
+
+    Bytes of it that are no UTF-8 are shown by their numbers.
+    """
     parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
     junk = not parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
     if junk or not _JUNK_FOLDERS.isdisjoint(parts[:-1]):
         return ""
-    return ("/" if name.startswith("/") else "") + "/".join(parts)
+    return printable(("/" if name.startswith("/") else "") + "/".join(parts))
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
@@ -90,7 +93,7 @@ def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
         text = content.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return None
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode(), False
+    return whole_characters(text).encode(), False
 
 
 def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:

@@ -118,6 +118,8 @@ def flaw(payload: control.MessageImport) -> str:
         codec.decode_payload(_decoder, msgspec.Raw(codec.encode(payload)))
     except RelayError as error:
         return error.error.message.removeprefix("payload.")
+    except UnicodeEncodeError:
+        return "it holds half a character"
     return ""
 
 

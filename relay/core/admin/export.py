@@ -85,7 +85,7 @@ class Exporter:
             disabled=user.disabled or user.removed,
             removed=user.removed,
             origins=user.origins,
-            picture=None if user.removed else attachments.file_id(user.photo_url),
+            picture=attachments.file_id(user.picture),
         )
 
     def _chat_record(self, chat: Chat) -> control.Record:

@@ -26,7 +26,7 @@ def profile(user: User, last_seen: UnixMs | None = None) -> objects.Profile:
     return objects.Profile(
         id=user.id,
         name=user.name,
-        avatar_url=attachments.shown(user.photo_url),
+        avatar_url=attachments.shown(user.picture),
         last_seen=last_seen,
         bot=user.bot or None,
     )
@@ -36,7 +36,7 @@ def _title(state: State, chat: Chat, user: UserKey) -> tuple[str, str | None]:
     if chat.id is not None:
         return chat.name, attachments.shown(chat.photo_url)
     peer = state.users[state.peer(chat, user)]
-    return peer.name, attachments.shown(peer.photo_url)
+    return peer.name, attachments.shown(peer.picture)
 
 
 def wanted_texts(

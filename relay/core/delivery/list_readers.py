@@ -67,8 +67,8 @@ def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
 
 
 def _is_shown(change: changes.UserChanged) -> bool:
-    """Tell whether a change of a user changes their name or picture."""
-    return change.name is not None or change.photo_url is not None
+    """Tell whether a change of a user changes their name or picture; a removed user has no picture any more."""
+    return change.name is not None or change.photo_url is not None or bool(change.removed)
 
 
 def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:

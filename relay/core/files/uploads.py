@@ -6,7 +6,6 @@ Knows the log and the directory of contents; how the bytes arrive is the busines
 import errno
 import logging
 import secrets
-import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -110,6 +109,8 @@ class Uploads:
         self.quota = Quota(state, limits, self.contents.room, tuning)
         """What uploads under way have reserved."""
         self._turns = Turns()
+        self._swept = False
+        """Whether what an earlier run left was removed."""
 
     # Receiving.
 
@@ -136,8 +137,8 @@ class Uploads:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
                 revoked meanwhile.
         """
-        with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
-            try:
+        try:
+            with self.quota.upload(user, announced) as allowance, allowance.until_displaced():
                 incoming = await threads.run(self.contents.begin)
                 try:
                     with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
@@ -147,8 +148,8 @@ class Uploads:
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
                     await threads.clean_up(incoming.discard)
-            except OSError as error:
-                raise _write_error(error) from None
+        except OSError as error:
+            raise _write_error(error) from None
 
     async def begin(self, user: UserKey, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.
@@ -274,21 +275,16 @@ class Uploads:
 
     # Removing.
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Remove unused files, forever; first the remains of an earlier run."""
-        task_status.started()
-        await self._logging_errors(self.sweep)
+        if not self._swept:
+            await self.sweep()
+            self._swept = True
         while True:
-            await self._logging_errors(self.forget_loose)
+            await self.forget_loose()
             with trio.move_on_after(SWEEP_SECONDS):
                 await self.released.wait()
             self.released.clear()
-
-    async def _logging_errors(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except (sqlite3.Error, OSError, RelayError) as error:
-            logger.warning("cannot remove unused files now: %s", error)
 
     async def forget_loose(self) -> None:
         """Remove unused files whose time is up, provided that the clock is credible."""

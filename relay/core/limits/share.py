@@ -98,7 +98,8 @@ class Shares:
     def hold(self, share: Share, holder: Holder, size: int) -> None:
         """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
-        It is the connection that holds most: of this user, or of the user who holds most if everybody's are too many.
+        It is the connection that holds most: of this user, if several do, or of the user who holds most if everybody's
+        are too many.
 
         Args:
             share: the user's.
@@ -116,7 +117,8 @@ class Shares:
             return
         if self.pieces_bytes > self._tuning.all_pieces_bytes:
             share = max(self._shares.values(), key=lambda one: one.pieces_bytes)
-        elif share.pieces_bytes <= self._tuning.pieces_bytes:
+        elif share.pieces_bytes <= self._tuning.pieces_bytes or len(share.pieces) == 1:
+            # A single message may be as large as `limits.frame_bytes` says: closed, it would only be sent again.
             return
         ((largest, _),) = share.pieces.most_common(1)
         self.hold(share, largest, 0)

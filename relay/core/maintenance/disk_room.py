@@ -98,6 +98,9 @@ class DiskRoom:
         self._log = log
         self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._freeing = 0
+        """How many free the disk now; the reserve comes back when the last one ends."""
+        self._changing = trio.Lock()
+        """Held while the reserve is given up or filled: one of them must not come into the middle of the other."""
         self._copy_each = 0
 
     @property
@@ -108,8 +111,9 @@ class DiskRoom:
     async def run(self) -> None:
         """Fill the reserve whenever there is space, forever."""
         while True:
-            if not self._freeing:
-                await self._fill()
+            async with self._changing:
+                if not self._freeing:
+                    await self._fill()
             await trio.sleep(FILL_SECONDS)
 
     async def begin(self) -> None:
@@ -127,30 +131,45 @@ class DiskRoom:
 
     @asynccontextmanager
     async def freeing(self) -> AsyncIterator[None]:
-        """Allow something that frees space to use the reserve while the disk is full."""
-        if not (self._log.disk_full or self.reserve.short or self.reserve.disk_is_full):
+        """Allow something that frees space to use the reserve while the disk is full.
+
+        Several may free it at once. Until the last one ends, messages are refused and the reserve stays given up.
+        """
+        if not (self._freeing or self._log.disk_full or self.reserve.short or self.reserve.disk_is_full):
             yield
             return
         self._freeing += 1
         try:
-            # Refuse messages first: the next one must not take the space that is released.
-            self.reserve.short = True
-            self._apply()
-            await threads.run_own(self.reserve.spend)
-            await self._shrink_log()
-            # The released space is for this work, and SQLite's log must not take it.
-            self._log.wal.held = False
-            await self._copy_pages(CHECKPOINT_PAGES)
+            async with self._changing:
+                await self._begin_freeing()
             yield
         finally:
             self._freeing -= 1
-            self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
-                with suppress(sqlite3.Error):
-                    # If the writer has stopped, or the disk fails, this connection ends soon.
-                    await self._copy_pages(self._copy_each)
-                await self._shrink_log()
-                await self._fill()
+                async with self._changing:
+                    if not self._freeing:
+                        await self._end_freeing()
+
+    async def _begin_freeing(self) -> None:
+        # Refuse messages first: the next one must not take the space that is released.
+        self.reserve.short = True
+        self._apply()
+        try:
+            await threads.run_own(self.reserve.spend)
+        except threads.NoThreads:
+            self.reserve.spend()
+        await self._shrink_log()
+        # The released space is for this work, and SQLite's log must not take it.
+        self._log.wal.held = False
+        await self._copy_pages(CHECKPOINT_PAGES)
+
+    async def _end_freeing(self) -> None:
+        self._log.wal.held = self._log.thrifty
+        with suppress(sqlite3.Error):
+            # If the writer has stopped, or the disk fails, this connection ends soon.
+            await self._copy_pages(self._copy_each)
+        await self._shrink_log()
+        await self._fill()
 
     async def free(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something that frees space; on a full disk, with the reserve.
@@ -178,6 +197,8 @@ class DiskRoom:
     def stop(self) -> None:
         """Let the pending commands be written even on a full disk. To be called right before the log is stopped."""
         if self._log.disk_full or self.reserve.short:
+            # A stop needs the room until the store is closed, whoever else frees the disk or looks for room.
+            self._freeing += 1
             self.reserve.spend()
             self._log.try_again()
 

@@ -19,7 +19,6 @@ from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.submit import submit
 from relay.core.tuning import RetentionTuning
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
-from relay.protocol.errors import RelayError
 from relay.settings import RetentionSection as Settings
 from relay.store.command import Command
 from relay.store.files.disk_full import is_full
@@ -93,14 +92,10 @@ class Retention:
     async def run(self) -> None:
         """Remove what is due every `period_seconds`, forever."""
         while True:
-            try:
-                async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
-                    await self.erase_gone()
-                    await self.prune()
-                await self.forget_removed()
-            except (sqlite3.Error, RelayError) as error:
-                # On a full disk people must still be able to read.
-                logger.warning("cannot remove old messages now: %s", error)
+            async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
+                await self.erase_gone()
+                await self.prune()
+            await self.forget_removed()
             await trio.sleep(self._tuning.period_seconds)
 
     async def forget_removed(self) -> None:

@@ -46,6 +46,11 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
     An import knows them again by it, whatever they are called by then, here and there."""
 
+    @property
+    def picture(self) -> str | None:
+        """The URL of the picture that others may see: somebody who was removed has none."""
+        return None if self.removed else self.photo_url
+
 
 class InviteState(Enum):
     """Whether an invite can be used, and if not, why."""

@@ -26,7 +26,7 @@ def shown(url: str | None) -> str | None:
 
 def photos(state: State) -> Iterable[str]:
     """Yield the ids of files that are a user's or a chat's picture."""
-    urls = [user.photo_url for user in state.users.values() if not user.removed]
+    urls = [user.picture for user in state.users.values()]
     urls += [chat.photo_url for chat in state.chats.values() if not chat.gone]
     return filter(None, map(file_id, urls))
 
@@ -46,7 +46,7 @@ def may_read(state: State, user: UserKey, file: StoredFile) -> bool:
     ):
         return True
     url = FILES_PATH + file.id
-    if any(other.photo_url == url and not other.removed for other in state.users.values()):
+    if any(other.picture == url for other in state.users.values()):
         return True
     return any(state.chats[chat].photo_url == url for chat in state.chats_of[user])
 

@@ -54,7 +54,7 @@ class SocketFile:
             listener.listen()
             file = os.open(self._path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             failed.pop_all()
-        self._forget()
+        self.forget()
         self._file = file
         return listener
 
@@ -92,7 +92,7 @@ class SocketFile:
         except OSError as error:
             logger.warning("%s cannot be removed: %s", self._path, error.strerror)
         finally:
-            self._forget()
+            self.forget()
 
     def _set_access(self) -> None:
         """Give the new file to its group, and let the group connect."""
@@ -103,7 +103,8 @@ class SocketFile:
                 logger.warning("%s stays with this user's group: the relay may not give it to another", self._path)
         self._path.chmod(FILE_MODE)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget the file, so that it counts as lost."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -16,6 +16,7 @@ from relay.net.tls import reading
 from relay.net.tls.authority import Authority
 from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
+from relay.store.files.directory import about_file
 from relay.typed_command import line
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Certificates:
 
         Raises:
             AuthorityError: there is none, or it cannot be used.
-            OSError: what a process that was killed had begun cannot be finished.
+            OSError: what a process that was killed had begun cannot be finished, and there is none until then.
         """
         self._data = data
         self._settings = settings
@@ -70,7 +71,7 @@ class Certificates:
             else (Path(settings.certificate), Path(settings.key or settings.certificate))
         )
         if self.own:
-            self.authority.recover()
+            self._recover()
         if self.own and not self.authority.exists:
             raise AuthorityError(
                 f"there is no certificate yet: run `{line('tls init', data)}` first, or name one as tls.certificate"
@@ -80,6 +81,15 @@ class Certificates:
         self._loaded = self._stamp()
         self.context = self._load()
         """The context for new connections; replaced when the certificate changes."""
+
+    def _recover(self) -> None:
+        """Finish what a process that was killed had begun; where that fails and a certificate is there, it is used."""
+        try:
+            self.authority.recover()
+        except OSError as error:
+            if not self.authority.exists:
+                raise
+            logger.warning("the certificate stays as it was: %s", about_file(error, self.authority.directory))
 
     def _load(self) -> ssl.SSLContext:
         """Load the files into a new context. An old one would lose its key if loading failed."""
@@ -124,6 +134,9 @@ class Certificates:
             self._missing = missing
         except AuthorityError as error:
             logger.warning("cannot renew the certificate: %s", error)
+        except OSError as error:
+            # Its folder may be on another disk, or not be the relay's. The certificate that is there may be good.
+            logger.warning("cannot renew the certificate: %s", about_file(error, self.authority.directory))
 
     def refresh(self) -> None:
         """Renew the certificate if it is due, and load it for new connections if it changed.
@@ -149,8 +162,10 @@ class Certificates:
         """Refresh the certificate; where that fails the one before stays in use."""
         try:
             await threads.run_own(self.refresh)
-        except (AuthorityError, OSError) as error:
+        except AuthorityError as error:
             logger.warning("the certificate stays as it was: %s", error)
+        except OSError as error:
+            logger.warning("the certificate stays as it was: %s", about_file(error, self.authority.directory))
 
     @property
     def publicly_trusted(self) -> bool:

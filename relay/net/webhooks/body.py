@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
+from relay.protocol.codec import whole_characters
 
 TEXT_CHARACTERS = 65_536
 """Characters of a message (`protocol.base.Text`)."""
@@ -91,11 +92,7 @@ def truncate(text: str) -> str:
 
 def _clean(said: str) -> str:
     """Remove what no message may hold: NUL, with which some programs pad their texts, and lone surrogates."""
-    text = said.replace("\0", "").strip()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = whole_characters(said.replace("\0", "").strip())
     if not text:
         raise HttpError(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
     return text

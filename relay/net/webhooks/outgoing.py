@@ -28,6 +28,7 @@ from relay.protocol import codec
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.queries.replay import CHANGES_CHAT
+from relay.tasks.background import keep_running
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class OutgoingHooks:
     async def _serve(self, delivery: "Delivery") -> None:
         device = delivery.device
         try:
-            await delivery.run()
+            await keep_running(f"hook {device.key}", delivery.run)
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
             self._failed.add(device.key)

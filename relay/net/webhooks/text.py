@@ -10,6 +10,7 @@ from typing import Any
 
 from relay.core.hooks import slack_markup
 from relay.net.http.response import HttpError
+from relay.protocol.codec import whole_characters
 
 TEXTS = ("text", "message", "msg", "content")
 """The fields in which senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
@@ -54,7 +55,7 @@ def blocks_text(value: object) -> str:
     Raises:
         HttpError: they have a value of the wrong type.
     """
-    return _lines(_blocks(value, "blocks"))
+    return whole_characters(_lines(_blocks(value, "blocks")))
 
 
 def attachments_text(value: object) -> str:
@@ -63,7 +64,7 @@ def attachments_text(value: object) -> str:
     Raises:
         HttpError: they have a value of the wrong type.
     """
-    return _lines(_attachments(value))
+    return whole_characters(_lines(_attachments(value)))
 
 
 def _lines(parts: Iterable[str]) -> str:

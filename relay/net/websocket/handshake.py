@@ -11,6 +11,7 @@ from wsproto.utilities import RemoteProtocolError
 from relay.keys import DeviceKey, Seq, UserKey
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError
+from relay.protocol.base import FRAME_BYTES_HEADER
 from relay.protocol.schema import VERSIONS
 
 
@@ -31,8 +32,12 @@ class WebSocketUpgrade(NamedTuple):
     """The protocol version that the client asked for."""
 
 
-def accept(request: HttpRequest) -> bytes:
+def accept(request: HttpRequest, frame_bytes: int) -> bytes:
     """Return the response that accepts an upgrade (RFC 6455, section 4.2.2).
+
+    Args:
+        request: what asks for it.
+        frame_bytes: the largest frame that is taken; the response names it.
 
     Raises:
         HttpError: the request asks for none.
@@ -45,7 +50,7 @@ def accept(request: HttpRequest) -> bytes:
             426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")
         ) from None
     assert any(isinstance(event, UpgradeRequest) for event in handshake.events())
-    return handshake.send(AcceptConnection())
+    return handshake.send(AcceptConnection(extra_headers=[(FRAME_BYTES_HEADER, str(frame_bytes).encode())]))
 
 
 def last_event(request: HttpRequest) -> int | None:

@@ -146,7 +146,8 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     gone: bool = False
     """Whether the object was here before and was deleted."""
     bare: bool = False
-    """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
+    """Whether it is a user of this import who has no picture yet and may have one: they are new, or an earlier attempt
+    was cut off, and they are not removed."""
     namesake: str | None = None
     """The name of the user or group here, where it may be another one: nothing but its id or origin speaks for it."""
     absent: int = 0

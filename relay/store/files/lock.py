@@ -17,6 +17,7 @@ from pathlib import Path
 
 from relay.store.files import directory, scratch
 from relay.store.files.ownership import give_to, hand_over
+from relay.store.files.reserve import open_lock
 from relay.store.files.room import NO_ROOM
 
 LOCK_NAME = "relay.lock"
@@ -66,7 +67,7 @@ def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
     patience = _Patience(data, wait, waiting)
     with ExitStack() as locks:
         for store in stores:
-            patience.enter(locks, partial(_held, store), partial(_holder, store, data))
+            patience.enter(locks, partial(_held, store, data), partial(_holder, store, data))
         try:
             yield
         finally:
@@ -111,8 +112,12 @@ class _Patience:
 
 
 @contextmanager
-def _held(store: Path) -> Iterator[None]:
+def _held(store: Path, data: Path) -> Iterator[None]:
     """Hold both locks of the directory in which a store is.
+
+    Args:
+        store: the file, or one that it leads to.
+        data: the data directory, whose reserved names are spent if the lock's file needs one.
 
     Raises:
         _Held: another process has one of them.
@@ -121,7 +126,7 @@ def _held(store: Path) -> Iterator[None]:
         # Stores of several names in one directory have only their own locks; scratch is locked by this process already.
         if store.name == directory.STORE and not scratch.SCRATCH_NAME.fullmatch(store.parent.name):
             _lock_directory(store.parent, opened)
-        descriptor = _lock_file(store, opened)
+        descriptor = _lock_file(store, data, opened)
         try:
             _write_record(descriptor)
         except OSError as error:
@@ -153,11 +158,11 @@ def _lock_directory(folder: Path, opened: ExitStack) -> None:
         _flock(descriptor, fcntl.LOCK_EX)
 
 
-def _lock_file(store: Path, opened: ExitStack) -> int:
+def _lock_file(store: Path, data: Path, opened: ExitStack) -> int:
     """Open and lock the file beside a store; gives its descriptor."""
     path = _lock_of(store)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(path, data)
         opened.callback(os.close, descriptor)
         _flock(descriptor, fcntl.LOCK_EX)
         # Where it was removed meanwhile, this lock is on a file that no other process finds.

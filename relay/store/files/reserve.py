@@ -45,7 +45,7 @@ class Reserve:
         self.short = False
         """Whether the disk lacks the room for it: what is left is for freeing the disk."""
         self.names_spent = False
-        """Whether the reserved names were given up."""
+        """Whether a start needed the reserved names. They may have been given up before this object was made."""
         self._last_error: str | None = None
         """The error that was logged last, so that it is logged once."""
 
@@ -84,10 +84,10 @@ class Reserve:
         """Give the reserved names back where fewer are free than a start needs. It should follow at once."""
         if room.of(self._folder).names >= START_NAMES:
             return
+        self.names_spent = True
         kept = [path for path in self._names if path.exists()]
         if not kept:
             return
-        self.names_spent = True
         logger.warning("the disk has no free inodes: releasing the %d that are reserved for a start", len(kept))
         for path in kept:
             with suppress(OSError):
@@ -179,3 +179,29 @@ class Reserve:
         if not self.short and what != self._last_error:
             logger.warning("cannot reserve space in %s: %s", self._path, what)
             self._last_error = what
+
+
+def open_lock(path: Path, data: Path) -> int:
+    """Open the file of a lock, and make it if it is missing: the first file that a start or a command may need.
+
+    Args:
+        path: the file.
+        data: the data directory, whose reserved names are spent if the disk has no other one.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        return _open_lock(path)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        Reserve(data, 0).spend_names()
+        return _open_lock(path)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

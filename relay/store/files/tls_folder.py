@@ -13,6 +13,7 @@ from pathlib import Path
 from relay.store.files import replacing, scratch
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
+from relay.store.files.reserve import open_lock
 
 TLS_FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
 """The relay's own certificate authority and its certificate: without them every device would have to trust another."""
@@ -41,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     is_there(folder)
     parent = folder.parent
-    descriptor = os.open(parent / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_lock(parent / f"{folder.name}.lock", parent)
     try:
         give_to(parent, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

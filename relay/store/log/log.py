@@ -32,6 +32,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
 from relay.store.sqlite.wal import Wal
+from relay.tasks.background import keep_running
 
 T = TypeVar("T")
 
@@ -121,8 +122,9 @@ class Log(CommandQueue):
         self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.wal.run, self._pause, self._wake)
-            nursery.start_soon(self.wal.keep_length, self._pause)
+            copy, lengthen = partial(self.wal.run, self._pause, self._wake), partial(self.wal.keep_length, self._pause)
+            nursery.start_soon(keep_running, "copying the write-ahead log", copy, self.wal.retry_seconds)
+            nursery.start_soon(keep_running, "lengthening the write-ahead log", lengthen)
             trio.lowlevel.add_instrument(turns)
             task_status.started()
             try:

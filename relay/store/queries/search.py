@@ -60,7 +60,7 @@ class Sought(msgspec.Struct, frozen=True):
     before: Seq = END
     """Only messages with a lower `seq`."""
     older: UnixMs = END
-    """Only older messages, Unix milliseconds."""
+    """Only messages whose shown date is earlier, Unix milliseconds."""
     count: int = 50
     """How many at most."""
     said: int = END
@@ -82,9 +82,14 @@ def _holds(row: str) -> str:
     )
 
 
+def _older(row: str) -> str:
+    """Return the condition that the date which people are shown is earlier: an imported message has its source's."""
+    return f"(?6 = {END} OR ifnull({row}.extra ->> '$.saidAt', {row}.at) < ?6)"
+
+
 # What a person has cleared is compared last: few have cleared anything.
 _MINE = (
-    f"l.kind = {NEW} AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
+    f"l.kind = {NEW} AND NOT l.deleted AND l.chat IN (SELECT value FROM json_each(?1)) AND {_older('l')}"
     " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
 # All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
@@ -104,7 +109,7 @@ _INDEXED = Statement(
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
     f" ON o.kind <= {LAST_MESSAGE} AND o.chat = c.value WHERE o.kind = {NEW} AND NOT o.deleted AND o.seq < ?3"
-    " AND o.at < ?6 AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
+    f" AND {_older('o')} AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
     f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="numbers only, up to its limit or where little was said",
 )

@@ -141,6 +141,11 @@ class Wal:
         self._kept = min(self._tuning.kept_bytes, size // 2)
 
     @property
+    def retry_seconds(self) -> float:
+        """Seconds until the next attempt after one that failed or was held back."""
+        return self._tuning.retry_seconds
+
+    @property
     def crowded(self) -> bool:
         """Whether work that can wait should wait."""
         return self.bytes > self._tuning.crowded_bytes
@@ -198,13 +203,9 @@ class Wal:
                 if self.held:
                     self.rest()
                     continue
-                try:
-                    await self._copy(pause)
-                    moved()
-                except sqlite3.Error as error:
-                    # Commits go on; on a full disk they report it themselves.
-                    logger.warning("the write-ahead log cannot be copied back now: %s", error)
-                    self.rest()
+                # Commits go on when this fails; on a full disk they report it themselves.
+                await self._copy(pause)
+                moved()
                 if self._held_back:
                     self.rest()
         finally:

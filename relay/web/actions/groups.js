@@ -8,7 +8,7 @@ import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
 export async function createChat({ type, name, participants, photoUrl }) {
-  const chat = await request("createChat", { type, name, participants, photoUrl }, { repeat: false });
+  const chat = await request("createChat", { type, name, participants, photoUrl });
   change((now) => model.setDetails(now, chat));
   openChat(chat.chatId);
 }

@@ -74,9 +74,9 @@ export function save() {
 }
 
 /** Make a request, for views that show the answer or the failure themselves. */
-export function request(payloadType, payload, options) {
+export function request(payloadType, payload) {
   if (!runtime.wire) return Promise.reject(new RequestError("connection_lost", "Signed out."));
-  return runtime.wire.request(payloadType, payload, options);
+  return runtime.wire.request(payloadType, payload);
 }
 
 /** Find users whose name matches. */

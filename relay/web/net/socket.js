@@ -17,6 +17,8 @@ const FIRST_ROW_DELAY = 3_000;
 const LONGEST_ROW_DELAY = 60_000;
 /** A frame over the relay's limit makes it close the connection (1009). This is the limit that a relay usually has. */
 export const USUAL_FRAME_BYTES = 256 * 1024;
+/** Requests that must not be repeated once they were sent: the second would do something else (PROTOCOL.md, section 5). */
+export const NOT_REPEATED = new Set(["createChat", "leaveChat", "deleteChat", "invite", "password"]);
 /** Bytes of UTF-8 that one UTF-16 unit takes at most. */
 const MOST_BYTES_A_UNIT = 3;
 
@@ -254,13 +256,14 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
 
     /**
      * Make a request; resolves with the payload, rejects with a RequestError. Without a connection it waits for
-     * one. With `repeat: false` (it would happen twice) it fails instead when the connection breaks. One too large
-     * for a frame fails at once: sent, it would cost the connection, and the next one too.
+     * one. One that must not be repeated fails instead when the connection breaks. One too large for a frame fails
+     * at once: sent, it would cost the connection, and the next one too.
      */
-    request(payloadType, payload, { repeat = true } = {}) {
+    request(payloadType, payload) {
       serial += 1;
       const id = `r${serial}`;
       const text = JSON.stringify({ type: "request", id, timestamp: time.now(), payloadType, payload });
+      const repeat = !NOT_REPEATED.has(payloadType);
       return new Promise((resolve, reject) => {
         const longest = frameBytes() ?? USUAL_FRAME_BYTES;
         if (isLarger(text, longest)) {

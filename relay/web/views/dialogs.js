@@ -177,7 +177,7 @@ class Invite extends Component {
     this.setState({ busy: true, failure: null });
     try {
       const name = new FormData(event.target).get("name").trim();
-      const answer = await request("invite", { name: name || undefined, chatId: this.props.chatId }, { repeat: false });
+      const answer = await request("invite", { name: name || undefined, chatId: this.props.chatId });
       this.setState({ answer, busy: false });
     } catch (failure) {
       this.setState({ failure, busy: false });

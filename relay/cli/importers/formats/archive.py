@@ -281,7 +281,8 @@ def _readable(name: object) -> Iterator[None]:
     except RuntimeError as error:
         # An encrypted archive; NotImplementedError is a RuntimeError, too.
         raise NotUnderstood(f"{name} cannot be unpacked: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+        # A name that is marked as UTF-8 need not be.
         raise NotUnderstood(f"{name} is damaged: {error}") from None
 
 

@@ -38,7 +38,7 @@ class PeopleImport:
             dated = record.created_at is not None or not record.origins or key is not None
             imported = dated and known.created_at == created_at
             # A picture that its user removed is empty, not None.
-            without_picture = imported and known.photo_url is None
+            without_picture = imported and known.photo_url is None and not known.removed
             if not record.dry:
                 await self._note_origins(record.origins, state.user_origins, user=known.key)
             return control.ImportResult(
@@ -51,7 +51,7 @@ class PeopleImport:
         if record.id in self._state.group_keys:
             raise RelayError.conflict(f"the id {record.id!r} is a chat's here")
         if record.dry:
-            return control.ImportResult(added=True)
+            return control.ImportResult(added=True, bare=not record.removed)
         request = commands.ImportUser(
             id=record.id,
             name=record.name,
@@ -63,7 +63,7 @@ class PeopleImport:
             origins=_new(record.origins, state.user_origins),
         )
         await submit(self._log, import_command(self._clock, record.at, ADMIN, request))
-        return control.ImportResult(added=True)
+        return control.ImportResult(added=True, bare=not record.removed)
 
     async def _note_origins(
         self, origins: Sequence[str], known: Mapping[str, int], user: UserKey = NO_USER, chat: ChatKey = NO_CHAT

@@ -75,7 +75,8 @@ class FilePages:
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
         allowed = partial(self._files.while_readable, caller.user, caller.device, file)
         whole = FilePart(str(path), 0, file.size, allowed)
-        if request.headers.get(b"if-range", tag) != tag:
+        # A range is for GET alone (RFC 9110, section 14.2).
+        if request.method != "GET" or request.headers.get(b"if-range", tag) != tag:
             return HttpResponse(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
         if wanted is None:

@@ -1,0 +1,141 @@
+"""The requests of a client that wait for their response, and what becomes of them when a connection ends.
+
+No I/O. It also knows how large a frame may be, as the relay says it or as a closed connection showed it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import trio
+
+from relay.client.failures import Unanswered
+from relay.protocol.base import FRAME_BYTES_HEADER
+from relay.protocol.envelopes import Response
+from relay.protocol.errors import RelayError
+from relay.protocol.requests import REQUESTS
+
+SMALLEST_LIMIT_BYTES = 1_024
+"""Every relay takes a frame of this size (`limits.frame_bytes` is not lower), so none of it ended a connection."""
+
+
+class PendingRequest(msgspec.Struct, eq=False):
+    """One request: how it ends is in `response` or `failure`, once it is `done`."""
+
+    name: str
+    """The `payloadType`."""
+    frame: bytes
+    done: trio.Event
+    sent: bool = False
+    """Whether a relay may have it already."""
+    response: Response | None = None
+    failure: Exception | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again after it was sent; a request that this client does not know may not."""
+        kind = REQUESTS.get(self.name)
+        return kind is not None and kind.repeatable
+
+    def fail(self, failure: Exception) -> None:
+        """End without a response."""
+        self.failure = failure
+        self.done.set()
+
+
+class PendingRequests:
+    """All of one client, by id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, PendingRequest] = {}
+        self._limit: int | None = None
+        """Bytes of the largest frame that the relay takes; None until it is known."""
+        self._largest = 0
+        """Bytes of the largest frame that was sent on this connection."""
+
+    def add(self, request_id: str, name: str, frame: bytes) -> PendingRequest:
+        """Add a request.
+
+        Args:
+            request_id: its id.
+            name: its `payloadType`.
+            frame: all of it.
+
+        Raises:
+            RelayError: `too_large`, the relay takes no such frame.
+        """
+        if self._limit is not None and len(frame) > self._limit:
+            raise _too_large(name, frame, f"this relay takes {self._limit}")
+        pending = self._waiting[request_id] = PendingRequest(name, frame, trio.Event())
+        return pending
+
+    def remove(self, request_id: str) -> None:
+        """Forget a request: its caller waits no more."""
+        self._waiting.pop(request_id, None)
+
+    def answered(self, response: Response) -> None:
+        """Hand a response to its request, if somebody still waits for it."""
+        pending = self._waiting.get(str(response.id))
+        if pending is not None:
+            pending.response = response
+            pending.done.set()
+
+    def failed(self, request_id: str, failure: Exception) -> None:
+        """End the request with this id by a failure, if somebody still waits for it."""
+        pending = self._waiting.get(request_id)
+        if pending is not None:
+            pending.fail(failure)
+
+    def connected(self, headers: Mapping[bytes, bytes]) -> None:
+        """Begin a connection; requests that its relay does not take fail.
+
+        Args:
+            headers: of the handshake's answer. An older relay does not say there how large a frame it takes.
+        """
+        self._largest = 0
+        said = headers.get(FRAME_BYTES_HEADER, b"")
+        if said.isdigit():
+            self._limit = int(said)
+            self._fail_larger(f"this relay takes {self._limit}")
+
+    def note_sent(self, size: int) -> None:
+        """Note that a frame of so many bytes was sent on this connection."""
+        self._largest = max(self._largest, size)
+
+    def refused_as_too_big(self, reason: str) -> None:
+        """Learn from a relay that closed the connection because of a frame's size (1009).
+
+        The largest frame was too big, whichever it was that the relay met first: sent again, it would end the next
+        connection too.
+
+        Args:
+            reason: the relay's words.
+        """
+        if self._largest > SMALLEST_LIMIT_BYTES:
+            self._limit = self._largest - 1
+            self._fail_larger(f"the relay closed the connection: {reason or 'too big'}")
+
+    def _fail_larger(self, why: str) -> None:
+        assert self._limit is not None
+        for pending in self._waiting.values():
+            if len(pending.frame) > self._limit and not pending.done.is_set():
+                pending.fail(_too_large(pending.name, pending.frame, why))
+
+    def to_send(self) -> Iterator[bytes]:
+        """Give the frames to send on a new connection; what must not be repeated fails if it was sent before."""
+        for pending in list(self._waiting.values()):
+            if pending.done.is_set():
+                continue
+            if pending.sent and not pending.repeatable:
+                pending.fail(Unanswered(f"the connection was lost before the answer to {pending.name}"))
+            else:
+                pending.sent = True
+                yield pending.frame
+
+    def end(self) -> None:
+        """Let all callers go on: there will be no response."""
+        for pending in self._waiting.values():
+            pending.done.set()
+
+
+def _too_large(name: str, frame: bytes, why: str) -> RelayError:
+    return RelayError("too_large", f"{name}: this request has {len(frame)} bytes, {why}")

@@ -1,0 +1,57 @@
+"""The trace of a store that the service serves, so that no empty one begins in its place once it was moved away.
+
+In a data directory that is gone nothing tells that there was a store. The trace lies in the service's runtime
+directory, which systemd keeps while the service restarts and removes when it is stopped (systemd.exec(5),
+`RuntimeDirectoryPreserve=restart`).
+"""
+
+import logging
+import os
+from pathlib import Path
+
+from relay.store.files.directory import STORE, NoDirectory, is_there
+
+logger = logging.getLogger(__name__)
+
+TRACE = "served"
+
+
+class MovedAway(NoDirectory):
+    """The store that was served here is not here now."""
+
+
+def refuse(data: Path, runtime: Path | None) -> None:
+    """Make sure that the service did not serve another store from here before it was restarted.
+
+    Args:
+        data: the data directory; it need not exist.
+        runtime: the service's runtime directory; None where no service manager runs the relay.
+
+    Raises:
+        MovedAway: it did, and that store is gone.
+    """
+    try:
+        served = runtime is not None and (runtime / TRACE).read_bytes() == os.fsencode(data.absolute())
+    except OSError:
+        return
+    if served and not is_there(data / STORE):
+        raise MovedAway(
+            f"the store that was served from {data} is gone (moved away, or its disk is not mounted): bring it back, or"
+            " stop the service (`systemctl stop relay`) and start it to begin with an empty one"
+        )
+
+
+def note(data: Path, runtime: Path | None) -> None:
+    """Note that the service serves the store in a data directory, if one is there. A failure is logged and not raised.
+
+    Args:
+        data: the data directory.
+        runtime: as for `refuse`.
+    """
+    if runtime is None:
+        return
+    try:
+        if is_there(data / STORE):
+            (runtime / TRACE).write_bytes(os.fsencode(data.absolute()))
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", runtime / TRACE, error.strerror)
