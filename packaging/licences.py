@@ -38,7 +38,7 @@ class Part(NamedTuple):
     text: str
 
 
-UNICODE = ["relay/unicode/tables.py", "relay/web/model/text.js"]
+UNICODE = ["relay/unicode/tables.py", "relay/web/model/looks.js"]
 """Files with data of Unicode."""
 
 

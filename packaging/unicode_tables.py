@@ -1,6 +1,6 @@
 """Makes the relay's and the page's tables of Unicode: which characters cannot be seen, and which letters look alike.
 
-    unicode_tables.py FOLDER     write relay/unicode/tables.py and the table in relay/web/model/text.js
+    unicode_tables.py FOLDER     write relay/unicode/tables.py and the table in relay/web/model/looks.js
 
 FOLDER holds files of one version of Unicode as Unicode publishes them: `DerivedCoreProperties.txt`,
 `DerivedGeneralCategory.txt` and `emoji-data.txt` of the Character Database, and `confusables.txt` (UTS 39).
@@ -154,8 +154,8 @@ def main(folder: Path) -> None:
         + constant("ALIKE", rows, "By line: a letter, mark or digit, and how it is written in the look of a name."),
         "utf-8",
     )
-    page = RELAY / "web/model/text.js"
-    code, mark, _ = page.read_text("utf-8").partition("const LOOKS = `")
+    page = RELAY / "web/model/looks.js"
+    code, mark, _ = page.read_text("utf-8").partition("export const LOOKS = `")
     escaped_rows = re.sub(r"[\\`$]", r"\\\g<0>", rows)
     code = re.sub(r"of Unicode [\d.]+\. ", f"of Unicode {version[1]}. ", code)
     page.write_text(f"{code}{mark}{escaped_rows}`;\n", "utf-8")

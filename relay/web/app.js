@@ -1,17 +1,20 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
-import { flushWhenHidden, watchTyping } from "./actions/events.js";
+import { applyWaiting, watchTyping } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
-import { begin, wakeUp } from "./actions/session.js";
-import { runtime, save } from "./actions/store.js";
+import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
+import { change, runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
-import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
+import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
+import { learnLooks } from "./model/text.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
 /** The rest of the page is fetched this many ms after it is shown. */
 const REST_AFTER = 1_500;
+/** A language that is not loaded after so many ms is done without. */
+const LANGUAGE_WITHIN = 8_000;
 
 function watchWindow() {
   const look = () => {
@@ -26,7 +29,7 @@ function watchWindow() {
       tick();
       wakeUp();
     } else {
-      flushWhenHidden();
+      applyWaiting();
       sendReadMarks();
       save();
     }
@@ -42,6 +45,7 @@ function watchWindow() {
   });
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
+  addEventListener("storage", followOtherTabs);
   addEventListener("popstate", readLocation);
   // A file dropped beside the target must not replace the page; dropped text still goes into fields.
   for (const name of ["dragover", "drop"]) {
@@ -49,6 +53,17 @@ function watchWindow() {
       if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
     });
   }
+}
+
+/** Use the language that the user has chosen, in this tab or another one; resolves when the first one is loaded. */
+async function watchLanguage() {
+  const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
+  const enough = new Promise((_, reject) => setTimeout(reject, LANGUAGE_WITHIN, new Error("The language was not loaded.")));
+  await Promise.race([useLanguage(wanted), enough]).catch(() => useLanguage("en"));
+  effect(() => {
+    const chosen = settings.value.language;
+    if (chosen && chosen !== untracked(language)) useLanguage(chosen).catch(() => {});
+  });
 }
 
 function watchTheme() {
@@ -64,8 +79,9 @@ function watchKeyboard() {
   const viewport = window.visualViewport;
   if (!viewport) return;
   const fit = () => {
-    document.documentElement.style.setProperty("--visible-height", `${Math.round(viewport.height)}px`);
-    if (viewport.offsetTop > 0) scrollTo(0, 0);
+    // Zooming by two fingers shows a part of the page, and leaves its layout alone.
+    document.documentElement.style.setProperty("--visible-height", `${Math.round(viewport.height * viewport.scale)}px`);
+    if (viewport.offsetTop > 0 && viewport.scale === 1) scrollTo(0, 0);
   };
   viewport.addEventListener("resize", fit);
   fit();
@@ -93,16 +109,20 @@ function fetchTheRest() {
   import("./views/conversation.js");
   import("./views/dialogs.js");
   import("./views/finders.js");
-  import("./notify.js").then(({ watchBadge }) => watchBadge());
+  import("./notify.js").then(({ watchBadge, watchNotifications }) => {
+    watchBadge();
+    watchNotifications();
+  });
+  // A page that was kept on this device may be older than the relay's.
+  import("./actions/upgrade.js").then(({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
   import("./actions/people.js").then(({ watchStrangers }) => watchStrangers(), () => {});
   registerWorker();
 }
 
 async function start() {
   watchTheme();
-  const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
   // At the same time: the session does not depend on the language.
-  const [entering] = [begin(), await useLanguage(wanted)];
+  const [entering] = [begin(), await watchLanguage()];
   watchWindow();
   watchKeyboard();
   effect(() => {
@@ -112,6 +132,11 @@ async function start() {
   root.replaceChildren();
   render(html`<${Shell} />`, root);
   await entering;
+  // People whose names look alike are told apart from here on.
+  import("./model/looks.js").then(({ LOOKS }) => {
+    learnLooks(LOOKS);
+    change((now) => ({ ...now }));
+  });
   setTimeout(() => (window.requestIdleCallback ?? setTimeout)(fetchTheRest), REST_AFTER);
 }
 

@@ -1,12 +1,19 @@
-/** Alerts for a user who looks elsewhere: the title, the favicon, a sound, a notification. */
+/** Alerts for a user who looks elsewhere: the title, the favicon, a sound, notifications, which go when their reason does. */
 import { effect } from "@preact/signals";
-import { unread } from "./signals.js";
+import { session, state, unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
+import { messageOf } from "./model/messages.js";
 import { cut } from "./model/text.js";
 import { clock } from "./net/clock.js";
 
 const SIZE = 32;
 const SOUND_EVERY = 1_500;
+/** Characters of a message in a notification. */
+const NOTIFIED = 200;
+/** Characters of it that the list of chats has for certain. */
+const LISTED = 50;
+/** Ms between two looks at the notifications that are shown. */
+const LOOK_EVERY = 250;
 
 /** The favicon with a count on it, as a data address. */
 function drawIcon(count) {
@@ -84,19 +91,81 @@ export function canNotify() {
   return isSecureContext && typeof Notification !== "undefined";
 }
 
-async function showNotification({ title, text, chatId, open }) {
-  const options = { body: cut(text, 200), tag: `chat:${chatId}`, icon: "/icons/icon-192.png", data: { chatId } };
+/** Notifications that this page shows itself, where it has no service worker; by tag. */
+const own = new Map();
+
+/** Show what `options` says; a notification of the same chat is replaced, with another alert unless it is `silent`. */
+async function show(title, options, open) {
   const worker = await navigator.serviceWorker?.getRegistration();
   if (worker) {
     await worker.showNotification(title, options);
     return;
   }
   const shown = new Notification(title, options);
+  own.set(options.tag, shown);
+  shown.onclose = () => own.get(options.tag) === shown && own.delete(options.tag);
   shown.onclick = () => {
     focus();
     open();
     shown.close();
   };
+}
+
+async function showNotification({ title, text, chatId, messageId, open }) {
+  const data = { chatId, messageId };
+  const options = { body: cut(text, NOTIFIED), tag: `chat:${chatId}`, renotify: true, icon: "/icons/icon-192.png", data };
+  await show(title, options, open);
+  // Meanwhile it may have been read.
+  lookSoon();
+}
+
+/** The text that a notification must have now: null when its reason is gone, undefined where it is not known. */
+function textNow({ body, data: { chatId, messageId } }) {
+  const chat = state.value?.chats.get(chatId);
+  if (!(chat?.missed > 0)) return null;
+  const latest = chat.lastMessageId === messageId;
+  const message = messageOf(state.value, chatId, messageId);
+  if (message?.status === "deleted" || (latest && chat.lastMessageStatus === "deleted")) return null;
+  if (message) return message.message;
+  // The list may have the beginning of the text only.
+  return latest && !body.startsWith(cut(chat.lastMessageText ?? "", LISTED)) ? chat.lastMessageText : undefined;
+}
+
+/** Close the notifications of what was read, here or elsewhere, of what is gone and what was deleted; mend the edited ones. */
+async function look() {
+  const worker = await navigator.serviceWorker?.getRegistration();
+  const shown = worker ? await worker.getNotifications() : [...own.values()];
+  for (const one of shown) {
+    if (!one.data?.chatId) continue;
+    const text = textNow(one);
+    if (text === null) one.close();
+    else if (text && cut(text, NOTIFIED) !== one.body && one.body !== t("message.attachment")) {
+      const { tag, icon, data, title } = one;
+      await show(title, { body: cut(text, NOTIFIED), tag, icon, data, silent: true }, one.onclick ?? (() => {}));
+    }
+  }
+}
+
+let timer;
+
+function lookSoon() {
+  timer ??= setTimeout(() => {
+    timer = undefined;
+    look().catch(() => {});
+  }, LOOK_EVERY);
+}
+
+/** Keep the notifications true, also those that the page showed before it was opened again. */
+export function watchNotifications() {
+  if (!canNotify()) return;
+  let chats;
+  effect(() => {
+    const now = state.value;
+    // Before the session is known nothing can be told.
+    if (session.value === undefined || chats === (now?.chats ?? null)) return;
+    chats = now?.chats ?? null;
+    lookSoon();
+  });
 }
 
 /** Alert the user to a message in a chat that is not in view. */

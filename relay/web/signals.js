@@ -17,8 +17,16 @@ export const session = signal(undefined);
 export const signInWays = signal([]);
 /** The socket's state {name, until?}. */
 export const connection = signal({ name: "stopped" });
-/** What the user is told about the connection: null, or "offline" once it has been away for a while. */
+/**
+ * What the user is told about the connection once it has been away for a while: null, "connecting" while it is not known
+ * why, "offline" (there is no way to the relay), "silent" (nothing answers), "refused" (a proxy answers, or the relay takes
+ * no connection), "elsewhere" (something else answers in place of the relay).
+ */
 export const trouble = signal(null);
+/** The relay has a newer version of this page. */
+export const upgraded = signal(false);
+/** Another device signed this one out: {unsent}, how many messages and drafts were erased. */
+export const signedOut = signal(null);
 /** The open chat and panel: {chatId, panel, at?}. */
 export const route = signal({ chatId: null, panel: null });
 /** The window is visible and has the focus. */

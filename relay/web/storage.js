@@ -1,68 +1,70 @@
 /**
- * What the page keeps on this device and tells its other tabs: one call does both, so that neither is forgotten. In
- * localStorage, which needs no waiting: settings, the signed-in user and text not sent yet. In IndexedDB what the relay
- * knows too, so that it shows content before the socket opens and loses nothing when it closes. Where there is neither (a
- * private window, a full disk) it keeps nothing, silently.
+ * What the page keeps on this device and tells its other tabs: one call does both, so that neither is forgotten.
+ *
+ * In localStorage, which takes a word before the next key is pressed: settings, the signed-in user, every text that is
+ * being written, and messages that IndexedDB has not taken yet. In IndexedDB: the same texts (a browser that is killed as
+ * a whole loses the last seconds of localStorage), the outbox with its files, and what the relay knows too, so that the
+ * page shows content before the socket opens. Where there is neither (a private window, a full disk) nothing is kept.
  */
 import { openDB, deleteDB } from "idb";
 import { clock } from "./net/clock.js";
 
 // ---------------------------------------------------------------- localStorage
 
-export function loadSettings() {
-  const usual = { theme: "system", language: null, sound: true, notifications: false };
+function readLocal(name) {
   try {
-    return { ...usual, ...JSON.parse(localStorage.getItem("settings") ?? "{}") };
+    return JSON.parse(localStorage.getItem(name) ?? "null");
   } catch {
-    return usual;
+    return null;
   }
 }
 
-export function keepSettings(values) {
+/** Write a value; false when the browser did not take it. */
+function writeLocal(name, value) {
   try {
-    localStorage.setItem("settings", JSON.stringify(values));
+    localStorage.setItem(name, JSON.stringify(value));
+    return true;
   } catch {
-    // The setting holds until the page closes.
+    return false;
   }
+}
+
+function removeLocal(name) {
+  try {
+    localStorage.removeItem(name);
+  } catch {
+    // Then it was not there.
+  }
+}
+
+/** List [rest of the name, value] of all that is kept under names with this beginning. */
+function localEntries(head) {
+  try {
+    const names = Array.from({ length: localStorage.length }, (_, at) => localStorage.key(at));
+    return names.filter((name) => name.startsWith(head)).map((name) => [name.slice(head.length), readLocal(name)]);
+  } catch {
+    return [];
+  }
+}
+
+const USUAL_SETTINGS = { theme: "system", language: null, sound: true, notifications: false };
+
+export function loadSettings() {
+  return { ...USUAL_SETTINGS, ...readLocal("settings") };
+}
+
+/** Keep the settings; where that fails they hold until the page closes. */
+export function keepSettings(values) {
+  writeLocal("settings", values);
 }
 
 export function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem("session") ?? "null");
-  } catch {
-    return null;
-  }
+  return readLocal("session");
 }
 
 export function remember(who) {
-  try {
-    if (who) localStorage.setItem("session", JSON.stringify(who));
-    else for (const name of ["session", "lastWords"]) localStorage.removeItem(name);
-  } catch {
-    // Then only the first paint is slower next time.
-  }
-}
-
-/** Keep the text of the composer when the page closes: there is no time left for IndexedDB. */
-export function keepLastWords(userId, chatId, text) {
-  // A user whom another tab signed out leaves nothing behind here either.
-  if (!remembered()) return;
-  try {
-    localStorage.setItem("lastWords", JSON.stringify({ userId, chatId, text, at: clock.stamp() }));
-  } catch {
-    // The draft saved a moment ago is in IndexedDB.
-  }
-}
-
-/** Give the text that the composer had when the page closed, once. */
-function takeLastWords() {
-  try {
-    const words = JSON.parse(localStorage.getItem("lastWords") ?? "null");
-    localStorage.removeItem("lastWords");
-    return words;
-  } catch {
-    return null;
-  }
+  if (who) writeLocal("session", who);
+  else for (const name of ["session", "lastWords"]) removeLocal(name);
 }
 
 // ---------------------------------------------------------------- IndexedDB
@@ -73,6 +75,8 @@ const KEPT_MESSAGES = 100;
 const KEPT_ROOMS = 60;
 /** A database that does not open within so many ms (another tab deletes it) is done without. */
 const OPEN_WITHIN = 2_000;
+/** Chats or people that are written at once: many more would hold up the page. */
+const AT_ONCE = 100;
 
 const nameOf = (userId) => `relay:${userId}`;
 
@@ -84,6 +88,7 @@ async function openDatabase(userId) {
       upgrade(db) {
         db.createObjectStore("values");
         db.createObjectStore("rooms", { keyPath: "chatId" });
+        // What is named `chatId` here is the draft's key.
         db.createObjectStore("drafts", { keyPath: "chatId" });
         db.createObjectStore("outbox", { keyPath: "clientMessageId" });
       },
@@ -98,16 +103,81 @@ async function openDatabase(userId) {
   return database;
 }
 
-/** A row without what only the tab that sends it has: the files themselves. */
-function forOthers(row) {
-  return { ...row, files: row.files?.map(({ name, size, type }) => ({ name, size, type })) };
+function sameFields(a, b) {
+  if (a === b) return true;
+  if (!a || !b) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
-/** The drafts by chat, {text, at}; what the composer had when the page closed goes before. */
-function draftsOf(rows, words) {
-  const drafts = new Map(rows.map(({ chatId, text, at = 0 }) => [chatId, { text, at }]));
-  if (words) drafts.set(words.chatId, { text: words.text, at: words.at ?? clock.stamp() });
+/** The part of the database that holds one kind of thing by its id, as {load(db), save(db, map)}. */
+function createShelf(kind) {
+  const head = `${kind}/`;
+  const all = () => IDBKeyRange.bound(head, `${head}\uffff`);
+  let saved = new Map();
+  let old = false;
+
+  return {
+    async load(db) {
+      // Pages before this one kept all of them as one value.
+      const [things, together] = await Promise.all([db.getAll("values", all()), db.get("values", kind)]);
+      old = Boolean(together);
+      saved = new Map(things.map((one) => [one.id, one]));
+      return things.length > 0 ? things : (together ?? []);
+    },
+
+    /** Write what is not on the disk as it is here, and remove what is gone. */
+    async save(db, now) {
+      const changes = [...now].filter(([id, one]) => !sameFields(saved.get(id), one));
+      for (const id of saved.keys()) if (!now.has(id)) changes.push([id, undefined]);
+      for (let at = 0; at < changes.length; at += AT_ONCE) {
+        const part = changes.slice(at, at + AT_ONCE);
+        const work = db.transaction("values", "readwrite");
+        for (const [id, one] of part) one ? work.store.put(one, head + id) : work.store.delete(head + id);
+        await work.done;
+        for (const [id, one] of part) one ? saved.set(id, one) : saved.delete(id);
+      }
+      if (old) await db.delete("values", kind);
+      old = false;
+    },
+  };
+}
+
+// ---------------------------------------------------------------- text and rows that must not get lost
+
+/** An empty draft is remembered for so long, so that a text which was sent does not come back from the other store. */
+const EMPTY_FOR = 24 * 3_600_000;
+/** The caption of a file that was never sent: a day later it would surprise. */
+const CAPTION_FOR = 24 * 3_600_000;
+/** Drafts that are kept, the latest ones. */
+const MOST_DRAFTS = 500;
+/** Other tabs follow a text that is being written at this pace, in ms. */
+const FOLLOW_EVERY = 200;
+
+/** A row without what only the tab that sends it has: the files themselves. */
+function forOthers(row) {
+  return row.files ? { ...row, files: row.files.map(({ blob: _, ...file }) => file) } : row;
+}
+
+/** Join drafts of both stores: the later one of each key. */
+function joinDrafts(entries) {
+  const drafts = new Map();
+  for (const [key, draft] of entries) {
+    if (typeof draft?.text !== "string") continue;
+    const { text, at = 0, quote } = draft;
+    if (!(drafts.get(key)?.at >= at)) drafts.set(key, quote ? { text, at, quote } : { text, at });
+  }
   return drafts;
+}
+
+/** Split drafts into those to go on with and the keys of those to forget. */
+function tidyDrafts(drafts, now) {
+  const tooOld = ([key, { text, at, quote }]) =>
+    (!text && !quote && at < now - EMPTY_FOR) || (key.startsWith("caption/") && at < now - CAPTION_FOR);
+  const latest = [...drafts].sort(([, a], [, b]) => Boolean(b.text) - Boolean(a.text) || b.at - a.at);
+  const kept = latest.filter((entry) => !tooOld(entry)).slice(0, MOST_DRAFTS);
+  const keys = new Set(kept.map(([key]) => key));
+  return { drafts: new Map(kept), forgotten: [...drafts.keys()].filter((key) => !keys.has(key)) };
 }
 
 /**
@@ -115,12 +185,17 @@ function draftsOf(rows, words) {
  *
  * @param {object} options
  * @param {(word: object) => void} options.onOther told each word of another tab: `kind` is one of draft, row, patch, drop,
- *   sent, read, forgotten, attended, signedOut, closing; `at` is when it was said
+ *   sent, read, forgotten, attended, me, whose, mine, signedOut, closing; `at` is when it was said
  */
 export async function openStorage(userId, { onOther }) {
   let database = await openDatabase(userId);
   const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(nameOf(userId));
   if (channel) channel.onmessage = ({ data }) => onOther(data);
+  const draftHead = `draft/${encodeURIComponent(userId)}/`;
+  const rowHead = `row/${encodeURIComponent(userId)}/`;
+  let erased = false;
+  const chats = createShelf("chats");
+  const people = createShelf("people");
 
   function tell(word) {
     channel?.postMessage({ ...word, at: word.at ?? clock.now() });
@@ -138,37 +213,98 @@ export async function openStorage(userId, { onOther }) {
   /** Do something to the disk; false when it did not take it. */
   const tried = (work) => quietly((db) => work(db).then(() => true), false);
 
-  const saveDraft = (chatId, { text, at }) => tried((db) => (text ? db.put("drafts", { chatId, text, at }) : db.delete("drafts", chatId)));
+  /** Make a function that saves the latest of what it is given, one at a time. */
+  function oneAtATime(work) {
+    let wanted;
+    let running = null;
+    const run = async () => {
+      while (wanted !== undefined) {
+        const now = wanted;
+        wanted = undefined;
+        await quietly((db) => work(db, now));
+      }
+      running = null;
+    };
+    return (now) => {
+      wanted = now;
+      running ??= run();
+      return running;
+    };
+  }
+
+  // Another tab's writing is read from where it keeps it, so that it is known even if that tab died at the next key.
+  const heard = new Map();
+  let hearing;
+  function onStorage({ key, newValue }) {
+    if (!key?.startsWith(draftHead) || !newValue) return;
+    heard.set(key.slice(draftHead.length), newValue);
+    hearing ??= setTimeout(() => {
+      hearing = undefined;
+      const drafts = joinDrafts([...heard].map(([name, text]) => [name, JSON.parse(text)]));
+      heard.clear();
+      for (const [name, draft] of drafts) onOther({ kind: "draft", key: name, ...draft });
+    }, FOLLOW_EVERY);
+  }
+  globalThis.addEventListener?.("storage", onStorage);
+
+  const unwritten = new Map();
+  const writeDrafts = oneAtATime(async (db) => {
+    const part = [...unwritten];
+    unwritten.clear();
+    const work = db.transaction("drafts", "readwrite");
+    for (const [chatId, draft] of part) draft ? work.store.put({ chatId, ...draft }) : work.store.delete(chatId);
+    await work.done;
+  });
+
+  /** What a page of before had in its composer when it closed: one text for all tabs. An empty one says nothing. */
+  function takeLastWords() {
+    const words = readLocal("lastWords");
+    removeLocal("lastWords");
+    return words?.userId === userId && words.text ? [[words.chatId, words]] : [];
+  }
+
+  function loadDrafts(rows) {
+    const local = localEntries(draftHead);
+    const joined = joinDrafts([...local, ...rows.map(({ chatId, ...draft }) => [chatId, draft]), ...takeLastWords()]);
+    const { drafts, forgotten } = tidyDrafts(joined, clock.now());
+    for (const key of forgotten) {
+      removeLocal(draftHead + key);
+      unwritten.set(key, null);
+    }
+    const times = new Map(local.map(([key, draft]) => [key, draft?.at]));
+    for (const [key, draft] of drafts) if (times.get(key) !== draft.at) writeLocal(draftHead + key, draft);
+    if (forgotten.length > 0) writeDrafts(true);
+    return drafts;
+  }
+
+  /** Rows of IndexedDB, and those that it had not taken when their tab died; without files where these were not kept. */
+  function loadRows(kept) {
+    const rows = new Map(kept.map((row) => [row.clientMessageId, row]));
+    for (const [id, row] of localEntries(rowHead)) {
+      if (rows.has(id) || row?.clientMessageId !== id) removeLocal(rowHead + id);
+      else rows.set(id, row);
+    }
+    // Pages before this one kept only the code of a failure.
+    return [...rows.values()].map(({ error, ...row }) => (error ? { failure: { code: error }, ...row } : row));
+  }
 
   return {
-    /** Read {chats, people, drafts: Map by chat of {text, at}, outbox: rows}. */
+    /** Read {chats, people, drafts: Map by key of {text, at, quote?}, outbox: rows}. */
     async load() {
-      const last = takeLastWords();
-      const words = last?.userId === userId ? last : null;
-      const kept = await quietly(
-        async (db) => {
-          const [chats, people, drafts, outbox] = await Promise.all([
-            db.get("values", "chats"),
-            db.get("values", "people"),
-            db.getAll("drafts"),
-            db.getAll("outbox"),
-          ]);
-          outbox.sort((a, b) => a.createdAt - b.createdAt);
-          // Pages before this one kept only the code of a failure.
-          const rows = outbox.map(({ error, ...row }) => (error ? { failure: { code: error }, ...row } : row));
-          return { chats: chats ?? [], people: people ?? [], drafts: draftsOf(drafts, words), outbox: rows };
-        },
-        { chats: [], people: [], drafts: draftsOf([], words), outbox: [] },
-      );
-      if (words) saveDraft(words.chatId, kept.drafts.get(words.chatId));
-      return kept;
+      const empty = { chats: [], people: [], drafts: [], outbox: [] };
+      const kept = await quietly(async (db) => {
+        const [list, known, drafts, outbox] = await Promise.all([chats.load(db), people.load(db), db.getAll("drafts"), db.getAll("outbox")]);
+        return { chats: list, people: known, drafts, outbox };
+      }, empty);
+      return { ...kept, drafts: loadDrafts(kept.drafts), outbox: loadRows(kept.outbox) };
     },
 
     /** Tell the other tabs something that is not kept. */
     tell,
 
-    saveChats: (chats) => quietly((db) => db.put("values", chats, "chats")),
-    savePeople: (people) => quietly((db) => db.put("values", people, "people")),
+    /** Keep chats or people, Maps by id: what changed is written, and nothing else. */
+    saveChats: oneAtATime((db, now) => chats.save(db, now)),
+    savePeople: oneAtATime((db, now) => people.save(db, now)),
 
     /** Read the newest messages of a chat: {messages, first, last, deleted?, details?}, or undefined. */
     loadRoom: (chatId) => quietly((db) => db.get("rooms", chatId)),
@@ -191,23 +327,40 @@ export async function openStorage(userId, { onOther }) {
         await Promise.all(stale.map((room) => db.delete("rooms", room.chatId)));
       }),
 
-    /** Keep a draft, without waiting; returns it as {text, at}. The key is a chat's id, `after` the time of the one before. */
-    draft(key, text, after) {
-      const draft = { text, at: clock.stamp(after) };
-      saveDraft(key, draft);
-      tell({ kind: "draft", key, ...draft });
+    /**
+     * Keep a text that is being written, before the next key is pressed; returns it as {text, at, quote?}.
+     *
+     * @param {string} key a chat's id, or a name of model/writing.js
+     * @param {{text: string, quote?: object}} what
+     * @param {number=} after when the draft before it was written
+     */
+    draft(key, { text, quote }, after) {
+      const draft = quote ? { text, at: clock.stamp(after), quote } : { text, at: clock.stamp(after) };
+      if (erased) return draft;
+      // A user whom another tab signed out leaves nothing behind here either.
+      if (remembered()?.id === userId && !writeLocal(draftHead + key, draft)) tell({ kind: "draft", key, ...draft });
+      unwritten.set(key, text || quote ? draft : null);
+      writeDrafts(true);
       return draft;
     },
 
-    /** Keep a row of the outbox with its files; resolves with false when the disk did not take it. */
-    putRow(row) {
-      tell({ kind: "row", row: forOthers(row) });
-      return tried((db) => db.put("outbox", row));
+    /** Keep a row of the outbox with its files; resolves with false when this device does not keep it whole. */
+    async putRow(row) {
+      const { clientMessageId: id } = row;
+      const plain = forOthers(row);
+      tell({ kind: "row", row: plain });
+      // At once, and only until the database has it.
+      const noted = !erased && remembered()?.id === userId && writeLocal(rowHead + id, plain);
+      const kept = await tried((db) => db.put("outbox", row));
+      if (kept) removeLocal(rowHead + id);
+      return kept || (noted && !row.files);
     },
 
     /** Change fields of a kept row, leaving the rest as it is on the disk: only one tab has the files. */
     patchRow(clientMessageId, change) {
       tell({ kind: "patch", clientMessageId, change });
+      const noted = readLocal(rowHead + clientMessageId);
+      if (noted) writeLocal(rowHead + clientMessageId, { ...noted, ...change });
       return tried(async (db) => {
         const work = db.transaction("outbox", "readwrite");
         const row = await work.store.get(clientMessageId);
@@ -219,16 +372,22 @@ export async function openStorage(userId, { onOther }) {
     /** Forget a row that was sent or discarded. */
     dropRow(clientMessageId) {
       tell({ kind: "drop", clientMessageId });
+      removeLocal(rowHead + clientMessageId);
       return tried((db) => db.delete("outbox", clientMessageId));
     },
 
-    loadRows: () => quietly((db) => db.getAll("outbox"), []),
+    /** Read a row with its files, or undefined. */
+    loadRow: (clientMessageId) => quietly((db) => db.get("outbox", clientMessageId)),
 
     /** Erase everything of this user from the device, after signing out. */
     async erase() {
+      erased = true;
       database?.close();
       database = null;
       channel?.close();
+      globalThis.removeEventListener?.("storage", onStorage);
+      clearTimeout(hearing);
+      for (const head of [draftHead, rowHead]) for (const [rest] of localEntries(head)) removeLocal(head + rest);
       try {
         await deleteDB(nameOf(userId));
       } catch {

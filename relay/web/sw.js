@@ -4,10 +4,14 @@
  * uploads or the session.
  */
 const SHELL = "shell";
+/** The kept page opens when the relay has not answered within so many ms. */
+const PAGE_WITHIN = 1_500;
+/** A file that is not there within so many ms does not come. */
+const FILE_WITHIN = 20_000;
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(fetch("/", { cache: "no-cache" }).then(keepPage));
+  event.waitUntil(fetch("/", { cache: "no-cache" }).then(async (response) => keepPage(response, await textOfPage(response))));
 });
 
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -26,39 +30,62 @@ function namedBy(page) {
   return named;
 }
 
+/** Read the page of the relay. Throws for what anybody else answers: a proxy, or a network that asks to sign in. */
+async function textOfPage(response) {
+  if (!response.ok || response.redirected) throw new Error(`the page was answered with ${response.status}`);
+  const text = await response.clone().text();
+  if (![...namedBy(text)].some((address) => address.startsWith("/app.js?v="))) throw new Error("this is not the relay's page");
+  return text;
+}
+
+/** Cache a file for ever. The relay says of the very bytes that a stamp names that they may be kept, and of no others. */
+async function keepFile(cache, address) {
+  const response = await fetch(address);
+  const isOurs = response.ok && !response.redirected && /\bimmutable\b/.test(response.headers.get("Cache-Control") ?? "");
+  if (!isOurs) throw new Error(`${address} is not there`);
+  await cache.put(address, response);
+}
+
 /** Cache a page with every file that it names: offline either all of it opens or all of the one before. */
-async function keepPage(response) {
-  if (!response.ok) throw new Error(`the page was answered with ${response.status}`);
+async function keepPage(response, text) {
   const cache = await caches.open(SHELL);
-  const named = namedBy(await response.clone().text());
+  const named = namedBy(text);
   const kept = new Set((await cache.keys()).map(({ url }) => url.slice(location.origin.length)));
-  await cache.addAll([...named].filter((address) => !kept.has(address)));
+  await Promise.all([...named].filter((address) => !kept.has(address)).map((address) => keepFile(cache, address)));
   await cache.put("/", response);
   for (const address of kept) if (address !== "/" && !named.has(address)) await cache.delete(address);
 }
 
 async function fromCacheFirst(request) {
-  return (await caches.match(request)) ?? fetch(request);
+  return (await caches.match(request)) ?? fetch(request, { signal: AbortSignal.timeout(FILE_WITHIN) });
 }
 
-async function pageFromNetworkFirst(event) {
-  try {
-    const response = await fetch(event.request);
-    // An incomplete copy is dropped: the last complete one stays.
-    if (response.ok) event.waitUntil(keepPage(response.clone()).catch(() => {}));
-    return response;
-  } catch (failure) {
-    const kept = await caches.match("/");
-    if (kept) return kept;
-    throw failure;
+/** Open the relay's page, or the kept one where the relay hangs, is away, or something else answers in its place. */
+async function openPage(event) {
+  const kept = await caches.match("/");
+  const coming = fetch(event.request);
+  if (!kept) {
+    event.waitUntil(coming.then(async (response) => keepPage(response.clone(), await textOfPage(response))).catch(() => {}));
+    return coming;
   }
+  const page = coming.then(async (response) => {
+    const text = await textOfPage(response);
+    // An incomplete copy is dropped: the last complete one stays.
+    event.waitUntil(keepPage(response.clone(), text).catch(() => {}));
+    return response;
+  });
+  // Late, it is still kept for the next time.
+  event.waitUntil(page.catch(() => {}));
+  const enough = new Promise((resolve) => setTimeout(resolve, PAGE_WITHIN));
+  return Promise.race([page.catch(() => {}), enough]).then((response) => response ?? kept);
 }
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== location.origin) return;
   if (isForEver(url)) event.respondWith(fromCacheFirst(event.request));
-  else if (event.request.mode === "navigate" && url.pathname === "/") event.respondWith(pageFromNetworkFirst(event));
+  // With a query ("/?show") one sees what really answers.
+  else if (event.request.mode === "navigate" && url.pathname === "/" && !url.search) event.respondWith(openPage(event));
 });
 
 self.addEventListener("notificationclick", (event) => {

@@ -50,14 +50,16 @@ async def test_a_cached_file_is_answered_with_304(tmp_path: Path) -> None:
     assert other.status_code == 200
 
 
-async def test_a_file_is_immutable_only_under_its_own_stamp(tmp_path: Path) -> None:
+async def test_a_file_is_immutable_under_its_own_stamp_and_missing_under_another(tmp_path: Path) -> None:
     stamp = hashlib.sha256((WEB / "app.js").read_bytes()).hexdigest()[:10]
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         stamped = await browser.get(f"/app.js?v={stamp}")
         wrong = await browser.get("/app.js?v=0123456789")
         plain = await browser.get("/app.js")
     assert "immutable" in stamped.headers["cache-control"]
-    assert wrong.headers["cache-control"] == plain.headers["cache-control"] == "no-cache"
+    assert wrong.status_code == 404
+    assert "immutable" not in wrong.headers.get("cache-control", "")
+    assert plain.headers["cache-control"] == "no-cache"
 
 
 async def test_vendored_files_are_immutable(tmp_path: Path) -> None:

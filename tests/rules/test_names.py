@@ -34,7 +34,7 @@ DOORS: list[tuple[Any, dict[str, Any]]] = [
     (control.ChatImport, {"at": 1}),
     (control.AddHook, {"chat": "x", "userId": "x"}),
 ]
-PAGE = Path(__file__).parents[2] / "relay/web/model/text.js"
+PAGE = Path(__file__).parents[2] / "relay/web/model/looks.js"
 
 
 @pytest.mark.parametrize(("one", "other"), NAMES["alike"])
@@ -48,7 +48,7 @@ def test_names_that_look_different_share_no_look(one: str, other: str) -> None:
 
 
 def test_the_page_has_the_relays_table_of_letters_that_look_alike() -> None:
-    said = PAGE.read_text("utf-8").partition("const LOOKS = `")[2].removesuffix("`;\n")
+    said = PAGE.read_text("utf-8").partition("export const LOOKS = `")[2].removesuffix("`;\n")
     assert said.replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\") == ALIKE
 
 

@@ -258,30 +258,6 @@ async def test_retention_on_a_full_disk_does_not_end_the_relay(tmp_path: Path, m
             nursery.cancel_scope.cancel()
 
 
-async def test_retention_goes_on_after_its_directory_was_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data, away = tmp_path / "data", tmp_path / "away"
-    data.mkdir()
-    settings = Settings(retention=Kept(days=1))
-    clock = Clock()
-    async with open_relay(data, clock=clock, settings=settings, tuning=tuned(period_seconds=0.01)) as relay:
-        await _two_users(relay)
-        await _say(relay, 1, "b", "old")
-        data.rename(away)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay.retention.run)
-            with trio.fail_after(10):
-                while len(caplog.records) < 2:
-                    await trio.sleep(0.01)
-                away.rename(data)
-                clock.now += 2 * DAY
-                while not relay.state.pruned:
-                    await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()
-    assert {one.message.partition(":")[0] for one in caplog.records if one.levelname == "WARNING"} == {
-        "cannot remove old messages now"
-    }
-
-
 async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fold, isSeen, lookAlikes, looks, partsFound } from "../../relay/web/model/text.js";
+import { LOOKS } from "../../relay/web/model/looks.js";
+import { fold, isSeen, learnLooks, lookAlikes, looks, partsFound } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));
@@ -32,6 +33,13 @@ test("each word is marked wherever it stands, with its marks", () => {
   assert.deepEqual(partsFound("text", []), ["text"]);
   assert.deepEqual(partsFound("text", ["\u200b"]), ["text"]);
   assert.deepEqual(partsFound("", ["x"]), [""]);
+});
+
+test("names that are the same letters look alike before the table has come, and all that do once it has", () => {
+  const people = new Map([["a", "Anna"], ["b", "\u0410nna"], ["c", "anna"]].map(([id, name]) => [id, { id, name }]));
+  assert.deepEqual([...lookAlikes(people)], ["a", "c"]);
+  learnLooks(LOOKS);
+  assert.deepEqual([...lookAlikes(people)], ["a", "b", "c"]);
 });
 
 test("people whose names look alike are told apart by their ids, and others are not", () => {

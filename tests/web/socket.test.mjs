@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createClock } from "../../relay/web/net/clock.js";
-import { ANSWER_WITHIN, backoff, createWire, PING_AFTER, rowBackoff, USUAL_FRAME_BYTES } from "../../relay/web/net/socket.js";
+import { ANSWER_WITHIN, backoff, callRelay, createWire, PING_AFTER, rowBackoff, USUAL_FRAME_BYTES } from "../../relay/web/net/socket.js";
 
 class FakeClock {
   time = 1_000_000;
@@ -31,7 +31,7 @@ class FakeClock {
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-function setUp({ signedIn = true, frameBytes } = {}) {
+function setUp({ signedIn = true, frameBytes, beforeAnswer } = {}) {
   const clock = new FakeClock();
   const time = createClock({ wall: clock.now, steady: clock.now });
   const sockets = [];
@@ -48,6 +48,7 @@ function setUp({ signedIn = true, frameBytes } = {}) {
     random: () => 1,
     frameBytes: () => frameBytes,
     onEvent: (frame) => events.push(frame),
+    beforeAnswer,
     onState: (state) => states.push(state.name),
     stillSignedIn: async () => signedIn,
   });
@@ -80,6 +81,21 @@ test("a request made before there is a connection goes out when there is one", a
   assert.equal(payloadType, "chats");
   it.receive({ type: "response", id, payload: [1] });
   assert.deepEqual(await answer, [1]);
+});
+
+test("the events before an answer are applied before it is given", async () => {
+  const order = [];
+  const it = setUp({ beforeAnswer: () => order.push(`after ${it.events.length} events`) });
+  it.live();
+  const answers = [it.wire.request("chats", {}).then(() => order.push("answer")), it.wire.request("new", {}).catch(() => order.push("error"))];
+  const [first, second] = requests(it.socket);
+  it.receive({ type: "event", id: 1, eventType: "new", payload: {} });
+  it.receive({ type: "response", id: first.id, payload: [] });
+  await settle();
+  it.receive({ type: "event", id: 2, eventType: "new", payload: {} });
+  it.receive({ type: "response", id: second.id, error: { code: "forbidden" } });
+  await Promise.all(answers);
+  assert.deepEqual(order, ["after 1 events", "answer", "after 2 events", "error"]);
 });
 
 test("a page that is not the last says so, and what asks for the next one", async () => {
@@ -312,4 +328,49 @@ test("the waits before a message is tried again grow to a minute", () => {
     const wait = rowBackoff(tries);
     assert.ok(wait >= longest / 2 && wait <= longest, `${tries}: ${wait}`);
   }
+});
+
+// ---------------------------------------------------------------- over HTTP
+
+/** Ask for the session of a network that answers so. */
+function askSession(answer) {
+  return callRelay("GET", "/session", {
+    isOurs: (object, status) => (status === 401 ? Array.isArray(object.signIn) : typeof object.userId === "string"),
+    within: 20,
+    reach: async (_, { signal }) => answer(signal),
+  });
+}
+
+const json = (object, status = 200) => () => new Response(JSON.stringify(object), { status });
+const text = (body, status = 200) => () => new Response(body, { status });
+const elsewhere = () => Object.defineProperty(json({ userId: "anna" })(), "redirected", { value: true });
+const hang = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+// The timer of a signal alone does not hold node up.
+const hold = setInterval(() => {}, 1_000);
+
+test("an answer of the relay is believed", async () => {
+  assert.deepEqual(await askSession(json({ userId: "anna" })), { userId: "anna" });
+  const refused = { error: { code: "unauthorized", message: "sign in first" }, signIn: ["password"] };
+  await assert.rejects(askSession(json(refused, 401)), { code: "unauthorized", status: 401, answer: refused });
+  await assert.rejects(askSession(json({ error: { code: "rate_limited", retryAfter: 900 } }, 429)), { code: "rate_limited", retryAfter: 900 });
+});
+
+test("what something else answers is not believed, and told apart", async () => {
+  for (const [name, answer, trouble] of [
+    ["a page to sign in to the network", text("<html>Welcome</html>"), "elsewhere"],
+    ["an object of somebody else", json({ status: "ok" }), "elsewhere"],
+    ["a list", json([]), "elsewhere"],
+    ["nothing", text(""), "elsewhere"],
+    ["the answer of another address", elsewhere, "elsewhere"],
+    ["a proxy that wants a password", text("<html>401</html>", 401), "elsewhere"],
+    ["a proxy that wants a password and speaks JSON", json({ error: { code: "unauthorized" } }, 401), "elsewhere"],
+    ["a proxy that forbids", text("no", 403), "elsewhere"],
+    ["a proxy without a relay", text("<html>502</html>", 502), "refused"],
+    ["no way to the relay", () => Promise.reject(new TypeError("failed to fetch")), "offline"],
+    ["silence", hang, "silent"],
+    ["an answer that stops half-way", (signal) => ({ status: 200, ok: true, json: () => hang(signal) }), "silent"],
+  ]) {
+    await assert.rejects(askSession(answer), { code: "connection_lost", trouble }, name);
+  }
+  clearInterval(hold);
 });

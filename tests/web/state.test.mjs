@@ -106,7 +106,7 @@ test("an edit changes the text, the quotes of it and the list", () => {
 });
 
 test("a deletion leaves a mark and no content", () => {
-  let state = model.addPage(start(), "User2", [message(1, { attachments: [{ id: "f" }] })]);
+  let state = model.addPage(start(item({ lastMessageId: 1 })), "User2", [message(1, { attachments: [{ id: "f" }] })]);
   state = apply(state, "delete", { chatId: "User2", messageId: 2, originalMessageId: 1 });
   const [gone] = state.rooms.get("User2").messages;
   assert.equal(gone.status, "deleted");
@@ -176,12 +176,12 @@ test("a failed row keeps its reason and can wait again", () => {
   assert.deepEqual(state.outbox, []);
 });
 
-test("a chat that is absent from the list is gone with its messages and what waits for it", () => {
+test("a chat that is absent from the list is gone with its messages, but not with what waits for it unsaid", () => {
   let state = model.addPage(start(), "User2", pages(1, 2));
   state = model.enqueue(state, { clientMessageId: "x", chatId: "User2", createdAt: 1, state: "queued" });
   state = model.setChats(state, []);
   assert.equal(state.rooms.has("User2"), false);
-  assert.deepEqual(state.outbox, []);
+  assert.deepEqual(state.outbox.map((row) => row.clientMessageId), ["x"]);
 });
 
 test("an unchanged chat keeps its identity when the list comes again", () => {
@@ -328,4 +328,132 @@ test("a deletion that comes while an answer stands there changes its quote", () 
   const quote = model.findMessage(state.rooms.get("User2"), 2).replyTo;
   assert.equal(quote.status, "deleted");
   assert.equal(quote.message, undefined);
+});
+
+// ---------------------------------------------------------------- ranges of ids
+
+const edit = (messageId, originalMessageId, change = {}) =>
+  ({ ...message(messageId, { message: undefined }), type: "edit", payload: { originalMessageId }, ...change });
+const answered = (state, asked, page, more = false, options = {}) =>
+  model.takePage(state, "User2", asked, Object.assign(page, more && { more }), options);
+
+test("a page of edits alone counts as loaded, and what was said before them joins it", () => {
+  const edits = Array.from({ length: 81 }, (_, at) => edit(321 + at, 1));
+  let state = answered(start(), { count: 81 }, edits, true);
+  assert.deepEqual([ids(state), model.atEnd(state, "User2")], [[], true]);
+  state = answered(state, { endId: 321 }, [message(1), ...Array.from({ length: 319 }, (_, at) => edit(2 + at, 1))]);
+  const { first, last, atStart } = state.rooms.get("User2");
+  assert.deepEqual([ids(state), first, last, atStart], [[1], 1, 401, true]);
+  state = apply(state, "new", incoming(402));
+  assert.deepEqual([ids(state), model.atEnd(state, "User2")], [[1, 402], true]);
+});
+
+test("an empty page ends the way to the end or to the start", () => {
+  let state = start(item({ lastMessageId: 9 }));
+  state = answered(state, { startId: 5, top: 9 }, []);
+  assert.equal(model.atEnd(state, "User2"), true);
+  assert.equal(answered(state, { endId: 5, top: 9 }, []).rooms.get("User2").atStart, true);
+});
+
+test("an event beyond what is loaded makes no hole, one that skips ids at the end remembers them", () => {
+  let state = answered(start(item({ lastMessageId: 30 })), { startId: 10 }, pages(10, 20), true);
+  assert.deepEqual(ids(apply(state, "new", incoming(31))), ids(state));
+  state = answered(start(), { count: 3 }, pages(18, 20), true);
+  state = apply(state, "new", incoming(23));
+  assert.deepEqual([ids(state).at(-1), [...state.rooms.get("User2").holes]], [23, [21, 22]]);
+  assert.equal(model.isWhole(state, "User2"), false);
+  assert.equal(model.joinsRoom(state, "User2", {}, Object.assign(pages(23, 25), { more: true })), false);
+  state = answered(apply(state, "new", incoming(22)), { startId: 21 }, pages(21, 23));
+  assert.deepEqual([ids(state), model.isWhole(state, "User2")], [[18, 19, 20, 21, 22, 23], true]);
+});
+
+test("far from the end nothing is the newest: neither what may be edited nor what the list shows", () => {
+  const mine = { sender: "User1", status: "read" };
+  let state = start(item({ lastMessageId: 90, lastMessageText: "newest" }));
+  state = answered(state, { startId: 10 }, pages(10, 20, mine), true, { far: true });
+  assert.equal(model.lastOwnEditable(state, "User2"), null);
+  assert.equal(model.newestShown(state, "User2"), undefined);
+  state = apply(state, "edit", { chatId: "User2", messageId: 91, originalMessageId: 20, message: "changed", timestamp: 9 });
+  assert.equal(state.chats.get("User2").lastMessageText, "newest");
+  state = apply(state, "edit", { chatId: "User2", messageId: 92, originalMessageId: 90, message: "newer", timestamp: 9 });
+  assert.equal(state.chats.get("User2").lastMessageText, "newer");
+  state = model.leaveFar(state, "User2");
+  assert.equal(state.rooms.get("User2").loaded, false);
+  const near = answered(state, { count: 3 }, pages(90, 92), true);
+  assert.equal(model.leaveFar(near, "User2"), near);
+});
+
+test("a jump is far until its pages reach the end", () => {
+  let state = answered(start(item({ lastMessageId: 30 })), { startId: 10 }, pages(10, 20), true, { far: true });
+  assert.equal(state.rooms.get("User2").far, true);
+  state = answered(state, { startId: 21 }, pages(21, 30));
+  assert.deepEqual([state.rooms.get("User2").far, model.atEnd(state, "User2")], [false, true]);
+});
+
+test("an edit that this page did not hear of makes its message stale until it is fetched again", () => {
+  let state = answered(start(), { count: 3 }, [message(1), message(2, { replyTo: { messageId: 1, message: "m1" } }), message(3)]);
+  state = answered(state, { startId: 4 }, [edit(4, 1), message(5)]);
+  assert.deepEqual([...state.rooms.get("User2").stale], [1, 2]);
+  const again = [message(1, { message: "better", updatedAt: 4_000 }), message(2, { replyTo: { messageId: 1, message: "better" } })];
+  state = answered(state, { startId: 1 }, again, true);
+  assert.equal(state.rooms.get("User2").stale.size, 0);
+  assert.deepEqual(state.rooms.get("User2").messages.map((one) => one.message), ["better", "m2", "m3", "m5"]);
+  assert.equal(state.rooms.get("User2").messages[1].replyTo.message, "better");
+});
+
+test("an older page, edit or answer takes back neither a later edit nor a deletion", () => {
+  let state = answered(start(), { count: 2 }, [message(1), message(2)]);
+  state = apply(state, "edit", { chatId: "User2", messageId: 4, originalMessageId: 1, message: "later", timestamp: 4_000 });
+  state = apply(state, "edit", { chatId: "User2", messageId: 3, originalMessageId: 1, message: "earlier", timestamp: 3_000 });
+  state = apply(state, "delete", { chatId: "User2", messageId: 5, originalMessageId: 2 });
+  state = apply(state, "edit", { chatId: "User2", messageId: 6, originalMessageId: 2, message: "again", timestamp: 6_000 });
+  state = answered(state, { startId: 1 }, [message(1), message(2)], true);
+  assert.deepEqual(state.rooms.get("User2").messages.map((one) => [one.message, one.status]), [["later", "unread"], [undefined, "deleted"]]);
+});
+
+test("a page that has a mark gives it to all earlier messages of the same kind", () => {
+  const mine = (messageId, status) => message(messageId, { sender: "User1", status });
+  let state = answered(start(), { count: 4 }, [mine(1, "read"), mine(2, "undelivered"), message(3), mine(4, "undelivered")]);
+  state = answered(state, { startId: 5 }, [message(5, { status: "read" }), mine(6, "unread"), message(7), mine(8, "undelivered")]);
+  const statuses = state.rooms.get("User2").messages.map((one) => one.status);
+  assert.deepEqual(statuses, ["read", "unread", "read", "unread", "read", "unread", "unread", "undelivered"]);
+});
+
+test("what is unread is what the relay says, though this device had read or not read more", () => {
+  const page = [message(1), message(2, { status: "read" }), message(3, { sender: "User1", status: "read" }), message(4, { status: "read" })];
+  const state = model.unreadHere(answered(start(), { count: 4 }, page), "User2", 1);
+  assert.deepEqual(state.rooms.get("User2").messages.map((one) => one.status), ["read", "read", "read", "unread"]);
+  assert.equal(model.readsMore(state, "User2", 4), true);
+  assert.equal(model.readsMore(state, "User2", 3), false);
+});
+
+test("what waits to be sent quotes its message as it reads now, though that is not loaded", () => {
+  const replyTo = { messageId: 2, message: "m2", sender: "User2" };
+  const row = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "User2", message: "yes", replyTo, createdAt: 9, state: "queued" });
+  let state = model.enqueue(start(), row("x"));
+  state = apply(state, "edit", { chatId: "User2", messageId: 3, originalMessageId: 2, message: "better" });
+  assert.equal(state.outbox[0].replyTo.message, "better");
+  state = apply(state, "delete", { chatId: "User2", messageId: 4, originalMessageId: 2 });
+  state = model.applyOther(state, { kind: "row", row: row("y") });
+  for (const { replyTo: quote } of state.outbox) assert.deepEqual([quote.message, quote.status], [undefined, "deleted"]);
+  const hear = (quote) => model.applyOther(model.enqueue(start(), row("x")), { kind: "patch", clientMessageId: "x", change: { replyTo: quote } });
+  assert.equal(hear({ ...replyTo, message: "other" }).outbox[0].replyTo.message, "m2");
+  assert.equal(hear({ ...replyTo, message: undefined, status: "deleted" }).outbox[0].replyTo.status, "deleted");
+});
+
+test("how many are unread is told by the event, though an answer has shown a later message already", () => {
+  let state = own(model.addPage(start(), "User2", pages(1, 3, { status: "read" })), "mine", 6);
+  state = apply(state, "new", incoming(4, { missed: 2 }));
+  const { missed, lastMessageId } = state.chats.get("User2");
+  assert.deepEqual([missed, lastMessageId], [2, 6]);
+});
+
+test("what a chat remembers of its changes is bounded", () => {
+  const deletions = (from, to) =>
+    Array.from({ length: to - from + 1 }, (_, at) => ({ ...message(from + at), type: "delete", payload: { originalMessageId: from + at - 10_000 } }));
+  let state = answered(start(), { count: 1 }, deletions(20_001, 26_000), true);
+  assert.equal(state.rooms.get("User2").deleted.size, 5_000);
+  state = apply(state, "new", incoming(26_502));
+  assert.equal(state.rooms.get("User2").last, 26_000);
+  assert.equal(model.atEnd(state, "User2"), false);
 });

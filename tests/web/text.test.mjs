@@ -1,8 +1,8 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { emojiCount, parse, safeHref, sizeParts } from "../../relay/web/model/markup.js";
-import { cut, excerpt, hueOf, initials, isSearchable, oneLine, tail } from "../../relay/web/model/text.js";
+import { emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
+import { cut, excerpt, hueOf, initials, isSearchable, oneLine, sizeParts, tail } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 

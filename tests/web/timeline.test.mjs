@@ -34,14 +34,14 @@ test("a slice goes on with the group and the day of what is before it", () => {
 
 test("keys are unique, and a sent message keeps the key it waited under", () => {
   const row = { kind: "new", clientMessageId: "x", message: "hi", createdAt: NOON, state: "queued" };
-  const [, waiting] = rows([waitingMessage(row, "User1")]);
+  const [, waiting] = rows([waitingMessage(initial({ id: "User1" }), row)]);
   const [, sent] = rows([message(9, 0, { sender: "User1", clientMessageId: "x" })]);
   assert.equal(waiting.key, sent.key);
   assert.ok(waiting.mine);
 });
 
 test("what waits stands at the end, even when this device's clock is behind by days", () => {
-  const late = waitingMessage({ clientMessageId: "x", createdAt: NOON - 9 * 86_400_000, state: "queued" }, "User1");
+  const late = waitingMessage(initial({ id: "User1" }), { clientMessageId: "x", createdAt: NOON - 9 * 86_400_000, state: "queued" });
   const list = rows([message(1, 0), late]);
   assert.deepEqual(shape(list), ["day", "[1]", "[w]"]);
 });

@@ -18,6 +18,8 @@ from tests.web_browser.browser_relay import CHROMIUM, FLAGS, Relay, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.web_browser.lying_network import LyingNetwork
+
 PEOPLE = {
     "anna": "Anna Lindqvist",
     "ben": "Ben Okafor",
@@ -106,7 +108,7 @@ def chromium() -> Iterator[Any]:
 class Person:
     """Somebody with a browser of their own."""
 
-    def __init__(self, relay: Relay, browser: Any, user: str | None, **options: Any) -> None:
+    def __init__(self, relay: Relay | LyingNetwork, browser: Any, user: str | None, **options: Any) -> None:
         self.relay = relay
         self.user = user
         self.problems: list[str] = []

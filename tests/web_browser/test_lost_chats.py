@@ -13,11 +13,11 @@ KEPT = """(chatId) => new Promise((resolve, reject) => {
   opening.onerror = reject;
   opening.onsuccess = () => {
     const work = opening.result.transaction(['values', 'rooms']);
-    const chats = work.objectStore('values').get('chats');
+    const chats = work.objectStore('values').get(`chats/${chatId}`);
     const room = work.objectStore('rooms').get(chatId);
     work.oncomplete = () => {
       opening.result.close();
-      const line = chats.result?.find((one) => one.id === chatId);
+      const line = chats.result;
       resolve(!line ? null : { messages: room.result?.messages.length ?? 0, lost: Boolean(line.gone) });
     };
   };

@@ -85,15 +85,19 @@ class StaticFiles:
         """Return the response for a path.
 
         Raises:
-            HttpError: there is no such file.
+            HttpError: there is no such file, or its stamp is another version's. A page that is still open after an
+                upgrade must not mix its modules with newer ones: it says that it has to be loaded again.
         """
         path = "/index.html" if request.path == "/" else request.path
         page = self.files.get(path)
         if page is None:
             raise HttpError(404, "not_found", "there is nothing here; the chat is at /")
+        stamps = [stamp for stamp in request.query.get("v", []) if len(stamp) >= STAMP_CHARACTERS]
+        if stamps and not any(page.digest.startswith(stamp) for stamp in stamps):
+            raise HttpError(404, "not_found", "this file is another version's; load the page again")
         headers = [
             (b"ETag", page.tag),
-            (b"Cache-Control", self._caching(request, page)),
+            (b"Cache-Control", FOREVER if stamps or path.startswith("/vendor/") else b"no-cache"),
             (b"Content-Security-Policy", self._policy),
         ]
         if page.kind in COMPRESSED:
@@ -104,12 +108,6 @@ class StaticFiles:
         if page.kind in COMPRESSED and accepts_gzip(request.header(b"accept-encoding") or ""):
             return HttpResponse(200, [*headers, (b"Content-Encoding", b"gzip")], self._gzip(path, page))
         return HttpResponse(200, headers, page.content)
-
-    def _caching(self, request: HttpRequest, page: StaticFile) -> bytes:
-        # A stamp of another version must not make a browser cache these bytes under it.
-        stamps = request.query.get("v", [])
-        stamped = any(len(stamp) >= STAMP_CHARACTERS and page.digest.startswith(stamp) for stamp in stamps)
-        return FOREVER if stamped or request.path.startswith("/vendor/") else b"no-cache"
 
     def _gzip(self, path: str, page: StaticFile) -> bytes:
         compressed = self._compressed.get(path)

@@ -7,6 +7,8 @@ import { clock } from "../net/clock.js";
 import { composing, state } from "../signals.js";
 
 const TYPING_EVERY = 3_000;
+/** The list of chats follows a text that is being written after a pause of so many ms. */
+const SHOW_AFTER = 300;
 
 let typedAt = 0;
 let typedIn = null;
@@ -32,15 +34,42 @@ export function typingDone() {
   typedAt = 0;
 }
 
-/** Save the draft. */
-export function keepDraft(chatId, text) {
-  if (!state.value || model.draftOf(state.value, chatId) === text) return;
-  const draft = runtime.storage?.draft(chatId, text, state.value.drafts.get(chatId)?.at);
-  if (draft) change((now) => model.mergeDraft(now, chatId, draft));
+/** Drafts that are on the disk, and will be in the state after a pause. */
+const waiting = new Map();
+let showTimer;
+
+/** Give a draft {text, at, quote?} as it was last written in any tab; undefined where there is none. */
+export function draftAt(key) {
+  const mine = waiting.get(key);
+  const known = state.value?.drafts.get(key);
+  return mine && !(known?.at > mine.at) ? mine : known;
+}
+
+/** Keep a draft: on the disk before this returns, so that a tab that dies at the next key has lost nothing. */
+export function keepDraft(key, text, quote) {
+  if (!state.value || !runtime.storage) return;
+  const known = draftAt(key);
+  if ((known?.text ?? "") === text && known?.quote?.messageId === quote?.messageId) return;
+  waiting.set(key, runtime.storage.draft(key, { text, quote }, known?.at));
+  clearTimeout(showTimer);
+  showTimer = setTimeout(showDrafts, SHOW_AFTER);
+}
+
+/** Show in the list of chats what was written, without waiting for a pause. */
+export function showDrafts() {
+  clearTimeout(showTimer);
+  const drafts = [...waiting];
+  waiting.clear();
+  if (drafts.length > 0) change((now) => drafts.reduce((next, [key, draft]) => model.mergeDraft(next, key, draft), now));
 }
 
 /** Begin to answer (`kind` "reply") or change ("edit") a message; an edit goes on from one that still waits. */
 export function compose(chatId, kind, messageId) {
   const message = drawnMessage(state.value, { chatId, messageId });
   if (message && message.status !== "deleted") composing.value = { chatId, kind, messageId, quote: asQuote(message) };
+}
+
+/** Go on with an answer or an edit as the draft has it. */
+export function resume(chatId, kind, quote) {
+  composing.value = { chatId, kind, messageId: quote.messageId, quote };
 }

@@ -1,10 +1,11 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
-import { openChat, refreshDetails } from "./rooms.js";
-import { change, changedRooms, refreshChats, runtime, setState } from "./store.js";
+import { openChat, recount, refreshDetails } from "./rooms.js";
+import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvent, expireTyping, TYPING_LASTS } from "../model/events.js";
+import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
+import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
@@ -53,10 +54,12 @@ function flush() {
   for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
   if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails();
   if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats();
+  const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && mayCount(state.value, payload));
+  for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) recount(chatId);
 }
 
-/** Apply events now: a frame may have been scheduled before the page was hidden. */
-export function flushWhenHidden() {
+/** Apply events now: before an answer that came after them, and when the page is hidden. */
+export function applyWaiting() {
   if (flushScheduled) flush();
 }
 
@@ -86,7 +89,8 @@ function noticeNew(event) {
   const chat = now.chats.get(event.chatId);
   const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
-  const watching = active.value && route.value.chatId === event.chatId;
+  // Far from the end of an open chat one does not see it.
+  const watching = active.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // Missed messages come all at once: a sound for each would be noise.
@@ -123,10 +127,11 @@ function isUnattended({ chatId, messageId }) {
   return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
 }
 
-function alertNow({ chatId }, title, text) {
+function alertNow({ chatId, messageId }, title, text) {
   const { sound, notifications } = settings.value;
   const notification = notifications && !active.value;
-  import("../notify.js").then(({ alertNew }) =>
-    alertNew({ title, text, chatId, sound, notification, open: () => openChat(chatId) }),
+  import("../notify.js").then(
+    ({ alertNew }) => alertNew({ title, text, chatId, messageId, sound, notification, open: () => openChat(chatId) }),
+    reportLoading,
   );
 }

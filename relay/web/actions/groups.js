@@ -1,7 +1,7 @@
 /** Groups, channels, and one's own profile. */
 import { closeChat } from "./navigation.js";
 import { openChat } from "./rooms.js";
-import { change, ending, refreshChats, request } from "./store.js";
+import { change, ending, refreshChats, request, runtime } from "./store.js";
 import * as model from "../model/state.js";
 import { route, session } from "../signals.js";
 import { remember } from "../storage.js";
@@ -37,5 +37,6 @@ export async function changeProfile(changes) {
   const me = { ...session.value, name: profile.name };
   remember(me);
   session.value = me;
+  runtime.storage?.tell({ kind: "me", me: profile });
   change((now) => model.learnPeople({ ...now, me }, [profile]));
 }

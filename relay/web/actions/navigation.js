@@ -13,6 +13,10 @@ function hashOf({ chatId, panel }) {
 
 /** How many steps back stay within the page. */
 let depth = 0;
+/** The depth at which a chat was entered from the list: below it is the list, if anything. */
+let entered = 0;
+/** The way back from a chat to the list, while the browser is on it: {then}, where the page goes after it. */
+let leaving = null;
 
 /** Set the route from the address; returns the chat that it opens. */
 export function readAddress() {
@@ -23,6 +27,10 @@ export function readAddress() {
     tell(t("signin.already", { name: session.value.name }));
   }
   const came = history.state?.depth;
+  if (leaving) {
+    arrive(came, parts.has("chat"));
+    return null;
+  }
   if (dialog.value) {
     dialog.value = null;
     // Back closes only what is on top.
@@ -32,8 +40,9 @@ export function readAddress() {
     }
   }
   // A typed address, or the first one.
-  if (came === undefined) history.replaceState({ depth: 0 }, "");
+  if (came === undefined) history.replaceState({ depth: 0, entered: 0 }, "");
   depth = came ?? 0;
+  entered = history.state.entered ?? depth;
   const chatId = parts.get("chat");
   const next = { chatId, panel: parts.get("panel") };
   if (next.chatId === route.value.chatId && next.panel === route.value.panel) return null;
@@ -41,23 +50,49 @@ export function readAddress() {
   return chatId;
 }
 
+const LIST = { chatId: null, panel: null };
+
+/** The browser is back where the list was, or where the page was entered with a chat. */
+function arrive(came, atChat) {
+  const { then } = leaving;
+  leaving = null;
+  depth = came ?? 0;
+  entered = history.state?.entered ?? depth;
+  if (!then && !atChat) return;
+  if (!atChat) route.value = LIST;
+  go(then ?? LIST, { replace: atChat });
+}
+
 export function go(next, { replace = false } = {}) {
-  if (!replace) depth += 1;
-  history[replace ? "replaceState" : "pushState"]({ depth }, "", hashOf(next));
+  const from = route.value;
   route.value = next;
+  if (leaving) {
+    leaving.then = next;
+    return;
+  }
+  if (!replace) depth += 1;
+  if (next.chatId && !from.chatId) entered = depth;
+  history[replace ? "replaceState" : "pushState"]({ depth, entered }, "", hashOf(next));
 }
 
 /** Go back, but never out of the page. */
 export function back() {
   if (depth > 0) history.back();
   else if (route.value.panel) go({ ...route.value, panel: null }, { replace: true });
-  else go({ chatId: null, panel: null }, { replace: true });
+  else go(LIST, { replace: true });
 }
 
-/** Close the chat. */
+/** Close the chat and what is open beside it, and leave no entry of it to go back to. A dialog above stays. */
 export function closeChat() {
   if (!route.value.chatId) return;
-  back();
+  const steps = Math.min(depth, depth - entered + 1);
+  if (steps === 0) {
+    go(LIST, { replace: true });
+    return;
+  }
+  leaving = { then: null };
+  route.value = LIST;
+  history.go(-steps);
 }
 
 /** Open or close a side panel. */

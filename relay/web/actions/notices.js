@@ -1,6 +1,8 @@
 /** Notices: at the foot of the page, and for screen readers. */
-import { t } from "../i18n/i18n.js";
+import { formatSize, t } from "../i18n/i18n.js";
 import { tellOf } from "../model/state.js";
+import { sizeParts } from "../model/text.js";
+import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
 import { announcements, notice, state } from "../signals.js";
 
@@ -13,43 +15,79 @@ export function announce(text) {
   announcements.value = [...announcements.value.slice(1 - ANNOUNCED), { id: announced, text }];
 }
 
+/** A notice stays for so many ms at least before the next one takes its place. */
+const READ_WITHIN = 2_500;
+const MOST_WAITING = 3;
 let noticeTimer;
+let shownAt = -Infinity;
+let waiting = [];
+
+function showNotice({ text, error, action, onAction, lasts }) {
+  clearTimeout(noticeTimer);
+  shownAt = clock.steady();
+  notice.value = { text, error, action, onAction };
+  noticeTimer = setTimeout(untell, waiting.length > 0 ? READ_WITHIN : lasts);
+}
 
 /** Show a notice at the foot of the page for `lasts` ms; `action` names a button on it, which calls `onAction`. */
 export function tell(text, { error = false, action, onAction, lasts = error ? 8_000 : 4_000 } = {}) {
+  const next = { text, error, action, onAction, lasts };
+  const left = shownAt + READ_WITHIN - clock.steady();
+  if (!notice.value || notice.value.text === text || left <= 0) return showNotice(next);
+  waiting = [...waiting.filter((one) => one.text !== text), next].slice(-MOST_WAITING);
   clearTimeout(noticeTimer);
-  notice.value = { text, error, action, onAction };
-  noticeTimer = setTimeout(untell, lasts);
+  noticeTimer = setTimeout(untell, left);
 }
 
-/** Take the notice away. */
+/** Take the notice away; the next one that waits is shown. */
 export function untell() {
   clearTimeout(noticeTimer);
-  notice.value = null;
+  if (waiting.length > 0) showNotice(waiting.shift());
+  else notice.value = null;
 }
 
-/** Say what went wrong and what to do, in the user's language: of {code, limit?, quota?, retryAfter?, name?}, or of a code. */
+/**
+ * Say what went wrong and what to do, in the user's language. A failure is {code, limit?, quota?, retryAfter?, name?}, with
+ * sizes in bytes and a wait in ms, or a code: one of the protocol's (PROTOCOL.md, section 2) or of the page's own.
+ */
 export function explain(failure) {
-  switch (failure?.code ?? failure) {
+  const { code = failure, limit, quota, retryAfter, name } = failure ?? {};
+  switch (code) {
     case "connection_lost":
-    case "unavailable":
       return t("error.offline");
+    case "upload_broken":
+      return t("error.uploadBroken");
+    case "unavailable":
+    case "busy":
+      return t("error.busy");
     case "forbidden":
       return t("error.forbidden");
     case "not_found":
       return t("error.notFound");
     case "too_large":
-      return t("error.tooLarge");
+      return limit && name ? t("error.tooLargeFile", { name, limit: formatSize(sizeParts(limit)) }) : t("error.tooLarge");
     case "storage_full":
       return t("error.storageFull");
     case "quota_full":
-      return t("error.quotaFull");
+      return quota ? t("error.quotaFull", { limit: formatSize(sizeParts(quota)) }) : t("error.storageFull");
+    case "file_unreadable":
+      return t("error.fileUnreadable", { name: name ?? t("message.file") });
+    case "folder":
+      return t("error.folder", { name: name ?? "" });
     case "rate_limited":
-      return t("error.rateLimited", { count: Math.max(1, Math.ceil((failure.retryAfter ?? 5_000) / 1_000)) });
+      return retryAfter ? t("error.rateLimited", { count: Math.max(1, Math.ceil(retryAfter / 1_000)) }) : t("error.tooFast");
     case "unauthorized":
       return t("error.unauthorized");
     case "conflict":
       return t("error.conflict");
+    case "bad_request":
+    case "unknown_request":
+      return t("error.refused");
+    case "stale_page":
+      return t("error.stalePage");
+    case "aborted":
+      return t("error.aborted");
+    case "internal":
     default:
       return t("error.internal");
   }

@@ -1,17 +1,45 @@
-/** The outbox: messages waiting to be sent, in order, with their files. Loaded when there is something to send. */
-import { announce, explain } from "./notices.js";
+/**
+ * The outbox: messages waiting to be sent, in order, with their files. Loaded when there is something to send.
+ *
+ * All tabs have all rows. A text may be sent by any tab, and by two: the relay takes it once. Files are sent by the tab
+ * that has them; when that one is gone, another one finds it out by asking and takes them from the disk.
+ */
+import { draftAt, keepDraft, showDrafts } from "./drafts.js";
+import { announce, explain, tell } from "./notices.js";
 import { change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
 import { quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
+import { dueRows, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
-import { RequestError } from "../net/socket.js";
-import { connection, state, uploads } from "../signals.js";
+import { RequestError, rowBackoff } from "../net/socket.js";
+import { connection, route, session, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
+/** After so many tries that the relay or the network did not let through, the user decides. */
+export const MOST_TRIES = 10;
+const LONGEST_WAIT = 60_000;
+/** What may work later. All else fails at once, with the reason. */
+const PASSING = new Set(["connection_lost", "rate_limited", "unavailable"]);
+/** Another tab that has the files of a row says so within this many ms. */
+const CLAIMED_WITHIN = 1_000;
+
+/** Rows that this tab sends the files of. */
+const own = new Set();
+/** Rows on their way. */
+const busy = new Set();
+/** By row that could not be sent: {tries, notBefore} on the steady clock. */
+const waits = new Map();
+/** By row: the files that are at the relay already. */
+const finished = new Map();
+/** By row: the request that uploads just now. */
+const running = new Map();
+/** Rows about which the other tabs are being asked, and whether one of them has the files. */
+const asking = new Map();
 let uploadsRunning = 0;
-const inFlight = new Set();
+let pausedUntil = 0;
+let pumpTimer;
 
 /** Make a random id; crypto.randomUUID is missing over plain http. */
 function randomId() {
@@ -22,9 +50,27 @@ function randomId() {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-function put(row) {
+const tabId = randomId();
+
+// ---------------------------------------------------------------- what the user does
+
+function put(chatId, what) {
+  const { outbox, chats } = state.value;
+  const row = {
+    ...what,
+    clientMessageId: randomId(),
+    chatId,
+    to: chats.get(chatId)?.name,
+    number: Math.max(0, ...outbox.map((one) => one.number ?? 0)) + 1,
+    createdAt: clock.stamp(),
+    state: "queued",
+  };
+  if (row.files) own.add(row.clientMessageId);
   change((now) => model.enqueue(now, row));
-  runtime.storage?.putRow(row);
+  runtime.storage?.putRow(row).then((kept) => {
+    const waiting = state.value?.outbox.some((one) => one.clientMessageId === row.clientMessageId);
+    if (!kept && waiting) tell(t("upload.notKept"), { error: true });
+  });
   pump();
 }
 
@@ -32,29 +78,21 @@ function put(row) {
 export function send(chatId, { text = "", files = [], replyTo } = {}) {
   const message = text.trim();
   if (!message && files.length === 0) return;
-  const row = {
-    kind: "new",
-    clientMessageId: randomId(),
-    chatId,
-    message,
-    replyTo: replyTo && quoteOf(state.value, chatId, replyTo),
-    createdAt: clock.stamp(),
-    state: "queued",
-  };
+  const what = { kind: "new", message, replyTo: replyTo && quoteOf(state.value, chatId, replyTo) };
   if (files.length > 0) {
-    row.files = files.map((file) => ({ blob: file, name: file.name, type: file.type, size: file.size, ...file.shape }));
+    what.files = files.map((file) => ({ blob: file, name: file.name, type: file.type, size: file.size, ...file.shape }));
   }
-  put(row);
+  put(chatId, what);
 }
 
 /** Change the text of one's own message. */
 export function edit(chatId, originalMessageId, message) {
-  put({ kind: "edit", clientMessageId: randomId(), chatId, originalMessageId, message: message.trim(), createdAt: clock.stamp(), state: "queued" });
+  put(chatId, { kind: "edit", originalMessageId, message: message.trim() });
 }
 
 /** Delete a message for everybody. */
 export function remove(chatId, originalMessageId) {
-  put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: clock.stamp(), state: "queued" });
+  put(chatId, { kind: "delete", originalMessageId });
 }
 
 /** Change a row here, on the disk and in the other tabs. */
@@ -63,9 +101,12 @@ function patch(clientMessageId, fields) {
   runtime.storage?.patchRow(clientMessageId, fields);
 }
 
-/** Send a failed message again. */
+/** Send a failed message again, its files too: the relay may have dropped them meanwhile. */
 export function retry(clientMessageId) {
-  patch(clientMessageId, { state: "queued", failure: undefined });
+  waits.delete(clientMessageId);
+  finished.delete(clientMessageId);
+  const row = rowOf(clientMessageId);
+  patch(clientMessageId, { state: "queued", failure: undefined, ...(row?.files ? { attachments: undefined } : {}) });
   pump();
 }
 
@@ -75,51 +116,34 @@ export function discard(clientMessageId) {
   change((now) => model.dropOutbox(now, clientMessageId));
 }
 
-function forget(clientMessageId) {
-  runtime.storage?.dropRow(clientMessageId);
-  setProgress(clientMessageId, undefined);
-  inFlight.delete(clientMessageId);
-}
-
-function fail(row, failure) {
-  inFlight.delete(row.clientMessageId);
-  setProgress(row.clientMessageId, undefined);
-  const { code, limit, quota, retryAfter, file: name } = failure;
-  patch(row.clientMessageId, { state: "failed", failure: { code, limit, quota, retryAfter, name } });
-  announce(`${t("message.failed")}. ${explain(failure)}`);
-}
-
-/** Send what a closed tab left in IndexedDB; the relay takes a message that two tabs send once. */
-export async function adoptFiles() {
-  const kept = new Map(((await runtime.storage?.loadRows()) ?? []).map((row) => [row.clientMessageId, row]));
-  for (const { clientMessageId, files } of state.value?.outbox ?? []) {
-    const row = kept.get(clientMessageId);
-    if (!row || !files || files.every((file) => file.blob)) continue;
-    const { files: whole, attachments } = row;
-    change((now) => model.patchOutbox(now, clientMessageId, { files: whole ?? files, attachments }));
-  }
-  pump();
+/** Cancel an upload and discard its message. */
+export function cancelUpload(clientMessageId) {
+  discard(clientMessageId);
 }
 
 /** Whether a waiting message is being sent just now. */
 export function isInFlight(clientMessageId) {
-  return inFlight.has(clientMessageId);
+  return busy.has(clientMessageId);
+}
+
+// ---------------------------------------------------------------- how a row goes out
+
+function rowOf(clientMessageId) {
+  return state.value?.outbox.find((row) => row.clientMessageId === clientMessageId);
 }
 
 /** Send waiting messages. Within a chat they keep the order of writing; only a message with an upload is overtaken. */
 export function pump() {
+  clearTimeout(pumpTimer);
   if (connection.value.name !== "live" || !state.value) return;
-  for (const row of state.value.outbox) {
-    if (row.state !== "queued" || inFlight.has(row.clientMessageId)) continue;
-    if (row.files && !row.attachments) {
-      if (uploadsRunning >= UPLOADS_AT_ONCE || !row.files.every((file) => file.blob)) continue;
-      inFlight.add(row.clientMessageId);
-      uploadAll(row);
-    } else {
-      inFlight.add(row.clientMessageId);
-      transmit(row);
-    }
+  const now = clock.steady();
+  const { rows, next } = dueRows(state.value.outbox, { busy, waits, now, pausedUntil, uploads: UPLOADS_AT_ONCE - uploadsRunning });
+  for (const row of rows) {
+    busy.add(row.clientMessageId);
+    if (needsUpload(row)) uploadAll(row);
+    else transmit(row);
   }
+  if (next < Infinity) pumpTimer = setTimeout(pump, Math.max(0, next - now));
 }
 
 function payloadOf(row) {
@@ -143,25 +167,58 @@ async function transmit(row) {
     runtime.storage?.tell({ kind: "sent", row: done, answer });
     forget(row.clientMessageId);
   } catch (failure) {
-    if (failure.code === "rate_limited" || failure.code === "unavailable") {
-      setTimeout(() => {
-        inFlight.delete(row.clientMessageId);
-        pump();
-      }, failure.retryAfter ?? 3_000);
-      return;
-    }
-    fail(row, failure);
+    end(row, failure);
   }
+  pump();
 }
 
+function forget(clientMessageId) {
+  runtime.storage?.dropRow(clientMessageId);
+  letGo(clientMessageId);
+}
+
+/** Forget what is known of a row in this tab only, and stop its upload. */
+function letGo(clientMessageId) {
+  for (const known of [own, busy, waits, finished, asking]) known.delete(clientMessageId);
+  setProgress(clientMessageId, undefined);
+  running.get(clientMessageId)?.abort();
+}
+
+/** After a failure: wait for the next try, or tell what was wrong. */
+function end(row, failure) {
+  const { clientMessageId: id } = row;
+  busy.delete(id);
+  setProgress(id, undefined);
+  if (!rowOf(id) || failure.code === "aborted") return;
+  if (!PASSING.has(failure.code)) return fail(row, failure);
+  const tries = waits.get(id)?.tries ?? 0;
+  if (tries + 1 >= MOST_TRIES) return fail(row, failure.code === "connection_lost" ? { ...failure, code: "upload_broken" } : failure);
+  const { retryAfter } = failure;
+  const wait = retryAfter === undefined ? rowBackoff(tries) : Math.min(LONGEST_WAIT, retryAfter * 2 ** tries);
+  // Without a connection nothing is tried, so what broke off with it does not count.
+  const counts = connection.value.name === "live" ? 1 : 0;
+  waits.set(id, { tries: tries + counts, notBefore: clock.steady() + wait });
+  // That limit is the user's, so the next message would meet it too.
+  if (failure.code === "rate_limited") pausedUntil = Math.max(pausedUntil, clock.steady() + wait);
+}
+
+function fail(row, failure) {
+  const { code, limit, quota, retryAfter, file: name } = failure;
+  waits.delete(row.clientMessageId);
+  if ((code === "not_found" || code === "forbidden") && isOutOfSight(row)) return giveBack([row]);
+  patch(row.clientMessageId, { state: "failed", failure: { code, limit, quota, retryAfter, name } });
+  announce(`${t("message.failed")}. ${explain({ code, limit, quota, retryAfter, name })}`);
+}
+
+// ---------------------------------------------------------------- files
+
 function setProgress(clientMessageId, progress) {
+  if (progress === undefined && !uploads.value.has(clientMessageId)) return;
   const next = new Map(uploads.value);
   if (progress === undefined) next.delete(clientMessageId);
   else next.set(clientMessageId, progress);
   uploads.value = next;
 }
-
-const running = new Map();
 
 /** Fetch the module that uploads; the first screen does without it. */
 async function fetchUploader() {
@@ -172,43 +229,129 @@ async function fetchUploader() {
   }
 }
 
+/** Whether this tab sends the files of a row: it has them from the user, or no other tab says that it has. */
+async function claim(clientMessageId) {
+  if (own.has(clientMessageId)) return true;
+  asking.set(clientMessageId, false);
+  runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
+  await new Promise((resolve) => setTimeout(resolve, CLAIMED_WITHIN));
+  if (!asking.has(clientMessageId)) return false;
+  const taken = asking.get(clientMessageId);
+  asking.delete(clientMessageId);
+  if (!taken) own.add(clientMessageId);
+  return !taken;
+}
+
+/** The files of a row so that they can be read: as chosen, or as the disk has kept them. */
+async function readableFiles(row, isReadable) {
+  const readable = async (files) => {
+    for (const file of files ?? row.files) if (!file.blob || !(await isReadable(file.blob))) return file;
+    return files ? null : row.files[0];
+  };
+  const lost = await readable(row.files);
+  if (!lost) return row.files;
+  const kept = await runtime.storage?.loadRow(row.clientMessageId);
+  if (await readable(kept?.files)) throw Object.assign(new RequestError("file_unreadable", "The file cannot be read."), { file: lost.name });
+  change((now) => model.patchOutbox(now, row.clientMessageId, { files: kept.files }));
+  return kept.files;
+}
+
 async function uploadAll(row) {
+  const { clientMessageId: id } = row;
   uploadsRunning += 1;
-  const total = row.files.reduce((sum, file) => sum + file.size, 0) || 1;
-  let done = 0;
+  let sending;
   try {
-    const { upload } = await fetchUploader();
-    const attachments = [];
-    for (const file of row.files) {
-      attachments.push(
-        await upload(file, (loaded) => setProgress(row.clientMessageId, (done + loaded) / total), (request) =>
-          running.set(row.clientMessageId, request),
-        ),
-      );
-      done += file.size;
-    }
-    const ready = { ...row, attachments };
-    if (!state.value.outbox.some((one) => one.clientMessageId === row.clientMessageId)) return;
-    patch(row.clientMessageId, { attachments });
-    await transmit(ready);
-  } catch (failure) {
-    if (failure.code === "aborted") return;
-    if (failure.code === "connection_lost") {
-      // It stays in the queue, and is sent when there is a connection.
-      inFlight.delete(row.clientMessageId);
-      setTimeout(pump, 3_000);
+    const { upload, isReadable } = await fetchUploader();
+    if (await claim(id)) {
+      const files = await readableFiles(row, isReadable);
+      const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
+      const attachments = finished.get(id) ?? [];
+      let done = files.slice(0, attachments.length).reduce((sum, file) => sum + file.size, 0);
+      for (sending of files.slice(attachments.length)) {
+        if (!rowOf(id)) return;
+        const begun = (request) => running.set(id, request);
+        attachments.push(await upload(sending, (loaded) => setProgress(id, (done + loaded) / total), begun));
+        finished.set(id, attachments);
+        done += sending.size;
+      }
+      if (!rowOf(id)) return;
+      waits.delete(id);
+      patch(id, { attachments: [...attachments] });
     } else {
-      fail(row, failure);
+      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(0) });
     }
+    busy.delete(id);
+  } catch (failure) {
+    const limit = failure.code === "too_large" ? session.value?.limits?.fileBytes : undefined;
+    end(row, { code: failure.code ?? "internal", quota: failure.quota, retryAfter: failure.retryAfter, limit, file: failure.file ?? sending?.name });
   } finally {
-    running.delete(row.clientMessageId);
+    running.delete(id);
     uploadsRunning -= 1;
-    setTimeout(pump, 0);
+    pump();
   }
 }
 
-/** Cancel an upload and discard its message. */
-export function cancelUpload(clientMessageId) {
-  running.get(clientMessageId)?.abort();
-  discard(clientMessageId);
+// ---------------------------------------------------------------- other tabs, and chats that are gone
+
+/** Take in what another tab has said of the outbox; the state has changed already. */
+export function hear({ kind, clientMessageId, tabId: other, row }) {
+  const id = clientMessageId ?? row?.clientMessageId;
+  if (kind === "whose") {
+    const mine = own.has(id) || (asking.has(id) && tabId < other);
+    if (mine && rowOf(id)) runtime.storage?.tell({ kind: "mine", clientMessageId: id });
+  } else if (kind === "mine") {
+    if (asking.has(id)) asking.set(id, true);
+  } else if (kind === "closing") {
+    for (const waiting of state.value?.outbox ?? []) if (!busy.has(waiting.clientMessageId)) waits.delete(waiting.clientMessageId);
+    pump();
+  } else if (kind === "row" || kind === "patch") {
+    // Whoever wrote it sends it. Should that tab die, this one does.
+    if (own.has(id)) waits.delete(id);
+    else waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(0) });
+    pump();
+  }
 }
+
+/** Whether the user cannot see a row: its chat is not in the list and not open. */
+function isOutOfSight({ chatId }) {
+  return !state.value.chats.has(chatId) && route.value.chatId !== chatId;
+}
+
+/** Nobody can send these rows any more: say so, and leave what was written as the draft of their chat. */
+function giveBack(rows) {
+  if (rows.length === 0) return;
+  const [{ chatId, to }] = rows;
+  const text = rows.map((row) => row.message).filter(Boolean).join("\n\n");
+  const known = draftAt(chatId);
+  if (text) keepDraft(chatId, [known?.text, text].filter(Boolean).join("\n\n"), known?.quote);
+  showDrafts();
+  for (const { clientMessageId } of rows) discard(clientMessageId);
+  const copies = Boolean(text) && navigator.clipboard?.writeText;
+  tell(t("chat.goneUnsent", { count: rows.length, name: to ?? model.nameOf(state.value, chatId) }), {
+    error: true,
+    action: copies ? t("menu.copy") : undefined,
+    onAction: copies ? () => navigator.clipboard.writeText(text).then(() => tell(t("copied")), () => {}) : undefined,
+  });
+}
+
+let before = state.value;
+
+/** Follow the outbox: what another tab has sent or discarded, and what was to go to chats that are gone. */
+function follow(now) {
+  if (now && before && now.outbox === before.outbox && now.chats === before.chats) return;
+  const last = before;
+  before = now;
+  const rows = new Set((now?.outbox ?? []).map((row) => row.clientMessageId));
+  for (const { clientMessageId } of last?.outbox ?? []) if (!rows.has(clientMessageId)) letGo(clientMessageId);
+  const gone = new Map();
+  for (const row of now?.outbox ?? []) {
+    const left = last?.chats.has(row.chatId) && !now.chats.has(row.chatId);
+    const refused = row.state === "failed" && (row.failure?.code === "not_found" || row.failure?.code === "forbidden");
+    if (left || (refused && isOutOfSight(row))) gone.set(row.chatId, [...(gone.get(row.chatId) ?? []), row]);
+  }
+  // Not while the state is being set; and a chat may come back as one that can still be read, with what waits in it.
+  const isLeft = (row) => rowOf(row.clientMessageId) && !state.value.chats.has(row.chatId);
+  for (const some of gone.values()) setTimeout(() => state.value && giveBack(some.filter(isLeft)), 0);
+}
+
+state.subscribe(follow);

@@ -4,7 +4,8 @@ import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { change, ending, findPeople, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { addPage, atEnd, findMessage, reachesUnread, readHere, trim } from "../model/messages.js";
+import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
+import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
 
@@ -16,17 +17,29 @@ const LARGEST_PAGE = 500;
 const READ_BEFORE = 40;
 /** Messages of a chat that stay in memory when the user returns to its end. */
 const KEPT_IN_MEMORY = 1_000;
+let connections = 0;
 const verified = new Set();
 const asked = new Set();
 /** Chats whose messages were fetched since the page was opened. */
 const shown = new Set();
-/** Chats with a loaded part far from the end. */
-const jumped = new Set();
+/** A page that could not be fetched may be tried again after this many ms. */
+const PAGE_AGAIN = 3_000;
 
 /** Open the chat that the address names. */
 export function readLocation() {
+  const before = route.value.chatId;
   const chatId = readAddress();
-  if (chatId && state.value) ensureRoom(chatId);
+  if (!chatId || !state.value) return;
+  if (chatId !== before) beginReading(chatId);
+  ensureRoom(chatId);
+}
+
+/** Reading begins at the end or at the first unread message, however many there are, not where the last jump led to. */
+function beginReading(chatId) {
+  const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
+  change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + missed));
+  const messages = state.value.rooms.get(chatId)?.messages ?? [];
+  if (!reachesUnread(messages, state.value.me.id, missed)) verified.delete(chatId);
 }
 
 /** Open a chat, or begin one with the person of this id. */
@@ -40,8 +53,7 @@ export function openChat(chatId, { messageId } = {}) {
     }
     if (!known) composing.value = null;
   });
-  // Reading begins at the first unread message, however many there are.
-  if (!known) change((now) => trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
+  if (!known) beginReading(chatId);
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -57,11 +69,12 @@ export function stepChat(by) {
 /** After a broken connection no loaded part is known to be complete. */
 export function forgetVerified() {
   verified.clear();
+  connections += 1;
 }
 
 /** Forget all chats, after signing out. */
 export function forgetShown() {
-  shown.clear();
+  for (const known of [shown, verified, readSent, readWaiting]) known.clear();
 }
 
 function setLoading(chatId, on) {
@@ -77,17 +90,14 @@ const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
 async function ensureRoom(chatId) {
   const now = state.value;
   if (!now.rooms.get(chatId)?.loaded) {
+    verified.delete(chatId);
     const kept = await runtime.storage?.loadRoom(chatId);
     if (kept && state.value && !state.value.rooms.get(chatId)?.loaded) {
       change((current) => {
         let next = current;
         if (kept.details) next = model.setDetails(next, kept.details);
-        if (kept.messages.length === 0) return next;
-        next = addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
-        // Ids of edits and deletions are covered too, though they leave no message.
-        const last = Math.max(kept.last, kept.messages.at(-1).messageId);
-        const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
-        return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
+        const { messages, first, last, deleted } = kept;
+        return addPage(next, chatId, messages, { first, last, deleted, reachesStart: first <= 1 });
       });
     }
   }
@@ -97,42 +107,58 @@ async function ensureRoom(chatId) {
   await refreshRoom(chatId);
 }
 
-/** `reading`: the chat was open before the connection broke, and the messages in view must stay. */
+/** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
+async function ask(chatId, where) {
+  const { chats: known, rooms } = state.value;
+  const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
+  return { asked: { ...where, top }, page: await runtime.wire.request("messages", { chatId, ...where }) };
+}
+
+function take(chatId, { asked: where, page }, options) {
+  change((now) => takePage(now, chatId, where, page, options));
+}
+
+/** Take in a page if it goes on from what is loaded, which may have been forgotten since it was asked for; tells whether. */
+function takeJoined(chatId, answer) {
+  const joins = Boolean(state.value) && joinsRoom(state.value, chatId, answer.asked, answer.page);
+  if (joins) take(chatId, answer);
+  return joins;
+}
+
+/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
-  // A chat that was lost and is back has nothing loaded.
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
+  const begun = connections;
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
   try {
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
-    const [newest, details] = await Promise.all([
-      runtime.wire.request("messages", { chatId, count }),
-      runtime.wire.request("chat", { chatId }),
-    ]);
-    // The relay knows how many are unread; this page may not know it yet.
-    const stays = reading && shown.has(chatId);
-    const whole = stays || !newest.more || reachesUnread(newest, state.value.me.id, details.missed);
-    let page = whole ? newest : await fetchUnread(chatId, details);
-    const room = state.value.rooms.get(chatId);
-    if (stays && page[0]?.messageId > room?.last + 1) {
-      page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: LARGEST_PAGE });
-    }
-    batch(() => {
-      change((now) => {
-        const next = model.setDetails(now, details);
-        const room = next.rooms.get(chatId);
-        // The newest page would move the view while the user reads far back.
-        if (room?.loaded && jumped.has(chatId)) return next;
-        return addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
-      });
+    const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
+    // Each answer is taken in when it comes: a moment later events may have changed what it says.
+    let isCounted = false;
+    let isHere = false;
+    const coming = ask(chatId, { count });
+    const asking = runtime.wire.request("chat", { chatId }).then((details) => {
+      change((now) => model.setDetails(now, details));
+      isCounted = isHere;
+      if (isHere) change((now) => unreadHere(now, chatId, details.missed));
+      return details;
     });
-    if (!atEnd(state.value, chatId)) jumped.add(chatId);
-    verified.add(chatId);
+    asking.catch(() => {});
+    const newest = await coming;
+    isHere = true;
+    const isTaken = await takeNewest(chatId, newest, stays);
+    const details = await asking;
+    // The relay knows how many are unread; this page may not have known it.
+    if (!isCounted) await recount(chatId);
+    if (!stays) await reachUnread(chatId, details, { isTaken });
+    if (begun === connections) verified.add(chatId);
     shown.add(chatId);
+    await mend(chatId);
   } catch (failure) {
     // An address may hold something that is no id.
     if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
@@ -141,13 +167,74 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     asked.delete(chatId);
     setLoading(chatId, false);
   }
+  // Some of it may have come before the connection broke.
+  if (begun !== connections && state.value && route.value.chatId === chatId) await refreshRoom(chatId, { reading: true });
+}
+
+/**
+ * Take in the newest page, unless it lacks the first unread message, which is shown first; tells whether what is loaded is
+ * true then. `stays`: what is in view must stay.
+ */
+async function takeNewest(chatId, newest, stays) {
+  const room = state.value?.rooms.get(chatId);
+  if (takeJoined(chatId, newest) || !state.value) return true;
+  if (stays && room?.loaded) {
+    await askAgain(chatId, room);
+    return true;
+  }
+  // The user has jumped far back meanwhile.
+  if (room?.far) return true;
+  const missed = state.value.chats.get(chatId)?.missed ?? 0;
+  const isFirst = !newest.page.more || reachesUnread(newest.page, state.value.me.id, missed);
+  if (isFirst) take(chatId, newest);
+  return isFirst;
+}
+
+/** Fetch what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+async function askAgain(chatId, room) {
+  const { first, last } = room;
+  let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
+  for (;;) {
+    const answer = await ask(chatId, { startId, count: LARGEST_PAGE });
+    if (!takeJoined(chatId, answer) || !answer.page.more || answer.page.at(-1).messageId >= last) return;
+    startId = answer.page.at(-1).messageId + 1;
+  }
+}
+
+/** Fetch pages that begin shortly before the first unread message, if that is not loaded. */
+async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
+  const reaches = ({ messages }) => reachesUnread(messages, state.value.me.id, missed);
+  const before = state.value?.rooms.get(chatId);
+  if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
+  // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
+  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
+  // What this device has kept is not known to be true where the newest page does not go on from it.
+  take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
+  for (;;) {
+    const room = state.value?.rooms.get(chatId);
+    if (!room?.loaded || room.far || room.atStart || reaches(room)) return;
+    if (!takeJoined(chatId, await ask(chatId, { endId: room.first, count: LARGEST_PAGE }))) return;
+  }
+}
+
+/** Fetch the messages that are stale once more. */
+async function mend(chatId) {
+  let before;
+  for (;;) {
+    const room = state.value?.rooms.get(chatId);
+    if (!(room?.stale.size > 0)) return;
+    const startId = Math.min(...room.stale, nextId(room));
+    if (startId === before) return;
+    before = startId;
+    if (!takeJoined(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }))) return;
+  }
 }
 
 /** Remove a lost chat from the list, and all that this device has of it. */
 export function forgetChat(chatId) {
   for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
   ending.add(chatId);
-  change((now) => model.forget(now, [chatId]));
+  change((now) => model.dropOutboxOf(model.forget(now, [chatId]), chatId));
   ending.delete(chatId);
   runtime.storage?.tell({ kind: "forgotten", chatId });
 }
@@ -163,19 +250,6 @@ async function beginChat(chatId) {
   }
 }
 
-/** Fetch a page that begins shortly before the first unread message. */
-async function fetchUnread(chatId, { lastMessageId, missed }) {
-  // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
-  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  let page = await runtime.wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
-  while (page.length > 0 && !reachesUnread(page, state.value.me.id, missed)) {
-    const before = await runtime.wire.request("messages", { chatId, endId: page[0].messageId, count: LARGEST_PAGE });
-    if (before.length === 0) break;
-    page = [...before, ...page];
-  }
-  return page;
-}
-
 export async function refreshDetails() {
   const { chatId } = route.value;
   if (!chatId || !state.value.chats.has(chatId) || isLost(chatId) || !runtime.wire) return;
@@ -187,38 +261,49 @@ export async function refreshDetails() {
   }
 }
 
+/** Ask how many messages of a chat are unread: one of them may have been deleted, or the answer came before the messages. */
+export async function recount(chatId) {
+  try {
+    const { missed } = await runtime.wire.request("chat", { chatId });
+    change((now) => unreadHere(readHere(now, chatId, 0, missed), chatId, missed));
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+  }
+}
+
 const paging = new Set();
 
 /** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first || isLost(chatId)) return;
-  paging.add(chatId);
-  try {
-    const page = await runtime.wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
-    change((now) => {
-      if (now.rooms.get(chatId)?.first !== room.first) return now;
-      return addPage(now, chatId, page, { reachesStart: !page.more });
-    });
-  } catch (failure) {
-    report(failure);
-  } finally {
-    paging.delete(chatId);
-  }
+  if (room?.loaded && !room.atStart && !isLost(chatId)) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
 }
 
-/** Fetch the page after the loaded messages, where the user had jumped far back. */
+/** Fetch the page after the loaded messages, where they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
-  if (!room?.loaded || atEnd(state.value, chatId) || paging.has(chatId)) return;
+  if (!room?.loaded || atEnd(state.value, chatId)) return;
+  await alone(chatId, () => ask(chatId, { startId: nextId(room), count: NEXT_PAGE }));
+}
+
+/** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
+export async function mendRoom(chatId) {
+  if (state.value?.rooms.get(chatId)?.stale.size > 0) await alone(chatId);
+}
+
+/** Fetch one page of a chat at a time, and what it shows to be outdated. */
+async function alone(chatId, fetchPage) {
+  // While the newest page is on its way, this one may not belong to what will be loaded then.
+  if (paging.has(chatId) || asked.has(chatId)) return;
   paging.add(chatId);
   try {
-    const page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: NEXT_PAGE });
-    change((now) => (now.rooms.get(chatId)?.last === room.last ? addPage(now, chatId, page) : now));
+    if (fetchPage) takeJoined(chatId, await fetchPage());
+    await mend(chatId);
+    paging.delete(chatId);
   } catch (failure) {
     report(failure);
-  } finally {
-    paging.delete(chatId);
+    // Scrolling asks again and again.
+    setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
 }
 
@@ -226,18 +311,12 @@ let targetSerial = 0;
 
 /** Show one message of a chat, loading around it when it is far away. */
 export async function showMessage(chatId, messageId) {
-  const loaded = findMessage(state.value.rooms.get(chatId), messageId);
-  if (!loaded) {
+  if (!messageOf(state.value, chatId, messageId)) {
     try {
-      let startId = Math.max(1, messageId - 40);
-      let page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
-      if (page.more && page.at(-1).messageId < messageId) {
-        // The messages before it fill a page already.
-        startId = messageId;
-        page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
-      }
-      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
-      if (!atEnd(state.value, chatId)) jumped.add(chatId);
+      let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
+      // The messages before it may fill a page already.
+      if (answer.page.more && answer.page.at(-1).messageId < messageId) answer = await ask(chatId, { startId: messageId, count: 100 });
+      take(chatId, answer, { far: true });
     } catch (failure) {
       report(failure);
       return;
@@ -249,12 +328,10 @@ export async function showMessage(chatId, messageId) {
 
 /** Return to the newest message. */
 export async function showNewest(chatId) {
-  jumped.delete(chatId);
   change((now) => trim(now, chatId, KEPT_IN_MEMORY));
   if (!atEnd(state.value, chatId)) {
     try {
-      const page = await runtime.wire.request("messages", { chatId, count: FIRST_PAGE });
-      change((now) => addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
+      take(chatId, await ask(chatId, { count: FIRST_PAGE }), { reset: true });
     } catch (failure) {
       report(failure);
     }
@@ -264,6 +341,9 @@ export async function showNewest(chatId) {
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
+/** Refusals that pass by themselves; a receipt that was refused otherwise is not sent again. */
+const MAY_PASS = new Set(["rate_limited", "unavailable"]);
+
 const readSent = new Map();
 const readWaiting = new Map();
 let readTimer;
@@ -272,6 +352,8 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
+  // Far from the end all may be read, though the chat has news. At the end the relay counts.
+  if (newestShown(state.value, chatId)?.messageId !== messageId && !readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();
 }
@@ -286,13 +368,20 @@ export function sendReadMarks() {
     runtime.wire?.request("read", { chatId, messageId }).then(
       (answer) => {
         change((now) => readHere(now, chatId, messageId, answer.missed));
-        runtime.storage?.tell({ kind: "read", chatId, messageId, missed: answer.missed });
+        runtime.storage?.tell({ kind: "read", chatId, messageId });
       },
       (failure) => {
-        readSent.delete(chatId);
-        report(failure);
+        if (!MAY_PASS.has(failure.code)) return report(failure);
+        setTimeout(() => readAgain(chatId, messageId), failure.retryAfter ?? PAGE_AGAIN);
       },
     );
   }
   readWaiting.clear();
+}
+
+function readAgain(chatId, messageId) {
+  // A later receipt covers this one.
+  if (readSent.get(chatId) !== messageId || readWaiting.has(chatId) || !state.value) return;
+  readWaiting.set(chatId, messageId);
+  if (readTimer === undefined) sendReadMarks();
 }

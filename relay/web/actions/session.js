@@ -1,46 +1,33 @@
 /** The session from signing in to signing out: the socket, the other tabs, and what is fetched after a reconnect. */
 import { batch } from "@preact/signals";
-import { noteAttended, queueEvent } from "./events.js";
+import { applyWaiting, noteAttended, queueEvent } from "./events.js";
 import { report, tell } from "./notices.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
-import { change, refreshChats, runtime } from "./store.js";
-import { t } from "../i18n/i18n.js";
+import { change, refreshChats, reportLoading, runtime } from "./store.js";
+import { t, tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
-import { RequestError, createWire } from "../net/socket.js";
-import { composing, connection, dialog, route, session, signInWays, state, trouble } from "../signals.js";
-import { openStorage, remember, remembered } from "../storage.js";
+import { HTTP_WITHIN, RequestError, backoff, callRelay, createWire } from "../net/socket.js";
+import {
+  composing, connection, dialog, route, session, settings, signedOut, signInWays, state, trouble,
+} from "../signals.js";
+import { loadSettings, openStorage, remember, remembered } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
-
-async function call(method, path, body) {
-  let response;
-  try {
-    response = await fetch(path, {
-      method,
-      headers: body ? { "Content-Type": "application/json" } : {},
-      body: body ? JSON.stringify(body) : undefined,
-      cache: "no-store",
-    });
-  } catch {
-    throw new RequestError("connection_lost", "The relay cannot be reached.");
-  }
-  const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  const failure = new RequestError(answer.error?.code ?? "internal", answer.error?.message, answer.error?.retryAfter);
-  failure.status = response.status;
-  failure.answer = answer;
-  throw failure;
-}
+/** Checking a password takes the relay a while, and so does a slow network. */
+const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
 
-/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached. */
-async function askSession() {
+/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached `within` so many ms. */
+async function askSession(within = HTTP_WITHIN) {
   sessionAskedAt = clock.steady();
   try {
-    const who = await call("GET", "/session");
+    const who = await callRelay("GET", "/session", {
+      isOurs: (answer, status) => (status === 401 ? Array.isArray(answer.signIn) : typeof answer.userId === "string"),
+      within,
+    });
     const limits = who.protocol?.limits ?? {};
     const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, limits };
     remember(me);
@@ -50,7 +37,7 @@ async function askSession() {
       sessionAskedAt = -Infinity;
       throw failure;
     }
-    signInWays.value = failure.answer.signIn ?? ["password"];
+    signInWays.value = failure.answer.signIn;
     return null;
   }
 }
@@ -63,18 +50,23 @@ export async function begin() {
     const asking = askSession();
     asking.catch(() => {});
     await enter(known);
-    asking.then(renew, () => {});
+    asking.then(renew, noteCause);
     return;
   }
-  for (;;) {
+  for (let tries = 0; ; tries += 1) {
     try {
-      const me = await askSession();
+      // Where all is slow, longer.
+      const me = await askSession(Math.min(LONGEST_WITHIN, HTTP_WITHIN * (1 + tries)));
+      trouble.value = null;
       if (me) await enter(me);
       else session.value = null;
       return;
-    } catch {
-      trouble.value = "offline";
-      await new Promise((resolve) => setTimeout(resolve, 2_000));
+    } catch (failure) {
+      trouble.value = failure.trouble ?? "refused";
+      await new Promise((resolve) => {
+        setTimeout(resolve, backoff(tries, Math.random));
+        addEventListener("online", resolve, { once: true });
+      });
     }
   }
 }
@@ -90,7 +82,11 @@ function deviceLabel() {
 
 /** Sign in with {invite}, {userId, password} or {name}. Throws a RequestError. */
 export async function signIn(credentials) {
-  const answer = await call("POST", "/session", { ...credentials, label: deviceLabel() });
+  const answer = await callRelay("POST", "/session", {
+    body: { ...credentials, label: deviceLabel() },
+    isOurs: ({ token }, status) => status === 401 || typeof token === "string",
+    within: LONGEST_WITHIN,
+  });
   const me = await askSession();
   if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
   trouble.value = null;
@@ -102,32 +98,51 @@ export async function signIn(credentials) {
 /** Sign this device out and erase what it has kept. */
 export async function signOut() {
   try {
-    await call("DELETE", "/session");
+    await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
   } catch (failure) {
     if (failure.code === "connection_lost") {
       tell(t("error.offline"), { error: true });
       return;
     }
   }
-  await leave();
+  runtime.storage?.tell({ kind: "signedOut", unsent: null });
+  await leave(null);
 }
 
-async function leave() {
+/** Count what signing out erases: messages that wait, and texts that were begun. */
+function countUnsent({ outbox, drafts }) {
+  return outbox.filter((row) => row.kind === "new").length + [...drafts.values()].filter(({ text }) => text.trim()).length;
+}
+
+/** Another device, or an administrator, signed this one out. */
+async function leaveUnasked() {
+  const unsent = state.value ? countUnsent(state.value) : 0;
+  runtime.storage?.tell({ kind: "signedOut", unsent });
+  await leave({ unsent });
+}
+
+/** Forget the user and all that this device has kept. `word` is what the sign-in screen says of it, or null. */
+async function leave(word) {
   const again = runtime.wire;
+  if (!again) return;
   runtime.wire = null;
-  again?.stop();
-  runtime.storage?.tell({ kind: "signedOut" });
+  again.stop();
   forgetShown();
   remember(null);
-  await runtime.storage?.erase();
+  const { storage } = runtime;
   runtime.storage = null;
+  clearTimeout(troubleTimer);
+  troubleTimer = undefined;
   batch(() => {
     state.value = null;
     dialog.value = null;
     composing.value = null;
     route.value = { chatId: null, panel: null };
     session.value = null;
+    trouble.value = null;
+    signedOut.value = word;
   });
+  await storage?.erase();
   history.replaceState(null, "", "/");
   try {
     await askSession();
@@ -152,6 +167,7 @@ async function showKept(me, onOther) {
 }
 
 async function enter(me) {
+  signedOut.value = null;
   // Meanwhile the socket connects; what it says waits for the state that it changes.
   const shown = showKept(me, (word) => shown.then(() => onOther(word)));
   runtime.wire = createWire({
@@ -159,8 +175,9 @@ async function enter(me) {
     clock: { now: () => clock.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
     random: Math.random,
     onEvent: (frame) => shown.then(() => queueEvent(frame)),
+    beforeAnswer: applyWaiting,
     onState: (next) => shown.then(() => onWireState(next)),
-    stillSignedIn: () => askSession().then(Boolean, () => true),
+    stillSignedIn,
     frameBytes: () => session.value?.limits?.frameBytes,
   });
   runtime.wire.start();
@@ -168,7 +185,28 @@ async function enter(me) {
   readLocation();
 }
 
+/** Ask whether the handshake was refused because this device is signed out, and note what else may keep it from connecting. */
+async function stillSignedIn() {
+  try {
+    const me = await askSession();
+    renew(me);
+    // The relay is there, and still the socket did not open.
+    cause = "refused";
+    return Boolean(me);
+  } catch (failure) {
+    noteCause(failure);
+    return true;
+  }
+}
+
 let troubleTimer;
+/** Why there is no connection, as far as it is known. */
+let cause = "connecting";
+
+function noteCause(failure) {
+  cause = failure.trouble ?? "refused";
+  if (trouble.value) trouble.value = cause;
+}
 
 function onWireState(next) {
   connection.value = next;
@@ -176,45 +214,56 @@ function onWireState(next) {
     clearTimeout(troubleTimer);
     troubleTimer = undefined;
     trouble.value = null;
+    cause = "connecting";
     onLive();
   } else if (next.name === "signedOut") {
-    leave().then(() => tell(t("signin.signedOut")));
+    leaveUnasked();
   } else if (next.name !== "stopped") {
     if (state.value) state.value = disconnected(state.value);
-    troubleTimer ??= setTimeout(() => (trouble.value = "offline"), SHOW_CONNECTING_AFTER);
+    troubleTimer ??= setTimeout(() => (trouble.value = cause), SHOW_CONNECTING_AFTER);
+    if (trouble.value) trouble.value = cause;
   }
 }
 
-/** Another tab closed with files that it had not sent. */
-let adopting = false;
-
-/** Send what waits. The first screen does without the module that does; when it cannot be loaded, the next connection tries. */
-function sendWaiting() {
+/** Do something with the outbox, if anything waits in it: the first screen does without the module that sends. */
+function withOutbox(work) {
   if (!(state.value?.outbox.length > 0)) return;
-  import("./outbox.js").then(
-    ({ adoptFiles, pump }) => {
-      if (!adopting) return pump();
-      adopting = false;
-      return adoptFiles();
-    },
-    () => report(new RequestError("connection_lost", "A part of the page could not be loaded.")),
-  );
+  import("./outbox.js").then(work, reportLoading);
 }
+
+/** Whether the socket was open before. */
+let wasLive = false;
 
 async function onLive() {
   change(model.connected);
   forgetVerified();
-  sendWaiting();
+  withOutbox(({ pump }) => pump());
   refreshChats();
-  runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
+  runtime.wire.request("profile", {}).then((mine) => {
+    change((now) => model.learnPeople(now, [mine]));
+    // From the first answer on the relay's time is known: "today" and "5 minutes ago" may be others.
+    tick();
+  }, report);
+  if (wasLive) findUpgrade();
+  wasLive = true;
   const { chatId } = route.value;
   if (chatId) refreshRoom(chatId, { reading: true });
   if (clock.steady() - sessionAskedAt >= 60_000) askSession().then(renew, () => {});
 }
 
+/** After a break the relay may be a newer one, with a newer page. */
+function findUpgrade() {
+  import("./upgrade.js").then(({ lookForUpgrade }) => lookForUpgrade(), () => {});
+}
+
 /** Take in what the relay says of the signed-in user. */
 function renew(me) {
   if (!me || !state.value) return;
+  // In this browser somebody else has signed in meanwhile.
+  if (me.id !== state.value.me.id) {
+    location.reload();
+    return;
+  }
   session.value = me;
   change((now) => ({ ...now, me }));
 }
@@ -224,12 +273,19 @@ export function wakeUp() {
   runtime.wire?.probe();
 }
 
+/** Take in what another tab keeps in localStorage: the browser tells what it writes there. */
+export function followOtherTabs({ key }) {
+  if (key === "settings") settings.value = loadSettings();
+  const who = key === "session" ? remembered() : null;
+  if (who?.id && who.id === session.value?.id) renew(who);
+}
+
 /** Another tab of this device has said something (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "closing") {
-    adopting = true;
-    sendWaiting();
-  } else if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
-  else if (word.kind === "signedOut" && runtime.wire) location.reload();
+  if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  else if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
+  else if (word.kind === "upgraded") findUpgrade();
+  else if (word.kind === "signedOut") leave(Number.isInteger(word.unsent) ? { unsent: word.unsent } : null);
+  else withOutbox(({ hear }) => hear(word));
 }

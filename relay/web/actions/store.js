@@ -1,11 +1,12 @@
 /** The state: its changes, saving it on this device, and requests whose answers update it. */
-import { closeChat } from "./navigation.js";
-import { report, tell } from "./notices.js";
+import { effect, untracked } from "@preact/signals";
+import { closeChat, go } from "./navigation.js";
+import { explain, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
-import { atEnd } from "../model/messages.js";
+import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError } from "../net/socket.js";
-import { route, state } from "../signals.js";
+import { composing, connection, dialog, route, state } from "../signals.js";
 
 /** What a signed-in session uses: the socket to the relay, and what this device and its other tabs are told (storage.js). */
 export const runtime = { wire: null, storage: null };
@@ -49,12 +50,64 @@ export function setState(next) {
   if (next.rooms !== before.rooms) {
     for (const [chatId, room] of next.rooms) if (before.rooms.get(chatId) !== room) changedRooms.add(chatId);
   }
-  const { chatId } = route.value;
-  if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
-    closeChat();
-    if (!ending.has(chatId)) tell(t("chat.gone"));
-  }
+  if (next.outbox !== before.outbox) keepQuotes(before.outbox, next.outbox);
   saveTimer ??= setTimeout(save, 800);
+}
+
+/** What waits quotes its message as it reads now, on the disk too: a deleted text must not stay there. */
+function keepQuotes(before, next) {
+  const quotes = new Map(before.map((row) => [row.clientMessageId, row.replyTo]));
+  for (const { clientMessageId, replyTo } of next) {
+    const quote = quotes.get(clientMessageId);
+    if (!quote || !replyTo || (quote.message === replyTo.message && quote.status === replyTo.status)) continue;
+    runtime.storage?.patchRow(clientMessageId, { replyTo });
+  }
+}
+
+/** Dialogs that only show: of a chat that was lost and can still be read they stay. */
+const ONLY_SHOW = new Set(["info", "viewer", "search"]);
+
+/**
+ * Close what is open and has lost its ground: a chat that is gone, one that can only be read from now on, a message that
+ * was deleted. What waited to be sent into a chat that is gone is given back by actions/outbox.js.
+ */
+function settle(before, next) {
+  const vanished = (chatId) => before.chats.has(chatId) && !next.chats.has(chatId);
+  const closed = (chatId) => vanished(chatId) || Boolean(next.chats.get(chatId)?.gone);
+  const deleted = ({ chatId, messageId }) => messageOf(next, chatId, messageId)?.status === "deleted";
+
+  const shown = dialog.value;
+  if (shown?.chatId) {
+    if (vanished(shown.chatId) || (closed(shown.chatId) && !ONLY_SHOW.has(shown.name))) dialog.value = null;
+    else if (shown.name === "confirm" && shown.messageId && deleted(shown)) {
+      dialog.value = null;
+      tell(t("message.deleted"));
+    }
+  }
+
+  const what = composing.value;
+  // What was typed into an edit stays as a draft (views/composer.js).
+  if (what && (closed(what.chatId) || (what.kind === "edit" && deleted(what)))) composing.value = null;
+
+  const { chatId, panel } = route.value;
+  if (chatId && vanished(chatId) && !ending.has(chatId)) tell(t("chat.gone"));
+  if (chatId && vanished(chatId)) closeChat();
+  else if (panel === "details" && closed(chatId)) go({ chatId, panel: null }, { replace: true });
+}
+
+let settled = null;
+
+// An effect, so that no door to the state can forget it.
+effect(() => {
+  const before = settled;
+  settled = state.value;
+  if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms)) untracked(() => settle(before, settled));
+});
+
+/** Say that a part of the page could not be loaded: without a connection, or because the relay has a newer page. */
+export function reportLoading() {
+  if (connection.value.name !== "live") tell(explain("connection_lost"), { error: true });
+  else tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
 }
 
 /** Save what changed to IndexedDB. */
@@ -63,12 +116,12 @@ export function save() {
   saveTimer = undefined;
   const now = state.value;
   if (!now || !runtime.storage) return;
-  runtime.storage.saveChats([...now.chats.values()]);
-  runtime.storage.savePeople([...now.people.values()]);
+  runtime.storage.saveChats(now.chats);
+  runtime.storage.savePeople(now.people);
   for (const chatId of changedRooms) {
     const room = now.rooms.get(chatId);
     // Only a part that reaches the newest message is saved: a gap would look like lost messages next time.
-    if (room?.loaded && atEnd(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
+    if (isWhole(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
   }
   changedRooms.clear();
 }

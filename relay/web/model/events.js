@@ -1,7 +1,8 @@
-/** What the relay's events, and its answers to what was sent, make of the state. Pure. */
+/** What the relay's events, its answers to what was sent, and other tabs make of the state; and what is unread. Pure. */
 
 import {
-  advance, changeMessage, findMessage, indexOf, insertMessage, latestShown, previewOf, quoteOf, readHere, withRoom,
+  RANK, atEnd, deleteMessage, editMessage, findMessage, indexOf, insertMessage, markStale, messageOf, previewOf, quoteOf, requoted,
+  withRoom,
 } from "./messages.js";
 import {
   addChats, dropOutbox, enqueue, forget, learnPeople, loseChat, mergeDraft, otherMembers, patchOutbox, withChat, withEntry,
@@ -31,42 +32,110 @@ function onNew(state, event, now) {
       lastMessageTime: message.createdAt,
       lastMessageAuthor: message.sender,
       isMine: mine,
-      missed: event.missed ?? chat.missed,
     });
   }
+  // Answers may overtake the events of a replay, so that the list already shows a later message: the count is of now.
+  if (event.missed !== undefined) next = readHere(next, event.chatId, 0, event.missed);
   if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
   return stopTyping(next, event.chatId, message.sender);
 }
 
 function onEdit(state, event, now) {
-  let next = advance(state, event.chatId, event.messageId);
-  const changed = { message: event.message, updatedAt: event.timestamp ?? now };
-  if (event.attachments) changed.attachments = event.attachments;
-  if (latestShown(next, event.chatId) === event.originalMessageId) {
-    next = withChat(next, event.chatId, { lastMessageText: event.message ?? "" });
-  }
-  return changeMessage(next, event.chatId, event.originalMessageId, () => changed);
+  return editMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
+}
+
+/** Whether a message that was deleted may have been counted as unread: the event does not say how many are left. */
+export function mayCount(state, { chatId, originalMessageId }) {
+  const message = messageOf(state, chatId, originalMessageId);
+  return state.chats.get(chatId)?.missed > 0 && message?.sender !== state.me.id;
 }
 
 function onDelete(state, event, now) {
-  let next = advance(state, event.chatId, event.messageId);
-  if (latestShown(next, event.chatId) === event.originalMessageId) {
-    next = withChat(next, event.chatId, { lastMessageText: "", attachmentType: undefined, lastMessageStatus: "deleted" });
+  return deleteMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
+}
+
+// ---------------------------------------------------------------- unread messages
+
+/**
+ * What somebody else wrote and one has not read yet: {first, count}, and whether nothing unread can be further up,
+ * because a message that is read stands before it.
+ *
+ * @param {object[]} messages ascending, as loaded or as a page of the relay
+ */
+export function unreadAmong(messages, me) {
+  let first;
+  let count = 0;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === me || message.status === "deleted" || (message.type ?? "new") !== "new") continue;
+    if (message.status === "read") return { first, count, bounded: true };
+    first = message.messageId;
+    count += 1;
   }
-  const room = next.rooms.get(event.chatId);
-  if (room) next = withRoom(next, event.chatId, { deleted: new Set(room.deleted).add(event.originalMessageId) });
-  return changeMessage(next, event.chatId, event.originalMessageId, () => ({
-    message: undefined,
-    attachments: undefined,
-    replyTo: undefined,
-    status: "deleted",
-    deletedAt: now,
-  }));
+  return { first, count, bounded: false };
+}
+
+/** Whether these messages hold the first unread one of the chat, when `missed` are unread in all. */
+export function reachesUnread(messages, me, missed) {
+  const { count, bounded } = unreadAmong(messages, me);
+  return bounded || count >= missed || messages[0]?.messageId === 1;
+}
+
+/**
+ * The relay says that so many messages of a chat are unread: its last ones. What was read here may never have been told to
+ * the relay, if the page closed at once, and what this device has kept may have been read elsewhere.
+ */
+export function unreadHere(state, chatId, missed) {
+  if (!atEnd(state, chatId)) return state;
+  const messages = [...state.rooms.get(chatId).messages];
+  let left = missed;
+  let isChanged = false;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === state.me.id || message.status === "deleted") continue;
+    const status = left > 0 ? "unread" : "read";
+    left -= 1;
+    if (message.status === status) continue;
+    messages[at] = { ...message, status };
+    isChanged = true;
+  }
+  return isChanged ? withRoom(state, chatId, { messages }) : state;
+}
+
+/** Whether reading up to a loaded message reads anything that is not read yet. */
+export function readsMore(state, chatId, messageId) {
+  const messages = state.rooms.get(chatId)?.messages ?? [];
+  for (let at = indexOf(messages, messageId + 1) - 1; at >= 0; at -= 1) {
+    if (messages[at].sender !== state.me.id && messages[at].status !== "deleted") return messages[at].status !== "read";
+  }
+  return false;
+}
+
+/** Mark a chat as read by the user up to `messageId`; `missed` is the number still unread, if known. */
+export function readHere(state, chatId, messageId, missed) {
+  const room = state.rooms.get(chatId);
+  let next = state;
+  if (room) {
+    let messages = null;
+    let newlyRead = 0;
+    const upTo = messageId ?? Infinity;
+    for (let at = Math.min(room.messages.length, indexOf(room.messages, upTo + 1)) - 1; at >= 0; at -= 1) {
+      const message = room.messages[at];
+      if (message.sender === state.me.id || message.status === "deleted") continue;
+      if (message.status === "read") break;
+      messages ??= [...room.messages];
+      messages[at] = { ...message, status: "read" };
+      newlyRead += 1;
+    }
+    if (messages) next = withRoom(next, chatId, { messages });
+    missed ??= Math.max(0, (state.chats.get(chatId)?.missed ?? 0) - newlyRead);
+  }
+  const chat = state.chats.get(chatId);
+  if (chat && missed !== undefined && chat.missed !== missed) next = withChat(next, chatId, { missed });
+  return next;
 }
 
 // ---------------------------------------------------------------- receipts
-
-const RANK = { undelivered: 0, unread: 1, read: 2 };
 
 /** `dlvrd` and `read` of somebody else on one's own messages, or `read` of one's own other device. */
 function onMark(kind) {
@@ -204,6 +273,8 @@ export function applyEvent(state, frame, now) {
 /** The relay answered: the row is a message, an edit or a deletion now. */
 export function applyAnswer(state, row, answer) {
   const next = dropOutbox(state, row.clientMessageId);
+  // It followed the message that it quotes, since it was sent.
+  const quote = state.outbox.find((one) => one.clientMessageId === row.clientMessageId)?.replyTo ?? row.replyTo;
   const event = { chatId: row.chatId, messageId: answer.messageId, originalMessageId: row.originalMessageId };
   if (row.kind === "edit") return onEdit(next, { ...event, message: row.message, timestamp: answer.timestamp });
   if (row.kind === "delete") return onDelete(next, event, answer.timestamp);
@@ -215,14 +286,18 @@ export function applyAnswer(state, row, answer) {
     sender: state.me.id,
     message: row.message || undefined,
     attachments: row.attachments,
-    replyTo: row.replyTo && quoteOf(next, row.chatId, row.replyTo),
-    status: "undelivered",
+    replyTo: quote && quoteOf(next, row.chatId, quote),
+    // In notes to oneself nobody else has to get it.
+    status: row.chatId === state.me.id ? "read" : "undelivered",
     type: "new",
     createdAt: answer.timestamp,
   };
-  const withMessage = insertMessage(next, row.chatId, message);
+  const isSure = !quote || messageOf(next, row.chatId, quote.messageId);
+  const inserted = insertMessage(next, row.chatId, message);
+  const withMessage = markStale(inserted, row.chatId, answer.messageId, { always: !isSure });
   const chat = withMessage.chats.get(row.chatId);
-  if (!chat || chat.lastMessageId > answer.messageId) return withMessage;
+  // The list may have it already, with what became of it since.
+  if (!chat || chat.lastMessageId >= answer.messageId) return withMessage;
   return withChat(withMessage, row.chatId, {
     ...previewOf(message),
     lastMessageId: answer.messageId,
@@ -238,13 +313,24 @@ export function applyAnswer(state, row, answer) {
  * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
  * same functions as what they do themselves; ids and times make repeated and late words harmless.
  */
+const isKnown = ({ me, outbox, rooms }, { chatId, clientMessageId }) =>
+  outbox.some((one) => one.clientMessageId === clientMessageId) ||
+  Boolean(rooms.get(chatId)?.messages.some((one) => one.clientMessageId === clientMessageId && one.sender === me.id));
+
 const WORDS = {
-  draft: (state, { key, text, at }) => mergeDraft(state, key, { text, at }),
-  row: (state, { row }) => (state.outbox.some((one) => one.clientMessageId === row.clientMessageId) ? state : enqueue(state, row)),
-  patch: (state, { clientMessageId, change }) => patchOutbox(state, clientMessageId, change),
+  draft: (state, { key, ...draft }) => mergeDraft(state, key, draft),
+  me: (state, { me }) => learnPeople({ ...state, me: { ...state.me, ...me } }, [me]),
+  row: (state, { row }) => (isKnown(state, row) ? state : requoted(enqueue(state, row), row.chatId)),
+  patch: (state, { clientMessageId, change: { replyTo: quote, ...change } }) => {
+    const replyTo = state.outbox.find((one) => one.clientMessageId === clientMessageId)?.replyTo;
+    // How a quote reads each tab finds out itself, else two of them could go on correcting each other; a deletion stays.
+    const isDeleted = replyTo && quote?.status === "deleted";
+    return patchOutbox(state, clientMessageId, isDeleted ? { ...change, replyTo: quote } : change);
+  },
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
-  read: (state, { chatId, messageId, missed }) => readHere(state, chatId, messageId, missed),
+  // How many are left the relay tells each tab: the other tab's count may be older than that.
+  read: (state, { chatId, messageId }) => readHere(state, chatId, messageId, state.chats.get(chatId)?.missed),
   forgotten: (state, { chatId }) => (state.chats.get(chatId)?.gone ? forget(state, [chatId]) : state),
 };
 

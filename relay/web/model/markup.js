@@ -1,5 +1,5 @@
 /**
- * What a message means: links, code and emoji in its text, where its files lie and how large they are. Plain data comes
+ * What a message means: links, code and emoji in its text, where its files lie. Plain data comes
  * out; the views make elements of it, and nothing here or there ever makes markup.
  */
 
@@ -126,16 +126,4 @@ export function parse(text) {
 export function emojiCount(text) {
   if (!text || text.length > LONGEST_EMOJI_TEXT || !EMOJI_ONLY.test(text)) return 0;
   return text.match(EMOJI).length;
-}
-
-/** Bytes for people, in the number format given. */
-export function sizeParts(bytes) {
-  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
-  let size = bytes;
-  let unit = 0;
-  while (size >= 1000 && unit < units.length - 1) {
-    size /= 1000;
-    unit += 1;
-  }
-  return { value: size < 10 && unit > 0 ? Math.round(size * 10) / 10 : Math.round(size), unit: units[unit] };
 }

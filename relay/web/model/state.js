@@ -204,10 +204,10 @@ export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   );
 }
 
-/** Forget chats with their messages and what waits in them. */
+/** Forget chats with their messages. What waits to be sent there stays: actions/outbox.js tells the user of it. */
 export function forget(state, ids) {
   if (ids.length === 0) return state;
-  const next = { ...state, outbox: state.outbox.filter((row) => !ids.includes(row.chatId)) };
+  const next = { ...state };
   for (const part of ["chats", "rooms", "details", "lost"]) {
     next[part] = new Map(state[part]);
     for (const id of ids) next[part].delete(id);
@@ -303,21 +303,29 @@ export function draftOf(state, chatId) {
   return state.drafts.get(chatId)?.text ?? "";
 }
 
-/** Take in a draft {text, at} of this tab, another one or this device: the one written last wins, an empty one too. */
-export function mergeDraft(state, chatId, { text, at }) {
-  const known = state.drafts.get(chatId);
+/**
+ * Take in a draft of this tab, another one or this device: the one written last wins, an empty one too. It is
+ * {text, at, quote?}: `quote` is of the message that is answered or, under the key of an edit (writing.js), changed.
+ */
+export function mergeDraft(state, key, { text, at, quote }) {
+  const known = state.drafts.get(key);
   if (known && (known.at > at || (known.at === at && known.text >= text))) return state;
-  return { ...state, drafts: withEntry(state.drafts, chatId, { text, at }) };
+  return { ...state, drafts: withEntry(state.drafts, key, quote ? { text, at, quote } : { text, at }) };
+}
+
+/** Order rows of the outbox as they were written; the device's clock may have been set back between two of them. */
+export function byWriting(a, b) {
+  return (a.number ?? 0) - (b.number ?? 0) || a.createdAt - b.createdAt || (a.clientMessageId < b.clientMessageId ? -1 : 1);
 }
 
 /**
- * A message, an edit or a deletion that is on its way: {kind, clientMessageId, chatId, createdAt, state} and for
- * kind "new" message, files, replyTo; for the others originalMessageId. `state` is "queued" or "failed"; a failed one
- * has `failure` {code, limit?, quota?, retryAfter?, name?}.
+ * A message, an edit or a deletion that is on its way: {kind, clientMessageId, chatId, number, createdAt, state} and for
+ * kind "new" message, files, replyTo; for the others originalMessageId. `number` counts up in the order of writing.
+ * `state` is "queued" or "failed"; a failed one has `failure` {code, limit?, quota?, retryAfter?, name?}.
  */
 export function enqueue(state, row) {
   const outbox = state.outbox.filter((one) => one.clientMessageId !== row.clientMessageId);
-  return { ...state, outbox: [...outbox, row] };
+  return { ...state, outbox: [...outbox, row].sort(byWriting) };
 }
 
 /** Change a waiting row, e.g. {state: "failed", failure: {code: "forbidden"}}. */
@@ -329,6 +337,11 @@ export function patchOutbox(state, clientMessageId, change) {
 /** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
+}
+
+/** Remove all that waits for a chat. */
+export function dropOutboxOf(state, chatId) {
+  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
 }
 
 /** The state to show for a message of one's own: "queued" "sent" "delivered" "read" "failed". */

@@ -2,7 +2,7 @@
  * From messages to the rows one sees: day separators, the "N new" divider, groups of one person, and what waits in
  * the outbox at the end. Pure.
  */
-import { messageOf } from "./messages.js";
+import { messageOf, quoteOf } from "./messages.js";
 
 /** Messages of one person within this long form a group. */
 export const GROUP_WITHIN = 5 * 60_000;
@@ -18,14 +18,14 @@ function grouped(before, after) {
 }
 
 /** A row waiting in the outbox, in the shape of a message. */
-export function waitingMessage(row, me) {
+export function waitingMessage(state, row) {
   return {
     clientMessageId: row.clientMessageId,
-    sender: me,
+    sender: state.me.id,
     message: row.message,
     attachments: row.attachments,
     files: row.files,
-    replyTo: row.replyTo,
+    replyTo: row.replyTo && quoteOf(state, row.chatId, row.replyTo),
     createdAt: row.createdAt,
     state: row.state,
     failure: row.failure,
@@ -38,7 +38,7 @@ export function drawnMessage(state, { chatId, messageId, clientMessageId }) {
   if (message) return withChange(message, waitingChanges(state.outbox, chatId).get(messageId));
   if (messageId !== undefined || clientMessageId === undefined) return undefined;
   const row = state.outbox.find((one) => one.clientMessageId === clientMessageId);
-  if (row) return waitingMessage(row, state.me.id);
+  if (row) return waitingMessage(state, row);
   // It was sent meanwhile.
   return state.rooms.get(chatId)?.messages.findLast((one) => one.sender === state.me.id && one.clientMessageId === clientMessageId);
 }
@@ -50,6 +50,23 @@ export function waitingChanges(outbox, chatId) {
     if (row.chatId === chatId && row.kind !== "new") changes.set(row.originalMessageId, row);
   }
   return changes;
+}
+
+/**
+ * The rows of a chat that are drawn: its loaded messages from index `start` to `end`, and what waits, if `waiting`; other
+ * options see `buildRows`.
+ */
+export function drawnRows(state, chatId, { start, end, waiting, ...options }) {
+  const messages = state.rooms.get(chatId)?.messages ?? [];
+  const slice = messages.slice(start, end);
+  if (waiting) slice.push(...waitingRows(state, chatId).map((row) => waitingMessage(state, row)));
+  const changes = waitingChanges(state.outbox, chatId);
+  return buildRows(slice, { before: messages[start - 1], me: state.me.id, changes, ...options });
+}
+
+/** The messages of a chat that wait in the outbox. */
+export function waitingRows(state, chatId) {
+  return state.outbox.filter((row) => row.chatId === chatId && row.kind === "new");
 }
 
 /** A message with its waiting edits and deletions applied. */

@@ -1,8 +1,9 @@
 /**
- * The one socket to the relay: connects, keeps itself alive, repeats requests without an answer, backs off.
+ * The ways to the relay: requests over HTTP for signing in and out, and the one socket for all else, which connects, keeps
+ * itself alive, repeats requests without an answer, backs off.
  *
- * Knows envelopes, not what they mean. Touches WebSocket and timers only, both handed in, so that the
- * tests run it on a fake socket and a fake clock. From it the page's clock learns the relay's time.
+ * Knows envelopes, not what they mean. Touches fetch, WebSocket and timers only, all handed in, so that the tests run it
+ * on a fake network and a fake clock. From the socket the page's clock learns the relay's time.
  */
 import { clock as relayClock } from "./clock.js";
 
@@ -22,13 +23,62 @@ export const NOT_REPEATED = new Set(["createChat", "leaveChat", "deleteChat", "i
 /** Bytes of UTF-8 that one UTF-16 unit takes at most. */
 const MOST_BYTES_A_UNIT = 3;
 
-/** A failed request; `code` is one of the protocol's error codes, or `connection_lost`. */
+/** Ms within which the relay answers over HTTP. A network that swallows packets would let the page wait for minutes. */
+export const HTTP_WITHIN = 6_000;
+
+/**
+ * A failed request; `code` is one of the protocol's error codes, or `connection_lost`. Where something else than the relay
+ * answered, or nothing, `trouble` says so as in signals.js.
+ */
 export class RequestError extends Error {
   constructor(code, message, retryAfter) {
     super(message);
     this.code = code;
     this.retryAfter = retryAfter;
   }
+}
+
+/** A failure to reach the relay. */
+function unreached(trouble) {
+  return Object.assign(new RequestError("connection_lost", "The relay cannot be reached."), { trouble });
+}
+
+/**
+ * Make a request over HTTP; resolves with the relay's JSON object, rejects with a RequestError. An answer of anybody else
+ * (the page with which a network asks to sign in, the error of a proxy) is not taken for the relay's, whatever its status.
+ *
+ * @param {object} options
+ * @param {(answer: object, status: number) => boolean} options.isOurs whether an object has the fields of the contract
+ * @param {object} options.body sent as JSON
+ * @param {number} options.within ms for the whole answer
+ * @param {typeof fetch} options.reach
+ */
+export async function callRelay(method, path, { isOurs, body, within = HTTP_WITHIN, reach = (...what) => fetch(...what) }) {
+  let response;
+  let answer = null;
+  try {
+    response = await reach(path, {
+      method,
+      headers: body ? { "Content-Type": "application/json" } : {},
+      body: body ? JSON.stringify(body) : undefined,
+      cache: "no-store",
+      signal: AbortSignal.timeout(within),
+    });
+    answer = response.status === 204 ? {} : await response.json();
+  } catch (failure) {
+    if (failure.name === "TimeoutError" || failure.name === "AbortError") throw unreached("silent");
+    if (!(failure instanceof SyntaxError)) throw unreached("offline");
+  }
+  const { status } = response;
+  const isObject = answer !== null && typeof answer === "object" && !Array.isArray(answer);
+  if (isObject && !response.redirected) {
+    if (response.ok && isOurs(answer, status)) return answer;
+    const { code, message, retryAfter } = answer.error ?? {};
+    if (!response.ok && typeof code === "string" && (status !== 401 || isOurs(answer, status))) {
+      throw Object.assign(new RequestError(code, message, retryAfter), { status, answer });
+    }
+  }
+  throw unreached(status >= 500 ? "refused" : "elsewhere");
 }
 
 /** Whether a text has more bytes than a frame may have; most are too short to need encoding. */
@@ -63,12 +113,13 @@ export function rowBackoff(tries) {
  * @param {{now(): number, set(fn: Function, ms: number): any, clear(timer: any): void}} options.clock
  * @param {() => number} options.random 0 to 1
  * @param {(frame: object) => void} options.onEvent every event of the relay, in order
+ * @param {() => void} options.beforeAnswer called before an answer is given, so that the events before it are applied first
  * @param {(state: object) => void} options.onState
  * @param {() => Promise<boolean>} options.stillSignedIn asked when the relay refused the handshake
  * @param {() => number | undefined} options.frameBytes the relay's limit for a frame, as far as it is known
  * @param {object} options.time the clock of net/clock.js that learns from the stamps of the relay
  */
-export function createWire({ open, clock, random, onEvent, onState, stillSignedIn, frameBytes, time = relayClock }) {
+export function createWire({ open, clock, random, onEvent, beforeAnswer = () => {}, onState, stillSignedIn, frameBytes, time = relayClock }) {
   let socket = null;
   let state = { name: "stopped" };
   let tries = 0;
@@ -220,6 +271,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     const waiting = unanswered.get(frame.id);
     if (!waiting) return;
     unanswered.delete(frame.id);
+    beforeAnswer();
     time.hear(frame.timestamp, waiting.sentAt, time.steady());
     if (frame.error) {
       waiting.reject(new RequestError(frame.error.code, frame.error.message, frame.error.retryAfter));

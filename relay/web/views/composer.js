@@ -1,17 +1,18 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
-import { compose, keepDraft, typing, typingDone } from "../actions/drafts.js";
-import { tell } from "../actions/notices.js";
+import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
+import { explain, tell } from "../actions/notices.js";
 import { edit, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, session, state } from "../signals.js";
-import { keepLastWords } from "../storage.js";
+import { LONGEST_MESSAGE, composing, dialog, route, session, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { lastOwnEditable, quoteOf } from "../model/messages.js";
-import { draftOf, tellOf } from "../model/state.js";
+import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
+import { drawnMessage } from "../model/timeline.js";
+import { begunEdit, editKey } from "../model/writing.js";
+import { isReadable } from "../net/upload.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
 
-const DRAFT_AFTER = 300;
 const MOST_FILES = 10;
 
 /** Measure a picture or video, so that its space is reserved before it loads. */
@@ -40,12 +41,34 @@ async function shapeOf(file) {
   }
 }
 
-/** Ask for a text to go with files (File[], or the DataTransfer of a drop), then send them. */
+/** The names of the folders that are let fall: as files they look like any other, and cannot be read. */
+function foldersOf(transfer) {
+  const entries = [...(transfer.items ?? [])].map((item) => item.kind === "file" && item.webkitGetAsEntry?.());
+  return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
+}
+
+/** Say for each of these files why it cannot be sent; undefined where it can. */
+async function refusals(files, folders) {
+  const limit = session.value?.limits?.fileBytes;
+  return Promise.all(files.map(async (file) => {
+    const { name, size } = file;
+    if (folders.has(name)) return { code: "folder", name };
+    if (limit && size > limit) return { code: "too_large", name, limit };
+    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
+  }));
+}
+
+/** Ask for a text to go with files (File[], or the DataTransfer of a drop), then send them. What cannot be sent is told. */
 export async function pickFiles(chatId, from) {
-  const chosen = [...(from.files ?? from)].filter((file) => file.size > 0 || file.type);
-  if (chosen.length === 0) return;
-  if (chosen.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-  const kept = chosen.slice(0, MOST_FILES);
+  const chosen = [...(from.files ?? from)];
+  // A drop shows what it holds only until the event is over.
+  const folders = foldersOf(from);
+  const refused = await refusals(chosen, folders);
+  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
+  const good = chosen.filter((_, at) => !refused[at]);
+  if (good.length === 0) return;
+  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
+  const kept = good.slice(0, MOST_FILES);
   const shapes = await Promise.all(kept.map(shapeOf));
   kept.forEach((file, at) => (file.shape = shapes[at]));
   dialog.value = { name: "files", chatId, files: kept };
@@ -69,60 +92,114 @@ function lastPart(path) {
 
 export class Composer extends Component {
   componentDidMount() {
-    this.field.value = draftOf(state.value, this.props.chatId);
-    this.written = this.field.value;
-    this.grow();
-    this.showSend();
+    const { chatId } = this.props;
+    const draft = draftAt(chatId);
+    this.fill(draft?.text ?? "");
+    this.written = draft?.at ?? -Infinity;
     // A keyboard that opens unasked covers the messages.
     if (!isTouch()) this.field.focus({ preventScroll: true });
-    this.stopDrafts = state.subscribe((now) => {
-      const draft = now ? draftOf(now, this.props.chatId) : "";
-      // Take the draft of another tab, unless the user is typing here.
-      if (draft === this.written || this.timer || this.editing) return;
-      this.written = draft;
-      this.field.value = draft;
-      this.grow();
-      this.showSend();
-    });
+    const begun = begunEdit(state.value, chatId);
+    if (composing.value?.chatId !== chatId) {
+      if (begun) resume(chatId, "edit", begun.quote);
+      else if (draft?.quote) resume(chatId, "reply", draft.quote);
+    }
+    this.stopState = state.subscribe((now) => now && this.follow(now));
     this.stopComposing = composing.subscribe((what) => this.onComposing(what));
-    addEventListener("pagehide", this.onLeave);
   }
 
   componentWillUnmount() {
-    this.stopDrafts();
+    this.stopState();
     this.stopComposing();
-    removeEventListener("pagehide", this.onLeave);
-    this.saveDraft();
+    showDrafts();
   }
 
-  onLeave = () => {
-    if (!this.editing) keepLastWords(session.value?.id, this.props.chatId, this.field.value);
-  };
+  fill(text) {
+    if (this.field.value !== text) this.field.value = text;
+    this.grow();
+    this.showSend();
+  }
+
+  /** Take in what another tab has written, or done to the message that is edited here. */
+  follow(now) {
+    const { chatId } = this.props;
+    // An input method that loses its text in mid-word writes it twice.
+    if (this.composes) return;
+    if (this.editing) {
+      const { messageId, quote } = this.editing;
+      const message = drawnMessage(now, { chatId, messageId });
+      if (message?.status === "deleted") return void queueMicrotask(() => this.editing && (composing.value = null));
+      const draft = draftAt(editKey(chatId, messageId));
+      if (draft?.at > this.editing.at) {
+        this.editing.at = draft.at;
+        // Saved or cancelled in the other tab.
+        if (!draft.text) queueMicrotask(() => this.editing?.messageId === messageId && (composing.value = null));
+        else this.fill(draft.text);
+      } else if (message?.message && message.message !== quote.message && this.field.value === quote.message) {
+        this.editing.quote = { ...quote, message: message.message };
+        this.fill(message.message);
+      }
+      return;
+    }
+    const draft = draftAt(chatId);
+    if (!(draft?.at > this.written)) return;
+    this.written = draft.at;
+    this.fill(draft.text);
+  }
 
   onComposing(what) {
-    const mine = what?.chatId === this.props.chatId ? what : null;
+    const { chatId } = this.props;
+    const mine = what?.chatId === chatId ? what : null;
     if (mine?.kind === "edit") {
-      if (this.editing !== mine.messageId) {
-        if (!this.editing) this.saveDraft();
-        this.editing = mine.messageId;
-        this.field.value = mine.quote.message ?? "";
-        this.grow();
+      if (this.editing?.messageId !== mine.messageId) {
+        const draft = draftAt(editKey(chatId, mine.messageId));
+        this.editing = { messageId: mine.messageId, quote: mine.quote, at: draft?.at ?? -Infinity };
+        this.fill(draft?.text || (mine.quote.message ?? ""));
       }
     } else if (this.editing) {
-      this.editing = null;
-      this.field.value = this.written;
-      this.grow();
+      this.endEdit();
     }
+    const answered = mine?.kind === "reply" ? mine.quote : undefined;
+    // Leaving the chat is not giving up the answer.
+    if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
     if (mine) this.field.focus();
   }
 
-  saveDraft() {
-    clearTimeout(this.timer);
-    this.timer = undefined;
-    if (this.editing) return;
-    this.written = this.field.value;
-    keepDraft(this.props.chatId, this.field.value);
+  /** The edit was saved or given up, unless one only leaves the chat: then it goes on when one comes back. */
+  endEdit() {
+    const { chatId } = this.props;
+    const { messageId, quote } = this.editing;
+    const text = this.field.value;
+    this.editing = null;
+    const draft = draftAt(chatId)?.text ?? "";
+    if (route.value.chatId === chatId) {
+      const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
+      keepDraft(editKey(chatId, messageId), "");
+      if (lost) {
+        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"));
+        tell(t("composer.editGone"), { error: true });
+      }
+    }
+    const next = draftAt(chatId);
+    this.written = next?.at ?? -Infinity;
+    this.fill(next?.text ?? "");
+  }
+
+  /** Keep what stands in the field now. */
+  keep() {
+    const { chatId } = this.props;
+    const text = this.field.value;
+    if (this.editing) {
+      const { messageId, quote } = this.editing;
+      const key = editKey(chatId, messageId);
+      if (text === (quote.message ?? "")) keepDraft(key, "");
+      else keepDraft(key, text, quote);
+      this.editing.at = draftAt(key)?.at ?? this.editing.at;
+    } else {
+      const what = composing.value;
+      keepDraft(chatId, text, what?.chatId === chatId && what.kind === "reply" ? what.quote : undefined);
+      this.written = draftAt(chatId)?.at ?? this.written;
+    }
   }
 
   grow() {
@@ -138,10 +215,13 @@ export class Composer extends Component {
   onInput = () => {
     this.grow();
     this.showSend();
-    if (this.editing) return;
-    typing(this.props.chatId, this.field.value.trim().length > 0);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.saveDraft(), DRAFT_AFTER);
+    this.keep();
+    if (!this.editing) typing(this.props.chatId, this.field.value.trim().length > 0);
+  };
+
+  onCompose = ({ type }) => {
+    this.composes = type === "compositionstart";
+    if (!this.composes) this.keep();
   };
 
   submit = () => {
@@ -153,19 +233,19 @@ export class Composer extends Component {
       return;
     }
     const what = composing.value?.chatId === chatId ? composing.value : null;
+    // The outbox has the text before the draft is empty: a tab that dies between the two has it twice, not never.
     if (what?.kind === "edit") {
-      if (text.trim() !== what.quote.message) edit(chatId, what.messageId, text);
+      if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
       composing.value = null;
       return;
     }
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    send(chatId, { text, replyTo: what?.quote });
     this.field.value = "";
-    this.written = "";
     keepDraft(chatId, "");
+    this.written = draftAt(chatId)?.at ?? this.written;
+    showDrafts();
     typingDone();
     composing.value = null;
-    send(chatId, { text, replyTo: what?.quote });
     this.grow();
     this.showSend();
     this.field.focus();
@@ -219,11 +299,13 @@ export class Composer extends Component {
           enterkeyhint=${isTouch() ? "enter" : "send"}
           autocomplete="off"
           onInput=${this.onInput}
+          onCompositionStart=${this.onCompose}
+          onCompositionEnd=${this.onCompose}
           onKeyDown=${this.onKey}
           onPaste=${this.onPaste}
         ></textarea>
         <${IconButton} icon="smile" label=${t("composer.emoji")} class="not-phone" aria-haspopup="dialog"
-          onClick=${(event) => (dialog.value = { name: "emoji", anchor: event.currentTarget.getBoundingClientRect(), onPick: this.insert })} />
+          onClick=${(event) => (dialog.value = { name: "emoji", chatId, anchor: event.currentTarget.getBoundingClientRect(), onPick: this.insert })} />
         <${IconButton} icon=${what?.kind === "edit" ? "sent" : "send"} label=${what?.kind === "edit" ? t("composer.save") : t("composer.send")} class="send"
           onPointerDown=${(event) => event.preventDefault()} onClick=${this.submit} />
       </div>
@@ -233,14 +315,14 @@ export class Composer extends Component {
 
 function What({ what }) {
   const now = state.value;
-  const { sender, message } = quoteOf(now, what.chatId, what.quote);
+  const { sender, message, status } = quoteOf(now, what.chatId, what.quote);
   const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
     name: sender === now.me.id ? t("message.you") : tellOf(now, sender),
   });
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(message) || t("message.attachment")}</span></span>
+      <span class="quote-text" dir="auto">${oneLine(message) || (status === "deleted" ? t("message.deleted") : t("message.attachment"))}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }

@@ -4,7 +4,7 @@ import { changeChat, endChat } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { dialog, session, state } from "../signals.js";
+import { dialog, route, session, state } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { nameOf, presenceOf, tellOf } from "../model/state.js";
@@ -16,7 +16,7 @@ import { NameForm, Photo } from "./settings.js";
 const SHOWN_MEDIA = 9;
 
 function ask(text, action, run) {
-  dialog.value = { name: "confirm", text, action, run: () => run().catch(report) };
+  dialog.value = { name: "confirm", chatId: route.value.chatId, text, action, run: () => run().catch(report) };
 }
 
 /** The latest pictures among the loaded messages. */

@@ -1,16 +1,24 @@
 /** The dialog of files that are about to be sent. */
 import { Component } from "preact";
+import { draftAt, keepDraft } from "../actions/drafts.js";
+import { explain } from "../actions/notices.js";
 import { send } from "../actions/outbox.js";
 import { LONGEST_MESSAGE, composing, dialog } from "../signals.js";
 import { formatSize, t } from "../i18n/i18n.js";
-import { sizeParts } from "../model/markup.js";
-import { html, Icon, Modal, submits } from "./parts.js";
+import { sizeParts } from "../model/text.js";
+import { captionKey } from "../model/writing.js";
+import { isReadable } from "../net/upload.js";
+import { html, Icon, isTouch, Modal, submits } from "./parts.js";
 
 const close = () => (dialog.value = null);
 
 /** Files about to be sent, with a caption. */
 export class Files extends Component {
-  state = { tooLong: false };
+  state = { failure: null, busy: false };
+
+  componentDidMount() {
+    this.field.value = draftAt(captionKey(this.props.chatId))?.text ?? "";
+  }
 
   componentWillUnmount() {
     for (const url of this.urls?.values() ?? []) URL.revokeObjectURL(url);
@@ -22,20 +30,44 @@ export class Files extends Component {
     return this.urls.get(file);
   }
 
-  submit = (event) => {
-    event?.preventDefault();
-    const { chatId, files } = this.props;
-    const text = this.field.value;
-    this.setState({ tooLong: text.length > LONGEST_MESSAGE });
-    if (text.length > LONGEST_MESSAGE) return;
-    const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.quote : undefined;
+  onInput = () => keepDraft(captionKey(this.props.chatId), this.field.value);
+
+  cancel = () => {
+    keepDraft(captionKey(this.props.chatId), "");
     close();
-    // Continue the edit at its old position.
-    if (replyTo) composing.value = null;
-    send(chatId, { text, files, replyTo });
   };
 
-  render({ files }, { tooLong }) {
+  /** Find the first file that was changed, moved or removed since it was chosen. */
+  async lostFile() {
+    for (const file of this.props.files) if (!(await isReadable(file))) return file;
+    return null;
+  }
+
+  submit = async (event) => {
+    event?.preventDefault();
+    if (this.state.busy) return;
+    const { chatId, files } = this.props;
+    const text = this.field.value;
+    if (text.length > LONGEST_MESSAGE) {
+      this.setState({ failure: t("composer.tooLong", { count: LONGEST_MESSAGE }) });
+      return;
+    }
+    this.setState({ busy: true });
+    const lost = await this.lostFile();
+    if (!this.field.isConnected) return;
+    if (lost) {
+      this.setState({ busy: false, failure: explain({ code: "file_unreadable", name: lost.name }) });
+      return;
+    }
+    const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.quote : undefined;
+    close();
+    send(chatId, { text, files, replyTo });
+    keepDraft(captionKey(chatId), "");
+    // Continue the edit at its old position.
+    if (replyTo) composing.value = null;
+  };
+
+  render({ files }, { failure, busy }) {
     return html`<${Modal} label=${t("upload.title", { count: files.length })} onClose=${close}>
       <h2>${t("upload.title", { count: files.length })}</h2>
       <div class="files">${files.map((file) => /^image\//.test(file.type) && file.shape?.width
@@ -44,11 +76,11 @@ export class Files extends Component {
             <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
       <form class="form" onSubmit=${this.submit}>
         <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
-          onKeyDown=${(event) => submits(event) && this.submit(event)}></textarea>
-        ${tooLong ? html`<p class="form-error" role="alert">${t("composer.tooLong", { count: LONGEST_MESSAGE })}</p>` : null}
+          enterkeyhint=${isTouch() ? "enter" : "send"} onInput=${this.onInput} onKeyDown=${(event) => submits(event) && this.submit(event)}></textarea>
+        ${failure ? html`<p class="form-error" role="alert">${failure}</p>` : null}
         <div class="modal-buttons">
-          <button type="button" class="button is-quiet" onClick=${close}>${t("dialog.cancel")}</button>
-          <button class="button">${t("composer.send")}</button>
+          <button type="button" class="button is-quiet" onClick=${this.cancel}>${t("dialog.cancel")}</button>
+          <button class="button" disabled=${busy}>${t("composer.send")}</button>
         </div>
       </form>
     </${Modal}>`;

@@ -7,10 +7,10 @@ import { showMessage } from "../actions/rooms.js";
 import { previewUrl } from "../net/upload.js";
 import { dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
-import { elsewhere, emojiCount, isOwnFile, parse, sizeParts } from "../model/markup.js";
+import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
 import { quoteOf } from "../model/messages.js";
 import { deliveryState, tellOf } from "../model/state.js";
-import { cut, hueOf, oneLine } from "../model/text.js";
+import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
 
 /** The size of a picture at most; it keeps its aspect ratio. */

@@ -6,12 +6,13 @@
  * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, showNewest } from "../actions/rooms.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest } from "../actions/rooms.js";
 import { active, loadingRooms, state, target } from "../signals.js";
 import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
-import { atEnd, indexOf, unreadAmong } from "../model/messages.js";
+import { unreadAmong } from "../model/events.js";
+import { atEnd, indexOf } from "../model/messages.js";
 import { nameOf, tellOf } from "../model/state.js";
-import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";
+import { drawnRows, waitingRows } from "../model/timeline.js";
 import { MessageRow, openMenu } from "./message.js";
 import { html, Icon } from "./parts.js";
 
@@ -19,6 +20,8 @@ import { html, Icon } from "./parts.js";
 const FIRST_ROWS = 24;
 const MORE_ROWS = 10;
 const MOST_ROWS = 90;
+/** More is drawn or fetched when less than so many heights of the window are left. */
+const MARGIN = 1.5;
 /** Within so many pixels of the end the view counts as being there. */
 const AT_END = 48;
 
@@ -144,16 +147,12 @@ export class MessageList extends Component {
 
   /** Draw more rows, or fetch more messages, before the user reaches the last row: a few in each frame. */
   extend() {
-    if (this.extension) return;
-    this.extension = requestAnimationFrame(() => {
+    this.extension ||= requestAnimationFrame(() => {
       this.extension = 0;
       if (!state.value || !this.scroller.isConnected) return;
       if (this.extendUp() || this.extendDown()) this.setState({});
+      mendRoom(this.props.chatId);
     });
-  }
-
-  get margin() {
-    return this.scroller.clientHeight * 1.5;
   }
 
   get mostRows() {
@@ -161,14 +160,13 @@ export class MessageList extends Component {
   }
 
   extendUp() {
-    const { chatId } = this.props;
-    const room = state.value.rooms.get(chatId);
-    if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.margin) return false;
+    const room = state.value.rooms.get(this.props.chatId);
+    if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.scroller.clientHeight * MARGIN) return false;
     // Only in the direction of scrolling: else each end would undo the work of the other.
     if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
     if (this.start === 0) {
-      loadOlder(chatId);
+      loadOlder(this.props.chatId);
       return false;
     }
     // Small steps while there is room, larger ones when the last row is near.
@@ -180,13 +178,14 @@ export class MessageList extends Component {
   }
 
   extendDown() {
-    const { chatId } = this.props;
-    const room = state.value.rooms.get(chatId);
-    if (!room?.loaded || this.follow || this.pendingTarget || this.distance >= this.margin) return false;
+    const room = state.value.rooms.get(this.props.chatId);
+    // At the end there is nothing below; on the way there, showNewest fetches it.
+    const done = this.toTheEnd || (this.follow && this.showsEnd);
+    if (!room?.loaded || done || this.pendingTarget || this.distance >= this.scroller.clientHeight * MARGIN) return false;
     if (this.upwards && this.distance > this.scroller.clientHeight / 2) return false;
     const { messages } = room;
     if (this.end >= messages.length) {
-      if (!this.showsEnd) loadNewer(chatId);
+      if (!this.showsEnd) loadNewer(this.props.chatId);
       return false;
     }
     const end = Math.min(messages.length, this.end + MORE_ROWS);
@@ -211,14 +210,18 @@ export class MessageList extends Component {
     }
   }
 
-  toEnd = () => {
-    const { chatId } = this.props;
-    this.from = null;
+  /** Follow the end from now on. */
+  goToEnd() {
     this.to = Infinity;
     this.follow = true;
     this.toTheEnd = true;
     this.holdDivider = false;
-    showNewest(chatId);
+  }
+
+  toEnd = () => {
+    this.from = null;
+    this.goToEnd();
+    showNewest(this.props.chatId);
     this.setState({});
   };
 
@@ -226,8 +229,7 @@ export class MessageList extends Component {
     const element = this.content.querySelector(`[data-id="${this.pendingTarget}"]`);
     if (!element) return;
     this.pendingTarget = null;
-    const middle = element.offsetTop - Math.max(24, (this.scroller.clientHeight - element.offsetHeight) / 2);
-    this.scrollTo(Math.max(0, middle));
+    this.scrollTo(Math.max(0, element.offsetTop - Math.max(24, (this.scroller.clientHeight - element.offsetHeight) / 2)));
     this.takeAnchor();
     element.focus({ preventScroll: true });
   }
@@ -346,17 +348,13 @@ export class MessageList extends Component {
     this.takeWindow(messages);
     if (!this.settling && active.value) this.seenOnce = true;
 
-    const ownRows = now.outbox.filter((row) => row.chatId === chatId && row.kind === "new");
     // The user just sent a message: show it, wherever the view was.
-    const lastOwn = ownRows.at(-1)?.clientMessageId;
+    const lastOwn = waitingRows(now, chatId).at(-1)?.clientMessageId;
     if (lastOwn && lastOwn !== this.lastOwn) {
       this.lastOwn = lastOwn;
       if (this.mounted) {
-        this.from = this.follow ? this.from : null;
-        this.to = Infinity;
-        this.follow = true;
-        this.toTheEnd = true;
-        this.holdDivider = false;
+        if (!this.follow) this.from = null;
+        this.goToEnd();
         this.dividerId = undefined;
         this.takeWindow(messages);
         if (!atEnd(now, chatId)) showNewest(chatId);
@@ -364,20 +362,13 @@ export class MessageList extends Component {
     }
     this.mounted = true;
 
-    const reachesEnd = this.end === messages.length;
-    this.showsEnd = reachesEnd && (atEnd(now, chatId) || messages.length === 0);
-    const slice = messages.slice(this.start, this.end);
-    if (reachesEnd) slice.push(...ownRows.map((row) => waitingMessage(row, now.me.id)));
-    const rows = buildRows(slice, {
-      before: messages[this.start - 1],
-      me: now.me.id,
-      dividerId: this.dividerId,
-      dividerCount: this.dividerCount,
-      changes: waitingChanges(now.outbox, chatId),
-    });
-    this.rows = rows;
-    const missed = chat?.missed ?? 0;
-    const type = chat?.type ?? "dialog";
+    const { start, end, dividerId, dividerCount } = this;
+    const reachesEnd = end === messages.length;
+    this.showsEnd = reachesEnd && (atEnd(now, chatId) || !room?.loaded);
+    // On a page of long ago it would seem to have been written then.
+    const waiting = this.showsEnd || (reachesEnd && this.follow);
+    const rows = (this.rows = drawnRows(now, chatId, { start, end, waiting, dividerId, dividerCount }));
+    const { missed = 0, type = "dialog" } = chat ?? {};
     const code = language();
     return html`<div class="messages">
       <div class="scroll" ref=${(element) => (this.scroller = element ?? this.scroller)} onScroll=${this.onScroll} onKeyDown=${this.onKey}

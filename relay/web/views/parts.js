@@ -3,9 +3,8 @@ import { h, Component } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
-import { report } from "../actions/notices.js";
+import { reportLoading } from "../actions/store.js";
 import { dialog, state } from "../signals.js";
-import { RequestError } from "../net/socket.js";
 import { t } from "../i18n/i18n.js";
 
 export const html = htm.bind(h);
@@ -115,7 +114,7 @@ export function lazy(load, name) {
         (loaded) => (module.value = loaded),
         () => {
           asked = false;
-          report(new RequestError("connection_lost", "A part of the page could not be loaded."));
+          reportLoading();
         },
       );
     }

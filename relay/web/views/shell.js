@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { back, closeChat } from "../actions/navigation.js";
 import { stepChat } from "../actions/rooms.js";
-import { announcements, chats, composing, dialog, notice, route, session, state, trouble } from "../signals.js";
+import { announcements, chats, composing, dialog, notice, route, session, state, trouble, upgraded } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
 import { clearsItself, html, Icon, isTouch, lazy } from "./parts.js";
@@ -19,6 +19,23 @@ const LEFT_PANELS = { settings: Settings, newchat: NewChat };
 
 /** Dialogs whose field gets the focus at once. */
 const FINDERS = new Set(["jump", "search"]);
+
+/*
+ * While an input method composes a character, its keys are its own: no handler of the page hears them, whoever writes it.
+ * Safari tells the Enter that ends a composition by the key code only.
+ */
+let composes = false;
+
+function onInputMethodKey(event) {
+  if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
+  // The end of a composition is not told when its field goes.
+  else composes = false;
+}
+
+for (const name of ["keydown", "keypress", "keyup"]) addEventListener(name, onInputMethodKey, true);
+for (const name of ["compositionstart", "compositionend"]) addEventListener(name, () => (composes = name === "compositionstart"), true);
+// Escape is the browser's own way to close a dialog.
+addEventListener("cancel", (event) => composes && event.preventDefault(), true);
 
 function onKey(event) {
   if (!session.value) return;
@@ -52,9 +69,31 @@ function escape(event) {
 
 addEventListener("keydown", onKey);
 
+/** Say why there is no connection. */
+function troubleText(kind) {
+  switch (kind) {
+    case "offline":
+      return t("connection.offline");
+    case "silent":
+      return t("connection.silent");
+    case "refused":
+      return t("connection.refused");
+    case "elsewhere":
+      return t("connection.elsewhere");
+    default:
+      return t("connection.connecting");
+  }
+}
+
 function ConnectionBar() {
-  if (!trouble.value) return null;
-  return html`<div class="connection" role="status"><span class="spinner"></span>${t("connection.connecting")}</div>`;
+  const kind = trouble.value;
+  if (kind) {
+    return html`<div class="connection" role="status" data-trouble=${kind}><span class="spinner"></span><span>${troubleText(kind)}</span>
+      ${kind === "elsewhere" ? html`<a class="link" href="/?show" target="_blank" rel="noopener">${t("connection.show")}</a>` : null}</div>`;
+  }
+  if (!upgraded.value) return null;
+  return html`<div class="connection" role="status"><span>${t("upgrade.ready")}</span>
+    <button type="button" class="link" onClick=${() => import("../actions/upgrade.js").then(({ reload }) => reload())}>${t("upgrade.reload")}</button></div>`;
 }
 
 function Notice() {
@@ -117,7 +156,7 @@ class Chats extends Component {
 /** The whole page. */
 export function Shell() {
   if (session.value === undefined) {
-    return html`<div class="splash"><span class="spinner"></span>${trouble.value ? html`<p role="status">${t("connection.connecting")}</p>` : null}</div>`;
+    return html`<div class="splash"><span class="spinner"></span>${trouble.value ? html`<${ConnectionBar} />` : null}</div>`;
   }
   return html`
     ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}

@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { signIn } from "../actions/session.js";
-import { changeSetting, dialog, signInWays } from "../signals.js";
+import { changeSetting, dialog, signedOut, signInWays } from "../signals.js";
 import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
@@ -18,6 +18,15 @@ function failureText(failure, invite) {
   }
   if (failure.code === "bad_request" && invite) return t("signin.badInvite");
   return explain(failure);
+}
+
+/** Say that this device was signed out, what was lost by it, and what to do. */
+function SignedOut({ unsent }) {
+  return html`<div class="signed-out" role="status">
+    <strong>${t("signin.signedOut")}</strong>
+    ${unsent > 0 ? html`<p>${t("signin.unsent", { count: unsent })}</p>` : null}
+    <p class="hint">${t("signin.again")}</p>
+  </div>`;
 }
 
 export class SignIn extends Component {
@@ -74,6 +83,7 @@ export class SignIn extends Component {
     return html`<main class="signin">
       <div class="card">
         <img class="logo" src="/icons/icon.svg" alt="" width="64" height="64" />
+        ${signedOut.value ? html`<${SignedOut} unsent=${signedOut.value.unsent} />` : null}
         ${invite
           ? html`<h1>${t("signin.invited")}</h1><p>${t("signin.invitedText")}</p>${error}
               <button type="button" class="button" disabled=${busy} onClick=${() => this.enter({ invite }, true)}>${t("signin.join")}</button>`

@@ -1,0 +1,85 @@
+/**
+ * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, and by itself as soon
+ * as nobody looks and nothing is lost by it.
+ */
+import { effect } from "@preact/signals";
+import { runtime } from "./store.js";
+import { HTTP_WITHIN } from "../net/socket.js";
+import { composing, dialog, route, state, upgraded, uploads } from "../signals.js";
+
+/** Reloading once for a version is enough: a cache on the way may go on serving the old one. */
+const RELOADED_FOR = "reloadedFor";
+/** What happens while a page is hidden, e.g. a message that is sent, is over after so many ms. */
+const CALM_AFTER = 500;
+
+/** List what a page is made of: each address there carries the hash of its content. */
+function partsOf(page) {
+  return [...new Set(page.match(/\/[\w./-]+\?v=\w+/g))].sort().join(" ");
+}
+
+/** Give the parts of the page that is open: the import map, and the style sheets. */
+function ownParts() {
+  const links = [...document.querySelectorAll('link[rel="stylesheet"]')].map((link) => link.getAttribute("href"));
+  return partsOf(`${document.querySelector('script[type="importmap"]').textContent} ${links.join(" ")}`);
+}
+
+let theirs = "";
+
+/** Whether the relay has a newer page; then the user is told, and the other tabs. */
+export async function lookForUpgrade() {
+  if (upgraded.value) return true;
+  try {
+    const response = await fetch("/", { cache: "no-cache", signal: AbortSignal.timeout(HTTP_WITHIN) });
+    theirs = response.ok && !response.redirected ? partsOf(await response.text()) : "";
+  } catch {
+    return false;
+  }
+  // Something else may answer in place of the relay.
+  if (!theirs.includes("/app.js?v=") || theirs === ownParts()) return false;
+  upgraded.value = true;
+  runtime.storage?.tell({ kind: "upgraded" });
+  watch();
+  return true;
+}
+
+/** Load the newer page. */
+export function reload() {
+  try {
+    sessionStorage.setItem(RELOADED_FOR, theirs);
+  } catch {
+    // Then it is not reloaded by itself again: `mayReload` reads from there too.
+  }
+  location.reload();
+}
+
+/** Whether this version was not tried before. */
+function mayReload() {
+  try {
+    return sessionStorage.getItem(RELOADED_FOR) !== theirs;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a reload loses nothing: all that waits is on the disk, and nothing is open that was begun. */
+async function isSafe() {
+  if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0) return false;
+  const waiting = state.value?.outbox ?? [];
+  if (waiting.length === 0) return true;
+  const kept = new Set(((await runtime.storage?.loadRows()) ?? []).map((row) => row.clientMessageId));
+  return waiting.every((row) => kept.has(row.clientMessageId));
+}
+
+let timer;
+
+function watch() {
+  const later = () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => (await isSafe()) && mayReload() && document.visibilityState !== "visible" && reload(), CALM_AFTER);
+  };
+  document.addEventListener("visibilitychange", later);
+  effect(() => {
+    for (const one of [dialog, composing, route, uploads, state]) void one.value;
+    later();
+  });
+}

@@ -1,0 +1,66 @@
+/**
+ * What is being written and what waits to be sent: under which names unfinished text is kept, which edit to go on with,
+ * and which rows of the outbox are due. Pure.
+ */
+
+/** The name, among the drafts, of the text that a message is being changed to. */
+export function editKey(chatId, messageId) {
+  return `edit/${encodeURIComponent(chatId)}/${messageId}`;
+}
+
+/** The name, among the drafts, of the caption of files that have not been sent. */
+export function captionKey(chatId) {
+  return `caption/${encodeURIComponent(chatId)}`;
+}
+
+/** Find the edit of a chat that was begun and neither saved nor cancelled, the latest one: {text, at, quote}. */
+export function begunEdit(state, chatId) {
+  const head = editKey(chatId, "");
+  let latest = null;
+  for (const [key, draft] of state.drafts) {
+    if (key.startsWith(head) && draft.quote && draft.text && !(latest?.at > draft.at)) latest = draft;
+  }
+  return latest;
+}
+
+/** Whether a row has files that are not at the relay yet. */
+export function needsUpload(row) {
+  return Boolean(row.files) && !row.attachments;
+}
+
+/**
+ * Choose the rows that are sent now. Those of one chat go one after the other, so that none overtakes one that the relay
+ * refused for now; only a row with an upload is overtaken.
+ *
+ * @param {object[]} outbox in the order of writing
+ * @param {object} options
+ * @param {Set<string>} options.busy ids of rows that are on their way
+ * @param {Map<string, {notBefore: number}>} options.waits of rows that were refused for now
+ * @param {number} options.now ms, as in `notBefore`
+ * @param {number} options.pausedUntil ms; until then nothing goes out
+ * @param {number} options.uploads how many uploads may begin
+ * @returns {{rows: object[], next: number}} `next`: when to look again, Infinity when nothing waits for a time
+ */
+export function dueRows(outbox, { busy, waits, now, pausedUntil, uploads }) {
+  const waiting = outbox.filter((row) => row.state === "queued");
+  if (pausedUntil > now) return { rows: [], next: waiting.length > 0 ? pausedUntil : Infinity };
+  const held = new Set();
+  const rows = [];
+  let next = Infinity;
+  let free = uploads;
+  for (const row of waiting) {
+    const loads = needsUpload(row);
+    const { notBefore = 0 } = waits.get(row.clientMessageId) ?? {};
+    const isBusy = busy.has(row.clientMessageId);
+    if (!isBusy && (loads ? free > 0 : !held.has(row.chatId))) {
+      if (notBefore > now) {
+        next = Math.min(next, notBefore);
+      } else {
+        rows.push(row);
+        if (loads) free -= 1;
+      }
+    }
+    if (!loads) held.add(row.chatId);
+  }
+  return { rows, next };
+}

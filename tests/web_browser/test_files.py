@@ -1,0 +1,113 @@
+"""Files that cannot be sent: each says so, with the limit and what to do, and nothing hammers the relay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.web_browser.test_behaviour import PHONE, open_chat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+CHOOSER = ".composer input[type=file]"
+SEND = ".modal .button:has-text('Send')"
+
+
+def chat(person: Any) -> Any:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    return page
+
+
+def uploads_of(page: Any) -> list[str]:
+    """Collect what the page tries to upload from now on."""
+    tried: list[str] = []
+    page.on("request", lambda one: tried.append(one.url) if one.url.endswith("/files") else None)
+    return tried
+
+
+def test_a_file_that_changed_since_it_was_chosen_is_said_and_not_tried(person: Any, tmp_path: Path) -> None:
+    page = chat(person)
+    tried = uploads_of(page)
+    report = tmp_path / "report.txt"
+    report.write_text("first")
+    page.set_input_files(CHOOSER, report)
+    page.fill(".modal textarea", "the report")
+    page.wait_for_timeout(1_100)
+    report.write_text("saved once more")
+    page.click(SEND)
+    assert "“report.txt” was changed" in page.wait_for_selector(".modal .form-error").inner_text()
+    assert page.input_value(".modal textarea") == "the report"
+    page.keyboard.press("Escape")
+    page.set_input_files(CHOOSER, report)
+    page.click(SEND)
+    page.wait_for_selector(".is-mine:has-text('the report') a.file")
+    assert len(tried) == 1
+
+
+def test_a_folder_is_refused_in_words_and_the_files_beside_it_are_taken(person: Any, tmp_path: Path) -> None:
+    page = chat(person)
+    (tmp_path / "afolder").mkdir()
+    (tmp_path / "README").write_bytes(b"")
+    data = {
+        "items": [],
+        "files": [str(tmp_path / "afolder"), str(tmp_path / "README")],
+        "dragOperationsMask": 1,
+    }
+    devtools = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 800, "y": 400, "data": data})
+    assert "“afolder” is a folder" in page.wait_for_selector(".notice").inner_text()
+    # Empty and without a known type, but a file.
+    assert page.locator(".modal .file-name").all_inner_texts() == ["README"]
+    page.click(SEND)
+    page.wait_for_selector(".is-mine a.file:has-text('README')")
+
+
+def test_a_file_over_the_relays_limit_is_refused_with_the_limit_before_it_is_sent(
+    person: Any, relay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAY_FILES_FILE_BYTES", "10000")
+    relay.stop()
+    relay.start()
+    page = chat(person)
+    tried = uploads_of(page)
+    page.set_input_files(CHOOSER, [{"name": "big.bin", "mimeType": "", "buffer": b"x" * 50_000}])
+    said = page.wait_for_selector(".notice").inner_text()
+    assert "“big.bin” is too large" in said
+    assert "10 kB" in said
+    assert page.locator(".modal").count() == 0
+    assert tried == []
+
+
+def test_an_upload_that_never_gets_through_is_tried_with_pauses(person: Any) -> None:
+    page = chat(person)
+    tried = uploads_of(page)
+    page.route("**/files", lambda route: route.abort())
+    page.set_input_files(CHOOSER, [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.click(SEND)
+    page.wait_for_timeout(5_000)
+    assert 1 <= len(tried) <= 3
+    page.unroute("**/files")
+    page.wait_for_selector(".is-mine a.file")
+
+
+def test_on_a_phone_enter_breaks_the_line_of_a_caption(person: Any) -> None:
+    anna = person("anna", **PHONE)
+    anna.say("ben", "hello")
+    page = anna.chats()
+    page.tap("[data-chat=ben]")
+    page.wait_for_selector(".conversation")
+    page.set_input_files(CHOOSER, [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.tap(".modal textarea")
+    page.keyboard.type("first line")
+    page.keyboard.press("Enter")
+    page.keyboard.type("second")
+    assert page.input_value(".modal textarea") == "first line\nsecond"
+    page.tap(SEND)
+    page.wait_for_selector(".is-mine:has-text('second') a.file")

@@ -1,0 +1,154 @@
+"""Tabs that die, and tabs beside each other: nothing that was typed is lost, and both show the same."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from tests.web_browser.test_behaviour import until, write
+
+FIELD = ".composer textarea"
+FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
+
+
+def kill(page: Any) -> None:
+    """Let the process of a page die as it does when the system needs its memory: nothing of the page runs any more."""
+    from playwright.sync_api import Error
+
+    with page.expect_event("crash"), contextlib.suppress(Error):
+        page.goto("chrome://crash")
+    page.close()
+
+
+def at(person: Any, chat: str) -> Any:
+    """Open a chat in a new tab."""
+    page = person.open(f"/#chat={chat}")
+    page.wait_for_selector(FIELD)
+    return page
+
+
+def test_a_tab_killed_at_any_key_shows_all_that_was_typed(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = at(anna, "ben")
+    text = "half 😀"
+    for keys in range(1, len(text) + 1):
+        page.keyboard.insert_text(text[keys - 1]) if text[keys - 1] > "~" else page.keyboard.press(text[keys - 1])
+        kill(page)
+        page = at(anna, "ben")
+        until(page, f"document.querySelector('{FIELD}').value === '{text[:keys]}'")
+
+
+def test_a_message_is_sent_once_though_its_tab_was_killed_at_the_key_that_sent_it(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = at(anna, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    relay.stop()
+    page.fill(FIELD, "from the tunnel")
+    page.press(FIELD, "Enter")
+    kill(page)
+    relay.start()
+    page = at(anna, "ben")
+    page.wait_for_selector(".is-mine:has-text('from the tunnel') .ticks-sent")
+    assert page.input_value(FIELD) == ""
+    sent = [one.get("message") for one in anna.ask(("messages", {"chatId": "ben"}))[0]]
+    assert sent == ["hello", "from the tunnel"]
+
+
+def test_an_answer_an_edit_and_a_caption_go_on_after_the_tab_was_killed(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    ben.say("anna", "when?")
+    anna.say("ben", "at three")
+    page = at(anna, "ben")
+    page.locator(".text:has-text('when?')").click(button="right")
+    page.click("[role=menuitem]:has-text('Reply')")
+    page.keyboard.type("I think")
+    kill(page)
+    page = at(anna, "ben")
+    page.wait_for_selector(".what:has-text('when?')")
+    assert page.input_value(FIELD) == "I think"
+    write(page, "I think so")
+    page.wait_for_selector(".is-mine:has-text('I think so') .quote:has-text('when?')")
+    page.wait_for_selector(".is-mine:has-text('I think so') .ticks-sent")
+    page.press(FIELD, "ArrowUp")
+    page.wait_for_selector(".what:has-text('Editing')")
+    page.press(FIELD, "End")
+    page.keyboard.type(", yes")
+    kill(page)
+    page = at(anna, "ben")
+    page.wait_for_selector(".what:has-text('Editing')")
+    assert page.input_value(FIELD) == "I think so, yes"
+    page.press(FIELD, "Enter")
+    page.wait_for_selector(".is-mine:has-text('I think so, yes') .edited")
+    assert page.input_value(FIELD) == ""
+    page.set_input_files(".composer input[type=file]", [FILE])
+    page.fill(".modal textarea", "the list")
+    kill(page)
+    page = at(anna, "ben")
+    assert page.locator(".what").count() == 0
+    page.set_input_files(".composer input[type=file]", [FILE])
+    page.wait_for_selector(".modal textarea")
+    assert page.input_value(".modal textarea") == "the list"
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine:has-text('the list') a.file")
+
+
+def test_an_edit_waits_while_one_looks_at_another_chat(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "at three")
+    anna.say("carla", "hello")
+    page = at(anna, "ben")
+    page.wait_for_selector(".text:has-text('at three')")
+    page.press(FIELD, "ArrowUp")
+    page.fill(FIELD, "at four")
+    page.click("[data-chat=carla]")
+    page.wait_for_selector(".text:has-text('hello')")
+    assert page.input_value(FIELD) == ""
+    page.click("[data-chat=ben]")
+    page.wait_for_selector(".what:has-text('Editing')")
+    assert page.input_value(FIELD) == "at four"
+    page.click("[aria-label=Cancel]")
+    assert page.input_value(FIELD) == ""
+    page.reload()
+    page.wait_for_selector(".text:has-text('at three')")
+    assert page.locator(".what").count() == 0
+
+
+def test_a_file_goes_out_of_another_tab_when_its_own_is_killed(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    one, two = at(anna, "ben"), at(anna, "ben")
+    one.route("**/files", lambda _: None)
+    one.set_input_files(".composer input[type=file]", [FILE])
+    one.click(".modal .button:has-text('Send')")
+    two.wait_for_selector(".is-mine .file.is-waiting")
+    until(one, "indexedDB.databases().then((all) => all.length > 0)")
+    one.wait_for_timeout(300)
+    kill(one)
+    two.wait_for_selector(".is-mine a.file")
+    assert [len(one.get("attachments", [])) for one in anna.ask(("messages", {"chatId": "ben"}))[0]] == [0, 1]
+
+
+def test_a_failure_shows_in_both_tabs_and_either_can_try_again(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    one, two = at(anna, "ben"), at(anna, "ben")
+    refused = {"status": 413, "content_type": "application/json", "body": '{"error": {"code": "too_large"}}'}
+    one.route("**/files", lambda route: route.fulfill(**refused))
+    one.set_input_files(".composer input[type=file]", [FILE])
+    one.click(".modal .button:has-text('Send')")
+    for page in (one, two):
+        assert "“a.txt” is too large" in page.wait_for_selector(".failed").inner_text()
+    one.unroute("**/files")
+    two.click(".failed button:has-text('Try again')")
+    for page in (one, two):
+        page.wait_for_selector(".is-mine a.file")
+        page.wait_for_selector(".failed", state="detached")
+
+
+def test_a_setting_holds_in_all_tabs(person: Any) -> None:
+    anna = person("anna")
+    one, two = anna.chats(), anna.chats()
+    one.evaluate("localStorage.setItem('settings', JSON.stringify({ theme: 'dark', language: 'de', sound: false }))")
+    until(two, "document.documentElement.dataset.theme === 'dark' && document.documentElement.lang === 'de'")

@@ -1,0 +1,113 @@
+"""An upgrade of the relay under an open page: it is noticed, nothing is lost by it, and no two versions are mixed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.web_browser.test_behaviour import open_chat, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PACKAGE = Path(__file__).parents[2] / "relay"
+HIDE = """(hidden) => {
+  const get = () => (hidden ? 'hidden' : 'visible');
+  Object.defineProperty(document, 'visibilityState', { configurable: true, get });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+@pytest.fixture
+def upgrade(relay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make a relay with a newer page, whose settings are called otherwise, take the place of the running one."""
+
+    def replace() -> None:
+        copy = tmp_path / "newer"
+        shutil.copytree(PACKAGE, copy / "relay", ignore=shutil.ignore_patterns("__pycache__"))
+        web = copy / "relay" / "web"
+        page = (web / "index.html").read_text()
+        for name in ("i18n/en.js", "views/settings.js"):
+            file = web / name
+            file.write_text(file.read_text().replace('"Appearance"', '"Looks"') + "\n")
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+            page = re.sub(rf"/{name}\?v=\w+", f"/{name}?v={digest}", page)
+        (web / "index.html").write_text(page)
+        # The relay's own package is found from where it is started.
+        monkeypatch.chdir(copy)
+        relay.stop()
+        relay.start()
+
+    return replace
+
+
+def test_a_new_version_is_offered_and_loaded_when_nobody_looks_and_nothing_is_lost(
+    person: Any, upgrade: Callable[[], None]
+) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page, other = anna.chats(), anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.wait_for_timeout(2_500)
+    for one in (page, other):
+        one.evaluate("window.stayed = true")
+    page.fill(".composer textarea", "half a thought")
+    page.wait_for_timeout(500)
+    upgrade()
+    for one in (page, other):
+        one.wait_for_selector(".connection:has-text('There is a new version')", timeout=20_000)
+    # An answer that was begun would be lost: the page waits.
+    page.locator(".text:has-text('hello')").click(button="right")
+    page.click("[role=menuitem]:has-text('Reply')")
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(1_000)
+    assert page.evaluate("window.stayed")
+    with page.expect_event("load"):
+        page.click(".what [aria-label=Cancel]")
+    page.wait_for_selector(".composer textarea")
+    assert page.input_value(".composer textarea") == "half a thought"
+    assert page.locator(".connection").count() == 0
+    with other.expect_event("load"):
+        other.click(".connection button:has-text('Reload')")
+    other.click(".me")
+    other.wait_for_selector("text=Looks")
+
+
+def test_a_part_of_the_old_page_is_not_mixed_with_a_new_one_and_says_to_reload(
+    person: Any, upgrade: Callable[[], None]
+) -> None:
+    # Over plain http to another machine there is no worker that keeps the old page.
+    anna = person("anna", service_workers="block")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben]")
+    upgrade()
+    page.wait_for_selector(".connection:has-text('There is a new version')", timeout=20_000)
+    page.click(".me")
+    page.wait_for_selector(".notice:has-text('This part of the page could not be loaded')")
+    page.click(".notice button:has-text('Reload')")
+    page.wait_for_selector("text=Looks")
+
+
+def test_what_waits_to_be_sent_is_sent_by_the_new_page(person: Any, relay: Any, upgrade: Callable[[], None]) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.wait_for_timeout(2_500)
+    relay.stop()
+    write(page, "from before")
+    page.wait_for_selector(".is-mine .ticks-queued")
+    page.evaluate(HIDE, True)
+    relay.start()
+    upgrade()
+    page.wait_for_selector(".is-mine:has-text('from before') .ticks-sent", timeout=20_000)
+    sent = [one.get("message") for one in anna.ask(("messages", {"chatId": "ben"}))[0]]
+    assert sent.count("from before") == 1
