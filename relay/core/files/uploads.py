@@ -50,7 +50,7 @@ Pieces = Callable[[], Awaitable[bytes]]
 
 
 class FileRelease:
-    """The signal that files may have been released: applying an entry gives it, and the removal of files waits for it."""
+    """The signal that files may have been released: applying an entry gives it, the removal of files waits for it."""
 
     def __init__(self) -> None:
         self._noted = trio.Event()
