@@ -115,6 +115,7 @@ function fetchTheRest() {
   });
   // A page that was kept on this device may be older than the relay's.
   import("./actions/upgrade.js").then(({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
+  import("./actions/people.js").then(({ watchStrangers }) => watchStrangers(), () => {});
   registerWorker();
 }
 

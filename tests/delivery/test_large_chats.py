@@ -30,7 +30,7 @@ class Device:
         self.relay, self.user, self.nursery, self.dice = relay, user, nursery, dice
         self.waiting = (0, 0.0)
         self.refuses = 0.0
-        """How often it takes no event."""
+        """How many more events it refuses."""
         self.ids: list[int] = []
         self.lists: list[int] = []
         self.catching_up = self.gone = False

@@ -121,7 +121,7 @@ class Scenario:
         if (place / "data" / "relay.db").exists():
             assert faults(place / "data") == []
         self.hold(place, complete=complete)
-        # Elsewhere the next of the same commands removes it.
+        # In other folders the next run of the command removes it.
         left = scratch(place if complete else place / "data")
         assert not left, left
 

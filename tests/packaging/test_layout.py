@@ -1,6 +1,7 @@
 """The rooms of relay/: none depends on another in a circle, and none is a drawer."""
 
 import ast
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,26 @@ MODULES = {
 MOST_MODULES, MOST_OF_LIST = 12, 24
 """Modules of a room at most; more only where the list is the structure, as one file a command."""
 LISTS = {"relay/cli", "relay/core/rules"}
+LEAVES = {
+    "relay.settings",
+    "relay.text",
+    "relay.unicode.combining_marks",
+    "relay.unicode",
+    "relay.unicode.lookalikes",
+    "relay.unicode.tables",
+    "relay.unicode.unseen",
+    "relay.exception_groups",
+    "relay.keys",
+    "relay.outcomes",
+    "relay.standard_streams",
+    "relay.logs",
+    "relay.tasks.background",
+    "relay.threads",
+    "relay.thread_limit",
+    "relay",
+    "relay.typed_command",
+}
+"""What every room may use."""
 MOST_LINES = 400
 """Lines of a module at most."""
 REASONS = ("over 400 lines, ", "Data only")
@@ -76,31 +97,46 @@ def test_a_module_over_400_lines_says_why_in_its_head() -> None:
 
 def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> None:
     layers = ["relay.protocol", "relay.store", "relay.core", "relay.net"]
-    allowed = {
-        "relay.settings",
-        "relay.text",
-        "relay.unicode.combining_marks",
-        "relay.unicode",
-        "relay.unicode.lookalikes",
-        "relay.unicode.tables",
-        "relay.unicode.unseen",
-        "relay.exception_groups",
-        "relay.keys",
-        "relay.outcomes",
-        "relay.standard_streams",
-        "relay.logs",
-        "relay.tasks.background",
-        "relay.threads",
-        "relay.thread_limit",
-        "relay",
-        "relay.typed_command",
-    }
     for number, layer in enumerate(layers):
         for module in MODULES:
             if module == layer or module.startswith(f"{layer}."):
                 for other in imported(module):
-                    if other.startswith("relay.") and other not in allowed:
+                    if other.startswith("relay.") and other not in LEAVES:
                         assert other.startswith(tuple(layers[: number + 1])), f"{module} imports {other}"
+
+
+def test_a_leaf_uses_no_room() -> None:
+    # Settings are a room of their own; what ends a task is told by an error of the protocol.
+    for module in LEAVES - {"relay.settings", "relay.tasks.background"}:
+        for other in imported(module):
+            assert not other.startswith("relay.") or other in LEAVES, f"{module} imports {other}"
+
+
+def test_the_relay_uses_no_tests_and_no_packaging() -> None:
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {name.partition(".")[0] for name in names} & {"tests", "packaging"}, module
+
+
+def test_tests_import_no_private_name() -> None:
+    """Ruff's SLF001 sees attributes only."""
+    for path in TOP.glob("tests/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("relay"):
+                private = [
+                    alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"
+                ]
+                assert private == [], path
+
+
+def test_a_text_at_the_top_of_a_module_describes_what_stands_before_it() -> None:
+    for module, path in MODULES.items():
+        body = ast.parse(path.read_text("utf-8")).body
+        for before, node in itertools.pairwise(body):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                assert isinstance(before, ast.Assign | ast.AnnAssign | ast.AugAssign), f"{module}: {node.lineno}"
 
 
 def test_a_class_name_means_one_thing() -> None:

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
-import { cut, hueOf, initials, isSearchable, oneLine, sizeParts, tail } from "../../relay/web/model/text.js";
+import { cut, excerpt, hueOf, initials, isSearchable, oneLine, sizeParts, tail } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 
@@ -100,4 +100,62 @@ test("a text is cut between what a reader takes for single characters", () => {
   assert.equal(cut(text, 9), text);
   assert.deepEqual([0, 1, 2, 3, 4].map((count) => tail(text, count).length), [0, 1, 9, 11, 15]);
   assert.equal(tail(text, 9), text);
+});
+
+test("a web address ends where punctuation of any script begins", () => {
+  const cases = [
+    ["看https://example.org/a。谢谢", "https://example.org/a"],
+    ["（https://example.org/a）", "https://example.org/a"],
+    ["「www.example.org」", "www.example.org"],
+    ["https://example.org/a、次", "https://example.org/a"],
+    ["https://example.org/a！！", "https://example.org/a"],
+    ["انظر https://example.org/a، ثم", "https://example.org/a"],
+    ["https://example.org/a؟", "https://example.org/a"],
+    ["https://hi.wikipedia.org/wiki/हिन्दी। अगला", "https://hi.wikipedia.org/wiki/हिन्दी"],
+    ["\u2068https://example.org/a\u2069", "https://example.org/a"],
+    ["https://fr.wikipedia.org/wiki/L’Équipe", "https://fr.wikipedia.org/wiki/L’Équipe"],
+    ["https://de.wikipedia.org/wiki/Köln–Bonn", "https://de.wikipedia.org/wiki/Köln–Bonn"],
+  ];
+  for (const [text, link] of cases) assert.deepEqual(links(text).map((span) => span.text), [link], text);
+});
+
+test("a mail address has letters of any script, and is the whole one or none", () => {
+  const cases = [
+    ["müller@firma.de", ["müller@firma.de"]],
+    ["info@müller.de.", ["info@müller.de"]],
+    ["почта@пример.рф", ["почта@пример.рф"]],
+    ["请写信给anna@example.org谢谢", ["anna@example.org"]],
+    ["anna@example.org으로 보내세요", ["anna@example.org"]],
+    ["a@b@example.org", []],
+    ["@anna", []],
+  ];
+  for (const [text, found] of cases) assert.deepEqual(links(text).map((span) => span.text), found, text);
+});
+
+test("what only looks like an address is told apart quickly", () => {
+  const texts = ["a@".repeat(50_000), "a.".repeat(50_000), "я".repeat(100_000), `a@b.${"c.".repeat(30_000)}`, `https://x/${"’".repeat(50_000)}`];
+  const start = performance.now();
+  for (const text of texts) parse(text);
+  assert.ok(performance.now() - start < 1_000);
+});
+
+test("an excerpt begins and ends with whole characters and is short", () => {
+  const [before, match, after] = excerpt(`${"😀".repeat(15)} needle here ${"👨‍👩‍👧‍👦".repeat(300)}`, ["needle"]);
+  assert.equal(before, `…${"😀".repeat(11)} `);
+  assert.equal(match, "needle");
+  assert.equal(after, ` here ${"👨‍👩‍👧‍👦".repeat(200 - 13 - 6 - 6)}…`);
+  assert.deepEqual(excerpt("short", ["x"]), ["short"]);
+});
+
+test("the end of a long text is found without walking through it", () => {
+  assert.equal(tail("🇩🇪".repeat(900), 12), "🇩🇪".repeat(12));
+  assert.equal(tail(`${"e\u0301".repeat(50)}`, 3), "e\u0301".repeat(3));
+  const start = performance.now();
+  for (let times = 0; times < 200; times += 1) tail("lorem ipsum ".repeat(20_000), 12);
+  assert.ok(performance.now() - start < 1_000);
+});
+
+test("initials are whole letters, however they were typed", () => {
+  assert.equal(initials("e\u0301mile zola"), "ÉZ");
+  assert.equal(initials("कि शर्मा"), "किश");
 });

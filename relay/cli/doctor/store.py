@@ -58,7 +58,7 @@ def upgrade(path: Path) -> Iterator[Finding]:
             "writer",
             "note",
             f"the file: {written_by.UNRELEASED.format(version=last)}",
-            "Releases are tested with stores of releases: keep a backup of before, and install a release.",
+            "Releases are tested with stores of releases: keep a backup from before it, and install a release.",
         )
     if version > newest:
         yield Finding(

@@ -149,7 +149,7 @@ class SignIn:
             address: where they come from.
 
         Raises:
-            RelayError: `unauthorized`, or `rate_limited` after too many that were.
+            RelayError: `unauthorized`, or `rate_limited` after too many failures.
         """
         invite = self._state.invites.get(token_hash(code))
         if invite is None:
@@ -202,7 +202,7 @@ class SignIn:
         """Sign a user in by their password.
 
         Args:
-            user_id: whose, as it was typed.
+            user_id: the user's id, as it was typed.
             password: what was typed.
             label: what the device is called.
             address: where they come from.

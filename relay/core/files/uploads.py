@@ -50,7 +50,7 @@ Pieces = Callable[[], Awaitable[bytes]]
 
 
 class FileRelease:
-    """Tells that a message may have released its files, from whom entries are applied to what removes files."""
+    """The signal that files may have been released: applying an entry gives it, the removal of files waits for it."""
 
     def __init__(self) -> None:
         self._noted = trio.Event()
@@ -60,7 +60,7 @@ class FileRelease:
         self._noted.set()
 
     async def wait(self) -> None:
-        """Wait until it was noted since the last `clear`."""
+        """Wait for `note`, unless it was called since the last `clear`."""
         await self._noted.wait()
 
     def clear(self) -> None:

@@ -16,8 +16,6 @@ from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.text import fold, fold_query
 
-"""The address that guesses at one's own old password are counted against: the user has signed in already."""
-
 MAX_FOLDED_NAME_CHARACTERS = 64
 """Characters of a name up to which its folded form is kept: a character can fold to 18."""
 

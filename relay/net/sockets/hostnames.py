@@ -148,7 +148,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Names:
-    """The host names that a request may name."""
+    """The host names accepted in a request."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         """Take this machine's names and further ones: `*` accepts any, `*.example` all names within `example`."""

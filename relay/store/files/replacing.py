@@ -113,7 +113,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         if not waits and not removes:
             continue
         if waits and not os.path.lexists(directory / item) and not os.path.lexists(old / item):
-            # A relay of before had not noted it at the commit.
+            # Earlier relays did not record this at the commit.
             _note_absent(old, item, absent=True)
         for name in (*plan.followers.get(item, ()), item):
             if os.path.lexists(directory / name):

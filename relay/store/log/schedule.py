@@ -195,7 +195,7 @@ class WriteSchedule:
         return self._batch_since + self._tuning.quiet_seconds
 
     def started(self, now: Seconds) -> None:
-        """Note that a batch is about to be written, and so it is not quiet."""
+        """Record that a batch is about to be written: the log is busy."""
         self._batch_since = now
 
     def written(self, side_writes: SideWrites, now: Seconds) -> None:

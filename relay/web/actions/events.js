@@ -7,6 +7,7 @@ import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
+import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
 import { active, route, settings, state } from "../signals.js";
 
@@ -95,7 +96,7 @@ function noticeNew(event) {
   // Missed messages come all at once: a sound for each would be noise.
   const fresh = clock.age(event.timestamp ?? clock.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
-  const title = chat.type === "dialog" ? name : `${name} · ${chat.name}`;
+  const title = chat.type === "dialog" ? name : `${isolate(name)} · ${isolate(chat.name)}`;
   if (active.value) alertNow(event, title, text);
   else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
 }

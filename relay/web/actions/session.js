@@ -235,6 +235,7 @@ function withOutbox(work) {
 let wasLive = false;
 
 async function onLive() {
+  change(model.connected);
   forgetVerified();
   withOutbox(({ pump }) => pump());
   refreshChats();

@@ -3,6 +3,7 @@
  * A component that calls `t` while drawing is drawn again when the language changes.
  */
 import { computed, signal } from "@preact/signals";
+import { cut, isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
 
 /** Languages by code, each with its name in itself. */
@@ -63,7 +64,8 @@ function formats(language) {
 }
 
 /**
- * The text for a key. `{name}` is replaced by `params.name`; a text with plural forms picks by `params.count`.
+ * The text for a key. `{name}` is replaced by `params.name`, set apart where it runs in the other direction; a text with plural
+ * forms picks by `params.count`.
  */
 export function t(key, params = {}) {
   const { texts, intl } = current.value;
@@ -72,7 +74,7 @@ export function t(key, params = {}) {
   if (typeof text === "object") text = text[intl.plural.select(params.count)] ?? text.other;
   return text.replace(/\{(\w+)\}/g, (_, name) => {
     const value = params[name];
-    return typeof value === "number" ? intl.number.format(value) : String(value ?? "");
+    return typeof value === "number" ? intl.number.format(value) : isolate(String(value ?? ""));
   });
 }
 
@@ -89,7 +91,11 @@ export function tick() {
 }
 
 const daysAgo = (timestamp) => Math.round((today.value - startOfDay(timestamp)) / 86_400_000);
-const capital = (text) => text.charAt(0).toLocaleUpperCase(current.value.code) + text.slice(1);
+
+function capital(text) {
+  const first = cut(text, 1);
+  return first.toLocaleUpperCase(current.value.code) + text.slice(first.length);
+}
 
 /** 14:05 */
 export function formatTime(timestamp) {
@@ -133,7 +139,7 @@ export function formatAgo(timestamp) {
 
 /** "Anna, Ben and Carla" */
 export function formatList(items) {
-  return current.value.intl.list.format(items);
+  return current.value.intl.list.format(items.map(isolate));
 }
 
 /** "1.4 MB" */

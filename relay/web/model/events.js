@@ -245,8 +245,8 @@ export function expireTyping(state, now) {
 
 /** Clear presence and typing: without a connection they are unknown until the relay sends them again. */
 export function disconnected(state) {
-  if (state.online.size === 0 && state.typing.size === 0) return state;
-  return { ...state, online: new Set(), typing: new Map() };
+  if (!state.connected && state.online.size === 0 && state.typing.size === 0) return state;
+  return { ...state, connected: false, online: new Set(), typing: new Map() };
 }
 
 // ---------------------------------------------------------------- events and answers

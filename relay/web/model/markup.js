@@ -3,7 +3,22 @@
  * out; the views make elements of it, and nothing here or there ever makes markup.
  */
 
-const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"`]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/giu;
+/*
+ * A web address ends at white space, and at punctuation that is not ASCII's: languages that write without spaces, and those
+ * written from right to left, have their own. An apostrophe or a middle dot between letters belongs to it.
+ */
+const WEB_LETTER =
+  "(?:[’·](?=\\p{L})|(?![\\s<>\"`]|(?![!-~])[\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}]|(?![\\u200c\\u200d])\\p{Cf}|[\\u3000-\\u303f\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff65]).)";
+/*
+ * A part of a mail address is of one script; text of scripts without spaces, or with endings that follow at once, is what
+ * stands around it.
+ */
+const LATIN = "\\p{sc=Latin}\\p{M}\\d";
+const OTHER =
+  "(?:(?![\\p{sc=Latin}\\p{sc=Han}\\p{sc=Hiragana}\\p{sc=Katakana}\\p{sc=Hangul}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}])[\\p{L}\\p{M}\\p{N}_SIGNS-])";
+const partOf = (signs, count) => `(?:[${LATIN}_${signs}-]{1,${count}}|${OTHER.replace("SIGNS", signs)}{1,${count}})`;
+const MAIL = `(?<![${LATIN}_.+@/-])(?<!${OTHER.replace("SIGNS", "")})${partOf(".+", 64)}@${partOf("", 63)}(?:\\.${partOf("", 63)})+`;
+const LINK = new RegExp(`\\b(?:https?:\\/\\/|www\\.)${WEB_LETTER}+|${MAIL}`, "giu");
 const TRAILING = new Set(".,;:!?'\"”’»…");
 const CLOSERS = { ")": "(", "]": "[", "}": "{" };
 const EMOJI_UNIT =

@@ -20,6 +20,8 @@ export function initial(me) {
     rooms: new Map(),
     details: new Map(),
     people: new Map([[me.id, { id: me.id, name: me.name }]]),
+    // Whether the relay tells who is online now.
+    connected: false,
     online: new Set(),
     typing: new Map(),
     drafts: new Map(),
@@ -69,9 +71,71 @@ export function nameOf(state, userId) {
   return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;
 }
 
-/** Tell whether somebody is "online" or "offline"; undefined where the relay does not say. */
+/** Tell whether the name of a user is known. */
+export function isNamed(state, userId) {
+  return userId === state.me.id || nameOf(state, userId) !== userId || state.people.get(userId)?.name === userId;
+}
+
+/** Tell whether somebody is "online" or "offline"; undefined where the relay does not say: of strangers, and while it is away. */
 export function presenceOf(state, userId) {
-  return state.online.has(userId) ? "online" : "offline";
+  if (!state.connected) return undefined;
+  if (userId === state.me.id || state.online.has(userId)) return "online";
+  return sharesChat(state, userId) ? "offline" : undefined;
+}
+
+/** Whether the user is known to share a chat with somebody. The relay tells `lastSeen` to nobody else. */
+function sharesChat(state, userId) {
+  const chat = state.chats.get(userId);
+  return (chat?.type === "dialog" && !chat.gone) || state.people.get(userId)?.lastSeen > 0 || membersOf(state.details).has(userId);
+}
+
+const memberships = new WeakMap();
+
+/** The members of all chats whose details are known (a Map by chat id). */
+function membersOf(details) {
+  let found = memberships.get(details);
+  if (!found) {
+    found = new Set();
+    for (const { meta } of details.values()) for (const { id } of meta?.participants ?? []) found.add(id);
+    memberships.set(details, found);
+  }
+  return found;
+}
+
+/** The relay has begun to tell who is online. */
+export function connected(state) {
+  return state.connected ? state : { ...state, connected: true };
+}
+
+/**
+ * Ids of people whose name is drawn but not known: authors in the list, those who type, and authors of messages and of
+ * what they quote, the top of the list first. With the state before, only of what has changed since.
+ */
+export function strangersOf(state, before) {
+  const found = new Set();
+  const look = (id) => id && !isNamed(state, id) && found.add(id);
+  if (state.chats !== before?.chats) {
+    for (const chat of sortedChats(state)) {
+      if (chat === before?.chats.get(chat.id)) continue;
+      look(chat.lastMessageAuthor);
+      look(chat.gone?.by);
+    }
+  }
+  if (state.typing !== before?.typing) for (const typists of state.typing.values()) for (const id of typists.keys()) look(id);
+  for (const [chatId, { messages }] of state.rooms) {
+    const known = before?.rooms.get(chatId)?.messages;
+    if (messages === known) continue;
+    // What lies between the ends of before was looked at then.
+    const [first, last] = [known?.[0]?.messageId ?? Infinity, known?.at(-1)?.messageId ?? 0];
+    const lookAt = (message) => {
+      look(message.sender);
+      look(message.replyTo?.sender);
+    };
+    let at = messages.length - 1;
+    for (; at >= 0 && messages[at].messageId > last; at -= 1) lookAt(messages[at]);
+    for (let early = 0; early <= at && messages[early].messageId < first; early += 1) lookAt(messages[early]);
+  }
+  return [...found];
 }
 
 // ---------------------------------------------------------------- chats
@@ -180,12 +244,23 @@ function sameItem(a, b) {
   return true;
 }
 
-/** Sort chats for the list, the latest first; a draft or a waiting message counts as recent. */
-export function sortedChats(state) {
+let sorted = { chats: null, outbox: null, list: [] };
+
+/**
+ * Sort chats for the list, the latest first; a draft or a waiting message counts as recent. The same array is given until
+ * chats or what waits has changed: the list is long, and other changes come many times a second.
+ */
+export function sortedChats({ chats, outbox }) {
+  if (sorted.chats === chats && sorted.outbox === outbox) return sorted.list;
   const waiting = new Map();
-  for (const row of state.outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
+  for (const row of outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
   const when = (chat) => Math.max(chat.lastMessageTime ?? 0, waiting.get(chat.id) ?? 0);
-  return [...state.chats.values()].sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
+  // In the order of before little is left to sort.
+  const known = sorted.list.map((chat) => chats.get(chat.id)).filter(Boolean);
+  const all = known.length === chats.size ? known : [...new Set([...known, ...chats.values()])];
+  const list = all.sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
+  sorted = { chats, outbox, list };
+  return list;
 }
 
 /** Apply the answer to the request `chat`. */

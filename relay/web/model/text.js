@@ -19,11 +19,13 @@ export function oneLine(text) {
 
 /** Up to two letters for an avatar without a picture. */
 export function initials(name) {
-  const words = (name ?? "").trim().split(/[\s._-]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
-  const first = (word) => [...word].find((letter) => /[\p{L}\p{N}]/u.test(letter)) ?? "";
+  const words = (name ?? "").normalize("NFC").trim().split(/[\s._-]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
+  const first = (word) => {
+    for (const letter of letters(word)) if (/[\p{L}\p{N}]/u.test(letter)) return letter;
+    return "";
+  };
   if (words.length === 0) return "?";
-  const letters = words.length === 1 ? [first(words[0])] : [first(words[0]), first(words.at(-1))];
-  return letters.join("").toLocaleUpperCase();
+  return [words[0], ...(words.length > 1 ? [words.at(-1)] : [])].map(first).join("").toLocaleUpperCase();
 }
 
 const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
@@ -46,9 +48,46 @@ export function cut(text, count) {
   return found;
 }
 
+/** Code units of a character at most, to find the end of a long text without walking through all of it. */
+const LONGEST_LETTER = 32;
+
 /** The last `count` characters of a text, none of them cut in half. */
 export function tail(text, count) {
-  return count > 0 ? [...letters(text)].slice(-count).join("") : "";
+  if (count <= 0) return "";
+  const near = text.slice(-count * LONGEST_LETTER);
+  const from = near.length < text.length ? near.search(/\s/) : 0;
+  const whole = near.slice(from < 0 ? 0 : from);
+  const found = [...letters(whole)];
+  return (found.length > count || whole.length === text.length ? found : [...letters(text)]).slice(-count).join("");
+}
+
+/** Characters of a text that a list of hits shows at most, and those before the first match. */
+const EXCERPT = 200;
+const BEFORE_MATCH = 12;
+
+/** The part of a text around the first of the words found in it; every second part is a match, as in `partsFound`. */
+export function excerpt(text, words) {
+  const [first, ...others] = partsFound(text, words);
+  const begin = others.length > 0 && first.length > BEFORE_MATCH + 8 ? `…${tail(first, BEFORE_MATCH)}` : first;
+  const shown = [];
+  let left = EXCERPT;
+  for (const part of [begin, ...others]) {
+    const some = cut(part, left);
+    left -= [...letters(some)].length;
+    shown.push(some.length < part.length ? `${some}…` : some);
+    if (left === 0) break;
+  }
+  return shown;
+}
+
+// ---------------------------------------------------------------- directions
+
+/** A letter of a script that is written from right to left. */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** Set a text apart from what stands around it where it runs the other way: all of the page's languages run to the right. */
+export function isolate(text) {
+  return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
 }
 
 /** Bytes for people, in the number format given. */

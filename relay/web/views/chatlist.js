@@ -1,19 +1,24 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
 import { openPanel } from "../actions/navigation.js";
-import { lossText, report } from "../actions/notices.js";
+import { explain, lossText } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { request } from "../actions/store.js";
-import { LONGEST_QUERY, chats, dialog, route, session, state } from "../signals.js";
+import { findPeople, request } from "../actions/store.js";
+import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
-import { deliveryState, draftOf, tellOf } from "../model/state.js";
-import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";
-import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
+import { messageOf } from "../model/messages.js";
+import { deliveryState, draftOf, isNamed, presenceOf, tellOf } from "../model/state.js";
+import { excerpt, fold, isSearchable, oneLine } from "../model/text.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, Ticks } from "./parts.js";
 
-/** Rows drawn at first; scrolling adds more. */
-const FIRST_ROWS = 40;
+/** Rows are drawn from one multiple of this on, and as many beyond what is in view. */
+const ROWS_STEP = 20;
+/** The height of a row in px until one is drawn. */
+const ROW_HEIGHT = 68;
 const SEARCH_AFTER = 250;
 const HITS = 40;
+const PEOPLE = 20;
+const NOTHING_FOUND = { hits: null, searched: "", found: null, failed: null, asking: false };
 
 /** Say who is typing, as a sentence. */
 export function typingText(now, chatId) {
@@ -41,16 +46,19 @@ function attachmentText(type) {
   return type ? t("message.file") : t("message.attachment");
 }
 
-class ChatRow extends Component {
+/** A row that is drawn again only when its properties have changed. */
+class Row extends Component {
   shouldComponentUpdate(next) {
     for (const key of Object.keys(next)) if (next[key] !== this.props[key]) return true;
     return false;
   }
+}
 
-  render({ chat, label, online, typing, draft, waiting, open, author }) {
+class ChatRow extends Row {
+  render({ chat, label, presence, typing, draft, waiting, open, author, place, places }) {
     const name = chatName(chat);
     const time = waiting?.createdAt ?? (chat.lastMessageId > 0 ? chat.lastMessageTime : 0);
-    return html`<li>
+    return html`<li aria-posinset=${place} aria-setsize=${places}>
       <a
         class="chat-row ${open ? "is-open" : ""} ${chat.missed > 0 ? "is-unread" : ""}"
         href="#chat=${encodeURIComponent(chat.id)}"
@@ -62,11 +70,11 @@ class ChatRow extends Component {
           openChat(chat.id);
         }}
       >
-        <${Avatar} id=${chat.id} name=${name} url=${chat.photoUrl} type=${chat.type} presence=${chat.type === "dialog" ? online : undefined} />
+        <${Avatar} id=${chat.id} name=${name} url=${chat.photoUrl} type=${chat.type} presence=${presence} />
         <span class="chat-row-text">
           <span class="chat-row-top">
             ${chat.type === "group" || chat.type === "channel" ? html`<${Icon} name=${chat.type} />` : null}
-            <span class="chat-row-name" dir="auto">${label}</span>
+            <span class="chat-row-name"><${Name} text=${label} /></span>
             <${Bot} userId=${chat.id} />
             ${chat.isMine && !waiting && !chat.gone && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
               ? html`<${Ticks} name=${deliveryState({ status: chat.lastMessageStatus })} />`
@@ -75,8 +83,8 @@ class ChatRow extends Component {
             ${time ? html`<time class="chat-row-time" title=${formatFull(time)}>${formatShort(time)}</time>` : null}
           </span>
           <span class="chat-row-bottom">
-            <span class="chat-row-last" dir="auto"><${Last} chat=${chat} typing=${typing} draft=${draft} waiting=${waiting} open=${open} author=${author} /></span>
-            ${online && chat.type === "dialog" ? html`<span class="hidden">${t("presence.online")}</span>` : null}
+            <span class="chat-row-last"><${Last} chat=${chat} typing=${typing} draft=${draft} waiting=${waiting} open=${open} author=${author} /></span>
+            ${presence === "online" ? html`<span class="hidden">${t("presence.online")}</span>` : null}
             ${chat.missed > 0
               ? html`<span class="badge"><span aria-hidden="true">${chat.missed > 99 ? "99+" : formatNumber(chat.missed)}</span>
                   <span class="hidden">${t("chat.unread", { count: chat.missed })}</span></span>`
@@ -91,77 +99,151 @@ class ChatRow extends Component {
 function Last({ chat, typing, draft, waiting, open, author }) {
   if (chat.gone) return html`<em>${lossText(chat)}</em>`;
   if (typing) return html`<em class="is-typing">${typing}</em>`;
-  if (draft && !open) return html`<span class="is-draft">${t("chat.draft")}</span> ${oneLine(draft)}`;
-  if (waiting) return oneLine(waiting.message) || attachmentText("file");
+  if (draft && !open) return html`<span class="is-draft">${t("chat.draft")}</span> <${Said}>${oneLine(draft)}</${Said}>`;
+  if (waiting) return html`<${Said}>${oneLine(waiting.message) || attachmentText("file")}</${Said}>`;
   if (chat.lastMessageStatus === "deleted") return html`<em>${t("message.deleted")}</em>`;
   if (!(chat.lastMessageId > 0)) return html`<em>${t("chat.noMessages")}</em>`;
   const text = oneLine(chat.lastMessageText) || attachmentText(chat.attachmentType);
-  if (chat.type === "dialog" || chat.type === "favorites" || !author) return text;
-  return html`<span class="chat-row-author">${author}:</span> ${text}`;
+  const named = author && chat.type !== "dialog" && chat.type !== "favorites";
+  return html`${named ? html`<span class="chat-row-author"><${Name} text=${author} />:</span> ` : null}<${Said}>${text}</${Said}>`;
+}
+
+/** What somebody wrote: in the direction of its own script, cut off at its end, and at the side where all texts begin. */
+function Said({ children }) {
+  return html`<span class="chat-row-said" dir="auto">${children}</span>`;
 }
 
 /** A search hit: a name, then the text with the found words marked. */
-function Hit({ hit, words }) {
-  const now = state.value;
-  const chat = now.chats.get(hit.chatId);
-  const name = chat ? chatName(chat) : hit.chatId;
-  const author = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
-  return html`<li>
-    <button type="button" class="chat-row hit" onClick=${() => openChat(hit.chatId, { messageId: hit.messageId })}>
-      <${Avatar} id=${hit.chatId} name=${name} url=${chat?.photoUrl} type=${chat?.type} />
-      <span class="chat-row-text">
-        <span class="chat-row-top"><span class="chat-row-name" dir="auto">${chat ? chatLabel(now, chat) : name}</span>
-          <time class="chat-row-time" title=${formatFull(hit.createdAt)}>${formatShort(hit.createdAt)}</time></span>
-        <span class="chat-row-bottom"><span class="chat-row-last" dir="auto">
-          <span class="chat-row-author">${author}:</span> <${Marked} text=${oneLine(hit.message)} words=${words} /></span></span>
-      </span>
-    </button>
-  </li>`;
+class Hit extends Row {
+  render({ chatId, messageId, createdAt, chat, label, author, text, query }) {
+    return html`<li>
+      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId })}>
+        <${Avatar} id=${chatId} name=${chat ? chatName(chat) : chatId} url=${chat?.photoUrl} type=${chat?.type} />
+        <span class="chat-row-text">
+          <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span>
+            <time class="chat-row-time" title=${formatFull(createdAt)}>${formatShort(createdAt)}</time></span>
+          <span class="chat-row-bottom"><span class="chat-row-last"><span class="chat-row-author"><${Name} text=${author} />:</span>
+            ${" "}<${Said}><${Marked} text=${text} query=${query} /></${Said}></span></span>
+        </span>
+      </button>
+    </li>`;
+  }
+}
+
+/** The hits of a search as they read now: what was edited since, and without what was deleted. */
+export function presentHits(now, hits) {
+  return hits
+    .map((hit) => ({ hit, known: messageOf(now, hit.chatId, hit.messageId) }))
+    .filter(({ hit, known }) => known?.status !== "deleted" && !now.rooms.get(hit.chatId)?.deleted?.has(hit.messageId))
+    .map(({ hit, known }) => (known && known.message !== hit.message ? { ...hit, message: known.message } : hit));
 }
 
 /** A text with the searched words marked; it starts near the first of them. */
-export function Marked({ text, words }) {
-  const [first, ...others] = partsFound(text, words);
-  const shown = others.length > 0 && first.length > 20 ? `…${first.slice(-12)}` : first;
-  return [shown, ...others].map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
+export function Marked({ text, query }) {
+  const words = query.trim().split(/\s+/).filter(Boolean);
+  return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
+}
+
+/** Somebody with whom there is no dialog yet. */
+class PersonRow extends Row {
+  render({ person, label, presence }) {
+    return html`<li>
+      <button type="button" class="chat-row" data-person=${person.id} onClick=${() => openChat(person.id)}>
+        <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} presence=${presence} />
+        <span class="chat-row-text">
+          <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span> <${Bot} userId=${person.id} /></span>
+          <span class="chat-row-bottom"><span class="chat-row-last">@${person.username ?? person.id}</span></span>
+        </span>
+      </button>
+    </li>`;
+  }
+}
+
+/** Whether the name or the id of a chat or person contains a folded text. */
+export function isCalled(name, id, wanted) {
+  return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
+}
+
+/** Say how a search goes on: under way, waiting for the relay, failed, or the text for `nothing` found. */
+export function SearchState({ asking, failed, nothing }) {
+  if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
+  if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
+  if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
+  return nothing ? html`<p class="none" role="status">${nothing}</p>` : null;
 }
 
 /** The column of chats. */
 export class ChatList extends Component {
-  state = { rows: FIRST_ROWS, query: "", hits: null, failed: null };
+  state = { from: 0, query: "", ...NOTHING_FOUND };
+  rowHeight = ROW_HEIGHT;
+  serial = 0;
 
-  onScroll = (event) => {
-    const { scrollTop, clientHeight, scrollHeight } = event.currentTarget;
-    if (scrollTop + clientHeight * 2 > scrollHeight && this.state.rows < chats.value.length) {
-      this.setState({ rows: this.state.rows + FIRST_ROWS });
-    }
+  componentDidMount() {
+    this.componentDidUpdate();
+  }
+
+  componentDidUpdate() {
+    this.rowHeight = this.list.querySelector("li > .chat-row")?.offsetHeight || this.rowHeight;
+  }
+
+  onScroll = () => {
+    const { scrollTop, clientHeight } = this.list;
+    const first = Math.floor(scrollTop / this.rowHeight);
+    const from = Math.max(0, Math.floor(first / ROWS_STEP) - 1) * ROWS_STEP;
+    const to = Math.ceil((first + clientHeight / this.rowHeight) / ROWS_STEP + 1) * ROWS_STEP;
+    if (from !== this.state.from || to !== this.state.to) this.setState({ from, to });
   };
 
   onQuery = (event) => {
     const query = event.currentTarget.value;
-    this.setState({ query, failed: null, hits: query.trim() ? this.state.hits : null });
     clearTimeout(this.timer);
-    if (!isSearchable(query)) return this.setState({ hits: null });
-    this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
+    this.serial += 1;
+    const wanted = query.trim() !== "";
+    if (query !== this.state.query && this.list.scrollTop > 0) this.list.scrollTop = 0;
+    const kept = isSearchable(query) ? {} : { hits: null };
+    this.setState({ query, ...(wanted ? { ...kept, failed: null, asking: true } : NOTHING_FOUND) });
+    // Half of what is being composed is nothing to search for.
+    if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
 
   async search(query) {
-    this.serial = (this.serial ?? 0) + 1;
+    this.serial += 1;
     const mine = this.serial;
-    try {
-      const hits = await request("search", { query, count: HITS });
-      if (mine === this.serial) this.setState({ hits, failed: null });
-    } catch (failure) {
-      if (mine === this.serial) this.setState({ hits: null, failed: failure });
-      report(failure);
-    }
+    const take = (change) => mine === this.serial && this.setState(change);
+    const byName = query.length <= LONGEST_NAME_QUERY ? findPeople(query) : Promise.resolve([]);
+    const byText = isSearchable(query) ? request("search", { query, count: HITS }) : Promise.resolve([]);
+    const [people, messages] = await Promise.allSettled([byName.then((found) => take({ found })), byText.then((hits) => take({ hits, searched: query }))]);
+    if (mine !== this.serial) return;
+    this.setState({ asking: false, failed: messages.reason ?? people.reason ?? null });
+    const strangers = (this.state.hits ?? []).map((hit) => hit.sender).filter((id) => state.value && !isNamed(state.value, id));
+    if (strangers.length > 0) import("../actions/people.js").then(({ know }) => know(strangers), () => {});
   }
 
   clear = () => {
-    this.serial = (this.serial ?? 0) + 1;
+    this.serial += 1;
     clearTimeout(this.timer);
-    this.setState({ query: "", hits: null, failed: null });
+    this.setState({ query: "", ...NOTHING_FOUND });
   };
+
+  /** The chats that are called so; found again only when chats or what is wanted has changed. */
+  chatsCalled(all, wanted) {
+    if (this.called?.all !== all || this.called.wanted !== wanted) {
+      const list = wanted ? all.filter((chat) => isCalled(chatName(chat), chat.type === "dialog" ? chat.id : "", wanted)) : all;
+      this.called = { all, wanted, list };
+    }
+    return this.called.list;
+  }
+
+  /** The people who are called so, of those known here and of those the relay has found, but for those with a dialog. */
+  peopleCalled(now, wanted, found) {
+    const known = this.people;
+    if (known?.people !== now.people || known.chats !== now.chats || known.wanted !== wanted || known.found !== found) {
+      const ids = new Set([...now.people.values(), ...(found ?? [])].filter((one) => isCalled(one.name, one.id, wanted)).map((one) => one.id));
+      const list = [...ids].filter((id) => id !== now.me.id && !now.chats.has(id)).slice(0, PEOPLE).map((id) => now.people.get(id));
+      this.people = { people: now.people, chats: now.chats, wanted, found, list };
+    }
+    return this.people.list;
+  }
 
   onKey = (event) => {
     if (event.key === "Escape" && this.state.query) {
@@ -185,13 +267,19 @@ export class ChatList extends Component {
     event.preventDefault();
   }
 
-  render({ hidden }, { rows, query, hits }) {
+  render({ hidden }, { from: wished, to: end = 3 * ROWS_STEP, query, hits, searched, found, failed, asking }) {
     const now = state.value;
     const open = route.value.chatId;
     const wanted = fold(query).trim();
-    const words = query.trim().split(/\s+/).filter(Boolean);
     const all = chats.value;
-    const found = wanted ? all.filter((chat) => fold(chatName(chat)).includes(wanted)) : all;
+    const listed = this.chatsCalled(all, wanted);
+    const people = wanted ? this.peopleCalled(now, wanted, found) : [];
+    const said = wanted && hits ? presentHits(now, hits) : [];
+    const from = Math.min(wished, Math.max(0, listed.length - ROWS_STEP));
+    const to = Math.min(end, listed.length);
+    const empty = listed.length + people.length + said.length === 0;
+    const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
+    const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
@@ -201,25 +289,38 @@ export class ChatList extends Component {
         </button>
         <label class="search">
           <${Icon} name="search" />
-          <input type="search" ref=${(element) => (this.field = element ?? this.field)} value=${query} maxlength=${LONGEST_QUERY} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} autocomplete="off" enterkeyhint="search" />
+          <input type="search" ref=${(element) => (this.field = element ?? this.field)} value=${query} maxlength=${LONGEST_QUERY} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} onCompositionEnd=${this.onQuery} autocomplete="off" enterkeyhint="search" />
           ${query ? html`<${IconButton} icon="close" label=${t("search.clear")} onClick=${this.clear} />` : null}
         </label>
         <${IconButton} icon="compose" label=${t("list.new")} class="is-accent" onClick=${() => openPanel("newchat")} />
       </header>
       <div class="scroll" onScroll=${this.onScroll} ref=${(element) => (this.list = element ?? this.list)}>
-        ${wanted && found.length > 0 ? html`<h2 class="section">${t("search.chats")}</h2>` : null}
+        ${wanted && listed.length > 0 ? html`<h2 class="section">${t("search.chats")}</h2>` : null}
         <ul class="rows">
-          ${found.slice(0, rows).map((chat) => html`<${ChatRow}
-            key=${chat.id} chat=${chat} label=${chatLabel(now, chat)} online=${now.online.has(chat.id)} typing=${typingText(now, chat.id)}
+          ${spacer(from)}
+          ${listed.slice(from, to).map((chat, index) => html`<${ChatRow}
+            key=${chat.id} chat=${chat} label=${chatLabel(now, chat)} typing=${typingText(now, chat.id)}
+            presence=${chat.type === "dialog" && !chat.gone ? presenceOf(now, chat.id) : undefined}
             draft=${draftOf(now, chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
             author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : tellOf(now, chat.lastMessageAuthor)) : ""}
+            place=${from + index + 1} places=${listed.length}
           />`)}
+          ${spacer(listed.length - to)}
         </ul>
-        ${hits?.length > 0
-          ? html`<h2 class="section">${t("search.messages")}</h2>
-              <ul class="rows">${hits.map((hit) => html`<${Hit} key=${`${hit.chatId}/${hit.messageId}`} hit=${hit} words=${words} />`)}</ul>`
+        ${people.length > 0
+          ? html`<h2 class="section">${t("people.title")}</h2>
+              <ul class="rows">${people.map((one) => html`<${PersonRow} key=${one.id} person=${one} label=${tellOf(now, one.id)} presence=${presenceOf(now, one.id)} />`)}</ul>`
           : null}
-        ${wanted && found.length === 0 && hits?.length === 0 ? html`<p class="none">${t("search.none", { query })}</p>` : null}
+        ${said.length > 0
+          ? html`<h2 class="section">${t("search.messages")}</h2>
+              <ul class="rows">${said.map((hit) => {
+                const chat = now.chats.get(hit.chatId);
+                return html`<${Hit} key=${`${hit.chatId}/${hit.messageId}`} chatId=${hit.chatId} messageId=${hit.messageId} createdAt=${hit.createdAt}
+                  chat=${chat} label=${chat ? chatLabel(now, chat) : hit.chatId} text=${oneLine(hit.message)} query=${searched} today=${today.value}
+                  author=${hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender)} />`;
+              })}</ul>`
+          : null}
+        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
         ${!wanted && all.length === 0 ? html`<${Empty} />` : null}
       </div>
     </section>`;

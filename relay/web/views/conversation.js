@@ -1,15 +1,15 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
 import { back, openPanel } from "../actions/navigation.js";
-import { lossText } from "../actions/notices.js";
+import { lossText, tell } from "../actions/notices.js";
 import { forgetChat } from "../actions/rooms.js";
 import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
-import { mayWrite, nameOf, tellOf } from "../model/state.js";
+import { mayWrite, nameOf, presenceOf, tellOf } from "../model/state.js";
 import { chatName, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
-import { Avatar, Bot, html, IconButton } from "./parts.js";
+import { Avatar, Bot, html, IconButton, Name } from "./parts.js";
 
 /** The line under the name: presence, typing, number of members. */
 function Subtitle({ chat, chatId }) {
@@ -26,9 +26,12 @@ function Subtitle({ chat, chatId }) {
     const members = t("chat.members", { count: participants.length });
     return chat.type === "group" && here > 1 ? `${members}, ${t("chat.membersOnline", { count: here })}` : members;
   }
-  if (now.online.has(chatId)) return html`<span class="is-online">${t("presence.online")}</span>`;
+  const presence = presenceOf(now, chatId);
+  if (presence === "online") return html`<span class="is-online">${t("presence.online")}</span>`;
   const lastSeen = now.people.get(chatId)?.lastSeen;
-  return lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline");
+  if (lastSeen) return t("presence.lastSeen", { when: formatAgo(lastSeen) });
+  // Of somebody one shares no chat with the relay does not say.
+  return presence ? t("presence.offline") : `@${now.people.get(chatId)?.username ?? chatId}`;
 }
 
 /** How a chat was lost, in place of the composer; what this device has of it stays until the person dismisses it. */
@@ -46,9 +49,9 @@ function Header({ chat, chatId }) {
     <button type="button" class="chat-title" disabled=${Boolean(chat?.gone)} onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
       title=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
       <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
-        presence=${dialogChat ? now.online.has(chatId) : undefined} />
+        presence=${dialogChat && !chat?.gone ? presenceOf(now, chatId) : undefined} />
       <span class="chat-title-text">
-        <span class="chat-title-name"><span dir="auto">${dialogChat ? tellOf(now, chatId) : name}</span> <${Bot} userId=${chatId} /></span>
+        <span class="chat-title-name"><span><${Name} text=${dialogChat ? tellOf(now, chatId) : name} /></span> <${Bot} userId=${chatId} /></span>
         <span class="chat-title-sub"><${Subtitle} chat=${chat} chatId=${chatId} /></span>
       </span>
     </button>
@@ -81,7 +84,10 @@ export class Conversation extends Component {
     event.preventDefault();
     this.depth = 0;
     this.setState({ dragging: false });
-    if (!mayWrite(state.value, this.props.chatId)) return;
+    if (!mayWrite(state.value, this.props.chatId)) {
+      const chat = state.value.chats.get(this.props.chatId);
+      return tell(chat?.gone ? lossText(chat) : t("chat.readOnly"), { error: true });
+    }
     pickFiles(this.props.chatId, event.dataTransfer);
   };
 

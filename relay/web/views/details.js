@@ -7,9 +7,9 @@ import { openChat } from "../actions/rooms.js";
 import { dialog, route, session, state } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
-import { nameOf, tellOf } from "../model/state.js";
+import { nameOf, presenceOf, tellOf } from "../model/state.js";
 import { chatName } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton, Panel } from "./parts.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, Panel } from "./parts.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
@@ -69,15 +69,15 @@ function Member({ person, chatId, meta, rules }) {
   const owner = meta.owner === person.id;
   const admin = meta.admins?.includes(person.id);
   const mine = meta.owner === me;
-  const online = person.id === me || now.online.has(person.id);
+  const presence = presenceOf(now, person.id);
   const lastSeen = now.people.get(person.id)?.lastSeen;
   const name = tellOf(now, person.id);
   const setAdmins = (admins) => changeChat("updateChat", { chatId, admins }).catch(report);
   return html`<li class="person">
     <button type="button" class="person-open" onClick=${() => openChat(person.id)} disabled=${person.id === me}>
-      <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} size="s" presence=${online} />
-      <span class="list-text"><span dir="auto">${person.id === me ? t("message.you") : name}</span>
-        <span class="hint">${online ? t("presence.online") : lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline")}</span></span>
+      <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} size="s" presence=${presence} />
+      <span class="list-text"><span><${Name} text=${person.id === me ? t("message.you") : name} /></span>
+        <span class="hint">${presence === "online" ? t("presence.online") : lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : presence ? t("presence.offline") : null}</span></span>
     </button>
     <${Bot} userId=${person.id} />
     ${owner ? html`<span class="tag">${t("details.owner")}</span>` : admin ? html`<span class="tag">${t("details.admin")}</span>` : null}
@@ -113,7 +113,7 @@ export class Details extends Component {
         <div class="panel-head">
           ${rules ? html`<${Photo} label=${t("profile.photo")} id=${chatId} name=${name} url=${photo} onChange=${(photoUrl) => changeChat("updateChat", { chatId, photoUrl })} />`
             : html`<${Avatar} id=${chatId} name=${name} url=${photo} type=${chat?.type} size="l" />`}
-          <h3 dir="auto">${many || chat?.type === "favorites" ? name : tellOf(now, chatId)} <${Bot} userId=${chatId} /></h3>
+          <h3><${Name} text=${many || chat?.type === "favorites" ? name : tellOf(now, chatId)} /> <${Bot} userId=${chatId} /></h3>
           ${many ? html`<p class="hint">${t("chat.members", { count: members.length })}</p>` : chat?.type === "favorites" ? null : html`<p class="hint">${meta.username ? `@${meta.username}` : ""}</p>`}
         </div>
         ${rules && renaming

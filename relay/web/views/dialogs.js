@@ -10,7 +10,7 @@ import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
 import { Files } from "./files.js";
-import { Avatar, html, Icon, IconButton, lazy, Modal } from "./parts.js";
+import { Avatar, html, Icon, IconButton, lazy, Modal, Name } from "./parts.js";
 
 const Viewer = lazy(() => import("./viewer.js"), "Viewer");
 const Emoji = lazy(() => import("./emoji.js"), "Emoji");
@@ -108,18 +108,20 @@ class Menu extends Component {
 
 /** Copy text; the clipboard API is missing over plain http. */
 async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const field = document.createElement("textarea");
-    field.value = text;
-    field.className = "hidden";
-    (document.querySelector("dialog[open]") ?? document.body).append(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-  }
-  tell(t("copied"));
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  if (copied || copyByHand(text)) tell(t("copied"));
+  else tell(t("copied.not"), { error: true });
+}
+
+function copyByHand(text) {
+  const field = document.createElement("textarea");
+  field.value = text;
+  field.className = "hidden";
+  (document.querySelector("dialog[open]") ?? document.body).append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  return copied;
 }
 
 /** Message info: when it was written, and who has received and read it. */
@@ -138,7 +140,7 @@ function Info({ chatId, message, mine }) {
           const mark = marks.get(one.id);
           const text = mark?.read ? t("info.read", { when: formatFull(mark.read) }) : mark?.dlvrd ? t("info.delivered", { when: formatFull(mark.dlvrd) }) : t("info.notYet");
           return html`<li class="person" key=${one.id}><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="xs" />
-            <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span><span class="hint">${text}</span></span></li>`;
+            <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span><span class="hint">${text}</span></span></li>`;
         })}</ul>`
       : null}
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>

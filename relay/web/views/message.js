@@ -10,8 +10,8 @@ import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.j
 import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
 import { quoteOf } from "../model/messages.js";
 import { deliveryState, tellOf } from "../model/state.js";
-import { hueOf, oneLine, sizeParts } from "../model/text.js";
-import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
+import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
+import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
 
 /** The size of a picture at most; it keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
@@ -60,7 +60,7 @@ function Quote({ chatId, replyTo: said }) {
   const missing = replyTo.status === "deleted" ? t("message.deleted") : t("message.attachment");
   const text = oneLine(replyTo.message);
   return html`<button type="button" class="quote" onClick=${() => showMessage(chatId, replyTo.messageId)}>
-    <span class="quote-name">${name}</span>
+    <span class="quote-name"><${Name} text=${name} /></span>
     <span class="quote-text" dir="auto">${text || html`<em>${missing}</em>`}</span>
   </button>`;
 }
@@ -221,7 +221,7 @@ function spokenText(message) {
   if (message.status === "deleted") return t("message.deleted");
   // Before they are sent, files have `name` instead of `filename`.
   const names = (message.attachments ?? message.files ?? []).map((file) => file.filename ?? file.name);
-  return [oneLine(message.message?.slice(0, LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
+  return [oneLine(cut(message.message ?? "", LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
 /** Say all that a message shows, as the accessible name of its article. */
@@ -346,7 +346,7 @@ export class MessageRow extends Component {
     >
       ${others && !mine ? html`<span class="message-avatar">${ends ? html`<${Avatar} id=${message.sender} name=${name} url=${photo} size="xs" />` : null}</span>` : null}
       <div class="bubble ${bare ? "is-bare" : ""} ${pictured ? "has-picture" : ""} ${message.message ? "has-text" : ""}">
-        ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}" dir="auto">${label}</div>` : null}
+        ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}"><${Name} text=${label} /></div>` : null}
         ${message.replyTo && !deleted ? html`<${Quote} chatId=${chatId} replyTo=${message.replyTo} />` : null}
         ${pictures.length > 1 ? html`<${Album} pictures=${pictures} chatId=${chatId} message=${message} />` : null}
         ${rest.map((attachment) => html`<${Attachment} key=${attachment.id} attachment=${attachment} chatId=${chatId} message=${message} />`)}

@@ -6,16 +6,19 @@ import { explain } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { findPeople } from "../actions/store.js";
 import { LONGEST_NAME_QUERY, dialog, session, state } from "../signals.js";
-import { tellOf } from "../model/state.js";
+import { presenceOf, tellOf } from "../model/state.js";
 import { t } from "../i18n/i18n.js";
-import { Avatar, Bot, html, Icon, Panel } from "./parts.js";
+import { SearchState } from "./chatlist.js";
+import { Avatar, Bot, html, Icon, Name, Panel } from "./parts.js";
 import { Photo } from "./settings.js";
 
 const ASK_AFTER = 150;
 
 /** A list of users to choose from; `chosen` (a Map of profiles) adds check boxes. */
 export class Directory extends Component {
-  state = { people: null, query: "", failure: null, more: false };
+  state = { people: null, query: "", failure: null, more: false, asking: true };
+
+  serial = 0;
 
   componentDidMount() {
     this.find("");
@@ -27,14 +30,17 @@ export class Directory extends Component {
 
   onInput = (event) => {
     const query = event.currentTarget.value;
-    this.setState({ query });
+    this.serial += 1;
+    this.setState({ query, asking: true, failure: null });
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.find(query.trim()), ASK_AFTER);
+    // Half of what is being composed is nothing to search for.
+    if (!event.isComposing) this.timer = setTimeout(() => this.find(query.trim()), ASK_AFTER);
   };
 
   async find(query, after) {
-    this.serial = (this.serial ?? 0) + 1;
+    this.serial += 1;
     const mine = this.serial;
+    this.setState({ asking: true, failure: null });
     try {
       const found = await findPeople(query, after);
       if (mine !== this.serial) return;
@@ -42,29 +48,29 @@ export class Directory extends Component {
         people: after ? [...this.state.people, ...found] : found,
         more: found.more,
         next: found.next,
-        failure: null,
+        asking: false,
       });
     } catch (failure) {
-      if (mine === this.serial) this.setState({ failure });
+      if (mine === this.serial) this.setState({ failure, asking: false });
     }
   }
 
-  render({ chosen, onChoose, without = [] }, { people, query, failure, more, next }) {
+  render({ chosen, onChoose, without = [] }, { people, query, failure, more, next, asking }) {
     const now = state.value;
     const shown = people?.filter((one) => one.id !== session.value.id && !without.includes(one.id));
     return html`
       <label class="search"><${Icon} name="search" />
-        <input type="search" value=${query} maxlength=${LONGEST_NAME_QUERY} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} autocomplete="off" /></label>
-      ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
-      ${shown?.length === 0 ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
+        <input type="search" value=${query} maxlength=${LONGEST_NAME_QUERY} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} onCompositionEnd=${this.onInput} autocomplete="off" /></label>
+      <${SearchState} asking=${asking} failed=${failure} />
+      ${shown?.length === 0 && !asking && !failure ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
       <ul>${shown?.map((one) => html`<li key=${one.id}>
         ${chosen
-          ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
-              <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span></span><${Bot} userId=${one.id} />
+          ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${now.people.get(one.id)?.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
+              <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span></span><${Bot} userId=${one.id} />
               <input type="checkbox" class="check" checked=${chosen.has(one.id)} onChange=${() => onChoose(one)} /></label>`
           : html`<button type="button" class="person" onClick=${() => onChoose(one)}>
-              <${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
-              <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
+              <${Avatar} id=${one.id} name=${one.name} url=${now.people.get(one.id)?.avatarUrl} size="s" presence=${presenceOf(now, one.id)} />
+              <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
             </button>`}
       </li>`)}</ul>
       ${more ? html`<button type="button" class="list-button is-accent" onClick=${() => this.find(query.trim(), next)}>${t("people.more")}</button>` : null}`;
@@ -106,7 +112,7 @@ class Making extends Component {
         <h3 class="section">${t("details.members")}</h3>
         ${chosen.size > 0
           ? html`<div class="chips">${[...chosen.values()].map((one) => html`<button type="button" class="chip" key=${one.id} aria-label=${t("new.without", { name: tellOf(state.value, one.id) })} onClick=${() => this.toggle(one)}>
-              <span>${tellOf(state.value, one.id)}</span><${Icon} name="close" /></button>`)}</div>`
+              <span><${Name} text=${tellOf(state.value, one.id)} /></span><${Icon} name="close" /></button>`)}</div>`
           : null}
         <div class="panel-pad"></div>
         <${Directory} chosen=${chosen} onChoose=${this.toggle} />

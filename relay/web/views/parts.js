@@ -61,7 +61,7 @@ export function IconButton({ icon, label, class: extra = "", ...rest }) {
   </button>`;
 }
 
-/** An avatar: a picture, an icon, or initials on a colour made from the id. `presence` draws the dot: true, false or undefined. */
+/** An avatar: a picture, an icon, or initials on a colour made from the id. `presence` draws the dot: "online", "offline", or undefined for none. */
 export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
   const mark = icon ?? { favorites: "bookmark" }[type];
   const inner = url
@@ -70,7 +70,7 @@ export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
       ? html`<${Icon} name=${mark} />`
       : initials(name);
   return html`<span class="avatar avatar-${size} ${url ? "" : `hue-${mark ? "own" : hueOf(id, HUES)}`}" aria-hidden="true">
-    ${inner}${presence === undefined ? null : html`<span class="presence ${presence ? "is-online" : "is-offline"}"></span>`}
+    ${inner}${presence === undefined ? null : html`<span class="presence is-${presence}"></span>`}
   </span>`;
 }
 

@@ -10,7 +10,7 @@ import { uploadPhoto } from "../net/upload.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
-import { Avatar, html, Icon, IconButton, Panel } from "./parts.js";
+import { Avatar, html, Icon, IconButton, Name, Panel } from "./parts.js";
 
 /** A picture of the user or a group, changed by clicking it and choosing a file. */
 export class Photo extends Component {
@@ -104,7 +104,7 @@ class Devices extends Component {
       ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
       ${devices?.map((device) => html`<div class="person" key=${device.deviceId}>
         <${Icon} name="device" />
-        <span class="list-text"><span dir="auto">${device.label || t("devices.unnamed")}</span>
+        <span class="list-text"><span><${Name} text=${device.label || t("devices.unnamed")} /></span>
           <span class="hint">${device.current ? t("devices.this") : device.online ? t("presence.online") : device.lastSeen ? t("presence.lastSeen", { when: formatAgo(device.lastSeen) }) : t("presence.offline")}</span></span>
         ${device.current ? null : html`<${IconButton} icon="leave" label=${t("devices.revoke")} onClick=${() => this.revoke(device)} />`}
       </div>`)}
@@ -137,7 +137,7 @@ export function Settings() {
     <div class="scroll">
       <div class="panel-head">
         <${Photo} label=${t("profile.photo")} id=${me.id} name=${me.name} url=${now.people.get(me.id)?.avatarUrl} onChange=${(photoUrl) => changeProfile({ photoUrl })} />
-        <h3 dir="auto">${me.name}</h3><p class="hint">@${me.id}</p>
+        <h3><${Name} text=${me.name} /></h3><p class="hint">@${me.id}</p>
       </div>
       <${NameForm} key=${me.name} label=${t("signin.name")} value=${me.name} onChange=${(name) => changeProfile({ name })} />
       <div class="group-box">

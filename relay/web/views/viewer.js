@@ -4,7 +4,7 @@ import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { tellOf } from "../model/state.js";
-import { html, Icon, IconButton } from "./parts.js";
+import { html, Icon, IconButton, Name } from "./parts.js";
 
 export class Viewer extends Component {
   state = { step: 0 };
@@ -57,7 +57,7 @@ export class Viewer extends Component {
     const author = message.sender === now.me.id ? t("message.you") : tellOf(now, message.sender);
     const close = () => (dialog.value = null);
     return html`<dialog class="viewer" aria-label=${attachment.filename} ref=${(element) => (this.element = element ?? this.element)} onClose=${close} onKeyDown=${this.onKey}>
-      <div class="viewer-bar"><span>${author} · ${formatFull(message.createdAt)}</span>
+      <div class="viewer-bar"><span><${Name} text=${author} /> · ${formatFull(message.createdAt)}</span>
         <a class="icon-button" href=${attachment.url} download=${attachment.filename} aria-label=${t("viewer.save")} title=${t("viewer.save")}><${Icon} name="download" /></a>
         <${IconButton} icon="close" label=${t("dialog.close")} onClick=${close} autofocus /></div>
       ${this.before ? html`<${IconButton} icon="back" label=${t("viewer.before")} class="prev" onClick=${() => this.go(-1)} />` : null}

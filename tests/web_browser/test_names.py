@@ -1,0 +1,98 @@
+"""Names: known wherever they are drawn, set in their own direction, and presence only of those the relay tells of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web_browser.browser_relay import run
+
+# Where an element begins and ends, in px from the left.
+SPAN = "(element) => { const { left, right } = element.getBoundingClientRect(); return [left, right]; }"
+LEILA = "لیلا کریمی"
+PHONE = {"viewport": {"width": 390, "height": 844}}
+
+
+def add(relay: Any, user: str, name: str) -> None:
+    """Add somebody with a device, so that they can speak."""
+    run("user", "add", user, "--name", name, data=relay.data)
+    relay.tokens[user] = [run("device", "add", user, data=relay.data).strip().splitlines()[-1]]
+
+
+def lab(person: Any, *members: str) -> tuple[Any, str]:
+    anna = person("anna")
+    made = anna.ask(("createChat", {"type": "group", "name": "Lab", "participants": list(members)}))
+    return anna, made[0]["chatId"]
+
+
+def test_an_author_in_the_list_is_known_by_name_though_the_group_was_never_opened(person: Any) -> None:
+    _, chat = lab(person, "ben", "carla")
+    person("carla").say(chat, "good morning")
+    ben = person("ben")
+    page = ben.chats()
+    page.wait_for_selector(f"[data-chat='{chat}'] .chat-row-author:has-text('Carla Schnabelreiter')")
+    frames: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda data: frames.append(str(data))))
+    page.wait_for_timeout(1_000)
+    page.reload()
+    page.wait_for_selector(f"[data-chat='{chat}'] .chat-row-author:has-text('Carla Schnabelreiter')")
+    page.wait_for_timeout(2_500)
+    assert not any('"users"' in frame for frame in frames)
+    assert not ben.problems
+
+
+def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, relay: Any, pictures: Any) -> None:
+    add(relay, "leila", LEILA)
+    anna, chat = lab(person, "ben", "leila")
+    leila = person("leila")
+    leila.say(chat, "ok")
+    leila.say("ben", "سلام، فردا صبح ساعت هشت در ایستگاه قطار همدیگر را می بینیم و بعد با هم به شهر می رویم")
+    anna.say("ben", "hello")
+    ben = person("ben", **PHONE)
+    page = ben.chats()
+    page.wait_for_selector(".chat-row-author:has-text('لیلا')")
+    # Before the name of a group is an icon.
+    begins = {one.evaluate(SPAN)[0] for one in page.locator(".chat-row-name:first-child bdi").all()}
+    assert len(begins) == 1, begins
+    author = page.locator(f"[data-chat='{chat}'] .chat-row-author").evaluate(SPAN)
+    said = page.locator(f"[data-chat='{chat}'] .chat-row-said").evaluate(SPAN)
+    assert author[1] <= said[0]
+    # A long text of the other direction loses its end, not its beginning, and begins where texts do.
+    row = page.locator("[data-chat=leila] .chat-row-said")
+    assert row.evaluate("(one) => [getComputedStyle(one).direction, getComputedStyle(one).textAlign]") == [
+        "rtl",
+        "left",
+    ]
+    page.screenshot(path=pictures / "names-list-390.png")
+    page.click(f"[data-chat='{chat}']")
+    page.wait_for_selector(".author bdi")
+    bubble, name = (page.locator(one).first.evaluate(SPAN) for one in (".bubble:has(.author)", ".author bdi"))
+    assert name[0] - bubble[0] < 24
+    page.go_back()
+    page.click("[data-chat=leila]")
+    page.wait_for_selector(".chat-title")
+    assert page.get_attribute(".chat-title", "aria-label") == f"About \u2068{LEILA}\u2069"
+    page.screenshot(path=pictures / "names-chat-390.png")
+    assert not ben.problems
+
+
+def test_of_a_stranger_the_page_does_not_say_that_they_are_offline(person: Any) -> None:
+    person("ben").chats()
+    page = person("anna").chats()
+    page.goto(f"{page.url.split('#')[0]}#chat=ben")
+    page.wait_for_selector(".chat-title-sub:has-text('@ben')")
+    assert page.locator(".chat-bar .presence").count() == 0
+    page.fill(".composer textarea", "hello")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chat-title-sub .is-online")
+
+
+def test_while_the_relay_is_away_nobody_is_drawn_as_offline(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    person("ben").chats()
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben] .presence.is-online")
+    relay.stop()
+    page.wait_for_selector("[data-chat=ben] .presence", state="detached")
+    relay.start()
+    page.wait_for_selector("[data-chat=ben] .presence.is-online", timeout=60_000)
