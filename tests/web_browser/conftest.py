@@ -139,10 +139,11 @@ class Person:
 
     def ask(self, *requests: tuple[str, dict[str, Any]], wait: int = 0) -> list[Any]:
         """Speak the protocol itself, from this person's device."""
-        answers: list[Any] = self._speaker().evaluate(SPEAK, [[list(one) for one in requests], wait])
+        answers: list[Any] = self.speaker().evaluate(SPEAK, [[list(one) for one in requests], wait])
         return answers
 
-    def _speaker(self) -> Any:
+    def speaker(self) -> Any:
+        """Give a page of the relay that is not the client; from it this person speaks."""
         if self._voice is None:
             self._voice = self.context.new_page()
             self._voice.goto(self.relay.url + BLANK)
@@ -156,7 +157,7 @@ class Person:
     def say_meanwhile(self, chat: str, texts: list[str], *, wait: int) -> None:
         """Begin to say something every `wait` ms, and go on without waiting for the end."""
         requests = [["new", {"chatId": chat, "message": text}] for text in texts]
-        self._speaker().evaluate(f"(what) => void ({SPEAK})(what)", [requests, wait])
+        self.speaker().evaluate(f"(what) => void ({SPEAK})(what)", [requests, wait])
 
 
 @pytest.fixture

@@ -283,8 +283,9 @@ export class ChatList extends Component {
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
-        <button type="button" class="me" aria-label=${t("settings.title")} title=${t("settings.title")} onClick=${() => openPanel("settings")}>
+        <button type="button" class="me" title=${t("settings.title")} onClick=${() => openPanel("settings")}>
           <${Avatar} id=${session.value.id} name=${session.value.name} url=${now.people.get(session.value.id)?.avatarUrl} size="s" />
+          <span class="hidden">${t("settings.title")}</span>
         </button>
         <label class="search">
           <${Icon} name="search" />

@@ -47,7 +47,7 @@ function Header({ chat, chatId }) {
   return html`<header class="bar chat-bar">
     <${IconButton} icon="back" label=${t("nav.back")} class="only-narrow" onClick=${back} />
     <button type="button" class="chat-title" disabled=${Boolean(chat?.gone)} onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
-      aria-label=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
+      title=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
       <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
         presence=${dialogChat && !chat?.gone ? presenceOf(now, chatId) : undefined} />
       <span class="chat-title-text">

@@ -70,7 +70,7 @@ export class Files extends Component {
   render({ files }, { failure, busy }) {
     return html`<${Modal} label=${t("upload.title", { count: files.length })} onClose=${close}>
       <h2>${t("upload.title", { count: files.length })}</h2>
-      <div class="files">${files.map((file) => /^image\//.test(file.type) && file.shape?.width
+      <div class="files" role="group" tabindex="0" aria-label=${t("upload.title", { count: files.length })}>${files.map((file) => /^image\//.test(file.type) && file.shape?.width
         ? html`<img src=${this.url(file)} alt=${file.name} />`
         : html`<span class="file"><span class="file-icon"><${Icon} name="file" /></span>
             <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>

@@ -389,8 +389,9 @@ export class MessageList extends Component {
         </div>
       </div>
       ${this.state.away || (missed > 0 && !this.follow)
-        ? html`<button type="button" class="to-end" onClick=${this.toEnd} aria-label=${missed > 0 ? t("chat.toNew", { count: missed }) : t("chat.toEnd")}>
-            <${Icon} name="down" />${missed > 0 ? html`<span class="badge">${missed > 99 ? "99+" : formatNumber(missed)}</span>` : null}
+        ? html`<button type="button" class="to-end" onClick=${this.toEnd}>
+            <${Icon} name="down" /><span class="hidden">${missed > 0 ? t("chat.toNew", { count: missed }) : t("chat.toEnd")}</span>
+            ${missed > 0 ? html`<span class="badge" aria-hidden="true">${missed > 99 ? "99+" : formatNumber(missed)}</span>` : null}
           </button>`
         : null}
     </div>`;

@@ -30,8 +30,9 @@ export class Photo extends Component {
   };
 
   render({ label, id, name, url, type, icon }, { busy }) {
-    return html`<button type="button" class="photo" disabled=${busy} aria-label=${label} title=${label} onClick=${() => this.input.click()}>
+    return html`<button type="button" class="photo" disabled=${busy} title=${label} onClick=${() => this.input.click()}>
       <${Avatar} id=${id} name=${name} url=${url} type=${type} icon=${icon} size="l" />
+      <span class="hidden">${label}</span>
       <span class="photo-edit">${busy ? html`<span class="spinner"></span>` : html`<${Icon} name="camera" />`}</span>
       <input type="file" accept="image/*" hidden ref=${(element) => (this.input = element ?? this.input)} onChange=${this.onPick} onClick=${(event) => event.stopPropagation()} />
     </button>`;
@@ -40,7 +41,7 @@ export class Photo extends Component {
 
 /** A text that can be edited in place. */
 export class NameForm extends Component {
-  state = { busy: false, failure: null };
+  state = { busy: false, failure: null, typed: null };
 
   submit = async (event) => {
     event.preventDefault();
@@ -57,9 +58,9 @@ export class NameForm extends Component {
     }
   };
 
-  render({ label, value }, { busy, failure }) {
+  render({ label, value }, { busy, failure, typed }) {
     return html`<form class="form panel-pad" onSubmit=${this.submit}>
-      <label class="field"><span>${label}</span><input name="name" value=${value} required maxlength="64" autocomplete="off" /></label>
+      <label class="field"><span>${label}</span><input name="name" value=${typed ?? value} onInput=${(event) => this.setState({ typed: event.currentTarget.value })} required maxlength="64" autocomplete="off" /></label>
       ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
       <button class="button is-quiet" disabled=${busy}>${t("composer.save")}</button>
     </form>`;
