@@ -1,8 +1,8 @@
 /**
  * The outbox: messages waiting to be sent, in order, with their files. Loaded when there is something to send.
  *
- * All tabs have all rows. A text may be sent by any tab, and by two: the relay takes it once. Files are sent by the tab
- * that has them; when that one is gone, another one finds it out by asking and takes them from the disk.
+ * All tabs have all rows. A text may be sent by two of them: the relay takes it once. Files are sent by the tab that has
+ * them; when it is gone, another one takes them from the disk.
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";

@@ -14,7 +14,7 @@ export function initial(me) {
     me,
     chats: new Map(),
     // Ids that the pages of the chat list have had so far, while it is fetched; else null.
-    listed: null,
+    listed: undefined,
     // Chats that the list lost without a word: {chat, room, details}. The word may follow.
     lost: new Map(),
     rooms: new Map(),
@@ -147,6 +147,9 @@ export const MOST_LOST = 30;
 export function setChats(state, list) {
   return endList(addChats(beginList(state), list));
 }
+
+/** Whether the whole chat list has come: before that an empty list says nothing. */
+export const isListed = (state) => state.listed === null;
 
 /** The chat list is being fetched from its first page on. */
 export function beginList(state) {

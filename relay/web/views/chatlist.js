@@ -7,7 +7,7 @@ import { findPeople, request } from "../actions/store.js";
 import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { messageOf } from "../model/messages.js";
-import { deliveryState, draftOf, isNamed, presenceOf, tellOf } from "../model/state.js";
+import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf } from "../model/state.js";
 import { excerpt, fold, isSearchable, oneLine } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Name, Ticks } from "./parts.js";
 
@@ -321,7 +321,7 @@ export class ChatList extends Component {
               })}</ul>`
           : null}
         ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
-        ${!wanted && all.length === 0 ? html`<${Empty} />` : null}
+        ${!wanted && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }

@@ -1,9 +1,8 @@
 /**
  * The messages of a chat.
  *
- * Only some rows of the loaded messages are in the page, however long the chat is. What the user
- * reads never moves: the position of the first row in view is measured before each change and restored after it. At the
- * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
+ * Only some rows of the loaded messages are in the page. What the user reads never moves: the position of the first row
+ * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
 import { loadNewer, loadOlder, markRead, mendRoom, showNewest } from "../actions/rooms.js";
@@ -378,7 +377,7 @@ export class MessageList extends Component {
           ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
             ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${chat?.gone ? t("chat.nothingKept") : type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
             : null}
-          ${room && !(room.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
+          ${!(room?.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
