@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.test_behaviour import CUT, LOOK_AWAY, open_chat, until, write
+from tests.web_browser.page_actions import CUT, LOOK_AWAY, open_chat, until, write
 
 # A key that an input method takes for itself while it composes: Safari tells some of them by the code alone.
 METHOD_KEY = """([key, composing, altKey]) => {

@@ -9,7 +9,7 @@ import pytest
 
 from tests.web_browser.conftest import Person
 from tests.web_browser.lying_network import LyingNetwork
-from tests.web_browser.test_behaviour import open_chat, until, write
+from tests.web_browser.page_actions import open_chat, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

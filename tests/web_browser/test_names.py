@@ -1,10 +1,11 @@
-"""Names: known wherever they are drawn, set in their own direction, and presence only of those the relay tells of."""
+"""Names: known wherever they are drawn, told apart, set in their own direction; presence as the relay tells it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.web_browser.browser_relay import run
+from tests.web_browser.page_actions import open_chat
 
 # Where an element begins and ends, in px from the left.
 SPAN = "(element) => { const { left, right } = element.getBoundingClientRect(); return [left, right]; }"
@@ -96,3 +97,30 @@ def test_while_the_relay_is_away_nobody_is_drawn_as_offline(person: Any, relay: 
     page.wait_for_selector("[data-chat=ben] .presence", state="detached")
     relay.start()
     page.wait_for_selector("[data-chat=ben] .presence.is-online", timeout=60_000)
+
+
+def test_two_people_of_one_look_alike_name_are_told_apart_by_their_ids(person: Any, relay: Any) -> None:
+    # The second one's first letter is Cyrillic; an admin may name people as they are called.
+    for user, name in (("eve1", "Eve Park"), ("eve2", "\u0415ve park")):
+        run("user", "add", user, "--name", name, data=relay.data)
+    page = person("anna").chats()
+    page.click(".column-list .bar .is-accent")
+    page.wait_for_selector(".person:has-text('Eve Park @eve1')")
+    page.wait_for_selector(".person:has-text('park @eve2')")
+    assert page.locator(".person:has-text('Ben Okafor @')").count() == 0
+    page.click(".person:has-text('Eve Park @eve1')")
+    page.wait_for_selector(".chat-title-name:has-text('Eve Park @eve1')")
+
+
+def test_typing_and_presence_are_seen(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    anna.say("ben", "hello")
+    page, other = anna.chats(), ben.chats()
+    open_chat(page, "ben")
+    open_chat(other, "anna")
+    page.wait_for_selector(".chat-title-sub .is-online")
+    other.type(".composer textarea", "hm")
+    page.wait_for_selector(".chat-title-sub .is-typing")
+    other.close()
+    page.wait_for_selector(".chat-title-sub .is-typing", state="detached")
+    page.wait_for_selector(".chat-title-sub .is-online", state="detached")

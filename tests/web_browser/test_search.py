@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.web_browser.page_actions import IN_VIEW
+
 SCROLL = """(part) => {
   const list = document.querySelector('.chat-list .scroll');
   list.scrollTop = part * list.scrollHeight;
@@ -158,3 +160,37 @@ def test_a_list_of_many_chats_draws_a_window_of_them(person: Any) -> None:
     search(page, "Group 1999")
     page.wait_for_selector("[data-chat=g1999]")
     assert page.evaluate(ROWS)["drawn"] == 1
+
+
+def test_a_search_leads_to_the_message(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "the needle is here", *(f"hay {at}" for at in range(350)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    page.fill("input[type=search]", "needle")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash:has-text('needle')")
+    assert page.evaluate(IN_VIEW, ".message.is-flash")
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('hay 349')")
+
+
+def test_one_character_is_searched_for_where_it_is_a_word(person: Any) -> None:
+    person("ben").say("anna", "我 有 猫")
+    page = person("anna").chats()
+    page.wait_for_selector("[data-chat=ben]")
+    page.fill("input[type=search]", "猫")
+    page.wait_for_selector(".hit mark:has-text('猫')")
+    # What was not asked is not said to be nowhere.
+    page.fill("input[type=search]", "q")
+    page.wait_for_selector(".hit", state="detached")
+    page.wait_for_selector(".none:has-text('Type more to search the messages')")
+
+
+def test_a_word_is_marked_however_it_was_typed(person: Any) -> None:
+    person("ben").say("anna", "alle Wege führen über die Große Straße")
+    page = person("anna").chats()
+    page.wait_for_selector("[data-chat=ben]")
+    page.fill("input[type=search]", "GROSSE STRASSE")
+    page.wait_for_selector(".hit mark:has-text('Große')")
+    page.wait_for_selector(".hit mark:has-text('Straße')")

@@ -1,11 +1,11 @@
-"""Tabs that die, and tabs beside each other: nothing that was typed is lost, and both show the same."""
+"""Tabs that die, and tabs and devices beside each other: nothing that was typed is lost, and all show the same."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import Any
 
-from tests.web_browser.test_behaviour import until, write
+from tests.web_browser.page_actions import COUNT_SOUNDS, LOOK_AWAY, PHONE, badge, open_chat, until, write
 
 FIELD = ".composer textarea"
 FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
@@ -152,3 +152,64 @@ def test_a_setting_holds_in_all_tabs(person: Any) -> None:
     one, two = anna.chats(), anna.chats()
     one.evaluate("localStorage.setItem('settings', JSON.stringify({ theme: 'dark', language: 'de', sound: false }))")
     until(two, "document.documentElement.dataset.theme === 'dark' && document.documentElement.lang === 'de'")
+
+
+def test_what_was_typed_last_is_there_after_a_reload(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.keyboard.type("half a thought")
+    page.reload()
+    page.wait_for_selector(".composer textarea")
+    assert page.input_value(".composer textarea") == "half a thought"
+
+
+def test_two_tabs_agree_on_messages_drafts_and_badges(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    one = anna.chats()
+    two = anna.chats()
+    assert badge(two, "ben") == "1"
+    open_chat(one, "ben")
+    until(two, "!document.querySelector('[data-chat=ben] .badge')")
+    one.fill(".composer textarea", "half a thought")
+    two.wait_for_selector("[data-chat=ben] .is-draft")
+    write(one, "a whole one")
+    two.wait_for_selector("[data-chat=ben]:has-text('a whole one')")
+    open_chat(two, "ben")
+    two.wait_for_selector(".is-mine .text:has-text('a whole one')")
+    assert two.locator(".is-mine").count() == 1
+
+
+def test_a_tab_is_quiet_while_the_person_looks_at_another(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    anna.context.add_init_script(COUNT_SOUNDS)
+    ben.say("anna", "hello")
+    one = anna.chats()
+    two = anna.chats()
+    open_chat(two, "ben")
+    two.wait_for_selector(".text:has-text('hello')")
+    one.wait_for_selector("[data-chat=ben] .badge", state="detached")
+    one.evaluate(LOOK_AWAY, True)
+    # The first message came just before the tab was opened, so that it may have been heard there.
+    heard = one.evaluate("window.sounds")
+    ben.say("anna", "you see this")
+    two.wait_for_selector(".text:has-text('you see this')")
+    one.wait_for_timeout(1_500)
+    assert one.evaluate("window.sounds") == heard
+    two.evaluate(LOOK_AWAY, True)
+    ben.say("anna", "you do not see this")
+    until(one, f"window.sounds > {heard}")
+
+
+def test_two_devices_agree_on_badges(person: Any) -> None:
+    ben, phone, desk = person("ben"), person("anna", **PHONE), person("anna")
+    ben.say("anna", "hello")
+    on_phone, on_desk = phone.chats(), desk.chats()
+    on_phone.wait_for_selector("[data-chat=ben] .badge")
+    open_chat(on_desk, "ben")
+    on_phone.wait_for_selector("[data-chat=ben] .badge", state="detached")
+    write(on_desk, "from the desk")
+    on_phone.wait_for_selector("[data-chat=ben]:has-text('from the desk')")

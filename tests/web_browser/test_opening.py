@@ -1,0 +1,119 @@
+"""Where a chat opens: at the newest message, where the news begin, or where one stopped; and a link to no chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.web_browser.page_actions import IN_VIEW, LOOK_AWAY, badge, open_chat, texts, until, write
+
+
+def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:
+    person("ben").say("anna", *(f"message {at}" for at in range(150)))
+    page = person("anna").chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".divider-new")
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('message 149')")
+    page.reload()
+    page.wait_for_selector(".text:has-text('message 149')")
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"old {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    ben.say("anna", *(f"new {at}" for at in range(120)))
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben] .badge")
+    assert badge(page, "ben") == "99+"
+    open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert "120" in divider.inner_text()
+    assert page.evaluate(IN_VIEW, ".divider-new")
+    assert page.evaluate(IN_VIEW, ".divider-new + .message")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *, kept: bool) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"old {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    path = "/"
+    if kept:
+        # The chat is on this device from before, and the page does not know how much came since.
+        page = anna.chats()
+        open_chat(page, "ben")
+        page.wait_for_selector(".text:has-text('old 59')")
+        page.wait_for_timeout(1_200)
+        page.close()
+        path = "/#chat=ben"
+    ben.say("anna", "new 0")
+    # Edits take ids as well: the first unread message is further up than the count alone says.
+    ben.ask(*(("edit", {"chatId": "anna", "originalMessageId": 61, "message": "new 0"}) for _ in range(120)))
+    ben.say("anna", *(f"new {at}" for at in range(1, 900)))
+    page = anna.open(path)
+    if not kept:
+        open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert "900" in divider.inner_text()
+    until(page, f"({IN_VIEW})('.divider-new + .message')")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+    page.wait_for_timeout(1_000)
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    assert 850 <= chat["missed"] < 900
+    for _ in range(10):
+        page.mouse.move(800, 400)
+        page.mouse.wheel(0, 2_000)
+        page.wait_for_timeout(60)
+    shown = [int(text.removeprefix("new ")) for text in texts(page)]
+    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('new 899')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+
+
+def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"new {at}" for at in range(250)))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".divider-new")
+    # To the end of what is loaded and back: what this device keeps then begins in the midst of what is unread.
+    page.evaluate(LOOK_AWAY, True)
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('new 249')")
+    page.wait_for_timeout(1_200)
+    page.close()
+    ben.say("anna", *(f"new {at}" for at in range(250, 450)))
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben]:has-text('new 449')")
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert str(chat["missed"]) in divider.inner_text()
+    assert page.inner_text(".divider-new + .message .text") == f"new {450 - chat['missed']}"
+    until(page, f"({IN_VIEW})('.divider-new')")
+
+
+@pytest.mark.parametrize("chat", ["nobody", "x" * 200])
+def test_a_link_to_a_chat_that_is_not_there_says_so(person: Any, chat: str) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    page = anna.open(f"/#chat={chat}")
+    page.wait_for_selector(".notice:has-text('no longer exists')")
+    page.wait_for_selector(".nothing")
+    # The list is known now, and the page as it was.
+    page.evaluate("(chat) => { location.hash = `chat=${chat}`; }", chat)
+    until(page, "location.hash === ''")
+    page.wait_for_selector(".nothing")
+    page.wait_for_selector("[data-chat=ben]")
+    # Somebody one has not written to yet is no such chat.
+    page.goto(anna.relay.url + "/#chat=carla")
+    page.wait_for_selector(".hello")
+    page.wait_for_timeout(500)
+    write(page, "hello, Carla")
+    page.wait_for_selector(".is-mine .ticks-sent")

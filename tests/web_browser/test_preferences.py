@@ -1,0 +1,39 @@
+"""What a person may choose: notifications, which nobody is asked about unasked, and the theme."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web_browser.page_actions import until
+
+# The person says no when the browser asks about notifications.
+REFUSE = """Notification.requestPermission = () => {
+  window.asked = true;
+  return Promise.resolve('denied');
+};"""
+
+
+def test_the_title_counts_and_nobody_is_asked_about_notifications_unasked(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    anna.context.add_init_script(REFUSE)
+    ben.say("anna", "one", "two")
+    page = anna.chats()
+    until(page, "document.title.startsWith('(2)')")
+    assert page.evaluate("document.querySelector('link[rel=icon]').href").startswith("data:image/png")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.asked") is None
+    page.click(".me")
+    page.click(".setting:has-text('Turn on notifications') input")
+    until(page, "window.asked === true")
+    page.wait_for_selector(".notice.is-error")
+
+
+def test_the_theme_can_be_switched(person: Any) -> None:
+    page = person("ben", color_scheme="light").chats()
+    page.click(".me")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.select_option(".setting:has-text('Appearance') select", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    page.reload()
+    page.wait_for_selector(".chat-list", state="attached")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"

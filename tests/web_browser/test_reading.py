@@ -1,0 +1,159 @@
+"""Reading: what one reads stays where it is, what comes is shown when asked for, and read marks wait for a look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web_browser.page_actions import CUT, IN_VIEW, LOOK_AWAY, badge, open_chat, until, wheel_up, write
+
+# The first message that is wholly in view, and where it is.
+PLACE = """() => {
+  const scroller = document.querySelector('.messages > .scroll').getBoundingClientRect();
+  for (const one of document.querySelectorAll('.message')) {
+    const box = one.getBoundingClientRect();
+    if (box.top >= scroller.top + 40) return [one.dataset.id, Math.round(box.top)];
+  }
+}"""
+
+
+def test_what_comes_while_one_is_away_is_not_taken_for_read(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+    page.evaluate(LOOK_AWAY, True)
+    for start in range(0, 150, 30):
+        ben.say("anna", *(f"new {at}" for at in range(start, start + 30)))
+        page.wait_for_timeout(200)
+    until(page, "document.querySelector('[data-chat=ben] .badge')?.textContent.startsWith('99+')")
+    page.evaluate(LOOK_AWAY, False)
+    page.wait_for_timeout(1_000)
+    assert page.evaluate(IN_VIEW, ".divider-new")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    assert chat["missed"] > 100
+
+
+def test_older_pages_do_not_move_what_one_reads(person: Any) -> None:
+    person("ben").say("anna", *(f"line {at} " + "word " * (at % 30) for at in range(400)))
+    anna = person("anna")
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".message")
+    page.wait_for_timeout(400)
+    for _ in range(4):
+        wheel_up(page, 3)
+        before = page.evaluate(PLACE)
+        page.wait_for_timeout(400)
+        assert page.evaluate(PLACE) == before
+    page.keyboard.press("Escape")
+
+
+def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"line {at}" for at in range(100)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".message")
+    wheel_up(page)
+    before = page.evaluate(PLACE)
+    ben.say("anna", "one", "two", "three")
+    until(page, "document.querySelector('.to-end .badge')?.textContent === '3'")
+    assert page.evaluate(PLACE) == before
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('three')")
+    until(page, "!document.querySelector('.to-end')")
+
+
+def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"before {at}" for at in range(250)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('before 249')")
+    page.wait_for_timeout(400)
+    wheel_up(page, 12)
+    before = page.evaluate(PLACE)
+    # Another tab of this browser takes what comes meanwhile, so that none of it is repeated to this one.
+    other = anna.chats()
+    other.wait_for_selector("[data-chat=ben]")
+    page.evaluate(CUT)
+    relay.stop()
+    relay.start()
+    ben.say("anna", *(f"meanwhile {at}" for at in range(700)))
+    other.wait_for_selector("[data-chat=ben]:has-text('meanwhile 699')")
+    other.wait_for_timeout(500)
+    other.close()
+    # All of it is read elsewhere: there is no first unread message to go on from.
+    anna.ask(("read", {"chatId": "ben"}))
+    page.evaluate("window.cut = false")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.wait_for_selector("[data-chat=ben]:has-text('meanwhile 699')")
+    page.wait_for_timeout(1_000)
+    assert page.evaluate(PLACE) == before
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('meanwhile 699')")
+
+
+def test_an_answer_far_back_leads_to_the_end(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"message {at} " + "word " * (at % 30) for at in range(1_000)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    page.fill("input[type=search]", "message 211")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash:has-text('message 211')")
+    write(page, "my answer")
+    page.wait_for_selector(".is-mine:has-text('my answer') .ticks-sent")
+    page.wait_for_timeout(500)
+    assert page.evaluate(IN_VIEW, ".message.is-mine")
+    ben.say("anna", "and on it goes")
+    page.wait_for_selector(".text:has-text('and on it goes')")
+    page.wait_for_timeout(300)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"line {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('line 59')")
+    page.fill(".composer textarea", "a\nb\nc\nd\ne")
+    page.wait_for_timeout(200)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+def _status_once_delivered(page: Any, sender: Any) -> str:
+    """Give the status of the sender's last message to anna; its acknowledgement may take a while on a busy machine."""
+    for _ in range(100):
+        status: str = sender.ask(("messages", {"chatId": "anna"}))[0][-1]["status"]
+        if status != "undelivered":
+            return status
+        page.wait_for_timeout(100)
+    return status
+
+
+def test_read_marks_wait_for_a_window_that_is_looked_at(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "first")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('first')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+    page.evaluate(LOOK_AWAY, True)
+    ben.say("anna", "second")
+    page.wait_for_selector(".text:has-text('second')")
+    page.wait_for_timeout(500)
+    assert badge(page, "ben") == "1"
+    assert _status_once_delivered(page, ben) == "unread"
+    page.evaluate(LOOK_AWAY, False)
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+    page.wait_for_timeout(200)
+    assert ben.ask(("messages", {"chatId": "anna"}))[0][-1]["status"] == "read"

@@ -1,0 +1,82 @@
+"""Signing in and out: invites, the page before one is in, other devices, and what a sign-out leaves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.web_browser.page_actions import open_chat
+
+
+def test_an_invite_leads_in_and_asks_for_a_name(person: Any) -> None:
+    page = person("anna").chats()
+    page.click("text=Invite people")
+    page.fill(".modal input[name=name]", "Nora")
+    page.click(".modal .button:has-text('Make a link')")
+    page.wait_for_selector("svg.qr path")
+    link = page.input_value(".copy-field input")
+    guest = person(None)
+    came = guest.open("/" + link[link.index("#") :])
+    came.click("text=Join")
+    came.wait_for_selector(".modal input[name=name]")
+    assert "invite" not in came.url
+    came.fill(".modal input[name=name]", "Nora Ní Dhomhnaill")
+    came.click("text=Start chatting")
+    came.wait_for_selector(".modal", state="detached")
+    came.click("text=Write to someone")
+    came.wait_for_selector(".person:has-text('Anna')")
+    again = person(None).open("/" + link[link.index("#") :])
+    again.click("text=Join")
+    assert "Ask for a new link" in again.wait_for_selector(".form-error").inner_text()
+
+
+def test_an_invite_opened_by_somebody_who_is_here_says_what_to_do(person: Any) -> None:
+    anna = person("anna")
+    page = anna.open("/#invite=made-up")
+    page.wait_for_selector(".chat-list")
+    assert "invite" not in page.url
+    page = anna.chats()
+    # Once the page is there: it is said for some seconds only.
+    page.evaluate("location.hash = 'invite=made-up'")
+    page.wait_for_selector(".notice:has-text('signed in as Anna Lindqvist')")
+    assert "invite" not in page.url
+
+
+def test_a_device_can_be_signed_out_from_another(person: Any) -> None:
+    one, two = person("ben"), person("ben")
+    page, other = one.chats(), two.chats()
+    page.click(".me")
+    page.wait_for_selector("[aria-label=Devices] .person")
+    page.locator("[aria-label=Devices] [aria-label='Sign out']").first.click()
+    page.click(".modal .is-danger")
+    other.wait_for_selector(".signin")
+    page.click(".list-button:has-text('Sign out')")
+    page.click(".modal .is-danger")
+    page.wait_for_selector(".signin")
+    assert page.evaluate("localStorage.getItem('session')") is None
+
+
+def test_signing_out_leaves_nothing_that_was_being_written_in_another_tab(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page, other = anna.chats(), anna.chats()
+    open_chat(other, "ben")
+    other.wait_for_selector(".text:has-text('hello')")
+    other.fill(".composer textarea", "half a thought")
+    assert "half a thought" in page.evaluate("JSON.stringify(localStorage)")
+    page.click(".me")
+    page.click(".list-button:has-text('Sign out')")
+    page.click(".modal .is-danger")
+    for one in (other, page):
+        one.wait_for_selector(".signin")
+    assert "half a thought" not in other.evaluate("JSON.stringify(localStorage)")
+
+
+@pytest.mark.parametrize("code", ["de", "es", "fr", "ru", "zh"])
+def test_the_page_speaks_the_persons_language(person: Any, code: str) -> None:
+    page = person(None, locale=code).open()
+    page.wait_for_selector(".signin form")
+    assert page.evaluate("document.documentElement.lang") == code
+    assert not re.search(r"\b[a-z]+\.[a-zA-Z]+\b", page.inner_text(".signin"))

@@ -1,0 +1,111 @@
+"""Writing: text and files that are pasted, dragged or chosen into the composer, and what was begun there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web_browser.page_actions import open_chat, texts
+
+PIXEL = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
+    b"\x00\x00\x00\nIDATx\x9cc\x00\x01\x00\x00\x05\x00\x01\r\n-\xb4\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+# A file let fall on the conversation; whether the browser was left to open it.
+DROP_FILE = """() => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(['x'], 'dropped.txt', { type: 'text/plain' }));
+  const event = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer });
+  return document.querySelector('.conversation').dispatchEvent(event);
+}"""
+# What is in the clipboard is put into the composer; whether the browser was left to do it.
+PASTE = """([text, file]) => {
+  const clipboardData = new DataTransfer();
+  if (text) clipboardData.setData('text/plain', text);
+  clipboardData.items.add(new File(['x'], file, { type: 'image/png' }));
+  const event = new ClipboardEvent('paste', { bubbles: true, cancelable: true, clipboardData });
+  return document.querySelector('.composer textarea').dispatchEvent(event);
+}"""
+
+
+def test_a_file_sent_meanwhile_leaves_an_edit_as_it_is(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.press(".composer textarea", "ArrowUp")
+    page.wait_for_selector(".what")
+    page.fill(".composer textarea", "hello again")
+    page.set_input_files(".composer input[type=file]", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine a.file")
+    assert page.input_value(".composer textarea") == "hello again"
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".edited")
+    assert texts(page) == ["hello again"]
+
+
+def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "send it")
+    page = anna.chats()
+    open_chat(page, "ben")
+    picture = {"name": "größe & co.png", "mimeType": "image/png", "buffer": PIXEL}
+    page.set_input_files(".composer input[type=file]", [picture])
+    page.fill(".modal textarea", "here")
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine .picture img[src^='/files/']")
+    other = ben.chats()
+    open_chat(other, "anna")
+    shown = other.wait_for_selector(".picture img")
+    assert shown.get_attribute("alt") == "größe & co.png"
+    assert other.locator(".picture").evaluate("(one) => one.getBoundingClientRect().height") >= 48
+    other.click(".picture")
+    other.wait_for_selector(".viewer img")
+    other.keyboard.press("Escape")
+    other.wait_for_selector(".viewer", state="detached")
+
+
+def test_a_file_is_taken_only_where_one_may_write(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    [channel] = anna.ask(("createChat", {"type": "channel", "name": "Notices", "participants": ["ben"]}))
+    anna.say(channel["chatId"], "read this")
+    for someone, writes in ((ben, False), (anna, True)):
+        page = someone.chats()
+        open_chat(page, channel["chatId"])
+        page.wait_for_selector(".composer" if writes else ".read-only")
+        assert page.evaluate(DROP_FILE) is False
+        page.wait_for_timeout(300)
+        assert page.locator(".modal").count() == int(writes)
+
+
+def test_text_is_pasted_as_text_though_a_picture_of_it_comes_along(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    assert page.evaluate(PASTE, ["1\t2\n3\t4", "image.png"]) is True
+    page.wait_for_timeout(200)
+    assert page.locator(".modal").count() == 0
+    # A file manager puts the name beside the file, or where it lies.
+    for text in ("", "boat.png", "/home/anna/boat.png"):
+        assert page.evaluate(PASTE, [text, "boat.png"]) is False
+        page.wait_for_selector(".modal .files")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".modal", state="detached")
+
+
+def test_text_can_be_dragged_into_the_composer(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "carry me over")
+    page = anna.chats()
+    open_chat(page, "ben")
+    text = page.locator(".text:has-text('carry') p").bounding_box()
+    field = page.locator(".composer textarea").bounding_box()
+    page.mouse.click(text["x"] + 30, text["y"] + 8, click_count=3)
+    page.mouse.move(text["x"] + 30, text["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(field["x"] + 40, field["y"] + 8, steps=8)
+    page.mouse.up()
+    assert "carry me over" in page.input_value(".composer textarea")
