@@ -144,10 +144,14 @@ def test_an_edit_of_a_message_that_was_deleted_meanwhile_ends_with_a_word(person
     page.wait_for_selector(".text:has-text('mistake')")
     page.press(".composer textarea", "ArrowUp")
     page.wait_for_selector(".what")
+    page.fill(".composer textarea", "a better word")
     other = person("anna")
     other.ask(("delete", {"chatId": "ben", "originalMessageId": said["messageId"], "clientMessageId": "d1"}))
     page.wait_for_selector(".what", state="detached")
-    page.wait_for_selector(".notice:has-text('The message that you were editing was deleted')")
+    page.wait_for_selector(
+        ".notice:has-text('The message you were editing was deleted. Your text is kept as a draft.')"
+    )
+    assert page.input_value(".composer textarea") == "a better word"
 
 
 def test_a_setting_and_ones_name_are_the_same_in_two_tabs(person: Any) -> None:
