@@ -106,6 +106,11 @@ function registerWorker() {
 
 /** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
+  // People whose names look alike are told apart from here on.
+  import("./model/looks.js").then(({ LOOKS }) => {
+    learnLooks(LOOKS);
+    change((now) => ({ ...now }));
+  });
   import("./views/conversation.js");
   import("./views/dialogs.js");
   import("./views/finders.js");
@@ -132,11 +137,6 @@ async function start() {
   root.replaceChildren();
   render(html`<${Shell} />`, root);
   await entering;
-  // People whose names look alike are told apart from here on.
-  import("./model/looks.js").then(({ LOOKS }) => {
-    learnLooks(LOOKS);
-    change((now) => ({ ...now }));
-  });
   setTimeout(() => (window.requestIdleCallback ?? setTimeout)(fetchTheRest), REST_AFTER);
 }
 
