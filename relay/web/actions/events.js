@@ -1,7 +1,7 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
-import { openChat, recount, refreshDetails } from "./rooms.js";
+import { openChat, recount, refreshDetails, refreshForgotten } from "./rooms.js";
 import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
@@ -32,9 +32,9 @@ function flush() {
   if (!flushScheduled) return;
   flushScheduled = false;
   flushedAt = performance.now();
-  if (!state.value) return;
   const frames = waitingFrames;
   waitingFrames = [];
+  if (!state.value) return;
   const now = clock.now();
   const before = state.value;
   let next = before;
@@ -52,8 +52,8 @@ function flush() {
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
   for (const frame of frames) if (frame.eventType === "chatGone") noticeLoss(frame.payload, before);
   for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
-  if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails();
-  if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats();
+  if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails().then(refreshForgotten);
+  if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats().then(refreshForgotten);
   const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && mayCount(state.value, payload));
   for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) recount(chatId);
 }

@@ -74,7 +74,8 @@ export function forgetVerified() {
 
 /** Forget all chats, after signing out. */
 export function forgetShown() {
-  for (const known of [shown, verified, readSent, readWaiting]) known.clear();
+  for (const known of [shown, verified, asked, paging, readSent, readWaiting]) known.clear();
+  loadingRooms.value = new Set();
 }
 
 function setLoading(chatId, on) {
@@ -105,6 +106,12 @@ async function ensureRoom(chatId) {
     change((current) => (current.rooms.get(chatId)?.loaded ? current : addPage(current, chatId, [], { reachesStart: true })));
   }
   await refreshRoom(chatId);
+}
+
+/** Fetch the open chat, if it has begun again. */
+export function refreshForgotten() {
+  const { chatId } = route.value;
+  if (state.value?.chats.has(chatId) && !state.value.rooms.get(chatId)?.loaded) refreshRoom(chatId);
 }
 
 /** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
@@ -288,7 +295,7 @@ export async function loadNewer(chatId) {
 
 /** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
 export async function mendRoom(chatId) {
-  if (state.value?.rooms.get(chatId)?.stale.size > 0) await alone(chatId);
+  if (state.value?.rooms.get(chatId)?.stale.size > 0 && !isLost(chatId)) await alone(chatId);
 }
 
 /** Fetch one page of a chat at a time, and what it shows to be outdated. */

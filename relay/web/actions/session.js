@@ -1,10 +1,10 @@
 /** The session from signing in to signing out: the socket, the other tabs, and what is fetched after a reconnect. */
 import { batch } from "@preact/signals";
 import { applyWaiting, noteAttended, queueEvent } from "./events.js";
-import { report, tell } from "./notices.js";
-import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
+import { report } from "./notices.js";
+import { forgetShown, forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, refreshChats, reportLoading, runtime } from "./store.js";
-import { t, tick } from "../i18n/i18n.js";
+import { tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
@@ -100,10 +100,7 @@ export async function signOut() {
   try {
     await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
   } catch (failure) {
-    if (failure.code === "connection_lost") {
-      tell(t("error.offline"), { error: true });
-      return;
-    }
+    if (failure.status !== 401) return report(failure);
   }
   runtime.storage?.tell({ kind: "signedOut", unsent: null });
   await leave(null);
@@ -238,7 +235,7 @@ async function onLive() {
   change(model.connected);
   forgetVerified();
   withOutbox(({ pump }) => pump());
-  refreshChats();
+  refreshChats().then(refreshForgotten);
   runtime.wire.request("profile", {}).then((mine) => {
     change((now) => model.learnPeople(now, [mine]));
     // From the first answer on the relay's time is known: "today" and "5 minutes ago" may be others.

@@ -65,9 +65,8 @@ function mayReload() {
 async function isSafe() {
   if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0) return false;
   const waiting = state.value?.outbox ?? [];
-  if (waiting.length === 0) return true;
-  const kept = new Set(((await runtime.storage?.loadRows()) ?? []).map((row) => row.clientMessageId));
-  return waiting.every((row) => kept.has(row.clientMessageId));
+  const kept = await Promise.all(waiting.map((row) => runtime.storage?.loadRow(row.clientMessageId)));
+  return kept.every(Boolean);
 }
 
 let timer;

@@ -172,7 +172,8 @@ export class Composer extends Component {
     const text = this.field.value;
     this.editing = null;
     const draft = draftAt(chatId)?.text ?? "";
-    if (route.value.chatId === chatId) {
+    const chat = state.value?.chats.get(chatId);
+    if (route.value.chatId === chatId && chat && !chat.gone) {
       const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
       keepDraft(editKey(chatId, messageId), "");
       if (lost) {
