@@ -121,7 +121,10 @@ class PendingRequests:
                 pending.fail(_too_large(pending.name, pending.frame, why))
 
     def to_send(self) -> Iterator[bytes]:
-        """Give the frames to send on a new connection; what must not be repeated fails if it was sent before."""
+        """Give the frames to send on a new connection, each right before it is sent.
+
+        What must not be repeated fails if it was sent before.
+        """
         for pending in list(self._waiting.values()):
             if pending.done.is_set():
                 continue
@@ -129,6 +132,7 @@ class PendingRequests:
                 pending.fail(Unanswered(f"the connection was lost before the answer to {pending.name}"))
             else:
                 pending.sent = True
+                self.note_sent(len(pending.frame))
                 yield pending.frame
 
     def end(self) -> None:

@@ -343,7 +343,7 @@ class Client:
             try:
                 self._pending.connected(dict(socket.handshake_headers))
                 for frame in self._pending.to_send():
-                    await self._send_frame(frame)
+                    await socket.send_message(frame.decode())
                 self._connected.set()
                 while True:
                     self._receive(await socket.get_message())

@@ -160,7 +160,8 @@ class Blobs:
         """Yield the names of all blobs, a folder at a time."""
         if not self.directory.is_dir():
             return
-        for directory in sorted(self.directory.iterdir()):
+        # Others, such as a disk's own `lost+found`, may not be readable.
+        for directory in sorted(self.directory.glob("[0-9a-f][0-9a-f]")):
             if directory.is_dir():
                 yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST_CHARACTERS]
 

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from relay.client import Client, Unanswered
 from relay.protocol import codec, objects, requests
@@ -61,6 +62,28 @@ async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autoj
             answer = objects.ChatDetails(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
             await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
             await link.quiet()
+
+
+async def test_a_request_that_never_went_out_on_a_broken_connection_is_sent_on_the_next(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = requests.CreateChat(type="group", name="Crew", participants=[])
+    async with client() as ours, trio.open_nursery() as nursery:
+        nursery.start_soon(ours.request, "devices", requests.Nothing())
+        await wait_all_tasks_blocked()
+        nursery.start_soon(ours.request, "createChat", make)
+        await wait_all_tasks_blocked()
+
+        async def break_off(_socket: WebSocketConnection, _frame: str) -> None:
+            raise ConnectionClosed(None)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(WebSocketConnection, "send_message", break_off)
+            async with relay.comes():
+                await wait_all_tasks_blocked()
+        async with relay.comes() as link:
+            assert [(await link.heard())["payloadType"] for _ in range(2)] == ["devices", "createChat"]
+            nursery.cancel_scope.cancel()
 
 
 async def test_an_edit_gets_an_idempotency_key(relay: Relay, autojump_clock: MockClock) -> None:

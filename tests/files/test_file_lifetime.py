@@ -13,7 +13,8 @@ from relay.core.model.entities import BLOCK_BYTES
 from relay.keys import UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.store.blobs import DIGEST_CHARACTERS
+from relay.store.blobs import DIGEST_CHARACTERS, Blobs
+from relay.tasks.background import keep_running
 from tests.support import picture_files as made
 from tests.support.http_files import as_object, fetch, on_disk, send, until, upload
 from tests.support.http_relay import http_relay
@@ -188,3 +189,29 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> Non
         await until(lambda: len(on_disk(relay)) == 1)
         assert (await fetch(relay, ben, held)).content == b"held"
         assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
+
+
+async def test_unused_files_go_though_the_first_sweep_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = trio.Event()
+
+    async def fail(_files: uploads.Uploads) -> None:
+        raise PermissionError(13, "Permission denied", "files/lost+found")
+
+    async def forget(_files: uploads.Uploads) -> None:
+        forgotten.set()
+
+    monkeypatch.setattr(uploads.Uploads, "sweep", fail)
+    monkeypatch.setattr(uploads.Uploads, "forget_loose", forget)
+    async with http_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_running, "removing unused files", relay.relay.files.run, 0.01)
+        with trio.fail_after(10):
+            await forgotten.wait()
+        nursery.cancel_scope.cancel()
+
+
+def test_a_folder_of_the_disk_itself_is_no_folder_of_blobs(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    for name in ("lost+found", "ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ("ab" * (DIGEST_CHARACTERS // 2))).touch()
+    assert [len(names) for names in blobs.digests()] == [1]

@@ -278,8 +278,9 @@ class Uploads:
     async def run(self) -> None:
         """Remove unused files, forever; first the remains of an earlier run."""
         if not self._swept:
-            await self.sweep()
+            # Once a run, also where it fails: what follows must not wait for a folder that cannot be read.
             self._swept = True
+            await self.sweep()
         while True:
             await self.forget_loose()
             with trio.move_on_after(SWEEP_SECONDS):

@@ -16,7 +16,7 @@ TRACES = (
     "relay.replacing/*",
     "before-restore-*/*",
     "files.*",
-    "files/*",
+    "files/[0-9a-f][0-9a-f]",
     "backups/*",
     "relay.reserve",
     "relay.reserve.*",
@@ -37,6 +37,11 @@ def is_empty(store: Path) -> bool:
     return is_there(store) and store.is_file() and not store.stat().st_size
 
 
+def trace(data: Path) -> Path | None:
+    """Find a file in a data directory that only a store in use leaves."""
+    return next((path for pattern in TRACES for path in data.glob(pattern)), None)
+
+
 def refuse(store: Path) -> None:
     """Make sure that a new store may be made: there is none, and there never was.
 
@@ -52,7 +57,7 @@ def refuse(store: Path) -> None:
         return
     # Traces may lie on a disk that is not mounted.
     check_links(store.parent, LINKED)
-    found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
+    found = trace(store.parent)
     if found is not None:
         state = "empty" if there else "missing"
         raise EmptiedStore(

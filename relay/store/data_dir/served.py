@@ -9,6 +9,8 @@ import logging
 import os
 from pathlib import Path
 
+from relay.store.data_dir import empty
+from relay.store.files import replacing
 from relay.store.files.directory import STORE, NoDirectory, is_there
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,10 @@ def refuse(data: Path, runtime: Path | None) -> None:
         served = runtime is not None and (runtime / TRACE).read_bytes() == os.fsencode(data.absolute())
     except OSError:
         return
-    if served and not is_there(data / STORE):
+    # An interrupted restore puts the store back in place, and what lies around a missing one says more than the trace.
+    if served and not (
+        is_there(data / STORE) or replacing.is_committed(data, replacing.STORE_WITH_FILES) or empty.trace(data)
+    ):
         raise MovedAway(
             f"the store that was served from {data} is gone (moved away, or its disk is not mounted): bring it back, or"
             " stop the service (`systemctl stop relay`) and start it to begin with an empty one"

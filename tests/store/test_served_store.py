@@ -1,0 +1,39 @@
+"""The trace of the store that a service serves, where that store is not in its place."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.store.data_dir import served
+from relay.store.data_dir.served import MovedAway
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """A data directory whose store was served, and the runtime directory with the trace; the store is gone."""
+    data, runtime = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    runtime.mkdir()
+    (data / "relay.db").write_bytes(b"store")
+    served.note(data, runtime)
+    (data / "relay.db").unlink()
+    return data, runtime
+
+
+def test_a_store_that_was_moved_away_is_missed(places: tuple[Path, Path]) -> None:
+    with pytest.raises(MovedAway):
+        served.refuse(*places)
+
+
+def test_a_restore_that_was_interrupted_between_its_renames_may_be_finished(places: tuple[Path, Path]) -> None:
+    data, runtime = places
+    (data / "relay.replacing" / "old").mkdir(parents=True)
+    (data / "relay.replacing" / "relay.db").write_bytes(b"restored")
+    (data / "relay.replacing" / "old" / "relay.db").write_bytes(b"before")
+    served.refuse(data, runtime)
+
+
+def test_what_lies_around_a_missing_store_is_told_by_the_check_of_empty_stores(places: tuple[Path, Path]) -> None:
+    data, runtime = places
+    (data / "relay.db-wal").write_bytes(b"log")
+    served.refuse(data, runtime)
