@@ -65,6 +65,13 @@ test("every imported name is used", () => {
   }
 });
 
+test("every icon that is named is drawn", () => {
+  const drawn = new Set([...readFileSync(join(WEB, "views/parts.js"), "utf8").matchAll(/^ {2}(\w+): "M/gm)].map(([, name]) => name));
+  for (const path of ours) {
+    for (const [, name] of readFileSync(path, "utf8").matchAll(/(?:\$\{Icon\} name|\bicon)="(\w+)"/g)) assert.ok(drawn.has(name), `${path}: ${name}`);
+  }
+});
+
 test("nothing makes markup or code from text", () => {
   const forbidden = /\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySetInnerHTML|eval\(|new Function|srcdoc|cssText)\b/;
   for (const path of ours) assert.doesNotMatch(readFileSync(path, "utf8"), forbidden, path);

@@ -144,7 +144,7 @@ function Elsewhere({ attachment }) {
   const place = elsewhere(attachment);
   if (!place) return html`<span class="file">${attachment.filename}</span>`;
   return html`<a class="file" href=${place.href} target="_blank" rel="noopener noreferrer nofollow" title=${place.href}>
-    <span class="file-icon"><${Icon} name="forward" /></span>
+    <span class="file-icon"><${Icon} name="leave" /></span>
     <span class="file-text">
       <span class="file-name">${attachment.filename}</span>
       <span class="file-size">${t("file.elsewhere", { host: place.host })}</span>
