@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.data_dir import served
+from relay.store.data_dir import empty, served
 from relay.store.data_dir.served import MovedAway
 
 
@@ -37,3 +37,10 @@ def test_what_lies_around_a_missing_store_is_told_by_the_check_of_empty_stores(p
     data, runtime = places
     (data / "relay.db-wal").write_bytes(b"log")
     served.refuse(data, runtime)
+
+
+def test_the_folder_that_a_disk_brings_is_no_trace_of_a_store(tmp_path: Path) -> None:
+    (tmp_path / "files" / "lost+found").mkdir(parents=True)
+    assert empty.trace(tmp_path) is None
+    (tmp_path / "files" / "x").touch()
+    assert empty.trace(tmp_path) == tmp_path / "files" / "x"

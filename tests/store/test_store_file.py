@@ -243,7 +243,7 @@ async def test_files_made_by_root_belong_to_the_owner_of_the_directory(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/ab", "backups/x", "relay.reserve"]
+    "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/x", "backups/x", "relay.reserve"]
 )
 async def test_an_empty_file_beside_traces_of_a_store_is_refused(trace: str, tmp_path: Path) -> None:
     (tmp_path / "relay.db").touch()
@@ -257,7 +257,7 @@ async def test_an_empty_file_beside_traces_of_a_store_is_refused(trace: str, tmp
 
 
 @pytest.mark.parametrize(
-    "trace", ["relay.db-wal", "relay.db.before-restore", "files/ab", "before-restore-1-x/relay.db", "relay.reserve"]
+    "trace", ["relay.db-wal", "relay.db.before-restore", "files/x", "before-restore-1-x/relay.db", "relay.reserve"]
 )
 async def test_a_missing_file_beside_traces_of_a_store_is_refused(trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).parent.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ TRACES = (
     "relay.replacing/*",
     "before-restore-*/*",
     "files.*",
-    "files/[0-9a-f][0-9a-f]",
+    "files/*",
     "backups/*",
     "relay.reserve",
     "relay.reserve.*",
@@ -39,7 +39,9 @@ def is_empty(store: Path) -> bool:
 
 def trace(data: Path) -> Path | None:
     """Find a file in a data directory that only a store in use leaves."""
-    return next((path for pattern in TRACES for path in data.glob(pattern)), None)
+    found = (path for pattern in TRACES for path in data.glob(pattern))
+    # A disk that was mounted there has this folder of its own.
+    return next((path for path in found if path.name != "lost+found"), None)
 
 
 def refuse(store: Path) -> None:
