@@ -64,6 +64,7 @@ def test_a_folder_is_refused_in_words_and_the_files_beside_it_are_taken(person: 
         devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 800, "y": 400, "data": data})
     assert "“afolder” is a folder" in page.wait_for_selector(".notice").inner_text()
     # Empty and without a known type, but a file.
+    page.wait_for_selector(".modal .file-name")
     assert page.locator(".modal .file-name").all_inner_texts() == ["README"]
     page.click(SEND)
     page.wait_for_selector(".is-mine a.file:has-text('README')")

@@ -232,7 +232,7 @@ class Welcome extends Component {
     return html`<${Modal} label=${t("welcome.title")} onClose=${close}>
       <h2>${t("welcome.title")}</h2><p>${t("welcome.text")}</p>
       <form class="form" onSubmit=${this.submit}>
-        <label class="field"><span>${t("signin.name")}</span><input name="name" required maxlength="64" autocomplete="name" autofocus value=${session.value.name} /></label>
+        <label class="field"><span>${t("signin.name")}</span><input name="name" required maxlength="64" autocomplete="name" autofocus defaultValue=${session.value.name} /></label>
         ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
         <button class="button" disabled=${busy}>${t("welcome.go")}</button>
       </form>
