@@ -158,7 +158,7 @@ async def test_an_invite_by_a_user_names_nobody_as_another_is_named(tmp_path: Pa
         async with here.device("boss") as boss:
             assert (await boss.refused("invite", name=name))["code"] == "conflict"
             await boss.request("invite", name="Bert")
-        await relay.admin.handle("invite.add", control.AddInvite(user_id="anna2", name=name))
+        await relay.admin.handle("invite", control.AddInvite(user_id="anna2", name=name))
 
 
 async def test_a_newcomer_whose_invited_name_was_taken_meanwhile_comes_in_as_a_guest(tmp_path: Path) -> None:
