@@ -10,6 +10,7 @@ import pytest
 
 from relay.cli.importers.base import fit_name
 from relay.core.files import filenames
+from relay.core.rules import commands
 from relay.net.http.routes.session import Credentials
 from relay.protocol import control, requests
 from relay.text import fold
@@ -158,7 +159,7 @@ async def test_an_invite_by_a_user_names_nobody_as_another_is_named(tmp_path: Pa
         async with here.device("boss") as boss:
             assert (await boss.refused("invite", name=name))["code"] == "conflict"
             await boss.request("invite", name="Bert")
-        await relay.admin.handle("invite", control.AddInvite(user_id="anna2", name=name))
+        await relay.service.signing_in.invite(commands.ADMIN, name=name)
 
 
 async def test_a_newcomer_whose_invited_name_was_taken_meanwhile_comes_in_as_a_guest(tmp_path: Path) -> None:
