@@ -284,5 +284,7 @@ def _line(event: "Received") -> str:
             return f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
         case events.Online() | events.Offline():
             return f"{payload.user_id} is {event.name}"
-        case _:
+        case list():
             return "1 chat" if len(payload) == 1 else f"{len(payload)} chats"
+        case _:
+            return event.name

@@ -20,7 +20,7 @@ from relay.protocol.envelopes import (
     ServerFrame,
 )
 from relay.protocol.errors import Error, RelayError
-from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
+from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ServerPayload
 from relay.protocol.requests import REQUESTS
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _requests: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
 _client_events: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
     name: msgspec.json.Decoder(kind) for name, kind in CLIENT_EVENTS.items()
 }
-_server_events: dict[str, msgspec.json.Decoder[object]] = {
+_server_events: dict[str, msgspec.json.Decoder[ServerPayload]] = {
     name: msgspec.json.Decoder(kind) for name, kind in SERVER_EVENTS.items()
 }
 
@@ -192,7 +192,7 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     return decode_payload(decoder, payload)
 
 
-def decode_event(event: Event) -> object:
+def decode_event(event: Event) -> ServerPayload:
     """Decode the payload of an event of the relay by its `eventType`, for clients.
 
     Raises:
