@@ -14,8 +14,8 @@ from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
-from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.database import Connection, PageBound, TooLong
+from relay.store.sqlite.statements import Rows, Statement, as_json
 from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
