@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -30,7 +30,9 @@ STATUS: dict[ErrorCode, int] = {
 class HttpError(Exception):
     """A request is refused: a status and a code for programs, a sentence for people."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
+    def __init__(
+        self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: object
+    ) -> None:
         """Make an error.
 
         Args:
