@@ -146,7 +146,7 @@ def describe_change(item: control.EntryInfo) -> str:
     return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
 
 
-def _plain(value: object) -> str:
+def _plain(value: control.Value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from relay.protocol.base import PATTERN_MEANINGS
+from relay.protocol.base import PATTERN_MEANINGS, Encodable
 from relay.protocol.envelopes import (
     ClientFrame,
     ErrorFrame,
@@ -204,7 +204,7 @@ def decode_event(event: Event) -> ServerPayload:
     return decode_payload(decoder, event.payload)
 
 
-def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
+def event(name: str, timestamp: int, payload: Encodable, event_id: int | None = None) -> bytes:
     """Encode an event of the relay.
 
     Args:
@@ -223,12 +223,12 @@ class Page(NamedTuple):
     after the last item of the page.
     """
 
-    payload: object
+    payload: Encodable
     next: str | None
     more: bool = False
 
 
-def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
+def response(request_id: str | int, timestamp: int, payload: Encodable) -> bytes:
     """Encode the response to a request.
 
     Args:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import trio
 
 from relay.protocol import codec
+from relay.protocol.base import Encodable
 from relay.protocol.errors import ErrorCode, RelayError
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -31,7 +32,7 @@ class HttpError(Exception):
     """A request is refused: a status and a code for programs, a sentence for people."""
 
     def __init__(
-        self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: object
+        self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Encodable
     ) -> None:
         """Make an error.
 
@@ -78,7 +79,7 @@ class HttpResponse(NamedTuple):
     body: bytes | FilePart = b""
 
 
-def json_response(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
+def json_response(value: Encodable, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Make a response with a JSON object that no cache keeps.
 
     Args:

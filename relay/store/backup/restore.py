@@ -289,7 +289,7 @@ def _wanted(store: Path, name: str) -> LogEnd:
     return found
 
 
-def _cannot_read(name: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+def _cannot_read(name: Path | str, error: sqlite3.Error, folder: Path) -> CannotRestore:
     return CannotRestore(f"{name} cannot be read ({error}): {what_helps(error, folder)}")
 
 

@@ -278,7 +278,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 @contextmanager
-def _readable(name: object) -> Iterator[None]:
+def _readable(name: Path | str) -> Iterator[None]:
     """Turn the errors of a damaged archive into `NotUnderstood`.
 
     Raises:
