@@ -24,14 +24,14 @@ FULL_CORE_SHARE = 0.85
 """Share of a core from which on the generator is the limit, and not the relay."""
 
 
-class Started(msgspec.Struct):
+class Started(msgspec.Struct, kw_only=True):
     """The row of the relay that was started."""
 
+    work: str = "start"
     ready: int
     """Milliseconds until it answered."""
     memory: int
     """Its resident memory in bytes."""
-    work: str = "start"
 
 
 class ImportedUser(msgspec.Struct):
@@ -94,7 +94,7 @@ def bench(
         with own or nullcontext():
             if own is not None:
                 plan.url, plan.tokens = own.url, own.tokens
-                started = Started(round(own.ready * 1000), own.memory())
+                started = Started(ready=round(own.ready * 1000), memory=own.memory())
             rows += _rows(plan, own, quiet=json)
     except BenchRefused as error:
         raise Failure(str(error)) from None
