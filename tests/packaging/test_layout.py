@@ -2,7 +2,9 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
@@ -39,14 +41,21 @@ REASONS = ("over 400 lines, ", "Data only")
 """What the head of a longer module says: why it is no two."""
 
 
-def imported(module: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+@cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+@cache
+def imported(module: str) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(parsed(module)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES or node.module == "typing" else node.module
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [one if one in MODULES or node.module == "typing" else node.module for one in full]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
+    return found
 
 
 def room(module: str) -> str:
@@ -125,19 +134,60 @@ def test_a_leaf_uses_no_room() -> None:
 
 
 def test_the_relay_uses_no_tests_and_no_packaging() -> None:
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for module in MODULES:
+        for node in ast.walk(parsed(module)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {name.partition(".")[0] for name in names} & {"tests", "packaging"}, module
 
 
 def test_a_text_at_the_top_of_a_module_describes_what_stands_before_it() -> None:
-    for module, path in MODULES.items():
-        body = ast.parse(path.read_text("utf-8")).body
+    for module in MODULES:
+        body = parsed(module).body
         for before, node in itertools.pairwise(body):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 assert isinstance(before, ast.Assign | ast.AnnAssign | ast.AugAssign), f"{module}: {node.lineno}"
+
+
+NAMED = re.compile(r"`([A-Za-z_][\w.]*)`")
+NAMED_ELSEWHERE = {"N", "v", "null", "with", "email", "wss", "argparse.HelpFormatter", "SSLSocket.getpeercert"} | {
+    "Collector",
+    "Range",
+    "base_part",
+    "clear_bindings",
+    "pgsz",
+    "search_data",
+}
+"""What texts name that is no name in relay/: of the languages and libraries that it uses, of HTTP, and in SQL."""
+
+
+def test_a_text_names_what_is_there() -> None:
+    """A name in a docstring, or its last part, is one of the code, a string of one word, or a file's."""
+    there = {path.name for path in TOP.glob("[rt]*/**/*.*")} | NAMED_ELSEWHERE
+    texts: list[tuple[str, int, str]] = []
+    for module in MODULES:
+        there.update(module.split("."))
+        tree = parsed(module)
+        described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            match node:
+                case ast.Constant(value=str(text)) if id(node) in described:
+                    texts.append((module, node.lineno, text))
+                case ast.Constant(value=str(text)) if " " not in text:
+                    there.update(re.findall(r"\w+", text))
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                    there.add(name)
+                case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
+                    there.add(name)
+                    there.add(re.sub(r"(?<=[a-z])_(\w)", lambda found: found[1].upper(), name))
+    missing = [
+        f"{module}:{line}: {name}"
+        for module, line, text in texts
+        for name in NAMED.findall(text)
+        if not {name, name.rstrip(".").rpartition(".")[2]} & there
+    ]
+    assert len(texts) > 3_000
+    assert missing == [], missing
 
 
 ANYTHING = {
@@ -160,8 +210,8 @@ def test_no_reader_has_to_find_out_what_an_any_is() -> None:
 
 def test_a_class_name_means_one_thing() -> None:
     places: dict[str, list[str]] = {}
-    for module, path in MODULES.items():
-        for node in ast.parse(path.read_text("utf-8")).body:
+    for module in MODULES:
+        for node in parsed(module).body:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(module)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
@@ -173,7 +223,7 @@ UNDESCRIBED = {"overload", "property"}
 
 def described(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Give the public functions and methods of a module that nothing else describes, each with its name."""
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    tree = parsed(module)
     bodies = [("", tree.body)]
     for owner, body in bodies:
         for node in body:
