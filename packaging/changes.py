@@ -18,7 +18,7 @@ class Release(NamedTuple):
 
     version: str
     date: str | None
-    """YYYY-MM-DD; None where it is not out yet."""
+    """YYYY-MM-DD; None if it is not out yet."""
     items: list[str]
     """What changed, a paragraph or a list item each, in one line."""
 

@@ -49,7 +49,7 @@ def set_level(level: str) -> None:
 
 
 def stderr_is_the_journal() -> bool:
-    """Tell whether systemd has connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
+    """Return whether systemd has connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         stderr = os.fstat(sys.stderr.fileno())

@@ -199,7 +199,7 @@ def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Rece
         show: shows an event.
 
     Returns:
-        Why there was no connection, or why it broke; None where the relay closed it.
+        Why there was no connection, or why it broke; None if the relay closed it.
 
     Raises:
         Failure: the user may not sign in any more.

@@ -49,7 +49,7 @@ def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure
 
 
 def _is_about(what: object, error: OSError) -> bool:
-    """Tell whether an error is about a file, what is in it, or what was written beside it to take its place."""
+    """Return whether an error is about a file, what is in it, or what was written beside it to take its place."""
     if not isinstance(what, Path) or not isinstance(error.filename, str | bytes):
         return True
     file, named = what.absolute(), Path(os.fsdecode(error.filename)).absolute()

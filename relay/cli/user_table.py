@@ -84,7 +84,7 @@ def read_users(file: Path) -> list[tuple[str, str | None]]:
 
 
 def _are_headings(headings: list[str]) -> bool:
-    """Tell whether the first row may be the headings of the columns and no user."""
+    """Return whether the first row may be the headings of the columns and no user."""
     return not {"id", *ID_HEADINGS, *NAME_HEADINGS, *OTHER_HEADINGS}.isdisjoint(headings)
 
 

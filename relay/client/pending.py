@@ -121,7 +121,7 @@ class PendingRequests:
                 pending.fail(_too_large(pending.name, pending.frame, why))
 
     def to_send(self) -> Iterator[bytes]:
-        """Give the frames to send on a new connection, each right before it is sent.
+        """Return the frames to send on a new connection, each right before it is sent.
 
         What must not be repeated fails if it was sent before.
         """

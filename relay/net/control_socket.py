@@ -80,7 +80,7 @@ def peer_of(connected: socket.socket | trio.socket.SocketType) -> Peer:
 
 
 def group_id() -> int | None:
-    """Return the id of the group whose members may use the socket; None where there is no such group."""
+    """Return the id of the group whose members may use the socket; None if there is no such group."""
     try:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
@@ -88,7 +88,7 @@ def group_id() -> int | None:
 
 
 def may_ask(peer: Peer, *, own: int, group: int | None, private_users: bool) -> bool:
-    """Tell whether a client may make requests.
+    """Return whether a client may make requests.
 
     Args:
         peer: its credentials.
@@ -270,7 +270,7 @@ async def serve(
 
 
 def _hung_up(error: Exception) -> bool:
-    """Tell whether an error, or each of its group, only means that the client disconnected."""
+    """Return whether an error, or each of its group, only means that the client disconnected."""
     if isinstance(error, ExceptionGroup):
         return all(map(_hung_up, error.exceptions))
     return isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)

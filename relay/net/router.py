@@ -98,7 +98,7 @@ class Router:
             full: returns why a user may not open another WebSocket now, or None.
 
         Returns:
-            The WebSocket that is to begin; None where the connection is over.
+            The WebSocket that is to begin; None if the connection is over.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.

@@ -232,7 +232,7 @@ class Server:
             connected.close()
 
     async def _wait_for_turn(self, address: str, payer: Account) -> bool:
-        """Wait for the address's turn; tell whether it came before the wait was cut short."""
+        """Wait for the address's turn; return whether it came before the wait was cut short."""
         PAYER.set(payer)
         with self.router.idle_connections.wait(self.tuning.head_seconds, address) as timeout:
             await payer.wait_for_turn()
@@ -337,7 +337,7 @@ class Server:
                 self._sessions_ended.set()
 
     async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> Seq | None:
-        """Finish the handshake; return the event after which the replay starts, None where there is no WebSocket."""
+        """Finish the handshake; return the event after which the replay starts, None if there is no WebSocket."""
         starting = self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         try:
             position = await starting

@@ -104,7 +104,7 @@ def replace_lone_surrogates(frame: bytes) -> bytes:
 
 
 def is_keepalive(frame: bytes) -> bool:
-    """Tell whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
+    """Return whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
 

@@ -43,7 +43,7 @@ def data_directory(chosen: Path | None = None) -> Path:
 
 
 def _is_installed() -> bool:
-    """Tell whether this is the package's program.
+    """Return whether this is the package's program.
 
     Another one, such as the single file, serves the data of a user who may not use the package's.
     """
@@ -68,7 +68,7 @@ def _home_data() -> Path:
 
 
 def runtime_directory() -> Path | None:
-    """Find the runtime directory of the service (systemd.exec(5)); None where no service manager runs this process."""
+    """Find the runtime directory of the service (systemd.exec(5)); None if no service manager runs this process."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     return Path(runtime.split(":", maxsplit=1)[0]) if runtime else None
 

@@ -167,7 +167,7 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
     """When an imported message was said, if the log's time differs; else 0."""
 
     def column(self) -> str | None:
-        """Write it as the log keeps it; None where there is nothing beside the text."""
+        """Write it as the log keeps it; None if there is nothing beside the text."""
         if not (self.attachments or self.forwarded or self.said_at):
             return None
         return msgspec.json.encode(self).decode()

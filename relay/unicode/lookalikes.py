@@ -84,12 +84,12 @@ def _short(look: str) -> str:
 
 
 def look_alike(one: str, other: str) -> bool:
-    """Tell whether people would take one name for the other."""
+    """Return whether people would take one name for the other."""
     return not looks(one).isdisjoint(looks(other))
 
 
 def mentions(name: str) -> Iterator[str]:
-    """Give what stands behind each `@` of a name, as the page writes an id behind a name; with and without signs."""
+    """Return what stands behind each `@` of a name, as the page writes an id behind a name; with and without signs."""
     shown = "".join(one for one in unicodedata.normalize("NFKC", name) if one.isspace() or can_be_seen(one))
     for found in _MENTION.finditer(shown):
         yield from dict.fromkeys((found[1], found[1].strip(_PUNCTUATION)))

@@ -14,7 +14,7 @@ _BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def can_be_seen(text: str) -> bool:
-    """Tell whether any character of a text can be seen."""
+    """Return whether any character of a text can be seen."""
     return _SEEN.search(text) is not None
 
 

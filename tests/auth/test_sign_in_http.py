@@ -14,7 +14,7 @@ from tests.support.http_relay import HttpRelay, close_code, http_relay, upgrade
 
 
 async def signed_in(relay: HttpRelay, user_id: str = "anna", **what: Any) -> httpx.AsyncClient:
-    """Give a browser that has used an invite."""
+    """Return a browser that has used an invite."""
     browser = relay.browser()
     code = await relay.invite(user_id, new=True, **what)
     answer = await browser.post("/session", json={"invite": code, "label": "Test · here"})

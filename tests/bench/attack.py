@@ -622,7 +622,7 @@ class Window:
 
 
 def quantile(times: list[float], share: float) -> float:
-    """Give a quantile in milliseconds; where nothing came through, as if it had taken two minutes."""
+    """Return a quantile in milliseconds; where nothing came through, as if it had taken two minutes."""
     return sorted(times)[min(len(times) - 1, int(share * len(times)))] * 1_000 if times else 120_000.0
 
 
@@ -749,7 +749,7 @@ class Store:
         self.user = "u40"
 
     def attack(self, name: str, seconds: float, rounds: int) -> tuple[float, Pairs]:
-        """Give how many MB a trick took at most, and what the others saw, in pairs of windows."""
+        """Return how many MB a trick took at most, and what the others saw, in pairs of windows."""
         relay = self._relay
         data, relay.data = relay.data, self._work / "attacked"
         shutil.copytree(data, relay.data)

@@ -489,7 +489,7 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
 
 
 def _quiet_waits(port: int, token: str, rate: float) -> list[float]:
-    """Give what sends wait for while nothing else goes on, in milliseconds."""
+    """Return what sends wait for while nothing else goes on, in milliseconds."""
     sender = Sender(port, token, "b", rate)
     sender.start()
     time.sleep(QUIET_SECONDS)

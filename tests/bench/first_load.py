@@ -63,7 +63,7 @@ class Served(NamedTuple):
 
 
 def unpack(revision: str, where: Path) -> Path:
-    """Give the tree of a revision, or the one that lies there."""
+    """Return the tree of a revision, or the one that lies there."""
     if Path(revision).is_dir():
         return Path(revision).resolve()
     tree = where / revision.replace("/", "-")

@@ -17,7 +17,7 @@ URL = "ws://relay.local:8765/ws"
 
 
 def block(language: str) -> str:
-    """Give the README's only block in a language."""
+    """Return the README's only block in a language."""
     (found,) = (text for named, text in BLOCK.findall(README.read_text("utf-8")) if named == language)
     return str(found)
 

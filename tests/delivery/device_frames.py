@@ -13,7 +13,7 @@ async def say(client: Client, chat_id: str, *texts: str) -> None:
 
 
 def durable(frames: list[dict[str, Any]]) -> list[Any]:
-    """Give the type and the message id of each durable event."""
+    """Return the type and the message id of each durable event."""
     return [
         (frame["eventType"], frame["payload"]["messageId"]) if frame["eventType"] != "chats" else "chats"
         for frame in frames

@@ -75,7 +75,7 @@ class House:
         return one
 
     def lines(self, user: str) -> dict[int, bytes]:
-        """Give the lines of a user's chat list, by the chat's key."""
+        """Return the lines of a user's chat list, by the chat's key."""
         key, presence = self.state.user_keys[user], Presence()
         return {
             chat.key: msgspec.json.encode(chat_views.list_item(self.state, key, chat, member, None, presence))

@@ -59,7 +59,7 @@ class Device:
         had[message_id] = 1
 
     def lacks(self, chat: int, message_id: int) -> bool:
-        """Tell whether a message never came."""
+        """Return whether a message never came."""
         had = self.has.get(chat, b"")
         return message_id >= len(had) or not had[message_id]
 
@@ -99,7 +99,7 @@ class Checker:
         return device
 
     def pair(self, one: str, other: str) -> Chat:
-        """Give the dialog of two, or the notes of one."""
+        """Return the dialog of two, or the notes of one."""
         key = (one, other) if one <= other else (other, one)
         found = self._pairs.get(key)
         if found is None:
@@ -153,7 +153,7 @@ class Checker:
             self._refused_texts.add((ledger.target[number], ledger.version[number]))
 
     def right(self, chat: Chat, user: str) -> Stay | None:
-        """Give the stay by which the relay has to let somebody into a chat from now on.
+        """Return the stay by which the relay has to let somebody into a chat from now on.
 
         None while that is not sure: they are being added or removed, or the chat is being deleted or not begun.
         """
@@ -378,7 +378,7 @@ class Checker:
         chat.read_asked[user] = max(chat.read_asked.get(user, 0), asked)
 
     def silent(self) -> Iterable[int]:
-        """Give the requests that nobody knows the end of."""
+        """Return the requests that nobody knows the end of."""
         return (number for number, state in enumerate(self.ledger.state) if state == ASKED)
 
 

@@ -24,7 +24,7 @@ def client_id(number: int) -> str:
 
 
 def number_of(client_message_id: str) -> int:
-    """Give the request that a client message id belongs to, -1 for an id that nobody here made."""
+    """Return the request that a client message id belongs to, -1 for an id that nobody here made."""
     try:
         return int(client_message_id.removeprefix("m"), 16)
     except ValueError:
@@ -32,7 +32,7 @@ def number_of(client_message_id: str) -> int:
 
 
 def word_of(number: int) -> str:
-    """Give the word by which a message can be searched for."""
+    """Return the word by which a message can be searched for."""
     # It ends with a letter: a search for a word finds those that begin with it.
     return f"word{number % 997}x"
 
@@ -49,7 +49,7 @@ def text_of(number: int, version: int) -> str:
 
 
 def parse(text: str) -> tuple[int, int] | None:
-    """Give the message and version that a text is, None where it is not exactly such a text."""
+    """Return the message and version that a text is, None if it is not exactly such a text."""
     head, _, _ = text.partition(" ")
     number, _, version = head.partition(".")
     try:
@@ -73,7 +73,7 @@ class Stay:
     """They left at this message at the latest; None while they are there, or the answer is awaited."""
 
     def may_get(self, message_id: int) -> bool:
-        """Tell whether an event of this message may reach them."""
+        """Return whether an event of this message may reach them."""
         return message_id > self.after and (self.left is None or message_id <= self.left)
 
 
@@ -105,7 +105,7 @@ class Chat:
         return len(self.numbers) - 1
 
     def number(self, message_id: int) -> int:
-        """Give the number of the request that made a message; -1 where it is not known, as of a history's last one."""
+        """Return the number of the request that made a message; -1 where it is not known, as of a history's last one."""
         return self.numbers[message_id] if message_id <= self.last else -1
 
     def place(self, message_id: int, number: int) -> int:
@@ -118,7 +118,7 @@ class Chat:
         return numbers[message_id]
 
     def stay(self, user: str) -> Stay | None:
-        """Give the stay of somebody who is here now and is not leaving."""
+        """Return the stay of somebody who is here now and is not leaving."""
         stays = self.stays.get(user)
         return stays[-1] if stays and stays[-1].until is None else None
 
@@ -127,7 +127,7 @@ class Chat:
         return [user for user in self.stays if self.stay(user) is not None]
 
     def may_get(self, user: str, message_id: int) -> bool:
-        """Tell whether an event of a message may reach somebody."""
+        """Return whether an event of a message may reach somebody."""
         return any(stay.may_get(message_id) for stay in self.stays.get(user, ()))
 
 

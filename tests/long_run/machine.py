@@ -173,7 +173,7 @@ def _shim(source: Path, target: Path) -> str:
 
 @contextmanager
 def prepared(place: Path) -> Iterator[tuple[Disk, Clock, dict[str, str], Path]]:
-    """Give a disk, a clock, the environment of all that runs there, and a directory elsewhere."""
+    """Return a disk, a clock, the environment of all that runs there, and a directory elsewhere."""
     here = Path(__file__).parent
     out, small, plan, offset = (place / name for name in ("out", "small", "plan", "offset"))
     for directory in (out, small):

@@ -181,7 +181,7 @@ class World:
     # What people do.
 
     def chats_of(self, person: Person) -> list[Chat]:
-        """Give the groups somebody is in and may write to, and the dialogs they have begun."""
+        """Return the groups somebody is in and may write to, and the dialogs they have begun."""
         groups = [chat for chat in self.groups if chat.type == "group" and chat.stay(person.user) is not None]
         return [*groups, *(self.checker.pair(person.user, friend) for friend in person.friends)]
 
@@ -221,7 +221,7 @@ class World:
                 await self.insist(phone, "profile", {})
 
     def unheard(self) -> list[Phone]:
-        """Give the devices that the last words have not reached."""
+        """Return the devices that the last words have not reached."""
         return [phone for phone, chat, message_id in self.last_words if phone.device.lacks(chat.key, message_id)]
 
     def waiting(self) -> str:
@@ -404,7 +404,7 @@ class World:
             await trio.sleep(5)
 
     def delivered(self, number: int) -> bool:
-        """Tell whether a message was answered and stands."""
+        """Return whether a message was answered and stands."""
         ledger = self.checker.ledger
         return ledger.state[number] == ANSWERED and not ledger.deleted[number]
 

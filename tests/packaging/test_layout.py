@@ -149,7 +149,7 @@ def test_a_class_name_means_one_thing() -> None:
 
 
 def described(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Give the public functions and methods of a module that nothing else describes, each with its name."""
+    """Return the public functions and methods of a module that nothing else describes, each with its name."""
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     owners = [("", tree.body)] + [
         (f"{node.name}.", node.body)

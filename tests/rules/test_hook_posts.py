@@ -35,11 +35,11 @@ class Post:
         self._key, self._body = key, [text.encode()]
 
     def header(self, name: bytes) -> str | None:
-        """Give a header."""
+        """Return a header."""
         return self._key if name == b"idempotency-key" else None
 
     async def piece(self) -> bytes:
-        """Give the next piece of the body."""
+        """Return the next piece of the body."""
         return self._body.pop() if self._body else b""
 
 

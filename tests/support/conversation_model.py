@@ -104,7 +104,7 @@ class View:
 
     def __init__(self) -> None:
         self.texts: dict[str, dict[int, str | None]] = {}
-        """By chat and message: the text, None where it was deleted."""
+        """By chat and message: the text, None if it was deleted."""
         self.told: dict[tuple[str, str, str], int] = {}
         """By (chat, marker, kind): the highest of one's own messages."""
 

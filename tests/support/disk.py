@@ -68,7 +68,7 @@ async def people(relay: Relay, *ids: str) -> None:
 
 
 def failures(answers: list[Any]) -> list[str]:
-    """Give the error codes among answers."""
+    """Return the error codes among answers."""
     return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
 
 

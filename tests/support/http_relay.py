@@ -31,7 +31,7 @@ class HttpRelay:
         self.url = f"http://{self.host}"
 
     def browser(self, **options: Any) -> httpx.AsyncClient:
-        """Give a client that keeps cookies and says which page it comes from, as browsers do."""
+        """Return a client that keeps cookies and says which page it comes from, as browsers do."""
         headers = {"Origin": self.url, **options.pop("headers", {})}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
 

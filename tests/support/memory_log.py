@@ -257,7 +257,7 @@ class MemoryLog:
         return {self.state.users[key].id for key in self.state.members[self.key(user, chat_id)]}
 
     def file(self) -> objects.Attachment:
-        """Give an attachment that User1 has uploaded."""
+        """Return an attachment that User1 has uploaded."""
         uploader = self.state.user_keys["User1"]
         self.files["f1"] = StoredFile("f1", "0" * 64, uploader, "a.txt", UNKNOWN, 1, None, None, 1, ())
         meta = objects.AttachmentMeta(extension="txt", size=1)

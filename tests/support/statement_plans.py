@@ -58,7 +58,7 @@ SQL = re.compile(r"\s*(SELECT|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|W
 
 
 def texts() -> Iterator[tuple[Path, int, str | None]]:
-    """SQL in the code that is no `Statement`: where, and the text; None where it is put together from parts."""
+    """SQL in the code that is no `Statement`: where, and the text; None if it is put together from parts."""
     for path in sorted(Path(relay.__path__[0]).rglob("*.py")):
         # An import's list of messages is a temporary file of its own.
         if path.name != "schema.py" and path.parent.name != "importers":

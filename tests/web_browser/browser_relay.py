@@ -95,5 +95,5 @@ class Relay:
         self.process.send_signal(signal.SIGCONT)
 
     def token(self, user: str) -> str:
-        """Give the token of a device that nobody uses yet."""
+        """Return the token of a device that nobody uses yet."""
         return self.tokens[user].pop()

@@ -143,7 +143,7 @@ class Person:
         return answers
 
     def speaker(self) -> Any:
-        """Give a page of the relay that is not the client; from it this person speaks."""
+        """Return a page of the relay that is not the client; from it this person speaks."""
         if self._voice is None:
             self._voice = self.context.new_page()
             self._voice.goto(self.relay.url + BLANK)

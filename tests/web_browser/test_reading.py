@@ -131,7 +131,7 @@ def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
 
 
 def _status_once_delivered(page: Any, sender: Any) -> str:
-    """Give the status of the sender's last message to anna; its acknowledgement may take a while on a busy machine."""
+    """Return the status of the sender's last message to anna; its acknowledgement may take a while on a busy machine."""
     for _ in range(100):
         status: str = sender.ask(("messages", {"chatId": "anna"}))[0][-1]["status"]
         if status != "undelivered":

@@ -13,7 +13,7 @@ OLDEST_SQLITE = (3, 38, 0)
 
 
 def search(subject: Subject) -> Iterator[Finding]:
-    """Tell whether the full-text index is being remade."""
+    """Return whether the full-text index is being remade."""
     status = subject.status
     if status is not None and status.index_remaking:
         yield Finding("search", "note", index_remaking(status))

@@ -65,7 +65,7 @@ class SourceUser(NamedTuple):
     disabled: bool = False
     removed: bool = False
     at: int | None = None
-    """When the account was made, Unix milliseconds; None where the source does not say."""
+    """When the account was made, Unix milliseconds; None if the source does not say."""
     picture: SourceFile | None = None
 
 
@@ -124,13 +124,13 @@ class Source(Protocol):
     """The date of the oldest record, Unix milliseconds; 0 where there is none."""
 
     def users(self) -> Iterator[SourceUser]:
-        """Give all users."""
+        """Return all users."""
 
     def chats(self) -> Iterator[SourceChat]:
-        """Give all chats that can be imported; others are counted in `left`, with their messages."""
+        """Return all chats that can be imported; others are counted in `left`, with their messages."""
 
     def messages(self) -> Iterator[SourceMessage]:
-        """Give all messages in the order they were sent."""
+        """Return all messages in the order they were sent."""
 
 
 def fit_name(name: str) -> str:

@@ -56,7 +56,7 @@ class FileImporter:
             at: the time that it gets in the log, Unix milliseconds.
 
         Returns:
-            The attachment; None where the file stays behind, and always with a dry run.
+            The attachment; None if the file stays behind, and always with a dry run.
         """
         if file.key and file.key in self._shared:
             self._shared.move_to_end(file.key)

@@ -74,7 +74,7 @@ class Identity(NamedTuple):
 
 Question = Callable[[str, tuple[str, ...], bool], Awaitable[control.ImportResult | None]]
 """Asks the relay what importing a user or group would do, by id, origins and whether the admin said who they are;
-None where it refuses."""
+None if it refuses."""
 
 
 class Wanted(NamedTuple):
@@ -172,7 +172,7 @@ async def _numbered(one: Wanted) -> tuple[str, str | None] | None:
     """Find the first user here with a number behind the wished id of whom no id of this system is known.
 
     Returns:
-        Their id and name; None where there is none.
+        Their id and name; None if there is none.
     """
     for number in count(2):
         user_id = f"{one.wish}-{number}"
@@ -243,11 +243,11 @@ class Mapped:
         self._groups = groups
 
     def user(self, user: SourceUser) -> SourceUser:
-        """Give a user as they are called here."""
+        """Return a user as they are called here."""
         return user._replace(id=self._id(user.id), picture=self._picture(user.picture))
 
     def chat(self, chat: SourceChat) -> SourceChat:
-        """Give a chat with its people as they are called here."""
+        """Return a chat with its people as they are called here."""
         return chat._replace(
             id=self._groups.get(chat.key, chat.id),
             owner=None if chat.owner is None else self._id(chat.owner),
@@ -258,7 +258,7 @@ class Mapped:
         )
 
     def message(self, message: SourceMessage) -> SourceMessage:
-        """Give a message with its author, and those whom it refers to, as they are called here."""
+        """Return a message with its author, and those whom it refers to, as they are called here."""
         return message._replace(
             sender=self._id(message.sender),
             reply_to=self._reference(message.reply_to),

@@ -180,7 +180,7 @@ class Importing:
             await self._ask(IMPORT_END, control.Empty())
 
     async def _ask_or_none(self, kind: RequestType[PayloadT, ResponseT], request: PayloadT) -> ResponseT | None:
-        """Ask the relay; None where it refuses."""
+        """Ask the relay; None if it refuses."""
         try:
             return await self._ask(kind, request)
         except RequestRefused as refused:
@@ -191,7 +191,7 @@ class Importing:
     async def _ask_or_count(
         self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
     ) -> ResponseT | None:
-        """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
+        """Ask the relay; None if it refuses, which is counted with the reason as left behind."""
         try:
             return await self._ask(kind, request)
         except RequestRefused as refused:
@@ -313,7 +313,7 @@ class Importing:
             self.left["links from answers to messages that are not here"] += 1
 
     async def _rehearse(self, batch: list[SourceMessage]) -> list[control.MessageImportResult]:
-        """Give what the relay would answer to a batch."""
+        """Return what the relay would answer to a batch."""
         known = await self._look_up(batch)
         answers = []
         for message in batch:
@@ -377,7 +377,7 @@ class Importing:
         return [answer for one in messages for answer in await self._ask_about_messages([one], dry=dry)]
 
     async def _content(self, message: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
-        """Give a message's text and files as the relay takes them; count what does not fit.
+        """Return a message's text and files as the relay takes them; count what does not fit.
 
         Args:
             message: what the source gives.

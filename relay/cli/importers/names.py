@@ -35,7 +35,7 @@ def shown_name(name: str) -> str:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """Give the name of a zip file's entry: many programs write UTF-8 without the flag."""
+    """Return the name of a zip file's entry: many programs write UTF-8 without the flag."""
     if entry.flag_bits & _UTF8_FLAG:
         return entry.filename
     raw = entry.orig_filename.encode("cp437", errors="replace")
@@ -88,7 +88,7 @@ def as_utf8(content: bytes) -> tuple[bytes, bool]:
 
 
 def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
-    """Convert UTF-8 that has surrogates encoded like characters; None where it is something else."""
+    """Convert UTF-8 that has surrogates encoded like characters; None if it is something else."""
     try:
         text = content.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

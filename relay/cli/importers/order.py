@@ -77,7 +77,7 @@ class SeenMessages:
         self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_hash(message),))
 
     def __contains__(self, message: MessageIdentity) -> bool:
-        """Tell whether a message was added."""
+        """Return whether a message was added."""
         return self._file.execute("SELECT 1 FROM seen WHERE hash = ?", (_hash(message),)).fetchone() is not None
 
     def close(self) -> None:

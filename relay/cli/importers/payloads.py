@@ -124,7 +124,7 @@ def flaw(payload: control.MessageImport) -> str:
 
 
 def is_group(chat: SourceChat) -> bool:
-    """Tell whether a chat has an id of its own, and is not named by its people."""
+    """Return whether a chat has an id of its own, and is not named by its people."""
     return chat.kind in ("group", "channel")
 
 

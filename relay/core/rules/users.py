@@ -1,4 +1,4 @@
-"""The rules of users: who there is, and what they are called."""
+"""The rules of users: adding, renaming, disabling and removing them."""
 
 from relay.core.model import changes
 from relay.core.model.entities import User
@@ -37,13 +37,13 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
 
     Args:
         draft: the batch.
-        name: the name that is to be taken.
+        name: the new name.
         but: the user who wants it; `NO_USER` for a new one.
     """
     state = draft.state
     taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
     if but:
-        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
+        # A look-alike of the user's present name is no obstacle: an admin gave the name, or it is older than this rule.
         present = state.users[but].name
         taken -= state.users_named(present)
         mentioned -= _mentioned(state, present)
@@ -55,7 +55,7 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
 
 
 def _mentioned(state: State, name: str) -> set[UserKey]:
-    """Find the users whose id stands behind an @ in a name, or what looks like it."""
+    """Find the users whose id, or a look-alike of it, stands behind an @ in a name."""
     return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
 
 
@@ -134,7 +134,7 @@ def check_enabled(user: User) -> None:
 
 
 def check_admin(command: Command) -> None:
-    """Refuse a command of anybody but the machine's admin: no password and no right of a user is asked for it.
+    """Refuse a command of anybody but the machine's admin, for whom no password and no right is checked.
 
     Raises:
         RelayError: `forbidden`.

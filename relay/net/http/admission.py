@@ -38,7 +38,7 @@ class Admission:
         Args:
             settings: the relay's settings; the redirect to TLS may change while it runs.
             sign_in: returns the keys of user and device that a token stands for.
-            secure_port: the port with TLS; None where the relay serves without.
+            secure_port: the port with TLS; None if the relay serves without.
             listened_on: this machine's addresses on which the relay listens: what comes from one of them crossed no
                 network.
         """
@@ -77,7 +77,7 @@ class Admission:
         return Caller(signed_in, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=address)
 
     def is_proxy(self, peer: str) -> bool:
-        """Tell whether an address is a trusted proxy's."""
+        """Return whether an address is a trusted proxy's."""
         return peer in self._proxies
 
     def address_of(self, request: HttpRequest) -> str:

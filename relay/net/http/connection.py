@@ -183,7 +183,7 @@ class HttpConnection:
         """Send a response; afterwards the connection is `reusable` or over.
 
         Args:
-            request: what it answers; None where no request could be read.
+            request: what it answers; None if no request could be read.
             answer: the response.
             fixed: headers that every response has.
 

@@ -42,7 +42,7 @@ class AddressPace:
             longest: how many seconds a request may wait.
 
         Returns:
-            Seconds after which the request may be answered; None where that is more than `longest`.
+            Seconds after which the request may be answered; None if that is more than `longest`.
         """
         full_at = max(self._full_at.pop(address, now), now)
         wait = max(0.0, full_at + self._seconds - now - self._burst_seconds)
@@ -67,6 +67,6 @@ class TransferPace:
         """Bytes so far."""
 
     def too_slow(self) -> bool:
-        """Tell whether the grace period is over and the average is below `TRANSFER_BYTES_PER_SECOND`."""
+        """Return whether the grace period is over and the average is below `TRANSFER_BYTES_PER_SECOND`."""
         taken = trio.current_time() - self._since
         return taken > self._grace and self.count < taken * TRANSFER_BYTES_PER_SECOND

@@ -52,7 +52,7 @@ class Places:
         return len(self._held.get(holder, ()))
 
     def free(self, holder: Hashable) -> bool:
-        """Tell whether there is a place for `holder`; where all are taken, one may be taken from the largest holder."""
+        """Return whether there is a place for `holder`; where all are taken, one may be taken from the largest holder."""
         if self.held(holder) >= self._each:
             return False
         return self._taken < self._room or self._make_room(holder)
@@ -120,7 +120,7 @@ class RequestPlaces:
         """Wait for a place, which has to be taken before anything else is awaited.
 
         Returns:
-            The places and the holder to take one for; None where the wait would be too long.
+            The places and the holder to take one for; None if the wait would be too long.
         """
         if caller.signed_in is None:
             places, holder = self.anonymous, rate_limit_key(caller.address)

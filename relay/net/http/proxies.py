@@ -30,7 +30,7 @@ LOCAL = "local"
 
 
 def was_forwarded(headers: Iterable[bytes]) -> bool:
-    """Tell whether one of these header names, in lower case, shows that a proxy forwarded the request."""
+    """Return whether one of these header names, in lower case, shows that a proxy forwarded the request."""
     return any(name in FORWARDING_HEADERS or name.startswith(b"x-forwarded") for name in headers)
 
 
@@ -48,7 +48,7 @@ class Networks(Container[str]):
         self._networks = [ipaddress.ip_network(one, strict=False) for one in named if one != LOCAL]
 
     def __contains__(self, peer: object) -> bool:
-        """Tell whether an address belongs to one of the networks."""
+        """Return whether an address belongs to one of the networks."""
         address = _address(str(peer))
         if address is None:
             return self._local and peer == LOCAL

@@ -52,7 +52,7 @@ class HttpRequest:
 
     @property
     def content_length(self) -> int | None:
-        """Bytes that the body will have; None where it is sent in chunks."""
+        """Bytes that the body will have; None if it is sent in chunks."""
         if b"transfer-encoding" in self.headers:
             return None
         return int(self.headers.get(b"content-length", b"0"))

@@ -118,7 +118,7 @@ class StaticFiles:
 
 
 def unchanged(request: HttpRequest, tag: bytes) -> bool:
-    """Tell whether the client has this entity already (RFC 9110, section 13.1.2: weak comparison)."""
+    """Return whether the client has this entity already (RFC 9110, section 13.1.2: weak comparison)."""
     known = request.headers.get(b"if-none-match")
     if known is None:
         return False
@@ -127,7 +127,7 @@ def unchanged(request: HttpRequest, tag: bytes) -> bool:
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Tell whether a client accepts gzip (RFC 9110, section 12.5.3)."""
+    """Return whether a client accepts gzip (RFC 9110, section 12.5.3)."""
     for coding in accepted.lower().split(","):
         name, _, weight = coding.partition(";")
         if name.strip() in ("gzip", "*"):

@@ -126,7 +126,7 @@ def split_host(value: str) -> tuple[str, str]:
 
 
 def is_address(host: str) -> bool:
-    """Tell whether a host is an IP address."""
+    """Return whether a host is an IP address."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -140,7 +140,7 @@ def canonical(host: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether an address is a loopback one."""
+    """Return whether an address is a loopback one."""
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
@@ -155,7 +155,7 @@ class Names:
         self._names = {name.lower().rstrip(".") for name in [*hostnames(), *more]}
 
     def __contains__(self, host: str) -> bool:
-        """Tell whether a host means this machine; addresses always do."""
+        """Return whether a host means this machine; addresses always do."""
         if is_address(host) or host in self._names or ANY in self._names:
             return True
         within = host.partition(".")[2]
@@ -163,7 +163,7 @@ class Names:
 
 
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:
-    """Tell whether an `Origin` is the page that the relay itself served under this `Host`.
+    """Return whether an `Origin` is the page that the relay itself served under this `Host`.
 
     Without TLS the scheme is not compared, since it differs behind a proxy that ends TLS. With TLS a page that
     came over plain HTTP counts as another origin: it may have been changed on the network.

@@ -59,7 +59,7 @@ class SocketFile:
         return listener
 
     def is_in_place(self) -> bool:
-        """Tell whether the path still leads to the file that `bind` made."""
+        """Return whether the path still leads to the file that `bind` made."""
         if self._file is None:
             return False
         try:
@@ -129,7 +129,7 @@ def _remove_unused(path: Path) -> None:
 
 
 def _is_used(path: Path) -> bool:
-    """Tell whether a program listens on a socket's file."""
+    """Return whether a program listens on a socket's file."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, fitting(path) as place:
         probe.setblocking(False)
         # EAGAIN: the queue of the program is full.

@@ -180,7 +180,7 @@ class SocketTransport:
         return done
 
     def _receive_now(self) -> bytes | None:
-        """Read what is there; None where there is nothing."""
+        """Read what is there; None if there is nothing."""
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -191,7 +191,7 @@ class SocketTransport:
         return data
 
     def _read_once(self, take: ReadHandler, now: Seconds) -> ReadResult | None:
-        """Read once and call `take`; None where nothing is left to do."""
+        """Read once and call `take`; None if nothing is left to do."""
         try:
             data = self._receive_now()
             waiting = take(data, now) if data else None

@@ -117,7 +117,7 @@ class Authority:
             chosen: those of the names that an admin gave.
 
         Returns:
-            Where the former authority is kept; None where there was none.
+            Where the former authority is kept; None if there was none.
 
         Raises:
             AuthorityError: cryptography is missing, or one of the names is invalid.
@@ -231,7 +231,7 @@ class Authority:
         ]
 
     def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Tell whether the certificate ends soon or lacks a name.
+        """Return whether the certificate ends soon or lacks a name.
 
         Raises:
             AuthorityError: it cannot be read.

@@ -190,7 +190,7 @@ class Delivery:
         self._relay.log.keep_cursor(self.device.key, position, self._relay.clock())
 
     async def _catch_up(self) -> bool:
-        """Post what the log has; tell whether that was all."""
+        """Post what the log has; return whether that was all."""
         relay, state = self._relay, self._relay.state
         chat = chat_of(state, self.device)
         if chat is None or state.chats[chat].last_seq <= self._position:
@@ -271,7 +271,7 @@ class Delivery:
         return visibility.is_event_for(self._relay.state, entry, self.device.user)
 
     def _passes(self, entry: Entry) -> bool:
-        """Tell whether an entry is neither an echo nor part of a loop."""
+        """Return whether an entry is neither an echo nor part of a loop."""
         state = self._relay.state
         device = state.devices.get(entry.device)
         by_hook = device is not None and device.hook is not None
@@ -297,7 +297,7 @@ class Delivery:
         return False
 
     def _is_given_up(self, entry: Entry, error: PostFailed) -> bool:
-        """Note that an event was not accepted; tell whether it was retried for long enough."""
+        """Note that an event was not accepted; return whether it was retried for long enough."""
         now, tried = trio.current_time(), self._retried
         if tried.seq != entry.seq:
             tried = _Retried(entry.seq, now, 0, float("-inf"))

@@ -18,6 +18,6 @@ class BadFrames:
         self._times: deque[float] = deque(maxlen=BAD_FRAMES)
 
     def too_many(self, now: Seconds) -> bool:
-        """Note a bad frame at `now`, trio's time; tell whether the connection has to end."""
+        """Note a bad frame at `now`, trio's time; return whether the connection has to end."""
         self._times.append(now)
         return len(self._times) == BAD_FRAMES and now - self._times[0] < BAD_FRAMES_SECONDS

@@ -315,7 +315,7 @@ def _utf8_length(data: bytes | memoryview, *, final: bool = True) -> int | None:
 
 
 def _may_travel(code: int) -> bool:
-    """Tell whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
+    """Return whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 

@@ -113,7 +113,7 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     wal_bytes: int
     disk_free: int
     disk_files_free: int | None = None
-    """Files that can still be made (inodes); None where the disk does not limit them."""
+    """Files that can still be made (inodes); None if the disk does not limit them."""
     disk_seconds_left: float | None = None
     memory_bytes: int
     cpu: float

@@ -22,7 +22,7 @@ NICENESS = 10
 
 @contextmanager
 def low_priority() -> Iterator[None]:
-    """Give the relay's process priority until the end of the block."""
+    """Return the relay's process priority until the end of the block."""
     nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
     _yield_processor(max(nice, NICENESS), os.SCHED_IDLE)
     try:

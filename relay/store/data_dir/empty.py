@@ -29,7 +29,7 @@ class EmptiedStore(NotAStore):
 
 
 def is_empty(store: Path) -> bool:
-    """Tell whether the file exists and has no bytes.
+    """Return whether the file exists and has no bytes.
 
     Raises:
         DanglingLink: it is a link that leads nowhere.

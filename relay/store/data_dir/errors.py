@@ -19,7 +19,7 @@ RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Tell whether an error means that the file is damaged, and not only unavailable now."""
+    """Return whether an error means that the file is damaged, and not only unavailable now."""
     if isinstance(error, sqlite3.OperationalError):
         # SQLite says so if a statement does not fit the file, for example if a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR

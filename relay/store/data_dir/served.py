@@ -27,7 +27,7 @@ def refuse(data: Path, runtime: Path | None) -> None:
 
     Args:
         data: the data directory; it need not exist.
-        runtime: the service's runtime directory; None where no service manager runs the relay.
+        runtime: the service's runtime directory; None if no service manager runs the relay.
 
     Raises:
         MovedAway: it did, and that store is gone.

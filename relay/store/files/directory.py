@@ -48,7 +48,7 @@ class SharedStore(UnusablePart):
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a file or folder exists.
+    """Return whether a file or folder exists.
 
     `Path.exists` and `Path.is_file` answer False for a dangling link as well. Wherever "no" means that something is
     begun, replaced or left at its default, ask here.
@@ -176,5 +176,5 @@ def may_not_use(where: object) -> str:
 
 
 def is_read_only(data: Path) -> bool:
-    """Tell whether the disk of a directory is mounted read-only."""
+    """Return whether the disk of a directory is mounted read-only."""
     return bool(os.statvfs(data).f_flag & os.ST_RDONLY)

@@ -23,7 +23,7 @@ ASKED_BYTES = 65_536
 
 
 def is_unclear(error: BaseException) -> bool:
-    """Tell whether SQLite leaves open why it could not write."""
+    """Return whether SQLite leaves open why it could not write."""
     return getattr(error, "sqlite_errorcode", None) in UNCLEAR_CODES
 
 
@@ -39,7 +39,7 @@ def find_cause(error: BaseException, folder: Path) -> None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or its cause, means that the disk is full."""
+    """Return whether an error, or its cause, means that the disk is full."""
     while error is not None:
         if getattr(error, "sqlite_errorcode", None) in FULL_CODES:
             return True

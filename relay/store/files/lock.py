@@ -207,7 +207,7 @@ def holder(data: Path) -> str | None:
 
 
 def wait_seconds(data: Path) -> float:
-    """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
+    """Return the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
     who = holder(data)
     return 0.0 if who is None or SERVING in who else WAIT_SECONDS
 

@@ -12,7 +12,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 def is_mounted(path: Path) -> bool:
-    """Tell whether something is mounted at a path itself, which may be a link elsewhere.
+    """Return whether something is mounted at a path itself, which may be a link elsewhere.
 
     `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do.
     """

@@ -90,7 +90,7 @@ def _note_absent(old: Path, item: str, *, absent: bool) -> None:
 
 
 def is_committed(directory: Path, plan: Replacement) -> bool:
-    """Tell whether an interrupted replacement has to be finished."""
+    """Return whether an interrupted replacement has to be finished."""
     return (directory / plan.committed).is_dir()
 
 
@@ -158,7 +158,7 @@ def anchor(link: Path, folder: Path, spare: Path) -> None:
 
 
 def free_name(directory: Path, prefix: str) -> Path:
-    """Give a name that was never used: the prefix, a number above all others there, and the time.
+    """Return a name that was never used: the prefix, a number above all others there, and the time.
 
     The number orders them, since a clock may be set back.
     """

@@ -66,7 +66,7 @@ class Reserve:
         return min(self._most, disk.f_blocks * disk.f_frsize // SMALL_DISK_DIVISOR)
 
     def store_may_have(self, size: int) -> bool:
-        """Tell whether the disk has room for the store to grow to so many bytes."""
+        """Return whether the disk has room for the store to grow to so many bytes."""
         disk = os.statvfs(self._folder)
         return size - self._store.stat().st_size <= disk.f_bavail * disk.f_frsize
 

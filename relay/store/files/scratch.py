@@ -22,7 +22,7 @@ MANY_FILES = 100
 
 
 def outside(path: str | Path) -> Path:
-    """Give the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
+    """Return the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
     path = Path(path)
     return next((one.parent for one in (*reversed(path.parents), path) if SCRATCH_NAME.fullmatch(one.name)), path)
 
@@ -139,7 +139,7 @@ def leftovers(directory: Path) -> list[Path]:
 
 
 def _is_left(path: Path) -> bool:
-    """Tell whether a path is a folder that no process has locked. False if this process may not look."""
+    """Return whether a path is a folder that no process has locked. False if this process may not look."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -20,12 +20,12 @@ TLS_FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
 
 
 def plan(folder: Path) -> replacing.Replacement:
-    """Give the plan by which the folder is replaced; one that was there is kept beside it."""
+    """Return the plan by which the folder is replaced; one that was there is kept beside it."""
     return replacing.Replacement(f"{folder.name}.replacing", (folder.name,), f"{folder.name}-before-")
 
 
 def is_half_replaced(folder: Path) -> bool:
-    """Tell whether a replacement was interrupted: then the folder may be missing, or be the former one."""
+    """Return whether a replacement was interrupted: then the folder may be missing, or be the former one."""
     return replacing.is_committed(folder.parent, plan(folder))
 
 

@@ -291,7 +291,7 @@ class SearchRun:
         return full or len(self._rows) > self._sought.count
 
     def wanted(self, row: tuple[object, ...]) -> bool:
-        """Tell whether a candidate contains the text. Called in the connection's thread."""
+        """Return whether a candidate contains the text. Called in the connection's thread."""
         self._looked += 1
         self._last = cast("int", row[0])
         text = row[MESSAGE_COLUMN]

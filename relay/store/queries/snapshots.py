@@ -51,7 +51,7 @@ class SnapshotRows(TypedDict):
     users: list[tuple[UserKey, str]]
     devices: list[tuple[DeviceKey, str]]
     invites: list[tuple[str, str]] | None
-    """All of them; None where they are written already."""
+    """All of them; None if they are written already."""
     chats: list[tuple[ChatKey, str]]
     whole: list[ChatKey]
     """Chats of which all members follow: others that the store has are gone."""

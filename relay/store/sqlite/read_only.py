@@ -54,7 +54,7 @@ def readable(store: Path) -> Iterator[str]:
 
 
 def _is_frozen(store: Path) -> bool:
-    """Tell whether a store is closed, and on a disk that is mounted read-only: nothing here can open it for writing."""
+    """Return whether a store is closed, and on a disk that is mounted read-only: nothing here can open it for writing."""
     try:
         log = log_of(store)
         return room.of(log.parent).read_only and not (log.exists() and log.stat().st_size)

@@ -230,7 +230,7 @@ class Wal:
                 pause_seconds = self._tuning.first_step_seconds
 
     async def _lengthen(self, pause: Pause) -> bool:
-        """Make the file longer by a step; tell whether there may be another."""
+        """Make the file longer by a step; return whether there may be another."""
         longer = False
 
         async def write(_writing: Connection) -> None:

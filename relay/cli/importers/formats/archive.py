@@ -119,7 +119,7 @@ class Archive:
         return sizes
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of this name."""
+        """Return whether there is a file of this name."""
         return name in self._sizes
 
     def open(self, name: str) -> IO[bytes]:
@@ -205,7 +205,7 @@ class Archive:
 
 
 def is_slack(lists: Collection[str]) -> bool:
-    """Tell whether these lists make a Slack export: one of users and one of chats at least."""
+    """Return whether these lists make a Slack export: one of users and one of chats at least."""
     return 0 < len(set(SLACK_USERS).intersection(lists)) < len(lists)
 
 
@@ -257,7 +257,7 @@ def _inside(folder: Path, name: str) -> Path | None:
     """Find a file below a folder by the name that an export gives it.
 
     Returns:
-        None where there is no such file, where the name is absolute or climbs out, and where a link leads outside.
+        None if there is no such file, where the name is absolute or climbs out, and where a link leads outside.
     """
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\0" in name:

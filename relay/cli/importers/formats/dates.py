@@ -11,7 +11,7 @@ _UNITS: Sequence[tuple[float, float]] = ((1e11, 1e3), (1e14, 1), (1e17, 1e-3), (
 
 
 def moment(value: object) -> int | None:
-    """Read a date, in Unix milliseconds; None where it is no date: -1, 0, a word, or after the year 9999."""
+    """Read a date, in Unix milliseconds; None if it is no date: -1, 0, a word, or after the year 9999."""
     if isinstance(value, str):
         number = _number(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool):

@@ -270,7 +270,7 @@ class Mattermost:
             yield SourceChat(key, "", "", dialog_kind(known), known[0], None, [], known)
 
     def _wrote_in(self, place: tuple[str, str]) -> list[str]:
-        """Give the ids of the people who wrote in a channel."""
+        """Return the ids of the people who wrote in a channel."""
         authors = (self._people[name] for name in self._channel_authors.get(place, ()) if name in self._people)
         return [person.id for person in authors if not person.bot]
 
@@ -285,7 +285,7 @@ class Mattermost:
             yield SourceMessage(one.at, one.key, one.sender, one.chat, one.text, one.reply_to, tuple(enclosed))
 
     def _unordered(self) -> Iterator[_SpooledMessage]:
-        """Give all messages in the order of the file."""
+        """Return all messages in the order of the file."""
         before = self.start
         number = 0
         for line, record in enumerate(self._records()):
@@ -295,7 +295,7 @@ class Mattermost:
                 yield msgspec.structs.replace(one, number=number)
 
     def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
-        """Give a post and the replies to it."""
+        """Return a post and the replies to it."""
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
@@ -356,12 +356,12 @@ def _nobody(_sign: str, _id: str) -> str | None:
 
 
 def _is_note(post: _Reply) -> bool:
-    """Tell whether a post only says that a user joined, left or changed something."""
+    """Return whether a post only says that a user joined, left or changed something."""
     return (post.type or "").startswith("system_")
 
 
 def _place(team: str, channel: str) -> str:
-    """Give the key of a channel among all chats of an export."""
+    """Return the key of a channel among all chats of an export."""
     return f"{team}\0{channel}"
 
 
@@ -374,7 +374,7 @@ def _group_id(people: list[str]) -> str:
 
 
 def _origin(username: str) -> str:
-    """Give what the system calls a user: an export states no id, and the same name may be given to another user."""
+    """Return what the system calls a user: an export states no id, and the same name may be given to another user."""
     return fit_origin(SYSTEM, username)
 
 
@@ -395,6 +395,6 @@ def _key(post: _Reply, chat: str, line: str) -> str:
 
 
 def _participants(conversation: _Direct | _DirectPost) -> list[str]:
-    """Give the user names of a conversation's people, from the field that this version of Mattermost has."""
+    """Return the user names of a conversation's people, from the field that this version of Mattermost has."""
     found = conversation.channel_members or conversation.members or conversation.participants or ()
     return [one if isinstance(one, str) else one.username for one in found]

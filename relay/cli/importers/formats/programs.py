@@ -18,7 +18,7 @@ NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
 def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, program: bool) -> str | None:
-    """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
+    """Return the whole text of a message: its own, and that of its blocks and attachments; None if they have none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
 

@@ -192,7 +192,7 @@ def _named(sender: str | None, client_id: str | None) -> Reference | None:
 
 
 def _place(record: control.Record) -> str:
-    """Give what identifies a chat in an export: the id of a group, the people of a dialog."""
+    """Return what identifies a chat in an export: the id of a group, the people of a dialog."""
     if record.type == "chat":
         return record.id or "~".join(sorted(record.participants or ()))
     return record.chat or "~".join(sorted(record.participants or ()))

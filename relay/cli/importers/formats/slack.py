@@ -103,7 +103,7 @@ class _Message(msgspec.Struct):
 
     @property
     def at(self) -> int | None:
-        """Unix milliseconds; None where it has no date."""
+        """Unix milliseconds; None if it has no date."""
         return moment(self.ts)
 
 
@@ -280,7 +280,7 @@ class Slack:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
     def _members(self, channel: _SlackChannel) -> list[str]:
-        """Give the members of a channel; its creator and authors where none are listed, as in an archived one."""
+        """Return the members of a channel; its creator and authors where none are listed, as in an archived one."""
         if not channel.members:
             creator = self._people.get(channel.creator or "")
             founder = [creator.id] if creator is not None else []
@@ -391,5 +391,5 @@ def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUs
 
 
 def _names(channel: _SlackChannel) -> list[str]:
-    """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
+    """Return the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]

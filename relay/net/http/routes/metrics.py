@@ -53,7 +53,7 @@ class Metrics:
 
     @staticmethod
     def _names_this_machine(request: HttpRequest) -> bool:
-        """Tell whether a request from this machine names this machine, as a local program does."""
+        """Return whether a request from this machine names this machine, as a local program does."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
