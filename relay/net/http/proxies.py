@@ -1,6 +1,6 @@
-"""Requests that a proxy forwarded: how to recognise them, and which address they come from. Pure.
+"""Forwarded requests: recognises them, and finds the address that they come from. Pure.
 
-A header is only a claim: it counts from the proxies that the settings name.
+A header is only a claim: it counts only from proxies in the settings.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ FORWARDING_HEADERS = frozenset(
         b"x-azure-clientip",
     }
 )
-"""Headers that only proxies add, beside those that begin with `X-Forwarded`."""
+"""Headers that only proxies add, besides those that begin with `X-Forwarded`."""
 LOCAL = "local"
 """The peer of a Unix socket, as in `transport.peer_of`."""
 

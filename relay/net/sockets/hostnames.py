@@ -1,6 +1,6 @@
 """The names and addresses of this machine: which ones a request may name, and which to print in a link.
 
-A strange page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
+A foreign page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
 request that names an address can only be meant for the machine with that address.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d{0,5})?")
-"""What a `Host` header may look like (RFC 9110, section 7.2): no user and no path."""
+"""The valid form of a `Host` header (RFC 9110, section 7.2): no user and no path."""
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): returns the addresses of all interfaces."""
@@ -26,7 +26,7 @@ MAX_INTERFACES = 64
 NOT_THE_NETWORK = ("lo", "docker", "br-", "veth", "virbr")
 """Interfaces that reach this machine only."""
 ANY = "*"
-"""In the settings: any name is accepted."""
+"""The setting that accepts any name."""
 
 
 def hostnames() -> list[str]:
@@ -41,11 +41,11 @@ def hostnames() -> list[str]:
 def lan_address(listener: socket.socket | None = None) -> str:
     """Return the address under which others on the network reach this machine; loopback without a network.
 
-    Nothing is sent: a connected datagram socket knows the address from which it would send.
+    Nothing is sent: a connected datagram socket knows the address that it would send from.
 
     Args:
-        listener: a socket that systemd made: it shows the network that it was made in, where this process has none
-            of its own (`PrivateNetwork=`).
+        listener: a socket that systemd made: it shows the network that it was made in, if this process has none of its
+            own (`PrivateNetwork=`).
     """
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
@@ -113,7 +113,7 @@ def split_host(value: str) -> tuple[str, str]:
     """Split a `Host` header.
 
     Returns:
-        The name or address, and the port; empty strings where it is malformed or absent.
+        The name or address, and the port; empty strings if it is malformed or absent.
     """
     if not HOST.fullmatch(value):
         return "", ""
@@ -181,7 +181,7 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     if page.scheme != "https" and (secure or page.scheme != "http"):
         return False
     name, named_port = split_host(host)
-    # Browsers leave out the default port of a scheme, in both headers.
+    # Browsers omit the default port of a scheme in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
     return bool(name) and page.hostname == name and str(port) in ports
 

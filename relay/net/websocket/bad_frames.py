@@ -1,4 +1,4 @@
-"""When a client that keeps sending bad frames is disconnected (PROTOCOL.md, section 2)."""
+"""Decides when to disconnect a client that keeps sending bad frames (PROTOCOL.md, section 2)."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ BAD_FRAMES_SECONDS = 60.0
 
 
 class BadFrames:
-    """The times of a connection's latest bad frames. Made when the first one comes."""
+    """The times of a connection's latest bad frames. Created at the first one."""
 
     __slots__ = ("_times",)
 

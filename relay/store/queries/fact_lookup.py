@@ -102,7 +102,7 @@ async def client_keys(
         recent: the keys that are not in the table yet.
 
     Returns:
-        By key, its message; None where none has it.
+        The message by key; None if there is none.
     """
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))

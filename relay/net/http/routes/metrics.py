@@ -1,4 +1,4 @@
-"""`/metrics`: what the relay has done and is doing, for Prometheus. Totals only, nothing about a single user.
+"""`/metrics`: the relay's counters and gauges, for Prometheus. Totals only, nothing about a single user.
 
 The client library is loaded at the first request.
 """
@@ -30,10 +30,10 @@ class Metrics:
         """Answer `GET /metrics`.
 
         Raises:
-            HttpError: 403, the request comes from elsewhere than the settings allow.
+            HttpError: 403, the request comes from an address that the settings do not allow.
         """
-        # A request by way of a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the host
-        # that was asked for.
+        # A request through a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the original
+        # host.
         if (
             request.peer not in self._networks
             or was_forwarded(request.headers)
@@ -53,12 +53,12 @@ class Metrics:
 
     @staticmethod
     def _names_this_machine(request: HttpRequest) -> bool:
-        """Return whether a request from this machine names this machine, as a local program does."""
+        """Return whether a request from this machine names this machine as its host, like a local program's."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
     def describe(self) -> Iterable[Any]:
-        """Return no names in advance, since `collect` is cheap (see prometheus_client's `Collector`)."""
+        """Return no names in advance, because `collect` is cheap (see prometheus_client's `Collector`)."""
         return ()
 
     def collect(self) -> Iterator[Any]:
