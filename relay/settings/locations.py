@@ -20,7 +20,7 @@ INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 
 
 def data_directory(chosen: Path | None = None) -> Path:
-    """Find the data directory: the one that is named, else systemd's, else the installed one, else the user's own.
+    """Find the data directory: the chosen one, else systemd's, else the installed one, else the user's own.
 
     Args:
         chosen: the value of `--data`.
@@ -32,10 +32,10 @@ def data_directory(chosen: Path | None = None) -> Path:
         return chosen.expanduser()
     if os.environ.get("RELAY_DATA"):
         return Path(os.environ["RELAY_DATA"])
-    # systemd.exec(5): of several directories the first one; in the unit this is the relay's.
+    # systemd.exec(5): of several directories, the first one is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    # Decided by the directory, which the package creates: the store in it may be what is missing.
+    # Check the directory, which the package creates: the store in it may be missing.
     is_closed = INSTALLED_DATA.is_dir() and not os.access(INSTALLED_DATA, os.X_OK)
     if os.path.lexists(INSTALLED_DATA) and (_is_installed() or not is_closed):
         return INSTALLED_DATA
@@ -45,7 +45,7 @@ def data_directory(chosen: Path | None = None) -> Path:
 def _is_installed() -> bool:
     """Return whether this is the package's program.
 
-    Another one, such as the single file, serves the data of a user who may not use the package's.
+    Another program, such as the single file, serves the data of a user who may not use the package's.
     """
     return Path(__file__).is_relative_to(INSTALLED_PROGRAM)
 

@@ -1,4 +1,4 @@
-"""`relay check` and `relay reindex`: whether the store is intact, and remaking its full-text index."""
+"""`relay check` and `relay reindex`: checking the store, and rebuilding its full-text index."""
 
 import trio
 import typer

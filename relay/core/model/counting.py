@@ -33,7 +33,7 @@ def can_act(user: Standing) -> bool:
 
 
 def counts(state: State, chat: Chat, user: UserKey) -> bool:
-    """Return whether a member's receipts change a message's status: in a dialog the other user's always do, even a bot's.
+    """Return whether a member's receipts change a message's status: in a dialog the other user's do, even a bot's.
 
     Args:
         state: the state.

@@ -84,8 +84,6 @@ class IdleConnections:
         """Wait for this connection's turn to parse a request: one is parsed in each pass of the event loop.
 
         So a message waits for at most one such request, however much clients send that have not signed in.
-
-        
         """
         async with self._turns:
             pass
