@@ -1,6 +1,7 @@
 """The rules: whether a command is allowed, and its effects: `decide(state, commands, facts) -> Draft`.
 
-Each module has the rules of one subject, or what they share (commands, draft, permissions, visibility, attachments).
+The list of modules is the structure: the rules of one subject each, and shared ones (commands, draft, permissions,
+visibility, attachments).
 
 They read no clock, no random source, no connection and no setting. A rule that needs something from the log, or needs
 to know which devices are connected, names a fact. The fact is looked up, and the batch is decided again with it. Rules
