@@ -1,4 +1,4 @@
-"""The README's blocks for programs do what the README says of them, against a relay on a real socket."""
+"""The README's blocks for programs do what the README says, against a relay on a real socket."""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """Random people on random devices, and a relay that stops and crashes: in the end every device knows what is true.
 
 A state machine of hypothesis' drives whole sessions over streams in memory against a model (conversation_model).
-Run it for longer with --model-examples. Longer than a module is elsewhere: one class, since hypothesis wants all rules
+Run it for longer with --model-examples. Longer than other modules: one class, because hypothesis wants all rules
 of a state machine in one.
 """
 
