@@ -1,6 +1,6 @@
-"""The people of a long run: what they do, from which devices, and how they insist on an answer.
+"""The people of a long run: their actions, their devices, and their retries.
 
-Everything they ask and hear goes to the checker. Knows the wire, not the relay's process nor its disk.
+All their requests and events go to the checker. Knows the wire, but neither the relay's process nor its disk.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
 
 FRIENDS = 6
-"""People with whom one has dialogs."""
+"""People with whom a person has dialogs."""
 GROUPS = 30
-"""Groups there are at a time, about."""
+"""About how many groups exist at a time."""
 REMEMBERED = 200
-"""Answered messages of which one is sent again now and then."""
+"""Answered messages that are kept for occasional repeats."""
 REPEATABLE_ENTRIES = 60_000
-"""Entries after a message for which it may be sent again: the relay knows the latest 65,536 that were removed
+"""A message may be repeated within this many entries: the relay remembers the latest 65,536 removed ones
 (PROTOCOL.md, section 3)."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 RETRIED_CODES = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
-"""Refusals after which one tries again."""
+"""Refusals that are retried."""
 
 
 class Upload(NamedTuple):
-    """A file that a message holds."""
+    """A file in a message."""
 
     number: int
     file_id: str
@@ -42,15 +42,15 @@ class Upload(NamedTuple):
 
 
 class World:
-    """All of them."""
+    """All people."""
 
     def __init__(self, checker: Checker, dice: random.Random, rate: float) -> None:
         """Begin with nobody.
 
         Args:
-            checker: hears of everything.
-            dice: decides everything.
-            rate: things done per second, by all together.
+            checker: gets all requests and events.
+            dice: the random source.
+            rate: actions per second, of all people together.
         """
         self.checker = checker
         self.dice = dice
@@ -61,13 +61,13 @@ class World:
         """Set at the end: people stop acting, and all devices connect and stay connected."""
         self.counts: Counter[str] = Counter()
         self.waits: list[float] = []
-        """Seconds until an answer: a sample."""
+        """A sample of the seconds until an answer."""
         self.outage = 0.0
         self.prunes = 0
-        """How often removing messages was begun."""
+        """How often a prune was started."""
         self.uploads: list[Upload] = []
         self.last_words: list[tuple[Phone, Chat, int]] = []
-        """Which device must have which message before the run is judged."""
+        """The message that each device must have before the run is judged."""
         self.by_name: dict[str, Person] = {}
         self.groups: list[Chat] = []
         self._answered_at = 0.0
@@ -77,25 +77,25 @@ class World:
         self._busy = 0
 
     def add_person(self, user: str, tokens: list[str]) -> Person:
-        """Add somebody who has these devices."""
+        """Add a person with these devices."""
         person = Person(user, [Phone(self, user, token, says_after=n % 2 == 1) for n, token in enumerate(tokens)])
         self.people.append(person)
         self.by_name[user] = person
         return person
 
-    # Asking.
+    # Requests.
 
     async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
-        """Make a request over and over until it is answered.
+        """Repeat a request until it is answered.
 
         Args:
-            phone: who asks.
+            phone: the device.
             name: the request.
             payload: its payload.
-            may_give_up: whether it may stay unsaid where the relay has no room.
+            may_give_up: whether it may be dropped if the relay has no room.
 
         Raises:
-            Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
+            Refused: permanently; with `may_give_up` also for lack of room, if no answer was ever lost.
         """
         lost, prunes = False, self.prunes
         asked = time.monotonic()
@@ -138,7 +138,7 @@ class World:
             self.waits[self.dice.randrange(20_000)] = wait
 
     async def say(self, phone: Phone, kind: int, chat: Chat, target: int = -1, *, attachment: Any = None) -> int:
-        """Send, edit or delete, once and for all; gives its number, -1 where it was refused."""
+        """Send, edit or delete exactly once; return the number, -1 if refused."""
         checker, ledger = self.checker, self.checker.ledger
         number = ledger.add(kind, chat, phone.user, phone.device.key, target)
         payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat), "clientMessageId": client_id(number)}
@@ -169,7 +169,7 @@ class World:
         return number
 
     async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
-        """Whoever sends again, a moment later or after a prune, gets the same answer, and nobody the message again."""
+        """Repeat a message, a moment later or after a prune: it gets the same answer, and nobody gets it twice."""
         checker, chat = self.checker, self.checker.ledger.chats[self.checker.ledger.chat[number]]
         right = checker.right(chat, phone.user)
         try:
@@ -178,10 +178,10 @@ class World:
             checker.denied(right, chat, phone.user, f"sending m{number:x} again ({refused})")
         self.counts["sent again"] += 1
 
-    # What people do.
+    # People's actions.
 
     def chats_of(self, person: Person) -> list[Chat]:
-        """Return the groups somebody is in and may write to, and the dialogs they have begun."""
+        """Return the groups in which a person may write, and the dialogs that they have begun."""
         groups = [chat for chat in self.groups if chat.type == "group" and chat.stay(person.user) is not None]
         return [*groups, *(self.checker.pair(person.user, friend) for friend in person.friends)]
 
@@ -198,13 +198,13 @@ class World:
             try:
                 await action(self, person, person.phone(dice))
             except (Lost, OSError):
-                # An upload or a look at something: nobody insists on these.
+                # An upload or a read, which is not retried.
                 self.counts["given up"] += 1
             finally:
                 self._busy -= 1
 
     async def say_last(self) -> None:
-        """Say something to everybody and wait until all their devices have it, and whatever came before it."""
+        """Send something to everybody, and wait until all devices have it and everything before it."""
         for person in self.people:
             friend = next(one for one in person.friends if one != person.user)
             chat = self.checker.pair(person.user, friend)
@@ -215,17 +215,17 @@ class World:
             self.last_words += [(phone, chat, message_id) for phone in person.phones]
         while self.unheard():
             await trio.sleep(0.05)
-        # An answer on the same connection: all that these devices acknowledged before was read.
+        # An answer on the same connection means that all earlier acknowledgements were read.
         for person in self.people:
             for phone in person.phones:
                 await self.insist(phone, "profile", {})
 
     def unheard(self) -> list[Phone]:
-        """Return the devices that the last words have not reached."""
+        """Return the devices without the last message."""
         return [phone for phone, chat, message_id in self.last_words if phone.device.lacks(chat.key, message_id)]
 
     def waiting(self) -> str:
-        """Tell who has not come to rest yet."""
+        """Name the people who are still waiting."""
         away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
         unheard = [phone.user for phone in self.unheard()]
         return (
@@ -234,18 +234,18 @@ class World:
         )
 
     async def idle(self) -> None:
-        """Wait until nobody waits for an answer any more."""
+        """Wait until nobody waits for an answer."""
         while self._busy:
             await trio.sleep(0.05)
 
     async def send(self, person: Person, phone: Phone) -> None:
-        """Say something."""
+        """Send a message."""
         number = await self.say(phone, NEW, self.dice.choice(self.chats_of(person)))
         if number >= 0:
             person.said.append(number)
 
     async def change(self, person: Person, phone: Phone) -> None:
-        """Edit or delete something one said a moment ago."""
+        """Edit or delete a recent message of the person."""
         ledger = self.checker.ledger
         if not person.said:
             return
@@ -282,7 +282,7 @@ class World:
             checker.marked(chat, phone.user, message_id)
 
     async def page(self, person: Person, phone: Phone) -> None:
-        """Look back in a chat."""
+        """Read the history of a chat."""
         chat = self.dice.choice(self.chats_of(person))
         payload: dict[str, Any] = {"chatId": self.checker.id_for(person.user, chat)}
         payload["count"] = self.dice.randint(1, 300)
@@ -297,7 +297,7 @@ class World:
         self.checker.page(person.user, chat, rows)
 
     async def search(self, person: Person, phone: Phone) -> None:
-        """Look for a word."""
+        """Search for a word."""
         word = word_of(self.dice.randrange(len(self.checker.ledger) + 1))
         rows = await self.insist(phone, "search", {"query": word, "count": 30})
         places = [self.checker.chat_of(person.user, row["chatId"]) for row in rows]
@@ -339,7 +339,7 @@ class World:
             self.uploads.append(Upload(number, attachment["id"], hashlib.sha256(content).digest()))
 
     async def download(self, person: Person, phone: Phone) -> None:
-        """Open a file that somebody sent lately."""
+        """Open a recently sent file."""
         if self.uploads:
             upload = self.dice.choice(self.uploads[-200:])
             chat = self.checker.ledger.chats[self.checker.ledger.chat[upload.number]]
@@ -352,7 +352,7 @@ class World:
                     self.checker.fail(f"{person.user}: got file {upload.file_id} of {chat.name}, none of theirs")
 
     async def fetch(self, phone: Phone, upload: Upload) -> int:
-        """Get a file and compare it; gives the status."""
+        """Download a file and compare it; return the status."""
         status, body = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
         if status == 200:
             self.counts["downloads"] += 1
@@ -361,7 +361,7 @@ class World:
         return status
 
     async def intrude(self, person: Person, phone: Phone) -> None:
-        """Try what is not allowed: read and write in a group one was never in."""
+        """Try forbidden actions: read and write in a foreign group."""
         strange = [chat for chat in self.groups if person.user not in chat.stays]
         if not strange:
             return
@@ -378,7 +378,7 @@ class World:
             self.checker.fail(f"{person.user}: wrote in {chat.name}, where they never were")
 
     async def flood(self, person: Person, phone: Phone) -> None:
-        """Say too much at once: some of it is refused."""
+        """Send too much at once: some of it is refused."""
         chat = self.checker.pair(person.user, person.user)
         async with trio.open_nursery() as nursery:
             for _ in range(150):
@@ -391,11 +391,11 @@ class World:
         await groups.gather(self, person, phone)
 
     def lock(self, chat: Chat) -> trio.Lock:
-        """One change of a group's people at a time, so that all know who was there when."""
+        """Allow one change of a group's members at a time, so that everybody knows who was a member when."""
         return self._locks.setdefault(chat.key, trio.Lock())
 
     async def signs_of_life(self) -> None:
-        """Have every device show that it lives."""
+        """Send a keepalive from every device."""
         while True:
             for person in self.people:
                 for phone in person.phones:
@@ -404,7 +404,7 @@ class World:
             await trio.sleep(5)
 
     def delivered(self, number: int) -> bool:
-        """Return whether a message was answered and stands."""
+        """Return whether a message was answered and still exists."""
         ledger = self.checker.ledger
         return ledger.state[number] == ANSWERED and not ledger.deleted[number]
 
@@ -423,4 +423,4 @@ _ACTIONS: list[tuple[Action, float]] = [
     (World.gather, 2),
     (World.flood, 0.05),
 ]
-"""What people do, and how often."""
+"""The actions of people, and their frequencies."""
