@@ -51,9 +51,7 @@ def signed_in(relay: Relay) -> list[DeviceKey]:
 
 
 @pytest.mark.parametrize("end", list(ENDS))
-async def test_sign_in_is_refused_if_the_password_ends_while_it_waits(
-    tmp_path: Path, end: str
-) -> None:
+async def test_sign_in_is_refused_if_the_password_ends_while_it_waits(tmp_path: Path, end: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         async with held_writer(relay.relay.log) as writer:

@@ -124,9 +124,7 @@ async def test_unchecked_attempts_do_not_block_a_password_change(
     assert await change() == "changed"
 
 
-async def test_checked_guess_counts_even_if_its_client_is_gone(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_checked_guess_counts_even_if_its_client_is_gone(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     signing_in = relay.service.signing_in
     order, gate = note_order(monkeypatch)
     async with trio.open_nursery() as nursery:

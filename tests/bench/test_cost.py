@@ -197,7 +197,9 @@ async def test_acknowledgements_of_one_turn_make_one_receipt_per_member_without_
         assert looked_up == 0
 
 
-async def test_event_is_encoded_once_for_all_recipients_who_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_is_encoded_once_for_all_recipients_who_see_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with office(tmp_path) as there:
         made, event = 0, message_views.event
 

@@ -17,9 +17,7 @@ from tests.support.command_line import done, modes, run, running, said
 
 
 @pytest.mark.parametrize("command", ["backup", "refused restore", "check", "doctor"])
-def test_reading_a_closed_store_leaves_no_files_beside_it(
-    command: str, data: Path, tmp_path: Path
-) -> None:
+def test_reading_a_closed_store_leaves_no_files_beside_it(command: str, data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "before.tar", data=data)
     done("user", "add", "carl", data=data)
     before = modes(data)

@@ -54,7 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.timing
 @pytest.mark.parametrize(("what", "count"), [("user", USERS), ("chat", CHATS)])
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_all_users_and_chats_are_listed_within_a_second(what: str, count: int, options: tuple[str, ...], data: Path) -> None:
+def test_all_users_and_chats_are_listed_within_a_second(
+    what: str, count: int, options: tuple[str, ...], data: Path
+) -> None:
     done(what, "list", *options, data=data)
     before = time.perf_counter()
     ran = done(what, "list", *options, data=data)

@@ -216,9 +216,7 @@ def test_restore_over_a_mounted_folder_is_refused_before_anything_is_moved(
     assert not [path for path in data.iterdir() if path.name.startswith((".relay", "before", "relay.replacing"))]
 
 
-def test_reading_command_finishes_a_killed_restore(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_command_finishes_a_killed_restore(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     for number, command in enumerate((("check",), ("backup", tmp_path / "other.tar")), 1):

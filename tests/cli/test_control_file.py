@@ -85,9 +85,7 @@ def test_commands_reach_the_relay_after_its_socket_was_removed(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-async def test_damaged_socket_file_is_recreated(
-    tmp_path: Path, autojump_clock: trio.abc.Clock, harm: Harm
-) -> None:
+async def test_damaged_socket_file_is_recreated(tmp_path: Path, autojump_clock: trio.abc.Clock, harm: Harm) -> None:
     path = tmp_path / "relay.sock"
     async with serving(path):
         harm(path)

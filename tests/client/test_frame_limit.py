@@ -86,9 +86,7 @@ async def test_two_requests_that_are_too_large_both_fail(relay: Relay, autojump_
             await link.quiet()
 
 
-async def test_abandoned_oversized_request_fails_no_other_request(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
+async def test_abandoned_oversized_request_fails_no_other_request(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
             nursery.start_soon(ours.send, "User2", "y" * 2_000)

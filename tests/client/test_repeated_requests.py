@@ -66,9 +66,7 @@ async def prepared(opened: House, anna: Client, payload: dict[str, Any]) -> dict
 
 
 @pytest.mark.parametrize(("name", "payload"), CASES)
-async def test_repeatable_request_gets_the_same_answer_twice(
-    opened: House, name: str, payload: dict[str, Any]
-) -> None:
+async def test_repeatable_request_gets_the_same_answer_twice(opened: House, name: str, payload: dict[str, Any]) -> None:
     async with opened.device("anna") as anna:
         payload = await prepared(opened, anna, payload)
         answers = [await anna.answer(await anna.ask(name, **payload)) for _ in range(2)]

@@ -123,9 +123,7 @@ async def test_message_to_a_large_chat_is_sent_in_slices_between_other_tasks(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_reconnecting_device_gets_each_event_of_a_large_chat_once_and_in_order(
-    tmp_path: Path, seed: int
-) -> None:
+async def test_reconnecting_device_gets_each_event_of_a_large_chat_once_and_in_order(tmp_path: Path, seed: int) -> None:
     """Devices connect, disconnect and fall behind between the slices, and send messages themselves."""
     dice = random.Random(seed)
     async with crowd(tmp_path) as (relay, group), trio.open_nursery() as nursery:

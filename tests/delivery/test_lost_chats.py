@@ -83,9 +83,7 @@ async def test_removed_user_learns_the_chat_and_the_remover(relay: House, one: C
         }
 
 
-async def test_absent_user_learns_the_name_at_the_removal_and_no_later_one(
-    relay: House, one: Client
-) -> None:
+async def test_absent_user_learns_the_name_at_the_removal_and_no_later_one(relay: House, one: Client) -> None:
     chat = await crew(one, "User2", "User3")
     await visit(relay, "User2")
     await one.request("updateChat", chatId=chat, name="Laboratory")

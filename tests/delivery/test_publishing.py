@@ -151,9 +151,7 @@ def test_newcomers_to_a_large_chat_are_announced_in_portions(house: House) -> No
     assert most <= 2 * (20 + 30)
 
 
-def test_members_of_a_deleted_large_chat_go_offline_in_portions(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_members_of_a_deleted_large_chat_go_offline_in_portions(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     house.log.group("User1", *people, id_="g-many")

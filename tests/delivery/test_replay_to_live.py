@@ -35,9 +35,7 @@ async def one(relay: House) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("kept", [4_096, 16])
-async def test_messages_arriving_during_a_replay_come_once_and_in_order(
-    relay: House, one: Client, kept: int
-) -> None:
+async def test_messages_arriving_during_a_replay_come_once_and_in_order(relay: House, one: Client, kept: int) -> None:
     relay.relay.tuning.delivery.recent_entries = kept
     await say(one, "User2", "open")
     for n in range(700):

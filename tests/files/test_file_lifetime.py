@@ -191,7 +191,9 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> Non
         assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
 
 
-async def test_unused_files_are_removed_even_if_the_first_sweep_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_files_are_removed_even_if_the_first_sweep_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forgotten = trio.Event()
 
     async def fail(_files: uploads.Uploads) -> None:

@@ -25,7 +25,9 @@ async def admins(relay: HttpRelay) -> list[str]:
 
 
 @pytest.mark.parametrize("hook_first", [True, False])
-async def test_admin_who_loses_the_role_while_a_hook_is_added_stays_without_it(tmp_path: Path, *, hook_first: bool) -> None:
+async def test_admin_who_loses_the_role_while_a_hook_is_added_stays_without_it(
+    tmp_path: Path, *, hook_first: bool
+) -> None:
     async with http_relay(tmp_path) as relay:
         await with_channel(relay)
         add = partial(relay.ask, "hook.add", control.AddHook(chat="news", user_id="carl", add=True))

@@ -130,9 +130,7 @@ async def test_hook_for_a_person_neither_makes_them_online_nor_delivers_messages
         assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
 
 
-async def test_first_message_of_a_dialog_begun_after_the_hook_is_posted(
-    place: Place, address: Address
-) -> None:
+async def test_first_message_of_a_dialog_begun_after_the_hook_is_posted(place: Place, address: Address) -> None:
     made = await place.hook("anna")
     await place.say("anna", made.user_id, "first")
     await place.say("anna", made.user_id, "second")
@@ -336,9 +334,7 @@ async def test_a_running_post_is_cut_off_when_the_hook_loses_its_right(
     assert address.taken == []
 
 
-async def test_hook_of_a_returning_user_gets_only_later_events(
-    place: Place, address: Address
-) -> None:
+async def test_hook_of_a_returning_user_gets_only_later_events(place: Place, address: Address) -> None:
     made = await place.hook()
     await place.say("anna", place.ops, "before")
     await until(lambda: address.texts == ["before"])

@@ -78,9 +78,7 @@ async def test_unanswered_name_lookups_hold_few_threads_of_their_own(lookups: Na
         assert await threads.run(int, "7") == await threads.run_own(int, "7") == 7
 
 
-async def test_answered_name_does_not_wait_for_slow_ones(
-    lookups: NameLookups, asked: list[str]
-) -> None:
+async def test_answered_name_does_not_wait_for_slow_ones(lookups: NameLookups, asked: list[str]) -> None:
     for number in range(SLOW_LOOKUPS + 3):
         assert not await ask(f"silent{number}.example")
     async with trio.open_nursery() as nursery:

@@ -39,9 +39,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 # The single file.
 
 
-def test_named_directory_is_the_only_one_tried(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_directory_is_the_only_one_tried(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.setenv("CHAT_RELAY_CACHE", "/srv/cache")
     assert program.candidates() == ["/srv/cache"]

@@ -110,9 +110,7 @@ async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("way", ["password", "invite", "admin"])
-async def test_script_that_signs_in_at_each_run_leaves_the_connected_phone_signed_in(
-    tmp_path: Path, way: str
-) -> None:
+async def test_script_that_signs_in_at_each_run_leaves_the_connected_phone_signed_in(tmp_path: Path, way: str) -> None:
     async with house(tmp_path, "anna") as opened:
         relay = opened.relay
         signing_in, ask = relay.service.signing_in, relay.admin.handle

@@ -30,9 +30,7 @@ from tests.support.tunings import cheap
         ("\u3164", "bad_request"),
     ],
 )
-async def test_invisible_name_or_look_alike_is_refused(
-    tmp_path: Path, name: str, code: str
-) -> None:
+async def test_invisible_name_or_look_alike_is_refused(tmp_path: Path, name: str, code: str) -> None:
     async with house(tmp_path, "anna") as here:
         await here.relay.admin.handle("user.add", control.AddUser(id="ben", name="Ben Berg"))
         async with here.device("anna") as anna:
@@ -220,9 +218,7 @@ async def test_new_sign_in_is_sent_to_the_users_other_version_2_devices(tmp_path
     ("name", "typed"),
     [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
 )
-async def test_user_is_found_in_the_directory_in_any_spelling(
-    tmp_path: Path, name: str, typed: str
-) -> None:
+async def test_user_is_found_in_the_directory_in_any_spelling(tmp_path: Path, name: str, typed: str) -> None:
     async with house(tmp_path, "alice") as made, made.device("alice") as alice:
         await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
@@ -236,9 +232,7 @@ async def test_spaces_around_a_query_of_the_directory_make_no_difference(tmp_pat
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
 
 
-async def test_search_of_a_long_directory_yields_to_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_search_of_a_long_directory_yields_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = Tuning(service=ServiceTuning(slice_users=10))
     async with house(tmp_path, "anna", tuning=tuning) as here:
         async with trio.open_nursery() as nursery:

@@ -158,9 +158,7 @@ async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
         assert (await ask(relay, new("c2"))).message_id == edited.message_id + 1
 
 
-async def test_repeat_in_an_unwritable_batch_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_repeat_in_an_unwritable_batch_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_relay(tmp_path) as relay:
         await two_users(relay)
         first = await ask(relay, new("c1"))

@@ -36,7 +36,9 @@ async def all_pages(client: Client, name: str, cursor: str, **payload: Any) -> l
 # messages
 
 
-async def test_message_pages_end_at_a_megabyte_and_continue_without_a_gap_in_both_directions(relay: House, one: Client) -> None:
+async def test_message_pages_end_at_a_megabyte_and_continue_without_a_gap_in_both_directions(
+    relay: House, one: Client
+) -> None:
     await say(one, "User2", *(f"{number} {LONG}" for number in range(12)))
     down: list[int] = []
     answer = await page(one, "messages", chatId="User2", count=100)

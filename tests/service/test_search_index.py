@@ -124,9 +124,7 @@ async def test_search_that_meets_a_damaged_index_answers_and_starts_a_rebuild(
 
 
 @pytest.mark.parametrize("request_", ["edit", "delete"])
-async def test_edit_or_deletion_that_meets_a_damaged_index_is_written(
-    tmp_path: Path, request_: str
-) -> None:
+async def test_edit_or_deletion_that_meets_a_damaged_index_is_written(tmp_path: Path, request_: str) -> None:
     async with _with_messages(tmp_path):
         pass
     _damage(tmp_path)

@@ -265,7 +265,9 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
 
 
-def test_work_beside_the_relay_continues_without_the_right_to_change_its_niceness(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_beside_the_relay_continues_without_the_right_to_change_its_niceness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The backup's unit forbids setting priorities, so every backup of the service failed."""
 
     def refuse(*_what: int) -> None:

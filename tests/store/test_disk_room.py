@@ -178,9 +178,7 @@ async def test_task_cancelled_while_beginning_leaves_the_reserve_to_another(
         assert relay.room.reserve.size == RESERVE_BYTES
 
 
-async def test_stop_keeps_its_room_when_another_task_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stop_keeps_its_room_when_another_task_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
     disk = _Disk(monkeypatch)
     async with open_relay(tmp_path) as relay:

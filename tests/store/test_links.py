@@ -65,9 +65,7 @@ def refused(ran: Ran, path: Path, away: Path) -> None:
         ),
     ],
 )
-def test_dangling_link_is_refused_and_nothing_is_created(
-    data: Path, name: str, command: tuple[str, ...]
-) -> None:
+def test_dangling_link_is_refused_and_nothing_is_created(data: Path, name: str, command: tuple[str, ...]) -> None:
     away = unmounted(data, name)
     before = sorted(data.rglob("*"))
     refused(typed(*command, data=data), data / name, away)
@@ -145,9 +143,7 @@ def test_link_to_itself_is_not_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["relay.db", "files"])
-def test_relative_link_put_aside_by_a_restore_leads_to_the_same_file(
-    data: Path, tmp_path: Path, name: str
-) -> None:
+def test_relative_link_put_aside_by_a_restore_leads_to_the_same_file(data: Path, tmp_path: Path, name: str) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("user", "add", "ben", data=data)

@@ -68,9 +68,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
         assert done("user", "add", "anna", data=data).out, "the first one still has the control socket"
 
 
-def test_lock_file_replaced_during_locking_is_locked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_file_replaced_during_locking_is_locked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flock, path = fcntl.flock, tmp_path / lock.LOCK_NAME
     replaced = False
 

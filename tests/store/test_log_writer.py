@@ -271,9 +271,7 @@ async def test_a_stop_while_a_full_disk_is_freed_does_not_hang(relay: Relay) -> 
             await relay.log.stopped.wait()
 
 
-async def test_job_that_meets_a_full_disk_logs_no_bug(
-    relay: Relay, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_job_that_meets_a_full_disk_logs_no_bug(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
     async def job(_writing: Connection) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

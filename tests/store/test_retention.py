@@ -120,9 +120,7 @@ async def test_unread_counts_after_a_prune_match_the_log(tmp_path: Path, seed: i
     assert await _faults(tmp_path) == []
 
 
-async def test_prune_reads_only_the_removed_entries_in_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_prune_reads_only_the_removed_entries_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 

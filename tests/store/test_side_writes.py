@@ -179,9 +179,7 @@ async def test_a_stop_ends_within_a_bound_if_no_acknowledgement_can_be_written(
     assert 2 not in cursors(tmp_path), "so the device is sent the message again"
 
 
-async def test_stop_writes_an_acknowledgement_if_the_second_try_succeeds(
-    tmp_path: Path, clock: MockClock
-) -> None:
+async def test_stop_writes_an_acknowledgement_if_the_second_try_succeeds(tmp_path: Path, clock: MockClock) -> None:
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")

@@ -136,9 +136,7 @@ async def test_relay_continues_after_a_failed_write_on_closing_the_log(
     assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(1,)]
 
 
-async def test_file_is_not_extended_on_a_nearly_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_file_is_not_extended_on_a_nearly_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = WalTuning(first_step_seconds=0.0, step_seconds=0.0, lengthening_free_bytes=2**62)
     looked, real = trio.Event(), os.fstatvfs
 

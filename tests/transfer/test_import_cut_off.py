@@ -60,7 +60,9 @@ def unread(relay: Relay, user: str) -> int:
     return relay.state.missed(chat, found.key)
 
 
-async def test_messages_of_a_repeated_import_are_read_for_users_without_other_unread_messages(whole: Path, tmp_path: Path) -> None:
+async def test_messages_of_a_repeated_import_are_read_for_users_without_other_unread_messages(
+    whole: Path, tmp_path: Path
+) -> None:
     async with open_relay(whole, clock=unproved_clock()) as relay:
         await begin(relay, local=True)
         await send(relay, "import.messages", batch(1, 2, 3))
@@ -77,7 +79,9 @@ async def test_messages_of_a_repeated_import_are_read_for_users_without_other_un
         assert unread(relay, "ben") == 0
 
 
-async def test_messages_of_a_repeated_import_stay_unread_for_users_with_other_unread_messages(whole: Path, tmp_path: Path) -> None:
+async def test_messages_of_a_repeated_import_stay_unread_for_users_with_other_unread_messages(
+    whole: Path, tmp_path: Path
+) -> None:
     async with open_relay(whole, clock=unproved_clock()) as relay:
         await begin(relay, local=True)
         say = control.Say(user_id="anna", chat_id="ben", message="have you read this?", client_message_id="own")

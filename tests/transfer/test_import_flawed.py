@@ -149,9 +149,7 @@ def test_dry_run_predicts_a_lost_reply_across_many_messages(data: Path, tmp_path
 
 
 @pytest.mark.parametrize("key", ["k" * 129, "k" * 200])
-def test_long_client_id_is_shortened_and_recognised_at_the_next_import(
-    key: str, data: Path, tmp_path: Path
-) -> None:
+def test_long_client_id_is_shortened_and_recognised_at_the_next_import(key: str, data: Path, tmp_path: Path) -> None:
     answer = said("two", replyTo=key, replySender="anna")
     edit = {"type": "edit", "at": T0 + 2, "chat": "g", "sender": "anna", "clientMessageId": "e" * 200,
             "original": key, "originalSender": "anna"}  # fmt: skip

@@ -112,9 +112,7 @@ def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
          message("W1", "3", 3, user_profile={"name": "gus.g"})],
     ],
 )  # fmt: skip
-def test_later_export_doubles_no_message_of_bots_or_unknown_people(
-    day: list[Entries], tmp_path: Path
-) -> None:
+def test_later_export_doubles_no_message_of_bots_or_unknown_people(day: list[Entries], tmp_path: Path) -> None:
     data = tmp_path / "data"
     brought(slack(tmp_path / "first", [ANNA], {"general": day}), data)
     before = {one["text"]: one["sender"] for one in records(data, "message")}
