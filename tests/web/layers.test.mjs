@@ -15,7 +15,7 @@ const LAYERS = [
 ];
 const layer = (name) => LAYERS.findIndex((heads) => heads.some((head) => name.startsWith(head)));
 
-/** Of each module the modules of ours that it imports when it is loaded. */
+/** Our modules that each module imports on loading. */
 const imports = new Map(
   readdirSync(WEB, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".js") && entry.name !== "sw.js")
