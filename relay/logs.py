@@ -100,7 +100,7 @@ class ImmediateStream:
     def write(self, text: str) -> None:
         """Write a record, or count it as lost, in whole or in part."""
         if self._lost:
-            text = f"({self._lost} records of the log were lost here: nobody took them)\n{text}"
+            text = f"({self._lost} records of the log were lost here: nothing read them)\n{text}"
         for start in range(0, len(text), PIECE_CHARACTERS):
             if not self._takes():
                 self._lost += 1

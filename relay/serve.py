@@ -226,7 +226,7 @@ async def proof_of_life(
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
         if probe_seconds / 2 < seconds < hung_write_seconds:
-            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
+            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and senders wait"
 
 
 def _summary(server: Server) -> str:

@@ -112,7 +112,7 @@ def run() -> None:
         say(f"relay: {failure}", error=True)
         sys.exit(failure.exit_code)
     except UnicodeError:
-        print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
+        print("relay: the input is not UTF-8 text", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # The reader of a pipe has closed it.

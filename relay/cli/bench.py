@@ -193,7 +193,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
         "Nothing was measured.",
     )
     if any(row.get("generator", 0) > FULL_CORE_SHARE for row in rows):
-        print("\nWhere the generator's core was full, the relay could have carried more.")
+        print("\nIf the generator's core was full, the relay could have carried more.")
 
 
 def _number(value: float | None) -> str:

@@ -166,7 +166,7 @@ def _full(admin: Admin, name: str) -> RelayError:
         # It removes a portion at a time; removed portions stay removed.
         return RelayError(
             "storage_full",
-            f"the disk of {admin.data} is full, and not all that was to go is removed: try again, or move other files"
+            f"the disk of {admin.data} is full, and not everything could be removed: try again, or move other files"
             " away from that disk",
         )
     return RelayError(

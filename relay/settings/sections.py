@@ -123,7 +123,7 @@ class TlsSection(Section):
         ),
     ] = ""
     key: Annotated[
-        str, Meta(description="Its private key; empty where that is in the certificate file.", extra=AT_START)
+        str, Meta(description="Its private key; empty if that is in the certificate file.", extra=AT_START)
     ] = ""
     names: Annotated[
         list[str],

@@ -275,6 +275,6 @@ CHECKS: dict[str, Check] = {
     "deleted texts are gone": _erased,
     "client ids": _client_ids,
     INDEX: _indexed,
-    "files and who holds them": _holdings,
+    "files and the messages that use them": _holdings,
 }
 """By their names in the report."""

@@ -213,7 +213,7 @@ def test_wrong_use_is_one_line_that_says_what_is_right(command: tuple[str, ...],
         (("frieda", "--name", "two\nlines"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "\x1b[31mred"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "n" * 129), "name: expected 1 to 128 characters in one line"),
-        (("frieda", "--name", "\udcff"), "what was typed or piped in is not UTF-8 text"),
+        (("frieda", "--name", "\udcff"), "the input is not UTF-8 text"),
     ],
 )
 def test_invalid_values_are_refused_in_plain_words_and_exit_with_2(

@@ -86,4 +86,4 @@ def test_closed_pipe_is_not_an_error(data: Path) -> None:
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
 def test_binary_input_is_reported(locale: str, data: Path) -> None:
     ran = shell(data, f"printf 'a\\xffb' | LC_ALL={locale} relay send --as anna ben -")
-    assert ran == (2, "", "relay: what was typed or piped in is not UTF-8 text\n")
+    assert ran == (2, "", "relay: the input is not UTF-8 text\n")

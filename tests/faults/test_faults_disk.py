@@ -170,7 +170,7 @@ async def test_admins_command_names_the_disks_error(
             ran = await _relay(*command, "--data", str(data))
             assert ran.returncode == 1
             pruned = command[0] == "prune" and "full" in said
-            known = "the disk of {data} is full, and not all that was to go is removed: try again" if pruned else said
+            known = "the disk of {data} is full, and not everything could be removed: try again" if pruned else said
             assert ran.stderr.decode().startswith(f"relay: {known.format(data=data)}")
             assert "`" not in known or f"prune --data {data}`" in ran.stderr.decode()
         fail("")

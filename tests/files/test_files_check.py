@@ -39,9 +39,9 @@ async def test_check_passes_after_sending_editing_and_a_restart(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        ("DELETE FROM holding WHERE message_id = 2", "files and who holds them"),
-        ("INSERT INTO holding SELECT chat, 99, file FROM holding LIMIT 1", "files and who holds them"),
-        ("UPDATE file SET loose = 5 WHERE loose = 0", "files and who holds them"),
+        ("DELETE FROM holding WHERE message_id = 2", "files and the messages that use them"),
+        ("INSERT INTO holding SELECT chat, 99, file FROM holding LIMIT 1", "files and the messages that use them"),
+        ("UPDATE file SET loose = 5 WHERE loose = 0", "files and the messages that use them"),
         ("UPDATE file SET digest = replace(digest, 'a', 'b')", "contents of files"),
         ("UPDATE file SET size = size + 1", "contents of files"),
     ],

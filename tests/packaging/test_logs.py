@@ -132,7 +132,9 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
             reader.read1(1 << 20)
             log.info("heard")
             assert (
-                reader.read1(1 << 20).decode().endswith("records of the log were lost here: nobody took them)\nheard\n")
+                reader.read1(1 << 20)
+                .decode()
+                .endswith("records of the log were lost here: nothing read them)\nheard\n")
             )
         finally:
             signal.alarm(0)

@@ -157,7 +157,7 @@ def test_check_names_the_command_that_rebuilds_the_index(tmp_path: Path) -> None
     assert "WRONG  full-text index" in checked.out
     assert "relay reindex" in checked.out
     assert "restore" not in checked.out.lower()
-    assert "being remade" in done("reindex", data=tmp_path).out
+    assert "being rebuilt" in done("reindex", data=tmp_path).out
     found: list[str | None] = []
     trio.run(use, found)
     assert found == ["message 0123 of some length"]

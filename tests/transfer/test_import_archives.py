@@ -86,7 +86,7 @@ def test_private_messages_in_a_folder_claimed_by_two_channels_go_into_neither(tm
     source = folder(tmp_path / "slack", workspace("ops", dict(lists)))
     came = brought(source, tmp_path / "data")
     assert (came["added"]["chats"], came["added"]["messages"]) == (2, 0)
-    assert came["left"] == {"days of a folder that could be of several channels: ops (C1, G1)": 1}
+    assert came["left"] == {"days of a folder that several channels could claim: ops (C1, G1)": 1}
 
 
 def test_folder_named_by_a_channels_id_belongs_to_that_channel(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_file_without_room_ends_an_import_and_comes_with_the_next(
     ran = run("import", source, data=data)
     assert ran.code == 1
     assert "files.total_bytes" in ran.err
-    assert "call it again then" in ran.err
+    assert "run it again then" in ran.err
     monkeypatch.delenv("RELAY_FILES_TOTAL_BYTES")
     again = done("import", source, "--json", data=data).json
     assert (again["added"]["files"], again["added"]["messages"], again["left"]) == (1, 2, {})

@@ -114,7 +114,7 @@ def test_two_dialogs_of_slack_with_the_same_people_are_one_chat(data: Path, tmp_
     assert (came["added"]["chats"], came["here"]["chats"], came["added"]["messages"]) == (2, 1, 4)
 
 
-LOST = "links from answers to messages that are not here"
+LOST = "links from replies to messages that are not here"
 
 
 @pytest.mark.parametrize("times", [1, 2])

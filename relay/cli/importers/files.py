@@ -110,7 +110,7 @@ def end_import(refused: RequestRefused) -> NoReturn:
     Raises:
         Failure: always.
     """
-    raise Failure(f"{refused}; call it again then, and it goes on where it stopped") from None
+    raise Failure(f"{refused}; run it again then, and it continues where it stopped") from None
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:

@@ -310,7 +310,7 @@ class Importing:
         if counts:
             self._count("messages", added=answer.added)
         if answer.reply_lost:
-            self.left["links from answers to messages that are not here"] += 1
+            self.left["links from replies to messages that are not here"] += 1
 
     async def _rehearse(self, batch: list[SourceMessage]) -> list[control.MessageImportResult]:
         """Return what the relay would answer to a batch."""

@@ -112,7 +112,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
 INVITE_REFUSALS = {
     InviteState.USED: "this invite was used already, or ended: ask for another one",
     InviteState.EXPIRED: "this invite has expired: ask for another one",
-    InviteState.MAKER_MAY_NOT: "whoever made this invite may not invite any more: ask for another one",
+    InviteState.MAKER_MAY_NOT: "the maker of this invite may not invite any more: ask for another one",
     InviteState.USER_DISABLED: "this invite is for somebody who may not sign in any more",
 }
 """Why an invite cannot be used, by its state."""

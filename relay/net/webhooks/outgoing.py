@@ -117,9 +117,9 @@ class OutgoingHooks:
         try:
             await keep_running(f"hook {device.key}", delivery.run)
         except Exception:
-            logger.exception("hook %d failed and rests until the next start", device.key)
+            logger.exception("hook %d failed and is paused until the next start", device.key)
             self._failed.add(device.key)
-            self._relay.admin.runtime.hooks[device.key] = "failed, the log says how; it rests until the next start"
+            self._relay.admin.runtime.hooks[device.key] = "failed, see the log; it is paused until the next start"
         finally:
             del self._running[device.key]
             # It may have regained its right before its task ended.

@@ -272,7 +272,7 @@ class Slack:
         for folder, days in self._days.items():
             if folder in self._shared:
                 channels = ", ".join(dict.fromkeys(self._shared[folder]))
-                self.left[f"days of a folder that could be of several channels: {folder} ({channels})"] += len(days)
+                self.left[f"days of a folder that several channels could claim: {folder} ({channels})"] += len(days)
             elif folder not in claimed:
                 self.left[f"days of a folder that belongs to no channel: {folder}"] += len(days)
         for folder, error in self._damaged.items():

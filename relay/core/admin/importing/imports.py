@@ -44,7 +44,7 @@ class Import:
         if self._client is client:
             return
         if self._client is not NO_CLIENT:
-            raise RelayError("unavailable", "another import is under way: call this one again once that has ended")
+            raise RelayError("unavailable", "another import is under way: run this one again once that has ended")
         self._client = client
         if self._clock.credible():
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, self._clock())

@@ -174,10 +174,10 @@ def _check_expected(
         return
     if here:
         raise RelayError.conflict(f"the id {record.id!r} was taken during the import: import again")
-    raise RelayError.conflict(f"{record.id!r} is not who they were when the import began: import again")
+    raise RelayError.conflict(f"{record.id!r} has changed since the import began: import again")
 
 
 def _taken(id_: str, name: str, *, dry: bool) -> control.ImportResult:
     if not dry:
-        raise RelayError.conflict(f"the id {id_!r} is somebody else's here")
+        raise RelayError.conflict(f"the id {id_!r} belongs to somebody else here")
     return control.ImportResult(added=True, taken=True, namesake=name)

@@ -87,7 +87,7 @@ class HookPage:
             raise HttpError(
                 503,
                 "unavailable",
-                "this hook rests while its user is disabled: try again later",
+                "this hook is paused while its user is disabled: try again later",
                 (b"Retry-After", b"60"),
             )
         if not may_act(state, device):

@@ -90,7 +90,7 @@ class Metrics:
         now = trio.current_time()
         longest = GaugeMetricFamily(
             "relay_send_longest_wait_seconds",
-            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            "The longest wait of a send for its answer in the last hour, by its main cause.",
             labels=["cause"],
         )
         wait = relay.log.stalls.longest(now)
@@ -99,7 +99,7 @@ class Metrics:
         yield longest
         works = GaugeMetricFamily(
             "relay_writer_longest_work_seconds",
-            "The longest of each of the writer's works in the last hour.",
+            "The longest duration of each kind of the writer's work in the last hour.",
             labels=["work"],
         )
         for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
@@ -111,7 +111,7 @@ class Metrics:
             ("relay_batches", "Transactions committed.", figures.batches),
             ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
             ("relay_store_failures", "Transactions that failed.", figures.failures),
-            ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            ("relay_uploaded_bytes", "Bytes of uploaded files.", relay.files.uploaded_bytes),
             (
                 "relay_sign_in_failures",
                 "Sign-ins that failed, with those that came before their wait was over.",
