@@ -142,6 +142,12 @@ def test_the_list_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) 
     page.wait_for_selector(".chat-list")
     page.wait_for_timeout(300)
     gallery.show(page, "list-loading")
+    page.close()
+    person = town.bring("maria", **MODES[gallery.mode], **CALM)
+    Wire(person.context).refused["chats"] = "internal"
+    page = person.open()
+    page.wait_for_selector(".chat-list .none[role=alert]")
+    gallery.show(page, "list-unfetched")
     page, _, _ = arrive(town, gallery, "lei")
     page.wait_for_selector("[data-chat]")
     gallery.show(page, "list-one")
@@ -218,8 +224,12 @@ def test_a_chat_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) ->
     gallery.show(page, "chat-unread")
     wire.refused.update(messages="internal", chat="internal")
     go(page, "lei")
-    page.wait_for_selector(".notice.is-error")
+    page.wait_for_selector(".conversation .none[role=alert]")
     gallery.show(page, "chat-error")
+    go(page, town.chats["crew"])
+    page.click(".chat-title")
+    page.wait_for_selector(".column-details .none[role=alert]")
+    gallery.show(page, "details-unfetched")
 
 
 def test_a_chat_that_was_lost_is_fit_to_be_seen(town: Town, gallery: Gallery) -> None:

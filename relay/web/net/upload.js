@@ -6,18 +6,6 @@ export const STALLS_AFTER = 30_000;
 /** Once all is sent, a slow disk may need so many ms until the relay answers. */
 export const ANSWERS_WITHIN = 120_000;
 
-const blobUrls = new Map();
-
-/** Whether the browser can read a file: not one that was changed, moved or removed since it was chosen, nor a folder. */
-export async function isReadable(blob) {
-  try {
-    await blob.slice(0, 1).arrayBuffer();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** The failure that an answer of the relay tells. */
 function failureOf({ status, response }) {
   const said = response?.error;
@@ -88,10 +76,4 @@ function withShape(attachment, file) {
 export async function uploadPhoto(file) {
   const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
   return attachment.url;
-}
-
-/** Make an address for the preview of a file in the outbox. */
-export function previewUrl(blob) {
-  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
-  return blobUrls.get(blob);
 }

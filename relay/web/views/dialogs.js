@@ -12,10 +12,10 @@ import { drawnMessage } from "../model/timeline.js";
 import { Files } from "./files.js";
 import { Avatar, html, Icon, IconButton, lazy, Modal, Name } from "./parts.js";
 
-const Viewer = lazy(() => import("./viewer.js"), "Viewer");
-const Emoji = lazy(() => import("./emoji.js"), "Emoji");
-const Jump = lazy(() => import("./finders.js"), "Jump");
-const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat");
+const Viewer = lazy(() => import("./viewer.js"), "Viewer", true);
+const Emoji = lazy(() => import("./emoji.js"), "Emoji", true);
+const Jump = lazy(() => import("./finders.js"), "Jump", true);
+const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat", true);
 
 const close = () => (dialog.value = null);
 
