@@ -151,8 +151,8 @@ export function Marked({ text, query }) {
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
-/** Make what marks the searched words in a whole text: it gives parts, of which every second one is a match. */
-export const marker = (query) => (text) => partsFound(text, query.trim().split(/\s+/));
+/** Make what finds a query in a whole text: it gives parts, of which every second one is a match. */
+export const marker = (query) => (text) => partsFound(text, [query.trim()]);
 
 /** Somebody with whom there is no dialog yet. */
 class PersonRow extends Row {
