@@ -70,7 +70,8 @@ _IN_LOWER_CASE = Looks(caseless=True)
 def looks(name: str) -> frozenset[str]:
     """Return what a name looks like, as it is written and in lower case.
 
-    A capital may look like another letter than the small one does: `\u039d` like `N`, `\u03bd` like `v`.
+    Two names look alike if they share a look. A capital may look like another letter than the small one does: `\u039d`
+    like `N`, `\u03bd` like `v`.
     """
     letters = unicodedata.normalize("NFKD", name)
     tables = (_AS_WRITTEN,) if name.isascii() else (_AS_WRITTEN, _IN_LOWER_CASE)
@@ -81,11 +82,6 @@ def _short(look: str) -> str:
     # The normal form also puts marks into one order.
     look = look if look.isascii() else unicodedata.normalize("NFC", look)
     return look if len(look) <= LONGEST_LOOK else blake2b(look.encode(), digest_size=32).hexdigest()
-
-
-def look_alike(one: str, other: str) -> bool:
-    """Tell whether people would take one name for the other."""
-    return not looks(one).isdisjoint(looks(other))
 
 
 def mentions(name: str) -> Iterator[str]:

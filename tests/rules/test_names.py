@@ -14,7 +14,7 @@ from relay.net.http.routes.session import Credentials
 from relay.protocol import control, requests
 from relay.text import fold
 from relay.unicode import lookalikes
-from relay.unicode.lookalikes import look_alike, looks
+from relay.unicode.lookalikes import looks
 from relay.unicode.tables import ALIKE
 from relay.unicode.unseen import can_be_seen
 from tests.support.sessions import house
@@ -39,12 +39,12 @@ PAGE = Path(__file__).parents[2] / "relay/web/model/looks.js"
 
 @pytest.mark.parametrize(("one", "other"), NAMES["alike"])
 def test_names_that_look_alike_share_a_look(one: str, other: str) -> None:
-    assert look_alike(one, other)
+    assert not looks(one).isdisjoint(looks(other))
 
 
 @pytest.mark.parametrize(("one", "other"), NAMES["different"])
 def test_names_that_look_different_share_no_look(one: str, other: str) -> None:
-    assert not look_alike(one, other)
+    assert looks(one).isdisjoint(looks(other))
 
 
 def test_the_page_has_the_relays_table_of_letters_that_look_alike() -> None:
@@ -137,6 +137,16 @@ async def test_a_user_keeps_a_name_that_an_older_relay_allowed(tmp_path: Path) -
             assert (await cara.request("profile", name="Ivan Goo\u0261le @anna"))["name"] == "Ivan Goo\u0261le @anna"
             await cara.request("profile", name="Cara")
             assert (await cara.refused("profile", name="Ivan Goo\u0261le"))["code"] == "conflict"
+
+
+async def test_a_taken_name_is_refused_to_a_user_whose_present_name_is_the_id_of_its_owner(tmp_path: Path) -> None:
+    async with house(tmp_path, "guest", "guest2") as here:
+        for user_id, name in (("guest", "Newcomer"), ("guest2", "Guest")):
+            await here.relay.admin.handle("user.change", control.ChangeUser(id=user_id, name=name))
+        async with here.device("guest2") as second:
+            assert (await second.refused("profile", name="Newcomer"))["code"] == "conflict"
+            assert (await second.refused("profile", name="Guest @guest"))["code"] == "conflict"
+            assert (await second.request("profile", name="GUEST"))["name"] == "GUEST"
 
 
 async def test_a_name_does_not_turn_into_anothers_in_small_steps(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Users by what their names look like to people. Pure."""
 
+from collections.abc import Set as AbstractSet
+
 from relay.core.model.entities import User
 from relay.keys import UserKey
 from relay.unicode.lookalikes import looks
@@ -28,9 +30,9 @@ class NameIndex:
                 if not users:
                     del self._users[name]
 
-    def find(self, name: str) -> set[UserKey]:
-        """Find the users whose id or name people would take for this name."""
-        return set().union(*(self._users.get(look, ()) for look in looks(name)))
+    def find(self, seen: AbstractSet[str]) -> set[UserKey]:
+        """Find the users whose id or name has one of these looks (`looks`)."""
+        return set().union(*(self._users.get(look, ()) for look in seen))
 
 
 def _names(user: User) -> frozenset[str]:

@@ -8,6 +8,7 @@ The module has over 400 lines, so that everything that an entry changes is in on
 
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import singledispatchmethod
 
 from relay.core.model import changes
@@ -17,6 +18,7 @@ from relay.core.model.tail import ALL_TAIL_MESSAGES, CHAT_TAIL_MESSAGES, Tail
 from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
+from relay.unicode.lookalikes import looks
 
 
 def typed_id(user_id: str) -> str:
@@ -92,7 +94,11 @@ class State:
 
     def users_named(self, name: str) -> set[UserKey]:
         """Find the users whose id or name people would take for this name."""
-        return self._names.find(name)
+        return self._names.find(looks(name))
+
+    def users_looking_like(self, seen: AbstractSet[str]) -> set[UserKey]:
+        """Find the users whose id or name has one of these looks (`relay.unicode.lookalikes.looks`)."""
+        return self._names.find(seen)
 
     def is_authorized(self, user: UserKey, device: DeviceKey) -> bool:
         """Tell whether a user may use the relay from a device; for `NO_DEVICE` only the user counts."""

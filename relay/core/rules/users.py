@@ -2,7 +2,6 @@
 
 from relay.core.model import changes
 from relay.core.model.entities import User
-from relay.core.model.state import State
 from relay.core.rules.chats import remove_member
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.draft import DraftBuilder, check_photo
@@ -12,7 +11,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.command import Command
-from relay.unicode.lookalikes import look_alike, mentions
+from relay.unicode.lookalikes import looks, mentions
 
 
 def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> ChangedUser:
@@ -41,22 +40,20 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
         but: the user who wants it; `NO_USER` for a new one.
     """
     state = draft.state
-    taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
-    if but:
-        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
-        present = state.users[but].name
-        taken -= state.users_named(present)
-        mentioned -= _mentioned(state, present)
-    if taken:
+    # A user keeps what the present name looks like: an admin gave it, or it is older than this rule.
+    present = state.users[but].name if but else ""
+    if state.users_looking_like(looks(name) - looks(present)) - {but}:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
-    if mentioned:
-        other = state.users[min(mentioned)].id
-        raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
+    looks_of_ids = _looks_of_mentions(name) - _looks_of_mentions(present)
+    for key in sorted(state.users_looking_like(looks_of_ids) - {but}):
+        other = state.users[key].id
+        if not looks_of_ids.isdisjoint(looks(other)):
+            raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
 
 
-def _mentioned(state: State, name: str) -> set[UserKey]:
-    """Find the users whose id stands behind an @ in a name, or what looks like it."""
-    return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
+def _looks_of_mentions(name: str) -> frozenset[str]:
+    """Return what the ids behind each `@` of a name look like."""
+    return frozenset().union(*map(looks, mentions(name)))
 
 
 def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
