@@ -291,7 +291,7 @@ class DevicesInUse(Fact[DeviceUses], frozen=True):
 
 
 Facts = dict[Fact, Any]
-"""Values by facts. Each is of its fact's type, which `DraftBuilder.fact` gives it back."""
+"""Values by facts. Any: each is of its fact's type, which `DraftBuilder.fact` gives it back."""
 
 
 def text_length(entries: Sequence[Entry]) -> int:

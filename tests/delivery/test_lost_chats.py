@@ -194,6 +194,22 @@ async def test_a_change_of_a_name_hides_no_reason_that_waits(relay: House, one: 
         assert payload["reason"] == "deleted"
 
 
+async def test_a_dialog_that_was_cleared_is_not_told_again_when_the_other_user_changes_their_name(
+    relay: House, one: Client, clock: MockClock
+) -> None:
+    async with relay.device("User2", path=VERSION_2) as two:
+        await one.request("new", chatId="User2", clientMessageId="1", message="hello")
+        await two.until("new")
+        clock.jump(LIST_SECONDS)
+        await two.request("deleteChat", chatId="User1")
+        await one.request("profile", name="Annabel")
+        clock.jump(LIST_SECONDS)
+        assert [payload["reason"] for payload in await losses(two)] == ["deleted"]
+        await one.request("profile", name="Anne")
+        clock.jump(LIST_SECONDS)
+        assert await losses(two) == []
+
+
 async def test_version_1_is_told_by_its_list_alone(relay: House, one: Client, clock: MockClock) -> None:
     async with relay.device("User2") as two:
         chat = await crew(one, "User2")

@@ -3,6 +3,8 @@
 Each is held to the rules of axe-core (WCAG 2.2, A and AA, of any gravity), to the smallest size of what a finger
 presses, and to the width of the window. `--pictures DIR` keeps a picture of each for somebody to look at. axe is run
 by the browser's debugger, which a page's policy does not bind: the page keeps the policy that people get.
+Longer than a module is elsewhere: all views share one relay with people who have talked, which takes longer to make
+than to look at.
 """
 
 from __future__ import annotations

@@ -74,12 +74,14 @@ def _is_shown(change: changes.UserChanged) -> bool:
 def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
-    A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
-    its status, which waits for no disabled user. Rights as an admin are in no line; a removed user has left
-    each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
+    A line shows the name and the picture of the other user of a dialog, if it is in the list, and to the author of a
+    group's last message its status, which waits for no disabled user. Rights as an admin are in no line; a removed user
+    has left each group by an entry of its own; messages from before a user was enabled again wait for them no more than
+    before.
     """
     if chat.id is None:
-        return state.members[chat.key] if _is_shown(change) else ()
+        members = state.members[chat.key]
+        return [user for user, member in members.items() if not member.hidden] if _is_shown(change) else ()
     members, author = state.members[chat.key], chat.newest_by
     waited = members.get(change.key)
     if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:

@@ -6,7 +6,7 @@ not apply to it what it has already. Plain data in and out; the store reads and 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -344,7 +344,7 @@ def slices(round_: Round, count: int) -> Iterator[SnapshotRows]:
         yield round_.take(count)
 
 
-def plain_data(state: State) -> dict[str, Any]:
+def plain_data(state: State) -> dict[str, object]:
     """Return a state as plain data, to compare two: equal for equal states, however they came about."""
     return {
         "seq": state.seq,

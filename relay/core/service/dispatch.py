@@ -6,9 +6,9 @@ answered once it is on disk; what only reads is answered from the state and a re
 
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -55,15 +55,24 @@ Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
 """Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
 """Takes the outcome of a command."""
-Waiting = Coroutine[Any, Any, None]
-"""The part of an answer that is still to be awaited."""
-Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
-"""Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
+
+
+class UnfinishedAnswer(Awaitable[None], Protocol):
+    """The part of an answer that is still to be awaited: a coroutine."""
+
+    def close(self) -> None:
+        """Drop it, if it was not awaited."""
+
+
+Handler = Callable[["Service", Subscriber, Any, Reply[object]], UnfinishedAnswer | None]
+"""Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes.
+
+Any: the payload is that of the request that `handled_by` pairs it with, and no other."""
 
 
 def handled_by(
     kind: RequestType[PayloadT, ResponseT],
-    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], UnfinishedAnswer | None],
 ) -> tuple[str, Handler]:
     """Pair a request with its handler, which takes its payload and answers with its response.
 
@@ -76,7 +85,7 @@ def handled_by(
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply[Any]) -> None:
+    def __init__(self, reply: Reply[object]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -133,7 +142,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> UnfinishedAnswer | None:
         """Handle one text message of a client.
 
         Args:
@@ -163,7 +172,7 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> UnfinishedAnswer | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
@@ -210,7 +219,9 @@ class Service:
             await reply.wait()
         await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
+    async def _in_turn(
+        self, share: Share, lock: trio.Lock, waiting: UnfinishedAnswer, reply: Reply[object], name: str
+    ) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
             async with lock:

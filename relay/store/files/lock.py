@@ -206,10 +206,13 @@ def holder(data: Path) -> str | None:
     return None
 
 
-def wait_seconds(data: Path) -> float:
-    """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
+def wait_seconds(data: Path, most: float) -> float:
+    """Give the seconds, `most` or none, that a command waits which needs the directory to itself.
+
+    It does not wait for a relay that serves.
+    """
     who = holder(data)
-    return 0.0 if who is None or SERVING in who else WAIT_SECONDS
+    return 0.0 if who is None or SERVING in who else most
 
 
 def _holder(store: Path, data: Path) -> str:

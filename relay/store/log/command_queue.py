@@ -31,7 +31,7 @@ class PendingCommand(msgspec.Struct, frozen=True, gc=False):
 
     command: Command
     answer: Answer[Any]
-    """Takes the outcome of this very command, as `append` has checked."""
+    """Any: takes the outcome of this very command, as `append` has checked."""
     since: float
     """When it came (trio's time). Commands of one read, or of one batch's duration, share the time of the first."""
 
