@@ -229,10 +229,6 @@ def test_a_chat_is_fit_to_be_seen_in_each_state(town: Town, gallery: Gallery) ->
     go(page, "lei")
     page.wait_for_selector(".conversation .none[role=alert]")
     gallery.show(page, "chat-error")
-    go(page, town.chats["crew"])
-    page.click(".chat-title")
-    page.wait_for_selector(".column-details .none[role=alert]")
-    gallery.show(page, "details-unfetched")
 
 
 def test_a_chat_that_was_lost_is_fit_to_be_seen(town: Town, gallery: Gallery) -> None:
@@ -330,6 +326,11 @@ def test_the_details_are_fit_to_be_seen_in_each_state(town: Town, gallery: Galle
     page.click(".chat-title")
     page.wait_for_selector(".panel-head")
     gallery.show(page, "details-loading")
+    wire.let_go()
+    wire.refused["chat"] = "internal"
+    page.reload()
+    page.wait_for_selector(".column-details .none[role=alert]")
+    gallery.show(page, "details-unfetched")
     wire.let_go()
     page.reload()
     page.wait_for_selector(".column-details .person")
