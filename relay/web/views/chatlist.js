@@ -337,7 +337,8 @@ export class ChatList extends Component {
               })}</ul>`
           : null}
         ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} onTry=${this.again} />` : null}
-        ${!wanted && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
+        ${!wanted && missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : null}
+        ${!wanted && !missing && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }
