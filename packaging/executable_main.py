@@ -1,7 +1,7 @@
-"""What runs first in the single file `relay`: unpack the part that fits this machine, once, and start it.
+"""The entry point of the single file `relay`: unpacks the part for this machine, once, and starts it.
 
-Compiled modules cannot be loaded from inside an archive, so there has to be one directory to unpack to. Old
-Pythons read this file too, to say that they are too old: nothing newer than 3.6 may be in it.
+Compiled modules cannot be loaded from an archive, so they are unpacked to a directory. Old Pythons read this file too,
+in order to say that they are too old, so it must stay valid for Python 3.6.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def fitting_python(oldest: tuple[int, int] = OLDEST, newest: tuple[int, int] = N
 
 
 def fitting_machine() -> str:
-    """Name this machine's architecture as the archive does."""
+    """Name this machine's architecture as in the archive."""
     machine = os.uname().machine
     if sys.maxsize < 2**32:
         stop(

@@ -13,9 +13,9 @@ import { Shell } from "./views/shell.js";
 
 /** The rest of the page is fetched this many ms after it is shown. */
 const REST_AFTER = 1_500;
-/** What could not be fetched then is asked for again after so many ms. */
+/** A failed fetch of it is repeated after this many ms. */
 const REST_AGAIN = 30_000;
-/** A language that is not loaded after so many ms is done without. */
+/** The page does not wait longer than this many ms for a language. */
 const LANGUAGE_WITHIN = 8_000;
 
 function watchWindow() {
@@ -61,7 +61,7 @@ function watchWindow() {
 async function watchLanguage() {
   const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
   const load = (code) => Promise.race([useLanguage(code), new Promise((_, reject) => setTimeout(reject, LANGUAGE_WITHIN))]);
-  // Without any words there is no page: it begins again after a while.
+  // Without any texts the page cannot be shown: it reloads after a while.
   const again = () => new Promise(() => setTimeout(() => location.reload(), LANGUAGE_WITHIN));
   await load(wanted).catch(() => load("en")).catch(again);
   effect(() => {
@@ -134,7 +134,7 @@ function fetchLater(load, use) {
 
 async function start() {
   watchTheme();
-  // At the same time: the session does not depend on the language.
+  // In parallel: the session does not depend on the language.
   const [entering] = [begin(), await watchLanguage()];
   watchWindow();
   watchKeyboard();

@@ -34,7 +34,7 @@ export function readLocation() {
   ensureRoom(chatId);
 }
 
-/** Reading begins at the end or at the first unread message, however many there are, not where the last jump led to. */
+/** Reading begins at the end or at the first unread message, however many there are, not at the last jump. */
 function beginReading(chatId) {
   target.value = null;
   const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
@@ -49,7 +49,7 @@ export function openChat(chatId, { messageId, mark } = {}) {
   batch(() => {
     dialog.value = null;
     if (!known || route.value.panel) {
-      // Switching chats is not a path to walk back through.
+      // Back does not go through switched chats.
       go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
     }
     if (!known) composing.value = null;
@@ -87,7 +87,7 @@ function setLoading(chatId, on) {
   loadingRooms.value = next;
 }
 
-/** Whether the chat was lost, and only what this device has of it can be read. */
+/** Whether the chat was lost and only this device's copy can be read. */
 const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
 
 async function ensureRoom(chatId) {
@@ -116,7 +116,7 @@ export function refreshForgotten() {
   if (state.value?.chats.has(chatId) && !state.value.rooms.get(chatId)?.loaded) refreshRoom(chatId);
 }
 
-/** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
+/** Ask for a page of a chat: {asked, page}, for `take`. */
 async function ask(chatId, where) {
   const { chats: known, rooms } = state.value;
   const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
@@ -127,14 +127,14 @@ function take(chatId, { asked: where, page }, options) {
   change((now) => takePage(now, chatId, where, page, options));
 }
 
-/** Take in a page if it goes on from what is loaded, which may have been forgotten since it was asked for; tells whether. */
+/** Apply a page if it continues the loaded part, which may have been dropped since the request; return whether. */
 function takeJoined(chatId, answer) {
   const joins = Boolean(state.value) && joinsRoom(state.value, chatId, answer.asked, answer.page);
   if (joins) take(chatId, answer);
   return joins;
 }
 
-/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
+/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and the view must stay. */
 export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
@@ -148,7 +148,7 @@ export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
     const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
-    // Each answer is taken in when it comes: a moment later events may have changed what it says.
+    // Apply each answer when it comes: events may soon outdate it.
     let isCounted = false;
     let isHere = false;
     const coming = ask(chatId, { count });
@@ -163,14 +163,14 @@ export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
     isHere = true;
     const isTaken = await takeNewest(chatId, newest, stays);
     const details = await asking;
-    // The relay knows how many are unread; this page may not have known it.
+    // The relay knows the unread count; this page may not.
     if (!isCounted) await recount(chatId);
     if (!stays) await reachUnread(chatId, details, { isTaken });
     if (begun === connections) verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
   } catch (failure) {
-    // An address may hold something that is no id.
+    // An address may contain an invalid id.
     const isUnknown = failure.code === "not_found" || failure.code === "bad_request";
     const other = isUnknown ? await beginChat(chatId).catch((next) => next) : failure;
     if (other) {
@@ -186,8 +186,8 @@ export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
 }
 
 /**
- * Take in the newest page, unless it lacks the first unread message, which is shown first; tells whether what is loaded is
- * true then. `stays`: what is in view must stay.
+ * Take in the newest page, unless it lacks the first unread message, which is shown first; return whether the loaded
+ * part is then current. `stays`: the view must stay.
  */
 async function takeNewest(chatId, newest, stays) {
   const room = state.value?.rooms.get(chatId);
@@ -204,7 +204,7 @@ async function takeNewest(chatId, newest, stays) {
   return isFirst;
 }
 
-/** Fetch what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+/** Fetch the loaded part again: too much came meanwhile for the newest page to show its changes. */
 async function askAgain(chatId, room) {
   const { first, last } = room;
   let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
@@ -215,14 +215,14 @@ async function askAgain(chatId, room) {
   }
 }
 
-/** Fetch pages that begin shortly before the first unread message, if that is not loaded. */
+/** Fetch pages from shortly before the first unread message, if that is not loaded. */
 async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   const reaches = ({ messages }) => reachesUnread(messages, state.value.me.id, missed);
   const before = state.value?.rooms.get(chatId);
   if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  // What this device has kept is not known to be true where the newest page does not go on from it.
+  // The stored part may be outdated if the newest page does not continue it.
   take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
   for (;;) {
     const room = state.value?.rooms.get(chatId);
@@ -231,7 +231,7 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   }
 }
 
-/** Fetch the messages that are stale once more. */
+/** Fetch stale messages again. */
 async function mend(chatId) {
   let before;
   for (;;) {
@@ -278,7 +278,7 @@ export async function recount(chatId) {
 
 const paging = new Set();
 
-/** Fetch the page before the loaded messages, unless that has failed: then a button does. */
+/** Fetch the page before the loaded messages. After a failure only `tryAgain` does. */
 export async function loadOlder(chatId, tries) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || room.atStart || isLost(chatId) || unfetched.value.has(chatId)) return;
@@ -286,7 +286,7 @@ export async function loadOlder(chatId, tries) {
   await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }), fail);
 }
 
-/** Fetch what could not be fetched of the open chat. */
+/** Repeat a failed fetch of the open chat. */
 export function tryAgain(chatId, tries) {
   if (route.value.chatId !== chatId) return;
   setUnfetched(chatId);
@@ -295,19 +295,19 @@ export function tryAgain(chatId, tries) {
   else refreshRoom(chatId, { reading: true, tries });
 }
 
-/** Fetch the page after the loaded messages, where they do not reach the end. */
+/** Fetch the page after the loaded messages, if they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || atEnd(state.value, chatId)) return;
   await alone(chatId, () => ask(chatId, { startId: nextId(room), count: NEXT_PAGE }));
 }
 
-/** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
+/** Fetch loaded messages again whose answers came late or whose edits were missed. */
 export async function mendRoom(chatId) {
   if (state.value?.rooms.get(chatId)?.stale.size > 0 && !isLost(chatId)) await alone(chatId);
 }
 
-/** Fetch one page of a chat at a time, and what it shows to be outdated. */
+/** Fetch one page of a chat at a time, and the messages that it shows to be outdated. */
 async function alone(chatId, fetchPage, fail = report) {
   // While the newest page is on its way, this one may not belong to what will be loaded then.
   if (paging.has(chatId) || asked.has(chatId)) return;
@@ -318,7 +318,7 @@ async function alone(chatId, fetchPage, fail = report) {
     paging.delete(chatId);
   } catch (failure) {
     fail(failure);
-    // Scrolling asks again and again.
+    // Scrolling requests it repeatedly.
     setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
 }
@@ -365,7 +365,7 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
-  // Far from the end all may be read, though the chat has news. At the end the relay counts.
+  // Far from the end everything loaded may be read although the chat has news. At the end the relay counts.
   if (newestShown(state.value, chatId)?.messageId !== messageId && !readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();

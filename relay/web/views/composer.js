@@ -13,15 +13,15 @@ import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
 
-/** The names of the folders that are let fall: as files they look like any other, and cannot be read. */
+/** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
   const entries = [...(transfer.items ?? [])].map((item) => item.kind === "file" && item.webkitGetAsEntry?.());
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Offer files (File[], or the DataTransfer of a drop) to be sent with a text. What cannot be sent is told. */
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. */
 export function pickFiles(chatId, from) {
-  // A drop shows what it holds only until the event is over.
+  // A drop's content is readable only during the event.
   const [files, folders] = [[...(from.files ?? from)], foldersOf(from)];
   import("./files.js").then(({ offer }) => offer(chatId, files, folders), reportLoading);
 }
@@ -71,7 +71,7 @@ export class Composer extends Component {
     this.showSend();
   }
 
-  /** Take in what another tab has written, or done to the message that is edited here. */
+  /** Apply another tab's draft, or its change of the message edited here. */
   follow(now) {
     const { chatId } = this.props;
     // An input method that loses its text in mid-word writes it twice.
@@ -110,24 +110,24 @@ export class Composer extends Component {
     } else if (this.editing) {
       this.endEdit();
       const { quote } = draftAt(chatId) ?? {};
-      // The answer that was begun before goes on.
+      // The reply that was begun before the edit continues.
       if (!mine && quote && this.isOpen) return resume(chatId, "reply", quote);
     }
     const answered = mine?.kind === "reply" ? mine.quote : undefined;
-    // Leaving the chat is not giving up the answer.
+    // Leaving the chat does not discard the reply.
     if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
     if (mine) this.field.focus();
   }
 
-  /** Whether the chat is still there to be written in: one that only leaves it gives nothing up. */
+  /** Whether the chat is open and can be written in. */
   get isOpen() {
     const { chatId } = this.props;
     const chat = state.value?.chats.get(chatId);
     return route.value.chatId === chatId && chat && !chat.gone;
   }
 
-  /** The edit was saved or given up, unless one only leaves the chat: then it goes on when one comes back. */
+  /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
   endEdit() {
     const { chatId } = this.props;
     const { messageId, quote } = this.editing;
@@ -147,7 +147,7 @@ export class Composer extends Component {
     this.fill(next?.text ?? "");
   }
 
-  /** Keep what stands in the field now. */
+  /** Save the text in the field. */
   keep() {
     const { chatId } = this.props;
     const text = this.field.value;
@@ -195,7 +195,7 @@ export class Composer extends Component {
       return;
     }
     const what = composing.value?.chatId === chatId ? composing.value : null;
-    // The outbox has the text before the draft is empty: a tab that dies between the two has it twice, not never.
+    // The outbox gets the text before the draft is emptied: a tab that dies in between has it twice, not never.
     if (what?.kind === "edit") {
       if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
       composing.value = null;

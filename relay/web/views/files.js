@@ -1,4 +1,4 @@
-/** Files that are about to be sent: which of them can be, and the dialog that asks for a text to go with them. */
+/** Files to be sent: which of them can be sent, and the dialog that asks for a caption. */
 import { Component } from "preact";
 import { draftAt, keepDraft } from "../actions/drafts.js";
 import { explain, tell } from "../actions/notices.js";
@@ -39,7 +39,7 @@ async function shapeOf(file) {
   }
 }
 
-/** Say for each of these files why it cannot be sent; undefined where it can. */
+/** Say for each file why it cannot be sent; undefined if it can. */
 async function refusals(files, folders) {
   const limit = session.value?.limits?.fileBytes;
   return Promise.all(files.map(async (file) => {
@@ -50,7 +50,7 @@ async function refusals(files, folders) {
   }));
 }
 
-/** Ask for a text to go with files, then send them; those called as one of `folders` are folders. */
+/** Ask for a caption for files, then send them; `folders` are the names of folders among them. Report the others. */
 export async function offer(chatId, chosen, folders) {
   const refused = await refusals(chosen, folders);
   for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
