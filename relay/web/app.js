@@ -110,7 +110,7 @@ function registerWorker() {
 
 /** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
-  // People whose names look alike are told apart from here on.
+  // From here on, look-alike names are distinguished.
   fetchLater(() => import("./model/looks.js"), ({ LOOKS }) => {
     learnLooks(LOOKS);
     change((now) => ({ ...now }));
@@ -122,7 +122,7 @@ function fetchTheRest() {
     watchBadge();
     watchNotifications();
   });
-  // A page that was kept on this device may be older than the relay's.
+  // A stored page may be older than the relay's.
   fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
   fetchLater(() => import("./actions/people.js"), ({ watchStrangers }) => watchStrangers());
   registerWorker();
