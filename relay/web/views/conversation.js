@@ -5,8 +5,8 @@ import { lossText, tell } from "../actions/notices.js";
 import { forgetChat } from "../actions/outbox.js";
 import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
-import { mayWrite, presenceOf, typeOf } from "../model/state.js";
-import { titleOf, typingText } from "./chatlist.js";
+import { mayWrite, nameOf, presenceOf, typeOf } from "../model/state.js";
+import { chatName, titleOf, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
 import { Avatar, Bot, html, IconButton, Name } from "./parts.js";
@@ -50,7 +50,7 @@ function Header({ chat, chatId }) {
     <${IconButton} icon="back" label=${t("nav.back")} class="only-narrow" onClick=${back} />
     <button type="button" class="chat-title" disabled=${Boolean(chat?.gone)} onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
       title=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
-      <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${type} icon=${type ? undefined : "queued"} size="s"
+      <${Avatar} id=${chatId} name=${chat ? chatName(chat) : nameOf(now, chatId)} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${type} icon=${type ? undefined : "queued"} size="s"
         presence=${type === "dialog" && !chat?.gone ? presenceOf(now, chatId) : undefined} />
       <span class="chat-title-text">
         <span class="chat-title-name"><span><${Name} text=${name} /></span> <${Bot} userId=${chatId} /></span>
