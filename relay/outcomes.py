@@ -36,7 +36,10 @@ class Decidable(Generic[Outcome_co]):
     def decided_by(
         cls, rule: "Callable[[DraftT, CommandT, Self], Outcome_co]"
     ) -> "tuple[type[Self], Callable[[DraftT, CommandT, Any], object]]":
-        """Pair this kind of request with its rule; type checkers see that the rule takes it and returns its outcome."""
+        """Pair this kind of request with its rule; type checkers see that the rule takes it and returns its outcome.
+
+        Any: a table holds the rules of all kinds, each of which takes its own.
+        """
         return cls, rule
 
 

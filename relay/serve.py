@@ -21,8 +21,8 @@ import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
-from relay.core.maintenance.disk_room import FILL_SECONDS
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.exception_groups import only_error
 from relay.net import control_socket as control
 from relay.net.listeners import CannotServe, local_url, open_listeners, urls
@@ -33,6 +33,7 @@ from relay.net.sockets.hostnames import browser_address
 from relay.net.sockets.name_lookups import NameLookups
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
+from relay.net.tuning import NetTuning
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.serve_options import parser
@@ -70,11 +71,13 @@ EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSetti
 """Errors that a person can fix: reported in one line, without a traceback."""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning | None = None) -> int:
     """Run the relay until a signal stops it.
 
     Args:
         arguments: the arguments after `relay serve`.
+        tuning: see `open_relay`.
+        net: see `Server`.
 
     Returns:
         The exit code.
@@ -98,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         make(data)
         # Do it here as well as later: a start may have to wait, for instance on a full disk.
         served.note(data, runtime_directory())
-        trio.run(serve, data, settings)
+        trio.run(serve, data, settings, tuning, net)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
         cause = only_error(error)
         if not isinstance(cause, EXPECTED_ERRORS):
@@ -127,8 +130,15 @@ def explained(error: BaseException, data: Path) -> str:
     return about_file(error, data) if isinstance(error, OSError) else str(error)
 
 
-async def serve(data: Path, loaded: Loaded) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(data: Path, loaded: Loaded, tuning: Tuning | None = None, net: NetTuning | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        data: the data directory.
+        loaded: the settings in force.
+        tuning: see `open_relay`.
+        net: see `Server`.
+    """
     settings = loaded.settings
     trio.socket.set_custom_hostname_resolver(NameLookups())
     listeners = open_listeners(settings.listen)
@@ -147,21 +157,20 @@ async def serve(data: Path, loaded: Loaded) -> None:
         ),
         most_connections=limit,
     )
-    async with _opened(data, settings, runtime) as relay:
+    async with _opened(data, settings, runtime, tuning) as relay:
         _tune_garbage_collector()
         served.note(data, runtime_directory())
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
-        server = Server(relay, listeners, certificates, most_connections=limit)
+        server = Server(relay, listeners, certificates, net, most_connections=limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
-            retry_seconds = relay.tuning.retention.retry_seconds
             nursery.start_soon(keep_running, "stopping", partial(_stop_on_signal, server))
             nursery.start_soon(keep_running, "reloading", partial(_reload_on_signal, loaded, certificates))
             nursery.start_soon(keep_running, "the statistics", relay.statistics.run)
-            nursery.start_soon(keep_running, "retention", relay.retention.run, retry_seconds)
-            nursery.start_soon(keep_running, "the reserve", relay.room.run, FILL_SECONDS)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, relay.tuning.retention.retry_seconds)
+            nursery.start_soon(keep_running, "the reserve", relay.room.run, relay.tuning.disk.fill_seconds)
             nursery.start_soon(keep_running, "the hooks", OutgoingHooks(relay).run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
@@ -173,7 +182,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
 
 
 @asynccontextmanager
-async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIterator[Relay]:
+async def _opened(data: Path, settings: Settings, runtime: Runtime, tuning: Tuning | None) -> AsyncIterator[Relay]:
     """Open the relay. On a full disk, wait until space is freed.
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
@@ -181,7 +190,14 @@ async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIter
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS, runtime=runtime)
+            opening = open_relay(
+                data,
+                frame=frames.encode_text,
+                settings=settings,
+                tuning=tuning,
+                wait=WAIT_SECONDS,
+                runtime=runtime,
+            )
             try:
                 relay = await stack.enter_async_context(opening)
                 break

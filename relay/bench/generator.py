@@ -1,7 +1,7 @@
 """The load generator's process: reads a workload from stdin, writes progress and figures to stdout as JSON lines.
 
 It is a process of its own so that its CPU time is not counted as the relay's; the share of a core that it used is among
-the figures. The lines are `Progress` while it works, and `WorkFigures`.
+the figures. The lines are `Line`s.
 """
 
 import contextlib
@@ -47,8 +47,16 @@ class Progress(msgspec.Struct):
     rate: float = 0.0
 
 
-def say(line: WorkFigures | Progress) -> None:
+class Line(msgspec.Struct, omit_defaults=True):
+    """A line of the generator: one of these."""
+
+    progress: Progress | None = None
+    figures: WorkFigures | None = None
+
+
+def say(found: WorkFigures | Progress) -> None:
     """Write one line."""
+    line = Line(progress=found) if isinstance(found, Progress) else Line(figures=found)
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -43,6 +43,10 @@ class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     generator: float = 0.0
     """The share of a core that the generator used: near 1 it was the bottleneck, not the relay."""
+    relay: float | None = None
+    """The share of a core that the relay used; only of one that `relay bench` started."""
+    memory: int | None = None
+    """The relay's resident memory in bytes, as `relay`."""
 
 
 class _UnderWay:

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, overload
 
 import msgspec
 
 from relay.cli.errors import for_people
-from relay.cli.offline import Busy, Waiting, in_trio, opened
+from relay.cli.offline import Busy, Waiting, command_tuning, in_trio, opened
 from relay.cli.output import Failure
 from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TakeItem = Callable[[Any], None]
-"""Called with each item of a long answer as it arrives; `ask` has checked the type."""
+TakeItem = Callable[[ItemT], None]
+"""Called with each item of a long answer as it arrives."""
 
 
 class Ask(Protocol):
@@ -51,8 +51,6 @@ class Answer(NamedTuple, Generic[ResponseT]):
 
 
 STOPPED = "the relay stopped before it answered: try again"
-ANSWER_SECONDS = 10.0
-"""Seconds that a relay may take for the first byte of an answer."""
 UNLIMITED = {
     "watch",
     "export",
@@ -87,7 +85,7 @@ class RequestRefused(Failure):
         self.exit_code = 2 if code == "bad_request" else 1
 
 
-def _ignore(_item: Any) -> None:
+def _ignore(_item: object) -> None:
     """Drop an item."""
 
 
@@ -103,7 +101,7 @@ def ask(
     payload: PayloadT,
     *,
     make: bool = False,
-    items: TakeItem = _ignore,
+    items: TakeItem[ItemT] = _ignore,
 ) -> ResponseT:
     """Make a request and return its answer.
 
@@ -140,7 +138,7 @@ def ask_running(
 @overload
 def ask_running(data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT | None: ...
 def ask_running(
-    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem = _ignore
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem[ItemT] = _ignore
 ) -> ResponseT | None:
     """Make a request like `ask`, but only to a relay that runs or is starting.
 
@@ -161,7 +159,7 @@ def ask_running(
 
 def _connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(ANSWER_SECONDS)
+    connection.settimeout(command_tuning.get().answer_seconds)
     try:
         with fitting(path) as place:
             connection.connect(place)
@@ -190,7 +188,7 @@ def _request(kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> bytes
 
 
 def _converse(
-    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem[ItemT]
 ) -> ResponseT:
     if kind.name in UNLIMITED:
         exchange(connection, STATUS_SHOW, Empty(), _ignore)
@@ -201,23 +199,23 @@ def exchange(
     connection: socket.socket,
     kind: RequestType[PayloadT, ResponseT],
     payload: PayloadT,
-    items: TakeItem,
+    items: TakeItem[ItemT],
     seconds: float | None = None,
 ) -> ResponseT:
-    """Send one request and read its answer. The time limit, `ANSWER_SECONDS` unless given, is for the first line alone.
+    """Send one request and read its answer. The time limit is for the first line alone.
 
     Args:
         connection: the connection to the control socket.
         kind: the request.
         payload: its payload.
         items: called with each item that comes before the answer.
-        seconds: how long the relay may take for the first line.
+        seconds: how long the relay may take for the first line; None for `CommandTuning.answer_seconds`.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if kind.name in UNLIMITED else seconds or ANSWER_SECONDS)
+    connection.settimeout(None if kind.name in UNLIMITED else seconds or command_tuning.get().answer_seconds)
     try:
         with connection.makefile("rb") as lines:
             first = _first_word(connection, lines, kind, payload)
@@ -257,7 +255,7 @@ def _process(connection: socket.socket) -> str:
     return f"the relay (process {pid})" if pid else "the relay"
 
 
-def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem) -> Answer[ResponseT] | None:
+def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem[ItemT]) -> Answer[ResponseT] | None:
     """Decode one line of an answer, and pass it on if it is an item.
 
     Returns:
@@ -278,7 +276,7 @@ def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem) 
 
 
 def _ask_file(
-    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem[ItemT]
 ) -> ResponseT:
     """Make a request by opening the file, while no relay runs on it."""
     import trio
@@ -291,7 +289,7 @@ def _ask_file(
 
 
 async def _ask_relay(
-    relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+    relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem[ItemT]
 ) -> ResponseT:
     """Make a request to a relay that this process has opened."""
     from relay.net import control_socket as control

@@ -23,7 +23,7 @@ class InviteGroup(typer.core.TyperGroup):
     """Command group in which `relay invite USER` is short for `relay invite add USER`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See `click.Command`."""
+        """See `click.Command`; typer has no public name for the context, hence Any."""
         if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
             args = ["add", *args]
         return super().parse_args(ctx, args)

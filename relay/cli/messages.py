@@ -146,7 +146,7 @@ def describe_change(item: control.EntryInfo) -> str:
     return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
 
 
-def _plain(value: object) -> str:
+def _plain(value: control.Value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -284,5 +284,7 @@ def _line(event: "Received") -> str:
             return f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
         case events.Online() | events.Offline():
             return f"{payload.user_id} is {event.name}"
-        case _:
+        case list():
             return "1 chat" if len(payload) == 1 else f"{len(payload)} chats"
+        case _:
+            return event.name

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -90,7 +89,7 @@ def _printable(value: object) -> object:
     return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print a table for a person. On a terminal it fits the width; in a pipe each row is one line.
 
     Args:

@@ -32,7 +32,7 @@ NOT_READ = {
 """Why a file could not be written or read, if the system's own message would not help."""
 
 
-def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure:
+def cannot_write(name: Path | str, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
     If the error is about an unusable part of the data directory, or about another file, it names that.
@@ -56,7 +56,7 @@ def _is_about(what: object, error: OSError) -> bool:
     return named.is_relative_to(file) or scratch.outside(named) == file.parent
 
 
-def cannot_read(name: object, error: OSError) -> Failure:
+def cannot_read(name: Path | str, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))

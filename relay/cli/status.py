@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -189,7 +189,7 @@ def _live(data: Path, every: float) -> None:
     past = [look(data)]
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            shown: Any
+            shown: RenderableType
             try:
                 past = [*past[1 - HISTORY_SAMPLES :], look(data)]
                 shown = screen(past)

@@ -3,14 +3,17 @@
 No I/O. It also knows the maximum size of a frame, from the relay or from a closed connection.
 """
 
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 
 import msgspec
 import trio
 
 from relay.client.failures import Unanswered
-from relay.protocol.base import FRAME_BYTES_HEADER
-from relay.protocol.envelopes import Response
+from relay.protocol import codec
+from relay.protocol.base import FRAME_BYTES_HEADER, Wire
+from relay.protocol.envelopes import Request, Response
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import REQUESTS
 
@@ -21,6 +24,7 @@ SMALLEST_LIMIT_BYTES = 1_024
 class PendingRequest(msgspec.Struct, eq=False):
     """One request. Once it is `done`, `response` or `failure` has its outcome."""
 
+    id: str
     name: str
     """The `payloadType`."""
     frame: bytes
@@ -52,25 +56,33 @@ class PendingRequests:
         self._largest = 0
         """Bytes of the largest frame that was sent on this connection."""
 
-    def add(self, request_id: str, name: str, frame: bytes) -> PendingRequest:
+    def add(self, name: str, payload: Wire) -> PendingRequest:
         """Add a request.
 
         Args:
-            request_id: its id.
             name: its `payloadType`.
-            frame: its whole frame.
+            payload: its payload.
 
         Raises:
             RelayError: `too_large`, the relay does not accept such a frame.
         """
+        request_id = str(uuid.uuid4())
+        frame = codec.encode(
+            Request(
+                id=request_id,
+                timestamp=time.time_ns() // 1_000_000,
+                payload_type=name,
+                payload=msgspec.Raw(codec.encode(payload)),
+            )
+        )
         if self._limit is not None and len(frame) > self._limit:
             raise _too_large(name, frame, f"this relay takes {self._limit}")
-        pending = self._waiting[request_id] = PendingRequest(name, frame, trio.Event())
+        pending = self._waiting[request_id] = PendingRequest(request_id, name, frame, trio.Event())
         return pending
 
-    def remove(self, request_id: str) -> None:
+    def remove(self, pending: PendingRequest) -> None:
         """Forget a request: its caller has stopped waiting."""
-        self._waiting.pop(request_id, None)
+        self._waiting.pop(pending.id, None)
 
     def answered(self, response: Response) -> None:
         """Pass a response to its request, if a caller still waits for it."""

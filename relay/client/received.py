@@ -1,16 +1,18 @@
 """The relay's frames in the form that a caller gets, without fields of newer relays."""
 
 import logging
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from relay.protocol import codec
 from relay.protocol.envelopes import Event, ServerFrame
 from relay.protocol.errors import RelayError
-from relay.protocol.events import SERVER_EVENTS
+from relay.protocol.events import SERVER_EVENTS, ServerPayload
 
 logger = logging.getLogger(__name__)
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Received(NamedTuple):
@@ -19,15 +21,19 @@ class Received(NamedTuple):
     id: int | None
     timestamp: int
     name: str
-    payload: Any
-    known: bool = True
-    """Whether this client knows the event. Unknown events are acknowledged, and not handed out."""
+    payload: ServerPayload
 
 
-class AnswerPage(NamedTuple):
+class UnknownEvent(NamedTuple):
+    """An event that this client does not know: it is acknowledged, and not handed out."""
+
+    id: int | None
+
+
+class AnswerPage(NamedTuple, Generic[T_co]):
     """A response that may be one page of several."""
 
-    payload: Any
+    payload: T_co
     more: bool
     next: str | None
     """The start of the next page: `after` of `users` and `chat`, `before` of `search`."""
@@ -73,17 +79,17 @@ def read_frame(frame: bytes) -> ServerFrame | UnreadableResponse | None:
         return None
 
 
-def read_event(event: Event) -> Received:
+def read_event(event: Event) -> Received | UnknownEvent:
     """Decode the payload of an event.
 
     Args:
         event: the event as it came.
     """
     try:
-        payload, known = codec.decode_event(event), True
+        payload = codec.decode_event(event)
     except RelayError as error:
         # An event that is newer than this client is no error. A malformed one of a known kind may be skipped.
         level = logging.WARNING if event.event_type in SERVER_EVENTS else logging.DEBUG
         logger.log(level, "left out the event %s of the relay: %s", event.id or "without an id", error)
-        payload, known = None, False
-    return Received(event.id, event.timestamp, event.event_type, payload, known)
+        return UnknownEvent(event.id)
+    return Received(event.id, event.timestamp, event.event_type, payload)

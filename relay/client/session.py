@@ -2,11 +2,10 @@
 
 import random
 import ssl
-import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import Any, Self, TypeVar, overload
+from typing import Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,11 +15,11 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, permanent_failure
 from relay.client.pending import PendingRequests
-from relay.client.received import AnswerPage, Received, UnreadableResponse, read_event, read_frame
+from relay.client.received import AnswerPage, Received, UnknownEvent, UnreadableResponse, read_event, read_frame
 from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
-from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
+from relay.protocol.envelopes import Ack, ClientEvent, Event, Response
 from relay.protocol.errors import RelayError
 from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
@@ -84,7 +83,7 @@ class Client:
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
         self._pending = PendingRequests()
-        self._events: deque[Received] = deque()
+        self._events: deque[Received | UnknownEvent] = deque()
         self._news = trio.Event()
         self._behind = False
         self._handled: int | None = None
@@ -136,9 +135,9 @@ class Client:
     async def request(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT: ...
     @overload
     async def request(self, kind: str, payload: Wire, answer: type[T]) -> T: ...
-    @overload
-    async def request(self, kind: str, payload: Wire) -> Any: ...
-    async def request(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> Any:
+    async def request(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None = None
+    ) -> object:
         """Make any request of PROTOCOL.md, section 5, and wait for its response, across reconnects.
 
         Args:
@@ -151,41 +150,42 @@ class Client:
             Unanswered: the connection was lost before the response, and the request must not be repeated.
             SignedOut: the token is no longer accepted.
         """
-        return (await self.page(kind, payload, answer)).payload
+        return (await self._page(kind, payload, answer)).payload
 
-    async def page(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> AnswerPage:
+    @overload
+    async def page(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> AnswerPage[ResponseT]: ...
+    @overload
+    async def page(self, kind: str, payload: Wire, answer: type[T]) -> AnswerPage[T]: ...
+    async def page(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None = None
+    ) -> AnswerPage[object]:
         """Make a request like `request`, and return the response with the start of its next page.
 
         Args, Raises: as `request`.
         """
+        return await self._page(kind, payload, answer)
+
+    async def _page(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None
+    ) -> AnswerPage[object]:
         if self._over:
             raise self._closed()
-        payload_type = kind if isinstance(kind, str) else kind.name
         if isinstance(payload, requests.Edit) and payload.client_message_id is None:
             # Without an idempotency key a repeated request would be another edit.
             payload = msgspec.structs.replace(payload, client_message_id=str(uuid.uuid4()))
-        request_id = str(uuid.uuid4())
-        frame = codec.encode(
-            Request(
-                id=request_id,
-                timestamp=time.time_ns() // 1_000_000,
-                payload_type=payload_type,
-                payload=msgspec.Raw(codec.encode(payload)),
-            )
-        )
-        pending = self._pending.add(request_id, payload_type, frame)
+        pending = self._pending.add(kind if isinstance(kind, str) else kind.name, payload)
         try:
             pending.sent = self._socket is not None
-            await self._send_frame(frame)
+            await self._send_frame(pending.frame)
             await pending.done.wait()
         finally:
-            self._pending.remove(request_id)
+            self._pending.remove(pending)
         response = pending.response
         if response is None:
             raise pending.failure or self._closed()
         if response.error is not None:
             raise RelayError(response.error.code, response.error.message, retry_after=response.error.retry_after)
-        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[payload_type].response)
+        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[pending.name].response)
         return AnswerPage(decoded, bool(response.more), response.next)
 
     async def typing(self, chat_id: str, *, stop: bool = False) -> None:
@@ -222,10 +222,10 @@ class Client:
         """
         while True:
             event = await self._next_event()
-            if event.known:
+            if isinstance(event, Received):
                 return event
 
-    async def _next_event(self) -> Received:
+    async def _next_event(self) -> Received | UnknownEvent:
         await self._acknowledge()
         while not self._events:
             if self._behind and self._socket is not None:

@@ -165,7 +165,7 @@ class Relay:
 
         # Maintenance of the store, and the admin's requests.
         self.statistics = Statistics(data, log, hub, engine.lags)
-        self.room = DiskRoom(reserve, log)
+        self.room = DiskRoom(reserve, log, tuning.disk)
         self.retention = Retention(
             state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
         )
@@ -239,7 +239,7 @@ async def open_relay(
         empty.refuse(path)
         if not directory.is_there(path):
             await begin(path)
-        async with database.connect(path, writing=True) as writing:
+        async with database.connect(path, writing=True, busy_seconds=tuning.disk.busy_seconds) as writing:
             await upgrade(writing, path)
             await written_by.sign(writing, path)
             await folding.ensure(writing)

@@ -10,6 +10,7 @@ from relay.store.log.tuning import LogTuning
 from relay.store.portion import PortionSize
 from relay.store.queries.history import HISTORY_PAGE_BYTES
 from relay.store.queries.replay import PAGE_ENTRIES
+from relay.store.sqlite.database import BUSY_SECONDS
 from relay.store.sqlite.wal import WalTuning
 
 
@@ -62,6 +63,10 @@ class LimitsTuning(msgspec.Struct, kw_only=True):
     all_pieces_bytes: int = 32 * 2**20
     """Bytes of unfinished messages that all connections may hold together; beyond it, the user who holds most loses
     one."""
+    list_bytes_per_second: float = 512 * 2**10
+    """Bytes of chat lists and their changes that one user is sent as events each second, over all connections."""
+    list_burst_bytes: float = 8 * 2**20
+    """The same, at once. Beyond it lists wait and are not refused: others change them."""
 
 
 class SignInTuning(msgspec.Struct, kw_only=True):
@@ -83,6 +88,17 @@ class FilesTuning(msgspec.Struct, kw_only=True):
     """Uploads that may run at the same time."""
     uploads_per_user: int = 8
     """Uploads that one user may run at the same time."""
+
+
+class DiskTuning(msgspec.Struct, kw_only=True):
+    """How the relay gets by with a disk that is full or busy."""
+
+    fill_seconds: float = 5.0
+    """Seconds between two attempts to fill the reserve."""
+    retry_seconds: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)
+    """Seconds before each new attempt of work that frees space, but found none for itself."""
+    busy_seconds: float = BUSY_SECONDS
+    """Seconds that the writer waits for a lock that another program has on the file."""
 
 
 class RetentionTuning(msgspec.Struct, kw_only=True):
@@ -116,4 +132,5 @@ class Tuning(msgspec.Struct, kw_only=True):
     limits: LimitsTuning = msgspec.field(default_factory=LimitsTuning)
     sign_in: SignInTuning = msgspec.field(default_factory=SignInTuning)
     files: FilesTuning = msgspec.field(default_factory=FilesTuning)
+    disk: DiskTuning = msgspec.field(default_factory=DiskTuning)
     retention: RetentionTuning = msgspec.field(default_factory=RetentionTuning)

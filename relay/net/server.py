@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import trio
 
@@ -42,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long to wait before the next `accept` when no file descriptors are left."""
-ROOM_AGAIN_SECONDS = 10.0
-"""After this many seconds without a rejected connection, there is room again."""
 TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
@@ -203,7 +200,7 @@ class Server:
 
     async def _until_there_is_room(self) -> None:
         while True:
-            quiet_at = self._rejected_at + ROOM_AGAIN_SECONDS
+            quiet_at = self._rejected_at + self.tuning.room_again_seconds
             if quiet_at <= trio.current_time():
                 break
             await trio.sleep_until(quiet_at)
@@ -374,7 +371,7 @@ class Server:
             hub.flush()
 
 
-def _peer(address: Any) -> str:
+def _peer(address: object) -> str:
     """Return the address of a new connection, in the form of `transport.peer_of`."""
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 

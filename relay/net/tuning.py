@@ -30,6 +30,8 @@ class NetTuning(msgspec.Struct, kw_only=True):
     """Requests of one address at once."""
     outbox_bytes: int = 262_144
     """Maximum bytes waiting for one WebSocket; beyond it, live events are refused and replayed from the log later."""
+    room_again_seconds: float = 10.0
+    """After so many seconds without a rejected connection there is room again."""
     unacknowledged_events: int = 1_024
     """Replayed events that may be unacknowledged before the replay pauses. Requests of the client are answered after
     these at the latest."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from relay.protocol.base import PATTERN_MEANINGS
+from relay.protocol.base import PATTERN_MEANINGS, Encodable
 from relay.protocol.envelopes import (
     ClientFrame,
     ErrorFrame,
@@ -20,7 +20,7 @@ from relay.protocol.envelopes import (
     ServerFrame,
 )
 from relay.protocol.errors import Error, RelayError
-from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
+from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ServerPayload
 from relay.protocol.requests import REQUESTS
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _requests: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
 _client_events: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
     name: msgspec.json.Decoder(kind) for name, kind in CLIENT_EVENTS.items()
 }
-_server_events: dict[str, msgspec.json.Decoder[object]] = {
+_server_events: dict[str, msgspec.json.Decoder[ServerPayload]] = {
     name: msgspec.json.Decoder(kind) for name, kind in SERVER_EVENTS.items()
 }
 
@@ -192,7 +192,7 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     return decode_payload(decoder, payload)
 
 
-def decode_event(event: Event) -> object:
+def decode_event(event: Event) -> ServerPayload:
     """Decode the payload of an event of the relay by its `eventType`, for clients.
 
     Raises:
@@ -204,7 +204,7 @@ def decode_event(event: Event) -> object:
     return decode_payload(decoder, event.payload)
 
 
-def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
+def event(name: str, timestamp: int, payload: Encodable, event_id: int | None = None) -> bytes:
     """Encode an event of the relay.
 
     Args:
@@ -223,12 +223,12 @@ class Page(NamedTuple):
     after the last item of the page.
     """
 
-    payload: object
+    payload: Encodable
     next: str | None
     more: bool = False
 
 
-def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
+def response(request_id: str | int, timestamp: int, payload: Encodable) -> bytes:
     """Encode the response to a request.
 
     Args:

@@ -129,7 +129,24 @@ class ClientOffline(Wire, frozen=True, kw_only=True):
     """The device goes to the background."""
 
 
-SERVER_EVENTS: dict[str, type] = {
+ServerPayload = (
+    NewEvent
+    | ChatList
+    | EditEvent
+    | DeleteEvent
+    | Delivered
+    | Read
+    | Online
+    | Offline
+    | Typing
+    | ChatChanged
+    | ChatGone
+    | ChatsStale
+    | DeviceSignedIn
+)
+"""The payload of an event of the relay."""
+
+SERVER_EVENTS: dict[str, type[ServerPayload]] = {
     "new": NewEvent,
     "chats": ChatList,
     "edit": EditEvent,

@@ -1,6 +1,6 @@
 """The rows of the tables of requests: a request's name, its payload and its response."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -12,6 +12,30 @@ ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
+
+
+class AnyRequestType(Protocol):
+    """The types of a request in a table of them, whatever its payload and response."""
+
+    @property
+    def name(self) -> str:
+        """The `payloadType`."""
+
+    @property
+    def payload(self) -> type[Wire]:
+        """The type of its payload."""
+
+    @property
+    def response(self) -> type[object]:
+        """The type of its response's payload."""
+
+
+class AnySocketRequestType(AnyRequestType, Protocol):
+    """The same for a request on the WebSocket."""
+
+    @property
+    def repeatable(self) -> bool:
+        """See `SocketRequestType`."""
 
 
 class RequestType(msgspec.Struct, Generic[PayloadT, ResponseT_co], frozen=True):

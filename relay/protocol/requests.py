@@ -1,13 +1,13 @@
 """The payloads of requests and responses: the table of PROTOCOL.md, section 5."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
-from relay.protocol.request_type import SocketRequestType
+from relay.protocol.request_type import AnySocketRequestType, SocketRequestType
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -223,7 +223,7 @@ REVOKE_DEVICE = SocketRequestType("revokeDevice", RevokeDeviceRequest, Nothing, 
 INVITE = SocketRequestType("invite", InviteRequest, Invitation, repeatable=False)
 PASSWORD = SocketRequestType("password", Password, PasswordChanged, repeatable=False)
 
-REQUESTS: dict[str, SocketRequestType[Any, object]] = {
+REQUESTS: dict[str, AnySocketRequestType] = {
     kind.name: kind
     for kind in (
         NEW,

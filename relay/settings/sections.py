@@ -12,6 +12,10 @@ NETWORKS = {"networks": True}
 """Marks a list of addresses and networks."""
 
 
+SettingValue = bool | int | float | str | list[str]
+"""What a setting can be."""
+
+
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 

@@ -291,7 +291,7 @@ class DevicesInUse(Fact[DeviceUses], frozen=True):
 
 
 Facts = dict[Fact, Any]
-"""Values by facts. Each has its fact's type, which `DraftBuilder.fact` restores."""
+"""Values by facts. Any: each has its fact's type, which `DraftBuilder.fact` restores."""
 
 
 def text_length(entries: Sequence[Entry]) -> int:

@@ -60,17 +60,17 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
             group: objects.ChatDetails = await socket.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
-                "new",
+                requests.NEW,
                 requests.New(chat_id=group.chat_id, client_message_id="1", attachments=[content.json()]),
             )
             head = f"GET {content.json()['url']} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {ben}\r\n\r\n"
             stream = await relay.raw(head.encode())
             got = len(await stream.receive_some(65_536))
             gone = requests.Participants(chat_id=group.chat_id, participants=["ben"])
-            await socket.request("removeParticipants", gone)
+            await socket.request(requests.REMOVE_PARTICIPANTS, gone)
             got += await rest_of(stream)
     assert got < size - 4 * 2**20
 

@@ -215,7 +215,7 @@ async def test_device_that_connects_while_a_sign_in_waits_stays_signed_in(tmp_pa
             entered = await writer.queue(partial(browser.post, "/session", json={"invite": code_}))
             async with relay.socket(phone) as socket:
                 writer.release()
-                assert await socket.request("profile", requests.ProfileRequest())
+                assert (await socket.request(requests.PROFILE, requests.ProfileRequest())).id
         assert entered[0].status_code == 200
         assert [device.key for device in relay.relay.state.devices.values() if device.revoked_at] == [2]
 

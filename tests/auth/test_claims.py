@@ -59,6 +59,7 @@ async def test_host_header_with_more_than_a_name_is_refused(tmp_path: Path, host
         ("LOCALHOST.", "localhost"),
         ("localhost:8765", "localhost"),
         ("[::1]:1", "::1"),
+        ("[0:0::1]:1", "::1"),
         ("a@b", ""),
         ("a/b", ""),
         ("[::1]x", ""),

@@ -87,7 +87,9 @@ async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> 
         file = (await browser.post("/files", content=bytes(LARGE), headers=headers)).json()
         async with relay.socket(anna) as socket:
             (group,) = [one for one in relay.relay.state.chats.values() if one.id]
-            await socket.request("new", requests.New(chat_id=group.id or "", client_message_id="1", attachments=[file]))
+            await socket.request(
+                requests.NEW, requests.New(chat_id=group.id or "", client_message_id="1", attachments=[file])
+            )
         async with await relay.raw(_head(relay, ben, f"GET {file['url']}")):
             with trio.fail_after(5):
                 while not len(relay.server.router.places.users):

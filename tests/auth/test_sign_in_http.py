@@ -95,7 +95,7 @@ async def test_invite_leads_to_its_group(tmp_path: Path) -> None:
         async with relay.browser() as browser:
             answer = await browser.post("/session", json={"invite": code})
             async with relay.socket(answer.json()["token"]) as socket:
-                chats: list[objects.ChatListItem] = await socket.request("chats", requests.Nothing())
+                chats: list[objects.ChatListItem] = await socket.request(requests.CHATS, requests.ChatsRequest())
     assert answer.json()["chatId"] == group.id
     assert [chat.id for chat in chats] == [group.id]
 
@@ -105,7 +105,7 @@ async def test_invite_without_a_user_creates_one_when_used(tmp_path: Path) -> No
         token = await relay.user("boss", admin=True)
         async with relay.socket(token) as socket:
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
+                requests.INVITE, requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
             )
             assert len(relay.relay.state.users) == 1
         async with relay.browser() as browser:
@@ -122,7 +122,7 @@ async def test_invite_without_a_user_creates_one_when_used(tmp_path: Path) -> No
 async def test_only_admins_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
         with pytest.raises(RelayError, match="admins") as refused:
-            await socket.request("invite", requests.InviteRequest(name="Ben"))
+            await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
     assert refused.value.error.code == "forbidden"
 
 
@@ -132,12 +132,12 @@ async def test_admin_chooses_the_user_and_the_chat_of_an_invite(tmp_path: Path) 
         await relay.user("anna", name="Anna Berg")
         async with relay.socket(boss) as socket:
             crew: objects.ChatDetails = await socket.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=[])
             )
             known: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
+                requests.INVITE, requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
             )
-            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
+            unknown: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
         anna = (await browser.post("/session", json={"invite": known.code})).json()
         ben = (await browser.post("/session", json={"invite": unknown.code})).json()
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
@@ -159,8 +159,8 @@ async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: cont
         boss = await relay.user("boss", admin=True)
         await relay.user("anna")
         async with relay.socket(boss) as socket:
-            known: requests.Invitation = await socket.request("invite", requests.InviteRequest(user_id="anna"))
-            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
+            known: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(user_id="anna"))
+            unknown: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
         await relay.ask("user.change", change)
         answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
@@ -173,14 +173,14 @@ async def test_invite_opens_no_group_from_which_its_maker_was_removed(tmp_path: 
         boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
         async with relay.socket(anna) as owner, relay.socket(boss) as socket:
             crew: objects.ChatDetails = await owner.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["boss"])
             )
-            await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
+            await owner.request(requests.UPDATE_CHAT, requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
+                requests.INVITE, requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
             )
             await owner.request(
-                "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
+                requests.REMOVE_PARTICIPANTS, requests.Participants(chat_id=crew.chat_id, participants=["boss"])
             )
         answer = (await browser.post("/session", json={"invite": invitation.code})).json()
         (chat,) = relay.relay.state.chats.values()
@@ -296,7 +296,7 @@ async def test_devices_are_listed_and_a_revoked_one_is_signed_out_at_once(tmp_pa
             await upgrade(relay, cookie, ("Origin", relay.url)) as raw,
         ):
             await raw.receive_some()
-            listed: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
+            listed: list[requests.DeviceItem] = await socket.request(requests.DEVICES, requests.Nothing())
             devices = {one.label: one for one in listed}
             assert devices.keys() == {"Test · here", "bot"}
             assert devices["bot"].current
@@ -306,10 +306,10 @@ async def test_devices_are_listed_and_a_revoked_one_is_signed_out_at_once(tmp_pa
             phone = devices["Test · here"].device_id
             async with relay.socket(token) as stranger:
                 with pytest.raises(Exception, match="no device"):
-                    await stranger.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
-            await socket.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
+                    await stranger.request(requests.REVOKE_DEVICE, requests.RevokeDeviceRequest(device_id=phone))
+            await socket.request(requests.REVOKE_DEVICE, requests.RevokeDeviceRequest(device_id=phone))
             assert await close_code(raw) == 4401
-            left: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
+            left: list[requests.DeviceItem] = await socket.request(requests.DEVICES, requests.Nothing())
         gone = await browser.get("/session")
         await browser.aclose()
     assert [one.label for one in left] == ["bot"]

@@ -221,7 +221,7 @@ def test_temporarily_unavailable_store_is_not_called_damaged(tmp_path: Path) -> 
     assert "restore" not in finding["advice"]
 
 
-def test_failing_check_is_a_finding_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_check_is_a_finding_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_subject: Subject) -> Iterator[Finding]:
         yield Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
@@ -229,8 +229,8 @@ def test_failing_check_is_a_finding_and_the_others_run(tmp_path: Path, monkeypat
     def last(_subject: Subject) -> Iterator[Finding]:
         yield Finding("last", "good", "five")
 
-    monkeypatch.setattr(command, "DOCTOR_CHECKS", (fail, last))
-    lines = run("doctor", data=tmp_path).out.splitlines()
+    command.show(command.examine(tmp_path, (fail, last)))
+    lines = capsys.readouterr().out.splitlines()
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",
         "               Do.",

@@ -23,11 +23,13 @@ import msgspec
 import pytest
 
 from relay.cli import control_client, status
+from relay.cli.offline import CommandTuning
 from relay.cli.output import Failure
 from relay.net.tls.authority import Authority
 from relay.protocol import control
-from relay.protocol.control import CONTROL
-from relay.protocol.control.table import STATUS_SHOW
+from relay.protocol.base import Wire
+from relay.protocol.control.table import PRUNE, STATUS_SHOW, USER_LIST
+from relay.protocol.request_type import RequestType
 from tests.support.command_line import Running, done, run, running
 
 
@@ -376,9 +378,11 @@ def test_log_of_a_relay_contains_no_text_and_no_token(relay: Running) -> None:
     assert "admin request device.add" in log
 
 
+IMPATIENT = CommandTuning(answer_seconds=0.3)
+
+
 @pytest.fixture
-def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.3)
+def stuck(relay: Running) -> Iterator[Running]:
     relay.process.send_signal(signal.SIGSTOP)
     try:
         yield relay
@@ -390,22 +394,28 @@ def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     "command", [("user", "list"), ("status",), ("prune",), ("export",), ("tail",), ("user", "import", "-")]
 )
 def test_unresponsive_relay_is_reported_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
-    ran = run(*command, data=stuck.data, stdin="anna,Anna\n")
+    ran = run(*command, data=stuck.data, stdin="anna,Anna\n", tuning=IMPATIENT)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"relay: the relay (process {stuck.process.pid}) does not answer: `systemctl restart")
     assert ran.err.count("\n") == 1
 
 
 def test_doctor_reports_an_unresponsive_relay(stuck: Running) -> None:
-    ran = run("doctor", data=stuck.data)
+    ran = run("doctor", data=stuck.data, tuning=IMPATIENT)
     assert f"BAD relay       the relay (process {stuck.process.pid}) does not answer" in ran.out
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "limited"),
-    [("prune", b"", False), ("user.list", b"", True), ("user.list", b"\n", False)],
+    ("kind", "payload", "first", "limited"),
+    [
+        (PRUNE, control.Prune(), b"", False),
+        (USER_LIST, control.Empty(), b"", True),
+        (USER_LIST, control.Empty(), b"\n", False),
+    ],
 )
-def test_only_the_first_line_of_a_short_request_has_a_time_limit(name: str, first: bytes, limited: bool) -> None:
+def test_only_the_first_line_of_a_short_request_has_a_time_limit(
+    kind: RequestType[Any, Any], payload: Wire, first: bytes, limited: bool
+) -> None:
     here, there = socket.socketpair()
 
     def answer() -> None:
@@ -419,7 +429,7 @@ def test_only_the_first_line_of_a_short_request_has_a_time_limit(name: str, firs
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        control_client.exchange(here, CONTROL[name], control.Empty(), lambda _item: None, seconds=0.2)
+        control_client.exchange(here, kind, payload, lambda _item: None, seconds=0.2)
     answering.join()
 
 

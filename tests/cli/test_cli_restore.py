@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.store.files import lock, replacing
+from relay.cli.offline import CommandTuning
+from relay.store.files import replacing
 from relay.store.files.lock import locked
 from tests.support.command_line import done, run, running, said
 
@@ -149,10 +150,7 @@ def _archive(path: Path, store: bytes) -> None:
         tar.addfile(member, io.BytesIO(store))
 
 
-def test_file_that_is_not_a_backup_is_refused_in_one_line(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
+def test_file_that_is_not_a_backup_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
     text.write_text("this is no archive")
     done("backup", cut, data=data)
@@ -167,7 +165,8 @@ def test_file_that_is_not_a_backup_is_refused_in_one_line(
     ):
         assert said(run("restore", file, "--yes", data=data)) == line
     with locked(data):
-        assert "stop the relay first" in said(run("restore", cut, "--yes", data=data))
+        ran = run("restore", cut, "--yes", data=data, tuning=CommandTuning(wait_seconds=0.2))
+        assert "stop the relay first" in said(ran)
 
 
 def test_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from relay.cli.importers import importing
+from relay.cli.offline import CommandTuning
 from relay.client import connect
 from relay.core.admin.importing.people import PeopleImport
 from relay.core.relay import open_relay
@@ -304,9 +305,8 @@ def test_interrupted_import_continues_where_it_stopped(
             raise KeyboardInterrupt
         return await flush(self)
 
-    monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
     monkeypatch.setattr(importing.Importing, "flush", stop_at_the_second)
-    ran = run("import", file, data=there)
+    ran = run("import", file, data=there, tuning=CommandTuning(batch_messages=1))
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
     monkeypatch.setattr(importing.Importing, "flush", flush)
     done("import", file, data=there)

@@ -192,6 +192,22 @@ async def test_name_change_does_not_hide_a_waiting_reason(relay: House, one: Cli
         assert payload["reason"] == "deleted"
 
 
+async def test_a_dialog_that_was_cleared_is_not_told_again_when_the_other_user_changes_their_name(
+    relay: House, one: Client, clock: MockClock
+) -> None:
+    async with relay.device("User2", path=VERSION_2) as two:
+        await one.request("new", chatId="User2", clientMessageId="1", message="hello")
+        await two.until("new")
+        clock.jump(LIST_SECONDS)
+        await two.request("deleteChat", chatId="User1")
+        await one.request("profile", name="Annabel")
+        clock.jump(LIST_SECONDS)
+        assert [payload["reason"] for payload in await losses(two)] == ["deleted"]
+        await one.request("profile", name="Anne")
+        clock.jump(LIST_SECONDS)
+        assert await losses(two) == []
+
+
 async def test_version_1_gets_only_its_list(relay: House, one: Client, clock: MockClock) -> None:
     async with relay.device("User2") as two:
         chat = await crew(one, "User2")

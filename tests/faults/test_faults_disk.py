@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import trio
 
 from relay.client import Client, connect
 from relay.core.maintenance.check import check
+from relay.core.tuning import DiskTuning, Tuning
 from relay.protocol.errors import RelayError
 from tests.support.disk import history
 from tests.support.relay_process import RelayProcess, add_users, running
@@ -88,11 +89,11 @@ def failing_disk(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]
 
 @asynccontextmanager
 async def _talking(
-    data: Path, environment: dict[str, str] | None = None, constants: Mapping[str, object] | None = None
+    data: Path, environment: dict[str, str] | None = None, tuning: Tuning | None = None
 ) -> AsyncIterator[tuple[RelayProcess, Client]]:
     tokens = await add_users(data, "User1", "User2")
     async with (
-        running(data, environment=environment, constants=constants) as relay,
+        running(data, environment=environment, tuning=tuning) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
         yield relay, client
@@ -161,8 +162,8 @@ async def test_admins_command_names_the_disks_error(
 ) -> None:
     environment, fail = failing_disk
     data = tmp_path / "data"
-    pauses = {"relay.core.maintenance.disk_room.FREEING_RETRY_SECONDS": (0.05,) * 4}
-    async with _talking(data, environment, pauses) as (_relay_process, client):
+    impatient = Tuning(disk=DiskTuning(retry_seconds=(0.05,) * 4))
+    async with _talking(data, environment, impatient) as (_relay_process, client):
         for number in range(5):
             await client.send("User2", str(number))
         fail(plan)
@@ -193,7 +194,7 @@ async def test_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
 
 async def test_lock_kept_by_another_program_is_reported_as_a_failure(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data, constants={"relay.store.sqlite.database.BUSY_SECONDS": 0.5}) as (_relay, client):
+    async with _talking(data, tuning=Tuning(disk=DiskTuning(busy_seconds=0.5))) as (_relay, client):
         with closing(sqlite3.connect(data / "relay.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(RelayError, match="cannot save"), trio.fail_after(20):

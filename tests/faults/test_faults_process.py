@@ -18,6 +18,7 @@ from relay.core.maintenance.check import check
 from relay.protocol import codec, objects, requests
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
+from relay.protocol.events import NewEvent
 from tests.support.relay_process import RelayProcess, add_users, resident, running
 
 MEGABYTE = 1_000_000
@@ -47,8 +48,8 @@ async def test_a_kill_at_any_moment_loses_no_answered_message(tmp_path: Path, ki
         async def receive() -> None:
             async with connect(relay.url, tokens["User2"]) as client:
                 async for event in client:
-                    if event.name == "new":
-                        received.append((event.payload.message_id, event.payload.message))
+                    if isinstance(event.payload, NewEvent):
+                        received.append((event.payload.message_id, event.payload.message or ""))
 
         sending = trio.CancelScope()
 
@@ -114,7 +115,7 @@ async def test_stop_under_load_is_orderly_and_in_time(tmp_path: Path) -> None:
         await relay.start()
         async with connect(relay.url, tokens["User1"]) as client:
             messages: list[objects.Message] = await client.request(
-                "messages", requests.Messages(chat_id="User2", count=1)
+                requests.MESSAGES, requests.Messages(chat_id="User2", count=1)
             )
         assert messages[-1].message_id >= max(answered)
     assert await _faults(data) == []
@@ -141,7 +142,7 @@ async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(
         dead = [await _handshake(relay.url, tokens["Dead"]) for _ in range(50)]
         async with connect(relay.url, tokens["User1"]) as sender:
             group: objects.ChatDetails = await sender.request(
-                "createChat", requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
             )
             before = resident(relay.pid)
             text = "x" * 4_000
@@ -176,7 +177,7 @@ async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 async for event in reader:
-                    if event.name == "new":
+                    if isinstance(event.payload, NewEvent):
                         seen.append(event.payload.message_id)
                         if len(seen) % 100 == 0:
                             await trio.sleep(0.05)

@@ -156,7 +156,7 @@ async def test_chat_can_be_deleted_on_a_disk_that_another_program_filled(
         connect(relay.url, tokens["User1"]) as client,
     ):
         group = requests.CreateChat(type="group", name="A", participants=["User2"])
-        made: objects.ChatDetails = await client.request("createChat", group)
+        made: objects.ChatDetails = await client.request(requests.CREATE_CHAT, group)
         ballast = fill(disk)
         await _send_until_full(client, [])
         assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0

@@ -19,6 +19,7 @@ import trio.testing
 from relay.client import connect
 from relay.net.sockets import descriptors, systemd
 from relay.net.sockets.descriptors import SpareDescriptor
+from relay.net.tuning import NetTuning
 from relay.net.websocket.keepalive import LAST_READ_SECONDS, OVERSLEPT_SECONDS, SILENCE_SECONDS, Keepalive
 from tests.support.client_frames import client_frame
 from tests.support.command_line import done, run, running
@@ -104,7 +105,7 @@ def _answers(sockets: list[socket.socket]) -> list[bytes]:
 async def test_without_descriptors_new_connections_get_503_and_others_continue(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     async with (
-        relay_running(tmp_path / "data", prefix=SMALL, constants={"relay.net.server.ROOM_AGAIN_SECONDS": 1.0}) as relay,
+        relay_running(tmp_path / "data", prefix=SMALL, net=NetTuning(room_again_seconds=1.0)) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
         with crowd(relay.url, 2 * LIMIT) as sockets:

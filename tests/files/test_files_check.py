@@ -22,7 +22,7 @@ async def some_files(data: Path) -> None:
         await upload(relay, anna, b"never sent")
         async with relay.socket(anna) as socket:
             edit = requests.Edit(chat_id="ben", original_message_id=sent.message_id, attachments=[as_object(second)])
-            await socket.request("edit", edit)
+            await socket.request(requests.EDIT, edit)
 
 
 async def faults(data: Path) -> dict[str, list[str]]:

@@ -224,7 +224,7 @@ async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path: P
         async with relay.socket(anna) as socket:
             await socket.send("ben", attachments=[lies])
         async with relay.socket(ben) as socket:
-            messages: list[objects.Message] = await socket.request("messages", requests.Messages(chat_id="anna"))
+            messages: list[objects.Message] = await socket.request(requests.MESSAGES, requests.Messages(chat_id="anna"))
     (message,) = messages
     assert message.attachments is not None
     (got,) = message.attachments
@@ -244,7 +244,7 @@ async def test_attaching_an_unreadable_file_is_refused(tmp_path: Path) -> None:
             accepted = await socket.send("anna", "text")
             with pytest.raises(RelayError, match="upload it"):
                 await socket.request(
-                    "edit",
+                    requests.EDIT,
                     requests.Edit(
                         chat_id="anna",
                         original_message_id=accepted.message_id,

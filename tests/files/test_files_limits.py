@@ -112,7 +112,7 @@ async def test_deleting_a_file_frees_quota(tmp_path: Path) -> None:
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 507
         async with relay.socket(anna) as socket:
             sent = await socket.send("ben", attachments=[as_object(first)])
-            await socket.request("delete", requests.Delete(chat_id="ben", original_message_id=sent.message_id))
+            await socket.request(requests.DELETE, requests.Delete(chat_id="ben", original_message_id=sent.message_id))
         await until(lambda: not on_disk(relay))
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 200
 

@@ -251,6 +251,8 @@ def test_a_setting_allows_any_host_name() -> None:
         ("http://relay", "relay", True),
         ("https://relay", "relay", True),
         ("http://[::1]:8765", "[::1]:8765", True),
+        ("http://relay.local.:8765", "relay.local.:8765", True),
+        ("http://[::1]:8765", "[0:0:0:0:0:0:0:1]:8765", True),
         ("http://relay:8766", "relay:8765", False),
         ("http://evil:8765", "relay:8765", False),
         ("http://relay.evil:8765", "relay:8765", False),

@@ -5,9 +5,10 @@ from typing import Any
 import trio
 
 from tests.long_run.checker import Chat
+from tests.long_run.crowd import RETRIED_CODES
 from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
-from tests.long_run.world import GROUPS, RETRIED_CODES, World
+from tests.long_run.world import GROUPS, World
 
 SMALLEST, LARGEST = 4, 14
 PAUSE_SECONDS = 1.5

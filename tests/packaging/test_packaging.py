@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -95,6 +96,53 @@ def test_only_the_files_for_this_machine_are_unpacked(program: ModuleType, tmp_p
         "fast.abi3.so": "x86_64/fast.abi3.so",
     }
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new-")] == []
+
+
+def test_unpacked_files_are_on_the_disk_before_they_have_their_name(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    synced: list[tuple[bool, list[str]]] = []
+
+    def sync() -> None:
+        synced.append((target.exists(), sorted(path.read_text() for path in tmp_path.glob("*/core.py"))))
+
+    monkeypatch.setattr(os, "sync", sync)
+    with zipfile.ZipFile(archive(tmp_path / "relay", "all/core.py")) as opened:
+        program.unpack(opened, "x86_64", str(target))
+    assert synced == [(False, ["all/core.py"]), (True, ["all/core.py"])]
+
+
+def test_what_a_killed_start_left_is_removed_by_a_later_one(program: ModuleType, tmp_path: Path) -> None:
+    for name, age in ((".new-old", 2 * program.UNFINISHED_SECONDS), (".new-now", 0)):
+        (tmp_path / name / "trio").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with zipfile.ZipFile(archive(tmp_path / "relay", "all/core.py")) as opened:
+        program.unpack(opened, "x86_64", str(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-now", "out", "relay"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 60], ids=["empty", "zeros"])
+def test_the_single_file_starts_though_what_it_unpacked_is_torn(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "relay"
+    with zipfile.ZipFile(file, "w") as made:
+        made.writestr("VERSION", "1.0")
+        made.writestr("__main__.py", (PACKAGING / "executable_main.py").read_text())
+        made.writestr("all/relay/__init__.py", "")
+        made.writestr("all/relay/__main__.py", "def main(): print('started')")
+
+    def start() -> str:
+        environment = {"CHAT_RELAY_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        ran = subprocess.run(
+            [sys.executable, str(file)], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        return ran.stdout + ran.stderr
+
+    assert start() == "started\n"
+    for path in (tmp_path / "cache").rglob("*.py"):
+        path.write_bytes(content)
+    assert start() == "started\n"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_unsupported_system_is_refused_with_the_supported_ones(

@@ -13,7 +13,7 @@ from relay.protocol.requests import REQUESTS
 from relay.protocol.schema import asyncapi
 from tests.support.golden import GOLDEN
 
-DOCUMENT = asyncapi()
+DOCUMENT: Any = asyncapi()
 MESSAGE_OF = {
     "event-new": "event.new",
     "event-new-deleted": "event.new",

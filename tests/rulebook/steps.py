@@ -12,6 +12,7 @@ from relay.protocol.errors import RelayError
 from tests.rulebook import model as rules
 from tests.rulebook.devices import Device
 from tests.rulebook.model import GROUPS, MACHINE, Chat
+from tests.rulebook.posted import Posted
 from tests.rulebook.windows import WORDS, Hook
 from tests.rulebook.world import BOT, PEOPLE, T0, World
 
@@ -21,22 +22,6 @@ MOST_GROUPS, MOST_HOOKS = 5, 4
 
 Got = tuple[Any, str]
 """The relay's answer, and the code that the model expects."""
-
-
-class Posted:
-    """A request to post through a hook, with the parts that the route reads."""
-
-    def __init__(self, path: str, text: str) -> None:
-        self.path = path
-        self._key, self._body = text, [text.encode()]
-
-    def header(self, name: bytes) -> str | None:
-        """See `Request`: the text is its own idempotency key."""
-        return self._key if name == b"idempotency-key" else None
-
-    async def piece(self) -> bytes:
-        """See `Request`."""
-        return self._body.pop() if self._body else b""
 
 
 class Playing(World):

@@ -10,6 +10,7 @@ import pytest
 
 from relay.cli.importers.base import fit_name
 from relay.core.files import filenames
+from relay.core.rules import commands
 from relay.net.http.routes.session import Credentials
 from relay.protocol import control, requests
 from relay.text import fold
@@ -147,6 +148,29 @@ async def test_taken_name_is_refused_to_a_user_named_like_its_owners_id(tmp_path
             assert (await second.refused("profile", name="Newcomer"))["code"] == "conflict"
             assert (await second.refused("profile", name="Guest @guest"))["code"] == "conflict"
             assert (await second.request("profile", name="GUEST"))["name"] == "GUEST"
+
+
+@pytest.mark.parametrize("name", ["Anna", "\u0410nn\u0430", "Max @anna"])
+async def test_an_invite_by_a_user_names_nobody_as_another_is_named(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "boss") as here:
+        relay = here.relay
+        await relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Anna"))
+        await relay.admin.handle("user.change", control.ChangeUser(id="boss", admin=True))
+        async with here.device("boss") as boss:
+            assert (await boss.refused("invite", name=name))["code"] == "conflict"
+            await boss.request("invite", name="Bert")
+        await relay.service.signing_in.invite(commands.ADMIN, name=name)
+
+
+async def test_a_newcomer_whose_invited_name_was_taken_meanwhile_comes_in_as_a_guest(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "boss") as here:
+        relay = here.relay
+        await relay.admin.handle("user.change", control.ChangeUser(id="boss", admin=True))
+        async with here.device("boss") as boss, here.device("anna") as anna:
+            invite = await boss.request("invite", name="Bert")
+            await anna.request("profile", name="Bert")
+        await relay.service.signing_in.by_invite(invite["code"], "phone", "10.0.0.1")
+        assert sorted(user.name for user in relay.state.users.values()) == ["Bert", "Guest", "boss"]
 
 
 async def test_name_cannot_turn_into_another_users_in_small_steps(tmp_path: Path) -> None:

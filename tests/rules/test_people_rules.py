@@ -145,16 +145,18 @@ async def test_user_changes_their_password_and_ends_other_sessions_on_request(tm
             return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
 
         async with relay.socket(phone) as socket:
-            first: requests.PasswordChanged = await socket.request("password", requests.Password(new="correct horse"))
+            first: requests.PasswordChanged = await socket.request(
+                requests.PASSWORD, requests.Password(new="correct horse")
+            )
             kept = await status(laptop)
             for old in (None, "", "wrong horse"):
                 with pytest.raises(RelayError) as refused:
-                    await socket.request("password", requests.Password(old=old, new="battery staple"))
+                    await socket.request(requests.PASSWORD, requests.Password(old=old, new="battery staple"))
                 assert refused.value.error.code == "unauthorized"
             with pytest.raises(RelayError) as weak:
-                await socket.request("password", requests.Password(old="correct horse", new="password12"))
+                await socket.request(requests.PASSWORD, requests.Password(old="correct horse", new="password12"))
             changed: requests.PasswordChanged = await socket.request(
-                "password", requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
+                requests.PASSWORD, requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
             )
             assert (await status(phone), await status(laptop)) == (200, 401)
         signed_in = await browser.post("/session", json={"userId": "anna", "password": "battery staple"})
@@ -173,7 +175,7 @@ async def test_guesses_at_the_old_password_are_throttled(tmp_path: Path) -> None
         async with relay.socket(token) as socket:
             for _ in range(7):
                 with pytest.raises(RelayError) as refused:
-                    await socket.request("password", requests.Password(old="guess", new="battery staple"))
+                    await socket.request(requests.PASSWORD, requests.Password(old="guess", new="battery staple"))
                 codes.append(refused.value.error.code)
     assert codes[0] == "unauthorized"
     assert codes[-1] == "rate_limited"

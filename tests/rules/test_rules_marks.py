@@ -7,7 +7,6 @@ import pytest
 from relay.core.delivery import message_views
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
-from relay.core.rules import receipts as marks
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import requests
 from relay.store import kinds
@@ -303,10 +302,8 @@ def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) 
     assert log.missed("User2", "g-1") == 1
 
 
-def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(
-    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(marks, "COUNTED_MESSAGES", 2)
+def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(log: MemoryLog) -> None:
+    log.counted_messages = 2
     said(log, 10)
     delete(log, 9)
     exact = log.state.tails.get(ChatKey(1)) is not None

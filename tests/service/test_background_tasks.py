@@ -10,9 +10,8 @@ import signal
 import sqlite3
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from relay.net.tls.authority import Authority
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
+from relay.settings.sections import SettingValue
 from relay.tasks.background import PAUSE_SECONDS, REPEAT_SECONDS, keep_running
 from relay.threads import NoThreads
 from tests.support.relay_process import add_users, running
@@ -174,7 +174,11 @@ class _Faults:
 
 @asynccontextmanager
 async def _serving(
-    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, **options: object
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    options: Mapping[str, SettingValue],
+    tuning: Tuning | None = None,
 ) -> AsyncIterator[Callable[[], str]]:
     """Serve in this process; yield a function that returns the address once the relay listens."""
     caplog.set_level(logging.INFO)
@@ -188,7 +192,7 @@ async def _serving(
         return said[0] if said else ""
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve.serve, data, loaded)
+        nursery.start_soon(serve.serve, data, loaded, tuning)
         with trio.fail_after(20):
             while not address():
                 await trio.sleep(0.02)
@@ -207,7 +211,7 @@ async def test_relay_with_every_task_failing_keeps_serving(
         await closed.admin.handle("hook.add", control.AddHook(chat="Team", add=True, url="http://127.0.0.1:9/"))
     Authority(data / "tls").make(["127.0.0.1"], dt.datetime.now(dt.UTC))
     faults = _Faults(monkeypatch)
-    async with _serving(data, monkeypatch, caplog, **{"tls.on": True}) as address:
+    async with _serving(data, monkeypatch, caplog, {"tls.on": True}) as address:
         with trio.fail_after(20):
             while len(faults.going) < sum(STARTERS.values()):
                 await trio.sleep(0.02)
@@ -227,9 +231,8 @@ async def test_relay_with_a_briefly_missing_directory_continues(
     data, away = tmp_path / "data", tmp_path / "away"
     tokens = await add_users(data, "User1", "User2")
     often = Tuning(retention=RetentionTuning(period_seconds=0.05, retry_seconds=0.05))
-    monkeypatch.setattr(serve, "open_relay", partial(open_relay, tuning=often))
     async with (
-        _serving(data, monkeypatch, caplog, **{"retention.days": days}) as address,
+        _serving(data, monkeypatch, caplog, {"retention.days": days}, often) as address,
         connect(address(), tokens["User1"]) as client,
     ):
         await client.send("User2", "before")

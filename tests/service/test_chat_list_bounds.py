@@ -11,7 +11,6 @@ from trio.testing import MockClock
 
 from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rates
 from relay.keys import UserKey
 from tests.support.sessions import House, house
 
@@ -127,10 +126,10 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_chat_lists_of_a_user_are_made_one_by_one_at_a_bounded_rate(
-    relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
+    relay: House, clock: MockClock, lists: list[int]
 ) -> None:
-    monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(rates.ListBytes, "requests_per_second", 10.0)
+    limits = relay.relay.tuning.limits
+    limits.list_burst_bytes, limits.list_bytes_per_second = 1.0, 10.0
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])

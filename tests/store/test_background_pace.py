@@ -15,7 +15,7 @@ import trio.testing
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
-from relay.core.tuning import RetentionTuning, Tuning
+from relay.core.tuning import DiskTuning, RetentionTuning, Tuning
 from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -153,7 +153,7 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
 async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(tmp_path: Path) -> None:
     # No mock clock, because SQLite's thread does not use it.
     async with open_relay(tmp_path) as relay:
-        room = DiskRoom(Reserve(tmp_path, 0), relay.log, (0.0, 0.0, 0.0))
+        room = DiskRoom(Reserve(tmp_path, 0), relay.log, DiskTuning(retry_seconds=(0.0, 0.0, 0.0)))
         tries = 0
 
         def full() -> sqlite3.Error:
@@ -187,7 +187,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
 ) -> None:
     async with open_relay(tmp_path) as relay:
         monkeypatch.setattr(Reserve, "target_size", wanted)
-        room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
+        room = DiskRoom(Reserve(tmp_path, wanted), relay.log, DiskTuning())
         await room.begin()
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
         room.reserve.short = True
@@ -212,7 +212,7 @@ async def test_reserve_returns_when_the_last_of_several_has_freed_the_disk(
 
     async with open_relay(tmp_path) as relay:
         monkeypatch.setattr(Reserve, "target_size", 64 << 10)
-        room = DiskRoom(Reserve(tmp_path, 64 << 10), relay.log)
+        room = DiskRoom(Reserve(tmp_path, 64 << 10), relay.log, DiskTuning())
         room.reserve.fill()
         room.reserve.short = True
         async with trio.open_nursery() as nursery:

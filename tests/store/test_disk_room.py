@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.core.maintenance import disk_room
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import DiskTuning, Tuning
 from relay.protocol.errors import RelayError
 from relay.store.files.reserve import Reserve
 from tests.support.disk import people, say
 
 RESERVE_BYTES = 20 << 20
+OFTEN = Tuning(disk=DiskTuning(fill_seconds=0.01))
 _numbers = count()
 
 
@@ -116,16 +117,15 @@ async def test_reserve_and_messages_return_after_the_last_of_several_tasks_that_
 async def test_periodic_filling_leaves_the_reserve_to_tasks_that_free_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
     disk = _Disk(monkeypatch)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=OFTEN) as relay:
         await people(relay, "User1", "User2")
         disk.full = True
         async with trio.open_nursery() as nursery:
             async with relay.room.freeing():
                 disk.full = False
                 nursery.start_soon(relay.room.run)
-                await trio.sleep(20 * disk_room.FILL_SECONDS)
+                await trio.sleep(20 * OFTEN.disk.fill_seconds)
                 await _assert_freeing(relay)
                 assert disk.filled == 0
             nursery.cancel_scope.cancel()
@@ -179,9 +179,8 @@ async def test_task_cancelled_while_beginning_leaves_the_reserve_to_another(
 
 
 async def test_stop_keeps_its_room_when_another_task_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
     disk = _Disk(monkeypatch)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=OFTEN) as relay:
         await people(relay, "User1", "User2")
         disk.full = True
         async with trio.open_nursery() as nursery:
@@ -190,7 +189,7 @@ async def test_stop_keeps_its_room_when_another_task_ends(tmp_path: Path, monkey
             disk.full = False
             relay.stop()
             await holder.leave()
-            await trio.sleep(20 * disk_room.FILL_SECONDS)
+            await trio.sleep(20 * OFTEN.disk.fill_seconds)
             assert relay.room.reserve.size == 0
             nursery.cancel_scope.cancel()
     assert relay.room.reserve.size == RESERVE_BYTES, "for the next start"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.cli.offline import CommandTuning
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.store.files import lock, reserve
@@ -119,13 +120,10 @@ def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
         assert kinds == {"POSIX"}
 
 
-def test_a_command_on_a_link_names_the_directory_in_use(
-    linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_on_a_link_names_the_directory_in_use(linked: tuple[Path, Path]) -> None:
     first, second = linked
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with running(first) as relay:
-        ran = run("user", "add", "ben", data=second)
+        ran = run("user", "add", "ben", data=second, tuning=CommandTuning(wait_seconds=0.2))
         assert ran.code == 1
         assert f"process {relay.process.pid} (relay serve in {first}) already has {second} open" in ran.err
         done("user", "add", "cem", data=first)

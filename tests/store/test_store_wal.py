@@ -18,8 +18,9 @@ from relay.core.tuning import Tuning
 from relay.protocol import control
 from relay.store.backup import archive
 from relay.store.sqlite import wal
-from relay.store.sqlite.database import Connection, Rows
+from relay.store.sqlite.database import Connection
 from relay.store.sqlite.read_views import TooBusy, Views
+from relay.store.sqlite.statements import Rows
 from relay.store.sqlite.wal import WalTuning
 from tests.support.disk import answers, new, people, rows, say
 

@@ -18,6 +18,7 @@ from unittest.mock import patch
 import msgspec
 
 from relay.__main__ import main
+from relay.cli.offline import COMMAND_TUNING, CommandTuning, command_tuning
 from tests.support.log_secrets import TALKATIVE, check
 
 WAIT_SECONDS = 60.0
@@ -58,7 +59,13 @@ def modes(data: Path) -> dict[str, str]:
     return {path.name: stat.filemode(path.lstat().st_mode) for path in data.iterdir()}
 
 
-def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
+def run(
+    *arguments: str | Path,
+    data: Path | None = None,
+    stdin: str = "",
+    whole_hints: bool = False,
+    tuning: CommandTuning = COMMAND_TUNING,
+) -> Ran:
     """Run `relay ARGUMENTS`.
 
     Args:
@@ -66,6 +73,7 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole
         data: the data directory.
         stdin: the piped input.
         whole_hints: whether the commands in a text keep their `--data`.
+        tuning: numbers of the command line.
     """
     argv = ["relay", *map(str, arguments)]
     if data is not None:
@@ -83,11 +91,13 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole
     ):
         # `uv run pytest` must not appear in the relay's hints.
         os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
+        before = command_tuning.set(tuning)
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
         finally:
+            command_tuning.reset(before)
             os.umask(umask)
     named = "" if data is None or whole_hints else f" --data {shlex.quote(str(data.absolute()))}`"
     said = (raw.getvalue().decode(), err.getvalue())

@@ -149,7 +149,7 @@ async def history(client: Client) -> list[str | None]:
     start = 1
     while True:
         request = requests.Messages(chat_id="User2", start_id=start, count=20)
-        page: list[objects.Message] = await client.request("messages", request)
+        page: list[objects.Message] = await client.request(requests.MESSAGES, request)
         if not page:
             return found
         found += [message.message for message in page]

@@ -14,6 +14,7 @@ from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
+from relay.core.rules.draft import COUNTED_MESSAGES
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey
 from relay.outcomes import Decidable
 from relay.protocol import control, objects, requests
@@ -52,6 +53,8 @@ class MemoryLog:
         self.entries: list[Entry] = []
         self.messages: dict[tuple[int, int], StoredMessage] = {}
         self.batches = 0
+        self.counted_messages = COUNTED_MESSAGES
+        """How many messages are counted for one receipt at most."""
         self.now = T0
         self.device_uses = DeviceUses()
         """The use of the devices of the user who signs in."""
@@ -83,7 +86,7 @@ class MemoryLog:
     def _commit(self, batch: list[Command]) -> list[Any]:
         facts: Facts = {}
         for _ in range(ROUNDS):
-            draft = rules.decide(self.state, batch, facts)
+            draft = rules.decide(self.state, batch, facts, self.counted_messages)
             if draft.unknown:
                 facts.update({fact: self._look_up(fact) for fact in draft.unknown})
                 continue

@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import trio
 
 from relay.core.relay import open_relay
+from relay.core.tuning import Tuning
+from relay.net.tuning import NetTuning
 from relay.protocol import control
 from tests.support.log_secrets import TALKATIVE, check
 
@@ -42,7 +45,8 @@ class RelayProcess:
         data: Path,
         environment: Mapping[str, str],
         prefix: Sequence[str],
-        constants: Mapping[str, object] | None = None,
+        tuning: Tuning | None = None,
+        net: NetTuning | None = None,
     ) -> None:
         self.data = data
         self.url = ""
@@ -54,7 +58,7 @@ class RelayProcess:
             **TALKATIVE,
             **environment,
         }
-        self._command = [*prefix, sys.executable, *program(constants or {})]
+        self._command = [*prefix, sys.executable, *program(tuning, net)]
         self.log_file = data.parent / f"{data.name}.log"
 
     @property
@@ -107,15 +111,27 @@ class RelayProcess:
         await self.stop(signal.SIGKILL)
 
 
-def program(constants: Mapping[str, object]) -> list[str]:
-    """Return Python's arguments that run the relay, with other values for some constants of its modules."""
-    if not constants:
+def program(tuning: Tuning | None = None, net: NetTuning | None = None) -> list[str]:
+    """Return Python's arguments that run the relay, with `serve` as the next one, with these numbers."""
+    if tuning is None and net is None:
         return ["-m", "relay"]
-    lines = ["import sys"]
-    for name, value in constants.items():
-        module, _, constant = name.rpartition(".")
-        lines.append(f"import {module}; assert hasattr({module}, {constant!r}); {module}.{constant} = {value!r}")
-    return ["-c", "; ".join([*lines, "from relay.__main__ import main; sys.argv[0] = 'relay'; main()"])]
+    given = ", ".join(
+        f"{name}=json.decode({msgspec.json.encode(value)!r}, type={type(value).__name__})"
+        for name, value in (("tuning", tuning), ("net", net))
+        if value is not None
+    )
+    lines = (
+        "import os, sys",
+        "from msgspec import json",
+        "from relay.__main__ import UMASK",
+        "from relay.core.tuning import Tuning",
+        "from relay.net.tuning import NetTuning",
+        "from relay.serve import main",
+        "sys.argv[0] = 'relay'",
+        "os.umask(UMASK)",
+        f"sys.exit(main(sys.argv[2:], {given}))",
+    )
+    return ["-c", "; ".join(lines)]
 
 
 @asynccontextmanager
@@ -124,7 +140,8 @@ async def running(
     *,
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
-    constants: Mapping[str, object] | None = None,
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
 ) -> AsyncIterator[RelayProcess]:
     """A relay on a data directory, stopped at the end.
 
@@ -132,10 +149,10 @@ async def running(
         data: its directory.
         environment: variables besides those of this process.
         prefix: the words before its command.
-        constants: other values of constants, for shorter waits: by module and name, as in
-            `relay.net.server.ROOM_AGAIN_SECONDS`.
+        tuning: the relay's tuning, for shorter waits.
+        net: the server's tuning, as well.
     """
-    relay = RelayProcess(data, environment or {}, prefix, constants)
+    relay = RelayProcess(data, environment or {}, prefix, tuning, net)
     await relay.start()
     try:
         yield relay

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.importers.base import NotUnderstood, fit_name
-from relay.cli.importers.formats import archive
-from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.archive import Archive, ArchiveBounds
 from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.formats.mattermost import Mattermost
 
@@ -113,17 +112,16 @@ def test_archive_that_unpacks_to_more_than_the_free_room_is_refused(tmp_path: Pa
         open_source(tmp_path / "bomb.zip", room=1_000_000)
 
 
-def test_list_and_line_are_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "LIST_BYTES", 1_000)
-    monkeypatch.setattr(archive, "EXPORT_LINE_BYTES", 1_000)
+def test_list_and_line_are_read_up_to_a_limit(tmp_path: Path) -> None:
+    small = ArchiveBounds(list_bytes=1_000, line_bytes=1_000)
     with zipfile.ZipFile(tmp_path / "slack.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", " " * 1_001)
         target.writestr("channels.json", "[]")
     with pytest.raises(NotUnderstood, match=r"users\.json is larger than 1,000 bytes"):
-        open_source(tmp_path / "slack.zip", room=ROOM)
+        open_source(tmp_path / "slack.zip", room=ROOM, bounds=small)
     (tmp_path / "long.jsonl").write_text(bulk() + "\n" + " " * 2_000)
     with pytest.raises(NotUnderstood, match=r"a line is longer than 1,000 bytes"):
-        open_source(tmp_path / "long.jsonl", room=ROOM)
+        open_source(tmp_path / "long.jsonl", room=ROOM, bounds=small)
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))
     with pytest.raises(NotUnderstood, match="more than 10 files"):
-        Archive(tmp_path / "x.tar", most_files=10)
+        Archive(tmp_path / "x.tar", ArchiveBounds(files=10))
 
 
 def test_damaged_or_encrypted_archive_is_reported_in_one_line(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def seen(data: Path, user: str, chat: str) -> dict[str, tuple[int | None, str]]:
 
         async def ask() -> Any:
             async with connect(relay.url, token) as client:
-                return await client.request("messages", requests.Messages(chat_id=chat))
+                return await client.request(requests.MESSAGES, requests.Messages(chat_id=chat))
 
         found = trio.run(ask)
     return {one.message: (one.created_at // 1_000 if one.created_at < 1.75e12 else None, one.status) for one in found}
@@ -94,8 +94,8 @@ def test_imported_dates_are_shown_everywhere(tmp_path: Path) -> None:
                 source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day}))
                 await trio.to_thread.run_sync(brought, source, data)
                 wanted = requests.Messages(chat_id="slack-C1")
-                messages: list[objects.Message] = await client.request("messages", wanted)
-                chats: list[objects.ChatListItem] = await client.request("chats", requests.ChatsRequest())
+                messages: list[objects.Message] = await client.request(requests.MESSAGES, wanted)
+                chats: list[objects.ChatListItem] = await client.request(requests.CHATS, requests.ChatsRequest())
                 return messages, chats
 
         messages, chats = trio.run(ask)

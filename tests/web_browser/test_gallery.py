@@ -3,6 +3,8 @@
 Each must pass axe-core (WCAG 2.2, A and AA, any severity), the minimum size of touch targets, and the width of the
 window. `--pictures DIR` keeps a picture of each for somebody to look at. axe runs through the browser's debugger, which
 is not bound by the page's policy: the page keeps its normal policy.
+Longer than a module is elsewhere: all views share one relay with people who have talked, which takes longer to make
+than to look at.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from relay.cli.importers.identities import (
 )
 from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
+from relay.cli.offline import command_tuning
 from relay.cli.output import progress
 from relay.core.model.counting import can_act
 from relay.protocol import control
@@ -34,8 +35,6 @@ from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
 from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
-BATCH_MESSAGES = 200
-"""Maximum messages in one request."""
 BATCH_CHARACTERS = 1_000_000
 """Maximum characters of text in one request; a longer message goes alone."""
 
@@ -72,6 +71,7 @@ class Importing:
         """The relay's answers to `identify`, by the local id of a user or group."""
         self._start = source.start or now
         self._dry = dry
+        self._batch_messages = command_tuning.get().batch_messages
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.here: Counter[str] = Counter(users=0, chats=0, messages=0)
         self.left = source.left
@@ -173,7 +173,7 @@ class Importing:
                     continue
                 self._batch.append(message)
                 self._batch_characters += len(message.text)
-                if len(self._batch) >= BATCH_MESSAGES or self._batch_characters >= BATCH_CHARACTERS:
+                if len(self._batch) >= self._batch_messages or self._batch_characters >= BATCH_CHARACTERS:
                     advance(await self.flush())
             advance(await self.flush())
         if not self._dry:

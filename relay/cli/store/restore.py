@@ -7,6 +7,7 @@ from typing import Annotated
 import trio
 import typer
 
+from relay.cli.offline import command_tuning
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say
 from relay.cli.paths import cannot_read, cannot_write
@@ -55,9 +56,11 @@ def restore(
     """
     if (file is None) != undo:
         raise WrongUse("name the backup, or give --undo to bring back what the last restore put aside")
-    where = data_directory(data)
+    where, wait = data_directory(data), command_tuning.get().wait_seconds
     try:
-        with restoring.replaced_store(where) if file is None else restoring.unpacked(file, where) as prepared:
+        with (
+            restoring.replaced_store(where, wait) if file is None else restoring.unpacked(file, where, wait) as prepared
+        ):
             _confirm(prepared, file, force=force, yes=yes_)
             with plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + EVENT_ID_GAP, sign_out_all)

@@ -80,7 +80,9 @@ IMPORT_PREFIX = "import."
 """The prefix of the names of import requests."""
 
 Handler = Callable[[Any], Awaitable[object]]
-StreamingHandler = Callable[[Any, SendItem[Any]], Awaitable[object]]
+"""Any: takes the payload of the request that `_by` pairs it with, and no other."""
+StreamingHandler = Callable[[Any, SendItem[object]], Awaitable[object]]
+"""Any: as above; the items are those of its request, too."""
 
 
 def _by(
@@ -191,7 +193,7 @@ class Admin:
         """The handlers of requests that send items before their answer."""
 
     async def handle(
-        self, name: str, payload: msgspec.Struct, item: SendItem[Any] = discard, *, client: object = None
+        self, name: str, payload: msgspec.Struct, item: SendItem[object] = discard, *, client: object = None
     ) -> object:
         """Handle a request and return its answer.
 

@@ -5,7 +5,7 @@ use them.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import trio
 
@@ -204,13 +204,15 @@ class _Messages:
             if last is None:
                 # Retention removed everything that they had cleared.
                 continue
+            place, pair = self._place(chat)
             record = control.Record(
                 type="clear",
                 sender=self._state.users[user].id,
                 at=0,
                 original=last.client_message_id,
                 original_sender=last.sender,
-                **self._place(chat),
+                chat=place,
+                participants=pair,
             )
             await self._item(record)
         if left:
@@ -218,11 +220,10 @@ class _Messages:
         else:
             del self._cleared[chat]
 
-    def _place(self, key: ChatKey) -> dict[str, Any]:
+    def _place(self, key: ChatKey) -> tuple[str | None, list[str] | None]:
+        """Name a chat by its id, or a dialog, which has none, by its two users."""
         chat = self._state.chats[key]
-        if chat.id is not None:
-            return {"chat": chat.id}
-        return {"participants": sorted(_ids(self._state, self._state.members[key]))}
+        return chat.id, sorted(_ids(self._state, self._state.members[key])) if chat.id is None else None
 
     def _record(self, row: export_rows.ExportRow) -> control.Record:
         users = self._state.users
@@ -230,6 +231,7 @@ class _Messages:
         new = row.kind == kinds.NEW
         changes = (None, None) if new else target
         answers = target if new else (None, None)
+        place, pair = self._place(row.chat)
         return control.Record(
             type=_KINDS[row.kind],
             sender=users[row.actor].id,
@@ -243,5 +245,6 @@ class _Messages:
             reply_sender=answers[1],
             original=changes[0],
             original_sender=changes[1],
-            **self._place(row.chat),
+            chat=place,
+            participants=pair,
         )

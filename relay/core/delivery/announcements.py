@@ -19,6 +19,7 @@ from relay.core.rules.permissions import Action
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, UserKey
 from relay.protocol import codec, events
+from relay.protocol.base import Encodable
 from relay.store.entry import Entry
 
 MAX_INTRODUCED = 512
@@ -176,7 +177,7 @@ class Announcements:
     def _online(self, user: UserKey) -> bytes:
         return self._event("online", events.Online(user_id=self._state.users[user].id))
 
-    def _event(self, name: str, payload: object) -> bytes:
+    def _event(self, name: str, payload: Encodable) -> bytes:
         return self._frame(codec.event(name, self._clock(), payload))
 
     # Typing.

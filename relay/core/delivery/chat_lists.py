@@ -18,6 +18,7 @@ from relay.core.rules.visibility import LostChat
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, UnixMs, UserKey
 from relay.protocol import codec, events
+from relay.protocol.base import Encodable
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
 from relay.store.sqlite.database import Connection
@@ -80,7 +81,7 @@ class ChatLists:
 
     async def changes(
         self, user: UserKey, changed: Mapping[ChatKey, LostChat | None] | None
-    ) -> list[tuple[str, object]]:
+    ) -> list[tuple[str, Encodable]]:
         """Make the version 2 events that describe how chats changed in a user's list.
 
         Args:
@@ -96,7 +97,7 @@ class ChatLists:
             return [("chatsStale", events.ChatsStale())]
         present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
-        made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
+        made: list[tuple[str, Encodable]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [
             ("chatGone", chat_views.gone(state, user, state.chats[key], loss))
             for key, loss in changed.items()

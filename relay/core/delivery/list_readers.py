@@ -74,13 +74,14 @@ def _is_shown(change: changes.UserChanged) -> bool:
 def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
-    A line shows the name and the picture of the other user of a dialog. To the author of a group's last message it
-    shows the message's status, which does not wait for disabled users. Lines do not show admin rights. A removed user
-    has left each group by an entry of its own. Messages from before a user was enabled again still do not wait for
-    them.
+    A line shows the name and the picture of the other user of a dialog, if it is in the list. To the author of a
+    group's last message it shows the message's status, which does not wait for disabled users. Lines do not show admin
+    rights. A removed user has left each group by an entry of its own. Messages from before a user was enabled again
+    still do not wait for them.
     """
     if chat.id is None:
-        return state.members[chat.key] if _is_shown(change) else ()
+        members = state.members[chat.key]
+        return [user for user, member in members.items() if not member.hidden] if _is_shown(change) else ()
     members, author = state.members[chat.key], chat.newest_by
     waited = members.get(change.key)
     if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:

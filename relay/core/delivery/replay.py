@@ -138,7 +138,7 @@ class Replays:
             ahead: the entries read ahead for this device.
             position: the last `seq` that it has.
             upto: the last `seq` of interest.
-            ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES`.
+            ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES_CHAT`.
             listed: the `seq` up to which changes of chat lists are known to the device.
             users: users by key, for the names in answers.
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from relay.protocol.base import JsonValue
+
 # Possessive quantifiers: an opening bracket without a closing one is scanned once.
 _MARK = re.compile(r"<([^<>|\n]++)(?:\|([^<>\n]*+))?+>")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|mailto:|tel:)\S+", re.IGNORECASE)
@@ -50,7 +52,7 @@ def link(address: str, label: str) -> str:
     return label if shown in label else f"{label} ({address})"
 
 
-def date(timestamp: object, fallback: str) -> str:
+def date(timestamp: JsonValue, fallback: str) -> str:
     """Format a date: the sender's fallback, else the time in UTC.
 
     Args:

@@ -45,7 +45,7 @@ class UserLimits:
         self.groups = RateLimit(rates.GroupsPerDay(settings))
         self.fan_out = RateLimit(rates.FanOut(settings))
         """Connections that a user's actions are sent to."""
-        self.list_bytes = RateLimit(rates.ListBytes())
+        self.list_bytes = RateLimit(rates.ListBytes(tuning))
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares(tuning)
         self.fairness = Fairness()

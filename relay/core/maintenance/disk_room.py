@@ -6,7 +6,7 @@ people can read. Commands that need more space are refused. Work that frees spac
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ import trio
 
 from relay import threads
 from relay.core.rules import commands
+from relay.core.tuning import DiskTuning
 from relay.outcomes import Decidable
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -32,10 +33,6 @@ SMALL_RESERVE_BYTES = 16 << 20
 """A reserve smaller than this limits SQLite's log, too."""
 CHECKPOINT_PAGES = 256
 """Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
-FREEING_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before each retry of work that frees space but found too little for itself."""
-FILL_SECONDS = 5.0
-"""Seconds between two attempts to fill the reserve."""
 
 ALWAYS: frozenset[type[Decidable]] = frozenset(
     {
@@ -85,17 +82,17 @@ def needs_room(command: Command) -> bool:
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] | None = None) -> None:
+    def __init__(self, reserve: Reserve, log: Log, tuning: DiskTuning) -> None:
         """Begin before the first look at the disk.
 
         Args:
             reserve: the last bytes of the disk.
             log: its commands may be refused while the disk is full.
-            retry_seconds: seconds before each retry of work that frees space; None for the default.
+            tuning: how often work that frees space is retried, and the reserve filled.
         """
         self.reserve = reserve
         self._log = log
-        self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
+        self._tuning = tuning
         self._freeing = 0
         """How many tasks are freeing space; the reserve is filled again when the last one ends."""
         self._changing = trio.Lock()
@@ -113,7 +110,7 @@ class DiskRoom:
             async with self._changing:
                 if not self._freeing:
                     await self._fill()
-            await trio.sleep(FILL_SECONDS)
+            await trio.sleep(self._tuning.fill_seconds)
 
     async def begin(self) -> None:
         """Act on the state of the disk at the start."""
@@ -180,7 +177,7 @@ class DiskRoom:
             RelayError, sqlite3.Error: as raised by the work.
         """
         async with self.freeing():
-            for pause in self._retry_seconds:
+            for pause in self._tuning.retry_seconds:
                 try:
                     return await work()
                 except RelayError as error:

@@ -6,7 +6,7 @@ applies only later entries to it. Plain data in and out; the store reads and wri
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -344,7 +344,7 @@ def slices(round_: Round, count: int) -> Iterator[SnapshotRows]:
         yield round_.take(count)
 
 
-def plain_data(state: State) -> dict[str, Any]:
+def plain_data(state: State) -> dict[str, object]:
     """Return a state as plain data for comparison: equal for equal states, whatever their history."""
     return {
         "seq": state.seq,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from relay.core.model.state import State
 from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, sign_in, users
-from relay.core.rules.draft import Decision, Draft, DraftBuilder, Rule
+from relay.core.rules.draft import COUNTED_MESSAGES, Decision, Draft, DraftBuilder, Rule
 from relay.protocol import control, requests
 from relay.store.command import Command
 from relay.store.entry import Facts
@@ -40,18 +40,19 @@ def needs_own_batch(state: State, command: Command) -> bool:
     return request.reply_to is not None and request.reply_to > state.chats[key].last_message_id
 
 
-def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
+def decide(state: State, batch: Sequence[Command], facts: Facts, counted_messages: int = COUNTED_MESSAGES) -> Draft:
     """Decide a batch; later commands see the entries of earlier ones.
 
     Args:
         state: the state, which is not changed.
         batch: the commands, in order.
         facts: the facts that were looked up so far.
+        counted_messages: how many are counted for one receipt at most.
 
     Returns:
         A decision for each command; if it names `unknown` facts, look them up and decide again.
     """
-    draft = DraftBuilder(state, facts)
+    draft = DraftBuilder(state, facts, counted_messages)
     for command in batch:
         draft.decide(command, _RULES[type(command.request)])
     return Draft(draft.decisions, draft.amendments, draft.unknown)

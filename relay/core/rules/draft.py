@@ -29,7 +29,9 @@ Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 Rule = Callable[["DraftBuilder", Command, Any], object]
-"""Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`."""
+"""Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`.
+
+Any: takes the kind of request that `Decidable.decided_by` pairs it with, and no other."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -55,6 +57,9 @@ class UnknownFact(Exception):
         self.fact = fact
 
 
+COUNTED_MESSAGES = 10_000
+"""Messages counted for one receipt at most. If both ends are further away, the unread count may be too high."""
+
 _EMPTY = blake2b(digest_size=8)
 _unpack = Struct("<q").unpack
 
@@ -78,9 +83,10 @@ def client_key(chat: ChatKey, actor: UserKey, client_id: str) -> int:
 class DraftBuilder:
     """Builds the draft of a batch: the state, and what the batch adds to it so far."""
 
-    def __init__(self, state: State, facts: Facts) -> None:
+    def __init__(self, state: State, facts: Facts, counted_messages: int) -> None:
         self.state = state
         self.facts = facts
+        self.counted_messages = counted_messages
         self.seq = state.seq
         self.at = state.at
         self.decisions: list[Decision] = []

@@ -12,9 +12,6 @@ from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter, covered_column
 
-COUNTED_MESSAGES = 10_000
-"""Maximum messages counted for one receipt. If both ends are further away, the unread count may be too high."""
-
 
 def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> requests.Marked:
     """Mark a chat as delivered to a user up to a message."""
@@ -184,7 +181,7 @@ def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: MessageId, la
     # Count from the nearer end, so that each message is counted about once, however many are left.
     member = draft.state.members[chat.key][user]
     read = member.read_upto
-    if min(after - read, committed - after) > COUNTED_MESSAGES:
+    if min(after - read, committed - after) > draft.counted_messages:
         # The writer waits while they are counted. Neither number is too low.
         return sent + min(draft.state.missed(chat, user), committed - after)
     if after - read < committed - after:

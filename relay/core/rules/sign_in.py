@@ -66,6 +66,10 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
     return ChangedDevice(device.key)
 
 
+GUEST = "Guest"
+"""The name of a user who has not chosen one."""
+
+
 def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
     """Make an invite: its code lets one user in, once."""
     state = draft.state
@@ -73,6 +77,8 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         chat_for(draft, command, request.chat_id, Action.INVITE)
     elif not permissions.may_invite(state, command.user):
         raise RelayError.forbidden("only the relay's admins may invite")
+    if request.name and command.user != ADMIN:
+        check_free(draft, request.name)
     user = NO_USER
     if request.user_id is not None:
         known = known_user(draft, request.user_id)
@@ -102,11 +108,21 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     refusal = INVITE_REFUSALS.get(invite_state(draft.state, invite, draft.at))
     if refusal is not None:
         raise RelayError("unauthorized", refusal)
-    user = invite.user or _join(draft, command, invite.name or "Guest")
+    user = invite.user or _join(draft, command, _invited_name(draft, invite))
     _make_room(draft, command, user)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, add_device_entry(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def _invited_name(draft: DraftBuilder, invite: Invite) -> str:
+    """Choose the name of a user who joins by an invite: not the invite's if somebody has taken it since."""
+    if invite.name and invite.by != ADMIN:
+        try:
+            check_free(draft, invite.name)
+        except RelayError:
+            return GUEST
+    return invite.name or GUEST
 
 
 INVITE_REFUSALS = {

@@ -9,6 +9,7 @@ import msgspec
 
 from relay.keys import Seq
 from relay.protocol import codec, objects
+from relay.protocol.base import Encodable
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
 
@@ -37,7 +38,7 @@ class PageMaker:
         """Bytes so far."""
         return self._whole - self._room
 
-    def add(self, item: object) -> bool:
+    def add(self, item: Encodable) -> bool:
         """Add an item; return whether it fitted. After one that did not, no other is added."""
         if self.full:
             return False
@@ -49,7 +50,7 @@ class PageMaker:
         self._items.append(msgspec.Raw(encoded))
         return True
 
-    def add_all(self, items: Iterable[object]) -> None:
+    def add_all(self, items: Iterable[Encodable]) -> None:
         """Add items up to the first that does not fit."""
         for item in items:
             if not self.add(item):

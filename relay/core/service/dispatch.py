@@ -6,9 +6,9 @@ and is answered once it is on disk; others are answered from the state and a rea
 
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -55,16 +55,23 @@ Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
 """Takes the answer to a request: its payload or a page of it, maybe already encoded, or the refusal."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
 """Takes the outcome of a command."""
-Waiting = Coroutine[Any, Any, None]
-"""The rest of an answer, to be awaited."""
-Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
+
+
+class UnfinishedAnswer(Awaitable[None], Protocol):
+    """The rest of an answer, to be awaited: a coroutine."""
+
+    def close(self) -> None:
+        """Drop it, if it was not awaited."""
+
+
+Handler = Callable[["Service", Subscriber, Any, Reply[object]], UnfinishedAnswer | None]
 """Handles one kind of request: takes the service, the subscriber, the decoded payload, and the function that takes the
-answer."""
+answer. Any: the payload is that of the request that `handled_by` pairs it with, and no other."""
 
 
 def handled_by(
     kind: RequestType[PayloadT, ResponseT],
-    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], UnfinishedAnswer | None],
 ) -> tuple[str, Handler]:
     """Pair a request with its handler, which takes its payload and answers with its response.
 
@@ -77,7 +84,7 @@ def handled_by(
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply[Any]) -> None:
+    def __init__(self, reply: Reply[object]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -134,7 +141,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> UnfinishedAnswer | None:
         """Handle one text message of a client.
 
         Args:
@@ -164,7 +171,7 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> UnfinishedAnswer | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
@@ -211,7 +218,9 @@ class Service:
             await reply.wait()
         await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
+    async def _in_turn(
+        self, share: Share, lock: trio.Lock, waiting: UnfinishedAnswer, reply: Reply[object], name: str
+    ) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
             async with lock:

@@ -91,7 +91,7 @@ class Admission:
 
     @property
     def _public_name(self) -> str:
-        return urlsplit(self._settings.http.public_url).hostname or ""
+        return hostnames.canonical(urlsplit(self._settings.http.public_url).hostname or "")
 
     def _check_host(self, host: str) -> None:
         """Refuse names that are not this machine's: a page could have its own name resolve to it (DNS rebinding)."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from relay.keys import DeviceKey, UserKey
 from relay.net.http.response import HttpError
+from relay.protocol.base import Encodable
 
 
 class Caller(NamedTuple):
@@ -43,7 +44,7 @@ class Caller(NamedTuple):
         return self.signed_in[1]
 
     @staticmethod
-    def unauthorized(**more: object) -> HttpError:
+    def unauthorized(**more: Encodable) -> HttpError:
         """Make the error that asks the caller to sign in; `more` goes into the response's JSON object."""
         return HttpError(
             401,

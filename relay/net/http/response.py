@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
 from relay.protocol import codec
+from relay.protocol.base import Encodable
 from relay.protocol.errors import ErrorCode, RelayError
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -30,7 +31,9 @@ STATUS: dict[ErrorCode, int] = {
 class HttpError(Exception):
     """A request is refused: a status and a code for programs, a sentence for people."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
+    def __init__(
+        self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Encodable
+    ) -> None:
         """Make an error.
 
         Args:
@@ -76,7 +79,7 @@ class HttpResponse(NamedTuple):
     body: bytes | FilePart = b""
 
 
-def json_response(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
+def json_response(value: Encodable, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Make a response with a JSON object that no cache keeps.
 
     Args:

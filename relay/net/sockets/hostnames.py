@@ -113,7 +113,7 @@ def split_host(value: str) -> tuple[str, str]:
     """Split a `Host` header.
 
     Returns:
-        The name or address, and the port; empty strings if it is malformed or absent.
+        The name or address as `canonical` gives it, and the port; empty strings if it is malformed or absent.
     """
     if not HOST.fullmatch(value):
         return "", ""
@@ -122,7 +122,7 @@ def split_host(value: str) -> tuple[str, str]:
         port = "" if host.port is None else str(host.port)
     except ValueError:
         return "", ""
-    return (host.hostname or "").rstrip("."), port
+    return canonical(host.hostname or ""), port
 
 
 def is_address(host: str) -> bool:
@@ -135,8 +135,8 @@ def is_address(host: str) -> bool:
 
 
 def canonical(host: str) -> str:
-    """Return a name in lower case, or an address in its shortest form and without a zone (RFC 5952)."""
-    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower()
+    """Return a name in lower case without a final dot, or an address in its shortest form without a zone (RFC 5952)."""
+    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower().rstrip(".")
 
 
 def is_loopback(address: str) -> bool:
@@ -152,7 +152,7 @@ class Names:
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         """Take this machine's names and further ones: `*` accepts any, `*.example` all names within `example`."""
-        self._names = {name.lower().rstrip(".") for name in [*hostnames(), *more]}
+        self._names = {canonical(name) for name in [*hostnames(), *more]}
 
     def __contains__(self, host: str) -> bool:
         """Return whether a host means this machine; addresses always do."""
@@ -183,7 +183,7 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     name, named_port = split_host(host)
     # Browsers omit the default port of a scheme in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
-    return bool(name) and page.hostname == name and str(port) in ports
+    return bool(name) and canonical(page.hostname or "") == name and str(port) in ports
 
 
 def addresses(listener: socket.socket | None = None) -> list[str]:

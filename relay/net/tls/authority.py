@@ -11,17 +11,21 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from relay.net.sockets.hostnames import canonical, is_address
-from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
+from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.types import (
+        CertificateIssuerPrivateKeyTypes,
+        CertificateIssuerPublicKeyTypes,
+    )
 
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 397
@@ -124,16 +128,20 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, _, ec = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         now = max(now, EARLIEST_TIME)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
         certificate = (
-            _begun(x509, name, name, key.public_key(), now, AUTHORITY_DAYS)
+            _begun(name, name, key.public_key(), now, AUTHORITY_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(x509, signs_certificates=True), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(_constraints(x509, names), critical=True)
+            .add_extension(_constraints(names), critical=True)
             .sign(key, hashes.SHA256())
         )
         # Replace everything at once: a key that does not match its certificate cannot issue anything that devices
@@ -179,11 +187,21 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, serialization, ec = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID
+
         now = max(now, EARLIEST_TIME)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
+            # The key of an authority is one that signs.
+            signing = cast(
+                "CertificateIssuerPrivateKeyTypes",
+                serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None),
+            )
+            verifying = cast("CertificateIssuerPublicKeyTypes", authority.public_key())
         except OSError as error:
             raise AuthorityError(f"{error.filename} cannot be read: {error.strerror}") from None
         except ValueError:
@@ -195,13 +213,13 @@ class Authority:
         ]
         days = min(CERTIFICATE_DAYS, (authority.not_valid_after_utc - now).days)
         certificate = (
-            _begun(x509, subject, authority.subject, key.public_key(), now, days)
+            _begun(subject, authority.subject, key.public_key(), now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(x509, signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(verifying), critical=False)
             .sign(signing, hashes.SHA256())
         )
         # After a crash in between, the pair does not match, so a new one is issued (see `key_matches`).
@@ -215,12 +233,15 @@ class Authority:
             AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is invalid.
         """
         _check(names)
-        x509, _, _, _ = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+
         read(self.certificate)
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
         domains = [one.value for one in allowed if isinstance(one, x509.DNSName)]
-        networks = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        addresses = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        networks = [one for one in addresses if isinstance(one, ipaddress.IPv4Network | ipaddress.IPv6Network)]
         return [
             name
             for name in names
@@ -252,9 +273,11 @@ def _check(names: Sequence[str]) -> None:
 
 
 def _begun(
-    x509: Any, subject: "x509.Name", issuer: "x509.Name", key: Any, now: dt.datetime, days: int
+    subject: "x509.Name", issuer: "x509.Name", key: "EllipticCurvePublicKey", now: dt.datetime, days: int
 ) -> "x509.CertificateBuilder":
-    return (  # type: ignore[no-any-return]
+    from cryptography import x509
+
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -266,7 +289,9 @@ def _begun(
     )
 
 
-def _usage(x509: Any, *, signs_certificates: bool) -> Any:
+def _usage(*, signs_certificates: bool) -> "x509.KeyUsage":
+    from cryptography import x509
+
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -280,14 +305,16 @@ def _usage(x509: Any, *, signs_certificates: bool) -> Any:
     )
 
 
-def _constraints(x509: Any, names: Sequence[str]) -> Any:
+def _constraints(names: Sequence[str]) -> "x509.NameConstraints":
     """Limit the authority to the relay's names and networks, so that stealing its key gains little."""
+    from cryptography import x509
+
     own = [name.removeprefix("*.") for name in names if not is_address(name)]
     domains = dict.fromkeys([*LOCAL_NAMES, *own])
     networks = dict.fromkeys(
         [_around("127.0.0.1"), _around("::1"), *(_around(one) for one in names if is_address(one))]
     )
-    permitted = [x509.DNSName(one) for one in domains] + [x509.IPAddress(one) for one in networks]
+    permitted: list[x509.GeneralName] = [*map(x509.DNSName, domains), *map(x509.IPAddress, networks)]
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
+from relay.protocol.base import JsonValue
 from relay.protocol.codec import whole_characters
 
 TEXT_CHARACTERS = 65_536
@@ -143,7 +144,7 @@ def _strictly(body: bytes) -> str:
 # Forms.
 
 
-def _json(text: str) -> object:
+def _json(text: str) -> JsonValue:
     """Decode JSON. Line breaks within strings, which shell scripts leave there, are accepted.
 
     Raises:
@@ -152,9 +153,10 @@ def _json(text: str) -> object:
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
-        return json.loads(text, strict=False)
+        decoded: JsonValue = json.loads(text, strict=False)
     except ValueError as error:
         raise HttpError(400, "bad_request", f"body: JSON is malformed: {error}") from None
+    return decoded
 
 
 def _json_or_text(text: str) -> str:
@@ -172,7 +174,7 @@ def _form(text: str, charset: str | None) -> str:
     if start in ("{", "["):
         # `curl -d` calls everything a form.
         return _json_or_text(text if text.lstrip()[:1] == start else unquote_plus(text))
-    fields: dict[str, object] = {}
+    fields: dict[str, JsonValue] = {}
     for name, value in parse_qsl(text, keep_blank_values=True, encoding=_codec(charset) or "utf-8"):
         fields.setdefault(name, value)
     if "payload" in fields:
@@ -193,7 +195,7 @@ def _multipart(body: bytes, boundary: str) -> str:
     """Return the text of a multipart body, as `curl -F` sends it, with the names of omitted files."""
     if not boundary:
         raise HttpError(400, "bad_request", "Content-Type: the boundary of the parts is missing")
-    fields: dict[str, object] = {}
+    fields: dict[str, JsonValue] = {}
     left = []
     for part in _parts(body, boundary.encode("latin-1", "replace")):
         if part.filename and part.name != "payload":

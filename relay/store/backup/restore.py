@@ -21,7 +21,7 @@ from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
 from relay.store.files.directory import STORE
-from relay.store.files.lock import wait_seconds
+from relay.store.files.lock import WAIT_SECONDS, wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.read_only import read
@@ -87,12 +87,13 @@ class PreparedRestore(NamedTuple):
 
 
 @contextmanager
-def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
+def unpacked(backup: Path, data: Path, wait: float = WAIT_SECONDS) -> Iterator[PreparedRestore]:
     """Unpack and verify a backup in the data directory, under its lock.
 
     Args:
         backup: a file that `back_up` wrote.
         data: the data directory; it is created if it does not exist.
+        wait: seconds to wait for another command that has it.
 
     Raises:
         NoDirectory: the data directory cannot be made.
@@ -102,7 +103,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
     """
     with _reachable():
         directory.make(data)
-    with _held(data), scratch.folder(data, "restore") as here:
+    with _held(data, wait), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -111,8 +112,12 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def replaced_store(data: Path) -> Iterator[PreparedRestore]:
+def replaced_store(data: Path, wait: float = WAIT_SECONDS) -> Iterator[PreparedRestore]:
     """Prepare the store that the last restore put aside, under the data directory's lock.
+
+    Args:
+        data: the data directory.
+        wait: seconds to wait for another command that has it.
 
     Raises:
         NoDirectory: there is no data directory.
@@ -122,7 +127,7 @@ def replaced_store(data: Path) -> Iterator[PreparedRestore]:
     """
     if not directory.is_there(data):
         raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
-    with _held(data):
+    with _held(data, wait):
         kept = replacing.kept(data, replacing.STORE_WITH_FILES)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
@@ -140,7 +145,7 @@ def replaced_store(data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def _held(data: Path) -> Iterator[None]:
+def _held(data: Path, wait: float) -> Iterator[None]:
     """Hold the lock of a data directory, and make sure that all its parts can be reached.
 
     Raises:
@@ -148,7 +153,7 @@ def _held(data: Path) -> Iterator[None]:
     """
     with _reachable():
         directory.check_links(data, replacing.STORE_WITH_FILES.items)
-        with opened(data, wait=wait_seconds(data)):
+        with opened(data, wait=wait_seconds(data, wait)):
             yield
 
 
@@ -283,7 +288,7 @@ def _wanted(store: Path, name: str) -> LogEnd:
     return found
 
 
-def _cannot_read(name: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+def _cannot_read(name: Path | str, error: sqlite3.Error, folder: Path) -> CannotRestore:
     return CannotRestore(f"{name} cannot be read ({error}): {what_helps(error, folder)}")
 
 

@@ -168,7 +168,7 @@ def about_file(error: OSError, data: Path | None = None) -> str:
     return f"{where} cannot be used ({why}): name another directory with --data"
 
 
-def may_not_use(where: object) -> str:
+def may_not_use(where: Path | str) -> str:
     """Say who may use a file: the group may enter its directory, and the relay's user may write in it."""
     closed = not os.access(Path(str(where)).parent, os.R_OK | os.X_OK)
     who = "root or as a member of the group relay" if closed else "the relay's user or as root"

@@ -206,10 +206,10 @@ def holder(data: Path) -> str | None:
     return None
 
 
-def wait_seconds(data: Path) -> float:
-    """Return how long a command should wait for the directory, in seconds: 0 for a serving relay."""
+def wait_seconds(data: Path, most: float) -> float:
+    """Return how long a command should wait for the directory, in seconds: `most`, or 0 for a serving relay."""
     who = holder(data)
-    return 0.0 if who is None or SERVING in who else WAIT_SECONDS
+    return 0.0 if who is None or SERVING in who else most
 
 
 def _holder(store: Path, data: Path) -> str:

@@ -7,7 +7,7 @@ when, and uses the writing connection only in the writer's turn. `store.upkeep` 
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
@@ -30,6 +30,7 @@ from relay.store.upkeep import client_keys, snapshot_rows
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Job = Callable[[Connection], Awaitable[T]]
 """A short job on the writing connection."""
 
@@ -50,15 +51,15 @@ class SnapshotSource(Protocol):
         """End a round of the snapshot; `written` tells whether all of it is on disk."""
 
 
-class _JobRequest(Generic[T]):
+class _JobRequest(Generic[T_co]):
     """A job, and its outcome for the caller that waits for it."""
 
-    def __init__(self, job: Job[T], work: str, *, hurried: bool) -> None:
+    def __init__(self, job: Job[T_co], work: str, *, hurried: bool) -> None:
         self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
-        self.outcome: list[T | Exception] = []
+        self.outcome: list[T_co | Exception] = []
 
 
 class Background:
@@ -84,7 +85,7 @@ class Background:
         self._wal = wal
         self._tuning = tuning
         self._pace = Pace(tuning.rest_factor)
-        self._requests: list[_JobRequest[Any]] = []
+        self._requests: list[_JobRequest[object]] = []
         self.index = IndexUpkeep(writing, schedule, tuning)
         self._key_flush: KeyFlush | None = None
         self._flushed_keys = 0
@@ -116,7 +117,7 @@ class Background:
         self._requests.append(request)
         return request
 
-    def withdraw(self, request: _JobRequest[T]) -> None:
+    def withdraw(self, request: _JobRequest[object]) -> None:
         """Drop a job whose caller is gone, unless it has run already."""
         if request in self._requests:
             self._requests.remove(request)
@@ -249,7 +250,7 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, request: _JobRequest[T]) -> str:
+    async def _do(self, request: _JobRequest[object]) -> str:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))

@@ -6,7 +6,6 @@ SQL only; `writer` decides when.
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.log.schedule import SideWrites
 from relay.store.sqlite.parameters import round_up
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.statements import Parameters, SqlValue, Statement, as_json
 
 COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
@@ -35,7 +34,7 @@ _WITH_SIDE_WRITES = Statement(
 
 def prepare(
     entries: Sequence[Entry], amendments: Sequence[Amendment], side_writes: SideWrites
-) -> tuple[Statement, Sequence[object]]:
+) -> tuple[Statement, Parameters]:
     """Make the statement that commits entries, their changes to earlier ones, and side writes: all or nothing.
 
     Args:
@@ -55,7 +54,7 @@ def prepare(
     return plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
+def _row(entry: Entry) -> tuple[SqlValue, ...]:
     kind = entry.kind
     return (
         entry.seq, kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at, entry.target,
@@ -82,12 +81,12 @@ def plain_statement(size: int) -> Statement:
 
 
 def _with_side_writes(
-    rows: Iterable[tuple[Any, ...]],
+    rows: Iterable[tuple[SqlValue, ...]],
     amendments: Sequence[Amendment],
     side_writes: SideWrites,
     holdings: Sequence[tuple[int, int, str]],
     files: Sequence[msgspec.Raw],
-) -> Sequence[object]:
+) -> Parameters:
     return (
         as_json(list(rows)),
         as_json(amendments),

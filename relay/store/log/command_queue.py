@@ -31,7 +31,7 @@ class PendingCommand(msgspec.Struct, frozen=True, gc=False):
 
     command: Command
     answer: Answer[Any]
-    """Takes the outcome of this command; `append` has checked the types."""
+    """Any: takes the outcome of this command; `append` has checked the types."""
     since: float
     """When it came (trio's time). Commands of one read, or from the duration of one batch, share the time of the
     first."""

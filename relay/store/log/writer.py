@@ -391,8 +391,8 @@ class Writer:
         self._engine.batch_done()
 
 
-def _what_failed(error: sqlite3.Error) -> object:
+def _what_failed(error: sqlite3.Error) -> str:
     if descriptors.exhausted(error):
         return descriptors.what_helps()
     cause = error.__cause__
-    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else error
+    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else str(error)

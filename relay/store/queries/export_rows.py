@@ -1,17 +1,15 @@
 """Messages, edits and deletions in the order they were sent, for an export. Reads only."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
-from relay.store.entry import (
-    Extra,
-)
+from relay.store.entry import Extra
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Row, Statement
 
 EXPORT_BYTES = 1_000_000
 """Bytes of text in one page of an export."""
@@ -57,22 +55,11 @@ async def export_page(connection: Connection, after: Seq, upto: Seq, count: int)
     """
     bound = PageBound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)
-    return [_export_row(*row) for row in rows]
+    return [_export_row(row) for row in rows]
 
 
-def _export_row(
-    seq: Seq,
-    kind: int,
-    chat: ChatKey,
-    message_id: MessageId,
-    actor: UserKey,
-    at: UnixMs,
-    client_id: str,
-    text: str | None,
-    extra: str | None,
-    deleted: int,
-    *rest: Any,
-) -> ExportRow:
+def _export_row(row: Row) -> ExportRow:
+    seq, kind, chat, message_id, actor, at, client_id, text, extra, deleted, *rest = row
     # The `extra` of a deletion has another format.
     more = _extra(extra) if extra and kind == NEW and not deleted else Extra()
     said_at = more.said_at or at

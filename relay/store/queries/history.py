@@ -4,13 +4,13 @@ SQL in, rows out. Reads only.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.statements import Row, Statement, as_json
 
 HISTORY_PAGE_BYTES = 1_000_000
 """Maximum bytes of one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
@@ -91,7 +91,7 @@ _CHAT_TEXTS = Statement(f"""
 """)
 
 
-def weight(row: tuple[Any, ...]) -> int:
+def weight(row: Row) -> int:
     """Return the bytes read for a message, including the whole message that it replies to (only a part is shown)."""
     return utf8(row[8]) + utf8(row[9]) + (row[16] or 0)
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
-from relay.store.sqlite.database import Connection, Rows
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Rows, Statement
 
 _CURSORS = Statement("SELECT device, seq, seen FROM cursor", whole="once at the start, a row of each device")
 _ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")

@@ -4,7 +4,7 @@ SQL in, entries out. Reads only.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -13,7 +13,7 @@ from relay.protocol.objects import ReplyTo
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, Extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.statements import Row, Statement, as_json
 
 PAGE_ENTRIES = 256
 """Maximum entries in a page."""
@@ -129,12 +129,12 @@ async def entries(
     return found, more
 
 
-def _weight(row: tuple[Any, ...]) -> int:
+def _weight(row: Row) -> int:
     """Return the bytes read for an entry, including the whole message that it replies to (only a part is shown)."""
     return utf8(row[9]) + utf8(row[10]) + utf8(row[16]) + (row[18] or 0)
 
 
-def _entry(row: Sequence[Any], users: Mapping[UserKey, Named]) -> Entry:
+def _entry(row: Row, users: Mapping[UserKey, Named]) -> Entry:
     (
         seq, kind, chat, message_id, actor, device, at, target, client_id, message, extra, deleted,
         reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id, _,

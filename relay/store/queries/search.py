@@ -5,7 +5,6 @@ SQL in, rows out. Reads only.
 
 import sys
 import time
-from typing import cast
 
 import msgspec
 
@@ -14,8 +13,8 @@ from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
-from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.database import Connection, PageBound, TooLong
+from relay.store.sqlite.statements import Row, Rows, Statement, as_json
 from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
@@ -290,12 +289,12 @@ class SearchRun:
         self._rows += rows
         return full or len(self._rows) > self._sought.count
 
-    def wanted(self, row: tuple[object, ...]) -> bool:
+    def wanted(self, row: Row) -> bool:
         """Return whether a candidate contains the text. Called in the connection's thread."""
         self._looked += 1
-        self._last = cast("int", row[0])
-        text = row[MESSAGE_COLUMN]
-        found = isinstance(text, str) and self._text in fold(text)
+        self._last = row[0]
+        text: str | None = row[MESSAGE_COLUMN]
+        found = text is not None and self._text in fold(text)
         self._found += found
         return found
 

@@ -6,10 +6,10 @@ them. Everything else in the relay sees trio only.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import aiosqlite
 import trio
@@ -19,12 +19,10 @@ from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Parameters, Row, Rows, Statement
 from relay.text import fold
 
 T = TypeVar("T")
-Parameters = Sequence[Any]
-Rows = list[tuple[Any, ...]]
 
 CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
@@ -69,7 +67,7 @@ class TooLong(sqlite3.OperationalError):
     """A statement took too long and was stopped."""
 
 
-def _any(_row: tuple[Any, ...]) -> bool:
+def _any(_row: Row) -> bool:
     """Accept every row."""
     return True
 
@@ -79,9 +77,9 @@ class PageBound(NamedTuple):
 
     rows: int
     weight: int
-    weigh: Callable[[tuple[Any, ...]], int]
+    weigh: Callable[[Row], int]
     """Returns the weight of a row, in bytes."""
-    belongs: Callable[[tuple[Any, ...]], bool] = _any
+    belongs: Callable[[Row], bool] = _any
     """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
@@ -93,7 +91,14 @@ class Connection:
     """
 
     def __init__(
-        self, connection: aiosqlite.Connection, bridge: Bridge, folder: Path, *, reads: bool, seconds: float
+        self,
+        connection: aiosqlite.Connection,
+        bridge: Bridge,
+        folder: Path,
+        *,
+        reads: bool,
+        seconds: float,
+        busy_seconds: float,
     ) -> None:
         """Wrap a connection.
 
@@ -103,6 +108,7 @@ class Connection:
             folder: the folder of the file.
             reads: whether it only reads, so that a cancelled statement may be stopped.
             seconds: the time limit of one statement; infinity for no limit.
+            busy_seconds: how long it waits for a lock of another program.
         """
         self._connection = connection
         self._folder = folder
@@ -114,6 +120,8 @@ class Connection:
         self._busy = False
         self._queue = trio.lowlevel.ParkingLot()
         self._place: StorePlace | None = None
+        self.busy_seconds = busy_seconds
+        """How long a statement waits for a lock that another program has on the file."""
         self.started = 0
         """How many statements were passed to the thread."""
 
@@ -187,9 +195,10 @@ class Connection:
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
-            raw: Any = self._connection
+            raw = self._connection
             # aiosqlite's own methods return all rows, or take a hop for every few.
-            return await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-any-return]  # noqa: SLF001
+            more: bool = await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-untyped-call]  # noqa: SLF001
+            return more
 
         try:
             return rows, await self._read(fetch, sql, parameters, seconds=seconds)
@@ -282,7 +291,13 @@ def _folder_of(path: Path) -> Path:
 
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER, address: str | None = None
+    path: Path,
+    *,
+    writing: bool,
+    cache: int = CACHE_KIB,
+    seconds: float = FOR_EVER,
+    busy_seconds: float = BUSY_SECONDS,
+    address: str | None = None,
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
@@ -291,6 +306,7 @@ async def connect(
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
         seconds: the time limit of a reading statement.
+        busy_seconds: how long a statement waits for a lock that another program has on the file.
         address: the URI of the file, if it is opened in another way (`read_only.readable`).
 
     Raises:
@@ -309,10 +325,10 @@ async def connect(
         # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
         folder = _folder_of(path)
-        connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds)
+        connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds, busy_seconds=busy_seconds)
         try:
             await connection.script(
-                f"{busy_after(BUSY_SECONDS)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
+                f"{busy_after(busy_seconds)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
                 f" {_WRITING if writing else _READING}"
             )
         except sqlite3.OperationalError as error:

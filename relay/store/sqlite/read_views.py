@@ -12,7 +12,8 @@ import trio
 
 from relay.store.files.directory import log_of
 from relay.store.sqlite import wal
-from relay.store.sqlite.database import Connection, Parameters, Rows
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Parameters, Rows
 
 VIEW_ENTRIES = 50_000
 """Entries read in one view."""

@@ -3,9 +3,18 @@
 The plan of each is tested, like that of every SQL text in the source: see tests/support/statement_plans.py.
 """
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import msgspec
+
+SqlValue = int | float | str | bytes | None
+"""What SQLite stores in a column."""
+Parameters = Sequence[SqlValue]
+"""What stands for the question marks of a statement."""
+Row = tuple[Any, ...]
+"""What a statement returns. Any: only its text says what each column is, and the reader names and types them."""
+Rows = list[Row]
 
 
 class Statement(str):

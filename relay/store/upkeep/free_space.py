@@ -20,7 +20,7 @@ async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> Non
     # Senders wait meanwhile, so this does not wait for a reader in the way.
     await connection.execute(database.busy_after(0.02))
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    await connection.execute(database.busy_after(database.BUSY_SECONDS))
+    await connection.execute(database.busy_after(connection.busy_seconds))
 
 
 async def copy_each(connection: Connection, pages: int) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, TypeVar, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -21,12 +21,6 @@ from relay.cli.importers.names import as_utf8, decode_json, shown_name, zip_name
 
 T = TypeVar("T")
 
-MAX_FILES = 500_000
-"""Maximum files in an archive."""
-LIST_BYTES = 128 * 2**20
-"""Maximum bytes of a file that is one JSON list, which is read at once."""
-EXPORT_LINE_BYTES = 32 * 2**20
-"""Maximum bytes of a line in a file that is read line by line."""
 PIECE_BYTES = 2**20
 """Bytes unpacked at a time."""
 SLACK_USERS = ("users.json", "org_users.json")
@@ -37,6 +31,20 @@ FILE_FOLDERS = ("data", "files")
 """Folders beside a single-file export that contain its files; nothing else beside it is part of it."""
 
 
+class ArchiveBounds(NamedTuple):
+    """How much of an export is held in memory."""
+
+    files: int = 500_000
+    """Files that an archive may hold."""
+    list_bytes: int = 128 * 2**20
+    """Bytes of a file that is one JSON list: it is read at once."""
+    line_bytes: int = 32 * 2**20
+    """Bytes of a line in a file that is read line by line."""
+
+
+ARCHIVE_BOUNDS = ArchiveBounds()
+
+
 class Archive:
     """A folder, a zip file, a tar file or a single file, all read in the same way.
 
@@ -44,18 +52,18 @@ class Archive:
     Windows add, and without the folders around the whole export.
     """
 
-    def __init__(self, path: Path, *, most_files: int = MAX_FILES) -> None:
+    def __init__(self, path: Path, bounds: ArchiveBounds = ARCHIVE_BOUNDS) -> None:
         """List the files.
 
         Args:
             path: the archive or folder.
-            most_files: the maximum number of files.
+            bounds: how much of it is held in memory.
 
         Raises:
             NotUnderstood: it cannot be read, is compressed where it must not be, or contains too many files.
         """
         self._path = path
-        self._most_files = most_files
+        self._bounds = bounds
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
@@ -70,8 +78,8 @@ class Archive:
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > most_files:
-            raise NotUnderstood(f"{path} holds more than {most_files:,} files")
+        if len(sizes) > bounds.files:
+            raise NotUnderstood(f"{path} holds more than {bounds.files:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
@@ -110,7 +118,7 @@ class Archive:
                         self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
                     # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > self._most_files:
+                    if len(sizes) > self._bounds.files:
                         break
         except tarfile.ReadError as error:
             if opened:
@@ -151,7 +159,7 @@ class Archive:
         """
         if not self.has(name):
             return []
-        content, recoded = as_utf8(self._content(name, LIST_BYTES))
+        content, recoded = as_utf8(self._content(name, self._bounds.list_bytes))
         if recoded and name not in self.recoded:
             self.recoded.append(name)
         try:
@@ -197,10 +205,10 @@ class Archive:
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
         """Find the first file with this ending, and return a function that reads its lines from the beginning."""
         if not self.names and self._path.is_file():
-            return lambda: _lines(self._path.open("rb"), str(self._path))
+            return lambda: _lines(self._path.open("rb"), str(self._path), self._bounds.line_bytes)
         for name in sorted(self.names, key=lambda name: (name.count("/"), name)):
             if name.endswith(ending):
-                return lambda: _lines(self.open(name), name)
+                return lambda: _lines(self.open(name), name, self._bounds.line_bytes)
         return None
 
 
@@ -234,8 +242,8 @@ class _TarPlace(NamedTuple):
 
     offset: int
     size: int
-    sparse: Any
-    """The parts of a sparse file that have content, in `tarfile`'s form."""
+    sparse: bytes | None
+    """The parts of a sparse file that have content, in `tarfile`'s form: a list, though its types say bytes."""
 
 
 class _TarFile(io.BufferedReader):
@@ -270,7 +278,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 @contextmanager
-def _readable(name: object) -> Iterator[None]:
+def _readable(name: Path | str) -> Iterator[None]:
     """Turn the errors of a damaged archive into `NotUnderstood`.
 
     Raises:
@@ -286,23 +294,23 @@ def _readable(name: object) -> Iterator[None]:
         raise NotUnderstood(f"{name} is damaged: {error}") from None
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """Read the lines of a file, in UTF-8; some may be empty."""
+def _lines(file: IO[bytes], name: str, most: int) -> Iterator[bytes]:
+    """Read the lines of a file, of `most` bytes each, in UTF-8; some may be empty."""
     with file, _readable(name):
         start = file.read(3)
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            yield from _wide_lines(start, file, name)
+            yield from _wide_lines(start, file, name, most)
             return
         head = b"" if start == codecs.BOM_UTF8 else start
-        while line := head + file.readline(EXPORT_LINE_BYTES + 1):
+        while line := head + file.readline(most + 1):
             head = b""
-            if len(line) > EXPORT_LINE_BYTES:
-                raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
+            if len(line) > most:
+                raise NotUnderstood(f"{name}: a line is longer than {most:,} bytes")
             # The first read may have taken the end of a short line.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
 
-def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
+def _wide_lines(start: bytes, file: IO[bytes], name: str, most: int) -> Iterator[bytes]:
     """Read lines of UTF-16, which some editors on Windows write."""
     decode = codecs.getincrementaldecoder("utf-16")().decode
     text = decode(start)
@@ -313,7 +321,7 @@ def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
         if not piece:
             whole, text = [*whole, text], ""
         yield from (line.encode() for line in whole)
-        if len(text) > EXPORT_LINE_BYTES:
-            raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
+        if len(text) > most:
+            raise NotUnderstood(f"{name}: a line is longer than {most:,} bytes")
         if not piece:
             return

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -27,6 +26,7 @@ from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
+from relay.protocol.base import JsonValue
 
 SYSTEM = "mattermost"
 """The prefix of the origins of its users and channels."""
@@ -97,7 +97,7 @@ class _Reply(msgspec.Struct):
     type: str | None = None
     reactions: list[msgspec.Raw] | None = None
     attachments: list[_MattermostFile | None] | None = None
-    props: Any = None
+    props: JsonValue = None
     """The content that a program posts besides the text, or in place of it."""
 
 

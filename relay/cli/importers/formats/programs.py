@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from relay.net.http.response import HttpError
 from relay.net.webhooks.text import attachments_text, blocks_text
+from relay.protocol.base import JsonValue
 
 _UNFURLED = ("from_url", "original_url")
 """Fields of attachments that the server itself adds for a page that a message links to."""
@@ -17,7 +17,7 @@ NameOf = Callable[[str, str], str | None]
 NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
-def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, program: bool) -> str | None:
+def all_words(text: str, blocks: JsonValue, attachments: JsonValue, name_of: NameOf, *, program: bool) -> str | None:
     """Return the whole text of a message: its own, and that of its blocks and attachments; None if there is none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
@@ -37,7 +37,7 @@ def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, prog
     return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)
 
 
-def _without_pages(attachments: Any) -> Any:
+def _without_pages(attachments: JsonValue) -> JsonValue:
     """Keep only the text of linked pages: their addresses are in the message already."""
     if not isinstance(attachments, list):
         return attachments

@@ -4,7 +4,6 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import guess_name, shown_name
 from relay.core.hooks import slack_markup
+from relay.protocol.base import JsonValue
 
 
 class _Profile(msgspec.Struct):
@@ -94,8 +94,8 @@ class _Message(msgspec.Struct):
     username: str | None = None
     bot_profile: _BotProfile | None = None
     text: str | None = None
-    blocks: Any = None
-    attachments: Any = None
+    blocks: JsonValue = None
+    attachments: JsonValue = None
     files: list[_SlackFile | None] | None = None
     comment: _SlackComment | None = None
     reactions: list[_Reaction | None] | None = None

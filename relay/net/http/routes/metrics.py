@@ -4,7 +4,7 @@ The client library is loaded at the first request.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,6 +16,9 @@ from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.sockets import hostnames
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+
 
 class Metrics:
     """The handler of `/metrics`; collects the numbers at each request."""
@@ -24,7 +27,7 @@ class Metrics:
         self._relay = relay
         self._idle_connections = idle_connections
         self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
-        self._registry: Any = None
+        self._registry: CollectorRegistry | None = None
 
     async def show(self, request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Answer `GET /metrics`.
@@ -57,11 +60,11 @@ class Metrics:
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
-    def describe(self) -> Iterable[Any]:
+    def describe(self) -> Iterable["Metric"]:
         """Return no names in advance, because `collect` is cheap (see prometheus_client's `Collector`)."""
         return ()
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator["Metric"]:
         """Yield each number with its name and meaning."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 

@@ -18,7 +18,7 @@ from relay.net.http.cookies import (
 )
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import Headers, HttpError, HttpResponse, json_response
-from relay.protocol.base import Id, Name, Wire
+from relay.protocol.base import Id, JsonValue, Name, Wire
 from relay.protocol.objects import MAX_ATTACHMENTS
 from relay.protocol.requests import MAX_MESSAGE_CHARACTERS, MAX_PAGE_ITEMS
 from relay.protocol.schema import VERSIONS
@@ -62,7 +62,7 @@ class SessionPage:
         token = session_cookie(request, secure=caller.by_tls) or ""
         return json_response(who, headers=self._cookies(token, caller))
 
-    def _limits(self) -> dict[str, object]:
+    def _limits(self) -> dict[str, JsonValue]:
         """Return the limits for a client, in bytes, characters and counts."""
         limits, files = self._relay.settings.limits, self._relay.settings.files
         return {
