@@ -58,9 +58,9 @@ COLLECTOR_THRESHOLDS = (20_000, 4, 2)
 SWITCH_SECONDS = 0.0005
 """Seconds that the store's thread waits for the interpreter lock while connections keep the main thread busy."""
 PROBE_SECONDS = 2.0
-"""Seconds that the writer may take for a probe before it is asked how long its current write has taken."""
+"""Seconds that the writer may take for a probe before its current write is timed."""
 HUNG_WRITE_SECONDS = 300.0
-"""Seconds that one write may take before the relay tells systemd's watchdog nothing more, and is restarted."""
+"""Seconds that one write may take before the relay stops pinging systemd's watchdog, and is restarted."""
 
 
 _early_reloads: list[bool] = []
@@ -68,14 +68,14 @@ _early_reloads: list[bool] = []
 
 
 EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSettings, OSError)
-"""Errors that a person can do something about: reported in one line, without a traceback."""
+"""Errors that a person can fix: reported in one line, without a traceback."""
 
 
 def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning | None = None) -> int:
     """Run the relay until a signal stops it.
 
     Args:
-        arguments: those after `relay serve`.
+        arguments: the arguments after `relay serve`.
         tuning: see `open_relay`.
         net: see `Server`.
 
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
         data = data_directory(options.data)
         served.refuse(data, runtime_directory())
         make(data)
-        # Here as well as later: a start may have to wait, for instance on a full disk.
+        # Do it here as well as later: a start may have to wait, for instance on a full disk.
         served.note(data, runtime_directory())
         trio.run(serve, data, settings, tuning, net)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
@@ -122,7 +122,7 @@ def _report(message: str) -> None:
 
 
 def explained(error: BaseException, data: Path) -> str:
-    """Say in one line why the relay cannot start or go on, and what to do."""
+    """Say in one line why the relay cannot start or continue, and what to do."""
     if thread_limit.lacks_threads(error):
         return f"the relay cannot start: {thread_limit.WHAT_HELPS}"
     if isinstance(error, FAULTS):
@@ -224,25 +224,25 @@ async def proof_of_life(
 ) -> str:
     """Wait until the relay has proved that it works, and return its status line for systemd.
 
-    That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
-    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `hung_write_seconds`,
-    the event loop alone is proof enough.
+    Running this function proves that the event loop works; a probe proves that the writer works. A long write is the
+    disk's fault: a restart would not help and would disconnect everybody. So during a write of up to
+    `hung_write_seconds`, the event loop alone is proof enough.
 
     Args:
         server: the relay's network side.
-        probe_seconds: how long the writer may take for a probe before its current write is looked at.
-        hung_write_seconds: how long one write may take before nothing is returned.
+        probe_seconds: how long the writer may take for a probe before its current write is timed.
+        hung_write_seconds: how long one write may take before this stops returning.
     """
     log = server.relay.log
     while True:
         with trio.move_on_after(probe_seconds):
-            # A store that cannot be written is no reason for a restart: people can still read.
+            # An unwritable store is no reason for a restart: people can still read.
             written = await log.probe()
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
         if probe_seconds / 2 < seconds < hung_write_seconds:
-            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
+            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and senders wait"
 
 
 def _summary(server: Server) -> str:
@@ -279,7 +279,7 @@ async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -
 
 
 def reload(loaded: Loaded) -> None:
-    """Read the settings again, and log which changed and which wait for the next start."""
+    """Reload the settings, and log which of them changed and which wait for the next start."""
     try:
         changed, waiting = loaded.reload()
     except WrongSettings as error:

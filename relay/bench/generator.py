@@ -23,7 +23,7 @@ WINDOW_MESSAGES = 8
 
 
 class Workload(msgspec.Struct, kw_only=True):
-    """What to measure, and how."""
+    """The measurements to make."""
 
     url: str
     tokens: dict[str, str]
@@ -35,13 +35,13 @@ class Workload(msgspec.Struct, kw_only=True):
     rate: float = 1_000.0
     idle: int = 500
     messages: int = 5_000
-    """Messages to be replayed to a user who comes back."""
+    """Messages to replay to a returning user."""
     core: int | None = None
     """The CPU core to stay on; any without one."""
 
 
 class Progress(msgspec.Struct):
-    """What the generator is doing."""
+    """The progress of the generator."""
 
     now: str
     rate: float = 0.0
@@ -187,7 +187,7 @@ class Generator:
 
     @staticmethod
     def _quiet(clients: list[BenchClient], seconds: float) -> None:
-        """Receive and acknowledge what comes, for some seconds."""
+        """Receive and acknowledge frames for some seconds."""
         poll = select.epoll()
         of = {client.number: client for client in clients}
         for number in of:
@@ -201,7 +201,7 @@ class Generator:
         poll.close()
 
     def replay(self) -> Iterator[WorkFigures]:
-        """Measure the replay for a user who comes back."""
+        """Measure the replay for a returning user."""
         author, reader = self._need(2)
         with contextlib.closing(self._sign_in(reader)) as before:
             self._quiet([before], 0.3)

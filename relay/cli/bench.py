@@ -1,4 +1,4 @@
-"""`relay bench`: puts load on a relay and prints what it can carry."""
+"""`relay bench`: puts load on a relay and prints its capacity."""
 
 import math
 import subprocess
@@ -21,7 +21,7 @@ from relay.cli.options import Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, size, table
 
 FULL_CORE_SHARE = 0.85
-"""Share of a core from which on the generator is the limit, and not the relay."""
+"""Share of a core at which the generator is the bottleneck, not the relay."""
 
 
 class Started(msgspec.Struct, kw_only=True):
@@ -156,7 +156,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[WorkFigures]:
-    """Run the generator and yield a row for each work, with the processor and memory that our own relay used."""
+    """Run the generator and yield a row for each work, with the CPU time and memory of our own relay."""
     with subprocess.Popen(  # noqa: S603 - this very program
         command("relay.bench.generator"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -213,7 +213,7 @@ def _show(started: Started | None, rows: Sequence[WorkFigures]) -> None:
         "Nothing was measured.",
     )
     if any(row.generator > FULL_CORE_SHARE for row in rows):
-        print("\nWhere the generator's core was full, the relay could have carried more.")
+        print("\nIf the generator's core was full, the relay could have carried more.")
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,6 @@
-"""How a command reaches the relay: through the control socket while one runs, else on its file, under the lock.
+"""How a command reaches the relay: through the control socket while one runs, else by opening its file under the lock.
 
-Commands do not know which. The requests and their answers are in `protocol.control`.
+Commands do not know which way is used. The requests and their answers are in `protocol.control`.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TakeItem = Callable[[ItemT], None]
-"""Called with each item of an answer that has many, as it arrives."""
+"""Called with each item of a long answer as it arrives."""
 
 
 class Ask(Protocol):
     """Makes a request, and returns its answer."""
 
     async def __call__(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
-        """Make it, as `ask` does."""
+        """Make a request, like `ask`."""
 
 
 class Answer(NamedTuple, Generic[ResponseT]):
@@ -61,7 +61,7 @@ UNLIMITED = {
     "import.picture",
     "import.messages",
 } | {"import.end"}
-"""Requests without a time limit. Before each of them the client checks that the relay answers at all."""
+"""Requests without a time limit. Before each of them, the client checks that the relay answers at all."""
 
 
 class Stopped(Failure):
@@ -69,7 +69,7 @@ class Stopped(Failure):
 
 
 class RequestRefused(Failure):
-    """The relay refused a request. `code` is for commands that can say more about it."""
+    """The relay refused a request. `code` is for commands that have more to say about it."""
 
     def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
         """Translate the message.
@@ -77,7 +77,7 @@ class RequestRefused(Failure):
         Args:
             code: the error's code.
             message: the error's message as on the wire.
-            quota: with `storage_full`: the bytes that the user may store, if that is what is full; None if the disk is.
+            quota: with `storage_full`: the bytes that the user may store, if their quota is full; None if the disk is.
         """
         super().__init__(for_people(message))
         self.code = code
@@ -107,9 +107,9 @@ def ask(
 
     Args:
         data: the data directory.
-        kind: which request, of `control.table`.
+        kind: the request, from `control.table`.
         payload: its payload.
-        make: whether to make the data directory if there is none.
+        make: whether to make a missing data directory.
         items: called with each item that comes before the answer.
 
     Raises:
@@ -140,7 +140,7 @@ def ask_running(data: Path, kind: RequestType[PayloadT, ResponseT], payload: Pay
 def ask_running(
     data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem[ItemT] = _ignore
 ) -> ResponseT | None:
-    """Make a request as `ask` does, but only of a relay that runs or is starting.
+    """Make a request like `ask`, but only to a relay that runs or is starting.
 
     Args, Raises: see `ask`.
 
@@ -171,7 +171,7 @@ def _connect(path: Path) -> socket.socket | None:
         connection.close()
         raise Failure(_silent("the relay")) from None
     except NotADirectoryError:
-        # Opening the data directory reports what is there instead.
+        # Opening the data directory reports the file that is there instead.
         connection.close()
         return None
     except PermissionError:
@@ -206,7 +206,7 @@ def exchange(
 
     Args:
         connection: the connection to the control socket.
-        kind: which request.
+        kind: the request.
         payload: its payload.
         items: called with each item that comes before the answer.
         seconds: how long the relay may take for the first line; None for `CommandTuning.answer_seconds`.
@@ -256,7 +256,7 @@ def _process(connection: socket.socket) -> str:
 
 
 def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem[ItemT]) -> Answer[ResponseT] | None:
-    """Decode one line of an answer, and hand on the item that it may be.
+    """Decode one line of an answer, and pass it on if it is an item.
 
     Returns:
         The answer, if it is the last line.
@@ -278,7 +278,7 @@ def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem[I
 def _ask_file(
     data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem[ItemT]
 ) -> ResponseT:
-    """Make a request on the file itself, while no relay runs on it."""
+    """Make a request by opening the file, while no relay runs on it."""
     import trio
 
     async def once() -> ResponseT:
@@ -291,7 +291,7 @@ def _ask_file(
 async def _ask_relay(
     relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem[ItemT]
 ) -> ResponseT:
-    """Make a request of a relay that this process has opened."""
+    """Make a request to a relay that this process has opened."""
     from relay.net import control_socket as control
 
     async def send(line: bytes) -> None:

@@ -15,7 +15,7 @@ from relay.protocol.control.table import INVITE, INVITE_LIST, INVITE_REVOKE
 from relay.settings import data_directory
 
 QUIET_ZONE_MODULES = 2
-"""Light modules around the code. The standard asks for four; cameras find it with fewer."""
+"""Light modules around the code. The standard requires four; cameras find it with fewer."""
 STATES = {"open": "open", "userDisabled": "user disabled", "makerMayNot": "maker may not invite"}
 
 

@@ -1,4 +1,4 @@
-"""`relay help`: the operator's guide by topic, and the man page, which is made from the commands."""
+"""`relay help`: the operator's guide by topic, and the man page, which is generated from the commands."""
 
 import re
 import sys
@@ -63,7 +63,7 @@ def help_(
 
 
 def _instead(word: str) -> str:
-    """Say where else a word is explained: in the help of its command, and on which pages."""
+    """Say where else a word is explained: in the help of its command, and on other pages."""
     from relay.cli.app import COMMANDS, GROUPS
 
     command = [f"`relay {word} --help` describes the command"] if word in (*COMMANDS, *GROUPS) else []
@@ -203,6 +203,6 @@ def _text(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text, so that roff takes nothing in it for a command."""
+    """Escape a text, so that roff finds no command in it."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped

@@ -1,4 +1,4 @@
-"""What the relay sent, as a caller gets it. A newer relay may say more than this client knows, which is left out."""
+"""The relay's frames in the form that a caller gets, without fields of newer relays."""
 
 import logging
 from typing import Generic, NamedTuple, TypeVar
@@ -36,11 +36,11 @@ class AnswerPage(NamedTuple, Generic[T_co]):
     payload: T_co
     more: bool
     next: str | None
-    """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
+    """The start of the next page: `after` of `users` and `chat`, `before` of `search`."""
 
 
 class UnreadableResponse(NamedTuple):
-    """A response of which only the beginning can be read."""
+    """A response of which only the envelope can be read."""
 
     id: str
     failure: RelayError
@@ -52,7 +52,7 @@ class _AnyError(msgspec.Struct):
 
 
 class _AnyFrame(msgspec.Struct):
-    """What every frame has, whatever else a newer relay puts into it."""
+    """The fields of every frame; a newer relay may add others."""
 
     type: str = ""
     id: str | int | None = None
@@ -60,7 +60,7 @@ class _AnyFrame(msgspec.Struct):
 
 
 def read_frame(frame: bytes) -> ServerFrame | UnreadableResponse | None:
-    """Decode a frame of the relay; None if it is of a kind that this client does not know.
+    """Decode a frame of the relay; None if this client does not know its kind.
 
     Args:
         frame: the frame, JSON in UTF-8.
@@ -88,7 +88,7 @@ def read_event(event: Event) -> Received | UnknownEvent:
     try:
         payload = codec.decode_event(event)
     except RelayError as error:
-        # Nothing is wrong with an event that is newer than this client. One that it should know may be missed.
+        # An event that is newer than this client is no error. A malformed one of a known kind may be skipped.
         level = logging.WARNING if event.event_type in SERVER_EVENTS else logging.DEBUG
         logger.log(level, "left out the event %s of the relay: %s", event.id or "without an id", error)
         return UnknownEvent(event.id)

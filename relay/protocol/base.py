@@ -1,4 +1,4 @@
-"""The base class and the field types of all wire Structs. Knows msgspec, and what can be seen."""
+"""The base class and the field types of all wire Structs. Knows msgspec, and which characters are visible."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,6 +66,6 @@ LATEST_DATE_MS = 253_402_128_000_000 - 1
 """The latest date that ISO 8601 and all programs can write in any time zone: two days before the end of 9999."""
 
 Date = Annotated[int, msgspec.Meta(ge=0, le=LATEST_DATE_MS)]
-"""A date that an import claims, and that people are shown, in Unix milliseconds."""
+"""A date that an import claims and that people see, in Unix milliseconds."""
 
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

@@ -37,7 +37,7 @@ class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """The response to a request: a `payload`, or an `error` in its place.
 
-    `more` tells whether the payload is one page of several; `next` is where the next page begins.
+    `more` tells whether the payload is one page of several; `next` is the cursor of the next page.
     """
 
     id: str | int

@@ -15,7 +15,7 @@ MAX_PAGE_ITEMS = 500
 """Maximum items of a page."""
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""Where the next page begins; opaque to clients."""
+"""The cursor of the next page; opaque to clients."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
@@ -193,7 +193,7 @@ class DeviceItem(Wire, frozen=True, kw_only=True):
 
 
 class Invitation(Wire, frozen=True, kw_only=True):
-    """The link of an invite, which is given only once. `qr` has rows of modules, 1 for dark, without a quiet zone."""
+    """The link of an invite, which is shown only once. `qr` has rows of modules, 1 for dark, without a quiet zone."""
 
     url: str
     code: str

@@ -60,12 +60,12 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
 
 
 def toml_value(value: object) -> str:
-    """Format a value as TOML; for numbers, texts and lists of them that is what JSON writes."""
+    """Format a value as TOML; for numbers, texts and lists of them this is the same as JSON."""
     return msgspec.json.encode(value).decode().replace('","', '", "')
 
 
 def default_file() -> str:
-    """Make a settings file that has every setting at its default, commented out."""
+    """Make a settings file with every setting at its default, commented out."""
     lines = [
         "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
         "# `relay config check` checks the file, `systemctl reload relay` applies it.",

@@ -15,11 +15,11 @@ from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
-"""Variables that name places and are not settings."""
+"""Variables that name places instead of settings."""
 
 
 class Loaded:
-    """The settings in force, and where each comes from."""
+    """The settings in force, and the source of each."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Loaded:
         """Read the settings.
 
         Args:
-            file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
+            file: the settings file; by default that in `RELAY_CONFIG`, or the installed one if it exists.
             options: options of the command line, by key; they take precedence over everything else.
             environment: the environment of the process; it takes precedence over the file.
             installed: the file of the installed relay.
@@ -43,12 +43,12 @@ class Loaded:
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
-        # A dangling link counts: the file that it should lead to has settings that matter.
+        # A dangling link counts: its missing target has settings that matter.
         self.file = named or (installed if os.path.lexists(installed) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
-        """Read the settings again, and change those in place that may change while the relay runs.
+        """Reload the settings, and change those in place that may change while the relay runs.
 
         Returns:
             The keys that changed, and those that wait for the next start.

@@ -1,8 +1,8 @@
-"""What a message costs, in counts that a busy machine does not change: a slower relay is seen before it is slow.
+"""The cost of a message, in counts that do not depend on the machine's load: they show a regression early.
 
-Statements, reads, writes and allocations per message; and one ratio of processor time, against a loop that is timed in
-the same breath. What the system does for it is counted in test_cost_system. The limits stand a little above what is:
-whoever must raise one says why.
+Statements, reads, writes and allocations per message; and one ratio of processor time, against a loop timed in the same
+run. test_cost_system counts what the system does for it. The limits are a little above the present values; raising one
+needs a reason.
 """
 
 import sys
@@ -41,7 +41,7 @@ NEVER_QUIET_SECONDS = 60
 
 
 class Counting:
-    """A transport in memory that counts what goes through it."""
+    """A transport in memory that counts its traffic."""
 
     peer = "memory"
     broken = False
@@ -86,7 +86,7 @@ class Counting:
         return
 
     def say(self, *payloads: bytes) -> None:
-        """Let these frames come in one read."""
+        """Deliver these frames in one read."""
         self.to_relay.send_nowait(b"".join(map(masked, payloads)))
 
 
@@ -96,7 +96,7 @@ def new(number: int, chat_id: str) -> bytes:
 
 
 class Office:
-    """A relay with a group, all of whose members are connected through counting transports."""
+    """A relay with a group whose members are all connected through counting transports."""
 
     def __init__(self, relay: Relay, group: str, lines: list[Counting]) -> None:
         self.relay = relay
@@ -155,7 +155,7 @@ async def office(tmp_path: Path, tuning: Tuning | None = None) -> AsyncIterator[
             nursery.cancel_scope.cancel()
 
 
-async def test_a_read_of_many_messages_is_one_batch_one_statement_and_one_write_a_member(tmp_path: Path) -> None:
+async def test_one_read_of_many_messages_takes_one_batch_one_statement_and_one_write_per_member(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
         sender, *members = there.lines
         sender.say(*(new(number, there.group) for number in range(50)))
@@ -166,7 +166,7 @@ async def test_a_read_of_many_messages_is_one_batch_one_statement_and_one_write_
         assert all(line.sent.count(b'"eventType":"new"') == 50 for line in members)
 
 
-async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_the_log(tmp_path: Path) -> None:
+async def test_acknowledgements_of_one_turn_make_one_receipt_per_member_without_reading_the_log(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
         sender, *members = there.lines
         reading = there.relay.reading
@@ -191,7 +191,9 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
         assert looked_up == 0
 
 
-async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_is_encoded_once_for_all_recipients_who_see_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with office(tmp_path) as there:
         made, event = 0, message_views.event
 
@@ -207,7 +209,7 @@ async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, mo
 
 
 def write_without_disk(relay: Relay) -> None:
-    """Do for all that waits what the writer does, but for the commit itself."""
+    """Process all waiting commands like the writer, except for the commit."""
     log, engine = relay.log, relay.engine
     batch, log.waiting = log.waiting, []
     log.batch += 1
@@ -223,9 +225,9 @@ def write_without_disk(relay: Relay) -> None:
 
 
 class Calls:
-    """Counts the calls that the relay's own code takes and makes in this thread, Python's and C's.
+    """Counts the calls to and from the relay's own code in this thread, in Python and C.
 
-    The watch over the event loop's turns is left out: it is called as often as this test looks.
+    The instrument of the event loop's turns is excluded: its calls depend on how often this test checks.
     """
 
     def __init__(self) -> None:
@@ -253,7 +255,7 @@ def calls(*steps: Callable[[], object]) -> int:
     return counted.count
 
 
-async def test_a_message_that_is_committed_alone_takes_few_calls(tmp_path: Path) -> None:
+async def test_single_message_takes_few_calls(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
         sender = there.lines[0]
         counts = []
@@ -268,12 +270,12 @@ async def test_a_message_that_is_committed_alone_takes_few_calls(tmp_path: Path)
 
 
 async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) -> None:
-    """Every call more is a percent of a message's price: whoever adds one that each message needs says why."""
+    """Each further call is a percent of a message's cost, so adding one needs a reason."""
     async with office(tmp_path) as there:
         relay = there.relay
         there.lines[0].say(new(0, "u1"))
         await there.until(lambda: b'"response"' in there.lines[0].sent)
-        # The chat list of a new dialog is told, and from then on events come as they happen.
+        # The chat list of a new dialog is sent, and from then on events come as they happen.
         await trio.sleep(1.2)
         here: dict[int, Any] = {user: one[0].connection for user, one in relay.hub.presence.subscribers.items()}
 
@@ -292,14 +294,14 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
         reads = calls(*(read(user, *acknowledged(first, 1)) for user in range(2, MEMBERS + 1)))
         assert relay.state.seq == first
         assert [line.sent.count(b'"eventType":"new"') for line in there.lines] == [0, 52] + [1] * (MEMBERS - 2)
-    # They are 109.2, 15.4, 19.0 and 33.7, the message's own price shared by those who get it among them.
+    # They are 109.2, 15.4, 19.0 and 33.7; the message's own cost is shared by its recipients.
     assert dialog / 50 < 114
     assert acknowledgement / 50 < 16
     assert group / (MEMBERS - 1) < 19.5
     assert reads / (MEMBERS - 1) < 34.5
 
 
-async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
+async def test_memory_does_not_grow_with_messages_sent(tmp_path: Path) -> None:
     tuning = Tuning(
         delivery=DeliveryTuning(recent_entries=64), log=LogTuning(held_keys=64, quiet_seconds=NEVER_QUIET_SECONDS)
     )
@@ -325,8 +327,8 @@ async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
         assert (sys.getallocatedblocks() - before) / 400 < 2
 
 
-async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_loop(tmp_path: Path) -> None:
-    """Decode, decide, apply, tell and answer, without disk and sockets, against msgspec and dicts alone."""
+async def test_in_memory_path_costs_a_bounded_multiple_of_a_reference_loop(tmp_path: Path) -> None:
+    """Decode, decide, apply, publish and answer, without disk and sockets, against msgspec and dicts alone."""
 
     def reference(count: int) -> float:
         raw = new(1, "somebody")

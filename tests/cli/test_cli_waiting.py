@@ -30,7 +30,7 @@ HOLD = """
 
 
 class Holder:
-    """Another process that has the lock, as if it was called for some command."""
+    """Another process that has the lock, as if it ran some command."""
 
     def __init__(self, data: Path, command: str) -> None:
         self.process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Holder:
 
 @contextlib.contextmanager
 def held(data: Path, command: str, seconds: float = 60.0) -> Iterator[Holder]:
-    """Have another process hold the lock for so long."""
+    """Let another process hold the lock for this long."""
     holder = Holder(data, command)
     timer = threading.Timer(seconds, holder.let_go)
     timer.start()
@@ -78,7 +78,7 @@ def test_a_command_waits_for_another_command_and_names_it(data: Path) -> None:
     assert ran.err == f"relay: waiting for process {holder.process.pid} (relay prune)\n"
 
 
-def test_a_command_gives_up_after_its_wait_and_names_the_process(data: Path) -> None:
+def test_command_gives_up_after_its_wait_and_names_the_process(data: Path) -> None:
     with held(data, "prune") as holder:
         for command in (("user", "list"), ("user", "import", "-")):
             ran = run(*command, data=data, stdin="ben,Ben\n", tuning=CommandTuning(wait_seconds=0.2))
@@ -132,7 +132,7 @@ def test_commands_wait_for_a_relay_that_is_starting(data: Path) -> None:
         starting.communicate(timeout=10)
 
 
-def test_a_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
+def test_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
     with held(data, "serve", 0.5) as holder:
         ran = run("status", data=data)
     assert ran.code == 1
@@ -140,20 +140,20 @@ def test_a_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
     assert "no relay runs" in ran.err
 
 
-def test_status_waits_only_for_a_relay(data: Path) -> None:
+def test_only_status_of_a_relay_waits_for_a_relay(data: Path) -> None:
     with held(data, "prune"):
         ran = run("status", data=data)
     assert ran.code == 1
     assert "waiting" not in ran.err
 
 
-def test_a_relay_that_never_answers_is_named(data: Path) -> None:
+def test_unresponsive_relay_is_named(data: Path) -> None:
     with held(data, "serve") as holder:
         ran = run("status", data=data, tuning=CommandTuning(wait_seconds=0.2))
         assert ran.code == 1
         assert f"process {holder.process.pid} (relay serve) already has" in ran.err
         began = time.monotonic()
-        # A restore is no reason to wait for a relay, which does not end by itself.
+        # A restore does not wait for a relay, which does not end by itself.
         backup = data.parent / "backup.tar"
         done("backup", backup, data=data)
         ran = run("restore", backup, "--yes", data=data, tuning=CommandTuning(wait_seconds=60.0))

@@ -41,7 +41,7 @@ async def test_unanswered_requests_are_repeated_and_answered_ones_are_not(
             await link.quiet()
 
 
-async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_non_idempotent_request_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
     make = requests.CreateChat(type="group", name="Crew", participants=[])
     failed = 0
 
@@ -64,7 +64,7 @@ async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autoj
             await link.quiet()
 
 
-async def test_a_request_that_never_went_out_on_a_broken_connection_is_sent_on_the_next(
+async def test_request_that_never_left_a_broken_connection_is_sent_on_the_next(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = requests.CreateChat(type="group", name="Crew", participants=[])
@@ -148,7 +148,7 @@ async def test_typing_and_background_are_sent(relay: Relay, autojump_clock: Mock
     ]
 
 
-async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_typing_without_a_connection_is_not_an_error(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours:
         await ours.typing("User2")
         async with relay.comes() as link:

@@ -85,7 +85,7 @@ def chats(event: Received) -> list[objects.ChatListItem]:
     return event.payload
 
 
-async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_happen(tmp_path: Path) -> None:
+async def test_conversation_of_two_users_and_a_group_produces_all_events(tmp_path: Path) -> None:
     async with (
         relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens),
         connect(relay.url, tokens["User1"]) as first,
@@ -141,7 +141,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
 
 
 async def _latest_chats(listener: Listener, count: int) -> list[objects.ChatListItem]:
-    """Return the first chat list with so many chats."""
+    """Return the first chat list with this many chats."""
     with trio.fail_after(WAIT_SECONDS):
         while True:
             for event in listener.heard:
@@ -150,7 +150,7 @@ async def _latest_chats(listener: Listener, count: int) -> list[objects.ChatList
             await trio.sleep(0.01)
 
 
-async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> None:
+async def test_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> None:
     answered: dict[str, int] = {}
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
@@ -220,7 +220,7 @@ async def heard_by(socket: Any, name: str) -> Any:
     raise AssertionError
 
 
-async def test_the_readmes_example_works_with_another_client(tmp_path: Path) -> None:
+async def test_readmes_example_works_with_another_client(tmp_path: Path) -> None:
     async with (
         relay_with(tmp_path, "User1") as (relay, tokens),
         foreign(relay, await made_user(relay, "anna")) as anna,
@@ -273,7 +273,7 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
             with trio.fail_after(WAIT_SECONDS):
                 while len(answered) < 500:
                     await trio.sleep(0.01)
-            # It allows itself 5 s; other tests may slow the machine down.
+            # The relay allows itself 5 s; other tests may slow the machine down.
             with trio.fail_after(8):
                 assert await relay.stop(signal.SIGTERM) == 0
         assert "were cut" not in relay.log
@@ -307,7 +307,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
         assert relay.process.returncode == 0
 
 
-async def test_a_handshake_that_the_relay_drops_is_retried() -> None:
+async def test_dropped_handshake_is_retried() -> None:
     asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:

@@ -157,7 +157,7 @@ async def test_a_failing_disk_loses_no_answered_message(
     ],
     ids=["no space", "write error"],
 )
-async def test_an_admins_command_names_the_disks_error(
+async def test_admins_command_names_the_disks_error(
     tmp_path: Path, failing_disk: tuple[dict[str, str], Callable[[str], None]], plan: str, said: str
 ) -> None:
     environment, fail = failing_disk
@@ -171,14 +171,14 @@ async def test_an_admins_command_names_the_disks_error(
             ran = await _relay(*command, "--data", str(data))
             assert ran.returncode == 1
             pruned = command[0] == "prune" and "full" in said
-            known = "the disk of {data} is full, and not all that was to go is removed: try again" if pruned else said
+            known = "the disk of {data} is full, and not everything could be removed: try again" if pruned else said
             assert ran.stderr.decode().startswith(f"relay: {known.format(data=data)}")
             assert "`" not in known or f"prune --data {data}`" in ran.stderr.decode()
         fail("")
         assert (await _relay("user", "disable", "User2", "--data", str(data))).returncode == 0
 
 
-async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
+async def test_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (_relay, client):
         await client.send("User2", "before")
@@ -192,7 +192,7 @@ async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None
         assert await history(client) == ["before", "waiting"]
 
 
-async def test_a_lock_that_another_program_keeps_is_reported_as_a_failure(tmp_path: Path) -> None:
+async def test_lock_kept_by_another_program_is_reported_as_a_failure(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data, tuning=Tuning(disk=DiskTuning(busy_seconds=0.5))) as (_relay, client):
         with closing(sqlite3.connect(data / "relay.db", isolation_level=None)) as other:
@@ -242,7 +242,7 @@ async def test_a_damaged_file_is_found_and_not_served(tmp_path: Path) -> None:
 
 
 @as_root
-async def test_a_read_only_disk_is_named_at_the_start(small_disk: Path) -> None:
+async def test_read_only_disk_is_named_at_the_start(small_disk: Path) -> None:
     data = small_disk / "data"
     await add_users(data, "User1")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

@@ -1,4 +1,4 @@
-"""How long an uploaded file is kept: as long as a message or a picture holds it."""
+"""How long an uploaded file is kept: as long as a message or a picture uses it."""
 
 import hashlib
 import threading
@@ -59,7 +59,7 @@ async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp
     assert statuses == [404, 200, 200]
 
 
-async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path: Path) -> None:
+async def test_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -115,7 +115,7 @@ async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(
 
 @pytest.fixture
 def clock() -> MockClock:
-    """A clock that runs, and can be made to jump."""
+    """A running clock that can be made to jump."""
     return MockClock(rate=1.0)
 
 
@@ -191,7 +191,9 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> Non
         assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
 
 
-async def test_unused_files_go_though_the_first_sweep_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_files_are_removed_even_if_the_first_sweep_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forgotten = trio.Event()
 
     async def fail(_files: uploads.Uploads) -> None:
@@ -209,7 +211,7 @@ async def test_unused_files_go_though_the_first_sweep_fails(tmp_path: Path, monk
         nursery.cancel_scope.cancel()
 
 
-def test_a_folder_of_the_disk_itself_is_no_folder_of_blobs(tmp_path: Path) -> None:
+def test_disks_own_folder_is_not_a_folder_of_blobs(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     for name in ("lost+found", "ab"):
         (tmp_path / name).mkdir()

@@ -1,4 +1,4 @@
-"""Files over HTTP: complete, readable by those who may, shown without running anything, kept while a message has
+"""Files over HTTP: complete, readable only with permission, shown without running anything, kept while a message uses
 them."""
 
 import hashlib
@@ -281,7 +281,7 @@ async def test_upload_without_a_token_is_refused(tmp_path: Path) -> None:
 async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others read over the same connection to the store."""
+    """Other users share the same connection to the store."""
     under_way = most = 0
     real = stored_files.files
 

@@ -1,6 +1,6 @@
-"""The people of a long run: what they do, and how often.
+"""The people of a long run: their actions, and how often.
 
-Everything they ask and hear goes to the checker. Knows the wire, not the relay's process nor its disk.
+All their requests and events go to the checker. Knows the wire, but neither the relay's process nor its disk.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
 
 FRIENDS = 6
-"""People with whom one has dialogs."""
+"""People with whom a person has dialogs."""
 GROUPS = 30
-"""Groups there are at a time, about."""
+"""About how many groups exist at a time."""
 
 
 class World(Crowd):
     """All of them, and what they do."""
 
     def chats_of(self, person: Person) -> list[Chat]:
-        """Give the groups somebody is in and may write to, and the dialogs they have begun."""
+        """Return the groups in which a person may write, and the dialogs that they have begun."""
         groups = [chat for chat in self.groups if chat.type == "group" and chat.stay(person.user) is not None]
         return [*groups, *(self.checker.pair(person.user, friend) for friend in person.friends)]
 
@@ -44,13 +44,13 @@ class World(Crowd):
             try:
                 await action(self, person, person.phone(dice))
             except (Lost, OSError):
-                # An upload or a look at something: nobody insists on these.
+                # An upload or a read, which is not retried.
                 self.counts["given up"] += 1
             finally:
                 self._busy -= 1
 
     async def say_last(self) -> None:
-        """Say something to everybody and wait until all their devices have it, and whatever came before it."""
+        """Send something to everybody, and wait until all devices have it and everything before it."""
         for person in self.people:
             friend = next(one for one in person.friends if one != person.user)
             chat = self.checker.pair(person.user, friend)
@@ -61,17 +61,17 @@ class World(Crowd):
             self.last_words += [(phone, chat, message_id) for phone in person.phones]
         while self.unheard():
             await trio.sleep(0.05)
-        # An answer on the same connection: all that these devices acknowledged before was read.
+        # An answer on the same connection means that all earlier acknowledgements were read.
         for person in self.people:
             for phone in person.phones:
                 await self.insist(phone, "profile", {})
 
     def unheard(self) -> list[Phone]:
-        """Give the devices that the last words have not reached."""
+        """Return the devices without the last message."""
         return [phone for phone, chat, message_id in self.last_words if phone.device.lacks(chat.key, message_id)]
 
     def waiting(self) -> str:
-        """Tell who has not come to rest yet."""
+        """Name the people who are still waiting."""
         away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
         unheard = [phone.user for phone in self.unheard()]
         return (
@@ -80,18 +80,18 @@ class World(Crowd):
         )
 
     async def idle(self) -> None:
-        """Wait until nobody waits for an answer any more."""
+        """Wait until nobody waits for an answer."""
         while self._busy:
             await trio.sleep(0.05)
 
     async def send(self, person: Person, phone: Phone) -> None:
-        """Say something."""
+        """Send a message."""
         number = await self.say(phone, NEW, self.dice.choice(self.chats_of(person)))
         if number >= 0:
             person.said.append(number)
 
     async def change(self, person: Person, phone: Phone) -> None:
-        """Edit or delete something one said a moment ago."""
+        """Edit or delete a recent message of the person."""
         ledger = self.checker.ledger
         if not person.said:
             return
@@ -128,7 +128,7 @@ class World(Crowd):
             checker.marked(chat, phone.user, message_id)
 
     async def page(self, person: Person, phone: Phone) -> None:
-        """Look back in a chat."""
+        """Read the history of a chat."""
         chat = self.dice.choice(self.chats_of(person))
         payload: dict[str, Any] = {"chatId": self.checker.id_for(person.user, chat)}
         payload["count"] = self.dice.randint(1, 300)
@@ -143,7 +143,7 @@ class World(Crowd):
         self.checker.page(person.user, chat, rows)
 
     async def search(self, person: Person, phone: Phone) -> None:
-        """Look for a word."""
+        """Search for a word."""
         word = word_of(self.dice.randrange(len(self.checker.ledger) + 1))
         rows = await self.insist(phone, "search", {"query": word, "count": 30})
         places = [self.checker.chat_of(person.user, row["chatId"]) for row in rows]
@@ -185,7 +185,7 @@ class World(Crowd):
             self.uploads.append(Upload(number, attachment["id"], hashlib.sha256(content).digest()))
 
     async def download(self, person: Person, phone: Phone) -> None:
-        """Open a file that somebody sent lately."""
+        """Open a recently sent file."""
         if self.uploads:
             upload = self.dice.choice(self.uploads[-200:])
             chat = self.checker.ledger.chats[self.checker.ledger.chat[upload.number]]
@@ -198,7 +198,7 @@ class World(Crowd):
                     self.checker.fail(f"{person.user}: got file {upload.file_id} of {chat.name}, none of theirs")
 
     async def fetch(self, phone: Phone, upload: Upload) -> int:
-        """Get a file and compare it; gives the status."""
+        """Download a file and compare it; return the status."""
         status, body = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
         if status == 200:
             self.counts["downloads"] += 1
@@ -207,7 +207,7 @@ class World(Crowd):
         return status
 
     async def intrude(self, person: Person, phone: Phone) -> None:
-        """Try what is not allowed: read and write in a group one was never in."""
+        """Try forbidden actions: read and write in a foreign group."""
         strange = [chat for chat in self.groups if person.user not in chat.stays]
         if not strange:
             return
@@ -224,7 +224,7 @@ class World(Crowd):
             self.checker.fail(f"{person.user}: wrote in {chat.name}, where they never were")
 
     async def flood(self, person: Person, phone: Phone) -> None:
-        """Say too much at once: some of it is refused."""
+        """Send too much at once: some of it is refused."""
         chat = self.checker.pair(person.user, person.user)
         async with trio.open_nursery() as nursery:
             for _ in range(150):
@@ -237,11 +237,11 @@ class World(Crowd):
         await groups.gather(self, person, phone)
 
     def lock(self, chat: Chat) -> trio.Lock:
-        """One change of a group's people at a time, so that all know who was there when."""
+        """Allow one change of a group's members at a time, so that everybody knows who was a member when."""
         return self._locks.setdefault(chat.key, trio.Lock())
 
     async def signs_of_life(self) -> None:
-        """Have every device show that it lives."""
+        """Send a keepalive from every device."""
         while True:
             for person in self.people:
                 for phone in person.phones:
@@ -250,7 +250,7 @@ class World(Crowd):
             await trio.sleep(5)
 
     def delivered(self, number: int) -> bool:
-        """Tell whether a message was answered and stands."""
+        """Return whether a message was answered and still exists."""
         ledger = self.checker.ledger
         return ledger.state[number] == ANSWERED and not ledger.deleted[number]
 
@@ -269,4 +269,4 @@ _ACTIONS: list[tuple[Action, float]] = [
     (World.gather, 2),
     (World.flood, 0.05),
 ]
-"""What people do, and how often."""
+"""The actions of people, and their frequencies."""

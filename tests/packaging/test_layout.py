@@ -1,4 +1,4 @@
-"""The rooms of relay/: none depends on another in a circle, and none is a drawer."""
+"""The rooms of relay/: no circular dependencies, and no grab bags."""
 
 import ast
 import itertools
@@ -13,7 +13,7 @@ MODULES = {
     for path in TOP.glob("relay/**/*.py")
 }
 MOST_MODULES, MOST_OF_LIST = 12, 24
-"""Modules of a room at most; more only where the list is the structure, as one file a command."""
+"""Maximum modules of a room; more only if the list is the structure, as with one file per command."""
 LISTS = {"relay/cli", "relay/core/rules"}
 LEAVES = {
     "relay.settings",
@@ -34,11 +34,11 @@ LEAVES = {
     "relay",
     "relay.typed_command",
 }
-"""What every room may use."""
+"""Modules that every room may use."""
 MOST_LINES = 400
-"""Lines of a module at most."""
+"""Maximum lines of a module."""
 REASONS = ("over 400 lines, ", "Data only")
-"""What the head of a longer module says: why it is no two."""
+"""Reasons in the head of a longer module why it is not split."""
 
 
 @cache
@@ -108,7 +108,7 @@ def test_no_room_has_too_many_modules() -> None:
         assert "list of modules is the structure" in head, name
 
 
-def test_a_module_over_400_lines_says_why_in_its_head() -> None:
+def test_module_over_400_lines_gives_a_reason_in_its_head() -> None:
     for path in MODULES.values():
         text = path.read_text("utf-8")
         lines = text.count("\n")
@@ -116,7 +116,7 @@ def test_a_module_over_400_lines_says_why_in_its_head() -> None:
         assert lines <= MOST_LINES or any(reason in head for reason in REASONS), f"{path.relative_to(TOP)}: {lines}"
 
 
-def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> None:
+def test_protocol_imports_no_other_room_and_store_no_rules() -> None:
     layers = ["relay.protocol", "relay.store", "relay.core", "relay.net"]
     for number, layer in enumerate(layers):
         for module in MODULES:
@@ -126,14 +126,14 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
                         assert other.startswith(tuple(layers[: number + 1])), f"{module} imports {other}"
 
 
-def test_a_leaf_uses_no_room() -> None:
-    # Settings are a room of their own; what ends a task is told by an error of the protocol.
+def test_leaf_uses_no_room() -> None:
+    # Settings are a room of their own; an error of the protocol may end a task.
     for module in LEAVES - {"relay.settings", "relay.tasks.background"}:
         for other in imported(module):
             assert not other.startswith("relay.") or other in LEAVES, f"{module} imports {other}"
 
 
-def test_the_relay_uses_no_tests_and_no_packaging() -> None:
+def test_relay_uses_no_tests_and_no_packaging() -> None:
     for module in MODULES:
         for node in ast.walk(parsed(module)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -141,7 +141,7 @@ def test_the_relay_uses_no_tests_and_no_packaging() -> None:
             assert not {name.partition(".")[0] for name in names} & {"tests", "packaging"}, module
 
 
-def test_a_text_at_the_top_of_a_module_describes_what_stands_before_it() -> None:
+def test_constants_docstring_describes_the_preceding_name() -> None:
     for module in MODULES:
         body = parsed(module).body
         for before, node in itertools.pairwise(body):
@@ -208,7 +208,7 @@ def test_no_reader_has_to_find_out_what_an_any_is() -> None:
     assert {module for module in MODULES if "typing.Any" in imported(module)} == ANYTHING
 
 
-def test_a_class_name_means_one_thing() -> None:
+def test_class_name_has_one_meaning() -> None:
     places: dict[str, list[str]] = {}
     for module in MODULES:
         for node in parsed(module).body:
@@ -222,7 +222,7 @@ UNDESCRIBED = {"overload", "property"}
 
 
 def described(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Give the public functions and methods of a module that nothing else describes, each with its name."""
+    """Return the public functions and methods of a module that need their own description, each with its name."""
     tree = parsed(module)
     bodies = [("", tree.body)]
     for owner, body in bodies:
@@ -238,7 +238,7 @@ def described(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFun
                     yield f"{module}.{owner}{node.name}", node
 
 
-def test_a_public_function_of_three_parameters_describes_them() -> None:
+def test_public_function_with_three_parameters_describes_them() -> None:
     for module in MODULES:
         for name, node in described(module):
             every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)

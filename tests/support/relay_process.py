@@ -1,4 +1,4 @@
-"""A real `relay serve` in a process of its own, for tests from outside: real sockets, real signals, real disks."""
+"""A real `relay serve` in a separate process, for tests from outside: real sockets, real signals, real disks."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _LISTENING = re.compile(rb"listening on (?P<url>ws://127\.0\.0\.1:\d+/ws)")
 
 
 async def add_users(data: Path, *ids: str) -> dict[str, str]:
-    """Make users and a device for each, while no relay runs; gives their tokens."""
+    """Make users and a device for each, while no relay runs; return their tokens."""
     data.mkdir(parents=True, exist_ok=True)
     tokens: dict[str, str] = {}
     async with open_relay(data) as relay:
@@ -63,7 +63,7 @@ class RelayProcess:
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self.log_file.read_text(errors="replace")
 
     @property
@@ -94,12 +94,12 @@ class RelayProcess:
                     self.url = found["url"].decode()
                     return
                 await trio.sleep(0.01)
-        # If it hangs, let it say where.
+        # If it hangs, print a traceback.
         await self.stop(signal.SIGABRT)
         raise AssertionError(f"the relay did not start:\n{self.log[-6000:]}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it a signal and wait until it is gone; gives its exit code."""
+        """Send it a signal and wait until it is gone; return its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -107,7 +107,7 @@ class RelayProcess:
             return await self.process.wait()
 
     async def kill(self) -> None:
-        """Take it away between any two of its instructions."""
+        """Kill it between any two of its instructions."""
         await self.stop(signal.SIGKILL)
 
 
@@ -147,10 +147,10 @@ async def running(
 
     Args:
         data: its directory.
-        environment: variables beside those of this process.
+        environment: variables besides those of this process.
         prefix: the words before its command.
-        tuning: numbers of the relay, so that a test need not wait for so long.
-        net: the same of its server.
+        tuning: the relay's tuning, for shorter waits.
+        net: the server's tuning, as well.
     """
     relay = RelayProcess(data, environment or {}, prefix, tuning, net)
     await relay.start()
@@ -163,6 +163,6 @@ async def running(
 
 
 def resident(pid: int) -> int:
-    """How many bytes of memory a process holds."""
+    """The bytes of memory that a process uses."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

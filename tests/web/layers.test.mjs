@@ -24,7 +24,7 @@ function imported(path, form) {
   return [...found].map(([, name]) => new URL(name, `file://${path}`).pathname.slice(WEB.length));
 }
 
-/** Of each module the modules of ours that it imports when it is loaded. */
+/** Our modules that each module imports on loading. */
 const imports = new Map(
   readdirSync(WEB, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".js") && entry.name !== "sw.js")

@@ -1,4 +1,4 @@
-"""`relay doctor`: what is wrong on this machine, and what to do about it.
+"""`relay doctor`: problems of this machine, and what to do about them.
 
 Each check yields findings and changes nothing. A check whose tool is missing is skipped.
 """
@@ -73,7 +73,7 @@ def _mark(level: Level) -> str:
 
 
 def examine(data: Path, checks: Sequence[Check] = DOCTOR_CHECKS) -> Iterator[Finding]:
-    """Run checks on a data directory and yield what they find."""
+    """Run checks on a data directory and yield their findings."""
     try:
         settings = Loaded(environment=os.environ, options={})
     except WrongSettings as error:

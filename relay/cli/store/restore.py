@@ -26,7 +26,7 @@ from relay.store.files.lock import Locked
 EVENT_ID_GAP = 1_000_000
 """Event ids after a restore go on this far above those of the backup, beyond any id that a device may have seen."""
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
-"""The socket is stopped too, since it would start the relay again for the next connection."""
+"""The socket is stopped too, because it would start the relay again for the next connection."""
 
 
 def restore(
@@ -70,7 +70,7 @@ def restore(
     except Locked as error:
         raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
     except RelayError as error:
-        # The present store was not touched yet.
+        # The present store has not been touched yet.
         if error.error.code == "storage_full":
             raise cannot_write(where, OSError(errno.ENOSPC, "")) from None
         raise Failure(f"nothing was restored: {error.error.message}") from None
@@ -115,7 +115,7 @@ def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: b
 
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
-    """Let event ids go on above `last`; end all sessions and invites if `sign_out_all`."""
+    """Continue event ids above `last`; end all sessions and invites if `sign_out_all`."""
     # The scratch directory needs no reserve.
     settings = Settings(store=StoreSection(reserve_bytes=0), limits=LimitsSection(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:

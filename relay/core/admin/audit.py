@@ -1,6 +1,6 @@
 """Log entries as an admin reads them, with users and chats by name. Pure.
 
-Message texts are left out by default: administering the machine does not require reading what people write.
+Message texts are left out by default: an admin of the machine need not read what people write.
 """
 
 import msgspec
@@ -58,7 +58,7 @@ def chat_label(state: State, chat: Chat) -> str:
 
 
 def is_audited(entry: Entry) -> bool:
-    """Whether an entry belongs in the audit: it changes users, rights or groups, and is not a message or a receipt."""
+    """Return whether an entry belongs in the audit: it changes users, rights or groups, not messages or receipts."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
     change = changes.change_of(entry)
@@ -68,7 +68,7 @@ def is_audited(entry: Entry) -> bool:
 
 
 def actor_name(state: State, user: UserKey) -> str:
-    """Name who did something: a user by their id, the machine's admin as `(admin)`."""
+    """Name the actor of a change: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME
     known = state.users.get(user)
@@ -94,7 +94,7 @@ def _details(state: State, kind: int, change: dict[str, JsonValue]) -> dict[str,
 
 
 def _invited(state: State, code_hash: str) -> dict[str, Value]:
-    """Name the user an invite is for. Expired invites are forgotten when the next one is made."""
+    """Name the user an invite is for. The next new invite removes the expired ones from the state."""
     invite = state.invites.get(code_hash)
     if invite is None:
         return {}

@@ -32,7 +32,7 @@ def plain(text: str, name_of: NameOf = _unknown, channel_of: NameOf = _unknown) 
     """Turn marked-up text into plain text.
 
     Args:
-        text: text in Slack's markup. What only looks like markup (`a < b`, `<b>`) stays.
+        text: text in Slack's markup. Text that only looks like markup (`a < b`, `<b>`) stays.
         name_of: returns people's names.
         channel_of: returns channels' names.
     """
@@ -53,7 +53,7 @@ def link(address: str, label: str) -> str:
 
 
 def date(timestamp: JsonValue, fallback: str) -> str:
-    """Format a date: the fallback that the sender has given, else the time in UTC.
+    """Format a date: the sender's fallback, else the time in UTC.
 
     Args:
         timestamp: Unix seconds, as the sender wrote them.

@@ -1,4 +1,4 @@
-"""Rates of single things that one user may cause: groups made, connections reached, bytes of chat lists."""
+"""Rates for single actions of one user: groups made, connections reached, bytes of chat lists."""
 
 from relay.core.limits.request_weights import CONNECTIONS_PER_REQUEST
 from relay.core.tuning import LimitsTuning
@@ -25,7 +25,7 @@ class GroupsPerDay:
 
 
 class FanOut:
-    """The rate of connections that what one user did is sent to, by the limit of requests.
+    """The rate of connections that one user's actions are sent to, by the limit of requests.
 
     The burst is no larger than that of requests, because other users wait while it is sent.
     """
@@ -45,7 +45,7 @@ class FanOut:
 
 
 class ListBytes:
-    """The rate of bytes of chat lists that are sent to one user as events."""
+    """The rate in bytes of chat lists sent to one user as events."""
 
     def __init__(self, tuning: LimitsTuning) -> None:
         self._tuning = tuning

@@ -1,4 +1,4 @@
-"""Who makes a request. Plain data."""
+"""The caller of a request. Plain data."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,12 @@ from relay.protocol.base import Encodable
 
 
 class Caller(NamedTuple):
-    """Who makes a request, and over what kind of connection."""
+    """The caller of a request, and the kind of connection."""
 
     signed_in: tuple[UserKey, DeviceKey] | None
     """The keys of user and device; None without a valid token."""
     by_cookie: bool
-    """Whether a cookie was sent rather than an `Authorization` header."""
+    """Whether the token came in a cookie rather than an `Authorization` header."""
     secure: bool
     """Whether the connection is TLS."""
     by_tls: bool = False

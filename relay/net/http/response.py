@@ -1,4 +1,4 @@
-"""What a request is answered with: a body or a part of a file, JSON, or an error. Plain data, no I/O."""
+"""Responses: a body or a part of a file, JSON, or an error. Plain data, no I/O."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ STATUS: dict[ErrorCode, int] = {
     "unavailable": 503,
     "internal": 500,
 }
-"""The HTTP status that goes with an error of the protocol."""
+"""The HTTP status for each error of the protocol."""
 
 
 class HttpError(Exception):
@@ -48,11 +48,11 @@ class HttpError(Exception):
         self.error = RelayError(code, message).error
         self.headers = headers
         self.more = more
-        """Further members of the response's JSON object, beside `error`."""
+        """Further members of the response's JSON object, besides `error`."""
 
     @classmethod
     def of(cls, error: RelayError) -> "HttpError":
-        """Turn an error of the protocol into one of HTTP."""
+        """Convert an error of the protocol into an HTTP error."""
         wait = error.error.retry_after
         after = [] if wait is None else [(b"Retry-After", b"%d" % -(-wait // 1_000))]
         refused = cls(STATUS[error.error.code], error.error.code, error.error.message, *after)

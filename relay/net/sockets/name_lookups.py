@@ -1,8 +1,8 @@
-"""Looking up host names, in threads of their own: a name server that does not answer holds each for a minute.
+"""Looks up host names in threads of their own: a name server that does not answer holds each for a minute.
 
 The resolver of the system cannot be interrupted. The caller stops waiting at its deadline, and the thread goes on;
-so the number of threads is bounded, each name has one at most, and names that were slow have a part of their own.
-Knows no hooks and nothing of the relay: trio asks here for every name.
+so the number of threads is bounded, each name has at most one, and slow names have a share of their own. Knows nothing
+of hooks or the relay: trio asks here for every name.
 """
 
 import socket
@@ -30,11 +30,11 @@ Address = (
 """What `socket.getaddrinfo` returns a list of."""
 
 LOOKUPS = 8
-"""Threads for names that were answered the last time, or are new."""
+"""Threads for names that were answered the last time, and for new ones."""
 SLOW_LOOKUPS = 8
 """Threads for names that were not answered in time the last time."""
 SLOW_NAMES = 1_024
-"""Names that are known to be slow."""
+"""Maximum names remembered as slow."""
 
 
 class _Lookup(Generic[T]):
@@ -47,7 +47,7 @@ class _Lookup(Generic[T]):
 
 
 class NameLookups(trio.abc.HostnameResolver):
-    """Answers trio's questions for names."""
+    """Resolves names for trio."""
 
     def __init__(self) -> None:
         self._lookups = trio.Semaphore(LOOKUPS)
@@ -58,7 +58,7 @@ class NameLookups(trio.abc.HostnameResolver):
 
     @property
     def threads(self) -> int:
-        """How many threads look a name up."""
+        """How many threads are looking up names."""
         return len(self._addresses) + len(self._names)
 
     async def getaddrinfo(
@@ -96,8 +96,8 @@ class NameLookups(trio.abc.HostnameResolver):
             raise
         self._slow.pop(name, None)
         result = lookup.result
-        # Several may ask at once. An outcome is unwrapped once only, trio sorts the list of addresses in place, and an
-        # exception collects the tracebacks of all that raise it: so each gets a copy.
+        # Several tasks may ask at once. An outcome can be unwrapped only once, trio sorts the list of addresses in
+        # place, and an exception collects the tracebacks of all tasks that raise it, so each task gets a copy.
         if isinstance(result, outcome.Error):
             raise copy(result.error)
         assert isinstance(result, outcome.Value)
@@ -120,7 +120,7 @@ class NameLookups(trio.abc.HostnameResolver):
             try:
                 token.run_sync_soon(end, result)
             except trio.RunFinishedError:
-                # No task waits any more: trio has ended.
+                # No task is waiting: trio has ended.
                 return
 
         try:

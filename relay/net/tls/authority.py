@@ -1,6 +1,6 @@
-"""The relay's own certificate authority, and the certificate that it issues: TLS where there is no internet.
+"""The relay's own certificate authority, and the certificate that it issues: TLS without internet.
 
-It touches one directory, and beside it what replaces that directory and what it replaced.
+It touches one directory, and beside it the new and the former one during a replacement.
 cryptography is loaded when a certificate is made.
 """
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 397
-"""Validity of a certificate: the longest that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
+"""Validity of a certificate: the maximum that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
 RENEW_DAYS = 60
 """How long before its end a certificate is renewed."""
 EARLIEST_TIME = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
-"""An earlier time is not believed: a small machine without a clock battery starts in the past."""
+"""An earlier time is not credible: a small machine without a clock battery starts in the past."""
 
 LOCAL_NAMES = ("localhost",)
-"""Names by which every machine means itself."""
+"""Names that mean the machine itself."""
 PRIVATE_NETWORKS = tuple(
     map(
         ipaddress.ip_network,
@@ -52,16 +52,16 @@ PRIVATE_NETWORKS = tuple(
     )
 )
 NETWORKS_AROUND = {4: 24, 6: 64}
-"""Prefix length of the network around each address that the authority may vouch for, by IP version. Sooner or later a
-router assigns another address of the same network, and devices should not have to trust another authority then."""
+"""By IP version, the prefix length of the network around each address that the authority may certify. Sooner or later a
+router assigns another address of the same network, and then devices should not have to trust another authority."""
 
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-"""What a certificate can name (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
+"""Valid names in a certificate (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 KEPT_TOGETHER = (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY)
 NAMES_FILE = "names.txt"
-"""The names that an admin gave, one a line: each renewal needs them again."""
+"""The names that an admin gave, one per line: each renewal needs them."""
 
 
 class Authority:
@@ -75,12 +75,12 @@ class Authority:
 
     @property
     def exists(self) -> bool:
-        """Whether the authority and a certificate by it are there. Raises DanglingLink if their disk is not mounted."""
+        """Whether the authority and a certificate by it exist. Raises DanglingLink if their disk is not mounted."""
         return is_there(self.directory) and self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
     def key_matches(self) -> bool:
-        """Whether the key belongs to the certificate: they are two files, and a crash may come between them."""
+        """Whether the key belongs to the certificate: they are two files, and a crash may have come in between."""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
         except ssl.SSLError:
@@ -91,7 +91,7 @@ class Authority:
     def chosen_names(self) -> list[str]:
         """The names and addresses that an admin gave, beside the machine's own.
 
-        Without a list of them (earlier versions kept none) the names in the certificate count as given.
+        Without such a list (earlier versions kept none), the names in the certificate count as given.
         """
         with suppress(OSError, UnicodeDecodeError):
             return (self.directory / NAMES_FILE).read_text("utf-8").split()
@@ -117,11 +117,11 @@ class Authority:
         Args:
             names: names and addresses of the relay.
             now: the time.
-            again: whether to replace an authority that is there already, or that another process makes meanwhile.
-            chosen: those of the names that an admin gave.
+            again: whether to replace an existing authority, also one that another process makes meanwhile.
+            chosen: the names that an admin gave.
 
         Returns:
-            Where the former authority is kept; None where there was none.
+            The folder of the former authority; None if there was none.
 
         Raises:
             AuthorityError: cryptography is missing, or one of the names is invalid.
@@ -144,7 +144,8 @@ class Authority:
             .add_extension(_constraints(names), critical=True)
             .sign(key, hashes.SHA256())
         )
-        # All of it at once: a key that does not fit its certificate could vouch for nothing that devices trust.
+        # Replace everything at once: a key that does not match its certificate cannot issue anything that devices
+        # trust.
         parent = self.directory.parent
         parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with self.locked(), scratch.folder(parent, "tls") as here:
@@ -162,7 +163,7 @@ class Authority:
             return replacing.commit(parent, here, tls_folder.plan(self.directory))
 
     def _fill(self, new: Path) -> None:
-        """Copy a new authority into a folder without one, to which an admin's link leads: the link stays."""
+        """Copy a new authority into the empty target folder of an admin's link, which stays."""
         for name in (NAMES_FILE, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
             target, made = self.directory / name, new / name
             scratch.write(target, made.read_bytes(), made.stat().st_mode & 0o777)
@@ -175,7 +176,7 @@ class Authority:
         return tls_folder.locked(self.directory)
 
     def recover(self) -> None:
-        """Finish what a process that was killed had begun; see `tls_folder.recover`."""
+        """Finish the replacement of a killed process; see `tls_folder.recover`."""
         tls_folder.recover(self.directory)
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
@@ -221,12 +222,12 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(verifying), critical=False)
             .sign(signing, hashes.SHA256())
         )
-        # After a crash between the two the pair does not match, so a new one is issued (see `key_matches`).
+        # After a crash in between, the pair does not match, so a new one is issued (see `key_matches`).
         scratch.write(self.leaf_key, _private(key), 0o600)
         scratch.write(self.leaf, _public(certificate) + _public(authority), 0o644)
 
     def permitted(self, names: Sequence[str]) -> list[str]:
-        """Return those names for which the authority may vouch.
+        """Select the names that the authority may certify.
 
         Raises:
             AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is invalid.
@@ -252,7 +253,7 @@ class Authority:
         ]
 
     def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Tell whether the certificate ends soon or lacks a name.
+        """Return whether the certificate ends soon or lacks a name.
 
         Raises:
             AuthorityError: it cannot be read.

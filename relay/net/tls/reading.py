@@ -1,8 +1,8 @@
-"""Reading certificate files: names, end and fingerprint; and the errors of certificates.
+"""Reads certificate files: names, expiry and fingerprint; and the errors of certificates.
 
 cryptography is not loaded for this: it is an optional dependency, and takes 8.5 MiB that a relay would keep for as long
-as it runs. The standard library has no public way to read a certificate's names and end from a file, so `read` calls
-CPython's private decoder. Where there is none it uses cryptography after all.
+as it runs. The standard library has no public way to read a certificate's names and expiry from a file, so `read` calls
+CPython's private decoder. If that is missing, it uses cryptography after all.
 """
 
 import ssl
@@ -22,11 +22,11 @@ class DamagedCertificate(AuthorityError):
 
 
 class InvalidCertificateName(AuthorityError):
-    """Something given as a name or address of the relay is neither."""
+    """A supposed name or address of the relay is neither."""
 
 
 class Certificate(NamedTuple):
-    """What the relay needs to know of a certificate."""
+    """The relevant fields of a certificate."""
 
     names: list[str]
     ends: int
@@ -67,11 +67,11 @@ def read(path: Path) -> Certificate:
 
 
 def _read_by_library(path: Path) -> Certificate:
-    """Do what `read` does, with cryptography.
+    """Do the same as `read`, with cryptography.
 
     Raises:
         AuthorityError: cryptography is missing.
-        ssl.SSLError: it is no certificate.
+        ssl.SSLError: it is not a certificate.
         OSError: it cannot be read.
     """
     require_cryptography()
@@ -100,7 +100,7 @@ def fingerprint(path: Path) -> str:
     """
     import hashlib
 
-    # Base64 alone does not make a certificate.
+    # Valid Base64 is not enough for a certificate.
     read(path)
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))

@@ -1,7 +1,7 @@
-"""The plain text of what programs post to a hook: Slack's and Mattermost's format, and that of alerting tools.
+"""The plain text of programs' posts to a hook: Slack's and Mattermost's formats, and those of alerting tools.
 
-Everything that holds text is shown. Colours, icons, the sender's name and channel, and what can only be clicked are
-left out. A body without any text is refused, and so is one with a value of the wrong type.
+All text is shown. Colours, icons, the sender's name and channel, and elements that can only be clicked are left out. A
+body without text, or with a value of the wrong type, is refused.
 """
 
 import json
@@ -35,7 +35,7 @@ def body_text(body: JsonValue) -> str:
     blocks = blocks_text(body.get("blocks"))
     text = next((said for key in TEXTS if (said := _text(body.get(key), key))), "")
     title = next((said for key in _TITLES if (said := _text(body.get(key), key))), "")
-    # Beside blocks `text` is for notifications, and mostly repeats the blocks.
+    # If there are blocks, `text` is for notifications, and mostly repeats the blocks.
     first = [part for part in (title, text) if part not in blocks]
     said = _lines([*first, blocks, attachments_text(body.get("attachments"))])
     said = said or _lines(_alerts(body.get("alerts")))
@@ -160,7 +160,7 @@ def _field(title: str, content: JsonValue, place: str) -> str:
 
 
 def _buttons(value: JsonValue, where: str) -> Iterator[str]:
-    """Return links for buttons with an address; others would call back the sender, which is not supported."""
+    """Return links for buttons with an address; other buttons would call back the sender, which is not supported."""
     for number, one in enumerate(_listed(value, where)):
         if isinstance(one, dict) and one.get("url"):
             address = _text(one["url"], f"{where}[{number}].url")

@@ -145,4 +145,4 @@ CONTROL: dict[str, AnyRequestType] = {
 READING_REQUESTS = {
     name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")
 }
-"""Requests that change nothing an admin is responsible for."""
+"""Requests that change nothing that an admin is responsible for."""

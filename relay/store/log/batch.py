@@ -1,4 +1,4 @@
-"""The statement that writes a batch: always one, and so one hop to the thread and one transaction.
+"""The statement that writes a batch: always a single one, so it takes one hop to the thread and one transaction.
 
 SQL only; `writer` decides when.
 """
@@ -24,7 +24,7 @@ _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
 """The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
 STATEMENT_ENTRIES = 2_048
-"""Entries that one plain statement takes: SQLite allows 32,766 parameters."""
+"""Maximum entries in one statement: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
 _WITH_SIDE_WRITES = Statement(
     "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
@@ -39,8 +39,8 @@ def prepare(
 
     Args:
         entries: the entries, in the order of their `seq`.
-        amendments: changes to messages that are in the log.
-        side_writes: cursors, snapshot rows and the index's progress, as far as they are due.
+        amendments: changes to messages in the log.
+        side_writes: the due cursors, snapshot rows and progress of the index.
 
     Returns:
         The statement and its parameters, which SQLite keeps in memory until `release_parameters`.
@@ -70,7 +70,7 @@ def _row(entry: Entry) -> tuple[SqlValue, ...]:
 def plain_statement(size: int) -> Statement:
     """Make the statement that inserts `size` entries and skips those that are all NULL.
 
-    Parameters cost half of what the same rows cost as JSON. An entry whose client key is in the table is refused:
+    Parameters take half the time that the same rows take as JSON. An entry whose client key is in the table is refused:
     its kind becomes NULL, which the column does not allow.
     """
     row = f"({', '.join('?' * len(COLUMNS))})"
@@ -99,7 +99,7 @@ def _with_side_writes(
 
 
 def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[ChatKey, MessageId, str]]:
-    """List which message holds which file: chat, message id, file. An amendment replaces what its message held."""
+    """List which message uses which file: chat, message id, file. An amendment replaces its message's list."""
     held = [
         (entry.chat, entry.message_id, one.id)
         for entry in entries

@@ -23,7 +23,7 @@ _extra = msgspec.json.Decoder(Extra).decode
 
 
 class ExportRow(NamedTuple):
-    """A message as it is now, or an edit or deletion."""
+    """A message with its current text, or an edit or deletion."""
 
     seq: Seq
     kind: int
@@ -31,14 +31,14 @@ class ExportRow(NamedTuple):
     message_id: MessageId
     actor: UserKey
     at: UnixMs
-    """When it was said, Unix milliseconds; an imported message carries its own time."""
+    """When it was sent, Unix milliseconds; an imported message has its own time."""
     client_id: str
     message: str | None
     attachments: list[Attachment] | None
     deleted: bool
     changed_at: UnixMs
     target: int
-    """The message that it answers or changes; 0 for none."""
+    """The message that it replies to or changes; 0 for none."""
     target_client_id: str | None
     """The client id of the message that it replies to or changes; None if that is gone."""
     target_author: UserKey | None
@@ -51,7 +51,7 @@ async def export_page(connection: Connection, after: Seq, upto: Seq, count: int)
         connection: one that reads.
         after: the last `seq` that was read before.
         upto: the last `seq` of interest.
-        count: how many at most.
+        count: the maximum number.
     """
     bound = PageBound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)

@@ -28,9 +28,9 @@ CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
 ASK_SECONDS = 1.0
-"""Seconds between two questions to the system why writes fail."""
+"""Seconds between two attempts to find out why writes fail."""
 BUSY_SECONDS = 5.0
-"""How long a statement waits for a lock that another program has on the file."""
+"""How long a statement waits for another program's lock on the file."""
 
 _WRITING = """
 PRAGMA page_size = 1024;
@@ -64,7 +64,7 @@ class NotAStore(Exception):
 
 
 class TooLong(sqlite3.OperationalError):
-    """A statement was stopped, since it took too long."""
+    """A statement took too long and was stopped."""
 
 
 def _any(_row: Row) -> bool:
@@ -73,7 +73,7 @@ def _any(_row: Row) -> bool:
 
 
 class PageBound(NamedTuple):
-    """Where a page ends: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
+    """The end of a page: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
 
     rows: int
     weight: int
@@ -87,7 +87,7 @@ class Connection:
     """One connection to the file, and its thread.
 
     A reading connection runs one statement at a time, in the order of the calls. When a caller is cancelled, its
-    statement does not run, or is stopped: so a deadline is a cancel scope, and no other statement is stopped.
+    statement does not run, or is stopped. So a deadline is a cancel scope, and other statements are not affected.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class Connection:
         Args:
             connection: the open connection of aiosqlite.
             bridge: runs its calls in trio.
-            folder: where the file is.
+            folder: the folder of the file.
             reads: whether it only reads, so that a cancelled statement may be stopped.
-            seconds: how long one statement may take; infinity for no limit.
+            seconds: the time limit of one statement; infinity for no limit.
             busy_seconds: how long it waits for a lock of another program.
         """
         self._connection = connection
@@ -123,16 +123,16 @@ class Connection:
         self.busy_seconds = busy_seconds
         """How long a statement waits for a lock that another program has on the file."""
         self.started = 0
-        """How many statements were handed to the thread."""
+        """How many statements were passed to the thread."""
 
     def stay_at(self, path: Path) -> None:
-        """Refuse to write once this name no longer stands for the open file.
+        """Refuse to write once this name no longer belongs to the open file.
 
         Args:
             path: the file.
 
         Raises:
-            OSError: it is not there.
+            OSError: it is missing.
         """
         self._place = StorePlace(path)
 
@@ -142,7 +142,7 @@ class Connection:
         Args:
             sql: the statement.
             parameters: its parameters.
-            seconds: after how many it is stopped; the connection's limit if None is given.
+            seconds: the time limit; None for the connection's limit.
 
         Raises:
             TooLong: it was stopped.
@@ -161,7 +161,7 @@ class Connection:
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
 
     async def _find_cause(self, error: sqlite3.OperationalError) -> None:
-        """Find out why the disk refused a write, which SQLite does not say; once a second while it does."""
+        """Find out why the disk refused a write, which SQLite does not say; at most once a second."""
         if not is_unclear(error):
             return
         now = trio.current_time()
@@ -181,9 +181,9 @@ class Connection:
         Args:
             sql: the statement.
             parameters: its parameters.
-            bound: where the page ends.
+            bound: the end of the page.
             seconds: see `execute`.
-            partly: whether a statement that was stopped returns the rows that it had found, if any.
+            partly: whether a stopped statement returns the rows that it has found, if any.
 
         Returns:
             The rows, and whether there are more.
@@ -196,7 +196,7 @@ class Connection:
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
             raw = self._connection
-            # aiosqlite's own methods return all rows, or take a hop for each few.
+            # aiosqlite's own methods return all rows, or take a hop for every few.
             more: bool = await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-untyped-call]  # noqa: SLF001
             return more
 
@@ -215,9 +215,9 @@ class Connection:
         *,
         seconds: float | None,
     ) -> T:
-        """Read in turn. If no task waits there is no checkpoint, which would cost a turn of a busy event loop."""
+        """Read in turn. If no task waits, there is no checkpoint, which would cost a turn of a busy event loop."""
         if self._busy:
-            # The caller before hands over its turn.
+            # The previous caller hands over its turn.
             await self._queue.park()
         self._busy = True
         try:
@@ -248,7 +248,7 @@ class Connection:
 
         Args:
             target: the file to write.
-            pages: how many are copied in one step.
+            pages: the number of pages to copy per step.
         """
         copy = sqlite3.connect(target, check_same_thread=False)
         try:
@@ -273,7 +273,7 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
 
 
 def utf8(text: str | None) -> int:
-    """Count the bytes of a text on the wire, without its quotes and what JSON escapes."""
+    """Count the bytes of a text on the wire, without its quotes and JSON escapes."""
     if not text:
         return 0
     return len(text) if text.isascii() else len(text.encode())
@@ -305,9 +305,9 @@ async def connect(
         path: the file.
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
-        seconds: after how many a reading statement is stopped.
+        seconds: the time limit of a reading statement.
         busy_seconds: how long a statement waits for a lock that another program has on the file.
-        address: the URI of the file, where it is opened in another way (`read_only.readable`).
+        address: the URI of the file, if it is opened in another way (`read_only.readable`).
 
     Raises:
         sqlite3.Error: it cannot be opened.

@@ -11,7 +11,7 @@ import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf } from ".
 import { excerpt, fold, isSearchable, oneLine } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Name, Ticks } from "./parts.js";
 
-/** Rows are drawn from one multiple of this on, and as many beyond what is in view. */
+/** Rows are drawn from a multiple of this on, and this many beyond the view. */
 const ROWS_STEP = 20;
 /** The height of a row in px until one is drawn. */
 const ROW_HEIGHT = 68;
@@ -29,12 +29,12 @@ export function typingText(now, chatId) {
   return t("typing.many", { names: formatList(names.slice(0, 3)), count: names.length });
 }
 
-/** Give the shown name of a chat: the user's notes have none of their own. */
+/** Return the shown name of a chat: the user's notes have none of their own. */
 export function chatName(chat) {
   return chat.type === "favorites" ? t("chat.favorites") : chat.name;
 }
 
-/** Give the shown name of a chat where a look-alike name may stand beside it. */
+/** Return the shown name of a chat next to which a look-alike may be. */
 export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
 }
@@ -108,7 +108,7 @@ function Last({ chat, typing, draft, waiting, open, author }) {
   return html`${named ? html`<span class="chat-row-author"><${Name} text=${author} />:</span> ` : null}<${Said}>${text}</${Said}>`;
 }
 
-/** What somebody wrote: in the direction of its own script, cut off at its end, and at the side where all texts begin. */
+/** A user's text: in its own direction, cut at its end, and aligned with all other texts. */
 function Said({ children }) {
   return html`<span class="chat-row-said" dir="auto">${children}</span>`;
 }
@@ -130,7 +130,7 @@ class Hit extends Row {
   }
 }
 
-/** The hits of a search as they read now: what was edited since, and without what was deleted. */
+/** The current hits of a search: with later edits, without deleted messages. */
 export function presentHits(now, hits) {
   return hits
     .map((hit) => ({ hit, known: messageOf(now, hit.chatId, hit.messageId) }))
@@ -144,7 +144,7 @@ export function Marked({ text, query }) {
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
-/** Somebody with whom there is no dialog yet. */
+/** A person without a dialog yet. */
 class PersonRow extends Row {
   render({ person, label, presence }) {
     return html`<li>
@@ -164,7 +164,7 @@ export function isCalled(name, id, wanted) {
   return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
 }
 
-/** Say how a search goes on: under way, waiting for the relay, failed, or the text for `nothing` found. */
+/** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
 export function SearchState({ asking, failed, nothing }) {
   if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
@@ -202,7 +202,7 @@ export class ChatList extends Component {
     if (query !== this.state.query && this.list.scrollTop > 0) this.list.scrollTop = 0;
     const kept = isSearchable(query) ? {} : { hits: null };
     this.setState({ query, ...(wanted ? { ...kept, failed: null, asking: true } : NOTHING_FOUND) });
-    // Half of what is being composed is nothing to search for.
+    // Do not search for a half-composed word.
     if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
 
@@ -225,7 +225,7 @@ export class ChatList extends Component {
     this.setState({ query: "", ...NOTHING_FOUND });
   };
 
-  /** The chats that are called so; found again only when chats or what is wanted has changed. */
+  /** The chats with this name; searched again only when chats or the query change. */
   chatsCalled(all, wanted) {
     if (this.called?.all !== all || this.called.wanted !== wanted) {
       const list = wanted ? all.filter((chat) => isCalled(chatName(chat), chat.type === "dialog" ? chat.id : "", wanted)) : all;
@@ -234,7 +234,7 @@ export class ChatList extends Component {
     return this.called.list;
   }
 
-  /** The people who are called so, of those known here and of those the relay has found, but for those with a dialog. */
+  /** The people with this name, known here or found by the relay, without a dialog. */
   peopleCalled(now, wanted, found) {
     const known = this.people;
     if (known?.people !== now.people || known.chats !== now.chats || known.wanted !== wanted || known.found !== found) {

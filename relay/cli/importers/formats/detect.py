@@ -1,4 +1,4 @@
-"""Detects what an export is, and chooses the source that reads it."""
+"""Detects the format of an export, and chooses the source that reads it."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ BACKUP_STORE = "relay.db"
 
 
 def open_source(path: Path, *, room: int, bounds: ArchiveBounds = ARCHIVE_BOUNDS) -> Source:
-    """Detect what an export is, and open it.
+    """Detect the format of an export, and open it.
 
     Args:
         path: a file or a folder.
-        room: bytes that are free where it is imported to.
+        room: free bytes on the disk of the data directory.
         bounds: how much of it is held in memory.
 
     Raises:
-        NotUnderstood: it is no export of a known kind, or there is no room for it.
+        NotUnderstood: its format is unknown, or there is no room for it.
     """
     files = _open_archive(path, room, bounds)
     lists = [name for name in SLACK_LISTS if files.has(name)]

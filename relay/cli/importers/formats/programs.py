@@ -1,4 +1,4 @@
-"""The text of programs' messages: an export holds them as they were posted, so they are read as a hook reads them."""
+"""The text of programs' messages: an export contains them as posted, so they are read as a hook reads them."""
 
 import re
 from collections.abc import Callable
@@ -18,15 +18,15 @@ NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
 def all_words(text: str, blocks: JsonValue, attachments: JsonValue, name_of: NameOf, *, program: bool) -> str | None:
-    """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
+    """Return the whole text of a message: its own, and that of its blocks and attachments; None if there is none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
 
     Args:
         text: the text of the message.
-        blocks: its blocks, as Slack's.
-        attachments: its attachments, as Slack's.
-        name_of: returns the names of those whom they mention.
+        blocks: its blocks, in Slack's form.
+        attachments: its attachments, in Slack's form.
+        name_of: returns the names of the mentioned people and channels.
         program: whether a program sent it.
     """
     try:

@@ -1,4 +1,4 @@
-"""`/metrics`: what the relay has done and is doing, for Prometheus. Totals only, nothing about a single user.
+"""`/metrics`: the relay's counters and gauges, for Prometheus. Totals only, nothing about a single user.
 
 The client library is loaded at the first request.
 """
@@ -33,10 +33,10 @@ class Metrics:
         """Answer `GET /metrics`.
 
         Raises:
-            HttpError: 403, the request comes from elsewhere than the settings allow.
+            HttpError: 403, the request comes from an address that the settings do not allow.
         """
-        # A request by way of a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the host
-        # that was asked for.
+        # A request through a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the original
+        # host.
         if (
             request.peer not in self._networks
             or was_forwarded(request.headers)
@@ -56,12 +56,12 @@ class Metrics:
 
     @staticmethod
     def _names_this_machine(request: HttpRequest) -> bool:
-        """Tell whether a request from this machine names this machine, as a local program does."""
+        """Return whether a request from this machine names this machine as its host, like a local program's."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
     def describe(self) -> Iterable["Metric"]:
-        """Return no names in advance, since `collect` is cheap (see prometheus_client's `Collector`)."""
+        """Return no names in advance, because `collect` is cheap (see prometheus_client's `Collector`)."""
         return ()
 
     def collect(self) -> Iterator["Metric"]:
@@ -93,7 +93,7 @@ class Metrics:
         now = trio.current_time()
         longest = GaugeMetricFamily(
             "relay_send_longest_wait_seconds",
-            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            "The longest wait of a send for its answer in the last hour, by its main cause.",
             labels=["cause"],
         )
         wait = relay.log.stalls.longest(now)
@@ -102,7 +102,7 @@ class Metrics:
         yield longest
         works = GaugeMetricFamily(
             "relay_writer_longest_work_seconds",
-            "The longest of each of the writer's works in the last hour.",
+            "The longest duration of each kind of the writer's work in the last hour.",
             labels=["work"],
         )
         for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
@@ -114,7 +114,7 @@ class Metrics:
             ("relay_batches", "Transactions committed.", figures.batches),
             ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
             ("relay_store_failures", "Transactions that failed.", figures.failures),
-            ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            ("relay_uploaded_bytes", "Bytes of uploaded files.", relay.files.uploaded_bytes),
             (
                 "relay_sign_in_failures",
                 "Sign-ins that failed, with those that came before their wait was over.",
