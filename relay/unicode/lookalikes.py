@@ -1,4 +1,4 @@
-"""Which names look alike to people. Pure; the page has the same in web/model/text.js and looks.js.
+"""Which names look alike to people. Pure; the page has the same in web/model/alikes.js and looks.js.
 
 By Unicode's confusables (UTS 39, "Confusable Detection"), without regard to case, width, spaces and what cannot be
 seen. `packaging/unicode_tables.py` makes the table, and says which letters were added to it.

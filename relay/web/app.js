@@ -7,7 +7,6 @@ import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
-import { learnLooks } from "./model/text.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -107,8 +106,8 @@ function registerWorker() {
 /** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
   // People whose names look alike are told apart from here on.
-  import("./model/looks.js").then(({ LOOKS }) => {
-    learnLooks(LOOKS);
+  import("./model/alikes.js").then(async ({ learnLooks }) => {
+    await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
   });
   import("./views/conversation.js");

@@ -48,11 +48,14 @@ function drawIcon(count) {
 /** Keep title, favicon and the badge of an installed page at the number of unread messages. */
 export function watchBadge() {
   const link = document.querySelector('link[rel="icon"]');
+  let drawn;
   effect(() => {
     const count = unread.value;
     const title = t("list.title");
     document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${title}` : title;
-    link.href = drawIcon(count);
+    // Beyond 99 one looks like the other.
+    if (drawn !== Math.min(count, 100)) link.href = drawIcon(count);
+    drawn = Math.min(count, 100);
     if (count > 0) navigator.setAppBadge?.(count)?.catch(() => {});
     else navigator.clearAppBadge?.()?.catch(() => {});
   });

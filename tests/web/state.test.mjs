@@ -44,6 +44,42 @@ test("the same event twice is one message", () => {
   assert.deepEqual(ids(state), [1, 2, 3, 4]);
 });
 
+test("events that come together change the state as one after the other, copy a list once, and leave the state before as it was", () => {
+  const people = Array.from({ length: 50 }, (_, at) => item({ id: `p${at}`, name: `P${at}` }));
+  const before = model.addPage(start(item(), ...people), "User2", pages(1, 3));
+  const copy = structuredClone(before);
+  const events = [
+    ...people.map(({ id }, at) => ["new", incoming(4 + at, { chatId: id, sender: id, senderName: `New ${at}` })]),
+    ["new", incoming(4)],
+    ["online", { userId: "p3" }],
+    ["typing", { userId: "p3" }],
+    ["fails", {}],
+    ["delete", { chatId: "User2", messageId: 5, originalMessageId: 4 }],
+    ["read", { chatId: "p4", userId: ME.id, messageId: 8, missed: 0 }],
+    ["offline", { userId: "p3" }],
+  ].map(([eventType, payload]) => ({ eventType, payload }));
+  const broken = { eventType: "new", payload: null };
+  const failures = [];
+  const copies = [];
+  const RealMap = globalThis.Map;
+  globalThis.Map = class extends RealMap {
+    constructor(entries) {
+      super(entries);
+      if (this.size > 40) copies.push(this);
+    }
+  };
+  const after = model.applyEvents(before, [events[0], broken, ...events.slice(1)], 5_000, (failure) => failures.push(failure));
+  globalThis.Map = RealMap;
+  assert.equal(failures.length, 1);
+  assert.ok(copies.length <= 2, `${copies.length}`);
+  assert.deepEqual(before, copy);
+  const single = events.reduce((state, event) => model.applyEvent(state, event, 5_000), before);
+  assert.deepEqual(structuredClone(after), structuredClone(single));
+  // What comes later copies again.
+  const later = model.applyEvent(after, events[1], 5_000);
+  assert.notEqual(later.chats, after.chats);
+});
+
 test("messages that come out of order stand in order", () => {
   let state = model.addPage(start(), "User2", pages(1, 1));
   state = own(state, "mine", 3);
