@@ -49,15 +49,22 @@ function drawIcon(count) {
 export function watchBadge() {
   const link = document.querySelector('link[rel="icon"]');
   let drawn;
-  effect(() => {
-    const count = unread.value;
-    const title = t("list.title");
+  let next;
+  let waiting;
+  const draw = () => {
+    waiting = undefined;
+    const { count, title } = next;
     document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${title}` : title;
     // Beyond 99 one looks like the other.
     if (drawn !== Math.min(count, 100)) link.href = drawIcon(count);
     drawn = Math.min(count, 100);
     if (count > 0) navigator.setAppBadge?.(count)?.catch(() => {});
     else navigator.clearAppBadge?.()?.catch(() => {});
+  };
+  effect(() => {
+    next = { count: unread.value, title: t("list.title") };
+    // In a task of its own: what came is shown first.
+    waiting ??= setTimeout(draw);
   });
 }
 

@@ -28,11 +28,13 @@ export function initials(name) {
   return [words[0], ...(words.length > 1 ? [words.at(-1)] : [])].map(first).join("").toLocaleUpperCase();
 }
 
+/** Nothing but letters that are what they seem: no table and no segmenter, which takes long, is needed for them. */
+const ASCII = /^[\0-\x7f]*$/;
 const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
 
 /** Walk through what a reader takes for single characters: a flag, a family, a letter with its marks. */
 export function* letters(text) {
-  if (!graphemes) return yield* text;
+  if (!graphemes || ASCII.test(text)) return yield* text;
   for (const { segment } of graphemes.segment(text)) yield segment;
 }
 
@@ -131,9 +133,7 @@ export function foldOne(letter) {
 /** White space of any kind and length: one space. */
 export const WHITE = /[\s\x1c-\x1f\x85]+/gu;
 
-const ASCII = /^[\0-\x7f]*$/;
-
-/** The form by which texts are compared. Most names are of ASCII's letters, which need no table. */
+/** The form by which texts are compared. */
 export const fold = (text) =>
   ASCII.test(text) ? text.toLowerCase().replace(WHITE, " ") : [...text.normalize("NFC")].map(foldOne).join("").replace(WHITE, " ").normalize("NFC");
 

@@ -15,7 +15,7 @@ const Hits = lazy(() => import("./hits.js"), "Hits");
 
 /** Rows drawn above and below those in view, and of them in one frame. */
 const BEYOND = 24;
-const MORE_ROWS = 8;
+const MORE_ROWS = 6;
 /** Rows drawn before it is known how many are in view. */
 const FIRST_ROWS = 14;
 /** The height of a row in px until one is drawn. */
@@ -178,8 +178,9 @@ export class ChatList extends Component {
     this.extendSoon();
   }
 
-  componentDidUpdate() {
-    this.extendSoon();
+  componentDidUpdate({ hidden }, { from, to }) {
+    const { props, state: drawn, listed, count } = this;
+    if (from !== drawn.from || to !== drawn.to || listed.length !== count || hidden !== props.hidden) this.extendSoon();
   }
 
   componentWillUnmount() {
@@ -193,6 +194,7 @@ export class ChatList extends Component {
     this.extension = 0;
     const { list, listed, state: drawn } = this;
     const { scrollTop, clientHeight } = list;
+    this.count = listed.length;
     if (clientHeight === 0) return;
     const height = (this.rowHeight = list.querySelector("li > .chat-row")?.offsetHeight || this.rowHeight);
     const last = Math.min(listed.length, Math.ceil((scrollTop + clientHeight) / height));

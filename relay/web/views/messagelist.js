@@ -17,7 +17,7 @@ import { html, Icon } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
 const FIRST_ROWS = 24;
-const MORE_ROWS = 10;
+const MORE_ROWS = 8;
 const MOST_ROWS = 90;
 /** More is drawn or fetched when less than so many heights of the window are left. */
 const MARGIN = 1.5;
