@@ -16,7 +16,7 @@ import { MessageRow, openMenu } from "./message.js";
 import { html, Icon } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
-const FIRST_ROWS = 24;
+const FIRST_ROWS = 20;
 const MORE_ROWS = 8;
 const MOST_ROWS = 90;
 /** More is drawn or fetched when less than so many heights of the window are left. */
