@@ -484,6 +484,18 @@ test("how many are unread is told by the event, though an answer has shown a lat
   assert.deepEqual([missed, lastMessageId], [2, 6]);
 });
 
+test("a page that was answered before one read shows nothing as unread that stands before what is read", () => {
+  let state = model.addPage(start(item({ lastMessageId: 9, missed: 9 })), "User2", pages(1, 9));
+  state = model.readHere(state, "User2", 9);
+  state = model.addPage(state, "User2", pages(3, 5), { first: 3, last: 5 });
+  assert.deepEqual(state.rooms.get("User2").messages.map(({ status }) => status), Array(9).fill("read"));
+  // One's own, too: a mark of somebody else covers all that is earlier.
+  const own = (from, to, status) => pages(from, to, { sender: ME.id, status });
+  state = model.addPage(start(item({ lastMessageId: 6 })), "User2", own(4, 6, "read"));
+  state = model.addPage(state, "User2", own(1, 3, "undelivered"), { first: 1, last: 3 });
+  assert.deepEqual(state.rooms.get("User2").messages.map(({ status }) => status), Array(6).fill("read"));
+});
+
 test("what a chat remembers of its changes is bounded", () => {
   const deletions = (from, to) =>
     Array.from({ length: to - from + 1 }, (_, at) => ({ ...message(from + at), type: "delete", payload: { originalMessageId: from + at - 10_000 } }));

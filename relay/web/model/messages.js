@@ -169,9 +169,10 @@ export function addPage(state, chatId, messages, options = {}) {
   // A deletion comes after nearly all answers to what it takes away, so it is on this page or was loaded already.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
   const clean = (message) => withDeletions(message, deleted);
-  const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
+  const came = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
   const before = held.slice(0, indexOf(held, first)).map(clean);
   const after = held.slice(indexOf(held, last + 1)).map(clean);
+  const rest = [...raised(came, after, state.me.id), ...after];
   const outside = (id) => id < first || id > last;
   const next = {
     loaded: true,
@@ -181,12 +182,12 @@ export function addPage(state, chatId, messages, options = {}) {
     follows: joins && room.last > last ? room.follows : follows,
     holes: joins ? new Set([...room.holes].filter(outside)) : emptyRoom.holes,
     stale: joins ? staleAfter(room, messages, outside) : emptyRoom.stale,
-    messages: [...raised(before, page, state.me.id), ...page, ...after],
+    messages: [...raised(before, rest, state.me.id), ...rest],
   };
   next.atStart = next.first <= 1 || (reachesStart && first <= next.first) || (joins && room.atStart);
   next.far = (far || (joins && room.far)) && (next.follows || next.last < topId);
   const result = withRoom(last > topId ? withChat(state, chatId, { topId: last }) : state, chatId, next);
-  return requoted(dropDelivered(withListStatus(result, chatId), chatId, page), chatId);
+  return requoted(dropDelivered(withListStatus(result, chatId), chatId, came), chatId);
 }
 
 /** Show in the list how far the newest message got: of a group the list does not hear it while the chat is not loaded. */
@@ -247,7 +248,7 @@ function staleAfter(room, page, outside) {
   return stale;
 }
 
-/** A mark covers all earlier messages of a chat: give those before a page the marks that the page has. */
+/** A mark covers all earlier messages of a chat: give those before some the marks that these have. */
 function raised(before, page, me) {
   let messages = before;
   for (const isMine of [true, false]) {
