@@ -12,7 +12,7 @@ import { Shell } from "./views/shell.js";
 
 /** The rest of the page is fetched this many ms after it is shown. */
 const REST_AFTER = 1_500;
-/** A language that is not loaded after so many ms is done without. */
+/** The page does not wait longer than this many ms for a language. */
 const LANGUAGE_WITHIN = 8_000;
 
 function watchWindow() {
@@ -105,7 +105,7 @@ function registerWorker() {
 
 /** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
-  // People whose names look alike are told apart from here on.
+  // From here on, look-alike names are distinguished.
   import("./model/alikes.js").then(async ({ learnLooks }) => {
     await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
@@ -117,7 +117,7 @@ function fetchTheRest() {
     watchBadge();
     watchNotifications();
   });
-  // A page that was kept on this device may be older than the relay's.
+  // A stored page may be older than the relay's.
   import("./actions/upgrade.js").then(({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
   import("./actions/people.js").then(({ watchStrangers }) => watchStrangers(), () => {});
   registerWorker();
@@ -125,7 +125,7 @@ function fetchTheRest() {
 
 async function start() {
   watchTheme();
-  // At the same time: the session does not depend on the language.
+  // In parallel: the session does not depend on the language.
   const [entering] = [begin(), await watchLanguage()];
   watchWindow();
   watchKeyboard();

@@ -1,4 +1,5 @@
-"""Whatever a client sends, the frame decoder does not raise, grow past its limit, or depend on how reads are cut."""
+"""For any input, the frame decoder does not raise, stays within its limit, and does not depend on how reads are
+split."""
 
 import sys
 import time
@@ -12,7 +13,7 @@ from relay.net.websocket.frames import Decoder
 from tests.support.frame_streams import any_stream, corpus, cut
 
 LIMIT = 3000
-# One message, and beside it a control frame between its fragments: header, mask and 125 bytes.
+# One message, plus a control frame between its fragments: header, mask and 125 bytes.
 KEPT = LIMIT + 2 + 4 + 125
 STREAMS = corpus()
 
@@ -28,7 +29,7 @@ def allocated(decoder: Decoder) -> int:
 
 
 def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
-    """Check what must hold for any bytes; return a description of the decoder's behaviour."""
+    """Check the invariants for any bytes; return a description of the decoder's behaviour."""
     decoder = Decoder(limit=LIMIT)
     messages = []
     for read in reads:

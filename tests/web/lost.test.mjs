@@ -1,4 +1,4 @@
-// The model of the chat list in version 2: its pages, single changes, and chats that are lost.
+// The model of the chat list in version 2: its pages, single changes, and lost chats.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { applyEvent } from "../../relay/web/model/events.js";

@@ -1,4 +1,4 @@
-// The outbox: what goes out when, what is tried again, and what is given up with which words.
+// The outbox: the order and time of sending, retries, and failures with their messages.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { beforeEach, test } from "node:test";
@@ -19,13 +19,13 @@ await useLanguage("en");
 
 const CHAT = { type: "dialog", id: "ben", name: "Ben", lastMessageId: 0, missed: 0 };
 const GROUP = { type: "group", id: "team", name: "Team", lastMessageId: 0, missed: 0 };
-/** Time that passes only when a test says so. It goes on from test to test, as the page's does. */
+/** Time that passes only on demand. It continues from test to test, like the page's. */
 const time = {
   ms: 1_000_000,
   timers: [],
   serial: 0,
 
-  /** Wait until nothing more happens without time; an import goes through another thread, one after the other. */
+  /** Wait until nothing more happens without time passing; imports go through another thread, one by one. */
   async settle() {
     for (let turn = 0; turn < 3; turn += 1) {
       await load("net/upload.js");
@@ -57,7 +57,7 @@ globalThis.clearTimeout = (id) => {
   time.timers = time.timers.filter((one) => one.id !== id);
 };
 
-/** The relay's side of the requests; `say` is what it answers each. */
+/** The relay's side of the requests; `say` makes each answer. */
 function relay(say) {
   const asked = [];
   let messageId = 0;
@@ -74,7 +74,7 @@ function relay(say) {
   return asked;
 }
 
-/** The device's side: a disk, and the other tabs' ears. */
+/** The device's side: a disk, and news for other tabs. */
 function device({ keeps = true, kept = new Map() } = {}) {
   const said = [];
   let at = 0;
@@ -94,7 +94,7 @@ function device({ keeps = true, kept = new Map() } = {}) {
   return runtime.storage;
 }
 
-/** Uploads; `answer` tells how the n-th one ends: "ok", "broken", "hangs", or {status, response}. */
+/** Uploads; `answer` decides how the n-th one ends: "ok", "broken", "hangs", or {status, response}. */
 function uploads(answer) {
   const tried = [];
   globalThis.XMLHttpRequest = class {
@@ -126,7 +126,7 @@ const rows = () => signals.state.value.outbox;
 
 beforeEach(() => {
   globalThis.localStorage = new FakeStorage();
-  // What waits in the outbox is forgotten with the user, and a pause ends.
+  // The outbox is cleared with the user, and a pause ends.
   signals.state.value = null;
   time.ms += 600_000;
   signals.state.value = model.setChats(model.initial({ id: "anna", name: "Anna" }), [CHAT, GROUP]);
@@ -304,7 +304,7 @@ test("a file is not sent by two tabs: the one that has it says so", async () => 
   outbox.hear({ kind: "mine", clientMessageId: "theirs" });
   await time.pass(1_250);
   assert.equal(tried.length, 0);
-  // That tab has died meanwhile, without a word.
+  // That tab has died meanwhile, without notice.
   await time.pass(10_000);
   assert.equal(tried.length, 1);
   assert.deepEqual(rows(), []);

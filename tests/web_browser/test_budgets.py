@@ -1,4 +1,4 @@
-"""How little the page asks for, and how quick it stays."""
+"""Budgets of the page: requests, bytes and time."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ TYPE = """async () => {
   }
   return waits.sort((a, b) => a - b)[Math.floor(waits.length * 0.9)];
 }"""
-# What a machine that is shared with other work takes longer for is not the page's fault.
+# Delays from other work on a shared machine are not the page's fault.
 SLACK = 2
 
 
 def late(page: Any) -> list[int]:
-    """Tell the long tasks that were too long, but for the one in which the machine was elsewhere."""
+    """Return the tasks that were too long, except for one, in which the machine was busy."""
     return sorted(task for task in page.evaluate("window.long") if task > 50 * SLACK)[:-1]
 
 
-def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person: Any) -> None:
+def test_first_load_is_small_and_the_second_requests_next_to_nothing(person: Any) -> None:
     ben = person("ben")
     ben.say("anna", "hello")
     page = ben.chats()
@@ -58,7 +58,7 @@ def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person:
     assert len(over) + 1 <= 3, over
 
 
-def test_the_page_keeps_to_its_policy(person: Any) -> None:
+def test_page_complies_with_its_policy(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -70,7 +70,7 @@ def test_the_page_keeps_to_its_policy(person: Any) -> None:
     assert anna.problems == []
 
 
-def test_it_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
+def test_page_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
     def shown(who: Any, chat: str) -> float:
         page = who.context.new_page()
         devtools = who.context.new_cdp_session(page)
@@ -84,11 +84,11 @@ def test_it_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
     phone = {"viewport": {"width": 390, "height": 844}}
     ben, anna = person("ben", **phone), person("anna", **phone)
     ben.say("anna", "hello")
-    # Each is here for the first time; the better of the two is nearer to what the page itself takes.
+    # Each is a first visit; the better of the two is closer to the page's own time.
     assert min(shown(ben, "anna"), shown(anna, "ben")) <= 1_000 * SLACK
 
 
-def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
+def test_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     for start in range(0, 20_000, 1_000):
         ben.say("anna", *(f"message {at} " + "lorem ipsum " * (at % 9) for at in range(start, start + 1_000)))
@@ -106,7 +106,7 @@ def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
     assert late(page) == []
 
 
-def test_fifty_messages_a_second_leave_it_responsive(person: Any) -> None:
+def test_fifty_messages_a_second_leave_the_page_responsive(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"message {at}" for at in range(200)))
     page = anna.chats()

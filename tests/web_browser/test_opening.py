@@ -1,4 +1,4 @@
-"""Where a chat opens: at the newest message, where the news begin, or where one stopped; and a link to no chat."""
+"""The opening position of a chat: the newest message, the first unread one, or where the person stopped; dead links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:
     assert page.evaluate(IN_VIEW, ".message:last-child")
 
 
-def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
+def test_chat_with_unread_messages_opens_at_the_first(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"old {at}" for at in range(60)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -38,7 +38,7 @@ def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *, kept: bool) -> None:
+def test_chat_with_more_unread_messages_than_a_page_opens_at_the_first(person: Any, *, kept: bool) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"old {at}" for at in range(60)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -52,7 +52,7 @@ def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *
         page.close()
         path = "/#chat=ben"
     ben.say("anna", "new 0")
-    # Edits take ids as well: the first unread message is further up than the count alone says.
+    # Edits take ids as well: the first unread message is further up than the count suggests.
     ben.ask(*(("edit", {"chatId": "anna", "originalMessageId": 61, "message": "new 0"}) for _ in range(120)))
     ben.say("anna", *(f"new {at}" for at in range(1, 900)))
     page = anna.open(path)
@@ -76,13 +76,13 @@ def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *
     until(page, "!document.querySelector('[data-chat=ben] .badge')")
 
 
-def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None:
+def test_partly_read_chat_opens_where_the_person_stopped(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"new {at}" for at in range(250)))
     page = anna.chats()
     open_chat(page, "ben")
     page.wait_for_selector(".divider-new")
-    # To the end of what is loaded and back: what this device keeps then begins in the midst of what is unread.
+    # To the end of the loaded messages and back: the device's stored messages then begin amid the unread ones.
     page.evaluate(LOOK_AWAY, True)
     page.click(".to-end")
     page.wait_for_selector(".text:has-text('new 249')")
@@ -100,18 +100,18 @@ def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None
 
 
 @pytest.mark.parametrize("chat", ["nobody", "x" * 200])
-def test_a_link_to_a_chat_that_is_not_there_says_so(person: Any, chat: str) -> None:
+def test_link_to_an_unknown_chat_says_so(person: Any, chat: str) -> None:
     person("ben").say("anna", "hello")
     anna = person("anna")
     page = anna.open(f"/#chat={chat}")
     page.wait_for_selector(".notice:has-text('no longer exists')")
     page.wait_for_selector(".nothing")
-    # The list is known now, and the page as it was.
+    # The list is known now, and the page is as before.
     page.evaluate("(chat) => { location.hash = `chat=${chat}`; }", chat)
     until(page, "location.hash === ''")
     page.wait_for_selector(".nothing")
     page.wait_for_selector("[data-chat=ben]")
-    # Somebody one has not written to yet is no such chat.
+    # A user without a dialog yet is not an unknown chat.
     page.goto(anna.relay.url + "/#chat=carla")
     page.wait_for_selector(".hello")
     page.wait_for_timeout(500)

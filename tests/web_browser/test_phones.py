@@ -7,7 +7,7 @@ from typing import Any
 from tests.web_browser.page_actions import PHONE, open_chat, texts
 
 
-def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
+def test_keyboard_of_a_phone_waits_for_a_tap(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -19,7 +19,7 @@ def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
     assert page.locator(".chat-list").is_visible()
 
 
-def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
+def test_back_closes_only_what_is_on_top(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -32,7 +32,7 @@ def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
     page.wait_for_timeout(300)
     assert page.locator(".column-details .panel").is_visible()
     assert "panel=details" in page.url
-    # An address that somebody types is where they want to go.
+    # A typed address is the person's intended target.
     page.click(".list-button:has-text('Search in this chat')")
     page.wait_for_selector(".modal")
     page.evaluate("location.hash = 'panel=settings'")
@@ -48,12 +48,12 @@ def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
     assert page.locator(".chat-list").is_visible()
 
 
-def test_on_a_phone_a_field_gets_the_focus_from_a_finger_only(person: Any) -> None:
+def test_field_on_a_phone_gets_the_focus_only_by_a_tap(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
     page.tap(".composer textarea")
-    # Some browsers leave the focus where it is when a button is tapped.
+    # Some browsers do not move the focus when a button is tapped.
     page.evaluate("document.querySelector('.chat-title').click()")
     page.wait_for_selector(".column-details .panel")
     page.go_back()
@@ -62,7 +62,7 @@ def test_on_a_phone_a_field_gets_the_focus_from_a_finger_only(person: Any) -> No
     assert page.evaluate("document.activeElement?.tagName") != "TEXTAREA"
 
 
-def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> None:
+def test_enter_on_a_phone_breaks_the_line_and_the_button_sends(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -76,7 +76,7 @@ def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> N
     assert texts(page)[-1] == "one\ntwo"
 
 
-def test_a_long_press_opens_a_menu_that_can_be_closed_and_opened_again(person: Any) -> None:
+def test_long_press_opens_a_menu_that_can_be_closed_and_opened_again(person: Any) -> None:
     person("ben").say("anna", "one", "two")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")

@@ -1,4 +1,6 @@
-"""Users by what their names look like to people. Pure."""
+"""Users by the appearance of their names. Pure."""
+
+from collections.abc import Set as AbstractSet
 
 from relay.core.model.entities import User
 from relay.keys import UserKey
@@ -6,7 +8,7 @@ from relay.unicode.lookalikes import looks
 
 
 class NameIndex:
-    """Users by what their ids and names look like. Nothing is kept of a name that no user has any more."""
+    """Users by the appearance of their ids and names. A name that no user has any more leaves nothing behind."""
 
     def __init__(self) -> None:
         self._users: dict[str, set[UserKey]] = {}
@@ -28,9 +30,9 @@ class NameIndex:
                 if not users:
                     del self._users[name]
 
-    def find(self, name: str) -> set[UserKey]:
-        """Find the users whose id or name people would take for this name."""
-        return set().union(*(self._users.get(look, ()) for look in looks(name)))
+    def find(self, seen: AbstractSet[str]) -> set[UserKey]:
+        """Find the users whose id or name has one of these looks (`looks`)."""
+        return set().union(*(self._users.get(look, ()) for look in seen))
 
 
 def _names(user: User) -> frozenset[str]:

@@ -1,8 +1,7 @@
-"""The rules of users: who there is, and what they are called."""
+"""The rules of users: adding, renaming, disabling and removing them."""
 
 from relay.core.model import changes
 from relay.core.model.entities import User
-from relay.core.model.state import State
 from relay.core.rules.chats import remove_member
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.draft import DraftBuilder, check_photo
@@ -12,7 +11,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.command import Command
-from relay.unicode.lookalikes import look_alike, mentions
+from relay.unicode.lookalikes import looks, mentions
 
 
 def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> ChangedUser:
@@ -37,26 +36,24 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
 
     Args:
         draft: the batch.
-        name: the name that is to be taken.
+        name: the new name.
         but: the user who wants it; `NO_USER` for a new one.
     """
     state = draft.state
-    taken, mentioned = state.users_named(name) - {but}, _mentioned(state, name) - {but}
-    if but:
-        # Whom a user's present name is taken for may stay: an admin gave it, or it is older than this rule.
-        present = state.users[but].name
-        taken -= state.users_named(present)
-        mentioned -= _mentioned(state, present)
-    if taken:
+    # A user may keep the look of the present name: an admin gave it, or it is older than this rule.
+    present = state.users[but].name if but else ""
+    if state.users_looking_like(looks(name) - looks(present)) - {but}:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
-    if mentioned:
-        other = state.users[min(mentioned)].id
-        raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
+    looks_of_ids = _looks_of_mentions(name) - _looks_of_mentions(present)
+    for key in sorted(state.users_looking_like(looks_of_ids) - {but}):
+        other = state.users[key].id
+        if not looks_of_ids.isdisjoint(looks(other)):
+            raise RelayError.conflict(f"name: @{other} stands for somebody else, leave it out")
 
 
-def _mentioned(state: State, name: str) -> set[UserKey]:
-    """Find the users whose id stands behind an @ in a name, or what looks like it."""
-    return {key for said in mentions(name) for key in state.users_named(said) if look_alike(state.users[key].id, said)}
+def _looks_of_mentions(name: str) -> frozenset[str]:
+    """Return the looks of the ids after each `@` of a name."""
+    return frozenset().union(*map(looks, mentions(name)))
 
 
 def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
@@ -134,7 +131,7 @@ def check_enabled(user: User) -> None:
 
 
 def check_admin(command: Command) -> None:
-    """Refuse a command of anybody but the machine's admin: no password and no right of a user is asked for it.
+    """Refuse a command of anybody but the machine's admin, for whom no password and no right is checked.
 
     Raises:
         RelayError: `forbidden`.

@@ -11,7 +11,7 @@ import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
 import { active, route, settings, state } from "../signals.js";
 
-/** In a flood of events the page is drawn every so many ms; a single event is drawn in the next frame. */
+/** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
 
 let waitingFrames = [];
@@ -37,7 +37,7 @@ function flush() {
   if (!state.value) return;
   const now = clock.now();
   const before = state.value;
-  // What an event that fails leaves behind, the next refresh corrects.
+  // The next refresh corrects the state after an event that failed.
   setState(applyEvents(before, frames, now, (failure) => console.error(failure)));
   for (const { payload } of frames) if (payload?.chatId) changedRooms.add(payload.chatId);
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
@@ -57,7 +57,7 @@ export function applyWaiting() {
 
 let typingTimer;
 
-/** End somebody's typing after a while, in case the `stop` event is lost. */
+/** End a user's typing after a while, in case the `stop` event is lost. */
 export function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
@@ -81,11 +81,11 @@ function noticeNew(event) {
   const chat = now.chats.get(event.chatId);
   const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
-  // Far from the end of an open chat one does not see it.
+  // Far from the end of an open chat the user does not see it.
   const watching = active.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
-  // Missed messages come all at once: a sound for each would be noise.
+  // Missed messages come together: a sound for each would be noise.
   const fresh = clock.age(event.timestamp ?? clock.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
   const title = chat.type === "dialog" ? name : `${isolate(name)} · ${isolate(chat.name)}`;
@@ -93,7 +93,7 @@ function noticeNew(event) {
   else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
 }
 
-/** Say which chat was lost, how and to whom, unless the list and the chat itself say it from now on. */
+/** Say which chat was lost, how and to whom, unless the list and the chat itself show it. */
 function noticeLoss(event, before) {
   const chat = state.value.chats.get(event.chatId);
   if (chat?.gone && before.chats.get(event.chatId)?.gone) return;
@@ -101,7 +101,7 @@ function noticeLoss(event, before) {
   else if (!chat && event.reason && event.title) tell(lossText({ name: event.title, gone: event }));
 }
 
-/** A stolen invite or password is noticed by this. */
+/** This reveals a stolen invite or password. */
 function noticeDevice({ label }) {
   tell(t("devices.new", { label: label || t("devices.unnamed") }), {
     error: true,

@@ -34,7 +34,7 @@ export function readLocation() {
   ensureRoom(chatId);
 }
 
-/** Reading begins at the end or at the first unread message, however many there are, not where the last jump led to. */
+/** Reading begins at the end or at the first unread message, however many there are, not at the last jump. */
 function beginReading(chatId) {
   const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
   change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + missed));
@@ -48,7 +48,7 @@ export function openChat(chatId, { messageId } = {}) {
   batch(() => {
     dialog.value = null;
     if (!known || route.value.panel) {
-      // Switching chats is not a path to walk back through.
+      // Back does not go through switched chats.
       go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
     }
     if (!known) composing.value = null;
@@ -85,7 +85,7 @@ function setLoading(chatId, on) {
   loadingRooms.value = next;
 }
 
-/** Whether the chat was lost, and only what this device has of it can be read. */
+/** Whether the chat was lost and only this device's copy can be read. */
 const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
 
 async function ensureRoom(chatId) {
@@ -114,7 +114,7 @@ export function refreshForgotten() {
   if (state.value?.chats.has(chatId) && !state.value.rooms.get(chatId)?.loaded) refreshRoom(chatId);
 }
 
-/** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
+/** Ask for a page of a chat: {asked, page}, for `take`. */
 async function ask(chatId, where) {
   const { chats: known, rooms } = state.value;
   const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
@@ -125,14 +125,14 @@ function take(chatId, { asked: where, page }, options) {
   change((now) => takePage(now, chatId, where, page, options));
 }
 
-/** Take in a page if it goes on from what is loaded, which may have been forgotten since it was asked for; tells whether. */
+/** Apply a page if it continues the loaded part, which may have been dropped since the request; return whether. */
 function takeJoined(chatId, answer) {
   const joins = Boolean(state.value) && joinsRoom(state.value, chatId, answer.asked, answer.page);
   if (joins) take(chatId, answer);
   return joins;
 }
 
-/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
+/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and the view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
@@ -145,7 +145,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
     const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
-    // Each answer is taken in when it comes: a moment later events may have changed what it says.
+    // Apply each answer when it comes: events may soon outdate it.
     let isCounted = false;
     let isHere = false;
     const coming = ask(chatId, { count });
@@ -160,14 +160,14 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     isHere = true;
     const isTaken = await takeNewest(chatId, newest, stays);
     const details = await asking;
-    // The relay knows how many are unread; this page may not have known it.
+    // The relay knows the unread count; this page may not.
     if (!isCounted) await recount(chatId);
     if (!stays) await reachUnread(chatId, details, { isTaken });
     if (begun === connections) verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
   } catch (failure) {
-    // An address may hold something that is no id.
+    // An address may contain an invalid id.
     if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
     else report(failure);
   } finally {
@@ -179,8 +179,8 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
 }
 
 /**
- * Take in the newest page, unless it lacks the first unread message, which is shown first; tells whether what is loaded is
- * true then. `stays`: what is in view must stay.
+ * Take in the newest page, unless it lacks the first unread message, which is shown first; return whether the loaded
+ * part is then current. `stays`: the view must stay.
  */
 async function takeNewest(chatId, newest, stays) {
   const room = state.value?.rooms.get(chatId);
@@ -197,7 +197,7 @@ async function takeNewest(chatId, newest, stays) {
   return isFirst;
 }
 
-/** Fetch what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+/** Fetch the loaded part again: too much came meanwhile for the newest page to show its changes. */
 async function askAgain(chatId, room) {
   const { first, last } = room;
   let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
@@ -208,14 +208,14 @@ async function askAgain(chatId, room) {
   }
 }
 
-/** Fetch pages that begin shortly before the first unread message, if that is not loaded. */
+/** Fetch pages from shortly before the first unread message, if that is not loaded. */
 async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   const reaches = ({ messages }) => reachesUnread(messages, state.value.me.id, missed);
   const before = state.value?.rooms.get(chatId);
   if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  // What this device has kept is not known to be true where the newest page does not go on from it.
+  // The stored part may be outdated if the newest page does not continue it.
   take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
   for (;;) {
     const room = state.value?.rooms.get(chatId);
@@ -224,7 +224,7 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   }
 }
 
-/** Fetch the messages that are stale once more. */
+/** Fetch stale messages again. */
 async function mend(chatId) {
   let before;
   for (;;) {
@@ -237,7 +237,7 @@ async function mend(chatId) {
   }
 }
 
-/** Remove a lost chat from the list, and all that this device has of it. */
+/** Remove a lost chat from the list, with this device's copy. */
 export function forgetChat(chatId) {
   for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
   ending.add(chatId);
@@ -286,19 +286,19 @@ export async function loadOlder(chatId) {
   if (room?.loaded && !room.atStart && !isLost(chatId)) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
 }
 
-/** Fetch the page after the loaded messages, where they do not reach the end. */
+/** Fetch the page after the loaded messages, if they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || atEnd(state.value, chatId)) return;
   await alone(chatId, () => ask(chatId, { startId: nextId(room), count: NEXT_PAGE }));
 }
 
-/** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
+/** Fetch loaded messages again whose answers came late or whose edits were missed. */
 export async function mendRoom(chatId) {
   if (state.value?.rooms.get(chatId)?.stale.size > 0 && !isLost(chatId)) await alone(chatId);
 }
 
-/** Fetch one page of a chat at a time, and what it shows to be outdated. */
+/** Fetch one page of a chat at a time, and the messages that it shows to be outdated. */
 async function alone(chatId, fetchPage) {
   // While the newest page is on its way, this one may not belong to what will be loaded then.
   if (paging.has(chatId) || asked.has(chatId)) return;
@@ -309,7 +309,7 @@ async function alone(chatId, fetchPage) {
     paging.delete(chatId);
   } catch (failure) {
     report(failure);
-    // Scrolling asks again and again.
+    // Scrolling requests it repeatedly.
     setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
 }
@@ -348,7 +348,7 @@ export async function showNewest(chatId) {
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
-/** Refusals that pass by themselves; a receipt that was refused otherwise is not sent again. */
+/** Temporary refusals; a receipt refused otherwise is not repeated. */
 const MAY_PASS = new Set(["rate_limited", "unavailable"]);
 
 const readSent = new Map();
@@ -359,7 +359,7 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
-  // Far from the end all may be read, though the chat has news. At the end the relay counts.
+  // Far from the end everything loaded may be read although the chat has news. At the end the relay counts.
   if (newestShown(state.value, chatId)?.messageId !== messageId && !readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();

@@ -1,15 +1,15 @@
 /**
- * Which names look alike to people, as in relay/unicode/lookalikes.py; apart from model/text.js so that the list need not
+ * Names that look alike to people, as in relay/unicode/lookalikes.py. Not part of model/text.js, so that the list does not
  * wait for it. Text in, text out.
  */
 import { LOOKS } from "./looks.js";
 import { useLooks } from "./text.js";
 
-/** What cannot be seen, as on the relay; codes that may become ideographs or emoji can. */
+/** Invisible characters, as on the relay; codes that may become ideographs or emoji are visible. */
 const UNSEEN =
   /^(?!\p{Extended_Pictographic}|[\u{20000}-\u{3ffff}])[\p{DI}\p{Z}\p{Cc}\p{Cn}\p{Co}\p{Cs}\u2800\ufff9-\ufffc\u{13441}\u{13442}\u{16fe4}\u{1bc9d}\u{1d159}]$/u;
 const BLANK = /[\p{Z}\t-\r\x1c-\x1f\x85\u2800\u1160]/u;
-/** By letter how it is written in the look of a name. */
+/** The form of each letter in a look. */
 const table = new Map(LOOKS.split("\n").map((row) => [...row]).map(([letter, ...look]) => [letter, look.join("")]));
 /** Names whose looks are kept. */
 const KEPT_LOOKS = 20_000;
@@ -39,7 +39,7 @@ function findLook(letter, caseless) {
   return [...letter.toUpperCase()].map((one) => [...one.toLowerCase()].map((small) => table.get(small) ?? small).join("")).join("");
 }
 
-/** What a name looks like, as it is written and in lower case, as on the relay: people confuse names that share a look. */
+/** The looks of a name, as written and in lower case, as on the relay: people confuse names that share a look. */
 export function looks(name) {
   const before = kept.get(name);
   if (before) return before;
@@ -52,10 +52,10 @@ export function looks(name) {
   return found;
 }
 
-/** People whose names are looked at without a pause. */
+/** People handled between two pauses. */
 const PORTION = 100;
 
-/** From now on tell by their looks which names look alike; those of these people (a Map of profiles by id) are looked at first. */
+/** Compare names by their looks from now on, once the looks of these people (a Map of profiles by id) are known. */
 export async function learnLooks(people, pause) {
   let done = 0;
   for (const { id, name } of people.values()) {

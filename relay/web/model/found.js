@@ -1,4 +1,4 @@
-/** Where in a text what was searched for stands, and the part around it. Text in, plain data out. */
+/** The matches of a search in a text, and the part around them. Text in, plain data out. */
 import { cut, fold, foldOne, letters, WHITE } from "./text.js";
 
 const MARK = /\p{M}/u;

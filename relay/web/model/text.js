@@ -1,12 +1,12 @@
 /**
- * Texts in lists and searches: one line of a text, initials, sizes, what is the same text however it was typed, as the
- * relay's search has it (PROTOCOL.md, section 5), and which names look alike. Text in, plain data out.
+ * Texts in lists and searches: one line of a text, initials, sizes, folding as in the relay's search (PROTOCOL.md,
+ * section 5), and look-alike names. Text in, plain data out.
  */
 
 /** Languages in which one character may be a word. */
 const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
 
-/** Whether a query is worth sending to the relay: nearly every message contains any single letter. */
+/** Whether a query is worth sending: nearly every message contains any single letter. */
 export function isSearchable(query) {
   const text = query.trim();
   return text.length >= 2 || WORD_OF_ONE.test(text);
@@ -28,7 +28,7 @@ export function initials(name) {
   return [words[0], ...(words.length > 1 ? [words.at(-1)] : [])].map(first).join("").toLocaleUpperCase();
 }
 
-/** Nothing but letters that are what they seem: no table and no segmenter, which takes long, is needed for them. */
+/** A text that needs neither the table nor the segmenter, which are slow. */
 const ASCII = /^[\0-\x7f]*$/;
 const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
 
@@ -38,7 +38,7 @@ export function* letters(text) {
   for (const { segment } of graphemes.segment(text)) yield segment;
 }
 
-/** The first `count` characters of a text, none of them cut in half. */
+/** The first `count` characters of a text, none cut in half. */
 export function cut(text, count) {
   if (text.length <= count) return text;
   let found = "";
@@ -56,7 +56,7 @@ export function cut(text, count) {
 /** A letter of a script that is written from right to left. */
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-/** Set a text apart from what stands around it where it runs the other way: all of the page's languages run to the right. */
+/** Isolate a text that runs right to left: all of the page's languages run left to right. */
 export function isolate(text) {
   return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
 }
@@ -85,7 +85,7 @@ export function hueOf(id, count) {
 const MARKS =
   /[\u0300-\u0344\u0346-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0897-\u089f\u08ca-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufb1e]|\p{Cf}|[\u115f\u1160\u180b-\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}\u{1f3fb}-\u{1f3ff}]/gu;
 const DIGIT = /\p{Nd}/u;
-/** Pairs: what stands for what. */
+/** Pairs of a character and its replacement. */
 const ALIKE = new Map([
   ["\u0131", "i"], ["\u0345", "ι"], ["ß", "ss"], ["ς", "σ"],
   ["æ", "ae"], ["œ", "oe"], ["ð", "d"], ["þ", "th"], ["ĸ", "q"], ["ŋ", "n"],
@@ -139,13 +139,13 @@ export const fold = (text) =>
 
 // ---------------------------------------------------------------- names that look alike
 
-/** What a name looks like, as a list: until model/alikes.js is loaded only names that are the same letters look alike. */
+/** List the looks of a name. Until model/alikes.js is loaded, only names with the same letters look alike. */
 let looks = (name) => [name.normalize("NFKC").toLowerCase()];
 
-/** The people for whom `lookAlikes` was last asked, and what it said. */
+/** The last call of `lookAlikes`. */
 let lastAsked = { people: new Map(), alike: new Set() };
 
-/** Whether these are the people of before under the names of before: pictures, and when they were seen, change often. */
+/** Whether people and names are those of the last call: other fields change often. */
 function isCalledAsBefore(people) {
   if (people.size !== lastAsked.people.size) return false;
   for (const { id, name } of people.values()) {
@@ -164,7 +164,7 @@ export function lookAlikes(people) {
 }
 
 function findAlikes(people) {
-  // By look whose it is; null for one of several people.
+  // The person of each look; null when several share it.
   const owners = new Map();
   for (const { id, name } of people.values()) {
     for (const look of [...looks(name ?? id), ...looks(id)]) {
@@ -179,7 +179,7 @@ function findAlikes(people) {
   return alike;
 }
 
-/** From now on tell what looks alike by this function. */
+/** Use another function for the looks of a name. */
 export function useLooks(better) {
   looks = better;
   lastAsked = { people: new Map(), alike: new Set() };

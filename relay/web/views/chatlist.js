@@ -13,10 +13,10 @@ import { Avatar, Bot, html, Icon, IconButton, lazy, Name, Ticks } from "./parts.
 
 const Hits = lazy(() => import("./hits.js"), "Hits");
 
-/** Rows drawn above and below those in view, and of them in one frame. */
+/** Rows drawn above and below the view, and how many of them are added in one frame. */
 const BEYOND = 24;
 const MORE_ROWS = 6;
-/** Rows drawn before it is known how many are in view. */
+/** Rows drawn before the height of the list is known. */
 const FIRST_ROWS = 14;
 /** The height of a row in px until one is drawn. */
 const ROW_HEIGHT = 68;
@@ -34,12 +34,12 @@ export function typingText(now, chatId) {
   return t("typing.many", { names: formatList(names.slice(0, 3)), count: names.length });
 }
 
-/** Give the shown name of a chat: the user's notes have none of their own. */
+/** Return the shown name of a chat: the user's notes have none of their own. */
 export function chatName(chat) {
   return chat.type === "favorites" ? t("chat.favorites") : chat.name;
 }
 
-/** Give the shown name of a chat where a look-alike name may stand beside it. */
+/** Return the shown name of a chat next to which a look-alike may be. */
 export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
 }
@@ -111,12 +111,12 @@ function Last({ chat, typing, draft, waiting, open, author }) {
   return html`${named ? html`<span class="chat-row-author"><${Name} text=${author} />:</span> ` : null}<${Said}>${text}</${Said}>`;
 }
 
-/** What somebody wrote: in the direction of its own script, cut off at its end, and at the side where all texts begin. */
+/** A user's text: in its own direction, cut at its end, and aligned with all other texts. */
 export function Said({ children }) {
   return html`<span class="chat-row-said" dir="auto">${children}</span>`;
 }
 
-/** The hits of a search as they read now: what was edited since, and without what was deleted. */
+/** The current hits of a search: with later edits, without deleted messages. */
 export function presentHits(now, hits) {
   return hits
     .map((hit) => ({ hit, known: messageOf(now, hit.chatId, hit.messageId) }))
@@ -144,7 +144,7 @@ export function isCalled(name, id, wanted) {
   return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
 }
 
-/** Say how a search goes on: under way, waiting for the relay, failed, or the text for `nothing` found. */
+/** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
 export function SearchState({ asking, failed, nothing }) {
   if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
@@ -153,15 +153,15 @@ export function SearchState({ asking, failed, nothing }) {
 }
 
 /**
- * The rows to draw next, as {from, to}, where `first` to `last` of `count` are in view: those in view at once, and of the
- * others a few more at the side where fewer are left. It is what is drawn when nothing is left to do.
+ * Choose the rows to draw next, {from, to}, when rows `first` to `last` of `count` are in view: those in view at once,
+ * and a few more on the side with fewer rows beyond the view. Returns the range of `drawn` when nothing is missing.
  */
 export function nextRows(drawn, { first, last, count }) {
   const isFar = last < drawn.from || first > drawn.to;
   const from = isFar ? first : Math.min(drawn.from, first);
   const to = Math.min(count, isFar ? last : Math.max(drawn.to, last));
   const more = isFar || from < drawn.from || to > drawn.to ? 0 : MORE_ROWS;
-  // By steps, or each row that is scrolled by would be a reason to draw.
+  // In steps: otherwise every scrolled row would redraw the list.
   const top = Math.max(0, Math.floor((first - BEYOND) / MORE_ROWS) * MORE_ROWS);
   const bottom = Math.min(count, Math.ceil((last + BEYOND) / MORE_ROWS) * MORE_ROWS);
   const isDown = to < bottom && (from <= top || to - last <= first - from);
@@ -187,7 +187,7 @@ export class ChatList extends Component {
     cancelAnimationFrame(this.extension);
   }
 
-  /** Draw the rows that are in view; those around them come with the next frames. A scroll event comes before its frame. */
+  /** Draw the rows in view in this frame, and those around them in the next ones. A scroll event comes before its frame. */
   extendSoon = () => (this.extension ||= requestAnimationFrame(this.extend));
 
   extend = () => {
@@ -210,7 +210,7 @@ export class ChatList extends Component {
     if (query !== this.state.query && this.list.scrollTop > 0) this.list.scrollTop = 0;
     const kept = isSearchable(query) ? {} : { hits: null };
     this.setState({ query, ...(wanted ? { ...kept, failed: null, asking: true } : NOTHING_FOUND) });
-    // Half of what is being composed is nothing to search for.
+    // Do not search for a half-composed word.
     if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
 
@@ -233,7 +233,7 @@ export class ChatList extends Component {
     this.setState({ query: "", ...NOTHING_FOUND });
   };
 
-  /** The chats that are called so; found again only when chats or what is wanted has changed. */
+  /** The chats with this name; searched again only when chats or the query change. */
   chatsCalled(all, wanted) {
     if (this.called?.all !== all || this.called.wanted !== wanted) {
       const list = wanted ? all.filter((chat) => isCalled(chatName(chat), chat.type === "dialog" ? chat.id : "", wanted)) : all;
@@ -242,7 +242,7 @@ export class ChatList extends Component {
     return this.called.list;
   }
 
-  /** The people who are called so, of those known here and of those the relay has found, but for those with a dialog. */
+  /** The people with this name, known here or found by the relay, without a dialog. */
   peopleCalled(now, wanted, found) {
     const known = this.people;
     if (known?.people !== now.people || known.chats !== now.chats || known.wanted !== wanted || known.found !== found) {

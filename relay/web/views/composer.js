@@ -41,13 +41,13 @@ async function shapeOf(file) {
   }
 }
 
-/** The names of the folders that are let fall: as files they look like any other, and cannot be read. */
+/** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
   const entries = [...(transfer.items ?? [])].map((item) => item.kind === "file" && item.webkitGetAsEntry?.());
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Say for each of these files why it cannot be sent; undefined where it can. */
+/** Say for each file why it cannot be sent; undefined if it can. */
 async function refusals(files, folders) {
   const limit = session.value?.limits?.fileBytes;
   return Promise.all(files.map(async (file) => {
@@ -58,10 +58,11 @@ async function refusals(files, folders) {
   }));
 }
 
-/** Ask for a text to go with files (File[], or the DataTransfer of a drop), then send them. What cannot be sent is told. */
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. Report those that cannot be
+ * sent. */
 export async function pickFiles(chatId, from) {
   const chosen = [...(from.files ?? from)];
-  // A drop shows what it holds only until the event is over.
+  // A drop's content is readable only during the event.
   const folders = foldersOf(from);
   const refused = await refusals(chosen, folders);
   for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
@@ -119,7 +120,7 @@ export class Composer extends Component {
     this.showSend();
   }
 
-  /** Take in what another tab has written, or done to the message that is edited here. */
+  /** Apply another tab's draft, or its change of the message edited here. */
   follow(now) {
     const { chatId } = this.props;
     // An input method that loses its text in mid-word writes it twice.
@@ -159,13 +160,13 @@ export class Composer extends Component {
       this.endEdit();
     }
     const answered = mine?.kind === "reply" ? mine.quote : undefined;
-    // Leaving the chat is not giving up the answer.
+    // Leaving the chat does not discard the reply.
     if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
     if (mine) this.field.focus();
   }
 
-  /** The edit was saved or given up, unless one only leaves the chat: then it goes on when one comes back. */
+  /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
   endEdit() {
     const { chatId } = this.props;
     const { messageId, quote } = this.editing;
@@ -186,7 +187,7 @@ export class Composer extends Component {
     this.fill(next?.text ?? "");
   }
 
-  /** Keep what stands in the field now. */
+  /** Save the text in the field. */
   keep() {
     const { chatId } = this.props;
     const text = this.field.value;
@@ -234,7 +235,7 @@ export class Composer extends Component {
       return;
     }
     const what = composing.value?.chatId === chatId ? composing.value : null;
-    // The outbox has the text before the draft is empty: a tab that dies between the two has it twice, not never.
+    // The outbox gets the text before the draft is emptied: a tab that dies in between has it twice, not never.
     if (what?.kind === "edit") {
       if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
       composing.value = null;

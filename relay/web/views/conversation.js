@@ -30,11 +30,11 @@ function Subtitle({ chat, chatId }) {
   if (presence === "online") return html`<span class="is-online">${t("presence.online")}</span>`;
   const lastSeen = now.people.get(chatId)?.lastSeen;
   if (lastSeen) return t("presence.lastSeen", { when: formatAgo(lastSeen) });
-  // Of somebody one shares no chat with the relay does not say.
+  // Unknown for people without a common chat.
   return presence ? t("presence.offline") : `@${now.people.get(chatId)?.username ?? chatId}`;
 }
 
-/** How a chat was lost, in place of the composer; what this device has of it stays until the person dismisses it. */
+/** How a chat was lost, in place of the composer; this device's copy stays until the person dismisses it. */
 function Lost({ chat }) {
   return html`<div class="read-only lost"><p>${lossText(chat)}</p>
     <button type="button" class="link" onClick=${() => forgetChat(chat.id)}>${t("chat.forget")}</button></div>`;

@@ -77,7 +77,7 @@ class Menu extends Component {
     const now = state.value;
     const chat = now.chats.get(chatId);
     const there = Boolean(message.messageId) && message.status !== "deleted";
-    // Of a lost chat nothing can be changed.
+    // A lost chat cannot be changed.
     const open = there && !chat?.gone;
     const items = [];
     if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => compose(chatId, "reply", message.messageId)]);
@@ -204,7 +204,7 @@ class Invite extends Component {
   }
 }
 
-/** A QR code as one path, dark on white in both themes: cameras want it so. */
+/** A QR code as one path, dark on white in both themes, for cameras. */
 function QrCode({ rows }) {
   if (!rows?.length) return null;
   const path = rows.flatMap((row, y) => [...row].map((module, x) => (module === "1" ? `M${x} ${y}h1v1h-1z` : ""))).join("");
@@ -245,7 +245,7 @@ const DIALOGS = {
   welcome: Welcome, viewer: Viewer, emoji: Emoji,
 };
 
-/** Dialogs about one message: they show it as it is now, and close when it is gone. */
+/** Dialogs about one message: they show its current state, and close when it is gone. */
 const ABOUT_A_MESSAGE = new Set(["menu", "info", "viewer"]);
 
 class Gone extends Component {

@@ -29,7 +29,7 @@ class Finder extends Component {
   onInput = (event) => {
     const query = event.currentTarget.value;
     this.setState({ query });
-    // Half of what is being composed is nothing to search for.
+    // Do not search for a half-composed word.
     if (!event.isComposing) this.findSoon(query);
   };
 
@@ -41,7 +41,7 @@ class Finder extends Component {
     this.timer = setTimeout(() => this.find(query.trim()), this.props.wait ?? 0);
   }
 
-  /** Find, and show at once what needs no answer. */
+  /** Search, and show local results at once. */
   async find(query) {
     this.serial += 1;
     const mine = this.serial;

@@ -1,4 +1,4 @@
-/** The messages that a search has found, with what was searched for marked; loaded with the first of them. */
+/** The messages found by a search, with the matches marked; loaded on the first hit. */
 import { openChat } from "../actions/rooms.js";
 import { state } from "../signals.js";
 import { formatFull, formatShort, t, today } from "../i18n/i18n.js";
@@ -31,7 +31,7 @@ export function Marked({ text, query }) {
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
-/** All that were found, as they read now (`presentHits`). */
+/** All hits, from `presentHits`. */
 export function Hits({ said, query }) {
   const now = state.value;
   return html`<h2 class="section">${t("search.messages")}</h2>

@@ -13,13 +13,13 @@ import { deliveryState, tellOf } from "../model/state.js";
 import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
 
-/** The size of a picture at most; it keeps its aspect ratio. */
+/** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
 const UNKNOWN_SHAPE = { width: 320, height: 240 };
-/** Tiles of an album at most. */
+/** Maximum tiles of an album. */
 const ALBUM_TILES = 6;
 const SOUND = /\.(mp3|m4a|aac|ogg|oga|opus|wav|flac)$/i;
-/** Characters of a text that a screen reader says while moving through the messages; the article has all of it. */
+/** Characters that a screen reader says while moving through messages; the article has the whole text. */
 const LONGEST_SPOKEN = 500;
 
 /** Compute the size of a picture on the screen before it is loaded. */
@@ -139,7 +139,7 @@ function FileLink({ attachment }) {
   </a>`;
 }
 
-/** A file at another address: a link that says where it leads; nothing is loaded. */
+/** A file at another address: a link that names its target; nothing is loaded. */
 function Elsewhere({ attachment }) {
   const place = elsewhere(attachment);
   if (!place) return html`<span class="file">${attachment.filename}</span>`;
@@ -161,7 +161,7 @@ function Attachment(props) {
   return html`<${FileLink} ...${props} />`;
 }
 
-/** Tell whether a file that waits can be shown as a picture. */
+/** Return whether a pending file can be shown as a picture. */
 const isPicture = (file) => Boolean(file.blob && /^image\//.test(file.type) && file.width);
 
 /** A file that is being uploaded, with its progress. */
@@ -209,7 +209,7 @@ function Time({ at }) {
   return html`<time class="time" title=${formatFull(at)} datetime=${new Date(at).toISOString()}>${formatTime(at)}</time>`;
 }
 
-/** Give the delivery state of a message, or null where there is none to show. */
+/** Return the delivery state of a message, or null if there is none to show. */
 function shownState(message, mine, chatType) {
   const name = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
   return chatType === "favorites" && (name === "delivered" || name === "read") ? "sent" : name;
@@ -224,7 +224,7 @@ function spokenText(message) {
   return [oneLine(cut(message.message ?? "", LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
-/** Say all that a message shows, as the accessible name of its article. */
+/** Return everything that a message shows, as the accessible name of its article. */
 function spoken(message, { mine, name, chatType }) {
   const state_ = shownState(message, mine, chatType);
   return [

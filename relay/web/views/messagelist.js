@@ -1,7 +1,7 @@
 /**
  * The messages of a chat.
  *
- * Only some rows of the loaded messages are in the page. What the user reads never moves: the position of the first row
+ * Only some rows of the loaded messages are in the page. The read position never moves: the position of the first row
  * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
@@ -19,9 +19,9 @@ import { html, Icon } from "./parts.js";
 const FIRST_ROWS = 20;
 const MORE_ROWS = 8;
 const MOST_ROWS = 90;
-/** More is drawn or fetched when less than so many heights of the window are left. */
+/** More is drawn or fetched when fewer than this many window heights are left. */
 const MARGIN = 1.5;
-/** Within so many pixels of the end the view counts as being there. */
+/** Within this many pixels of the end the view counts as being there. */
 const AT_END = 48;
 
 /** The messages of one chat. */
@@ -161,7 +161,7 @@ export class MessageList extends Component {
   extendUp() {
     const room = state.value.rooms.get(this.props.chatId);
     if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.scroller.clientHeight * MARGIN) return false;
-    // Only in the direction of scrolling: else each end would undo the work of the other.
+    // Only in the direction of scrolling: otherwise each end would undo the other's work.
     if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
     if (this.start === 0) {
@@ -202,7 +202,7 @@ export class MessageList extends Component {
     const rows = this.content.children;
     for (let at = rows.length - 1; at >= 0; at -= 1) {
       const id = rows[at].dataset.id;
-      // Of a message taller than the window the beginning is enough.
+      // The beginning of a message taller than the window is enough.
       if (id === undefined || rows[at].offsetTop + Math.min(rows[at].offsetHeight, 40) > bottom + 4) continue;
       markRead(chatId, Number(id));
       return;
@@ -285,12 +285,12 @@ export class MessageList extends Component {
   takeDivider(chat, messages) {
     // Fixed when the chat is opened; set again by messages that come while the user is away.
     if (this.dividerId !== undefined && active.value) return;
-    // The kept messages may begin or end among the unread ones: the relay's page is being fetched.
+    // The stored messages may begin or end among the unread ones: the relay's page is being fetched.
     if (this.settling || !(chat?.missed > 0) || (this.seenOnce && active.value)) return;
     const { first: id } = unreadAmong(messages, state.value.me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
-    // It is set already: the user may have gone on to the end.
+    // It is set already: the user may have continued to the end.
     if (id === this.dividerId) return;
     this.holdDivider = true;
     this.dividerId = id;
@@ -347,7 +347,7 @@ export class MessageList extends Component {
     this.takeWindow(messages);
     if (!this.settling && active.value) this.seenOnce = true;
 
-    // The user just sent a message: show it, wherever the view was.
+    // The user just sent a message: show it.
     const lastOwn = waitingRows(now, chatId).at(-1)?.clientMessageId;
     if (lastOwn && lastOwn !== this.lastOwn) {
       this.lastOwn = lastOwn;
@@ -364,7 +364,7 @@ export class MessageList extends Component {
     const { start, end, dividerId, dividerCount } = this;
     const reachesEnd = end === messages.length;
     this.showsEnd = reachesEnd && (atEnd(now, chatId) || !room?.loaded);
-    // On a page of long ago it would seem to have been written then.
+    // On an old page it would look old.
     const waiting = this.showsEnd || (reachesEnd && this.follow);
     const rows = (this.rows = drawnRows(now, chatId, { start, end, waiting, dividerId, dividerCount }));
     const { missed = 0, type = "dialog" } = chat ?? {};

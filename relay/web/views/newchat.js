@@ -33,7 +33,7 @@ export class Directory extends Component {
     this.serial += 1;
     this.setState({ query, asking: true, failure: null });
     clearTimeout(this.timer);
-    // Half of what is being composed is nothing to search for.
+    // Do not search for a half-composed word.
     if (!event.isComposing) this.timer = setTimeout(() => this.find(query.trim()), ASK_AFTER);
   };
 

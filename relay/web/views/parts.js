@@ -180,12 +180,13 @@ export class Panel extends Component {
   }
 }
 
-/** A name, which may run in the other direction than what stands around it. */
+/** A name, which may run in the other direction than its surroundings. */
 export function Name({ text }) {
   return html`<bdi>${text}</bdi>`;
 }
 
-/** Whether a key sends the text: Enter that belongs to no input method, makes no new line and is not a touch keyboard's. */
+/** Whether a key sends the text: Enter, unless an input method uses it, it makes a new line or it is a touch
+ * keyboard's. */
 export function submits(event) {
   const composes = event.isComposing || event.keyCode === 229;
   return event.key === "Enter" && !event.shiftKey && !event.altKey && !composes && !isTouch();

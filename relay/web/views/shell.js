@@ -21,14 +21,14 @@ const LEFT_PANELS = { settings: Settings, newchat: NewChat };
 const FINDERS = new Set(["jump", "search"]);
 
 /*
- * While an input method composes a character, its keys are its own: no handler of the page hears them, whoever writes it.
- * Safari tells the Enter that ends a composition by the key code only.
+ * While an input method composes a character, its keys are its own: no handler of the page gets them. Safari marks the
+ * Enter that ends a composition only by the key code.
  */
 let composes = false;
 
 function onInputMethodKey(event) {
   if (event.isComposing || event.keyCode === 229) event.stopImmediatePropagation();
-  // The end of a composition is not told when its field goes.
+  // No event ends a composition when its field is removed.
   else composes = false;
 }
 

@@ -1,4 +1,4 @@
-/** A picture as large as the window, with the previous and next ones a key away. */
+/** A picture in the size of the window, with keys for the previous and next ones. */
 import { Component } from "preact";
 import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
@@ -33,7 +33,7 @@ export class Viewer extends Component {
       (one.attachments ?? []).filter((file) => file.type === "image" && isOwnFile(file)).map((file) => ({ attachment: file, message: one })),
     );
     const at = all.findIndex((one) => one.attachment.id === attachmentId);
-    // Its message was not answered yet.
+    // Its message is not answered yet.
     const waiting = at < 0 && message.state ? message.attachments?.find((one) => one.id === attachmentId) : null;
     return waiting ? { all: [{ attachment: waiting, message }], at: 0 } : { all, at };
   }
