@@ -226,7 +226,7 @@ def own_work(trace: dict[str, Any]) -> list[tuple[float, float]]:
 
 
 def longest_of(person: Person, page: Any, tmp_path: Path, use: Callable[[], None], *, rounds: int = 2) -> float:
-    """Use the page with a processor that is four times slower; return how many ms its longest task took, without drawing.
+    """Use the page with a processor four times slower; return the ms of its longest task, without drawing.
 
     The best of several rounds counts: it is nearest to what the page itself takes. On a busy machine a pause of the
     collector, whose helpers wait for a processor too, is longer in one of them.
