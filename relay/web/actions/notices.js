@@ -74,6 +74,8 @@ export function explain(failure) {
       return t("error.fileUnreadable", { name: name ?? t("message.file") });
     case "folder":
       return t("error.folder", { name: name ?? "" });
+    case "no_picture":
+      return t("error.noPicture", { name });
     case "rate_limited":
       return retryAfter ? t("error.rateLimited", { count: Math.max(1, Math.ceil(retryAfter / 1_000)) }) : t("error.tooFast");
     case "unauthorized":

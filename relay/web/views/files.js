@@ -7,7 +7,9 @@ import { LONGEST_MESSAGE, composing, dialog, session } from "../signals.js";
 import { formatSize, t } from "../i18n/i18n.js";
 import { sizeParts } from "../model/text.js";
 import { captionKey } from "../model/writing.js";
-import { html, Icon, isTouch, Modal, submits } from "./parts.js";
+import { RequestError } from "../net/socket.js";
+import { upload } from "../net/upload.js";
+import { html, Icon, isTouch, Modal, Name, submits } from "./parts.js";
 
 const close = () => (dialog.value = null);
 
@@ -39,20 +41,31 @@ async function shapeOf(file) {
   }
 }
 
-/** Say for each file why it cannot be sent; undefined if it can. */
-async function refusals(files, folders) {
+/** Say why a file cannot be sent; undefined if it can. */
+async function refusalOf(file, folders) {
   const limit = session.value?.limits?.fileBytes;
-  return Promise.all(files.map(async (file) => {
-    const { name, size } = file;
-    if (folders.has(name)) return { code: "folder", name };
-    if (limit && size > limit) return { code: "too_large", name, limit };
-    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
-  }));
+  const { name, size } = file;
+  if (folders?.has(name)) return { code: "folder", name };
+  if (limit && size > limit) return { code: "too_large", name, limit };
+  return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
+}
+
+/** Upload a picture of the user or a group; return its address. What is no picture here or for the relay is refused. */
+export async function sendPhoto(file) {
+  const { name, type, size } = file;
+  const refuse = (said) => {
+    throw Object.assign(new RequestError(said.code), said);
+  };
+  const refusal = await refusalOf(file);
+  if (refusal) refuse(refusal);
+  if (!(await shapeOf(file)).width) refuse({ code: "no_picture", name });
+  const sent = await upload({ blob: file, name, type, size }, () => {});
+  return sent.type === "image" ? sent.url : refuse({ code: "no_picture", name });
 }
 
 /** Ask for a caption for files, then send them; `folders` are the names of folders among them. Report the others. */
 export async function offer(chatId, chosen, folders) {
-  const refused = await refusals(chosen, folders);
+  const refused = await Promise.all(chosen.map((file) => refusalOf(file, folders)));
   for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
   const good = chosen.filter((_, at) => !refused[at]);
   if (good.length === 0) return;
@@ -124,7 +137,7 @@ export class Files extends Component {
       <div class="files" role="group" tabindex="0" aria-label=${t("upload.title", { count: files.length })}>${files.map((file) => /^image\//.test(file.type) && file.shape?.width
         ? html`<img src=${this.url(file)} alt=${file.name} />`
         : html`<span class="file"><span class="file-icon"><${Icon} name="file" /></span>
-            <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
+            <span class="file-text"><span class="file-name"><${Name} text=${file.name} /></span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
       <form class="form" onSubmit=${this.submit}>
         <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
           enterkeyhint=${isTouch() ? "enter" : "send"} onInput=${this.onInput} onKeyDown=${(event) => submits(event) && this.submit(event)}></textarea>

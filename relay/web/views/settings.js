@@ -6,10 +6,10 @@ import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { signOut } from "../actions/session.js";
 import { request } from "../actions/store.js";
-import { uploadPhoto } from "../net/upload.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
+import { sendPhoto } from "./files.js";
 import { Avatar, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
 
 /** A picture of the user or a group, changed by clicking it and choosing a file. */
@@ -22,7 +22,7 @@ export class Photo extends Component {
     if (!file) return;
     this.setState({ busy: true });
     try {
-      await this.props.onChange(await uploadPhoto(file));
+      await this.props.onChange(await sendPhoto(file));
     } catch (failure) {
       report(failure);
     }
