@@ -188,6 +188,17 @@ export class ChatList extends Component {
   componentDidUpdate({ hidden }, { from, to }) {
     const { props, state: drawn, listed, count } = this;
     if (from !== drawn.from || to !== drawn.to || listed.length !== count || hidden !== props.hidden) this.extendSoon();
+    this.showOpen();
+  }
+
+  /** Scroll to the row of a chat that was opened elsewhere, as by keys. */
+  showOpen() {
+    const { chatId } = route.value;
+    if (chatId === this.shownOpen) return;
+    this.shownOpen = chatId;
+    const at = this.listed.findIndex((chat) => chat.id === chatId);
+    const [{ scrollTop, clientHeight }, top] = [this.list, (at + 0.5) * this.rowHeight];
+    if (at >= 0 && (top < scrollTop || top > scrollTop + clientHeight)) this.list.scrollTop = top - clientHeight / 2;
   }
 
   componentWillUnmount() {
