@@ -332,10 +332,10 @@ export async function showMessage(chatId, messageId, mark) {
       let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
       // The messages before it may fill a page already.
       if (answer.page.more && answer.page.at(-1).messageId < messageId) answer = await ask(chatId, { startId: messageId, count: 100 });
+      if (!answer.page.some((one) => one.messageId === messageId)) return tell(t("message.gone"), { error: true });
       take(chatId, answer, { far: true });
     } catch (failure) {
-      report(failure);
-      return;
+      return report(failure);
     }
   }
   targetSerial += 1;

@@ -2,7 +2,7 @@
  * Makes the visible rows of messages: day separators, the "N new" divider, groups of one person, and the outbox at the
  * end. Pure.
  */
-import { messageOf, quoteOf } from "./messages.js";
+import { findMessage, messageOf, quoteOf } from "./messages.js";
 
 /** Messages of one person within this time form a group. */
 export const GROUP_WITHIN = 5 * 60_000;
@@ -121,4 +121,11 @@ export function buildRows(messages, { before, me, dividerId, dividerCount, chang
   }
   if (last) last.ends = true;
   return rows;
+}
+
+/** Whether a message is not there (for the user): the loaded part goes past its place without it. */
+export function isGone(state, chatId, messageId) {
+  const room = state.rooms.get(chatId);
+  const isPast = room?.loaded && messageId <= room.last && (room.atStart || messageId >= room.first) && !room.holes.has(messageId);
+  return Boolean(isPast) && !findMessage(room, messageId);
 }

@@ -6,11 +6,10 @@ import { edit, send } from "../actions/outbox.js";
 import { reportLoading } from "../actions/store.js";
 import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
-import { lastOwnEditable, quoteOf } from "../model/messages.js";
-import { tellOf } from "../model/state.js";
-import { oneLine } from "../model/text.js";
+import { lastOwnEditable } from "../model/messages.js";
 import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
+import { sayQuote } from "./message.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
 
 /** The names of dropped folders: they look like files, but cannot be read. */
@@ -276,15 +275,12 @@ export class Composer extends Component {
 }
 
 function What({ what }) {
-  const now = state.value;
-  const { sender, message, status } = quoteOf(now, what.chatId, what.quote);
-  const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
-    name: sender === now.me.id ? t("message.you") : tellOf(now, sender),
-  });
+  const { name, text, missing } = sayQuote(state.value, what.chatId, what.quote);
+  const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", { name });
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(message) || (status === "deleted" ? t("message.deleted") : t("message.attachment"))}</span></span>
+      <span class="quote-text" dir="auto">${text || missing}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }

@@ -12,7 +12,7 @@ import { unreadAmong } from "../model/events.js";
 import { atEnd, indexOf } from "../model/messages.js";
 import { nameOf, tellOf, typeOf } from "../model/state.js";
 import { drawnRows, waitingRows } from "../model/timeline.js";
-import { MessageRow, openMenu } from "./message.js";
+import { MessageRow, openMenu, spokenQuote } from "./message.js";
 import { html, Icon, TryAgain } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
@@ -382,7 +382,7 @@ export class MessageList extends Component {
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
-            return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value}
+            return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value} answers=${spokenQuote(now, chatId, row.message)}
               name=${row.mine ? "" : nameOf(now, row.message.sender)} label=${row.mine ? "" : tellOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
               flash=${this.flashId !== null && row.message.messageId === this.flashId} found=${wanted.messageId === row.message.messageId ? wanted.mark : undefined} />`;
           })}
