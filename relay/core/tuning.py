@@ -18,8 +18,8 @@ class DeliveryTuning(msgspec.Struct, kw_only=True):
 
     recent_entries: int = 4_096
     """The latest entries kept in memory, and edits and deletions that are known without looking at them."""
-    recent_characters: int = 4_000_000
-    """Characters of text that these entries may hold together, quotes included."""
+    recent_bytes: int = 16 * 2**20
+    """Bytes that these entries may hold together, with all that is in them: a quarter of what one user may cost."""
     slice_connections: int = 256
     """Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
     slice_members: int = 64

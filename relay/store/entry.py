@@ -58,6 +58,7 @@ class Entry(msgspec.Struct, gc=False):
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
+    None in memory where the fields below have it decoded.
     """
 
     attachments: list[Attachment] | None = None
@@ -71,6 +72,8 @@ class Entry(msgspec.Struct, gc=False):
     """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
     by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
+    held: int = 0
+    """The bytes that it is counted with while it is kept in memory (`core.model.recent`)."""
 
     @property
     def subject_id(self) -> MessageId:
