@@ -433,7 +433,8 @@ class Hub:
         Returns:
             Whether it is live now; else a page of the log comes first.
         """
-        if subscriber.list_fits(self.time()):
+        if subscriber.position < self.state.pruned or subscriber.list_fits(self.time()):
+            # What is to be sent first, `CatchUp.page` sends.
             return False
         entries = self.recent.after(subscriber.position)
         if entries is None:
