@@ -159,7 +159,8 @@ def test_a_gzip_of_lines_is_no_export(tmp_path: Path) -> None:
 
 
 def test_an_imported_name_has_nothing_unseen_in_it() -> None:
-    assert fit_name("An\u202ena\u200b  B") == "Anna B"
+    assert fit_name("An\u202ena\u200b B") == "Anna B"
+    assert fit_name(" Anna \r\n 山田\u3000太郎 ") == "Anna 山田\u3000太郎"
     assert fit_name("\u3164\u200d") == ""
 
 
