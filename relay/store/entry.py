@@ -66,6 +66,8 @@ class Entry(msgspec.Struct, gc=False):
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
     """When an imported message was said, if that is not `at`; else 0."""
+    original_at: UnixMs = UnixMs(0)
+    """Of a deletion that was just made: `at` of the message that it removed, which is all that is left of its date."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0

@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import islice
 
-import msgspec
-
+from relay.core.model.amending import amend_entry
 from relay.core.model.held import held_bytes
 from relay.core.model.state import State
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry
+from relay.store.entry import Entry
 
 _DECODED = (kinds.NEW, kinds.EDIT, kinds.DLVRD, kinds.READ)
 """Kinds whose `extra` nothing reads once the entry is made."""
@@ -49,7 +48,7 @@ class RecentEntries:
             if len(self._changes) > self._tuning.recent_entries:
                 self._changes_complete_after = self._changes.popleft()[0]
             for one in entries:
-                if one.chat == entry.chat and _amend(one, entry):
+                if one.chat == entry.chat and amend_entry(one, entry):
                     self._bytes -= one.held
                     one.held = held_bytes(one)
                     self._bytes += one.held
@@ -82,7 +81,7 @@ class RecentEntries:
             if change.kind in (kinds.EDIT, kinds.DELETE):
                 for one in entries:
                     if one.chat == change.chat:
-                        _amend(one, change)
+                        amend_entry(one, change)
         return True
 
     def changes_since(self, messages: Collection[tuple[ChatKey, MessageId]], since: Seq) -> list[Entry] | None:
@@ -110,21 +109,3 @@ class RecentEntries:
             return None
         changes = [one for one in entries if one.kind in (kinds.EDIT, kinds.DELETE)]
         return [one for one in changes if (one.chat, one.target) in messages]
-
-
-def _amend(one: Entry, change: Entry) -> bool:
-    """Apply an edit or a deletion to the message, to its earlier edits and to replies (PROTOCOL.md, section 4).
-
-    Returns:
-        Whether it concerns this entry.
-    """
-    target = change.target
-    if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
-        one.message, one.attachments = change.message, change.attachments
-        one.deleted = change.kind == kinds.DELETE
-    elif one.reply_to is not None and one.reply_to.message_id == target:
-        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
-        one.reply_to = msgspec.structs.replace(one.reply_to, message=text)
-    else:
-        return False
-    return True
