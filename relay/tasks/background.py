@@ -18,8 +18,11 @@ PAUSE_SECONDS = 1.0
 """Seconds before a task that failed goes on."""
 REPEAT_SECONDS = 3_600.0
 """Seconds until the same error of a task is logged again."""
-FAULTS = (OSError, sqlite3.Error, RelayError)
-"""What the system, the disk or the store may answer at any time, and may not answer the next time."""
+FAULTS = (OSError, sqlite3.Error, OverflowError, RelayError)
+"""What the system, the disk or the store may answer at any time, and may not answer the next time.
+
+An `OverflowError` is what SQLite's module says of a number that a column cannot hold.
+"""
 
 
 async def keep_running(name: str, run: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
