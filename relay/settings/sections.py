@@ -18,13 +18,16 @@ MAX_COUNT = 1_000_000_000
 MAX_DAYS = 36_500
 """A century. Every number has a bound, so that whatever is set can be counted with."""
 
+SettingValue = bool | int | float | str | list[str]
+"""The value of a setting."""
+
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 
 
 class LimitsSection(Section):
-    """How much one relay and one user may use."""
+    """Limits per relay and per user."""
 
     connections: Annotated[
         int,
@@ -78,7 +81,7 @@ class LimitsSection(Section):
 
 
 class HttpSection(Section):
-    """The web page and who may reach it."""
+    """The web page, and access to it."""
 
     public_url: Annotated[
         str,
@@ -113,7 +116,7 @@ class HttpSection(Section):
 
 
 class FilesSection(Section):
-    """How much may be uploaded."""
+    """Limits on uploads."""
 
     file_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, description="The largest file.", extra={"unit": "bytes"})] = (
         2**30
@@ -150,7 +153,7 @@ class TlsSection(Section):
         ),
     ] = ""
     key: Annotated[
-        str, Meta(description="Its private key; empty where that is in the certificate file.", extra=AT_START)
+        str, Meta(description="Its private key; empty if that is in the certificate file.", extra=AT_START)
     ] = ""
     names: Annotated[
         list[str],
@@ -163,7 +166,7 @@ class TlsSection(Section):
 
 
 class AuthSection(Section):
-    """How people sign in."""
+    """Signing in."""
 
     open: Annotated[
         bool,
@@ -187,7 +190,7 @@ class AuthSection(Section):
 
 
 class RetentionSection(Section):
-    """How long messages are kept; 0 keeps them for ever."""
+    """How long messages are kept; 0 keeps them forever."""
 
     days: Annotated[
         int,
@@ -207,7 +210,7 @@ class RetentionSection(Section):
 
 
 class ClockSection(Section):
-    """When the machine's clock is believed."""
+    """When the machine's clock is trusted."""
 
     plausible_days: Annotated[
         int,
@@ -237,7 +240,7 @@ class StoreSection(Section):
 
 
 class LogSection(Section):
-    """What the relay logs; never messages of users, and never a token."""
+    """The relay's log, which never contains users' messages or tokens."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -246,7 +249,7 @@ class LogSection(Section):
 
 
 class Settings(Section):
-    """What may be set in `relay.toml`."""
+    """All sections of `relay.toml`."""
 
     listen: Annotated[
         list[str],

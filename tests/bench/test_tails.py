@@ -1,4 +1,4 @@
-"""However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
+"""Receipts are decided without the store and in bounded memory, however many chats are busy."""
 
 import tracemalloc
 from sys import getsizeof
@@ -39,7 +39,7 @@ def counted(state: State) -> int:
     )
 
 
-def test_tails_hold_no_more_bytes_than_they_may() -> None:
+def test_tails_stay_within_their_bounds() -> None:
     state = busy(30, 10, most=20_000)
     held = counted(state)
     assert 15_000 < held == state.tail_bytes <= 20_000

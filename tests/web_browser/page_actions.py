@@ -1,7 +1,8 @@
-"""What the tests of the page share: what people do on it, what a test waits for, and scripts that run in it."""
+"""Helpers for tests of the page: people's actions, waiting conditions, and scripts that run in the page."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ IN_VIEW = """(selector) => {
     return box.top >= scroller.top - 1 && box.bottom <= scroller.bottom + 1;
   });
 }"""
-# The window loses (or gets back) the focus, as when somebody looks at another one.
+# The window loses (or regains) the focus, as when the person looks at another one.
 LOOK_AWAY = """(away) => {
   document.hasFocus = () => !away;
   dispatchEvent(new Event(away ? 'blur' : 'focus'));
@@ -36,14 +37,38 @@ AudioContext.prototype.createOscillator = function () {
   return make.call(this);
 };"""
 
+# Opens a chat from the list; milliseconds until its last message is there.
+OPEN = """async ([chat, last]) => {
+  const start = performance.now();
+  document.querySelector(`[data-chat="${chat}"]`).click();
+  while (!document.querySelector(`.message[data-id="${last}"]`)) {
+    if (performance.now() - start > 10_000) throw new Error(`message ${last} is not shown`);
+    await new Promise(requestAnimationFrame);
+  }
+  return performance.now() - start;
+}"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
     page.wait_for_selector(".conversation")
 
 
+def all_came(page: Any) -> None:
+    """Reopen the page and wait until the relay has nothing more to send."""
+    frames: list[float] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(time.monotonic())))
+    page.reload()
+    page.wait_for_selector(".chat-list")
+    for _ in range(300):
+        page.wait_for_timeout(200)
+        if frames and time.monotonic() - frames[-1] >= 0.8:
+            return
+    pytest.fail("the relay has been telling for a minute")
+
+
 def until(page: Any, condition: str, seconds: float = 10) -> None:
-    """Wait for a condition; the page's policy forbids the waiting that evaluates text inside it."""
+    """Wait for a condition; the page's policy forbids waiting that evaluates text inside it."""
     for _ in range(int(seconds * 20)):
         if page.evaluate(condition):
             return

@@ -5,7 +5,7 @@ from sys import getsizeof
 from relay.keys import MessageId, UserKey
 
 CHAT_TAIL_MESSAGES = 1_024
-"""Messages kept of one chat: receipts come some tenths of a second later, and should find what they cover."""
+"""Messages kept per chat: receipts come some tenths of a second later and should find the messages they cover."""
 ALL_TAIL_BYTES = 16 * 2**20
 """Bytes that the messages of all chats together hold: some 70,000 with a client id of usual length. A bound on the
 number of tails would be worse: with one busy chat more than that, each tail would be gone before its next receipt, and
@@ -55,7 +55,7 @@ class Tail:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        # Not the dictionary's first key: finding it would pass over all deleted ones each time.
+        # Do not look for the dictionary's first key: that would skip all deleted keys each time.
         oldest = self.since
         while oldest not in self.messages:
             oldest += 1

@@ -1,4 +1,4 @@
-"""Whether a disk, or a file of one, is mounted at a path. Reads the kernel's list of mounts."""
+"""Tells whether a disk, or a file of one, is mounted at a path. Reads the kernel's list of mounts."""
 
 import os
 import re
@@ -12,9 +12,9 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 def is_mounted(path: Path) -> bool:
-    """Tell whether something is mounted at a path itself, which may be a link elsewhere.
+    """Return whether something is mounted at this very path; links are not followed.
 
-    `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do.
+    `os.path.ismount` alone misses a file or folder mounted from the same disk, as in containers.
     """
     real = path.parent.resolve() / path.name
     return os.path.ismount(real) or bytes(real) in _mount_points()
