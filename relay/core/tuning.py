@@ -58,6 +58,9 @@ class LimitsTuning(msgspec.Struct, kw_only=True):
 
     waiting_bytes: int = 4 * 2**20
     """Maximum waiting bytes in all outboxes of one user before their requests are held back."""
+    unacknowledged_events: int = 98_304
+    """Events of one user that may wait for acknowledgements over all connections, some 18 MB. A connection
+    may have 2,048 without asking."""
     pieces_bytes: int = 2 * 2**20
     """Bytes of unfinished messages that one user's connections may hold together."""
     all_pieces_bytes: int = 32 * 2**20
