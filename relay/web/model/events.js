@@ -36,7 +36,7 @@ function onNew(state, event, now) {
     });
   }
   // Answers may overtake the events of a replay, so the list may already show a later message; the count is current.
-  if (event.missed !== undefined) next = readHere(next, event.chatId, 0, event.missed);
+  if (event.missed !== undefined && !chat?.gone) next = readHere(next, event.chatId, 0, event.missed);
   if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
   return stopTyping(next, event.chatId, message.sender);
 }

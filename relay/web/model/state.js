@@ -296,6 +296,12 @@ export function setDetails(state, chat) {
   return learnPeople(next, participants);
 }
 
+/** The type of a chat, which need not be in the list (yet); undefined if unknown. */
+export function typeOf({ chats, details, people, me }, chatId) {
+  if (chatId === me.id) return "favorites";
+  return (chats.get(chatId) ?? details.get(chatId))?.type ?? (people.has(chatId) ? "dialog" : undefined);
+}
+
 /** Whether the user is the owner or an admin of a group or channel. */
 export function rules(state, chatId) {
   if (state.chats.get(chatId)?.gone) return false;
@@ -363,11 +369,6 @@ export function patchOutbox(state, clientMessageId, change) {
 /** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
-}
-
-/** Remove everything pending for a chat. */
-export function dropOutboxOf(state, chatId) {
-  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
 }
 
 /** The state to show for an own message: "queued" "sent" "delivered" "read" "failed". */

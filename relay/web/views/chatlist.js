@@ -1,15 +1,15 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
 import { openPanel } from "../actions/navigation.js";
-import { explain, lossText } from "../actions/notices.js";
+import { lossText } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { findPeople, request } from "../actions/store.js";
-import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble } from "../signals.js";
+import { findPeople, refreshChats, request } from "../actions/store.js";
+import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble, unfetched } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { messageOf } from "../model/messages.js";
-import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf } from "../model/state.js";
+import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf, typeOf } from "../model/state.js";
 import { fold, isSearchable, oneLine } from "../model/text.js";
-import { Avatar, Bot, html, Icon, IconButton, lazy, Name, Ticks } from "./parts.js";
+import { Avatar, Bot, html, Icon, IconButton, lazy, Name, Ticks, TryAgain } from "./parts.js";
 
 const Hits = lazy(() => import("./hits.js"), "Hits");
 
@@ -42,6 +42,13 @@ export function chatName(chat) {
 /** Return the shown name of a chat next to which a look-alike may be. */
 export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
+}
+
+/** The shown name of a chat that need not be in the list (yet). */
+export function titleOf(now, chatId) {
+  const type = typeOf(now, chatId);
+  if (!type) return t("chat.loading");
+  return chatLabel(now, { id: chatId, type, name: (now.chats.get(chatId) ?? now.details.get(chatId))?.name ?? chatId });
 }
 
 /** Name an attachment of a message without text. */
@@ -124,7 +131,7 @@ export function presentHits(now, hits) {
     .map(({ hit, known }) => (known && known.message !== hit.message ? { ...hit, message: known.message } : hit));
 }
 
-/** Somebody with whom there is no dialog yet. */
+/** A person without a dialog yet. */
 class PersonRow extends Row {
   render({ person, label, presence }) {
     return html`<li>
@@ -145,8 +152,8 @@ export function isCalled(name, id, wanted) {
 }
 
 /** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
-export function SearchState({ asking, failed, nothing }) {
-  if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
+export function SearchState({ asking, failed, nothing, onTry }) {
+  if (failed) return html`<${TryAgain} failure=${failed} onTry=${onTry} />`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
   if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
   return nothing ? html`<p class="none" role="status">${nothing}</p>` : null;
@@ -227,6 +234,11 @@ export class ChatList extends Component {
     if (strangers.length > 0) import("../actions/people.js").then(({ know }) => know(strangers), () => {});
   }
 
+  again = () => {
+    this.setState({ failed: null, asking: true });
+    this.search(this.state.query.trim());
+  };
+
   clear = () => {
     this.serial += 1;
     clearTimeout(this.timer);
@@ -288,6 +300,7 @@ export class ChatList extends Component {
     const empty = listed.length + people.length + said.length === 0;
     const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
     const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
+    const missing = unfetched.value.get(null);
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
@@ -319,8 +332,9 @@ export class ChatList extends Component {
               <ul class="rows">${people.map((one) => html`<${PersonRow} key=${one.id} person=${one} label=${tellOf(now, one.id)} presence=${presenceOf(now, one.id)} />`)}</ul>`
           : null}
         ${said.length > 0 ? html`<${Hits} said=${said} query=${searched} />` : null}
-        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
-        ${!wanted && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
+        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} onTry=${this.again} />` : null}
+        ${!wanted && missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : null}
+        ${!wanted && !missing && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }

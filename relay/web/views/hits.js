@@ -2,7 +2,7 @@
 import { openChat } from "../actions/rooms.js";
 import { state } from "../signals.js";
 import { formatFull, formatShort, t, today } from "../i18n/i18n.js";
-import { excerpt } from "../model/found.js";
+import { excerpt, partsFound } from "../model/found.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
 import { chatLabel, chatName, Row, Said } from "./chatlist.js";
@@ -12,7 +12,7 @@ import { Avatar, html, Name } from "./parts.js";
 class Hit extends Row {
   render({ chatId, messageId, createdAt, chat, label, author, text, query }) {
     return html`<li>
-      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId })}>
+      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId, mark: marker(query) })}>
         <${Avatar} id=${chatId} name=${chat ? chatName(chat) : chatId} url=${chat?.photoUrl} type=${chat?.type} />
         <span class="chat-row-text">
           <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span>
@@ -30,6 +30,9 @@ export function Marked({ text, query }) {
   const words = query.trim().split(/\s+/).filter(Boolean);
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
+
+/** Return a function that splits a text into parts; every second part matches the query. */
+export const marker = (query) => (text) => partsFound(text, [query.trim()]);
 
 /** All hits, from `presentHits`. */
 export function Hits({ said, query }) {
