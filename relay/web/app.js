@@ -108,14 +108,14 @@ function registerWorker() {
   });
 }
 
-/** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
+/** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
   fetchLater(() => import("./model/looks.js"), ({ LOOKS }) => {
     learnLooks(LOOKS);
     change((now) => ({ ...now }));
   });
-  fetchLater(() => import("./views/conversation.js"));
+  fetchLater(() => import("./views/chat/conversation.js"));
   fetchLater(() => import("./views/dialogs.js"));
   fetchLater(() => import("./views/finders.js"));
   fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {
