@@ -16,8 +16,8 @@ import { MessageRow, openMenu } from "./message.js";
 import { html, Icon, TryAgain } from "../parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
-const FIRST_ROWS = 24;
-const MORE_ROWS = 10;
+const FIRST_ROWS = 20;
+const MORE_ROWS = 8;
 const MOST_ROWS = 90;
 /** More is drawn or fetched when fewer than this many window heights are left. */
 const MARGIN = 1.5;
