@@ -14,10 +14,12 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 def is_mounted(path: Path) -> bool:
     """Tell whether something is mounted at a path itself, which may be a link elsewhere.
 
-    `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do.
+    `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do. It
+    compares the device numbers of a path and its folder, which says nothing of a file: an overlay file system gives
+    each file the device of the layer that it lies in.
     """
     real = path.parent.resolve() / path.name
-    return os.path.ismount(real) or bytes(real) in _mount_points()
+    return bytes(real) in _mount_points() or (real.is_dir() and os.path.ismount(real))
 
 
 def _mount_points() -> set[bytes]:
