@@ -112,9 +112,11 @@ class Office:
         connection = relay.connections.writing
         execute = connection.execute
 
-        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+        async def counted(
+            sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+        ) -> Rows:
             self.statements += 1
-            return await execute(sql, parameters, seconds=seconds)
+            return await execute(sql, parameters, seconds=seconds, exact=exact)
 
         connection.execute = counted  # type: ignore[method-assign]
 
@@ -179,10 +181,12 @@ async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_
         looked_up = 0
         execute = reading.execute
 
-        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+        async def counted(
+            sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+        ) -> Rows:
             nonlocal looked_up
             looked_up += 1
-            return await execute(sql, parameters, seconds=seconds)
+            return await execute(sql, parameters, seconds=seconds, exact=exact)
 
         reading.execute = counted  # type: ignore[method-assign]
         sender.say(*(new(number, there.group) for number in range(50)))

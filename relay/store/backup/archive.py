@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from relay import __version__
 from relay.keys import Seq, UnixMs
+from relay.store import texts
 from relay.store.backup import pacing
 from relay.store.data_dir import empty
-from relay.store.data_dir.errors import reason
+from relay.store.data_dir.errors import UnreadableText, reason
 from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
@@ -89,12 +90,16 @@ def verify(path: Path) -> None:
     """Make sure that a store is whole: a damaged one is not restored, and replaces no good backup.
 
     Raises:
-        sqlite3.Error: it is damaged, or cannot be read.
+        UnreadableText: a text in it cannot be read.
+        sqlite3.Error: it is damaged otherwise, or cannot be read.
     """
     with read(path) as store:
         ((first, *_),) = store.execute("PRAGMA integrity_check(1)")
-    if first != "ok":
-        raise sqlite3.DatabaseError(" ".join(first.split()))
+        if first != "ok":
+            raise sqlite3.DatabaseError(" ".join(first.split()))
+        unreadable = texts.flaws(store, 1)
+    if unreadable:
+        raise UnreadableText(unreadable[0])
 
 
 def is_backup(path: Path) -> bool:

@@ -15,7 +15,7 @@ from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, R
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.statements import Statement, as_json, said_at
 from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
@@ -78,13 +78,13 @@ def _holds(row: str) -> str:
         f"(instr(lower({row}.message), ?4) OR ((length({row}.message) <> length(CAST({row}.message AS BLOB)) OR"
         # Where white space was made one space makes a difference only to a phrase.
         f" instr(?4, ' ') AND ({row}.message GLOB '*[^ -~]*' OR instr({row}.message, char(32, 32))))"
-        f" AND instr(fold({row}.message), ?4)))"
+        f" AND instr(fold(CAST({row}.message AS BLOB)), ?4)))"
     )
 
 
 def _older(row: str) -> str:
     """Return the condition that the date which people are shown is earlier: an imported message has its source's."""
-    return f"(?6 = {END} OR ifnull({row}.extra ->> '$.saidAt', {row}.at) < ?6)"
+    return f"(?6 = {END} OR ifnull({said_at(row)}, {row}.at) < ?6)"
 
 
 # What a person has cleared is compared last: few have cleared anything.

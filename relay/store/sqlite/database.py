@@ -128,13 +128,17 @@ class Connection:
         """
         self._place = StorePlace(path)
 
-    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+    async def execute(
+        self, sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+    ) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
 
         Args:
             sql: the statement.
             parameters: its parameters.
             seconds: after how many it is stopped; the connection's limit if None is given.
+            exact: whether a text that is not UTF-8 is an error (`is_undecodable`). Else U+FFFD stands for what is
+                wrong in it, so that one damaged text does not take the rest of the answer along.
 
         Raises:
             TooLong: it was stopped.
@@ -150,7 +154,17 @@ class Connection:
             except sqlite3.OperationalError as error:
                 await self._find_cause(error)
                 raise
-        return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
+
+        async def fetch(sql: str, parameters: Parameters) -> Rows:
+            return await self._in_thread(_all, sql, parameters, exact)
+
+        return await self._read(fetch, sql, parameters, seconds=seconds)
+
+    async def _in_thread(self, read: Callable[..., T], *arguments: object) -> T:
+        """Call a function with the connection of sqlite3 in its thread."""
+        raw: Any = self._connection
+        # aiosqlite's own methods return all rows, or take a hop for each few.
+        return await raw._execute(read, raw._conn, *arguments)  # type: ignore[no-any-return]  # noqa: SLF001
 
     async def _find_cause(self, error: sqlite3.OperationalError) -> None:
         """Find out why the disk refused a write, which SQLite does not say; once a second while it does."""
@@ -187,9 +201,7 @@ class Connection:
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
-            raw: Any = self._connection
-            # aiosqlite's own methods return all rows, or take a hop for each few.
-            return await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-any-return]  # noqa: SLF001
+            return await self._in_thread(_take, sql, parameters, bound, rows)
 
         try:
             return rows, await self._read(fetch, sql, parameters, seconds=seconds)
@@ -248,8 +260,54 @@ class Connection:
             copy.close()
 
 
+def is_undecodable(error: BaseException) -> bool:
+    """Tell whether an error means that a text in the file is not UTF-8: sqlite3 gives no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8")
+
+
+def replacing(text: bytes) -> str:
+    """Decode a text as a `text_factory`, with U+FFFD for what is not UTF-8."""
+    return text.decode(errors="replace")
+
+
+def _leniently(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
+    """Read; where a text is not UTF-8, read again with U+FFFD for what is wrong in it.
+
+    A `text_factory` of Python is called for each text, which would make all reading slower.
+    """
+    try:
+        return read()
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    connection.text_factory = replacing
+    try:
+        return read()
+    finally:
+        connection.text_factory = str
+
+
+def _all(connection: sqlite3.Connection, sql: str, parameters: Parameters, exact: bool) -> Rows:
+    """Read all rows."""
+
+    def read() -> Rows:
+        with closing(connection.execute(sql, parameters)) as cursor:
+            return cursor.fetchall()
+
+    return read() if exact else _leniently(connection, read)
+
+
 def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
     """Read rows into a list up to a bound, and return whether there are more."""
+
+    def read() -> bool:
+        rows.clear()
+        return _take_once(connection, sql, parameters, bound, rows)
+
+    return _leniently(connection, read)
+
+
+def _take_once(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
@@ -261,6 +319,11 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
             rows.append(row)
             left -= weight
     return False
+
+
+def fold_column(text: str | bytes | None) -> str | None:
+    """Fold a text for SQL. Statements give its bytes, since sqlite3 fails where a text is not UTF-8."""
+    return fold(replacing(text) if isinstance(text, bytes) else text) if text is not None else None
 
 
 def utf8(text: str | None) -> int:
@@ -307,7 +370,10 @@ async def connect(
         raise
     try:
         # Triggers and searches fold texts with it.
-        await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
+        await bridge.run(raw.create_function("fold", 1, fold_column, deterministic=True))
+        if writing:
+            # It reads hardly any text, and a statement that has written cannot be run again.
+            raw.text_factory = replacing
         folder = _folder_of(path)
         connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds)
         try:
