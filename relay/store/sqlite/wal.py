@@ -98,6 +98,12 @@ class WalTuning(msgspec.Struct, kw_only=True):
     """Seconds between two steps: each is synced, and a commit may have to wait for that."""
     look_seconds: float = 0.05
     """Seconds between two looks at the file."""
+    erase_seconds: float = 30.0
+    """Seconds after a commit that erased a text until the log is emptied, since both it and the store have the text."""
+    erase_quiet_seconds: float = 2.0
+    """Seconds without a commit before that: it never makes senders wait."""
+    refill_seconds: float = 86_400.0
+    """Seconds from one lengthening of the file after that to the next: each writes as much as many deletions do."""
     retry_seconds: float = 0.5
     """Seconds until the next attempt after a reader held pages back."""
 
@@ -122,6 +128,10 @@ class Wal:
         self._copied = 0
         self._looked = 0.0
         self._tried = float("-inf")
+        self._erase_at = float("inf")
+        """From when on the log is to be emptied, once it is quiet."""
+        self._quiet_at = float("-inf")
+        self._refilled = float("-inf")
         self._due = trio.Event()
         self._cut = trio.Event()
         """Set when the file was cut, and may be made longer again."""
@@ -133,6 +143,12 @@ class Wal:
     def rest(self) -> None:
         """Make no attempt to copy pages before `retry_seconds` are over."""
         self._tried = trio.current_time()
+
+    def erased(self) -> None:
+        """Note a commit that erased a text: the store itself has it until the log is copied, and the log after that."""
+        if not self._erasing:
+            self._erase_at = trio.current_time() + self._tuning.erase_seconds
+            self._due.set()
 
     def keep_small(self, size: int) -> None:
         """Let the log begin again before it has `size` bytes, on a small disk."""
@@ -161,6 +177,7 @@ class Wal:
         Returns:
             How many seconds the writer should wait, so that the log does not grow without bound.
         """
+        self._quiet_at = now + self._tuning.erase_quiet_seconds
         if now - self._looked < self._tuning.look_seconds:
             return 0.0
         self._looked = now
@@ -196,15 +213,20 @@ class Wal:
             while True:
                 # An idle writer does not look, and its work may wait for room here. So what the last look found is
                 # handled, however soon after the last attempt that was.
-                if not self._held_back:
+                if not (self._held_back or self._erases):
                     self._due = trio.Event()
-                    await self._due.wait()
+                    with trio.move_on_at(max(self._erase_at, self._quiet_at)):
+                        await self._due.wait()
+                    continue
                 await trio.sleep_until(self._tried + self._tuning.retry_seconds)
                 if self.held:
                     self.rest()
                     continue
                 # Commits go on when this fails; on a full disk they report it themselves.
-                await self._copy(pause)
+                if self._held_back:
+                    await self._copy(pause)
+                else:
+                    await self._erase(pause)
                 moved()
                 if self._held_back:
                     self.rest()
@@ -222,7 +244,8 @@ class Wal:
         pause_seconds = self._tuning.first_step_seconds
         while True:
             await trio.sleep(pause_seconds)
-            if not self._held_back and not self.held and await self._lengthen(pause):
+            # What is to be emptied soon is not made longer before.
+            if not self._held_back and not self.held and not self._erasing and await self._lengthen(pause):
                 pause_seconds = self._tuning.step_seconds
             else:
                 self._cut = trio.Event()
@@ -273,6 +296,32 @@ class Wal:
             self._measure()
             if self._frames >= self._again_from:
                 self.rest()
+
+    @property
+    def _erasing(self) -> bool:
+        """Whether the log is to be emptied some time."""
+        return self._erase_at < float("inf")
+
+    @property
+    def _erases(self) -> bool:
+        """Whether the log is to be emptied now."""
+        return trio.current_time() >= max(self._erase_at, self._quiet_at)
+
+    async def _erase(self, pause: Pause) -> None:
+        """Copy the whole log, of at most `copy_pages`, and empty it; later where a reader needs it."""
+        self._erase_at = trio.current_time() + self._tuning.erase_seconds
+        if await self._checkpoint("PASSIVE") <= REMAINING_PAGES:
+            await pause(self._empty)
+
+    async def _empty(self, _writing: Connection) -> None:
+        await self._checkpoint("TRUNCATE")
+        if self._path.stat().st_size:
+            return
+        self._erase_at = float("inf")
+        now = trio.current_time()
+        if now - self._refilled >= self._tuning.refill_seconds:
+            self._refilled = now
+            self._cut.set()
 
     async def _begin_again(self, _writing: Connection) -> None:
         if self._path.stat().st_size <= min(self._tuning.crowded_bytes, 2 * self._kept):
