@@ -24,7 +24,7 @@ from relay.store.data_dir.errors import UnreadableText, reason
 from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
-from relay.store.sqlite.database import identify
+from relay.store.sqlite.database import TABLES, identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
 
@@ -60,7 +60,6 @@ class LogEnd(NamedTuple):
 
 
 _END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)")
-_TABLES = Statement("SELECT count(*) FROM sqlite_master")
 
 
 def end(path: Path) -> LogEnd:
@@ -81,8 +80,8 @@ def end(path: Path) -> LogEnd:
 def _recognise(store: sqlite3.Connection) -> int:
     ((version,),) = store.execute("PRAGMA user_version")
     ((application,),) = store.execute("PRAGMA application_id")
-    ((tables,),) = store.execute(_TABLES)
-    identify(version, application, tables)
+    (tables,) = store.execute(TABLES)
+    identify(version, application, *tables)
     return int(version)
 
 

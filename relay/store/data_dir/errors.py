@@ -11,7 +11,7 @@ from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
-from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, is_undecodable
+from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked, is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """The errors that keep a store from being opened or read."""
@@ -68,6 +68,10 @@ def what_to_do(error: Exception, data: Path) -> str:
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, EmptiedStore):
         return f"the store in {data} is damaged ({error}): {RESTORE_HELPS}, or {_otherwise(data)}"
+    if isinstance(error, Unmarked):
+        return (
+            f"the store in {data} cannot be opened: {error}: bring back the file as it was before, or {RESTORE_HELPS}"
+        )
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
     if isinstance(error, OlderStore):

@@ -50,7 +50,9 @@ VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)
 _READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
 _VERSION = Statement("PRAGMA user_version")
 _APPLICATION = Statement("PRAGMA application_id")
-_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+TABLES = Statement("SELECT count(*), count(*) FILTER (WHERE name IN ('log', 'member', 'snapshot')) FROM sqlite_master")
+"""How many tables and indexes a file has, and how many of those of the first relay's store."""
+OWN_TABLES = 3
 
 
 class NewerStore(Exception):
@@ -63,6 +65,10 @@ class OlderStore(Exception):
 
 class NotAStore(Exception):
     """The file belongs to another program, or cannot be opened as a database."""
+
+
+class Unmarked(NotAStore):
+    """The file has a store's tables and not its marks."""
 
 
 class TooLong(sqlite3.OperationalError):
@@ -414,23 +420,30 @@ async def recognise(connection: Connection) -> int:
     """
     ((version,),) = await connection.execute(_VERSION)
     ((application,),) = await connection.execute(_APPLICATION)
-    ((tables,),) = await connection.execute(_TABLES)
-    identify(version, application, tables)
+    (tables,) = await connection.execute(TABLES)
+    identify(version, application, *tables)
     return int(version)
 
 
-def identify(version: int, application: int, tables: int) -> None:
+def identify(version: int, application: int, tables: int, own: int) -> None:
     """Make sure that a file is empty, or a store that is not too new.
 
     Args:
         version: `PRAGMA user_version` of the file: the count of migrations that made it.
         application: `PRAGMA application_id` of the file.
         tables: how many tables it has.
+        own: how many of them are a store's; see `TABLES`.
 
     Raises:
         NewerStore: the file has seen a newer relay.
+        Unmarked: another program has made it from a store.
         NotAStore: the file belongs to another program.
     """
+    if own == OWN_TABLES and (version == 0 or application == 0):
+        raise Unmarked(
+            "its tables are a relay's, but not its application_id and user_version: another program has written it,"
+            " maybe from a dump, which does not have them"
+        )
     if application != APPLICATION_ID and (application or tables):
         raise NotAStore("this file belongs to another program")
     if version < 0:
