@@ -19,7 +19,7 @@ def is_mounted(path: Path) -> bool:
     each file the device of the layer that it lies in.
     """
     real = path.parent.resolve() / path.name
-    return bytes(real) in _mount_points() or (real.is_dir() and os.path.ismount(real))
+    return bytes(real) in _mount_points() or (not real.is_file() and os.path.ismount(real))
 
 
 def _mount_points() -> set[bytes]:
