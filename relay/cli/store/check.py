@@ -21,7 +21,8 @@ REMAKE = "No message is lost, since the index is made from the messages. `relay 
 
 TEXT = (
     "The relay runs with these, and shows \ufffd in place of what is lost. Edit or delete such a message, or restore a"
-    " backup from before (`relay restore FILE`). Until then `relay backup` fails, and the last good backup stays."
+    " backup from before (`relay restore FILE`); what that does not mend, a new relay does that imports this one's"
+    " `relay export`. Until then `relay backup` fails, and the last good backup stays."
 )
 
 

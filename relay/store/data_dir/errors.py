@@ -18,7 +18,7 @@ FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
 TEXT_HELPS = (
     "`relay check` lists all such places; edit or delete such a message, or put a backup from before in its place with"
-    " `relay restore FILE`"
+    " `relay restore FILE`, or import what `relay export` writes into a new relay"
 )
 
 
