@@ -16,11 +16,11 @@ import deb
 import executable
 
 EPOCH = 1_767_225_600
-"""The time of all files, Unix seconds, unless SOURCE_DATE_EPOCH names one."""
+"""The time of all files, Unix seconds, unless SOURCE_DATE_EPOCH is set."""
 
 
 def main() -> None:
-    """Build what the command line names."""
+    """Build the targets named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=bundle.TOP / "dist", metavar="DIR", help="where to put it")
     parser.add_argument("--arch", action="append", choices=bundle.MACHINES, help="only this (may be given again)")

@@ -1,7 +1,7 @@
 """The relay and all libraries it needs, unpacked for one architecture and every Python at once.
 
-Pure Python is the same for all; compiled modules carry the Python they are for in their names, so they lie
-beside each other. Touches the directory it is given, and the package index through uv.
+Pure Python is the same for all; compiled modules have their Python version in their names, so they fit side by side.
+Touches the directory it is given, and the package index through uv.
 """
 
 import filecmp
@@ -18,7 +18,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 NEEDLESS_FOLDERS = {"tests", "_tests", "__pycache__"}
 NEEDLESS_SUFFIXES = {".pyi", ".c", ".cpp", ".h", ".hpp", ".pyx", ".pxd"}
 NEEDLESS_RECORDS = {"RECORD", "REQUESTED", "INSTALLER", "WHEEL", "direct_url.json", "uv_cache.json"}
-"""What installers note down: it differs between Pythons, and nothing reads it here."""
+"""Files with installers' notes, which differ between Pythons and are not needed here."""
 
 
 class Clash(Exception):
@@ -30,7 +30,7 @@ def wheel(work: Path, version: str | None = None) -> tuple[Path, str]:
 
     Args:
         work: a directory to build in.
-        version: what to call it, where that is not what the source says.
+        version: its version, if not the source's.
 
     Returns:
         The wheel and its version.
@@ -50,7 +50,7 @@ def wheel(work: Path, version: str | None = None) -> tuple[Path, str]:
 def tree(work: Path, wheel: Path, arch: str) -> Path:
     """Install the wheel and its libraries for each Python, and merge the results into one tree.
 
-    With the library that makes certificates, which a machine without internet could not get later.
+    This includes the library that makes certificates, which a machine without internet could not get later.
 
     Args:
         work: a scratch directory.
@@ -58,7 +58,7 @@ def tree(work: Path, wheel: Path, arch: str) -> Path:
         arch: Debian's name of the architecture.
 
     Raises:
-        Clash: they do not fit.
+        Clash: the trees conflict.
     """
     pins = work / "pins.txt"
     pins.write_text(
@@ -79,7 +79,7 @@ def tree(work: Path, wheel: Path, arch: str) -> Path:
 
 def _strip(tree: Path) -> None:
     for record in tree.glob("*.dist-info/RECORD"):
-        # What belongs to a library, for its licence.
+        # The files of a library, for its licence.
         paths = (line.split(",")[0] for line in record.read_text().splitlines())
         names = {re.sub(r"\.cpython-.*", ".*", path.split("/")[0]) for path in paths}
         own = sorted(name for name in names if not name.endswith(".dist-info") and name not in ("..", "bin"))
@@ -100,7 +100,7 @@ def _strip(tree: Path) -> None:
 
 
 def merge(one: Path, merged: Path) -> None:
-    """Copy a tree into another; raise `Clash` where a file differs from the one that is there."""
+    """Copy a tree into another; raise `Clash` if a file differs from the existing one."""
     for path in sorted(one.rglob("*")):
         target = merged / path.relative_to(one)
         if path.is_dir():

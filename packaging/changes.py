@@ -14,13 +14,13 @@ NOON = dt.time(12, tzinfo=dt.UTC)
 
 
 class Release(NamedTuple):
-    """One release as the page tells of it."""
+    """One release on the page."""
 
     version: str
     date: str | None
-    """YYYY-MM-DD; None where it is not out yet."""
+    """YYYY-MM-DD; None if it is not out yet."""
     items: list[str]
-    """What changed, a paragraph or a list item each, in one line."""
+    """The changes: each paragraph or list item in one line."""
 
 
 def releases(text: str) -> Iterator[Release]:
@@ -38,12 +38,12 @@ def debian(package: str, maintainer: str, version: str, epoch: int) -> str:
     Args:
         package: its name.
         maintainer: name and address.
-        version: of the package that is built; the newest release is called so.
-        epoch: seconds since 1970, the date of that release while the page has none.
+        version: that of the package, used for the newest release.
+        epoch: seconds since 1970, the date of that release if the page has none.
     """
     entries = []
     known = list(releases(CHANGELOG.read_text("utf-8")))
-    # Each is later than the one before it, as lintian wants it, also where a build is given an early date.
+    # Each date is later than the one before it, as lintian requires, even if a build has an early date.
     earliest = 0
     for release in reversed(known):
         at = max(earliest, epoch if release.date is None else _noon(release.date))

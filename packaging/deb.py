@@ -90,7 +90,7 @@ def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int
 
 
 def debian_version(version: str) -> str:
-    """Convert a version to Debian's form, in which a build before a release needs a tilde to sort before it."""
+    """Convert a version to Debian's form, in which a pre-release build needs a tilde to sort before the release."""
     return version.replace(".dev", "~dev")
 
 
@@ -106,9 +106,9 @@ def _squeezed(content: bytes) -> bytes:
 
 
 def _manual() -> bytes:
-    """Return the man page, which is made from the commands."""
+    """Return the man page, which is generated from the commands."""
     command = [sys.executable, "-m", "relay", "help", "--man"]
-    # Neither the terminal's width nor its colours may show in it.
+    # The terminal's width and colours must not affect it.
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
     return subprocess.run(command, cwd=bundle.TOP, env=environment, check=True, stdout=subprocess.PIPE).stdout
 

@@ -16,8 +16,8 @@ def build(trees: dict[str, Path], version: str, target: Path) -> Path:
 
     Args:
         trees: the bundled tree of each architecture, by Debian's name of it.
-        version: the relay's.
-        target: where to put it.
+        version: the relay's version.
+        target: the path of the file.
     """
     contents: dict[str, dict[str, bytes]] = defaultdict(dict)
     for arch, tree in trees.items():

@@ -1,7 +1,7 @@
-"""What runs first in the single file `relay`: unpack the part that fits this machine, once, and start it.
+"""The entry point of the single file `relay`: unpacks the part for this machine, once, and starts it.
 
-Compiled modules cannot be loaded from inside an archive, so there has to be one directory to unpack to. Old
-Pythons read this file too, to say that they are too old: nothing newer than 3.6 may be in it.
+Compiled modules cannot be loaded from an archive, so they are unpacked to a directory. Old Pythons read this file too,
+in order to say that they are too old, so it must stay valid for Python 3.6.
 """
 
 import hashlib
@@ -10,12 +10,19 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 
 OLDEST = (3, 11)
 NEWEST = (3, 14)
 MACHINES = ("x86_64", "aarch64")
 VARIABLE = "CHAT_RELAY_CACHE"
+AGAIN = "CHAT_RELAY_UNPACKED_AGAIN"
+"""Set in the environment of a start that had to unpack again, so that it does so only once."""
+UNFINISHED = ".new-"
+"""The prefix of a directory's name while it is unpacked."""
+UNFINISHED_SECONDS = 3600
+"""Seconds until an unfinished directory counts as left over from a killed process."""
 
 
 def stop(message: str) -> None:
@@ -39,7 +46,7 @@ def fitting_python(oldest: tuple[int, int] = OLDEST, newest: tuple[int, int] = N
 
 
 def fitting_machine() -> str:
-    """Name this machine's architecture as the archive does."""
+    """Name this machine's architecture as in the archive."""
     machine = os.uname().machine
     if sys.maxsize < 2**32:
         stop(
@@ -92,13 +99,17 @@ def usable(directory: str) -> str:
 def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
     """Unpack the files for this machine and Python beside the target, then rename them into place.
 
+    They are synced before they get their name: after a power cut the directory is complete or not there.
+
     Args:
         archive: the single file.
         machine: the architecture's name in the archive.
         target: the directory to make.
     """
     ours = f"cpython-3{sys.version_info[1]}"
-    directory = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(target))
+    parent = os.path.dirname(target)
+    sweep(parent)
+    directory = tempfile.mkdtemp(prefix=UNFINISHED, dir=parent)
     try:
         for name in archive.namelist():
             within, _, path = name.partition("/")
@@ -107,12 +118,45 @@ def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
                 os.makedirs(os.path.dirname(destination), exist_ok=True)
                 with open(destination, "wb") as file:
                     file.write(archive.read(name))
+        # Once for all files: on a memory card one sync for each of them takes a minute.
+        os.sync()
         os.rename(directory, target)
+        os.sync()
     except OSError:
         # Another relay may have been first.
         shutil.rmtree(directory, ignore_errors=True)
         if not os.path.isdir(target):
             raise
+
+
+def sweep(parent: str) -> None:
+    """Remove what a killed unpacking left."""
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        try:
+            if name.startswith(UNFINISHED) and os.stat(path).st_mtime < time.time() - UNFINISHED_SECONDS:
+                shutil.rmtree(path)
+        except OSError:
+            # It is somebody else's, or gone.
+            continue
+
+
+def unpack_again(directory: str, error: Exception) -> None:
+    """Remove unpacked files that cannot be imported, and restart: a card may tear files, a cleaner remove some.
+
+    Args:
+        directory: where they are.
+        error: why they cannot be imported.
+    """
+    try:
+        aside = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(directory))
+        os.rename(directory, os.path.join(aside, "damaged"))
+        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as refused:
+        stop(f"the unpacked programs in {directory} are damaged ({error}): remove them ({refused.strerror})")
+    os.environ[VARIABLE] = os.path.dirname(directory)
+    os.environ[AGAIN] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def library() -> str:
@@ -147,9 +191,14 @@ def library() -> str:
 def main() -> None:
     """Start the relay."""
     fitting_python()
+    again = os.environ.pop(AGAIN, None)
     sys.path[0] = library()
-    from relay.__main__ import main as relay
-
+    try:
+        from relay.__main__ import main as relay
+    except Exception as error:
+        if again:
+            raise
+        unpack_again(sys.path[0], error)
     relay()
 
 

@@ -1,6 +1,6 @@
 """Debian's copyright file for a bundled tree: each library with its own licence, word for word.
 
-Reads what the libraries say of themselves in the tree; knows only how Debian names and spells things.
+Reads the libraries' metadata in the tree; knows only Debian's names and spellings.
 """
 
 import json
@@ -22,11 +22,11 @@ NAMES = {
     "ISC License": "ISC",
     "PSF-2.0": "Python-2.0",
 }
-"""Debian's names for licences that others call something else."""
+"""Debian's names for licences with other names elsewhere."""
 
 
 class Undeclared(Exception):
-    """A bundled library does not say under which licence it comes."""
+    """A bundled library does not state its licence."""
 
 
 class Part(NamedTuple):
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
 
 UNICODE = ["relay/unicode/tables.py", "relay/web/model/looks.js"]
-"""Files with data of Unicode."""
+"""Files with Unicode data."""
 
 
 def copyright_file(tree: Path) -> str:
@@ -85,7 +85,7 @@ def _part(name: str, files: list[str], licence: str, texts: Iterable[str]) -> Pa
     whole = list(texts)
     if not licence or not whole:
         raise Undeclared(f"{name} does not say under which licence it comes: look it up before it is given to people")
-    # A licence that comes with the system is pointed to; what names the holders stays.
+    # For a licence that comes with the system, only a pointer and the holders' names are included.
     text = "\n".join(APACHE if "Apache License" in one and len(one) > 5_000 else one for one in whole)
     holders = [
         found.strip(" .")

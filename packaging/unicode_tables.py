@@ -1,4 +1,4 @@
-"""Makes the relay's and the page's tables of Unicode: which characters cannot be seen, and which letters look alike.
+"""Makes the relay's and the page's tables of Unicode: invisible characters, and letters that look alike.
 
     unicode_tables.py FOLDER     write relay/unicode/tables.py and the table in relay/web/model/looks.js
 
@@ -15,14 +15,14 @@ from pathlib import Path
 RELAY = Path(__file__).resolve().parent.parent / "relay"
 CODES = 0x110000
 RESERVED = range(0x20000, 0x40000)
-"""Planes of ideographs: codes without a character yet will be one that is seen."""
+"""Planes of ideographs: codes without a character will get a visible one."""
 SHAPING = {0x034F, *range(0x180B, 0x180E), 0x180F, 0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0xE0020, 0xE0080)}
 SHAPING |= {*range(0xE0100, 0xE01F0)}
-"""Characters that cannot be seen, but change how their neighbours are drawn: joiners, selectors of variants, and tags,
-which make flags. Languages and emoji need them."""
+"""Invisible characters that change how their neighbours are drawn: joiners, variation selectors, and tags, which make
+flags. Languages and emoji need them."""
 ANNOTATIONS = {0xFFF9, 0xFFFA, 0xFFFB}
 BLANK = "\u2800\ufffc\U00013441\U00013442\U00016fe4\U0001bc9d\U0001d159"
-"""Characters that show nothing although no property says so: the empty cell of Braille, the place of an
+"""Characters that show nothing although no property marks them: the empty cell of Braille, the place of an
 object, blanks of hieroglyphs and Khitan, a selector of Duployan, a note without a head."""
 HEAD = """\
 Unicode {version}, made by packaging/unicode_tables.py from Unicode's data files: confusables.txt (UTS 39),
@@ -73,7 +73,7 @@ def as_class(codes: Iterable[int]) -> str:
 
 
 def unseen(folder: Path) -> tuple[set[int], set[int]]:
-    """Return the codes that no name may have, and all for which people see nothing that they agree on."""
+    """Return the codes that names must not have, and all codes without a common visible form."""
     categories = folder / "DerivedGeneralCategory.txt"
     ignorable = having(folder / "DerivedCoreProperties.txt", "Default_Ignorable_Code_Point")
     hidden = ignorable - SHAPING | having(categories, "Cc", "Zl", "Zp") | ANNOTATIONS
@@ -83,12 +83,12 @@ def unseen(folder: Path) -> tuple[set[int], set[int]]:
 
 
 def caseless(text: str) -> str:
-    """Return a text without case, each character by itself, so that JavaScript can do the same."""
+    """Remove case from a text, each character by itself, so that JavaScript can do the same."""
     return "".join(one.upper().lower() for one in text)
 
 
 def alike(folder: Path, is_unseen: Callable[[str], bool]) -> dict[str, str]:
-    """Return, for each letter, mark and digit that looks like others, what all of them are written as."""
+    """Return the common form of each letter, mark and digit that looks like others."""
     prototypes = dict(MORE_ALIKE)
     for code in range(CODES):
         small = _SMALL_CAPITAL.fullmatch(unicodedata.name(chr(code), ""))
@@ -149,9 +149,9 @@ def main(folder: Path) -> None:
     rows = "\n".join(one + shown for one, shown in alike(folder, lambda one: ord(one) in nothing).items())
     (RELAY / "unicode/tables.py").write_text(
         f'"""Tables of Unicode: what cannot be seen, which letters look alike. Data only.\n\n{head}\n"""\n\n'
-        + constant("HIDDEN", as_class(hidden), "Characters that no name has: ranges of a character class.")
-        + constant("UNSEEN", as_class(nothing), "All codes for which people see nothing that they agree on, likewise.")
-        + constant("ALIKE", rows, "By line: a letter, mark or digit, and how it is written in the look of a name."),
+        + constant("HIDDEN", as_class(hidden), "Characters that names must not have: ranges of a character class.")
+        + constant("UNSEEN", as_class(nothing), "All codes without a common visible form, likewise.")
+        + constant("ALIKE", rows, "By line: a letter, mark or digit, and its form in the look of a name."),
         "utf-8",
     )
     page = RELAY / "web/model/looks.js"

@@ -26,7 +26,7 @@ VENDOR = WEB / "vendor"
 PACKAGES = VENDOR / "packages.json"
 
 FIRST = "app.js"
-"""The module that the page begins with. What it imports is fetched at once, all else when it is first needed."""
+"""The module that the page begins with. Its imports are fetched at once, everything else at the first use."""
 IMPORT = re.compile(r"""^(?:import|export)\b[^;(]*?"(\.[^"]+)";""", re.MULTILINE)
 STYLES = ("styles/tokens.css", "styles/app.css")
 
@@ -42,12 +42,12 @@ def stamp(path: Path) -> str:
 
 
 def own_modules() -> list[Path]:
-    """List all modules of ours, in a stable order. The service worker is fetched by name and never stamped."""
+    """List all our modules, in a stable order. The service worker is fetched by name and never stamped."""
     return sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js")
 
 
 def first_modules() -> list[Path]:
-    """List the modules of ours that the first screen is made of, in a stable order."""
+    """List our modules of the first screen, in a stable order."""
     found: set[Path] = set()
     waiting = [WEB / FIRST]
     while waiting:
@@ -91,7 +91,7 @@ def stamped(index: str) -> str:
 
 
 def check() -> int:
-    """Print everything that is not as recorded. Return 0 if nothing is."""
+    """Print everything that differs from the record. Return 0 if nothing does."""
     wrong: list[str] = []
     known = {"packages.json"}
     for package in json.loads(PACKAGES.read_text()):
@@ -111,7 +111,7 @@ def check() -> int:
 
 
 def refresh() -> int:
-    """Fetch each pinned package, refuse one whose integrity differs from the recorded one, copy its files."""
+    """Fetch each pinned package, refuse it if its integrity differs from the recorded one, copy its files."""
     packages = json.loads(PACKAGES.read_text())
     kept = {"packages.json"}
     for package in packages:
@@ -144,7 +144,7 @@ def refresh() -> int:
 
 
 def main() -> int:
-    """Run the command that is named."""
+    """Run the named command."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
     if command == "check":
         return check()

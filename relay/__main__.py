@@ -4,15 +4,15 @@ import os
 import sys
 
 UMASK = 0o027
-"""What is made in the data directory is for its owner and their group, whichever command makes it."""
+"""Files in the data directory are for its owner and their group, whichever command makes them."""
 
 
 INTERRUPTED_EXIT_CODE = 130
-"""The exit code of what was ended with Ctrl-C, as shells have it."""
+"""The exit code of a command ended with Ctrl-C, as in shells."""
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it silently, at whichever moment it comes."""
+    """Run the command line; Ctrl-C ends it silently at any moment."""
     try:
         _run()
     except KeyboardInterrupt:

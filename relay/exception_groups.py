@@ -1,4 +1,4 @@
-"""Takes errors out of exception groups, which nurseries raise, and what tries several addresses. Pure."""
+"""Takes errors out of exception groups, which come from nurseries and from trying several addresses. Pure."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ def only_error(error: BaseException) -> BaseException:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return the first error of a group, however deep; an error that is no group is returned itself."""
+    """Return the first error of a group, however deep; return any other error itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,14 +1,14 @@
-"""The kinds of numbers that the relay counts by. Depends on nothing, so that every room may name them.
+"""The relay's kinds of numbers. Depends on nothing, so that every room may use them.
 
-Keys are types of their own: a type checker tells a user's from a chat's, and at run time each is a plain `int`. Ids,
-times and spans are added and compared on every message, where wrapping each result would cost a call, so they are
-other names of `int` and `float` that say what is counted, and in which unit.
+Keys are types of their own: a type checker distinguishes a user's from a chat's, and at run time each is a plain `int`.
+Ids, times and spans are added and compared for every message, and wrapping each result would cost a call. So they are
+aliases of `int` and `float` that name the subject and the unit.
 """
 
 from typing import NewType
 
 UserKey = NewType("UserKey", int)
-"""The relay's own number of a user, from 1 on, never given again; 0 is the machine's admin."""
+"""The relay's own number of a user, from 1 on, never reused; 0 is the machine's admin."""
 ChatKey = NewType("ChatKey", int)
 """The relay's own number of a chat, from 1 on; 0 for no chat."""
 DeviceKey = NewType("DeviceKey", int)
@@ -26,6 +26,6 @@ Seconds = float
 NO_USER = UserKey(0)
 """No user; as an actor, the admin of this machine."""
 NO_CHAT = ChatKey(0)
-"""No chat, where an entry concerns none."""
+"""No chat: the entry concerns none."""
 NO_DEVICE = DeviceKey(0)
 """No device: a command on this machine, or a temporary token, which has no cursor."""

@@ -1,7 +1,7 @@
 """Logging: lines for people on stderr, or records with fields in systemd's journal.
 
-No messages of users and no tokens: neither is ever passed to a logger. The fields of a record are those items of
-`extra` whose names are in capitals.
+Users' messages and tokens are never passed to a logger. The fields of a record are the items of `extra` with names in
+capitals.
 """
 
 import logging
@@ -16,7 +16,7 @@ from typing import TextIO
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "relay"
 PIECE_CHARACTERS = select.PIPE_BUF // 4
-"""Characters that are written at a time. A pipe that is ready takes four bytes for each of them."""
+"""Characters written at a time. A ready pipe accepts four bytes for each of them."""
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -42,14 +42,14 @@ def set_up(level: str, journal: str = JOURNAL) -> None:
 def set_level(level: str) -> None:
     """Set the level of the relay's own loggers. Libraries log warnings and above only.
 
-    The debug lines of aiosqlite have every statement with its values, and so the texts of messages.
+    The debug lines of aiosqlite contain every statement with its values, including the texts of messages.
     """
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("relay").setLevel(level.upper())
 
 
 def stderr_is_the_journal() -> bool:
-    """Tell whether systemd has connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
+    """Return whether systemd has connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         stderr = os.fstat(sys.stderr.fileno())
@@ -83,9 +83,9 @@ class LineFormatter(logging.Formatter):
 
 
 class ImmediateStream:
-    """Writes to a stream only as much as it takes at once: the relay must not wait for its log.
+    """Writes to a stream only what it accepts at once: the relay must not wait for its log.
 
-    A pipe without a reader, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
+    A pipe without a reader, or a stopped terminal (Ctrl-S), accepts nothing. The amount lost is written later.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -100,7 +100,7 @@ class ImmediateStream:
     def write(self, text: str) -> None:
         """Write a record, or count it as lost, in whole or in part."""
         if self._lost:
-            text = f"({self._lost} records of the log were lost here: nobody took them)\n{text}"
+            text = f"({self._lost} records of the log were lost here: nothing read them)\n{text}"
         for start in range(0, len(text), PIECE_CHARACTERS):
             if not self._takes():
                 self._lost += 1
@@ -124,7 +124,7 @@ class ImmediateStream:
 class JournalHandler(logging.Handler):
     """Sends records by the journal's native protocol: one datagram each, of `FIELD=value` lines.
 
-    A record that the journal does not take at once is lost: the relay must not wait for its log.
+    A record that the journal does not accept at once is lost: the relay must not wait for its log.
     """
 
     def __init__(self, address: str) -> None:

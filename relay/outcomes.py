@@ -1,6 +1,6 @@
-"""What deciding a request gives: every request that the rules decide names its outcome, and `submit` returns it.
+"""The outcomes of requests: every request that the rules decide names its outcome type, and `submit` returns it.
 
-Plain types, which depend on keys alone, so that the payloads of the wire and the commands of the log can name them.
+Plain types that depend on keys alone, so that the payloads of the wire and the commands of the log can use them.
 """
 
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -10,7 +10,7 @@ import msgspec
 from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UserKey
 
 Outcome = TypeVar("Outcome")
-"""What deciding a request gives."""
+"""The outcome of a request."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Outcome_co = typing_extensions.TypeVar("Outcome_co", covariant=True, default=object)
 else:
-    # Type checkers read a bare `Command` as one of any outcome; at run time Python says so from 3.13 on.
+    # Type checkers read a bare `Command` as one with any outcome; at run time Python does so from 3.13 on.
     Outcome_co = TypeVar("Outcome_co", covariant=True)
 
 DraftT = TypeVar("DraftT")
@@ -36,7 +36,10 @@ class Decidable(Generic[Outcome_co]):
     def decided_by(
         cls, rule: "Callable[[DraftT, CommandT, Self], Outcome_co]"
     ) -> "tuple[type[Self], Callable[[DraftT, CommandT, Any], object]]":
-        """Pair this kind of request with its rule; type checkers see that the rule takes it and gives its outcome."""
+        """Pair this kind of request with its rule; type checkers see that the rule takes it and returns its outcome.
+
+        Any: a table holds the rules of all kinds, each of which takes its own.
+        """
         return cls, rule
 
 
@@ -59,20 +62,20 @@ class ChangedDevice(NamedTuple):
 
 
 class HookAdded(NamedTuple):
-    """The answer to a hook that was added: its device, and the `seq` of the entry from which on it acts."""
+    """The answer to a hook that was added: its device, and the `seq` of the entry after which it acts."""
 
     device: DeviceKey
     seq: Seq
 
 
 class InvitesRevoked(NamedTuple):
-    """The answer to a revocation of invites: those that it ended, by their codes' hashes."""
+    """The answer to a revocation of invites: the ended ones, by their codes' hashes."""
 
     code_hashes: tuple[str, ...]
 
 
 class DevicesRevoked(NamedTuple):
-    """The answer to signing devices out: how many."""
+    """The answer to signing devices out: their number."""
 
     number: int
 
@@ -97,6 +100,6 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
     message_id: MessageId
     added: bool
     reply_lost: bool = False
-    """Whether it answers a message that is not here."""
+    """Whether it replies to a message that is not here."""
     counted: bool = True
     """Whether it can be unread: it was neither deleted nor removed by retention."""

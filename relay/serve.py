@@ -21,8 +21,8 @@ import trio
 
 from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
-from relay.core.maintenance.disk_room import FILL_SECONDS
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import Tuning
 from relay.exception_groups import only_error
 from relay.net import control_socket as control
 from relay.net.listeners import CannotServe, local_url, open_listeners, urls
@@ -33,6 +33,7 @@ from relay.net.sockets.hostnames import browser_address
 from relay.net.sockets.name_lookups import NameLookups
 from relay.net.tls.certificates import Certificates
 from relay.net.tls.reading import AuthorityError
+from relay.net.tuning import NetTuning
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.serve_options import parser
@@ -57,9 +58,9 @@ COLLECTOR_THRESHOLDS = (20_000, 4, 2)
 SWITCH_SECONDS = 0.0005
 """Seconds that the store's thread waits for the interpreter lock while connections keep the main thread busy."""
 PROBE_SECONDS = 2.0
-"""Seconds that the writer may take for a probe before it is asked how long its current write has taken."""
+"""Seconds that the writer may take for a probe before its current write is timed."""
 HUNG_WRITE_SECONDS = 300.0
-"""Seconds that one write may take before the relay tells systemd's watchdog nothing more, and is restarted."""
+"""Seconds that one write may take before the relay stops pinging systemd's watchdog, and is restarted."""
 
 
 _early_reloads: list[bool] = []
@@ -67,14 +68,16 @@ _early_reloads: list[bool] = []
 
 
 EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSettings, OSError)
-"""Errors that a person can do something about: reported in one line, without a traceback."""
+"""Errors that a person can fix: reported in one line, without a traceback."""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning | None = None) -> int:
     """Run the relay until a signal stops it.
 
     Args:
-        arguments: those after `relay serve`.
+        arguments: the arguments after `relay serve`.
+        tuning: see `open_relay`.
+        net: see `Server`.
 
     Returns:
         The exit code.
@@ -96,9 +99,9 @@ def main(arguments: Sequence[str]) -> int:
         data = data_directory(options.data)
         served.refuse(data, runtime_directory())
         make(data)
-        # Here as well as later: a start may have to wait, for instance on a full disk.
+        # Do it here as well as later: a start may have to wait, for instance on a full disk.
         served.note(data, runtime_directory())
-        trio.run(serve, data, settings)
+        trio.run(serve, data, settings, tuning, net)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
         cause = only_error(error)
         if not isinstance(cause, EXPECTED_ERRORS):
@@ -119,7 +122,7 @@ def _report(message: str) -> None:
 
 
 def explained(error: BaseException, data: Path) -> str:
-    """Say in one line why the relay cannot start or go on, and what to do."""
+    """Say in one line why the relay cannot start or continue, and what to do."""
     if thread_limit.lacks_threads(error):
         return f"the relay cannot start: {thread_limit.WHAT_HELPS}"
     if isinstance(error, FAULTS):
@@ -127,8 +130,15 @@ def explained(error: BaseException, data: Path) -> str:
     return about_file(error, data) if isinstance(error, OSError) else str(error)
 
 
-async def serve(data: Path, loaded: Loaded) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(data: Path, loaded: Loaded, tuning: Tuning | None = None, net: NetTuning | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        data: the data directory.
+        loaded: the settings in force.
+        tuning: see `open_relay`.
+        net: see `Server`.
+    """
     settings = loaded.settings
     trio.socket.set_custom_hostname_resolver(NameLookups())
     listeners = open_listeners(settings.listen)
@@ -147,21 +157,20 @@ async def serve(data: Path, loaded: Loaded) -> None:
         ),
         most_connections=limit,
     )
-    async with _opened(data, settings, runtime) as relay:
+    async with _opened(data, settings, runtime, tuning) as relay:
         _tune_garbage_collector()
         served.note(data, runtime_directory())
         certificates = (
             Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
         )
-        server = Server(relay, listeners, certificates, most_connections=limit)
+        server = Server(relay, listeners, certificates, net, most_connections=limit)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
-            retry_seconds = relay.tuning.retention.retry_seconds
             nursery.start_soon(keep_running, "stopping", partial(_stop_on_signal, server))
             nursery.start_soon(keep_running, "reloading", partial(_reload_on_signal, loaded, certificates))
             nursery.start_soon(keep_running, "the statistics", relay.statistics.run)
-            nursery.start_soon(keep_running, "retention", relay.retention.run, retry_seconds)
-            nursery.start_soon(keep_running, "the reserve", relay.room.run, FILL_SECONDS)
+            nursery.start_soon(keep_running, "retention", relay.retention.run, relay.tuning.retention.retry_seconds)
+            nursery.start_soon(keep_running, "the reserve", relay.room.run, relay.tuning.disk.fill_seconds)
             nursery.start_soon(keep_running, "the hooks", OutgoingHooks(relay).run)
             async with trio.open_nursery() as serving:
                 await serving.start(server.run)
@@ -173,7 +182,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
 
 
 @asynccontextmanager
-async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIterator[Relay]:
+async def _opened(data: Path, settings: Settings, runtime: Runtime, tuning: Tuning | None) -> AsyncIterator[Relay]:
     """Open the relay. On a full disk, wait until space is freed.
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
@@ -181,7 +190,14 @@ async def _opened(data: Path, settings: Settings, runtime: Runtime) -> AsyncIter
     said = False
     async with AsyncExitStack() as stack:
         while True:
-            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT_SECONDS, runtime=runtime)
+            opening = open_relay(
+                data,
+                frame=frames.encode_text,
+                settings=settings,
+                tuning=tuning,
+                wait=WAIT_SECONDS,
+                runtime=runtime,
+            )
             try:
                 relay = await stack.enter_async_context(opening)
                 break
@@ -208,25 +224,25 @@ async def proof_of_life(
 ) -> str:
     """Wait until the relay has proved that it works, and return its status line for systemd.
 
-    That this function runs proves that the event loop does; a probe proves that the writer does. A long write is the
-    disk's fault: a restart would not help and would disconnect everybody. So during one, up to `hung_write_seconds`,
-    the event loop alone is proof enough.
+    Running this function proves that the event loop works; a probe proves that the writer works. A long write is the
+    disk's fault: a restart would not help and would disconnect everybody. So during a write of up to
+    `hung_write_seconds`, the event loop alone is proof enough.
 
     Args:
         server: the relay's network side.
-        probe_seconds: how long the writer may take for a probe before its current write is looked at.
-        hung_write_seconds: how long one write may take before nothing is returned.
+        probe_seconds: how long the writer may take for a probe before its current write is timed.
+        hung_write_seconds: how long one write may take before this stops returning.
     """
     log = server.relay.log
     while True:
         with trio.move_on_after(probe_seconds):
-            # A store that cannot be written is no reason for a restart: people can still read.
+            # An unwritable store is no reason for a restart: people can still read.
             written = await log.probe()
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since
         seconds = 0.0 if since is None else trio.current_time() - since
         if probe_seconds / 2 < seconds < hung_write_seconds:
-            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
+            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and senders wait"
 
 
 def _summary(server: Server) -> str:
@@ -263,7 +279,7 @@ async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -
 
 
 def reload(loaded: Loaded) -> None:
-    """Read the settings again, and log which changed and which wait for the next start."""
+    """Reload the settings, and log which of them changed and which wait for the next start."""
     try:
         changed, waiting = loaded.reload()
     except WrongSettings as error:

@@ -1,6 +1,6 @@
 """Opens the standard file descriptors of a process that was started without them.
 
-Otherwise the next file that it opens, perhaps the store, would become its standard output.
+Otherwise the next file that the process opens, perhaps the store, would become its standard output.
 """
 
 import os

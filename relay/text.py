@@ -1,4 +1,4 @@
-"""Folding: which texts are the same however they were typed. Pure; by Unicode's tables, as Python has them."""
+"""Folding: makes texts equal that differ only in how they were typed. Pure; uses Python's Unicode tables."""
 
 import re
 import unicodedata
@@ -9,11 +9,11 @@ from relay.unicode.combining_marks import SHORT_CHARACTERS, ordered
 FOLDING = f"2/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
 PLAIN_CHARACTERS_KEPT = 30_000
-"""How many ideographs and unassigned codes are kept in the table. Every other character (some 46,000) is kept once it
-was folded, so that a text with all of them is not folded one by one each time."""
+"""Maximum ideographs and unassigned codes in the table. Every other character (some 46,000) stays in it once it was
+folded, so that a text with all of them is not folded one by one each time."""
 
-# Marks over Latin, Greek and Cyrillic letters, and vowel signs of Arabic, Hebrew and Syriac: people leave them out when
-# they type in a hurry, and mean the same word. Marks of other scripts make letters of their own.
+# Marks over Latin, Greek and Cyrillic letters, and vowel signs of Arabic, Hebrew and Syriac: people omit them when they
+# type in a hurry, and mean the same word. In other scripts, marks make letters of their own.
 _MARKS = (
     range(0x0300, 0x0345),
     range(0x0346, 0x0370),  # without the Greek iota below, which is a letter in capitals
@@ -39,8 +39,8 @@ _UNSEEN = (
     range(0xE0100, 0xE01F0),
     range(0x1F3FB, 0x1F400),  # colours of skin
 )
-"""Characters that change how another one looks, other than formatting characters (Cf). All that cannot be seen is in
-`relay.unicode.unseen`; a test says in what this differs, since a change here makes each index again."""
+"""Characters that change how another one looks, other than formatting characters (Cf). All invisible characters are in
+`relay.unicode.unseen`; a test states the differences, because a change here rebuilds every index."""
 _ALIKE = {
     "\u0131": "i",  # dotless
     "æ": "ae",
@@ -49,7 +49,7 @@ _ALIKE = {
     "þ": "th",
     "ĸ": "q",
     "ŋ": "n",
-    "й": "й",  # marks that are never left out
+    "й": "й",  # marks that are never omitted
     "ї": "ї",
     "ў": "ў",
     "\u0640": "",  # tatweel, which only stretches
@@ -65,7 +65,7 @@ _ALIKE = {
     "\u05f0": "\u05d5\u05d5",  # letters of Yiddish that are typed as two
     "\u05f1": "\u05d5\u05d9",
     "\u05f2": "\u05d9\u05d9",
-    "\u09ce": "\u09a4\u09cd",  # letters that were typed with a joiner before they had a code of their own
+    "\u09ce": "\u09a4\u09cd",  # letters that were typed with a joiner before they got a code of their own
     "\u0d7a": "\u0d23\u0d4d",
     "\u0d7b": "\u0d28\u0d4d",
     "\u0d7c": "\u0d30\u0d4d",
@@ -76,7 +76,7 @@ _ALIKE = {
     "\u309c": "\u309a",
     "\u301c": "~",  # the wave dash, which Windows takes for a wide tilde
     "\u2044": "/",
-    # Quotes and dashes that programs substitute while one types.
+    # Quotes and dashes that programs substitute during typing.
     **dict.fromkeys("\u00b4\u02b9\u02bb\u02bc\u02bd\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2039\u203a", "'"),
     **dict.fromkeys("\u00ab\u00bb\u05f4\u201c\u201d\u201e\u201f", '"'),
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
@@ -85,9 +85,9 @@ _NEVER_COMPOSES = re.compile(
     "[\0-\x7f\u0391-\u03c9\u0410-\u044f\u05d0-\u05ea\u0621-\u064a\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf"
     "\u4e00-\u9fff\uac00-\ud7a3\ufb50-\ufdff]"
 )
-"""Characters that no normal form joins with the one before them: a text may be cut in front of each."""
+"""Characters that no normal form joins with the preceding one: a text may be cut before each."""
 _VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
-"""The name of a letter without a decomposition, with a stroke or a hook in it. People type the plain letter."""
+"""Matches the name of a letter with a stroke or a hook and no decomposition. People type the plain letter."""
 _WHITE = re.compile(r"\s{2,}|[^\S ]")
 """White space that is not a single space."""
 
@@ -126,7 +126,7 @@ def folded_character(character: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """Return what people type for a character that is decomposed and in lower case."""
+    """Return the characters that people type for a decomposed lower-case character."""
     code = ord(character)
     if character in _ALIKE:
         return _ALIKE[character]
@@ -145,30 +145,29 @@ _TABLE = FoldedCharacters()
 
 
 def fold(text: str) -> str:
-    """Return the form by which texts are compared: two that people take for the same text fold alike.
+    """Return the form in which texts are compared: two texts that people consider the same fold alike.
 
     Case of any script (Unicode's full case folding), composed and decomposed letters, half and full width, ligatures
-    and other compatibility forms (NFKC), digits of any script, marks that people leave out, quotes and dashes that
-    programs put in, white space of any kind and length, and what cannot be seen make no difference (PROTOCOL.md,
-    section 5, "Found").
+    and other compatibility forms (NFKC), digits of any script, omitted marks, quotes and dashes inserted by programs,
+    white space of any kind and length, and invisible characters make no difference (PROTOCOL.md, section 5, "Found").
 
     Returns:
         The folded text. It may be longer or shorter, and is empty if there was nothing but marks.
     """
     if text.isascii():
         return _spaced(text.lower())
-    # Character by character, so that a part of a text folds to a part of what the whole folds to.
+    # Fold character by character, so that a part of a text folds to a part of the folded whole.
     folded = "".join([_composed(piece).translate(_TABLE) for piece in _pieces(text)])
     return _spaced("".join([_composed(piece) for piece in _pieces(folded)]))
 
 
 def fold_query(query: str) -> str:
-    """Return what is looked for: a query folded, without the spaces around it that keyboards add."""
+    """Return a folded query, without the spaces around it that keyboards add."""
     return fold(query).strip()
 
 
 def _spaced(text: str) -> str:
-    """Make one space of each run of white space: spaces, tabs, line breaks."""
+    """Collapse each run of white space into one space: spaces, tabs, line breaks."""
     # The only white space that is printable is the space.
     return text if text.isprintable() and "  " not in text else _WHITE.sub(" ", text)
 
@@ -178,7 +177,7 @@ def _composed(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a text where its normal form may be cut, so that no call into C holds up other threads for long.
+    """Cut a text where its normal form may be cut, so that no call into C blocks other threads for long.
 
     One character may fold to 18 (U+FDFA), and a message of them takes as long as 1.2 million others.
     """

@@ -1,4 +1,4 @@
-"""Whether the system has no thread left, and how to say so. Imports nothing that a command need not load."""
+"""Detects that the system has no thread left, and reports it. Imports nothing that commands would not load anyway."""
 
 import errno
 
@@ -16,7 +16,7 @@ class NoThreads(OSError):
 
 
 def lacks_threads(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, says that no thread could be started."""
+    """Return whether an error, or its cause, says that no thread could be started."""
     while error is not None:
         # CPython has no class for it.
         if isinstance(error, NoThreads) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):

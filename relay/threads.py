@@ -1,9 +1,8 @@
-"""Worker threads: which pool does which work, and what happens where the system has no thread left.
+"""Worker threads: the pools and their work, and errors if the system has no thread left.
 
-Three pools, so that no work waits for a thread that other work holds: trio's own (40 threads) for the files that
-people wait for, one for the relay's own work on its disk, and a pool of name look-ups
-(`net/sockets/name_lookups.py`), which other people's name servers hold. Passwords have one as well
-(`core/auth/passwords.py`).
+There are three pools, so that no work waits for a thread of other work: trio's own (40 threads) for files that people
+wait for, one for the relay's own work on its disk, and one for name look-ups (`net/sockets/name_lookups.py`), which
+slow name servers may block. Passwords have one as well (`core/auth/passwords.py`).
 """
 
 from collections.abc import Callable
@@ -19,7 +18,8 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 OWN_THREADS = 4
-"""Threads for the relay's own work on its disk. Few: it is the reserve, the write-ahead log and a certificate."""
+"""Threads for the relay's own work on its disk. A few suffice for the reserve, the write-ahead log and a
+certificate."""
 _OWN: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads of the relay's own work")
 
 
@@ -30,11 +30,11 @@ async def run(
 
     Args:
         work: the work.
-        arguments: for it.
-        limiter: the pool; that of the files that people wait for if there is none.
+        arguments: its arguments.
+        limiter: the pool; by default that for files that people wait for.
 
     Raises:
-        NoThreads: the system has none left.
+        NoThreads: the system has no thread left.
     """
     try:
         return await trio.to_thread.run_sync(work, *arguments, limiter=limiter)
@@ -45,7 +45,7 @@ async def run(
 
 
 async def run_own(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    """Do the relay's own work on its disk in a thread that no upload and no download can hold. Raises as `run`."""
+    """Do the relay's own work on its disk in a thread that uploads and downloads cannot occupy. Raises as `run`."""
     try:
         limiter = _OWN.get()
     except LookupError:
@@ -55,7 +55,7 @@ async def run_own(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
 
 
 async def clean_up(work: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
-    """Do short work that must not be left undone: in a thread, or here where there is none."""
+    """Do short work that must be done: in a thread, or here if there is none."""
     with trio.CancelScope(shield=True):
         try:
             await run(work, *arguments)

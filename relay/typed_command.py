@@ -1,4 +1,4 @@
-"""The `relay` command as the user can type it, found out from how this process was started."""
+"""The `relay` command as the user can type it, derived from how this process was started."""
 
 import os
 import shlex

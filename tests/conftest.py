@@ -1,4 +1,4 @@
-"""Options of the whole test suite, and what keeps its tests apart."""
+"""Options of the whole test suite, and fixtures that isolate its tests."""
 
 import gc
 import os
@@ -13,16 +13,16 @@ from hypothesis import settings
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2**30
-"""Room that must be there before the tests' files are put into memory."""
+"""Free memory that is needed before the tests' files are put there."""
 
-# A store of each of many tests is kept for a while: what each sets aside should be little.
+# Stores of many tests are kept for a while, so each should reserve little.
 os.environ.setdefault("RELAY_STORE_RESERVE_BYTES", str(2**16))
 
 
 def _use_memory() -> None:
-    """Keep the directories of the tests in memory: most of a test's time is waiting for a disk otherwise.
+    """Keep the tests' directories in memory: otherwise most of a test's time is waiting for a disk.
 
-    PYTEST_DEBUG_TEMPROOT names another place: steps of CI that care for the disk do.
+    PYTEST_DEBUG_TEMPROOT names another place, as CI steps that need a disk do.
     """
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         there = os.statvfs(MEMORY)
@@ -32,9 +32,9 @@ def _use_memory() -> None:
 
 
 def _keep_bytecode() -> None:
-    """Keep compiled modules where the environment forbids to: each process of a test would compile all of them again.
+    """Keep compiled modules even if the environment forbids it: each process of a test would compile all of them again.
 
-    Images for containers forbid it so that nothing appears beside the sources. It does not here, either.
+    Images for containers forbid it so that nothing appears beside the sources, and here it does not either.
     """
     if sys.dont_write_bytecode and sys.pycache_prefix is None:
         sys.dont_write_bytecode = False
@@ -46,9 +46,8 @@ def _keep_bytecode() -> None:
 _use_memory()
 _keep_bytecode()
 
-# How long one example takes says more about who else uses the machine than about the code.
-# One commit has one verdict: the examples are the same in each run, unless `--hypothesis-profile=elsewhere` asks
-# for others.
+# The time of one example depends more on other users of the machine than on the code.
+# One commit has one verdict: the examples are the same in each run, except with `--hypothesis-profile=elsewhere`.
 settings.register_profile("relay", deadline=None, derandomize=True)
 settings.register_profile("elsewhere", deadline=None)
 settings.load_profile("relay")
@@ -117,11 +116,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 LONG = ("fuzz_seconds", "kill_points_seconds", "long_run", "stall")
-"""Options that make a test as long as they say."""
+"""Options that set the length of a test."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take the time limit away where an option asks for more: CI bounds each of its steps itself."""
+    """Remove the time limit if an option asks for more: CI limits each of its steps itself."""
     option = config.option
     more = (
         option.kill_rounds > 5
@@ -135,13 +134,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported to itself: it stays, and each collection of garbage would look at it again."""
+    """Exempt imported modules from garbage collection: they stay, and each collection would visit them again."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_runtest_teardown() -> None:
-    """Take the processor back that a command yielded which ran here as another user, and could not take it back."""
+    """Restore the priority that a command lowered: it ran here as another user, who cannot raise it again."""
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
@@ -150,9 +149,9 @@ def pytest_runtest_teardown() -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Close what a failed test has left open: found later, it would fail an unrelated test."""
+    """Close the files that a failed test left open: found later, they would fail an unrelated test."""
     report = yield
-    # A test that skips itself raises, too, and leaves nothing; a collection for each would take seconds in all.
+    # A test that skips itself raises, too, but leaves nothing; a collection for each would take seconds in total.
     if report.failed and call.excinfo is not None and not item.config.option.usepdb:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -162,13 +161,13 @@ def pytest_runtest_makereport(
 
 
 def _let_go(error: BaseException | None, seen: set[int]) -> None:
-    """Clear the variables of all functions that an exception went through, and those of its causes and members."""
+    """Clear the local variables of all frames of an exception, its causes and its members."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
     traceback.clear_frames(error.__traceback__)
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        # Asked for, the copy that a report was made from is brought up to date.
+        # Reading it updates the copy that the report was made from.
         _ = frame.f_locals
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     for one in (error.__cause__, error.__context__, *members):
@@ -177,13 +176,13 @@ def _let_go(error: BaseException | None, seen: set[int]) -> None:
 
 @pytest.fixture
 def kill_rounds(request: pytest.FixtureRequest) -> int:
-    """How often a relay under load is killed and started again."""
+    """How often to kill and restart a relay under load."""
     return int(request.config.getoption("--kill-rounds"))
 
 
 @pytest.fixture
 def fuzz_seconds(request: pytest.FixtureRequest) -> float:
-    """Return the seconds each fuzz target should run; skips the test when none were asked for."""
+    """Return the seconds each fuzz target should run; skip the test if none were requested."""
     seconds: float = request.config.getoption("--fuzz-seconds")
     if not seconds:
         pytest.skip("a long run: ask for it with --fuzz-seconds")

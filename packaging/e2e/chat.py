@@ -1,4 +1,4 @@
-"""What the end-to-end tests talk to a relay with: trio-websocket as it comes with the relay, and no code of ours.
+"""The client of the end-to-end tests: trio-websocket as bundled with the relay, and none of our code.
 
     chat.py say TOKEN PEER TEXT [--from ADDRESS]   one message; prints its messageId
     chat.py count TOKEN PEER                       prints how many messages that chat has
@@ -38,7 +38,7 @@ class Chat:
         self.socket = socket
 
     async def ask(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """Ask, and wait for the answer; what comes before it is not for us."""
+        """Make a request and wait for the answer; skip frames before it."""
         request_id = str(uuid.uuid4())
         await self.tell(
             {"type": "request", "id": request_id, "timestamp": now(), "payloadType": name, "payload": payload}
@@ -63,7 +63,7 @@ async def connected(nursery: trio.Nursery, token: str, host: str = "127.0.0.1", 
 
     Raises:
         OSError: nobody listens.
-        HandshakeError: the relay did not take it.
+        HandshakeError: the relay refused the handshake.
     """
     stream = await trio.open_tcp_stream(host, PORT, local_address=source)
     socket = await trio_websocket.wrap_client_stream(
@@ -98,7 +98,7 @@ async def idle(options: argparse.Namespace) -> None:
 
 
 class Conversation:
-    """User1 writes, User2 reads, newcomers knock; all come back when their connection ends."""
+    """User1 writes, User2 reads, strangers try to sign in; all reconnect when their connection ends."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.tokens = options.token1, options.token2
@@ -116,7 +116,7 @@ class Conversation:
         self.slowest = 0.0
 
     async def stay(self, token: str, talk: Callable[[Chat], Awaitable[None]]) -> None:
-        """Talk over as many connections as it takes."""
+        """Talk over as many connections as needed."""
         while True:
             try:
                 async with trio.open_nursery() as nursery:
@@ -135,7 +135,7 @@ class Conversation:
             await trio.sleep(PAUSE)
 
     def over(self) -> bool:
-        """Whether they have talked enough."""
+        """Whether enough messages were sent."""
         return self.stop.exists() or 0 < self.enough <= len(self.answered)
 
     @staticmethod
@@ -166,7 +166,7 @@ class Conversation:
             await trio.sleep(PAUSE)
 
     async def read(self, chat: Chat) -> None:
-        """Take and acknowledge what comes."""
+        """Receive and acknowledge events."""
         while True:
             message = json.loads(await chat.socket.get_message())
             if message.get("eventType") == "new" and message["payload"]["chatId"] == "User1":
@@ -174,7 +174,7 @@ class Conversation:
                 await chat.tell({"type": "ack", "id": message["id"]})
 
     async def knock(self) -> None:
-        """Come in anew all the time, with a token that is not good: the answer is a short one."""
+        """Reconnect all the time with an invalid token, which gets a short answer."""
         while not self.over():
             began = trio.current_time()
             try:
@@ -191,7 +191,7 @@ class Conversation:
             await trio.sleep(PAUSE / 2)
 
     async def run(self) -> None:
-        """Converse until told to stop and everything has arrived; report."""
+        """Converse until the stop signal and until everything has arrived; report."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.stay, self.tokens[1], self.read)
             async with trio.open_nursery() as ending:
@@ -216,7 +216,7 @@ class Conversation:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     say = commands.add_parser("say")

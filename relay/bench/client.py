@@ -1,4 +1,4 @@
-"""One client of the load generator: a socket, the client's half of WebSocket, and a reader of what comes in.
+"""One client of the load generator: a socket, the client's half of WebSocket, and a reader of incoming frames.
 
 It trusts the relay and parses only as much of each frame as counting needs, so that it costs little itself. It does not
 know what is measured.
@@ -30,7 +30,7 @@ NUMBER_DIGITS = 8
 
 
 class BenchRefused(Exception):
-    """The relay refused a client or a request, or ended a connection; the text says how."""
+    """The relay refused a client or a request, or ended a connection; the text has the details."""
 
 
 class Answered(NamedTuple):
@@ -63,7 +63,7 @@ def masked(payload: bytes) -> bytes:
 
 
 def _shake_hands(connected: socket.socket, host: str, path: str, token: str) -> bytes:
-    """Do the client's part of the handshake; return what came after it."""
+    """Do the client's part of the handshake; return the bytes after it."""
     key = base64.b64encode(os.urandom(16)).decode()
     connected.sendall(
         f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -90,7 +90,7 @@ class BenchClient:
 
         Args:
             connected: the socket.
-            received: what came in the same read as the end of the handshake.
+            received: the bytes that came in the same read as the end of the handshake.
         """
         self.socket = connected
         self.number = connected.fileno()
@@ -126,7 +126,7 @@ class BenchClient:
         self._out.append(masked(payload))
 
     def flush(self) -> None:
-        """Send what is queued; waits while the relay reads nothing."""
+        """Send the queued frames; wait while the relay reads nothing."""
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
@@ -134,7 +134,7 @@ class BenchClient:
             self.socket.sendall(data)
 
     def receive(self, timeout: float = 0) -> Iterator[Answered | DeliveredEvent]:
-        """Yield what one read brings, and what came with the handshake. `flush` acknowledges the events.
+        """Yield the frames of one read, and those that came with the handshake. `flush` acknowledges the events.
 
         Args:
             timeout: seconds to wait for it.

@@ -1,7 +1,7 @@
 """The load generator's process: reads a workload from stdin, writes progress and figures to stdout as JSON lines.
 
 It is a process of its own so that its CPU time is not counted as the relay's; the share of a core that it used is among
-the figures. The lines are `Progress` while it works, and `WorkFigures`.
+the figures. The lines are `Line`s.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ WINDOW_MESSAGES = 8
 
 
 class Workload(msgspec.Struct, kw_only=True):
-    """What to measure, and how."""
+    """The measurements to make."""
 
     url: str
     tokens: dict[str, str]
@@ -35,20 +35,28 @@ class Workload(msgspec.Struct, kw_only=True):
     rate: float = 1_000.0
     idle: int = 500
     messages: int = 5_000
-    """Messages to be replayed to a user who comes back."""
+    """Messages to replay to a returning user."""
     core: int | None = None
     """The CPU core to stay on; any without one."""
 
 
 class Progress(msgspec.Struct):
-    """What the generator is doing."""
+    """The progress of the generator."""
 
     now: str
     rate: float = 0.0
 
 
-def say(line: WorkFigures | Progress) -> None:
+class Line(msgspec.Struct, omit_defaults=True):
+    """A line of the generator: one of these."""
+
+    progress: Progress | None = None
+    figures: WorkFigures | None = None
+
+
+def say(found: WorkFigures | Progress) -> None:
     """Write one line."""
+    line = Line(progress=found) if isinstance(found, Progress) else Line(figures=found)
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -179,7 +187,7 @@ class Generator:
 
     @staticmethod
     def _quiet(clients: list[BenchClient], seconds: float) -> None:
-        """Receive and acknowledge what comes, for some seconds."""
+        """Receive and acknowledge frames for some seconds."""
         poll = select.epoll()
         of = {client.number: client for client in clients}
         for number in of:
@@ -193,7 +201,7 @@ class Generator:
         poll.close()
 
     def replay(self) -> Iterator[WorkFigures]:
-        """Measure the replay for a user who comes back."""
+        """Measure the replay for a returning user."""
         author, reader = self._need(2)
         with contextlib.closing(self._sign_in(reader)) as before:
             self._quiet([before], 0.3)

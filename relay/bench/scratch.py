@@ -1,4 +1,4 @@
-"""A temporary relay for a benchmark: users in a scratch directory, `relay serve` on one core, and what it uses.
+"""A temporary relay for a benchmark: users in a scratch directory, `relay serve` on one core, and its resource usage.
 
 The directory is removed at the end.
 """
@@ -62,7 +62,7 @@ class Scratch:
 
     def _start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
-        # The limit of a user is not what is measured.
+        # The limit per user must not affect the measurement.
         environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
         begun = time.perf_counter()
         with (self.data / "serve.log").open("wb") as log:

@@ -1,7 +1,7 @@
-"""Conversations under load, and the figures that come of it. Knows clients; prints nothing.
+"""Conversations under load, and the resulting figures. Knows clients; prints nothing.
 
 A message counts once it is answered, and so on disk, and every recipient has it. In the closed loop the next one
-follows at once. In the open loop messages are due at a fixed rate whatever comes back, and delays count from the due
+follows at once. In the open loop messages are due at a fixed rate regardless of answers, and delays count from the due
 time, so a stall shows in all messages that were due meanwhile.
 """
 
@@ -25,7 +25,7 @@ PING_SECONDS = 8.0
 """Seconds between two pings of each client."""
 
 Progress = Callable[[str, float], None]
-"""Called a few times a second with what is going on and the rate so far."""
+"""Called a few times a second with the current work and the rate so far."""
 
 
 class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -43,6 +43,10 @@ class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     generator: float = 0.0
     """The share of a core that the generator used: near 1 it was the bottleneck, not the relay."""
+    relay: float | None = None
+    """The share of a core that the relay used; only of one that `relay bench` started."""
+    memory: int | None = None
+    """The relay's resident memory in bytes, as `relay`."""
 
 
 class _UnderWay:
@@ -55,7 +59,7 @@ class _UnderWay:
 
 
 class Conversation:
-    """Who sends to which chat, and who has to receive it.
+    """A sender, a chat and its recipients.
 
     Attributes:
         sender: sends all messages.
@@ -86,10 +90,10 @@ class Load:
         self.delays: list[float] = []
 
     def run(self, seconds: float, *, window: int = 0, rate: float = 0.0, progress: Callable[[float], None]) -> float:
-        """Send for so many seconds; `delays` has the messages that counted.
+        """Send for `seconds`; `delays` has the messages that counted.
 
         Args:
-            seconds: how long.
+            seconds: the duration.
             window: messages of a conversation under way at a time, for the closed loop.
             rate: messages per second of all conversations, for the open loop.
             progress: called with the rate so far.
@@ -153,7 +157,7 @@ class Load:
         sender.flush()
 
     def turn(self, timeout: float, *, refill: bool) -> None:
-        """Take what comes within so many seconds; with `refill`, send a message for each that arrived."""
+        """Receive for `seconds`; with `refill`, send a message for each one that arrived."""
         again: dict[int, int] = {}
         for number, _ in self._poll.poll(max(0.0, min(timeout, 0.1))):
             client = self._clients[number]
@@ -198,8 +202,8 @@ def figures(
 
     Args:
         work: its name.
-        unit: what is counted per second.
-        delays: of each message that counted, in seconds.
+        unit: the unit that is counted per second.
+        delays: the delay of each message that counted, in seconds.
         seconds: how long the run took.
         times: deliveries per message.
         lost: messages that did not count.

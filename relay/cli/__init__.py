@@ -1,4 +1,4 @@
-"""The command line: thin commands, each one thing an admin does. Only here are typer and rich imported.
+"""The command line: thin commands, one per task of an admin. Only this room imports typer and rich.
 
-The list of modules is the structure: a command each (`app.py` names them), and what they share.
+The list of modules is the structure: one command each (`app.py` names them), and shared ones.
 """

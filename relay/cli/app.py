@@ -1,7 +1,7 @@
 """The command `relay`: the table of all commands, and how failures are printed.
 
-Imports only the module of the command that was typed: the others would take a second on a small machine, and a shell
-runs this for each completion.
+Imports only the module of the typed command: the others would take a second on a small machine, and a shell runs this
+for each completion.
 """
 
 import os
@@ -20,7 +20,7 @@ from relay.settings import WrongSettings
 from relay.store.files.directory import NoDirectory, about_file
 
 GROUPS = ("user", "device", "invite", "chat", "config", "hook", "tls", "clock")
-"""Commands with subcommands. Each is the `app` of the module of its name."""
+"""Commands with subcommands. Each is the `app` of the module with its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),
     "send": ("messages", "send"),
@@ -49,7 +49,7 @@ def build(only: str | None = None) -> typer.Typer:
     """Build the command line.
 
     Args:
-        only: the first word that was typed. If it is a command, no other command is imported.
+        only: the first typed word. If it is a command, no other command is imported.
     """
     app = typer.Typer(
         name="relay",
@@ -58,7 +58,7 @@ def build(only: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    # Without a callback typer takes a single command for the whole program.
+    # Without a callback, typer treats a single command as the whole program.
     app.callback()(_options)
     everything = only not in (*GROUPS, *COMMANDS)
     for name in GROUPS:
@@ -91,7 +91,7 @@ def _options(
 
 
 def first_word() -> str | None:
-    """Return the first word of what was typed, or of what the shell completes."""
+    """Return the first typed word, or the first word of the line that the shell completes."""
     completed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
     words = completed.split() if completed else sys.argv
     word = words[1] if len(words) > 1 else None
@@ -106,13 +106,13 @@ def run() -> None:
         try:
             build(first_word())()
         finally:
-            # Output that is still buffered may be what cannot be written.
+            # Buffered output may be what cannot be written.
             sys.stdout.flush()
     except Failure as failure:
         say(f"relay: {failure}", error=True)
         sys.exit(failure.exit_code)
     except UnicodeError:
-        print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
+        print("relay: the input is not UTF-8 text", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # The reader of a pipe has closed it.

@@ -1,4 +1,4 @@
-"""`relay bench`: puts load on a relay and prints what it can carry."""
+"""`relay bench`: puts load on a relay and prints its capacity."""
 
 import math
 import subprocess
@@ -7,20 +7,38 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 import typer
 
 from relay.bench.client import BenchRefused
-from relay.bench.generator import WORKS, Workload
+from relay.bench.generator import WORKS, Line, Progress, Workload
 from relay.bench.scratch import Scratch, command, cores
+from relay.bench.work import WorkFigures
 from relay.cli.options import Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, size, table
 
 FULL_CORE_SHARE = 0.85
-"""Share of a core from which on the generator is the limit, and not the relay."""
+"""Share of a core at which the generator is the bottleneck, not the relay."""
+
+
+class Started(msgspec.Struct, kw_only=True):
+    """The row of the relay that was started."""
+
+    work: str = "start"
+    ready: int
+    """Milliseconds until it answered."""
+    memory: int
+    """Its resident memory in bytes."""
+
+
+class ImportedUser(msgspec.Struct):
+    """The needed part of a line of `relay user import --device --json`."""
+
+    id: str = ""
+    token: str = ""
 
 
 def bench(
@@ -70,21 +88,22 @@ def bench(
         plan.core = places[-1] if len(places) > 1 else None
         users = max(2, 2 * dialogs, members + 1 if "group" in chosen else 0)
         own = Scratch(users, directory=directory, core=places[0] if plan.core is not None else None)
-    rows: list[dict[str, Any]] = []
+    started: Started | None = None
+    rows: list[WorkFigures] = []
     try:
         with own or nullcontext():
             if own is not None:
                 plan.url, plan.tokens = own.url, own.tokens
-                rows.append({"work": "start", "ready": round(own.ready * 1000), "memory": own.memory()})
+                started = Started(ready=round(own.ready * 1000), memory=own.memory())
             rows += _rows(plan, own, quiet=json)
     except BenchRefused as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"{error.filename or plan.url}: {error.strerror or error}") from None
     if json:
-        as_json(rows)
+        as_json([started, *rows] if started is not None else rows)
         return
-    _show(rows)
+    _show(started, rows)
 
 
 def _check(plan: Workload, tokens: Path | None, directory: Path | None) -> None:
@@ -123,19 +142,21 @@ def _check_address(url: str) -> None:
 def _read(path: Path) -> dict[str, str]:
     """Read tokens by user id, as `relay user import --device --json` printed them."""
     try:
-        lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
-        tokens = {line["id"]: line["token"] for line in lines if "token" in line}
+        lines = [
+            msgspec.json.decode(line, type=ImportedUser) for line in path.read_bytes().splitlines() if line.strip()
+        ]
+        tokens = {line.id: line.token for line in lines if line.id and line.token}
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except msgspec.DecodeError:
         tokens = {}
     if not tokens:
         raise Failure(f"{path} holds no tokens: `relay user import FILE.csv --device --json` prints some")
     return tokens
 
 
-def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:
-    """Run the generator and yield a row for each work, with the processor and memory that our own relay used."""
+def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[WorkFigures]:
+    """Run the generator and yield a row for each work, with the CPU time and memory of our own relay."""
     with subprocess.Popen(  # noqa: S603 - this very program
         command("relay.bench.generator"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -146,14 +167,15 @@ def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[dict[
         process.stdin.close()
         used, since = own.processor() if own else 0.0, time.perf_counter()
         for line in process.stdout:
-            row = msgspec.json.decode(line)
-            if "now" in row:
-                _progress(row, quiet=quiet)
+            found = msgspec.json.decode(line, type=Line)
+            row = found.figures
+            if row is None:
+                _progress(found.progress, quiet=quiet)
                 continue
             if own:
                 used_now, now = own.processor(), time.perf_counter()
-                row["relay"] = round((used_now - used) / (now - since), 2)
-                row["memory"] = own.memory()
+                row.relay = round((used_now - used) / (now - since), 2)
+                row.memory = own.memory()
                 used, since = used_now, now
             yield row
         said = process.stderr.read().decode(errors="replace").strip()
@@ -162,38 +184,36 @@ def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[dict[
             raise BenchRefused(said.splitlines()[-1] if said else "the generator ended early")
 
 
-def _progress(row: dict[str, Any] | None, *, quiet: bool) -> None:
+def _progress(now: Progress | None, *, quiet: bool) -> None:
     if quiet or not sys.stderr.isatty():
         return
-    text = f"{row['now']}: {row['rate']:,.0f}/s" if row else ""
+    text = f"{now.now}: {now.rate:,.0f}/s" if now else ""
     print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
-    for row in rows:
-        if row["work"] == "start":
-            print(f"Started in {row['ready']} ms, holding {size(row['memory'])}.\n")
+def _show(started: Started | None, rows: Sequence[WorkFigures]) -> None:
+    if started is not None:
+        print(f"Started in {started.ready} ms, holding {size(started.memory)}.\n")
     table(
         ("WORK", "PER SECOND", "P50 MS", "P99 MS", "WORST MS", "RELAY'S CORE", "GENERATOR'S", "MEMORY", "LOST"),
         (
             (
-                row["work"],
-                f"{row['per_second']:,.0f} {row['unit'].removesuffix('/s')}",
-                _number(row.get("p50")),
-                _number(row.get("p99")),
-                _number(row.get("worst")),
-                f"{row['relay']:.0%}" if "relay" in row else "",
-                f"{row.get('generator', 0):.0%}",
-                size(row["memory"]) if "memory" in row else "",
-                row.get("lost", 0),
+                row.work,
+                f"{row.per_second:,.0f} {row.unit.removesuffix('/s')}",
+                _number(row.p50),
+                _number(row.p99),
+                _number(row.worst),
+                "" if row.relay is None else f"{row.relay:.0%}",
+                f"{row.generator:.0%}",
+                "" if row.memory is None else size(row.memory),
+                row.lost,
             )
             for row in rows
-            if row["work"] != "start"
         ),
         "Nothing was measured.",
     )
-    if any(row.get("generator", 0) > FULL_CORE_SHARE for row in rows):
-        print("\nWhere the generator's core was full, the relay could have carried more.")
+    if any(row.generator > FULL_CORE_SHARE for row in rows):
+        print("\nIf the generator's core was full, the relay could have carried more.")
 
 
 def _number(value: float | None) -> str:

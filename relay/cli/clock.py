@@ -10,7 +10,7 @@ from relay.protocol.control.table import CLOCK_TRUST
 from relay.settings import data_directory
 
 app = typer.Typer(help="The machine's clock.", no_args_is_help=True)
-# Without a callback typer takes a single command for the whole group.
+# Without a callback, typer treats a single command as the whole group.
 app.callback()(lambda: None)
 
 

@@ -1,4 +1,4 @@
-"""`relay config`: the settings in force, and whether a settings file is right."""
+"""`relay config`: the settings in force, and a check of a settings file."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""How a command reaches the relay: through the control socket while one runs, else on its file, under the lock.
+"""How a command reaches the relay: through the control socket while one runs, else by opening its file under the lock.
 
-Commands do not know which. The requests and their answers are in `protocol.control`.
+Commands do not know which way is used. The requests and their answers are in `protocol.control`.
 """
 
 import contextlib
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, overload
 
 import msgspec
 
 from relay.cli.errors import for_people
-from relay.cli.offline import Busy, Waiting, in_trio, opened
+from relay.cli.offline import Busy, Waiting, command_tuning, in_trio, opened
 from relay.cli.output import Failure
 from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TakeItem = Callable[[Any], None]
-"""Called with each item of an answer that has many, as it arrives; `ask` has checked that it takes them."""
+TakeItem = Callable[[ItemT], None]
+"""Called with each item of a long answer as it arrives."""
 
 
 class Ask(Protocol):
     """Makes a request, and returns its answer."""
 
     async def __call__(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
-        """Make it, as `ask` does."""
+        """Make a request, like `ask`."""
 
 
 class Answer(NamedTuple, Generic[ResponseT]):
@@ -51,8 +51,6 @@ class Answer(NamedTuple, Generic[ResponseT]):
 
 
 STOPPED = "the relay stopped before it answered: try again"
-ANSWER_SECONDS = 10.0
-"""Seconds that a relay may take for the first byte of an answer."""
 UNLIMITED = {
     "watch",
     "export",
@@ -63,7 +61,7 @@ UNLIMITED = {
     "import.picture",
     "import.messages",
 } | {"import.end"}
-"""Requests without a time limit. Before each of them the client checks that the relay answers at all."""
+"""Requests without a time limit. Before each of them, the client checks that the relay answers at all."""
 
 
 class Stopped(Failure):
@@ -71,7 +69,7 @@ class Stopped(Failure):
 
 
 class RequestRefused(Failure):
-    """The relay refused a request. `code` is for commands that can say more about it."""
+    """The relay refused a request. `code` is for commands that have more to say about it."""
 
     def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
         """Translate the message.
@@ -79,7 +77,7 @@ class RequestRefused(Failure):
         Args:
             code: the error's code.
             message: the error's message as on the wire.
-            quota: with `storage_full`: the bytes that the user may store, if that is what is full; None if the disk is.
+            quota: with `storage_full`: the bytes that the user may store, if their quota is full; None if the disk is.
         """
         super().__init__(for_people(message))
         self.code = code
@@ -87,7 +85,7 @@ class RequestRefused(Failure):
         self.exit_code = 2 if code == "bad_request" else 1
 
 
-def _ignore(_item: Any) -> None:
+def _ignore(_item: object) -> None:
     """Drop an item."""
 
 
@@ -103,15 +101,15 @@ def ask(
     payload: PayloadT,
     *,
     make: bool = False,
-    items: TakeItem = _ignore,
+    items: TakeItem[ItemT] = _ignore,
 ) -> ResponseT:
     """Make a request and return its answer.
 
     Args:
         data: the data directory.
-        kind: which request, of `control.table`.
+        kind: the request, from `control.table`.
         payload: its payload.
-        make: whether to make the data directory if there is none.
+        make: whether to make a missing data directory.
         items: called with each item that comes before the answer.
 
     Raises:
@@ -140,9 +138,9 @@ def ask_running(
 @overload
 def ask_running(data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT | None: ...
 def ask_running(
-    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem = _ignore
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, items: TakeItem[ItemT] = _ignore
 ) -> ResponseT | None:
-    """Make a request as `ask` does, but only of a relay that runs or is starting.
+    """Make a request like `ask`, but only to a relay that runs or is starting.
 
     Args, Raises: see `ask`.
 
@@ -161,7 +159,7 @@ def ask_running(
 
 def _connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(ANSWER_SECONDS)
+    connection.settimeout(command_tuning.get().answer_seconds)
     try:
         with fitting(path) as place:
             connection.connect(place)
@@ -173,7 +171,7 @@ def _connect(path: Path) -> socket.socket | None:
         connection.close()
         raise Failure(_silent("the relay")) from None
     except NotADirectoryError:
-        # Opening the data directory reports what is there instead.
+        # Opening the data directory reports the file that is there instead.
         connection.close()
         return None
     except PermissionError:
@@ -190,7 +188,7 @@ def _request(kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> bytes
 
 
 def _converse(
-    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+    connection: socket.socket, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem[ItemT]
 ) -> ResponseT:
     if kind.name in UNLIMITED:
         exchange(connection, STATUS_SHOW, Empty(), _ignore)
@@ -201,23 +199,23 @@ def exchange(
     connection: socket.socket,
     kind: RequestType[PayloadT, ResponseT],
     payload: PayloadT,
-    items: TakeItem,
+    items: TakeItem[ItemT],
     seconds: float | None = None,
 ) -> ResponseT:
-    """Send one request and read its answer. The time limit, `ANSWER_SECONDS` unless given, is for the first line alone.
+    """Send one request and read its answer. The time limit is for the first line alone.
 
     Args:
         connection: the connection to the control socket.
-        kind: which request.
+        kind: the request.
         payload: its payload.
         items: called with each item that comes before the answer.
-        seconds: how long the relay may take for the first line.
+        seconds: how long the relay may take for the first line; None for `CommandTuning.answer_seconds`.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if kind.name in UNLIMITED else seconds or ANSWER_SECONDS)
+    connection.settimeout(None if kind.name in UNLIMITED else seconds or command_tuning.get().answer_seconds)
     try:
         with connection.makefile("rb") as lines:
             first = _first_word(connection, lines, kind, payload)
@@ -257,8 +255,8 @@ def _process(connection: socket.socket) -> str:
     return f"the relay (process {pid})" if pid else "the relay"
 
 
-def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem) -> Answer[ResponseT] | None:
-    """Decode one line of an answer, and hand on the item that it may be.
+def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem[ItemT]) -> Answer[ResponseT] | None:
+    """Decode one line of an answer, and pass it on if it is an item.
 
     Returns:
         The answer, if it is the last line.
@@ -278,9 +276,9 @@ def _take(kind: RequestType[PayloadT, ResponseT], line: bytes, items: TakeItem) 
 
 
 def _ask_file(
-    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem
+    data: Path, kind: RequestType[PayloadT, ResponseT], payload: PayloadT, *, make: bool, items: TakeItem[ItemT]
 ) -> ResponseT:
-    """Make a request on the file itself, while no relay runs on it."""
+    """Make a request by opening the file, while no relay runs on it."""
     import trio
 
     async def once() -> ResponseT:
@@ -291,9 +289,9 @@ def _ask_file(
 
 
 async def _ask_relay(
-    relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem
+    relay: "Relay", kind: RequestType[PayloadT, ResponseT], payload: PayloadT, items: TakeItem[ItemT]
 ) -> ResponseT:
-    """Make a request of a relay that this process has opened."""
+    """Make a request to a relay that this process has opened."""
     from relay.net import control_socket as control
 
     async def send(line: bytes) -> None:

@@ -17,7 +17,7 @@ FIELDS = {
     "url": "--to",
     "userId": "user",
 }
-"""The wire's field names and what the command line calls them. Others have the same name on both."""
+"""The wire's field names and their names on the command line. Others have the same name on both."""
 
 _FIELD = re.compile(r"^(?:payload\.)?(?P<name>\w+)(?:\[[^\]]*\])*(?=: )")
 _KINDS = {

@@ -1,4 +1,4 @@
-"""Hints: the commands that the relay's texts name, spelled so that they can be typed as they stand.
+"""Hints: the commands in the relay's texts, spelled so that they can be typed as they stand.
 
 A text names a command in backticks, `relay user enable anna`, wherever it is written. What prints it puts it through
 `as_typed`, which spells the program as it was started and adds the data directory of this command.

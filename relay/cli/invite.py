@@ -15,7 +15,7 @@ from relay.protocol.control.table import INVITE, INVITE_LIST, INVITE_REVOKE
 from relay.settings import data_directory
 
 QUIET_ZONE_MODULES = 2
-"""Light modules around the code. The standard asks for four; cameras find it with fewer."""
+"""Light modules around the code. The standard requires four; cameras find it with fewer."""
 STATES = {"open": "open", "userDisabled": "user disabled", "makerMayNot": "maker may not invite"}
 
 
@@ -23,7 +23,7 @@ class InviteGroup(typer.core.TyperGroup):
     """Command group in which `relay invite USER` is short for `relay invite add USER`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """See `click.Command`."""
+        """See `click.Command`; typer has no public name for the context, hence Any."""
         if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
             args = ["add", *args]
         return super().parse_args(ctx, args)

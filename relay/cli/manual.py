@@ -1,12 +1,13 @@
-"""`relay help`: the operator's guide by topic, and the man page, which is made from the commands."""
+"""`relay help`: the operator's guide by topic, and the man page, which is generated from the commands."""
 
 import re
 import sys
 from collections.abc import Iterator
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from relay import __version__
 from relay.cli.output import WrongUse
@@ -62,7 +63,7 @@ def help_(
 
 
 def _instead(word: str) -> str:
-    """Say where else a word is explained: in the help of its command, and on which pages."""
+    """Say where else a word is explained: in the help of its command, and on other pages."""
     from relay.cli.app import COMMANDS, GROUPS
 
     command = [f"`relay {word} --help` describes the command"] if word in (*COMMANDS, *GROUPS) else []
@@ -78,7 +79,8 @@ def page(app: typer.Typer) -> str:
 
 
 def _page(app: typer.Typer) -> Iterator[str]:
-    root: Any = typer.main.get_command(app)
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
     yield f'.TH RELAY 1 "" "chat-relay {__version__}" "User Commands"'
     yield ".SH NAME"
     yield r"relay \- a chat relay for LANs and edge devices"
@@ -87,7 +89,7 @@ def _page(app: typer.Typer) -> Iterator[str]:
     yield r".I COMMAND"
     yield "[OPTION]..."
     yield ".SH DESCRIPTION"
-    yield _text(root.help)
+    yield _text(root.help or "")
     yield ".PP"
     yield _text(
         "Commands that change something work whether the relay runs or not: through its control socket while it"
@@ -144,27 +146,29 @@ def _list(title: str, entries: dict[str, str]) -> Iterator[str]:
         yield _text(what)
 
 
-def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+def _commands(name: str, group: TyperGroup) -> Iterator[tuple[str, TyperCommand]]:
     """List all commands below a group, each with its full name."""
-    for sub_name, sub in command.commands.items():
+    for sub_name, sub in group.commands.items():
         if sub.hidden:
             continue
-        if hasattr(sub, "commands"):
+        if isinstance(sub, TyperGroup):
             yield from _commands(f"{name} {sub_name}", sub)
         else:
+            assert isinstance(sub, TyperCommand)
             yield f"{name} {sub_name}", sub
 
 
-def _command(name: str, command: Any) -> Iterator[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+def _command(name: str, command: TyperCommand) -> Iterator[str]:
+    arguments = [one for one in command.params if isinstance(one, TyperArgument)]
+    options = [one for one in command.params if isinstance(one, TyperOption) and not one.hidden]
     yield f".SS {_escape(' '.join([name, *(_metavar(one) for one in arguments)]))}"
     what, _, example = (command.help or "").partition("Example:")
     yield _text(what)
-    for one in (*arguments, *options):
+    named = [(_metavar(one), one.help) for one in arguments] + [(_option(one), one.help) for one in options]
+    for words, meaning in named:
         yield ".TP"
-        yield f".B {_escape(_metavar(one) if one in arguments else _option(one))}"
-        yield _text(one.help or "")
+        yield f".B {_escape(words)}"
+        yield _text(meaning or "")
     if name == "relay serve":
         yield from _serve()
     if example:
@@ -183,11 +187,11 @@ def _serve() -> Iterator[str]:
     yield ".fi"
 
 
-def _metavar(argument: Any) -> str:
-    return str(argument.metavar or argument.name.upper())
+def _metavar(argument: TyperArgument) -> str:
+    return argument.metavar or (argument.name or "").upper()
 
 
-def _option(option: Any) -> str:
+def _option(option: TyperOption) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
     kind = str(option.type.name).upper()
     return names if option.is_flag else f"{names} {option.metavar or NUMBERS.get(kind, kind)}"
@@ -199,6 +203,6 @@ def _text(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape a text, so that roff takes nothing in it for a command."""
+    """Escape a text, so that roff finds no command in it."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from relay.client.received import Received
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
-"""Refusals after which another try may go well."""
+"""Refusals after which a retry may succeed."""
 RECONNECT_SECONDS = 0.5
-"""Between two tries."""
+"""Seconds between two tries."""
 LONGEST_WAIT_SECONDS = 60.0
-"""The longest wait that Retry-After of a refused connection can ask for."""
+"""The longest accepted Retry-After of a refused connection."""
 
 
 def send(
@@ -67,7 +67,7 @@ def send(
 
 
 def _say(data: Path, message: control.Say, until: float) -> Accepted:
-    """Try until the message is saved. It is the same message each time, so that it cannot arrive twice."""
+    """Retry until the message is saved. It has the same idempotency key each time, so it cannot arrive twice."""
     while True:
         try:
             return ask(data, SAY, message)
@@ -146,7 +146,7 @@ def describe_change(item: control.EntryInfo) -> str:
     return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
 
 
-def _plain(value: object) -> str:
+def _plain(value: control.Value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -156,7 +156,7 @@ def _words(change: str) -> str:
 
 
 def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
-    """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
+    """Listen as a user, like any WebSocket client; wait for a relay that stops or is full."""
     request = control.TemporaryTokenRequest(id=user_id, chat=chat)
     token = ask_running(data, TEMPORARY_TOKEN, request)
     if token is None:
@@ -184,7 +184,7 @@ def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
 
 
 class _NotConnected(NamedTuple):
-    """Why there is no connection now."""
+    """Why there is no connection at present."""
 
     reason: str
     wait_seconds: float
@@ -199,7 +199,7 @@ def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Rece
         show: shows an event.
 
     Returns:
-        Why there was no connection, or why it broke; None where the relay closed it.
+        Why there was no connection, or why it broke; None if the relay closed it.
 
     Raises:
         Failure: the user may not sign in any more.
@@ -223,7 +223,7 @@ def hear(token: control.TemporaryToken, after: int | None, show: Callable[["Rece
 
 
 def _not_connected(url: str, error: BaseException) -> _NotConnected:
-    """Say why there is no connection: what the relay answers to a handshake, or what the system says."""
+    """Say why there is no connection: the relay's answer to the handshake, or the system's error."""
     from trio import TooSlowError
     from trio_websocket import ConnectionRejected
 
@@ -245,7 +245,7 @@ def _first_cause(error: BaseException) -> str:
 
 
 def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
-    """Wait until a relay runs, and say so; return a new token, since a relay that stopped has forgotten the old one."""
+    """Wait until a relay runs, and say so; return a new token, because a stopped relay forgets the old one."""
     said = False
     while True:
         time.sleep(RECONNECT_SECONDS)
@@ -284,5 +284,7 @@ def _line(event: "Received") -> str:
             return f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
         case events.Online() | events.Offline():
             return f"{payload.user_id} is {event.name}"
-        case _:
+        case list():
             return "1 chat" if len(payload) == 1 else f"{len(payload)} chats"
+        case _:
+            return event.name

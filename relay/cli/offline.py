@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from relay.cli.output import Failure, say
 from relay.exception_groups import first_error
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
     from relay.core.relay import Relay
 
 T = TypeVar("T")
+
+
+class CommandTuning(NamedTuple):
+    """Numbers of the command line that no user has a reason to change."""
+
+    wait_seconds: float = lock.WAIT_SECONDS
+    """Seconds to wait for the process that has the data directory."""
+    answer_seconds: float = 10.0
+    """Seconds that a relay may take for the first byte of an answer."""
+    batch_messages: int = 200
+    """Messages that an import sends at a time."""
+
+
+COMMAND_TUNING = CommandTuning()
+command_tuning: ContextVar[CommandTuning] = ContextVar("command_tuning", default=COMMAND_TUNING)
+"""Those of the command that runs. Tests set small ones: typer passes only the command line to a command."""
 
 
 class Busy(Failure):
@@ -33,7 +50,7 @@ class Waiting:
     """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
     def __init__(self) -> None:
-        self._until = time.monotonic() + lock.WAIT_SECONDS
+        self._until = time.monotonic() + command_tuning.get().wait_seconds
         self._said = False
 
     def go_on(self, busy: Busy) -> None:

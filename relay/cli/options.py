@@ -17,7 +17,7 @@ Listed = TypeVar("Listed", control.UserInfo, control.ChatInfo)
 
 
 def _known(kind: RequestType[control.Empty, list[Listed]], incomplete: str) -> list[tuple[str, str]]:
-    """Ask a running relay for ids and names that begin with `incomplete`. None are returned where no relay runs."""
+    """Ask a running relay for ids and names that begin with `incomplete`. Without a running relay, return none."""
     try:
         known = ask_running(data_directory(), kind, control.Empty()) or []
     except (Failure, WrongSettings):

@@ -1,11 +1,10 @@
-"""How commands print: tables for people, JSON for programs, one line for a failure."""
+"""Output of commands: tables for people, JSON for programs, one line for a failure."""
 
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -69,7 +68,7 @@ def progress(title: str) -> Iterator[Callable[[int], None]]:
 
 
 def as_json(value: object) -> None:
-    """Print one JSON document. The bytes of a file's name that are no UTF-8 are shown by their numbers."""
+    """Print one JSON document. Bytes of a file's name that are not UTF-8 are shown by their numbers."""
     try:
         document = msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -90,13 +89,13 @@ def _printable(value: object) -> object:
     return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print a table for a person. On a terminal it fits the width; in a pipe each row is one line.
 
     Args:
         columns: the headings.
         rows: the cells, as many as there are headings.
-        empty: the sentence to print where there are no rows; it may name commands in backticks.
+        empty: the sentence to print if there are no rows; it may name commands in backticks.
     """
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     if not texts:
@@ -132,7 +131,7 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow.
 
-    Own code, since rich takes from every column in proportion, also from those with dates.
+    Own code, because rich shrinks every column in proportion, even those with dates.
     """
     from rich.cells import cell_len
 
@@ -175,7 +174,7 @@ def say(line: str, *, error: bool = False) -> None:
     """Print one line for a person: control characters are shown as escapes, hints as they can be typed.
 
     Args:
-        line: the text, in which names that users chose may stand.
+        line: the text, which may contain names chosen by users.
         error: whether it goes to stderr.
     """
     print(visible(as_typed(line)), file=sys.stderr if error else sys.stdout, flush=error)
@@ -217,7 +216,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a span of seconds in its two greatest units."""
+    """Format a span of seconds in its two largest units."""
     parts: list[str] = []
     for name, length in (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, seconds = divmod(seconds, length)

@@ -1,4 +1,4 @@
-"""The files that a user names: which may be overwritten, and why one could not be read or written."""
+"""Files named by a user: which of them may be overwritten, and messages for those that cannot be read or written."""
 
 import errno
 import os
@@ -29,13 +29,13 @@ NOT_READ = {
     errno.ENOENT: "it is not there",
     errno.ENOTDIR: "it is not there",
 }
-"""Why a file could not be written or read, where the system's own message would not help."""
+"""Why a file could not be written or read, if the system's own message would not help."""
 
 
-def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure:
+def cannot_write(name: Path | str, error: OSError, *, again: bool = True) -> Failure:
     """Make a failure that says what could not be written and why. It leaves out temporary names.
 
-    A part of the data directory that cannot be used is named itself, and so is another file that the error is about.
+    If the error is about an unusable part of the data directory, or about another file, it names that.
 
     Args:
         name: the file, as the user named it.
@@ -49,14 +49,14 @@ def cannot_write(name: object, error: OSError, *, again: bool = True) -> Failure
 
 
 def _is_about(what: object, error: OSError) -> bool:
-    """Tell whether an error is about a file, what is in it, or what was written beside it to take its place."""
+    """Return whether an error is about a file, something in it, or its replacement beside it."""
     if not isinstance(what, Path) or not isinstance(error.filename, str | bytes):
         return True
     file, named = what.absolute(), Path(os.fsdecode(error.filename)).absolute()
     return named.is_relative_to(file) or scratch.outside(named) == file.parent
 
 
-def cannot_read(name: object, error: OSError) -> Failure:
+def cannot_read(name: Path | str, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))
@@ -68,14 +68,14 @@ def _reason(error: OSError, words: Mapping[int, str]) -> str:
 
 
 def check_target(file: Path, data: Path) -> None:
-    """Check that a file may be written: nothing is replaced but regular files, and none of the relay's own.
+    """Check that a file may be written: only regular files are replaced, and none of the relay's own.
 
     Args:
         file: the file to write.
         data: the data directory.
 
     Raises:
-        WrongUse: it is `-`, by which other programs mean a pipe.
+        WrongUse: it is `-`, which means a pipe for other programs.
         Failure: it may not be written.
     """
     if str(file) == "-":

@@ -1,9 +1,9 @@
-"""`relay status` and `relay audit`: how a relay is doing, and who changed what."""
+"""`relay status` and `relay audit`: the health of a relay, and its changes."""
 
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 DISK_SECONDS = 7 * 86_400
-"""A disk that will be full sooner is reported."""
+"""A disk that will be full sooner than this is reported."""
 HISTORY_SAMPLES = 60
-"""Samples that the graphs of the live screen show."""
+"""Samples in the graphs of the live screen."""
 SLOW_WRITE_SECONDS = 5.0
-"""A write that takes longer is reported."""
+"""A write that takes longer than this is reported."""
 CAUSES = {
     "sync": "writing to the disk (sync)",
     "checkpoint": "the log was copied back (checkpoint)",
@@ -116,7 +116,7 @@ def _longest(wait: control.LongestWait | None) -> str:
 
 
 def _greatest(now: control.Status) -> str:
-    """Name the user with most connections."""
+    """Name the user with the most connections."""
     most = now.most_connections
     return f", {most.connections} of them {most.user_id}'s" if most else ""
 
@@ -126,7 +126,7 @@ def _reader(one: control.SlowReader) -> str:
 
 
 def warnings(now: control.Status) -> Iterator[str]:
-    """List what an admin should look at."""
+    """List the points that need an admin's attention."""
     if now.disk_full:
         yield "the disk is full: people can only read; `relay prune` has room set aside, or move other files away"
     elif now.write_failing:
@@ -146,7 +146,7 @@ def warnings(now: control.Status) -> Iterator[str]:
 
 
 def index_remaking(now: control.Status) -> str:
-    """Say that the full-text index is being remade."""
+    """Say that the full-text index is being rebuilt."""
     return (
         f"the full-text index is being rebuilt from the messages, {now.index_behind:,} entries are left:"
         " nothing is lost, searches may be slower until then"
@@ -154,7 +154,7 @@ def index_remaking(now: control.Status) -> str:
 
 
 def clock_ahead(now: control.Status) -> str:
-    """Say that the relay does not believe the machine's clock."""
+    """Say that the relay does not trust the machine's clock."""
     return (
         f"the machine's clock is {duration(now.clock_ahead)} past the log's last time and nothing vouches for it:"
         " nothing is deleted or expires; is it right? `relay clock trust`"
@@ -189,7 +189,7 @@ def _live(data: Path, every: float) -> None:
     past = [look(data)]
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            shown: Any
+            shown: RenderableType
             try:
                 past = [*past[1 - HISTORY_SAMPLES :], look(data)]
                 shown = screen(past)
@@ -242,7 +242,7 @@ def screen(past: list[control.Status]) -> "RenderableType":
 
 
 def bars(values: list[float]) -> str:
-    """Draw values as a line of block characters, scaled to the greatest of them."""
+    """Draw values as a line of block characters, scaled to the largest of them."""
     most = max(values, default=0) or 1
     return "".join(BARS[min(len(BARS) - 1, round(value / most * (len(BARS) - 1)))] for value in values)
 

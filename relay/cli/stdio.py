@@ -1,4 +1,4 @@
-"""The standard streams of a command: one that is closed or cannot be written is reported like any failure."""
+"""The standard streams of a command: a closed or unwritable one is reported like any failure."""
 
 import io
 import sys
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class _Output(io.FileIO):
-    """Standard output. Its errors are told apart from those of other files, and reported once."""
+    """Standard output. Its errors are distinguished from those of other files, and reported once."""
 
     _failed = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write. After the first failure drop everything, as what the interpreter flushes when it ends.
+        """Write. After the first failure drop everything, including the interpreter's last flush.
 
         Raises:
             Failure: it cannot be written.
@@ -36,7 +36,7 @@ class _Output(io.FileIO):
 
 
 class _NoInput(io.RawIOBase):
-    """Standard input that is closed."""
+    """A closed standard input."""
 
     def readable(self) -> bool:
         """Return True, so that the error comes from `readinto`."""

@@ -77,11 +77,11 @@ def show(data: Data = None, json: Json = False) -> None:
 
 @contextmanager
 def _plainly(data: Path) -> Iterator[None]:
-    """Say what is in the way in one line, and what to do about it.
+    """Say in one line what is wrong, and what to do about it.
 
     Raises:
         Failure: a file cannot be read, written or used.
-        WrongUse: a name is none.
+        WrongUse: a name is not valid.
     """
     from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName
 
@@ -105,7 +105,7 @@ def _show(data: Path, *, json: bool) -> None:
 
     known = authority.Authority(data / FOLDER)
     with suppress(OSError):
-        # One who may only read sees what is in place.
+        # A user who may only read sees the existing authority.
         known.recover()
     if not known.exists:
         raise Failure(f"there is no certificate in {data}: `relay tls init` makes one")

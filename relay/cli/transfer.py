@@ -1,4 +1,4 @@
-"""`relay export` and `relay import`: users, chats and messages, out of a relay and into one."""
+"""`relay export` and `relay import`: users, chats and messages, out of one relay and into another."""
 
 import contextlib
 import errno
@@ -33,7 +33,7 @@ from relay.store.files import scratch
 from relay.store.files.directory import STORE, is_read_only
 
 SHOWN_NAMESAKES = 3
-"""People whom a refused import names; --dry-run names all."""
+"""Maximum people that a refused import names; --dry-run names all."""
 
 
 def export(
@@ -80,15 +80,15 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
     """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
 
     Args:
-        data: what `--data` says.
+        data: the value of `--data`.
         target: the tar file.
         here: a directory on the same disk, for the lines.
-        missing: gets the names of uploaded files that are lost.
+        missing: collects the names of lost uploaded files.
     """
     gone: set[str] = set()
     contents = Blobs(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
-    # Beside the target, where there is room: /tmp may be in memory.
+    # Beside the target, which has room: /tmp may be in memory.
     with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
         exported = _export(data, lines, here, held)
         entry = tarfile.TarInfo("export.jsonl")
@@ -106,7 +106,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     if gone:
-        # A file that was deleted meanwhile is not missing.
+        # A file that was deleted meanwhile does not count as missing.
         missing.extend(sorted(gone & archive.named_files(data_directory(data) / STORE)))
     return exported
 
@@ -117,10 +117,10 @@ def _export(
     """Write the lines.
 
     Args:
-        data: what `--data` says.
+        data: the value of `--data`.
         target: the file to write.
-        near: a directory for a copy of the store, where its disk is read-only; that of temporary files by default.
-        held: gets the records of uploaded files, by id.
+        near: a directory for a copy of the store, if its disk is read-only; by default that of temporary files.
+        held: collects the records of uploaded files, by id.
     """
     with progress("exporting") as advance:
 
@@ -136,7 +136,7 @@ def _export(
         except OSError as error:
             if error.errno != errno.EROFS or not (directory.is_dir() and is_read_only(directory)):
                 raise
-        # No relay runs there, and none can: a copy of the store is opened.
+        # No relay runs there, and none can, so open a copy of the store.
         with tempfile.TemporaryDirectory(prefix="relay-export-", dir=near) as copy:
             try:
                 archive.copy_store(directory / STORE, Path(copy, STORE))
@@ -226,7 +226,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
 
 
 def _report_doubts(importing: Importing, namesakes: list[Namesake], *, same: bool) -> None:
-    """Print who gets another id than they wish for, and whom the admin has to identify."""
+    """Print the people who get another id than the wanted one, and those whom the admin has to match."""
     for other in importing.others:
         say(f"{other.label} of the export is {other.id} here: somebody else is, or could be, {other.wish}")
     for one in namesakes:
@@ -284,7 +284,7 @@ def _shown(namesakes: list[Namesake]) -> str:
 
 
 def _here(one: Namesake) -> str:
-    """Name a user as they are called here, with their id where the export calls them something else."""
+    """Name a user by their name here, with their id if the export uses another name."""
     return one.here if one.here_id == one.id else f"{one.here}, {one.here_id}"
 
 
@@ -294,7 +294,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 @contextlib.asynccontextmanager
 async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
-    """Reach the relay, or make one. Where there is none a dry run asks an empty one that is removed afterwards."""
+    """Reach the relay, or make one. Without a relay, a dry run uses an empty one that is removed afterwards."""
     if dry and not _exists(data):
         with tempfile.TemporaryDirectory(prefix="relay-import-") as empty:
             async with conversation(Path(empty), make=True) as ask_one:
@@ -305,11 +305,11 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 
 
 def _exists(data: Path) -> bool:
-    """Return whether there is a data directory that is not empty, or something else of its name."""
+    """Return whether the data directory exists and is not empty, or something else has its name."""
     return data.exists() and (not data.is_dir() or any(data.iterdir()))
 
 
 def _free(directory: Path) -> int:
-    """Return the bytes that are free where the data directory is, or will be."""
+    """Return the free bytes on the disk of the data directory, which need not exist yet."""
     there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free

@@ -246,10 +246,10 @@ def import_(
 
 
 async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str, str]:
-    """Add one user, unless there is one with this id, and a device if asked for.
+    """Add one user, unless the id exists, and a device if requested.
 
     Returns:
-        Whether the user was added; the device's token, or nothing; the reason why this user could not be added, or
+        Whether the user was added; the device's token, or nothing; the reason why the user could not be added, or
         nothing.
     """
     added = True

@@ -13,14 +13,14 @@ from relay.cli.output import Failure
 from relay.protocol import control
 
 ID_HEADINGS = frozenset({"user", "userid", "username", "login"})
-"""Headings that mean the same as `id`, in small letters without spaces and signs."""
+"""Headings that mean the same as `id`, in lower case without spaces and punctuation."""
 NAME_HEADINGS = frozenset({"name", "fullname", "displayname", "realname"})
 """Headings of the name that people see."""
 OTHER_HEADINGS = frozenset({
     "email", "emailaddress", "mail", "firstname", "givenname", "lastname", "familyname", "surname", "nickname",
     "uid", "uuid", "nr", "no", "number", "employeeid", "department", "team", "title", "role", "status", "phone",
 })  # fmt: skip
-"""Headings of columns that are not read."""
+"""Headings of columns to ignore."""
 
 
 def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -84,15 +84,15 @@ def read_users(file: Path) -> list[tuple[str, str | None]]:
 
 
 def _are_headings(headings: list[str]) -> bool:
-    """Tell whether the first row may be the headings of the columns and no user."""
+    """Return whether the first row may be headings instead of a user."""
     return not {"id", *ID_HEADINGS, *NAME_HEADINGS, *OTHER_HEADINGS}.isdisjoint(headings)
 
 
 def _columns(headings: list[str], where: str) -> tuple[int, int | None]:
-    """Find the columns of the ids and of the names; that of the names may be missing.
+    """Find the columns of the ids and of the names; the latter may be missing.
 
     Raises:
-        Failure: they cannot be told for certain. A heading must never become a user, nor a user a heading.
+        Failure: they are not certain. A heading must never become a user, nor a user a heading.
     """
     known = {"id", *ID_HEADINGS, *NAME_HEADINGS, *OTHER_HEADINGS}
     ids = [at for at, heading in enumerate(headings) if heading == "id"]

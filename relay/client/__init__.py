@@ -5,8 +5,8 @@
         async for event in relay:
             print(event.name, event.payload)
 
-It acknowledges the events that it hands out, sends keepalives, reconnects after a lost connection, asks for the events
-that it missed, and repeats unanswered requests under the same `clientMessageId`.
+It acknowledges the events that it hands out, sends keepalives, reconnects after a lost connection, asks for missed
+events, and repeats unanswered requests under the same `clientMessageId`.
 """
 
 from relay.client.connecting import connect

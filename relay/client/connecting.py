@@ -1,4 +1,4 @@
-"""`connect`: a client that runs as long as a block."""
+"""`connect`: a client that runs for the duration of a block."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -29,8 +29,8 @@ async def connect(
 
     Raises:
         SignedOut: the relay does not accept the token.
-        CannotConnect: there is no relay at the address, or its certificate is not trusted. Where nothing answers the
-            client tries again.
+        CannotConnect: there is no relay at the address, or its certificate is not trusted. If nothing answers, the
+            client retries.
     """
     client = Client(url, token, after, reconnect=reconnect, tls=tls)
     raised: Exception | None = None

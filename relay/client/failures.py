@@ -14,7 +14,7 @@ CONNECTION_ERRORS = (
     trio.ClosedResourceError,
     trio.TooSlowError,
 )
-"""What ends a connection; the client answers it by connecting again."""
+"""The errors that end a connection; the client then reconnects."""
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
 """HTTP statuses below 500 after which the same request may succeed a moment later."""
 CERTIFICATE_NOT_YET_VALID = 9
@@ -34,17 +34,18 @@ class Unanswered(Exception):
 
 
 def permanent_failure(error: BaseException) -> str:
-    """Explain why no attempt to connect can succeed; empty where another one may.
+    """Explain why no attempt to connect can succeed; empty if another one may.
 
     Args:
-        error: what ended the attempt.
+        error: the error that ended the attempt.
     """
     cause: BaseException | None = error
     while cause is not None:
         if getattr(cause, "verify_code", 0) == CERTIFICATE_NOT_YET_VALID:
             return ""
         if isinstance(cause, ssl.SSLError):
-            # Without a verify_message the certificate is not the cause: the peer speaks no TLS, or another version.
+            # Without a verify_message the certificate is not the cause: the peer does not speak TLS, or speaks another
+            # version.
             return f"TLS fails: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
         cause = cause.__cause__
     if not isinstance(error, ConnectionRejected) or error.status_code >= 500 or error.status_code in RETRYABLE_STATUSES:

@@ -1,26 +1,30 @@
-"""The requests of a client that wait for their response, and what becomes of them when a connection ends.
+"""The pending requests of a client, and their fate when a connection ends.
 
-No I/O. It also knows how large a frame may be, as the relay says it or as a closed connection showed it.
+No I/O. It also knows the maximum size of a frame, from the relay or from a closed connection.
 """
 
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 
 import msgspec
 import trio
 
 from relay.client.failures import Unanswered
-from relay.protocol.base import FRAME_BYTES_HEADER
-from relay.protocol.envelopes import Response
+from relay.protocol import codec
+from relay.protocol.base import FRAME_BYTES_HEADER, Wire
+from relay.protocol.envelopes import Request, Response
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import REQUESTS
 
 SMALLEST_LIMIT_BYTES = 1_024
-"""Every relay takes a frame of this size (`limits.frame_bytes` is not lower), so none of it ended a connection."""
+"""Every relay accepts a frame of this size (`limits.frame_bytes` is not lower), so it never ends a connection."""
 
 
 class PendingRequest(msgspec.Struct, eq=False):
-    """One request: how it ends is in `response` or `failure`, once it is `done`."""
+    """One request. Once it is `done`, `response` or `failure` has its outcome."""
 
+    id: str
     name: str
     """The `payloadType`."""
     frame: bytes
@@ -32,7 +36,7 @@ class PendingRequest(msgspec.Struct, eq=False):
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again after it was sent; a request that this client does not know may not."""
+        """Whether it may be repeated after it was sent; a request that this client does not know may not."""
         kind = REQUESTS.get(self.name)
         return kind is not None and kind.repeatable
 
@@ -43,53 +47,61 @@ class PendingRequest(msgspec.Struct, eq=False):
 
 
 class PendingRequests:
-    """All of one client, by id."""
+    """All pending requests of one client, by id."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, PendingRequest] = {}
         self._limit: int | None = None
-        """Bytes of the largest frame that the relay takes; None until it is known."""
+        """Bytes of the largest frame that the relay accepts; None until it is known."""
         self._largest = 0
         """Bytes of the largest frame that was sent on this connection."""
 
-    def add(self, request_id: str, name: str, frame: bytes) -> PendingRequest:
+    def add(self, name: str, payload: Wire) -> PendingRequest:
         """Add a request.
 
         Args:
-            request_id: its id.
             name: its `payloadType`.
-            frame: all of it.
+            payload: its payload.
 
         Raises:
-            RelayError: `too_large`, the relay takes no such frame.
+            RelayError: `too_large`, the relay does not accept such a frame.
         """
+        request_id = str(uuid.uuid4())
+        frame = codec.encode(
+            Request(
+                id=request_id,
+                timestamp=time.time_ns() // 1_000_000,
+                payload_type=name,
+                payload=msgspec.Raw(codec.encode(payload)),
+            )
+        )
         if self._limit is not None and len(frame) > self._limit:
             raise _too_large(name, frame, f"this relay takes {self._limit}")
-        pending = self._waiting[request_id] = PendingRequest(name, frame, trio.Event())
+        pending = self._waiting[request_id] = PendingRequest(request_id, name, frame, trio.Event())
         return pending
 
-    def remove(self, request_id: str) -> None:
-        """Forget a request: its caller waits no more."""
-        self._waiting.pop(request_id, None)
+    def remove(self, pending: PendingRequest) -> None:
+        """Forget a request: its caller has stopped waiting."""
+        self._waiting.pop(pending.id, None)
 
     def answered(self, response: Response) -> None:
-        """Hand a response to its request, if somebody still waits for it."""
+        """Pass a response to its request, if a caller still waits for it."""
         pending = self._waiting.get(str(response.id))
         if pending is not None:
             pending.response = response
             pending.done.set()
 
     def failed(self, request_id: str, failure: Exception) -> None:
-        """End the request with this id by a failure, if somebody still waits for it."""
+        """Fail the request with this id, if a caller still waits for it."""
         pending = self._waiting.get(request_id)
         if pending is not None:
             pending.fail(failure)
 
     def connected(self, headers: Mapping[bytes, bytes]) -> None:
-        """Begin a connection; requests that its relay does not take fail.
+        """Begin a connection; requests that its relay does not accept fail.
 
         Args:
-            headers: of the handshake's answer. An older relay does not say there how large a frame it takes.
+            headers: those of the handshake's answer. An older relay does not state the maximum frame there.
         """
         self._largest = 0
         said = headers.get(FRAME_BYTES_HEADER, b"")
@@ -98,17 +110,16 @@ class PendingRequests:
             self._fail_larger(f"this relay takes {self._limit}")
 
     def note_sent(self, size: int) -> None:
-        """Note that a frame of so many bytes was sent on this connection."""
+        """Note that a frame of `size` bytes was sent on this connection."""
         self._largest = max(self._largest, size)
 
     def refused_as_too_big(self, reason: str) -> None:
         """Learn from a relay that closed the connection because of a frame's size (1009).
 
-        The largest frame was too big, whichever it was that the relay met first: sent again, it would end the next
-        connection too.
+        The largest frame was certainly too big: sent again, it would end the next connection too.
 
         Args:
-            reason: the relay's words.
+            reason: the relay's close reason.
         """
         if self._largest > SMALLEST_LIMIT_BYTES:
             self._limit = self._largest - 1
@@ -121,9 +132,9 @@ class PendingRequests:
                 pending.fail(_too_large(pending.name, pending.frame, why))
 
     def to_send(self) -> Iterator[bytes]:
-        """Give the frames to send on a new connection, each right before it is sent.
+        """Return the frames to send on a new connection, each right before it is sent.
 
-        What must not be repeated fails if it was sent before.
+        A request that must not be repeated fails if it was sent before.
         """
         for pending in list(self._waiting.values()):
             if pending.done.is_set():
@@ -136,7 +147,7 @@ class PendingRequests:
                 yield pending.frame
 
     def end(self) -> None:
-        """Let all callers go on: there will be no response."""
+        """Release all callers: there will be no response."""
         for pending in self._waiting.values():
             pending.done.set()
 

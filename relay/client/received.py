@@ -1,16 +1,18 @@
-"""What the relay sent, as a caller gets it. A newer relay may say more than this client knows, which is left out."""
+"""The relay's frames in the form that a caller gets, without fields of newer relays."""
 
 import logging
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from relay.protocol import codec
 from relay.protocol.envelopes import Event, ServerFrame
 from relay.protocol.errors import RelayError
-from relay.protocol.events import SERVER_EVENTS
+from relay.protocol.events import SERVER_EVENTS, ServerPayload
 
 logger = logging.getLogger(__name__)
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Received(NamedTuple):
@@ -19,22 +21,26 @@ class Received(NamedTuple):
     id: int | None
     timestamp: int
     name: str
-    payload: Any
-    known: bool = True
-    """Whether this client knows the event. One that it does not know is acknowledged, and not handed out."""
+    payload: ServerPayload
 
 
-class AnswerPage(NamedTuple):
+class UnknownEvent(NamedTuple):
+    """An event that this client does not know: it is acknowledged, but not passed on."""
+
+    id: int | None
+
+
+class AnswerPage(NamedTuple, Generic[T_co]):
     """A response that may be one page of several."""
 
-    payload: Any
+    payload: T_co
     more: bool
     next: str | None
-    """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
+    """The start of the next page: `after` of `users` and `chat`, `before` of `search`."""
 
 
 class UnreadableResponse(NamedTuple):
-    """A response of which only the beginning can be read."""
+    """A response of which only the envelope can be read."""
 
     id: str
     failure: RelayError
@@ -46,7 +52,7 @@ class _AnyError(msgspec.Struct):
 
 
 class _AnyFrame(msgspec.Struct):
-    """What every frame has, whatever else a newer relay puts into it."""
+    """The fields of every frame; a newer relay may add others."""
 
     type: str = ""
     id: str | int | None = None
@@ -54,7 +60,7 @@ class _AnyFrame(msgspec.Struct):
 
 
 def read_frame(frame: bytes) -> ServerFrame | UnreadableResponse | None:
-    """Decode a frame of the relay; None if it is of a kind that this client does not know.
+    """Decode a frame of the relay; None if this client does not know its kind.
 
     Args:
         frame: the frame, JSON in UTF-8.
@@ -73,17 +79,17 @@ def read_frame(frame: bytes) -> ServerFrame | UnreadableResponse | None:
         return None
 
 
-def read_event(event: Event) -> Received:
+def read_event(event: Event) -> Received | UnknownEvent:
     """Decode the payload of an event.
 
     Args:
         event: the event as it came.
     """
     try:
-        payload, known = codec.decode_event(event), True
+        payload = codec.decode_event(event)
     except RelayError as error:
-        # Nothing is wrong with an event that is newer than this client. One that it should know may be missed.
+        # An event that is newer than this client is no error. A malformed one of a known kind may be skipped.
         level = logging.WARNING if event.event_type in SERVER_EVENTS else logging.DEBUG
         logger.log(level, "left out the event %s of the relay: %s", event.id or "without an id", error)
-        payload, known = None, False
-    return Received(event.id, event.timestamp, event.event_type, payload, known)
+        return UnknownEvent(event.id)
+    return Received(event.id, event.timestamp, event.event_type, payload)

@@ -1,12 +1,11 @@
-"""The client's session with a relay: one connection at a time, made again as often as needed."""
+"""The client's session with a relay: one connection at a time, renewed as often as needed."""
 
 import random
 import ssl
-import time
 import uuid
 from collections import deque
 from contextlib import suppress
-from typing import Any, Self, TypeVar, overload
+from typing import Self, TypeVar, overload
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,11 +15,11 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, permanent_failure
 from relay.client.pending import PendingRequests
-from relay.client.received import AnswerPage, Received, UnreadableResponse, read_event, read_frame
+from relay.client.received import AnswerPage, Received, UnknownEvent, UnreadableResponse, read_event, read_frame
 from relay.exception_groups import first_error
 from relay.protocol import codec, requests
 from relay.protocol.base import Wire
-from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
+from relay.protocol.envelopes import Ack, ClientEvent, Event, Response
 from relay.protocol.errors import RelayError
 from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
@@ -31,9 +30,9 @@ KEEPALIVE_SECONDS = 8.0
 SILENCE_SECONDS = 20.0
 """Seconds without a frame from the relay after which the connection counts as lost."""
 SUSPENDED_SECONDS = 2.0
-"""Seconds by which a sleep may end too late before the client takes itself to have been suspended."""
+"""If a sleep ends this many seconds late, the client assumes that it was suspended."""
 MAX_QUEUED_EVENTS = 4_096
-"""Events that may wait to be handled; the client asks the relay again for those beyond."""
+"""Maximum events waiting to be handled; the client requests those beyond it again."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 15.0
 """Seconds between two attempts to connect: doubled after each failure, with jitter."""
 HANDSHAKE_SECONDS = 10.0
@@ -46,7 +45,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """One connection to a relay, made again as often as needed. Use `connect`."""
+    """One connection to a relay, renewed as often as needed. Use `connect`."""
 
     def __init__(
         self,
@@ -68,23 +67,23 @@ class Client:
             reconnect: whether to connect again after the connection is lost.
             tls: which authorities to trust for `wss`; None for the system's.
             handshake_seconds: how long a handshake may take.
-            most_events: events that wait to be taken; beyond it they are requested again.
+            most_events: maximum events waiting to be taken; those beyond it are requested again.
         """
         self._handshake_seconds = handshake_seconds
         self._most_events = most_events
         self._url = url
-        # A token that was read from a file ends with a line break.
+        # A token read from a file ends with a line break.
         self._token = token.strip()
         self._reconnect = reconnect
         self._tls = tls
         self._done = after
         """The id of the last event that was handled. A replay begins after it, so queued events come again."""
         self._last = after
-        """The id of the last event that was queued; what a replay repeats up to here is skipped."""
+        """The id of the last queued event; replayed events up to here are skipped."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
         self._pending = PendingRequests()
-        self._events: deque[Received] = deque()
+        self._events: deque[Received | UnknownEvent] = deque()
         self._news = trio.Event()
         self._behind = False
         self._handled: int | None = None
@@ -94,7 +93,7 @@ class Client:
         self._served = False
         """Whether a frame has come on this connection."""
         self._known = False
-        """Whether a relay was ever reached at the address: then every failure counts as temporary."""
+        """Whether a relay was ever reached at the address; if so, every failure counts as temporary."""
         self._over = False
 
     # Requests.
@@ -136,9 +135,9 @@ class Client:
     async def request(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> ResponseT: ...
     @overload
     async def request(self, kind: str, payload: Wire, answer: type[T]) -> T: ...
-    @overload
-    async def request(self, kind: str, payload: Wire) -> Any: ...
-    async def request(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> Any:
+    async def request(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None = None
+    ) -> object:
         """Make any request of PROTOCOL.md, section 5, and wait for its response, across reconnects.
 
         Args:
@@ -147,45 +146,46 @@ class Client:
             answer: the type of the response's payload; by default that of the request.
 
         Raises:
-            RelayError: the relay refused the request; `too_large` if it takes no frame of this size.
+            RelayError: the relay refused the request; `too_large` if it does not accept a frame of this size.
             Unanswered: the connection was lost before the response, and the request must not be repeated.
             SignedOut: the token is no longer accepted.
         """
-        return (await self.page(kind, payload, answer)).payload
+        return (await self._page(kind, payload, answer)).payload
 
-    async def page(self, kind: RequestType[Any, Any] | str, payload: Wire, answer: Any = None) -> AnswerPage:
-        """Make a request like `request`, and return the response with where its next page begins.
+    @overload
+    async def page(self, kind: RequestType[PayloadT, ResponseT], payload: PayloadT) -> AnswerPage[ResponseT]: ...
+    @overload
+    async def page(self, kind: str, payload: Wire, answer: type[T]) -> AnswerPage[T]: ...
+    async def page(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None = None
+    ) -> AnswerPage[object]:
+        """Make a request like `request`, and return the response with the start of its next page.
 
         Args, Raises: as `request`.
         """
+        return await self._page(kind, payload, answer)
+
+    async def _page(
+        self, kind: RequestType[PayloadT, ResponseT] | str, payload: Wire, answer: type[T] | None
+    ) -> AnswerPage[object]:
         if self._over:
             raise self._closed()
-        payload_type = kind if isinstance(kind, str) else kind.name
         if isinstance(payload, requests.Edit) and payload.client_message_id is None:
             # Without an idempotency key a repeated request would be another edit.
             payload = msgspec.structs.replace(payload, client_message_id=str(uuid.uuid4()))
-        request_id = str(uuid.uuid4())
-        frame = codec.encode(
-            Request(
-                id=request_id,
-                timestamp=time.time_ns() // 1_000_000,
-                payload_type=payload_type,
-                payload=msgspec.Raw(codec.encode(payload)),
-            )
-        )
-        pending = self._pending.add(request_id, payload_type, frame)
+        pending = self._pending.add(kind if isinstance(kind, str) else kind.name, payload)
         try:
             pending.sent = self._socket is not None
-            await self._send_frame(frame)
+            await self._send_frame(pending.frame)
             await pending.done.wait()
         finally:
-            self._pending.remove(request_id)
+            self._pending.remove(pending)
         response = pending.response
         if response is None:
             raise pending.failure or self._closed()
         if response.error is not None:
             raise RelayError(response.error.code, response.error.message, retry_after=response.error.retry_after)
-        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[payload_type].response)
+        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[pending.name].response)
         return AnswerPage(decoded, bool(response.more), response.next)
 
     async def typing(self, chat_id: str, *, stop: bool = False) -> None:
@@ -222,10 +222,10 @@ class Client:
         """
         while True:
             event = await self._next_event()
-            if event.known:
+            if isinstance(event, Received):
                 return event
 
-    async def _next_event(self) -> Received:
+    async def _next_event(self) -> Received | UnknownEvent:
         await self._acknowledge()
         while not self._events:
             if self._behind and self._socket is not None:
@@ -245,7 +245,7 @@ class Client:
         if self._handled is not None:
             self._done = self._handled
             await self._send_frame(codec.encode(Ack(id=self._handled)))
-            # Only now: a caller who is cancelled here acknowledges this event with the next call.
+            # Acknowledge only now: a caller who is cancelled here acknowledges this event with the next call.
             self._handled = None
 
     async def connected(self) -> None:
@@ -307,7 +307,7 @@ class Client:
             self._note_failure(group)
 
     def _note_failure(self, group: BaseExceptionGroup[Exception]) -> None:
-        """Decide by what ended a connection whether the client ends, too."""
+        """Decide from the error that ended a connection whether the client ends, too."""
         error = first_error(group)
         why = permanent_failure(error)
         if isinstance(error, ConnectionRejected) and error.status_code == 401:
@@ -327,7 +327,7 @@ class Client:
         if tls:
             stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
             try:
-                # trio-websocket would wait for a response where the TLS handshake fails.
+                # trio-websocket would wait for a response after a failed TLS handshake.
                 await stream.do_handshake()
             except BaseException:
                 await trio.aclose_forcefully(stream)
@@ -358,16 +358,16 @@ class Client:
                 nursery.cancel_scope.cancel()
 
     async def _keep_alive(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
-        """Send keepalives, and close a connection on which nothing comes back."""
+        """Send keepalives, and close a connection that does not respond."""
         while True:
             before = trio.current_time()
             await trio.sleep(KEEPALIVE_SECONDS)
             if trio.current_time() - before > KEEPALIVE_SECONDS + SUSPENDED_SECONDS:
-                # This process was suspended: what the relay sent meanwhile has not been read yet.
+                # This process was suspended: the relay's frames from meanwhile have not been read yet.
                 self._heard = trio.current_time()
             with trio.move_on_after(KEEPALIVE_SECONDS) as sending, suppress(ConnectionClosed):
                 await socket.send_message("ping")
-            # After half a frame nothing else can be sent.
+            # After half a frame, nothing else can be sent.
             if sending.cancelled_caught or trio.current_time() - self._heard > SILENCE_SECONDS:
                 await trio.aclose_forcefully(stream)
                 return

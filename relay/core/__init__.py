@@ -1,4 +1,4 @@
-"""The core: who may do what, what follows from it, and who receives it.
+"""The core: permissions, the effects of each command, and delivery.
 
 Plain functions and classes, tested without sockets. They know the protocol's types and the log's entries.
 """

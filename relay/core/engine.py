@@ -18,7 +18,7 @@ from relay.store.queries.snapshots import SnapshotRows
 
 
 class Engine:
-    """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
+    """The state, the hub that publishes its changes, and the rows that the snapshot lacks."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Engine:
         on_files_released: Callable[[], None],
         device_uses: Callable[[UserKey], DeviceUses],
     ) -> None:
-        """Decide by a state, and publish to a hub.
+        """Connect a state to a hub.
 
         Args:
             state: the state as the log has it.
             hub: gets every entry once the state has it.
-            dirty: the rows that the snapshot does not have yet.
-            on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds of it.
+            dirty: the rows that the snapshot lacks.
+            on_writer_held: called with a batch that held the writer longer than its commit took, and the seconds.
             on_files_released: called when a message may have released its files.
             device_uses: answers the fact `DevicesInUse`.
         """
@@ -52,7 +52,7 @@ class Engine:
         self._first = 0
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
-        """See `decide.decide`. Facts that hold only for this turn are answered here and not cached."""
+        """See `decide.decide`. Facts that hold for this turn only are answered here and not cached."""
         draft = decide.decide(self._state, batch, facts)
         if not draft.unknown:
             return draft
@@ -64,7 +64,7 @@ class Engine:
 
     @staticmethod
     def weight(command: Command) -> int:
-        """Return about how many bytes a command takes."""
+        """Estimate the bytes that a command takes."""
         return len(msgspec.json.encode(command.request))
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
@@ -91,9 +91,9 @@ class Engine:
             self._first = 0
 
     def snapshot(self, count: int) -> SnapshotRows:
-        """Take about `count` dirty rows of the current round, or start one; the last ones come with the round's `seq`.
+        """Take about `count` dirty rows of the current round, or start one; the last rows come with the round's `seq`.
 
-        Entries from now on mark rows as dirty again.
+        Later entries mark rows as dirty again.
         """
         if self._round is None:
             dirty, self._dirty = self._dirty, DirtyRows()

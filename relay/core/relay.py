@@ -56,15 +56,16 @@ from relay.store.sqlite.wal import Wal
 logger = logging.getLogger(__name__)
 
 LOOKUP_CACHE_KIB = 500
-"""KiB of the page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
+"""KiB of the page cache of the connection that looks up facts: these are spread over the whole log and seldom
+repeat."""
 READ_SECONDS = 10.0
-"""Seconds after which a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
+"""Seconds after which a reading statement is interrupted: each is bounded, so the disk must be hanging."""
 CHECKPOINT_CACHE_KIB = 100
 """KiB of the page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
 
 
 class Connections(NamedTuple):
-    """The connections to the store. Reads must not hold up the writer; searches, replays and exports not the reads."""
+    """The connections to the store. Reads must not delay the writer; searches, replays, exports must not delay them."""
 
     writing: database.Connection
     reading: database.Connection
@@ -73,13 +74,13 @@ class Connections(NamedTuple):
     searching: database.Connection
     replaying: database.Connection
     exporting: database.Connection
-    """Exports, and finds what retention removes."""
+    """Reads for exports, and finds the entries that retention removes."""
     checkpointing: database.Connection
     """Checkpoints the write-ahead log."""
 
 
 class Relay:
-    """Everything that is open while a data directory is. The objects are made here, each from those before it."""
+    """Everything that is open while a data directory is open. The objects are made here, each from earlier ones."""
 
     def __init__(
         self,
@@ -100,15 +101,15 @@ class Relay:
         Args:
             data: the data directory.
             connections: the open connections to its store.
-            state: the state as the log has it.
-            dirty: the rows that the snapshot does not have yet.
+            state: the state as of the log.
+            dirty: the rows that the snapshot lacks.
             cursors: every device's cursor, as it is on disk.
-            clock: the time, from now on later than all that the store has.
+            clock: the time, from now on later than any in the store.
             frame: encodes a message as a frame for connections.
             settings: the settings in force.
             reserve: the last bytes of the disk.
-            runtime: how it runs and listens.
-            tuning: how much is done at a time, kept and waited for.
+            runtime: facts about the running relay.
+            tuning: numbers that tests may make smaller.
         """
         self.data = data
         self.connections = connections
@@ -119,7 +120,7 @@ class Relay:
         self.reading = reading = connections.reading
         limits = UserLimits(settings.limits, tuning.limits)
 
-        # What decides and publishes, and the log that it is called by.
+        # The engine, which decides and publishes, and the log, which calls it.
         self.hub = hub = Hub(state, clock, frame, charge=limits.charge_fan_out, tuning=tuning.delivery)
         released = FileRelease()
         self.engine = engine = Engine(
@@ -136,7 +137,7 @@ class Relay:
             connections.writing, connections.lookups, wal, engine, cursors, pending_acks.apply, tuning.log
         )
 
-        # What answers connections.
+        # The parts that answer connections.
         replays = Replays(connections.replaying, tuning.delivery)
         chat_lists = ChatLists(state, reading, hub.presence, tuning.delivery)
         self._empty_entries = EmptyEntries(state, log, clock)
@@ -162,9 +163,9 @@ class Relay:
             data / "files", state, log, reading, clock, settings.files, hub.rights, released, tuning.files
         )
 
-        # What keeps the store, and what an admin asks.
+        # Maintenance of the store, and the admin's requests.
         self.statistics = Statistics(data, log, hub, engine.lags)
-        self.room = DiskRoom(reserve, log)
+        self.room = DiskRoom(reserve, log, tuning.disk)
         self.retention = Retention(
             state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
         )
@@ -183,12 +184,12 @@ class Relay:
         )
 
     def tick(self, now: Seconds) -> None:
-        """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
+        """Send due announcements, and chat lists that changed a while ago; `now` is trio's time."""
         for user, chat in self.hub.tick(now):
             self._empty_entries.request(user, chat)
 
     def stop(self) -> None:
-        """Accept nothing new; `log.run` returns once everything queued is written."""
+        """Stop accepting commands; `log.run` returns once everything queued is written."""
         if not self.log.stopping:
             self.room.stop()
             self.log.stop()
@@ -211,12 +212,12 @@ async def open_relay(
 
     Args:
         data: the directory; it must exist.
-        clock: the time, which is believed; None for the machine's clock, as far as it is credible (`RelayClock`).
+        clock: a trusted clock; None for the machine's clock as far as it is credible (`RelayClock`).
         frame: encodes a message as a frame for connections.
         settings: the settings in force; None for the defaults without a request limit.
-        tuning: how much is done at a time, kept and waited for; None for the defaults.
-        wait: seconds to wait for another process that has it open; the log says which.
-        runtime: how the relay runs and listens; None where it does not.
+        tuning: numbers that tests may make smaller; None for the defaults.
+        wait: seconds to wait for another process that has it open; a log record names the process.
+        runtime: facts about the running relay; None if it does not run.
 
     Raises:
         Locked: another process has it open.
@@ -240,7 +241,7 @@ async def open_relay(
             await begin(path)
         # A relay that was killed may have erased a text in its log.
         left_over = directory.log_of(path).is_file()
-        async with database.connect(path, writing=True) as writing:
+        async with database.connect(path, writing=True, busy_seconds=tuning.disk.busy_seconds) as writing:
             await upgrade(writing, path)
             await written_by.sign(writing, path)
             await folding.ensure(writing)
@@ -283,7 +284,7 @@ async def open_relay(
                     finally:
                         relay.stop()
                 if relay.log.disk_full and not spent:
-                    # Closing the file brings SQLite's log into it, which needs room.
+                    # Closing the file copies SQLite's log into it, which needs room.
                     reserve.spend()
         if spent or reserve.short or reserve.names_spent:
             # SQLite's log is gone now, and there may be room again for the next start.

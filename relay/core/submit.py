@@ -12,7 +12,7 @@ from relay.store.log.log import Log
 
 
 async def submit(log: Log, command: Command[Outcome]) -> Outcome:
-    """Append a command and return its outcome; it is on disk then.
+    """Append a command, wait until it is on disk, and return its outcome.
 
     Raises:
         RelayError: it was refused, or could not be written.
@@ -40,5 +40,5 @@ class AdminCommands:
         self._clock = clock
 
     async def __call__(self, request: Decidable[Outcome], generated_id: str = "") -> Outcome:
-        """Submit a request; `generated_id` is the id of what it makes. See `submit`."""
+        """Submit a request; `generated_id` is the id of the object that it creates. See `submit`."""
         return await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))

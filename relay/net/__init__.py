@@ -1,4 +1,4 @@
-"""The outside: sockets, the HTTP front door, WebSocket frames, sessions and their outboxes.
+"""The network side: sockets, HTTP, WebSocket frames, sessions and their outboxes.
 
 May touch protocol and core; never the store.
 """

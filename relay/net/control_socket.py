@@ -62,7 +62,7 @@ class Peer(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The user's name, or the id where it has none."""
+        """The user's name, or the id if it has none."""
         try:
             return pwd.getpwuid(self.uid).pw_name
         except KeyError:
@@ -80,7 +80,7 @@ def peer_of(connected: socket.socket | trio.socket.SocketType) -> Peer:
 
 
 def group_id() -> int | None:
-    """Return the id of the group whose members may use the socket; None where there is no such group."""
+    """Return the id of the group whose members may use the socket; None if there is no such group."""
     try:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
@@ -88,7 +88,7 @@ def group_id() -> int | None:
 
 
 def may_ask(peer: Peer, *, own: int, group: int | None, private_users: bool) -> bool:
-    """Tell whether a client may make requests.
+    """Return whether a client may make requests.
 
     Args:
         peer: its credentials.
@@ -156,17 +156,17 @@ async def answer(
 
 
 def _sendable(error: RelayError) -> Error:
-    """Return what is sent of an error, whose message may name a path that is no UTF-8."""
+    """Encode an error, whose message may contain a path that is not UTF-8."""
     return msgspec.structs.replace(error.error, message=codec.printable(error.error.message))
 
 
 def _full(admin: Admin, name: str) -> RelayError:
-    """Tell an admin that the disk is full, and what frees it."""
+    """Tell an admin that the disk is full, and how to free space."""
     if name == PRUNE.name:
-        # It removes a portion at a time, and what it has removed stays removed.
+        # It removes a portion at a time; removed portions stay removed.
         return RelayError(
             "storage_full",
-            f"the disk of {admin.data} is full, and not all that was to go is removed: try again, or move other files"
+            f"the disk of {admin.data} is full, and not everything could be removed: try again, or move other files"
             " away from that disk",
         )
     return RelayError(
@@ -215,14 +215,14 @@ async def serve(
     """Serve a socket file until cancelled.
 
     Args:
-        path: the socket's file, which is created, made again if it is removed, and removed at the end.
+        path: the socket's file, which is created, created again if it is removed, and removed at the end.
         admin: handles the requests.
         clock: for timestamps.
-        gone_seconds: between two looks at whether the client of a long request is still there.
+        gone_seconds: seconds between two checks whether the client of a long request is still there.
         task_status: started once clients can connect.
 
     Raises:
-        OSError: the file cannot be made, or another program's is there.
+        OSError: the file cannot be created, or another program's file is there.
     """
     group, private_users = group_id(), _private_users()
     file = SocketFile(path, group)
@@ -256,7 +256,7 @@ async def serve(
 
     bound = file.bind()
     try:
-        # Who connects from now on waits in the socket's queue.
+        # New clients wait in the socket's queue from now on.
         task_status.started()
         async with trio.open_nursery() as conversations:
             while True:
@@ -270,7 +270,7 @@ async def serve(
 
 
 def _hung_up(error: Exception) -> bool:
-    """Tell whether an error, or each of its group, only means that the client disconnected."""
+    """Return whether an error, or each one in a group, only means that the client disconnected."""
     if isinstance(error, ExceptionGroup):
         return all(map(_hung_up, error.exceptions))
     return isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
@@ -282,7 +282,7 @@ def _refusal(clock: Clock, peer: Peer) -> bytes:
 
 
 async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope, seconds: float) -> None:
-    """Cancel a request when its client disconnects; looked at every so many seconds."""
+    """Cancel a request when its client disconnects, which is checked periodically."""
     poll = select.poll()
     # POLLHUP alone: a client that has only closed its sending half still waits for the response.
     poll.register(connected.fileno(), 0)
@@ -296,7 +296,7 @@ async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope
 async def _converse(
     stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]], gone_seconds: float
 ) -> None:
-    """Answer one line after the other until the client disconnects."""
+    """Answer one line after another until the client disconnects."""
 
     async def send(line: bytes) -> None:
         await stream.send_all(line + b"\n")

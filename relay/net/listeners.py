@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from relay.net.sockets import systemd
 
 BACKLOG_CONNECTIONS = 1_024
-"""New connections of one listener that the kernel holds until they are accepted."""
+"""New connections per listener that the kernel queues until they are accepted."""
 
 
 class CannotServe(Exception):
-    """Why the relay cannot start, in a sentence for a person."""
+    """The relay cannot start; the message is a sentence for a person."""
 
 
 def address(text: str) -> tuple[str, int]:
@@ -21,7 +21,7 @@ def address(text: str) -> tuple[str, int]:
         The host, empty for all addresses, and the port.
 
     Raises:
-        CannotServe: the text is no such address.
+        CannotServe: the text is not such an address.
     """
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65_535:
@@ -59,7 +59,7 @@ def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
     Args:
         host: a name or an address; empty for all addresses of the machine.
         port: the port.
-        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
+        both: whether the unspecified IPv6 address also accepts IPv4, as is usual on Linux.
 
     Raises:
         OSError: the address cannot be bound.
@@ -104,7 +104,7 @@ def urls(listeners: Sequence[socket.socket], *, secure: bool) -> list[str]:
 def local_url(listener: socket.socket, *, secure: bool) -> str:
     """Make the URL by which this machine itself reaches a listener, also one on all addresses.
 
-    One for IPv6 and IPv4 is reached by IPv4: `[::]` can be listened on where the system has IPv6 switched off.
+    A listener for IPv6 and IPv4 is reached by IPv4: `[::]` works even if the system has IPv6 switched off.
     """
     (url,) = urls([listener], secure=secure)
     both = listener.family == socket.AF_INET6 and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)

@@ -1,7 +1,7 @@
 """The router: every connection begins here as HTTP, and is answered or becomes a WebSocket.
 
-`http/admission.py` decides who is let in, `http/places.py` how many at a time, and a module of `http/routes/` what a
-path does.
+`http/admission.py` decides about access, `http/places.py` how many requests at a time, and a module of `http/routes/`
+handles each path.
 """
 
 import logging
@@ -57,9 +57,9 @@ class Router:
         """Make the router of a relay.
 
         Args:
-            relay: what the paths act on.
-            tuning: how long clients are waited for, and how much may wait.
-            hsts: whether TLS is by a certificate that every browser trusts, and so there to stay.
+            relay: the relay that the paths use.
+            tuning: time limits for clients, and sizes of queues.
+            hsts: whether every browser trusts the certificate, so that TLS is permanent.
             timeout: limits the waits for clients; see `IdleConnections`.
             secure_port: see `Admission`.
             listened_on: see `Admission`.
@@ -98,7 +98,7 @@ class Router:
             full: returns why a user may not open another WebSocket now, or None.
 
         Returns:
-            The WebSocket that is to begin; None where the connection is over.
+            The WebSocket to begin; None if the connection is over.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
@@ -122,11 +122,11 @@ class Router:
             except Disconnected:
                 return None
             except OSError:
-                # Raised here and not in `_failure`, whose frame the exception would hold in a reference cycle.
+                # Raise it here and not in `_failure`, whose frame the exception would hold in a reference cycle.
                 raise
             except Exception as error:  # noqa: BLE001 - every failure gets a response
                 if request is None:
-                    # Where the next request begins is unknown: the same bytes would fail forever.
+                    # The start of the next request is unknown: the same bytes would fail forever.
                     connection.reusable = False
                 address = transport.peer if request is None else self.admission.address_of(request)
                 failed, caller = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
@@ -135,13 +135,13 @@ class Router:
         return None
 
     def payer_at(self, peer: str) -> Account | None:
-        """Return the account that is charged for a new connection of an address; None for a trusted proxy's."""
+        """Return the account that pays for a new connection of an address; None for a trusted proxy's."""
         return None if self.admission.is_proxy(peer) else self.fairness.of(rate_limit_key(peer))
 
     def _charge(self, transport: Transport, caller: Caller) -> None:
-        """Charge the work for this request to its caller, from its head on until the next request.
+        """Charge the work for this request to its caller, from its head until the next request.
 
-        Users pay for themselves, and not for others behind the same address.
+        Users pay for themselves, not for others behind the same address.
         """
         user = None if caller.signed_in is None else caller.signed_in[0]
         payer = self.fairness.of(rate_limit_key(caller.address) if user is None else user)
@@ -154,20 +154,20 @@ class Router:
         """Answer a request once there is a place for it.
 
         Args:
-            connection: where it came from.
-            request: the request; None where none could be read.
-            caller: who makes it.
-            failed: the response, where the request was refused already.
+            connection: the connection that it came over.
+            request: the request; None if none could be read.
+            caller: its caller.
+            failed: the response, if the request was already refused.
 
         Returns:
-            Whether the connection may go on.
+            Whether the connection may continue.
         """
         transport = connection.transport
         if caller.signed_in is not None:
             transport.grow_buffer()
         place = await self.places.wait(caller)
         if place is None:
-            # A caller that uses up all of its places gets no response: that would take another one.
+            # A caller that uses up all its places gets no response, which would take another one.
             transport.discard()
             return False
         places, holder = place
@@ -182,7 +182,7 @@ class Router:
             transport.discard()
             return False
         if self.admission.is_proxy(transport.peer):
-            # The next request that a proxy passes on may be another client's.
+            # The next request that a proxy forwards may be another client's.
             transport.payer = None
         return True
 

@@ -1,4 +1,4 @@
-"""The server: it listens, runs one task per connection, and stops them all in order.
+"""The server: listens, runs one task per connection, and stops them all in order.
 
 Sockets are wrapped into transports here; nothing above sees one.
 """
@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import trio
 
@@ -41,17 +40,15 @@ from relay.tasks.background import keep_running
 logger = logging.getLogger(__name__)
 
 ACCEPT_PAUSE_SECONDS = 0.2
-"""How long to wait before the next `accept` when there are no file descriptors left."""
-ROOM_AGAIN_SECONDS = 10.0
-"""After so many seconds without a rejected connection there is room again."""
+"""How long to wait before the next `accept` when no file descriptors are left."""
 TICK_SECONDS = 0.2
 """How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
-"""How often one user may connect: each connection costs a replay and the list of who is online."""
+"""How often one user may connect: each connection costs a replay and the list of online contacts."""
 STOP_SECONDS = 5.0
 """How long a stop may take altogether."""
 LAST_ANSWER_SECONDS = 1.0
-"""How long accepted connections may still make a request and be answered when the relay stops."""
+"""How long accepted connections may still make a request and get an answer when the relay stops."""
 RESTART_REASON = "the relay restarts"
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -59,7 +56,7 @@ UNAVAILABLE = (
 )
 """The head of the response to a handshake that cannot be finished now."""
 UNREADABLE_LOG_SECONDS = 10.0
-"""Seconds between two log records of connections that are refused since the store cannot be read."""
+"""Seconds between two log records of connections that are refused because the store cannot be read."""
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -78,11 +75,11 @@ class Server:
         """Put the network side together.
 
         Args:
-            relay: what is served.
+            relay: the relay to serve.
             listeners: the listening sockets; `run` closes them.
             certificates: for TLS; None for plain HTTP.
-            tuning: how long clients are waited for, and how much may wait; None for the defaults.
-            most_connections: returns the most WebSockets at a time; None for the limit of settings and process.
+            tuning: time limits for clients, and sizes of queues; None for the defaults.
+            most_connections: returns the maximum number of WebSockets; None for the limit of settings and process.
         """
         self.relay = relay
         self.tuning = tuning = tuning or NetTuning()
@@ -143,13 +140,13 @@ class Server:
             nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
-        """Stop accepting, write and send what is pending, close all connections, and let `run` return."""
+        """Stop accepting, write and send everything pending, close all connections, and let `run` return."""
         self._stopping = True
         self.router.idle_connections.close()
         self._listening.cancel()
 
     async def farewell(self) -> None:
-        """Write and send what is pending, and close all connections; the relay stops."""
+        """Write and send everything pending, and close all connections; the relay is stopping."""
         self.relay.stop()
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
@@ -181,7 +178,7 @@ class Server:
                 continue
             peer = _peer(address)
             payer = self.router.payer_at(peer)
-            # Connecting is charged to the address: if it connects all the time, its connections wait.
+            # Charge connecting to the address: if it connects all the time, its connections wait.
             most = self.tuning.waiting_connections_per_address
             if payer is not None and not payer.begin() and payer.waiting >= most:
                 connected.close()
@@ -189,7 +186,7 @@ class Server:
             connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
 
     async def _reject(self, listener: socket.socket, connections: trio.Nursery, error: OSError) -> None:
-        """Reject a connection for which there is no descriptor."""
+        """Reject a connection that has no descriptor left."""
         self._rejected_at = trio.current_time()
         if not self._rejected:
             self._rejected = 1
@@ -203,7 +200,7 @@ class Server:
 
     async def _until_there_is_room(self) -> None:
         while True:
-            quiet_at = self._rejected_at + ROOM_AGAIN_SECONDS
+            quiet_at = self._rejected_at + self.tuning.room_again_seconds
             if quiet_at <= trio.current_time():
                 break
             await trio.sleep_until(quiet_at)
@@ -226,20 +223,20 @@ class Server:
             elif first is not None:
                 await self._serve_plain(connected)
         except OSError as error:
-            # The system refuses to wait for it, for instance: that ends one connection.
+            # For instance, the system refuses to wait for it: that ends one connection.
             logger.warning("a connection was cut: %s", error)
         finally:
             connected.close()
 
     async def _wait_for_turn(self, address: str, payer: Account) -> bool:
-        """Wait for the address's turn; tell whether it came before the wait was cut short."""
+        """Wait for the address's turn; return whether it came before the wait was cut short."""
         PAYER.set(payer)
         with self.router.idle_connections.wait(self.tuning.head_seconds, address) as timeout:
             await payer.wait_for_turn()
         return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
-        """Peek at a connection's first byte; None where none comes in time."""
+        """Peek at a connection's first byte; None if none comes in time."""
         with self.router.idle_connections.wait(self.tuning.head_seconds, address):
             while True:
                 await trio.lowlevel.wait_readable(connected)
@@ -291,7 +288,7 @@ class Server:
             with self._counted_in_http():
                 upgrade = await self.router.serve(transport, secure=secure, full=self._full)
                 if upgrade is not None:
-                    # Counted before the first await, so that no other connection slips in.
+                    # Count it before the first await, so that no other connection slips in.
                     self._connections[upgrade.user] += 1
                     position = await self._finish_handshake(transport, upgrade)
             if upgrade is not None and position is not None:
@@ -337,7 +334,7 @@ class Server:
                 self._sessions_ended.set()
 
     async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> Seq | None:
-        """Finish the handshake; return the event after which the replay starts, None where there is no WebSocket."""
+        """Finish the handshake; return the event after which the replay starts, None if there is no WebSocket."""
         starting = self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         try:
             position = await starting
@@ -354,7 +351,7 @@ class Server:
         return position
 
     def _log_unreadable(self, error: sqlite3.Error) -> None:
-        """Log that the store cannot be read, once for the many who connect again meanwhile."""
+        """Log that the store cannot be read, once for the many clients that reconnect meanwhile."""
         now = trio.current_time()
         if now - self._unreadable_at >= UNREADABLE_LOG_SECONDS:
             self._unreadable_at = now
@@ -368,13 +365,13 @@ class Server:
             before = trio.current_time()
             await trio.sleep(TICK_SECONDS)
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
-                # The relay stood still: first read what came meanwhile, which may cancel an announcement.
+                # The relay stood still: first read the frames that came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
             relay.tick(trio.current_time())
             hub.flush()
 
 
-def _peer(address: Any) -> str:
+def _peer(address: object) -> str:
     """Return the address of a new connection, in the form of `transport.peer_of`."""
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 

@@ -1,6 +1,6 @@
-"""The base class and the field types of all wire Structs. Knows msgspec, and what can be seen."""
+"""The base class and the field types of all wire Structs. Knows msgspec, and which characters are visible."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -13,6 +13,15 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     Unknown fields are ignored (PROTOCOL.md, section 2).
     """
 
+
+if TYPE_CHECKING:
+    JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+    """JSON without a type of ours, such as the posts of other programs."""
+    Encodable = object
+    """Any value that can be encoded."""
+else:
+    # Msgspec takes neither recursive types for the fields of a Struct nor `object`.
+    JsonValue = Encodable = Any
 
 FRAME_BYTES_HEADER = b"x-relay-frame-bytes"
 """The header by which the handshake's answer names `limits.frame_bytes` (section 1)."""
@@ -57,6 +66,6 @@ LATEST_DATE_MS = 253_402_128_000_000 - 1
 """The latest date that ISO 8601 and all programs can write in any time zone: two days before the end of 9999."""
 
 Date = Annotated[int, msgspec.Meta(ge=0, le=LATEST_DATE_MS)]
-"""A date that an import claims, and that people are shown, in Unix milliseconds."""
+"""A date that an import claims and that people see, in Unix milliseconds."""
 
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

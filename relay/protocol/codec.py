@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from relay.protocol.base import PATTERN_MEANINGS
+from relay.protocol.base import PATTERN_MEANINGS, Encodable
 from relay.protocol.envelopes import (
     ClientFrame,
     ErrorFrame,
@@ -20,7 +20,7 @@ from relay.protocol.envelopes import (
     ServerFrame,
 )
 from relay.protocol.errors import Error, RelayError
-from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
+from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS, ServerPayload
 from relay.protocol.requests import REQUESTS
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _requests: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
 _client_events: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
     name: msgspec.json.Decoder(kind) for name, kind in CLIENT_EVENTS.items()
 }
-_server_events: dict[str, msgspec.json.Decoder[object]] = {
+_server_events: dict[str, msgspec.json.Decoder[ServerPayload]] = {
     name: msgspec.json.Decoder(kind) for name, kind in SERVER_EVENTS.items()
 }
 
@@ -46,14 +46,14 @@ _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _SURROGATES = re.compile(
     rb"""(?P<whole>\\\\ | \\u[dD][89abAB]..\\u[dD][c-fC-F]..) | \\u[dD][89a-fA-F][0-9a-fA-F]{2}""", re.VERBOSE
 )
-"""Matches escaped backslashes and surrogate pairs (`whole`), and else lone surrogates."""
+"""Matches escaped backslashes and surrogate pairs (`whole`), otherwise lone surrogates."""
 _NUL = rb"\u0000"
 _BACKSLASH = ord("\\")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
 def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
-    """Turn a decoding error into a `bad_request` that names the field and what is expected.
+    """Turn a decoding error into a `bad_request` that names the field and the expected value.
 
     Args:
         error: the error of msgspec.
@@ -76,7 +76,7 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
 
 
 def printable(text: str) -> str:
-    """Replace the bytes of a path that are no UTF-8 by their numbers in hexadecimal, so that it can be sent."""
+    """Replace the bytes of a path that are not UTF-8 by their numbers in hexadecimal, so that it can be sent."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
@@ -84,9 +84,9 @@ def printable(text: str) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """Join the halves of surrogate pairs, and replace each lone one by U+FFFD, so that a text can be sent and kept.
+    """Join the halves of surrogate pairs, and replace each lone one by U+FFFD, so that a text can be sent and stored.
 
-    For texts that are made here, of code points or of JSON within JSON; a frame has `replace_lone_surrogates`.
+    For texts made here, from code points or from JSON within JSON; frames use `replace_lone_surrogates`.
     """
     try:
         text.encode()
@@ -104,7 +104,7 @@ def replace_lone_surrogates(frame: bytes) -> bytes:
 
 
 def is_keepalive(frame: bytes) -> bool:
-    """Tell whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
+    """Return whether a text frame is a keepalive: anything but a JSON object (PROTOCOL.md, section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
 
@@ -192,11 +192,11 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     return decode_payload(decoder, payload)
 
 
-def decode_event(event: Event) -> object:
+def decode_event(event: Event) -> ServerPayload:
     """Decode the payload of an event of the relay by its `eventType`, for clients.
 
     Raises:
-        RelayError: `bad_request`, the event is not of this protocol.
+        RelayError: `bad_request`, the event is not part of this protocol.
     """
     decoder = _server_events.get(event.event_type)
     if decoder is None:
@@ -204,7 +204,7 @@ def decode_event(event: Event) -> object:
     return decode_payload(decoder, event.payload)
 
 
-def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
+def event(name: str, timestamp: int, payload: Encodable, event_id: int | None = None) -> bytes:
     """Encode an event of the relay.
 
     Args:
@@ -219,22 +219,22 @@ def event(name: str, timestamp: int, payload: object, event_id: int | None = Non
 class Page(NamedTuple):
     """A payload that is one page of several.
 
-    `more` tells whether others follow, and `next` where the next one begins. Without a `next` the client continues
+    `more` tells whether others follow, and `next` is the cursor of the next one. Without a `next` the client continues
     after the last item of the page.
     """
 
-    payload: object
+    payload: Encodable
     next: str | None
     more: bool = False
 
 
-def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
+def response(request_id: str | int, timestamp: int, payload: Encodable) -> bytes:
     """Encode the response to a request.
 
     Args:
         request_id: the request's `id`.
         timestamp: Unix milliseconds.
-        payload: the answer; a `Page` also says where the next one begins.
+        payload: the answer; a `Page` also has the cursor of the next one.
     """
     if type(payload) is Page:
         more = True if payload.more or payload.next is not None else None
@@ -250,7 +250,7 @@ def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
     Args:
         request_id: the id of the request; empty if it has none.
         timestamp: Unix milliseconds.
-        error: why it is refused.
+        error: the error.
     """
     return encode(ErrorResponse(id=request_id, timestamp=timestamp, error=error))
 

@@ -1,10 +1,8 @@
 """The envelopes of frames: PROTOCOL.md, section 2. The payload of each is decoded later, by its own type."""
 
-from typing import Any
-
 import msgspec
 
-from relay.protocol.base import Timestamp, Wire
+from relay.protocol.base import Encodable, Timestamp, Wire
 from relay.protocol.errors import Error
 
 
@@ -39,7 +37,7 @@ class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """The response to a request: a `payload`, or an `error` in its place.
 
-    `more` tells whether the payload is one page of several; `next` is where the next page begins.
+    `more` tells whether the payload is one page of several; `next` is the cursor of the next page.
     """
 
     id: str | int
@@ -55,7 +53,7 @@ class OutgoingResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="r
 
     id: str | int
     timestamp: Timestamp
-    payload: Any
+    payload: Encodable
     more: bool | None = None
     next: str | None = None
 
@@ -83,7 +81,7 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="even
     id: int | None = None
     timestamp: Timestamp
     event_type: str
-    payload: Any
+    payload: Encodable
 
 
 class ErrorFrame(Wire, frozen=True, kw_only=True, tag_field="type", tag="error"):

@@ -66,7 +66,7 @@ class RelayError(Exception):
 
     @classmethod
     def conflict(cls, message: str) -> Self:
-        """The request contradicts what is already there."""
+        """The request contradicts the present state."""
         return cls("conflict", message)
 
     @classmethod
@@ -76,7 +76,7 @@ class RelayError(Exception):
 
     @classmethod
     def too_many_groups(cls, most: int, retry_after: int) -> Self:
-        """The user has created as many groups as are allowed in a day."""
+        """The user has created as many groups as allowed per day."""
         return cls("rate_limited", f"you may make {most} groups a day: try again later", retry_after=retry_after)
 
     @classmethod

@@ -92,7 +92,7 @@ class ChatChanged(Wire, frozen=True, kw_only=True):
 class ChatGone(Wire, frozen=True, kw_only=True):
     """Version 2: a chat was removed from the recipient's list: they left or were removed, or it was deleted.
 
-    `title` is its name at that time; `by` did it. What is not known any more is absent.
+    `title` is its name at that time; `by` did it. Unknown fields are absent.
     """
 
     chat_id: Id
@@ -129,7 +129,24 @@ class ClientOffline(Wire, frozen=True, kw_only=True):
     """The device goes to the background."""
 
 
-SERVER_EVENTS: dict[str, type] = {
+ServerPayload = (
+    NewEvent
+    | ChatList
+    | EditEvent
+    | DeleteEvent
+    | Delivered
+    | Read
+    | Online
+    | Offline
+    | Typing
+    | ChatChanged
+    | ChatGone
+    | ChatsStale
+    | DeviceSignedIn
+)
+"""The payload of an event of the relay."""
+
+SERVER_EVENTS: dict[str, type[ServerPayload]] = {
     "new": NewEvent,
     "chats": ChatList,
     "edit": EditEvent,

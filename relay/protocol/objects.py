@@ -25,7 +25,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class AttachmentMeta(Wire, frozen=True, kw_only=True):
-    """The properties of an attachment; which ones it has depends on its type."""
+    """The properties of an attachment, depending on its type."""
 
     extension: str | None = None
     mimetype: str | None = None

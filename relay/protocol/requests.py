@@ -1,13 +1,13 @@
 """The payloads of requests and responses: the table of PROTOCOL.md, section 5."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from relay.outcomes import ChangedChat, ChangedUser, Decidable
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, ChatDetails, ChatListItem, Message, Profile
-from relay.protocol.request_type import SocketRequestType
+from relay.protocol.request_type import AnySocketRequestType, SocketRequestType
 
 MAX_MESSAGE_CHARACTERS = 65_536
 """Maximum characters of a message."""
@@ -15,7 +15,7 @@ MAX_PAGE_ITEMS = 500
 """Maximum items of a page."""
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""Where the next page begins; opaque to clients."""
+"""The cursor of the next page; opaque to clients."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
@@ -193,7 +193,7 @@ class DeviceItem(Wire, frozen=True, kw_only=True):
 
 
 class Invitation(Wire, frozen=True, kw_only=True):
-    """The link of an invite, which is given only once. `qr` has rows of modules, 1 for dark, without a quiet zone."""
+    """The link of an invite, which is shown only once. `qr` has rows of modules, 1 for dark, without a quiet zone."""
 
     url: str
     code: str
@@ -223,7 +223,7 @@ REVOKE_DEVICE = SocketRequestType("revokeDevice", RevokeDeviceRequest, Nothing, 
 INVITE = SocketRequestType("invite", InviteRequest, Invitation, repeatable=False)
 PASSWORD = SocketRequestType("password", Password, PasswordChanged, repeatable=False)
 
-REQUESTS: dict[str, SocketRequestType[Any, object]] = {
+REQUESTS: dict[str, AnySocketRequestType] = {
     kind.name: kind
     for kind in (
         NEW,

@@ -1,10 +1,12 @@
 """The protocol as an AsyncAPI 3.0 document, generated from the Structs so that the two always agree."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from relay import __version__
+from relay.protocol.base import JsonValue
 from relay.protocol.envelopes import Ack, ClientEvent, ErrorFrame, Event, Request, Response
 from relay.protocol.events import CLIENT_EVENTS, DURABLE_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
@@ -15,19 +17,23 @@ VERSIONS = ("1", "2")
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def asyncapi() -> dict[str, Any]:
-    """Generate the document."""
-    messages: dict[str, dict[str, Any]] = {}
-    types: list[Any] = []
+class _DocumentedMessage(NamedTuple):
+    """A message of the document."""
 
-    def message(name: str, envelope: type, payload: Any, title: str, **fixed: str) -> None:
-        types.extend((envelope, payload))
-        messages[name] = {
-            "title": title,
-            "contentType": "application/json",
-            "fixed": fixed,
-            "types": (envelope, payload),
-        }
+    envelope: type
+    payload: type | None
+    """None if there is only the envelope."""
+    title: str
+    fixed: dict[str, str]
+    """The fields of the envelope that distinguish this message from others."""
+
+
+def asyncapi() -> dict[str, JsonValue]:
+    """Generate the document."""
+    messages: dict[str, _DocumentedMessage] = {}
+
+    def message(name: str, envelope: type, payload: type, title: str, **fixed: str) -> None:
+        messages[name] = _DocumentedMessage(envelope, payload, title, fixed)
 
     for name, kind in REQUESTS.items():
         message(f"request.{name}", Request, kind.payload, f"a client asks for {name}", payloadType=name)
@@ -41,13 +47,8 @@ def asyncapi() -> dict[str, Any]:
         ("ack", Ack, "a client acknowledges a durable event"),
         ("error", ErrorFrame, "a frame is not a valid envelope"),
     ):
-        types.append(envelope)
-        messages[name] = {
-            "title": title,
-            "contentType": "application/json",
-            "fixed": {},
-            "types": (envelope, None),
-        }
+        messages[name] = _DocumentedMessage(envelope, None, title, {})
+    types = [kind for one in messages.values() for kind in (one.envelope, one.payload) if kind is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     by_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
     return {
@@ -74,7 +75,7 @@ def asyncapi() -> dict[str, Any]:
                         "query": {
                             "type": "object",
                             "properties": {
-                                "v": {"type": "string", "enum": list(VERSIONS), "default": VERSIONS[0]},
+                                "v": {"type": "string", "enum": [*VERSIONS], "default": VERSIONS[0]},
                                 "after": {"type": "integer", "description": "the last event id that the client has"},
                             },
                         }
@@ -91,26 +92,27 @@ def asyncapi() -> dict[str, Any]:
     }
 
 
-def _message(message: dict[str, Any], by_type: dict[int, Any]) -> dict[str, Any]:
-    envelope, payload = message["types"]
-    narrowed: dict[str, Any] = {field: {"const": value} for field, value in message["fixed"].items()}
-    if payload is not None:
-        narrowed["payload"] = by_type[id(payload)]
-    parts = [by_type[id(envelope)], *([{"properties": narrowed}] if narrowed else [])]
+def _message(message: _DocumentedMessage, by_type: dict[int, dict[str, JsonValue]]) -> JsonValue:
+    narrowed: dict[str, JsonValue] = {field: {"const": value} for field, value in message.fixed.items()}
+    if message.payload is not None:
+        narrowed["payload"] = by_type[id(message.payload)]
+    parts: list[JsonValue] = [by_type[id(message.envelope)]]
+    if narrowed:
+        parts.append({"properties": narrowed})
     return {
-        "title": message["title"],
-        "contentType": message["contentType"],
+        "title": message.title,
+        "contentType": "application/json",
         "payload": {"allOf": parts} if len(parts) > 1 else parts[0],
     }
 
 
-def _operations(messages: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    channel = {"$ref": "#/channels/relay"}
+def _operations(messages: Iterable[str]) -> dict[str, JsonValue]:
+    channel: JsonValue = {"$ref": "#/channels/relay"}
 
-    def named(name: str) -> dict[str, str]:
+    def named(name: str) -> JsonValue:
         return {"$ref": f"#/channels/relay/messages/{name}"}
 
-    operations: dict[str, Any] = {
+    operations: dict[str, JsonValue] = {
         name: {
             "action": "receive",
             "channel": channel,

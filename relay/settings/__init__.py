@@ -1,7 +1,7 @@
 """The settings of a relay. Reads a file and the environment, nothing else.
 
-Code that needs a setting keeps the section it is in and reads it when it matters, because `Loaded.reload` changes the
-sections in place. A setting that is read only at the start says so (`AT_START`).
+Code that needs a setting keeps its section and reads it at each use, because `Loaded.reload` changes the sections in
+place. A setting that is read only at the start is marked `AT_START`.
 """
 
 from relay.settings.catalog import Setting, declared, default_file, toml_value

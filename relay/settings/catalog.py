@@ -1,12 +1,12 @@
 """The settings as a list: their keys, environment variables and descriptions, and the commented default file."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import inspect
 
-from relay.settings.sections import Settings
+from relay.settings.sections import Section, Settings, SettingValue
 
 VARIABLE_PREFIX = "RELAY_"
 
@@ -17,7 +17,7 @@ class Setting(NamedTuple):
     key: str
     """The name with its section: `limits.connections`."""
     kind: inspect.Type
-    default: Any
+    default: SettingValue
     description: str
     unit: str
     at_start: bool
@@ -31,6 +31,15 @@ class Setting(NamedTuple):
         return VARIABLE_PREFIX + self.key.replace(".", "_").upper()
 
 
+class _Described(msgspec.Struct, rename="camel"):
+    """A section's `Meta` of a setting."""
+
+    description: str = ""
+    unit: str = ""
+    at_start: bool = False
+    networks: bool = False
+
+
 def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:
     """List every setting, in the order of declaration."""
     info = inspect.type_info(section)
@@ -41,31 +50,22 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
         if isinstance(kind, inspect.StructType):
             yield from declared(kind.cls, f"{key}.")
             continue
-        described: dict[str, Any] = {}
+        meta: dict[str, object] = {}
         while isinstance(kind, inspect.Metadata):
-            described |= (kind.extra_json_schema or {}) | (kind.extra or {})
+            meta |= (kind.extra_json_schema or {}) | (kind.extra or {})
             kind = kind.type
-        default: Any = field.default
-        if default is msgspec.NODEFAULT:
-            default = field.default_factory()
-        yield Setting(
-            key,
-            kind,
-            default,
-            described.get("description", ""),
-            described.get("unit", ""),
-            described.get("atStart", False),
-            described.get("networks", False),
-        )
+        default: SettingValue = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+        said = msgspec.convert(meta, _Described)
+        yield Setting(key, kind, default, said.description, said.unit, said.at_start, said.networks)
 
 
-def toml_value(value: Any) -> str:
-    """Format a value as TOML; for numbers, texts and lists of them that is what JSON writes."""
+def toml_value(value: object) -> str:
+    """Format a value as TOML; for numbers, texts and lists of them this is the same as JSON."""
     return msgspec.json.encode(value).decode().replace('","', '", "')
 
 
 def default_file() -> str:
-    """Make a settings file that has every setting at its default, commented out."""
+    """Make a settings file with every setting at its default, commented out."""
     lines = [
         "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
         "# `relay config check` checks the file, `systemctl reload relay` applies it.",
@@ -87,5 +87,6 @@ def default_file() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str) -> Any:
-    return type(getattr(Settings(), name))
+def _section(name: str) -> type[Section]:
+    section: Section = getattr(Settings(), name)
+    return type(section)

@@ -2,4 +2,4 @@
 
 
 class WrongSettings(Exception):
-    """The settings are invalid; the message tells what and where, in one line for a person."""
+    """The settings are invalid; the message is one line for a person, with the place."""

@@ -4,7 +4,6 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -12,28 +11,28 @@ from msgspec import inspect
 from relay.settings.catalog import VARIABLE_PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
-from relay.settings.sections import Settings
+from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
-"""Variables that name places and are not settings."""
+"""Variables that name places instead of settings."""
 
 
 class Loaded:
-    """The settings in force, and where each comes from."""
+    """The settings in force, and the source of each."""
 
     def __init__(
         self,
         file: Path | None = None,
         *,
-        options: Mapping[str, Any],
+        options: Mapping[str, SettingValue | None],
         environment: Mapping[str, str],
         installed: Path = INSTALLED_FILE,
     ) -> None:
         """Read the settings.
 
         Args:
-            file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
+            file: the settings file; by default that in `RELAY_CONFIG`, or the installed one if it exists.
             options: options of the command line, by key; they take precedence over everything else.
             environment: the environment of the process; it takes precedence over the file.
             installed: the file of the installed relay.
@@ -44,12 +43,12 @@ class Loaded:
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
-        # A dangling link counts: the file that it should lead to has settings that matter.
+        # A dangling link counts: its missing target has settings that matter.
         self.file = named or (installed if os.path.lexists(installed) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
-        """Read the settings again, and change those in place that may change while the relay runs.
+        """Reload the settings, and change those in place that may change while the relay runs.
 
         Returns:
             The keys that changed, and those that wait for the next start.
@@ -70,7 +69,7 @@ class Loaded:
                     changed.append(setting.key)
         return changed, waiting
 
-    def values(self) -> Iterator[tuple[Setting, Any, str]]:
+    def values(self) -> Iterator[tuple[Setting, SettingValue, str]]:
         """List all settings.
 
         Yields:
@@ -82,44 +81,49 @@ class Loaded:
 
     def _read(self) -> tuple[Settings, dict[str, str]]:
         known = {setting.key: setting for setting in declared()}
-        layers: list[tuple[dict[str, Any], Callable[[str], str]]] = [
+        layers: list[tuple[Mapping[str, object], Callable[[str], str]]] = [
             (_from_file(self.file, known) if self.file else {}, self._file_name),
             (_from_environment(self._environment, known), lambda key: known[key].variable),
             (self._options, lambda key: f"--{key}"),
         ]
-        tree: dict[str, Any] = {}
+        given: dict[str, object] = {}
         sources: dict[str, str] = {}
         for values, name in layers:
-            for key, value in values.items():
-                sources[key] = name(key)
-                *sections, last = key.split(".")
-                node = tree
-                for section in sections:
-                    node = node.setdefault(section, {})
-                node[last] = value
+            given |= values
+            sources |= {key: name(key) for key in values}
         for key, source in sources.items():
-            value = _check(key, tree, source, strict=source == str(self.file))
+            value = _check(key, given[key], source, strict=source == str(self.file))
             if known[key].networks:
+                assert isinstance(value, list)
                 _check_networks(key, value, source)
-        return msgspec.convert(tree, Settings, strict=False), sources
+        return msgspec.convert(_tree(given), Settings, strict=False), sources
 
     def _file_name(self, _key: str) -> str:
         return str(self.file)
 
 
-def _place(settings: Settings, key: str) -> tuple[Any, str]:
-    *sections, last = key.split(".")
-    node: Any = settings
-    for section in sections:
-        node = getattr(node, section)
-    return node, last
+def _place(settings: Settings, key: str) -> tuple[Section, str]:
+    section, _, name = key.rpartition(".")
+    return getattr(settings, section) if section else settings, name
+
+
+def _tree(values: Mapping[str, object]) -> dict[str, object]:
+    """Sort values by their keys into tables, one for each section."""
+    tree: dict[str, object] = {}
+    sections: dict[str, dict[str, object]] = {"": tree}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section not in sections:
+            tree[section] = sections[section] = {}
+        sections[section][name] = value
+    return tree
 
 
 def _hint(meant: str) -> str:
     return f": did you mean {meant}?" if meant else "; `relay config show` names all"
 
 
-def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
+def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     import tomllib
 
     try:
@@ -135,13 +139,13 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
         raise WrongSettings(f"{path} is no TOML: it is not in UTF-8, save it so") from None
     except tomllib.TOMLDecodeError as error:
         raise WrongSettings(f"{path} is no TOML: {error}") from None
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     _flatten(tree, "", known, found, path)
     return found
 
 
 def _flatten(
-    tree: dict[str, Any], within: str, known: Mapping[str, Setting], found: dict[str, Any], path: Path
+    tree: Mapping[str, object], within: str, known: Mapping[str, Setting], found: dict[str, object], path: Path
 ) -> None:
     for name, value in tree.items():
         key = within + name
@@ -156,9 +160,9 @@ def _flatten(
             raise WrongSettings(f"{path}: {wrong} is unknown{_hint(nearest(wrong, known))}")
 
 
-def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, object]:
     variables = {setting.variable: setting for setting in known.values()}
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, text in environment.items():
         if not name.startswith(VARIABLE_PREFIX) or name in NOT_SETTINGS:
             continue
@@ -188,20 +192,14 @@ def _check_networks(key: str, networks: list[str], source: str) -> None:
                 ) from None
 
 
-def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> Any:
-    """Convert one value alone, so that an error can name its place, and return it unconverted."""
-    node: Any = tree
-    *sections, last = key.split(".")
-    for section in sections:
-        node = node[section]
-    alone: Any = {last: node[last]}
-    for section in reversed(sections):
-        alone = {section: alone}
+def _check(key: str, given: object, source: str, *, strict: bool) -> SettingValue:
+    """Convert one value alone, so that an error can name its place."""
     try:
-        msgspec.convert(alone, Settings, strict=strict)
+        section, name = _place(msgspec.convert(_tree({key: given}), Settings, strict=strict), key)
     except msgspec.ValidationError as error:
-        raise WrongSettings(f"{source}: {key}: {_explain(error)}, not {toml_value(node[last])}") from None
-    return node[last]
+        raise WrongSettings(f"{source}: {key}: {_explain(error)}, not {toml_value(given)}") from None
+    value: SettingValue = getattr(section, name)
+    return value
 
 
 _WORDS = {"array": "a list", "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}

@@ -19,11 +19,15 @@ INSTALLED_PROGRAM = Path("/usr/lib/chat-relay")
 INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 
 
-def data_directory(chosen: Path | None = None) -> Path:
-    """Find the data directory: the one that is named, else systemd's, else the installed one, else the user's own.
+def data_directory(
+    chosen: Path | None = None, *, package: Path = INSTALLED_DATA, program: Path = INSTALLED_PROGRAM
+) -> Path:
+    """Find the data directory: the chosen one, else systemd's, else the installed one, else the user's own.
 
     Args:
         chosen: the value of `--data`.
+        package: the package's data directory.
+        program: where the package keeps the program.
 
     Raises:
         WrongSettings: the user's home is unknown.
@@ -32,22 +36,15 @@ def data_directory(chosen: Path | None = None) -> Path:
         return chosen.expanduser()
     if os.environ.get("RELAY_DATA"):
         return Path(os.environ["RELAY_DATA"])
-    # systemd.exec(5): of several directories the first one; in the unit this is the relay's.
+    # systemd.exec(5): of several directories, the first one is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    # Decided by the directory, which the package creates: the store in it may be what is missing.
-    is_closed = INSTALLED_DATA.is_dir() and not os.access(INSTALLED_DATA, os.X_OK)
-    if os.path.lexists(INSTALLED_DATA) and (_is_installed() or not is_closed):
-        return INSTALLED_DATA
+    # Check the directory, which the package creates: the store in it may be missing.
+    is_closed = package.is_dir() and not os.access(package, os.X_OK)
+    # Another program than the package's, such as the single file, serves the data of a user who may not use its.
+    if os.path.lexists(package) and (Path(__file__).is_relative_to(program) or not is_closed):
+        return package
     return _home_data() / "chat-relay"
-
-
-def _is_installed() -> bool:
-    """Tell whether this is the package's program.
-
-    Another one, such as the single file, serves the data of a user who may not use the package's.
-    """
-    return Path(__file__).is_relative_to(INSTALLED_PROGRAM)
 
 
 def _home_data() -> Path:
@@ -68,7 +65,7 @@ def _home_data() -> Path:
 
 
 def runtime_directory() -> Path | None:
-    """Find the runtime directory of the service (systemd.exec(5)); None where no service manager runs this process."""
+    """Find the runtime directory of the service (systemd.exec(5)); None if no service manager runs this process."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     return Path(runtime.split(":", maxsplit=1)[0]) if runtime else None
 

@@ -12,12 +12,16 @@ NETWORKS = {"networks": True}
 """Marks a list of addresses and networks."""
 
 
+SettingValue = bool | int | float | str | list[str]
+"""The value of a setting."""
+
+
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 
 
 class LimitsSection(Section):
-    """How much one relay and one user may use."""
+    """Limits per relay and per user."""
 
     connections: Annotated[
         int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
@@ -56,7 +60,7 @@ class LimitsSection(Section):
 
 
 class HttpSection(Section):
-    """The web page and who may reach it."""
+    """The web page, and access to it."""
 
     public_url: Annotated[
         str,
@@ -91,7 +95,7 @@ class HttpSection(Section):
 
 
 class FilesSection(Section):
-    """How much may be uploaded."""
+    """Limits on uploads."""
 
     file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
     user_bytes: Annotated[
@@ -123,7 +127,7 @@ class TlsSection(Section):
         ),
     ] = ""
     key: Annotated[
-        str, Meta(description="Its private key; empty where that is in the certificate file.", extra=AT_START)
+        str, Meta(description="Its private key; empty if that is in the certificate file.", extra=AT_START)
     ] = ""
     names: Annotated[
         list[str],
@@ -136,7 +140,7 @@ class TlsSection(Section):
 
 
 class AuthSection(Section):
-    """How people sign in."""
+    """Signing in."""
 
     open: Annotated[
         bool,
@@ -159,7 +163,7 @@ class AuthSection(Section):
 
 
 class RetentionSection(Section):
-    """How long messages are kept; 0 keeps them for ever."""
+    """How long messages are kept; 0 keeps them forever."""
 
     days: Annotated[
         int,
@@ -176,7 +180,7 @@ class RetentionSection(Section):
 
 
 class ClockSection(Section):
-    """When the machine's clock is believed."""
+    """When the machine's clock is trusted."""
 
     plausible_days: Annotated[
         int,
@@ -204,7 +208,7 @@ class StoreSection(Section):
 
 
 class LogSection(Section):
-    """What the relay logs; never messages of users, and never a token."""
+    """The relay's log, which never contains users' messages or tokens."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -213,7 +217,7 @@ class LogSection(Section):
 
 
 class Settings(Section):
-    """What may be set in `relay.toml`."""
+    """All sections of `relay.toml`."""
 
     listen: Annotated[
         list[str],

@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Iterable
 
 SIMILARITY = 0.6
-"""The least similarity of a suggested name to the unknown one (difflib's ratio)."""
+"""The minimum similarity of a suggested name to the unknown one (difflib's ratio)."""
 
 HIGH_SIMILARITY = 0.8
 """The same for a name of another section."""
 
 PART_CHARACTERS = 3
-"""The least characters by which a part of a name suggests the whole."""
+"""The minimum characters of a part of a name that suggests the whole."""
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

@@ -1,5 +1,5 @@
-"""One SQLite file with all that was said: the log and its one writer, queries, checks and backups.
+"""One SQLite file with all messages: the log and its one writer, queries, checks and backups.
 
-All SQL but that of the checks and of an import's temporary file. It knows wire objects and how an entry is stored, but
-none of the rules by which entries come about: those are handed in (`decision_engine.py`).
+All SQL is here, except for some checks and an import's temporary file. The store knows wire objects and how an entry is
+stored, but not the rules that produce entries: it calls those through `decision_engine.py`.
 """

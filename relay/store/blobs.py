@@ -1,7 +1,7 @@
 """Blobs: the contents of uploaded files beside the store, one copy of each, named by its SHA-256.
 
-Plain blocking file work for a thread; which files have a blob is not known here. A blob that is about to be used is
-pinned, so that it is not deleted meanwhile: see `Blobs.pin`.
+Plain blocking file work for a thread; this module does not know which files use a blob. A blob that is about to be used
+is pinned, so that it is not deleted meanwhile: see `Blobs.pin`.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class BlobWriter:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Close it; what was written stays, until a sweep removes it."""
+        """Close it; the written bytes stay until a sweep removes them."""
         self._file.close()
 
     def discard(self) -> None:
@@ -72,10 +72,10 @@ class Blobs:
         self._pinned: Counter[str] = Counter()
         self._candidates: list[set[str]] = []
         self._durable: set[Path] = set()
-        """Folders whose names this process has synced: one that exists may be from before a crash."""
+        """Folders whose names this process has synced; another existing one may be unsynced since a crash."""
 
     def path(self, digest: str) -> Path:
-        """Return where a blob is, or would be."""
+        """Return the path of a blob, whether or not it exists."""
         return self.directory / digest[:2] / digest
 
     def begin(self) -> BlobWriter:
@@ -102,9 +102,9 @@ class Blobs:
 
     @contextmanager
     def unpinned(self, digests: Iterable[str]) -> Iterator[set[str]]:
-        """Yield the candidates for deletion, while the caller looks up which of them no file needs.
+        """Yield the candidates for deletion while the caller finds out which of them no file needs.
 
-        A blob that is pinned meanwhile leaves the set: the caller's answer may be older.
+        A blob that is pinned meanwhile leaves the set, because the caller's answer may be older.
         """
         leaving = set(digests)
         self._candidates.append(leaving)
@@ -132,10 +132,10 @@ class Blobs:
             self._durable.add(folder)
 
     def quarantine(self, digest: str) -> Path | None:
-        """Rename a blob that no file needs, so that it is not used any more.
+        """Rename a blob that no file needs, so that nothing uses it from now on.
 
         Returns:
-            The path to unlink, which may take long; None if it is pinned or gone.
+            The path to unlink, which may take long; None if the blob is pinned or gone.
         """
         if digest in self._pinned:
             return None
@@ -147,7 +147,7 @@ class Blobs:
     def sweep(self) -> int:
         """Remove unfinished files, while nothing is being written; return how many were removed.
 
-        One that cannot be removed stays, for the next time: a disk that is read-only now may be so for a moment.
+        One that cannot be removed stays until the next sweep: a disk may be read-only for a moment.
         """
         count = 0
         for path in self.directory.glob(f"{INCOMING}*"):
@@ -160,11 +160,11 @@ class Blobs:
         """Yield the names of all blobs, a folder at a time."""
         if not self.directory.is_dir():
             return
-        # Others, such as a disk's own `lost+found`, may not be readable.
+        # Other folders, such as a disk's own `lost+found`, may not be readable.
         for directory in sorted(self.directory.glob("[0-9a-f][0-9a-f]")):
             if directory.is_dir():
                 yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST_CHARACTERS]
 
     def room(self) -> Room:
-        """Return how much room the disk of the blobs has."""
+        """Return the room on the disk of the blobs."""
         return room.of(self.directory if self.directory.is_dir() else self.directory.parent)

@@ -1,6 +1,6 @@
-"""Commands: a request, who makes it and when, and an id that was generated for it.
+"""Commands: a request, its user, its time, and an id that was generated for it.
 
-A command has everything that deciding it needs (ARCHITECTURE.md, "Room to grow"). Plain data, which waits for the
+A command contains everything needed to decide it (ARCHITECTURE.md, "Room to grow"). Plain data, which waits for the
 log's writer.
 """
 
@@ -24,8 +24,8 @@ class Command(msgspec.Struct, Generic[Outcome_co], frozen=True, gc=False):
     request: Decidable[Outcome_co]
     """The request's payload as on the wire, or one of the control socket's."""
     origin: int = 0
-    """The number of the connection that it came through; no rule looks at it."""
+    """The number of the connection that it came through; no rule uses it."""
     generated_id: str = ""
     """An id that the relay generated: of a group, a user, or a message without a client id."""
     importer: bool = False
-    """Whether an import makes it on behalf of `user`; permissions take this as a role. Nothing else may set it."""
+    """Whether an import makes it on behalf of `user`, which permissions treat as a role. Only imports may set it."""

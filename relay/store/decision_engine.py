@@ -1,4 +1,4 @@
-"""What the writer asks of the rules: to decide a batch, and to apply each entry once it is on disk. Types only."""
+"""The interface between the writer and the rules: deciding batches, applying entries that are on disk. Types only."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -17,7 +17,7 @@ class Decided(Protocol):
 
     @property
     def answer(self) -> object:
-        """The answer to give once they are on disk: a payload, or a `RelayError`."""
+        """The answer once they are on disk: a payload, or a `RelayError`."""
 
 
 class Drafted(Protocol):
@@ -29,7 +29,7 @@ class Drafted(Protocol):
 
     @property
     def amendments(self) -> list[Amendment]:
-        """Changes to messages that are in the log already."""
+        """Changes to messages that are already in the log."""
 
     @property
     def unknown(self) -> list[Fact]:
@@ -37,7 +37,7 @@ class Drafted(Protocol):
 
 
 class DecisionEngine(Protocol):
-    """Decides commands, and applies the entries that come of them."""
+    """Decides commands, and applies the resulting entries."""
 
     @property
     def needs_own_batch(self) -> Callable[[Command], bool]:
@@ -47,20 +47,20 @@ class DecisionEngine(Protocol):
         """Decide a batch. Changes nothing."""
 
     def weight(self, command: Command) -> int:
-        """Estimate the bytes in which a command came. Called only when much is waiting."""
+        """Estimate the bytes of a command as it came. Called only when much is waiting."""
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
-        """Charge these commands' senders for time of the writer that they did not share with others."""
+        """Charge these commands' senders for writer time that they did not share with others."""
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
         """Apply an entry that is on disk to the state, and publish it.
 
         Returns:
-            The rest of publishing it, in steps between which other tasks may have a turn; None if there is none.
+            The remaining steps of publishing it, between which other tasks may run; None if there are none.
         """
 
     def batch_done(self) -> None:
-        """Send what the entries of this batch published."""
+        """Send the frames that this batch published."""
 
     def snapshot(self, count: int) -> SnapshotRows:
         """See `background.SnapshotSource`."""

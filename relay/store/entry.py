@@ -1,4 +1,4 @@
-"""The entries of the log, what may change in one later, and the facts that the rules look up.
+"""The entries of the log, later changes to them, and the facts that the rules look up.
 
 Plain data: no SQL, no I/O, no rules.
 """
@@ -15,9 +15,9 @@ from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
 REPLY_PREVIEW_CHARACTERS = 1_000
-"""Characters of a message that a reply shows."""
+"""Characters of a message that a reply quotes."""
 FEW_AUTHORS = 8
-"""Authors up to which a list is searched one by one."""
+"""Up to this many authors, a list is searched one by one."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Entry(msgspec.Struct, gc=False):
     """One row of the log. `seq` is the event's id on the wire; the keys of users, chats and devices are internal.
 
     The fields up to `extra` are columns. Those after it are looked up when the entry is made and when it is read again,
-    so that its event shows what is true now.
+    so that its event is current.
     """
 
     seq: Seq
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, gc=False):
     target: int = 0
     """Its meaning depends on the kind.
 
-    It is the message that a new one answers, or 0. For the others read `subject_id` or `unread_after`.
+    For a new message: the message that it replies to, or 0. For others read `subject_id` or `unread_after`.
     """
     client_key: int | None = None
     """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
@@ -60,34 +60,34 @@ class Entry(msgspec.Struct, gc=False):
     """Its meaning depends on the kind.
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
-    (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
+    (`core.model.changes.change_of`); for a deletion, the author of the deleted message (`deleted_author`).
     """
 
     attachments: list[Attachment] | None = None
     reply_to: ReplyTo | None = None
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
-    """When an imported message was said, if that is not `at`; else 0."""
+    """When an imported message was sent, if that is not `at`; else 0."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0
-    """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
+    """The number of the connection that sent it, while it is new: that connection gets a response, not an event."""
     by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
 
     @property
     def subject_id(self) -> MessageId:
-        """The message that this is about: what an edit or a deletion changes, else the entry's own."""
+        """The message that this is about: the edited or deleted one, else the entry's own."""
         return self.target if self.kind in (EDIT, DELETE) else self.message_id
 
     @property
     def unread_after(self) -> int:
-        """How many messages the reader has left unread in the chat, of a read receipt."""
+        """For a read receipt: how many messages of the chat the reader has left unread."""
         return self.target
 
     @property
     def deleted_author(self) -> UserKey:
-        """Who wrote the message that a deletion removed."""
+        """The author of the message that a deletion removed."""
         try:
             return UserKey(int(self.extra or 0))
         except ValueError:
@@ -114,14 +114,14 @@ class Entry(msgspec.Struct, gc=False):
 
 
 def covered_column(covered: Sequence[Covered]) -> str | None:
-    """Write `Entry.covered_ids` as the log keeps it; a single one is the entry's own message id."""
+    """Write `Entry.covered_ids` as the log stores it; a single one is the entry's own message id."""
     if len(covered) <= 1:
         return None
     return msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
 
 
 def author_column(author: UserKey) -> str:
-    """Write `Entry.deleted_author` as the log keeps it."""
+    """Write `Entry.deleted_author` as the log stores it."""
     return str(author)
 
 
@@ -139,14 +139,14 @@ class Amendment(NamedTuple):
 
 
 class StoredMessage(NamedTuple):
-    """What the rules need to know of a message in the log."""
+    """The facts about a message in the log that the rules need."""
 
     chat: ChatKey
     message_id: MessageId
     kind: int
     author: UserKey
     client_id: str
-    """Empty if retention removed the message: only the key is kept."""
+    """Empty if retention removed the message and only the key is left."""
     at: UnixMs
     message: str | None
     deleted: bool
@@ -160,25 +160,25 @@ class StoredMessage(NamedTuple):
 
     @property
     def subject_id(self) -> MessageId:
-        """The message that this is about: what an edit or a deletion changes, else its own id."""
+        """The message that this is about: the edited or deleted one, else its own id."""
         return self.message_id if self.kind == NEW else self.target
 
     @property
     def details(self) -> "Extra":
-        """What the message holds beside its text."""
+        """The data of the message besides its text."""
         return read_extra(self.extra) if self.extra else Extra()
 
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What a message has beside its text."""
+    """The data of a message besides its text."""
 
     attachments: list[Attachment] | None = None
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
-    """When an imported message was said, if the log's time differs; else 0."""
+    """When an imported message was sent, if the log's time differs; else 0."""
 
     def column(self) -> str | None:
-        """Write it as the log keeps it; None where there is nothing beside the text."""
+        """Write it as the log stores it; None if there is only text."""
         if not (self.attachments or self.forwarded or self.said_at):
             return None
         return msgspec.json.encode(self).decode()
@@ -209,31 +209,31 @@ def note_unreadable() -> None:
 
 
 class DeviceUses(NamedTuple):
-    """How a user's devices are used at a moment."""
+    """The use of a user's devices at some moment."""
 
     connected: frozenset[DeviceKey] = frozenset()
-    """Keys of those that are connected."""
+    """Keys of the connected devices."""
     seen: Mapping[DeviceKey, UnixMs] = {}
-    """When the others were last connected, by key; absent for never."""
+    """When the others were last connected, by key; missing if never."""
 
 
 class StoredFile(NamedTuple):
-    """What the store knows of an uploaded file."""
+    """The store's data on an uploaded file."""
 
     id: str
     digest: str
     """The SHA-256 of its content, in hexadecimal."""
     user: UserKey
-    """Who uploaded it."""
+    """The uploader."""
     name: str
     mimetype: str
     size: int
     width: int | None
     height: int | None
     loose: UnixMs
-    """0 while a message holds it, else the time from which it may be deleted."""
+    """0 while a message uses it, else the time from which it may be deleted."""
     holders: tuple[tuple[ChatKey, MessageId], ...]
-    """The chats that hold it, each with the last message that does."""
+    """The chats that use it, each with the last message that does."""
 
 
 class FirstReceipt(NamedTuple):
@@ -261,14 +261,14 @@ class Fact(msgspec.Struct, Generic[Value_co], frozen=True, gc=False):
 
 
 class MessageAt(Fact[StoredMessage | None], frozen=True):
-    """Fact: the message of that id, if there is one."""
+    """Fact: the message with this id, if there is one."""
 
     chat: ChatKey
     message_id: MessageId
 
 
 class ClientKey(Fact[StoredMessage | None], frozen=True):
-    """Fact: the message with this client key, if there is one; also one that retention removed lately."""
+    """Fact: the message with this client key, if there is one; also one that retention removed recently."""
 
     client_key: int
 
@@ -301,7 +301,7 @@ class Prunable(Fact[dict[ChatKey, dict[UserKey, list[MessageId]]]], frozen=True)
 
 
 class FirstMark(Fact[FirstReceipt | None], frozen=True):
-    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it, if ever."""
+    """Fact: the highest message of others up to this id, and when the user first sent a receipt for it, if ever."""
 
     chat: ChatKey
     user: UserKey
@@ -310,7 +310,7 @@ class FirstMark(Fact[FirstReceipt | None], frozen=True):
 
 
 class FilesNamed(Fact[dict[str, StoredFile]], frozen=True):
-    """Fact: the files of these ids, by id, without unknown ones."""
+    """Fact: the files with these ids, by id, without unknown ones."""
 
     ids: tuple[str, ...]
 
@@ -318,19 +318,19 @@ class FilesNamed(Fact[dict[str, StoredFile]], frozen=True):
 class DevicesInUse(Fact[DeviceUses], frozen=True):
     """Fact: how a user's devices are used.
 
-    Not the store but the engine knows it, and answers in the turn in which the batch is decided: who is connected may
-    change during any wait.
+    The engine knows this, not the store. It answers in the turn that decides the batch, because connections may change
+    during any wait.
     """
 
     user: UserKey
 
 
 Facts = dict[Fact, Any]
-"""Values by facts. Each is of its fact's type, which `DraftBuilder.fact` gives it back."""
+"""Values by facts. Any: each has its fact's type, which `DraftBuilder.fact` restores."""
 
 
 def text_length(entries: Sequence[Entry]) -> int:
-    """Count the characters of text that entries have."""
+    """Count the characters of text in entries."""
     length = 0
     for entry in entries:
         if entry.message:
@@ -339,7 +339,7 @@ def text_length(entries: Sequence[Entry]) -> int:
 
 
 def keys_to_look_up(entries: Iterable[Entry], facts: Facts) -> list[Fact]:
-    """Name the client keys of entries of which the facts do not say yet whether a message has them."""
+    """List the client keys of entries that the facts do not cover yet."""
     return [
         fact for entry in entries if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
     ]

@@ -1,8 +1,8 @@
-"""Idempotency keys: which client ids were used. The latest are in memory, all others in a table.
+"""Idempotency keys: the client ids that were used. The latest are in memory, all others in a table.
 
-The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, which is most of
-what a message writes. So they are moved to the table a slice at a time: neighbours share their pages. No SQL:
-`upkeep.client_keys` writes what is due here.
+The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, more than the rest
+of a message. So they are moved to the table a slice at a time, because neighbours share pages. No SQL:
+`upkeep.client_keys` writes the slice that is due.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,14 @@ SLICE_BITS = 4
 
 
 class KeyFlush(NamedTuple):
-    """A slice of the keys that is moved to the table."""
+    """A slice of the keys to move to the table."""
 
     slice: int
     """Its number, from -8 to 7: the upper bits of its keys."""
     upto: int
-    """The `seq` up to which the table has all keys of this slice afterwards."""
+    """The `seq` up to which the table then has all keys of this slice."""
     keys: list[tuple[int, Seq]]
-    """Keys and the `seq` of their messages, by key, so that each page is touched once."""
+    """Keys and the `seq` of their messages, sorted by key, so that each page is touched once."""
 
 
 class IdempotencyKeys:
@@ -33,7 +33,7 @@ class IdempotencyKeys:
         """Begin empty.
 
         Args:
-            most: keys in memory from which the slice that was moved longest ago is due.
+            most: the number of keys in memory at which the least recently moved slice is due.
         """
         self._most = most
         self._slices: list[dict[int, int]] = [{} for _ in range(1 << SLICE_BITS)]
@@ -49,7 +49,7 @@ class IdempotencyKeys:
                 self.add(key, entry.seq)
 
     def among(self, entries: Iterable[Entry]) -> list[int]:
-        """Find the keys of entries that are in memory already: those messages were sent before."""
+        """Find the keys of entries that are already in memory: those messages were sent before."""
         slices = self._slices
         return [
             key
@@ -61,17 +61,17 @@ class IdempotencyKeys:
         """Add one key."""
         # Slices are numbered from -8 to 7, and Python counts a negative index from the end.
         place = self._slices[key >> (64 - SLICE_BITS)]
-        # A key may be there: its message was removed, and the client id was used again.
+        # The key may be there: its message was removed, and the client id was used again.
         self._held += key not in place
         place[key] = seq
         self._last = seq
 
     def load(self, keys: Iterable[tuple[int, ...]], flushed: Mapping[int, int]) -> None:
-        """Add, at the start, the keys that the log has and the table lacks.
+        """Add the keys that the log has and the table lacks, at the start.
 
         Args:
-            keys: the log's keys and their `seq`; those that the table has may be among them.
-            flushed: by slice, the `seq` up to which the table has its keys. The slice that is farthest behind is next.
+            keys: the log's keys and their `seq`; the table may have some of them.
+            flushed: by slice, the `seq` up to which the table has its keys. The slice furthest behind is next.
         """
         for key, seq in keys:
             if seq > flushed[key >> (64 - SLICE_BITS)]:
@@ -89,7 +89,7 @@ class IdempotencyKeys:
 
     @property
     def overfull(self) -> bool:
-        """Whether it is overdue, and goes before jobs."""
+        """Whether it is overdue and goes before jobs."""
         return self._held >= 2 * self._most
 
     @property
@@ -104,7 +104,7 @@ class IdempotencyKeys:
         return KeyFlush(self._next, self._last, sorted(self._slices[self._next].items()))
 
     def flushed(self, flush: KeyFlush) -> None:
-        """Drop the keys that are in the table now. Those that came meanwhile stay."""
+        """Drop the keys that are now in the table. Newer ones stay."""
         held = self._slices[flush.slice]
         for key, seq in flush.keys:
             if held.get(key) == seq:

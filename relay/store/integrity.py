@@ -1,6 +1,6 @@
-"""The checks of `relay check`: what must be true of the file, whatever was said. Each lists what is wrong.
+"""The checks of `relay check`: rules that every valid file follows. Each lists the violations.
 
-Each check reads a part of the file at a time, in a view of its own, so its statements must be true in any one view.
+Each check reads a part of the file at a time, in a view of its own, so it may only check what is true in every view.
 """
 
 import sqlite3
@@ -17,9 +17,9 @@ from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
 
 SHOWN_FAULTS = 10
-"""Faults that are listed; more are not."""
+"""Maximum faults to list."""
 SMALL_FILE_BYTES = 32 << 20
-"""Bytes of a file up to which it is read in one view."""
+"""A file up to this many bytes is read in one view."""
 CHATS_PER_VIEW = 64
 """Chats read in one view."""
 ROWS_PER_VIEW = 20_000
@@ -27,7 +27,7 @@ ROWS_PER_VIEW = 20_000
 TRIGRAMS_PER_VIEW = 64
 """Trigrams whose lists are read in one view."""
 PROBED_MESSAGES = 256
-"""Messages that are searched in the full-text index."""
+"""Messages that are looked for in the full-text index."""
 INDEX = "full-text index"
 TEXTS = "texts and what is kept as JSON"
 REINDEX_HELPS = "`relay reindex` rebuilds it from the messages"
@@ -76,7 +76,7 @@ async def _order(views: Views) -> list[str]:
     before = 0
     async for after, upto in views.spans(await views.last()):
         rows = await views.execute(
-            # Time steps back only where an admin says that the clock is right (PROTOCOL.md, section 3).
+            # Time steps back only when an admin confirms the clock (PROTOCOL.md, section 3).
             "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
             " WHERE seq > ? AND seq <= ?)"
             " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
@@ -167,10 +167,10 @@ async def _twice(views: Views) -> list[int]:
 
 
 async def _indexed(views: Views) -> list[str]:
-    """Check that the full-text index can be read, and has the messages that it should.
+    """Check that the full-text index can be read, and has all its messages.
 
-    FTS5's own check would lock the store against writing all the while. An index without an entry is not used: what a
-    dropped one had is being removed.
+    FTS5's own check would lock the store against writing for its whole duration. An index without entries is not in
+    use: it is being removed.
     """
     ((upto,),) = await views.execute("SELECT seq FROM indexed")
     if not upto:
@@ -192,7 +192,7 @@ async def _unfound(views: Views) -> list[str]:
     """Search for some messages, spread over the log, in the index."""
     ((folding, upto),) = await views.execute(KNOWN)
     if folding != FOLDING:
-        # A relay with another Python filled it, which may find them by its own tables.
+        # A relay with another Python filled the index, and its Unicode tables may find them.
         return []
     spread = sorted({upto * number // PROBED_MESSAGES for number in range(1, PROBED_MESSAGES + 1)})
     rows = await views.execute(
@@ -287,6 +287,6 @@ CHECKS: dict[str, Check] = {
     "deleted texts are gone": _erased,
     "client ids": _client_ids,
     INDEX: _indexed,
-    "files and who holds them": _holdings,
+    "files and the messages that use them": _holdings,
 }
-"""By the name in the report."""
+"""By their names in the report."""

@@ -1,6 +1,6 @@
 """The kinds of entries, as numbers.
 
-They are in every row and compared for every message, so an enumeration would be too slow.
+They are in every row and compared for every message, so an enumeration would be too slow:
 In Python 3.11 reading a member of an enumeration takes four times as long, and sqlite3 has to adapt each one.
 """
 
@@ -21,11 +21,11 @@ FIRST_CHANGE: Final = CHATS
 USER: Final = 7
 DEVICE: Final = 8
 NOTE: Final = 9
-"""For the admin alone, and sent to no client: history was removed, a backup was restored."""
+"""For the admin only, never sent to clients: history was removed, a backup was restored."""
 SIGN_IN: Final = 10
 """Invites and passwords."""
 FILE: Final = 11
-"""A file was uploaded, or files that no message holds were deleted."""
+"""A file was uploaded, or files that no message uses were deleted."""
 
 KIND_NAMES: Final = {
     NEW: "new",

@@ -5,18 +5,18 @@ flaw. Reads only, forwards, and keeps no more than the flaws.
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from relay.keys import NO_CHAT, ChatKey
 from relay.store import kinds
 from relay.store.entry import Extra
-from relay.store.sqlite.database import PageBound, Rows
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.database import PageBound
+from relay.store.sqlite.statements import Row, Rows, Statement
 
 PAGE_ROWS = 5_000
 """Rows read at a time beside a running relay."""
@@ -40,9 +40,9 @@ class _Part(NamedTuple):
 
     table: str
     sql: str
-    start: tuple[Any, ...]
+    start: Row
     """A key before the first."""
-    flaw: Callable[[tuple[Any, ...]], Flaw | None]
+    flaw: Callable[[Row], Flaw | None]
     """Looks at one row."""
 
 
@@ -64,7 +64,7 @@ def _is_json(text: bytes | None, decode: Callable[[str], object] = _any_json) ->
     return True
 
 
-def _log_flaw(row: tuple[Any, ...]) -> Flaw | None:
+def _log_flaw(row: Row) -> Flaw | None:
     seq, kind, chat, message_id, client_id, message, extra = row
     what = ""
     if not _reads(message):
@@ -79,16 +79,16 @@ def _log_flaw(row: tuple[Any, ...]) -> Flaw | None:
     return Flaw(chat, f"{of}event {seq} ({kinds.KIND_NAMES.get(kind, kind)}): {what}")
 
 
-def _row_flaw(table: str, key: Sequence[Any]) -> Flaw:
+def _row_flaw(table: str, key: Row) -> Flaw:
     name = ", ".join(one.decode(errors="replace") if isinstance(one, bytes) else str(one) for one in key)
     return Flaw(NO_CHAT, f"row {name} of the table {table} cannot be read")
 
 
-def _values(table: str, sql: Statement, start: tuple[Any, ...]) -> _Part:
+def _values(table: str, sql: Statement, start: Row) -> _Part:
     """Describe a table of JSON values."""
     columns = len(start)
 
-    def flaw(row: tuple[Any, ...]) -> Flaw | None:
+    def flaw(row: Row) -> Flaw | None:
         if all(_reads(one) for one in row if isinstance(one, bytes)) and _is_json(row[columns]):
             return None
         return _row_flaw(table, row[:columns])
@@ -96,10 +96,10 @@ def _values(table: str, sql: Statement, start: tuple[Any, ...]) -> _Part:
     return _Part(table, sql, start, flaw)
 
 
-def _texts(table: str, sql: Statement, start: tuple[Any, ...]) -> _Part:
+def _texts(table: str, sql: Statement, start: Row) -> _Part:
     """Describe a table of texts."""
 
-    def flaw(row: tuple[Any, ...]) -> Flaw | None:
+    def flaw(row: Row) -> Flaw | None:
         if all(_reads(one) for one in row if isinstance(one, bytes)):
             return None
         return _row_flaw(table, row[: len(start)])
@@ -192,8 +192,8 @@ def _flaws_of(store: sqlite3.Connection, part: _Part) -> Iterator[Flaw]:
 
 
 async def flaws_beside(
-    page: Callable[[str, tuple[Any, ...], PageBound], Awaitable[tuple[Rows, bool]]],
-    execute: Callable[[str, tuple[Any, ...]], Awaitable[Rows]],
+    page: Callable[[str, Row, PageBound], Awaitable[tuple[Rows, bool]]],
+    execute: Callable[[str, Row], Awaitable[Rows]],
     limit: int,
 ) -> list[str]:
     """Find what cannot be read in a store that a relay may be writing to, in short views.
@@ -217,7 +217,7 @@ async def flaws_beside(
     return [_said(one, names) for one in found[:limit]]
 
 
-def _weight(row: tuple[Any, ...]) -> int:
+def _weight(row: Row) -> int:
     return sum(len(one) for one in row if isinstance(one, bytes))
 
 

@@ -1,1 +1,1 @@
-"""What runs as long as the relay does."""
+"""Tasks that run as long as the relay does."""

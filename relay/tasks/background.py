@@ -1,4 +1,4 @@
-"""Tasks that run as long as the relay does: an error of the system ends none of them, and so never the relay.
+"""Tasks that run as long as the relay does: a system error never ends them, and so never ends the relay.
 
 Every task without an end is started through `keep_running`. Touches nothing but the log.
 """
@@ -15,20 +15,20 @@ from relay.protocol.errors import RelayError
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""Seconds before a task that failed goes on."""
+"""Seconds before a failed task continues."""
 REPEAT_SECONDS = 3_600.0
 """Seconds until the same error of a task is logged again."""
 FAULTS = (OSError, sqlite3.Error, RelayError)
-"""What the system, the disk or the store may answer at any time, and may not answer the next time."""
+"""Errors of the system, the disk or the store, which may not occur the next time."""
 
 
 async def keep_running(name: str, run: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:
-    """Run a task, and again after each error of the system. Returns when the task does.
+    """Run a task, and rerun it after each system error. Returns when the task does.
 
     Args:
-        name: what the task does, for the log: "retention".
-        run: the task; called again, it goes on where it was.
-        pause: seconds before it goes on after an error.
+        name: the task's name in the log, such as "retention".
+        run: the task; called again, it continues where it stopped.
+        pause: seconds before it continues after an error.
     """
     said, said_at = "", float("-inf")
     while True:

@@ -1,1 +1,1 @@
-"""What people can see of a text: characters that cannot be seen, and letters that look alike. Pure."""
+"""The appearance of texts: invisible characters, and letters that look alike. Pure."""

@@ -8,9 +8,9 @@ import re
 import unicodedata
 
 SHORT_CHARACTERS = 512
-"""Characters up to which any text is normalized fast enough."""
+"""Any text up to this many characters is normalized fast enough."""
 _LONG_RUN = re.compile(rb"[^\0]{32,}")
-"""A run of more marks than any letter has, as combining classes; letters have class 0."""
+"""Matches a run of more marks than any letter has, in combining classes; letters have class 0."""
 _DECOMPOSED = {ord(one): unicodedata.normalize("NFD", one) for one in "\u0f73\u0f75\u0f81"}
 """Characters that decompose into several marks, although their own class is 0."""
 

@@ -1,7 +1,7 @@
-"""Which names look alike to people. Pure; the page has the same in web/model/text.js and looks.js.
+"""Names that look alike to people. Pure; the page has the same in web/model/text.js and looks.js.
 
-By Unicode's confusables (UTS 39, "Confusable Detection"), without regard to case, width, spaces and what cannot be
-seen. `packaging/unicode_tables.py` makes the table, and says which letters were added to it.
+By Unicode's confusables (UTS 39, "Confusable Detection"), ignoring case, width, spaces and invisible characters.
+`packaging/unicode_tables.py` makes the table, and says which letters were added to it.
 """
 
 import functools
@@ -14,11 +14,11 @@ from relay.unicode.tables import ALIKE
 from relay.unicode.unseen import can_be_seen
 
 CACHED_NAMES = 1_024
-"""Names whose looks are kept: two of at most 128 characters each, so a megabyte at most."""
+"""Names whose looks are cached: two of at most 128 characters each, so a megabyte at most."""
 CACHED_CHARACTERS = 4_096
-"""Characters whose looks are kept."""
+"""Characters whose looks are cached."""
 LONGEST_LOOK = 128
-"""Characters; of a longer look only a hash is kept. One character may become 54 (U+FDFA)."""
+"""Characters of a look; for a longer one only a hash is kept. One character may become 54 (U+FDFA)."""
 _BLANK = "\u2800\u1160"
 """Characters as wide as a space: the empty cell of Braille, the filler of Hangul (U+3164 in its normal form)."""
 _MENTION = re.compile(r"@\s*([^\s@]+)")
@@ -31,14 +31,14 @@ def _table() -> dict[str, str]:
 
 
 class Looks(dict[int, str]):
-    """How each character is written in a look, by its code; made when it is first asked for."""
+    """The form of each character in a look, by its code; computed at the first use."""
 
     def __init__(self, *, caseless: bool, most: int = CACHED_CHARACTERS) -> None:
         """Begin with none.
 
         Args:
             caseless: whether a capital looks like its small letter.
-            most: characters that are kept.
+            most: maximum characters kept.
         """
         super().__init__()
         self._most = most
@@ -58,7 +58,7 @@ class Looks(dict[int, str]):
         table = _table()
         if not self._caseless and letter in table:
             return table[letter]
-        # Each by itself: what follows a letter must not change its case.
+        # Change each one by itself: the following letter must not affect its case.
         return "".join(table.get(one, one) for one in letter.upper().lower())
 
 
@@ -68,7 +68,7 @@ _IN_LOWER_CASE = Looks(caseless=True)
 
 @functools.lru_cache(maxsize=CACHED_NAMES)
 def looks(name: str) -> frozenset[str]:
-    """Return what a name looks like, as it is written and in lower case.
+    """Return the look of a name, as written and in lower case.
 
     Two names look alike if they share a look. A capital may look like another letter than the small one does: `\u039d`
     like `N`, `\u03bd` like `v`.
@@ -85,7 +85,7 @@ def _short(look: str) -> str:
 
 
 def mentions(name: str) -> Iterator[str]:
-    """Give what stands behind each `@` of a name, as the page writes an id behind a name; with and without signs."""
+    """Return the text after each `@` in a name, where the page shows an id; with and without punctuation."""
     shown = "".join(one for one in unicodedata.normalize("NFKC", name) if one.isspace() or can_be_seen(one))
     for found in _MENTION.finditer(shown):
         yield from dict.fromkeys((found[1], found[1].strip(_PUNCTUATION)))

@@ -11,7 +11,7 @@ HIDDEN = (
     "\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e001f\U000e0080-"
     "\U000e00ff\U000e01f0-\U000e0fff"
 )
-"""Characters that no name has: ranges of a character class."""
+"""Characters that names must not have: ranges of a character class."""
 UNSEEN = (
     "\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u0378-\u0379\u0380-\u0383\u038b\u038d\u03a2\u0530\u0557-\u0558\u058b-"
     "\u058c\u0590\u05c8-\u05cf\u05eb-\u05ee\u05f5-\u05ff\u061c\u070e\u074b-\u074c\u07b2-\u07bf\u07fb-\u07fc\u082e-"
@@ -107,7 +107,7 @@ UNSEEN = (
     "\U0001ee8a\U0001ee9c-\U0001eea0\U0001eea4\U0001eeaa\U0001eebc-\U0001eeef\U0001eef2-\U0001efff\U0001fb93"
     "\U0001fbfb-\U0001fbff\U0001fffe-\U0001ffff\U00040000-\U0010ffff"
 )
-"""All codes for which people see nothing that they agree on, likewise."""
+"""All codes without a common visible form, likewise."""
 ALIKE = (
     "%o/o\u000a0o\u000a1l\u000ail\u000amrn\u000a|l\u000a\u00a2c\u0338\u000a\u00a5y\u0335\u000a\u00d0d\u0335\u000a"
     "\u00d7x\u000a\u00e6ae\u000a\u00f0\u2202\u0335\u000a\u00f8o\u0338\u000a\u00fep\u000a\u0111d\u0335\u000a\u0127h"
@@ -540,4 +540,4 @@ ALIKE = (
     "\U00025ad4\u8d1b\u000a\U0002659d\U000265a8\u000a\U00026d06\U00026c36\u000a\U0002aec5\U00024814\u000a\U0002b73a"
     "\u5cc0\u000a\U0002b73e\U0002335f\u000a\U0002d161\u5351\u000a\U00031e7c\u7dc7"
 )
-"""By line: a letter, mark or digit, and how it is written in the look of a name."""
+"""By line: a letter, mark or digit, and its form in the look of a name."""

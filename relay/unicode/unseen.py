@@ -1,7 +1,7 @@
-"""Which characters cannot be seen: the one definition for names of people, chats, devices, hooks and files. Pure.
+"""Invisible characters: the one definition for names of people, chats, devices, hooks and files. Pure.
 
-By Unicode's tables: what has the property Default_Ignorable_Code_Point, controls, spaces, codes that have no character
-or a private one, and a few blank ones that no property names (PROTOCOL.md, section 5, "Names").
+By Unicode's tables: characters with the property Default_Ignorable_Code_Point, controls, spaces, codes without a
+character or with a private one, and a few blank ones that have no such property (PROTOCOL.md, section 5, "Names").
 """
 
 import re
@@ -14,16 +14,16 @@ _BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def can_be_seen(text: str) -> bool:
-    """Tell whether any character of a text can be seen."""
+    """Return whether any character of a text can be seen."""
     return _SEEN.search(text) is not None
 
 
 def without_hidden(text: str) -> str:
-    """Remove what no name may have. Joiners, selectors of variants and tags stay: languages and emoji need them."""
+    """Remove characters that names must not have. Joiners and tags stay: languages and emoji need them."""
     return _HIDDEN.sub("", text)
 
 
 def one_line(text: str, characters: int) -> str:
-    """Turn a text into a name: in one line, with nothing hidden, cut to its length; empty if nothing can be seen."""
+    """Turn a text into a name: in one line, nothing hidden, cut to its length; empty if nothing is visible."""
     fitting = without_hidden(_BREAKS.sub(" ", text)).strip()[:characters].rstrip()
     return fitting if can_be_seen(fitting) else ""

@@ -1,4 +1,5 @@
-/** Alerts for a user who looks elsewhere: the title, the favicon, a sound, notifications, which go when their reason does. */
+/** Alerts for a user who looks elsewhere: the title, the favicon, a sound, notifications, which close with their
+ * reason. */
 import { effect } from "@preact/signals";
 import { session, state, unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
@@ -10,9 +11,9 @@ const SIZE = 32;
 const SOUND_EVERY = 1_500;
 /** Characters of a message in a notification. */
 const NOTIFIED = 200;
-/** Characters of it that the list of chats has for certain. */
+/** Characters of it that the chat list certainly has. */
 const LISTED = 50;
-/** Ms between two looks at the notifications that are shown. */
+/** Ms between two checks of the shown notifications. */
 const LOOK_EVERY = 250;
 
 /** The favicon with a count on it, as a data address. */
@@ -119,7 +120,7 @@ async function showNotification({ title, text, chatId, messageId, open }) {
   lookSoon();
 }
 
-/** The text that a notification must have now: null when its reason is gone, undefined where it is not known. */
+/** The current text of a notification: null if its reason is gone, undefined if unknown. */
 function textNow({ body, data: { chatId, messageId } }) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0)) return null;
@@ -127,11 +128,11 @@ function textNow({ body, data: { chatId, messageId } }) {
   const message = messageOf(state.value, chatId, messageId);
   if (message?.status === "deleted" || (latest && chat.lastMessageStatus === "deleted")) return null;
   if (message) return message.message;
-  // The list may have the beginning of the text only.
+  // The list may have only the beginning of the text.
   return latest && !body.startsWith(cut(chat.lastMessageText ?? "", LISTED)) ? chat.lastMessageText : undefined;
 }
 
-/** Close the notifications of what was read, here or elsewhere, of what is gone and what was deleted; mend the edited ones. */
+/** Close notifications of messages that were read, deleted or lost with their chat; update edited ones. */
 async function look() {
   const worker = await navigator.serviceWorker?.getRegistration();
   const shown = worker ? await worker.getNotifications() : [...own.values()];
@@ -155,13 +156,13 @@ function lookSoon() {
   }, LOOK_EVERY);
 }
 
-/** Keep the notifications true, also those that the page showed before it was opened again. */
+/** Keep notifications current, also those shown before the page was reopened. */
 export function watchNotifications() {
   if (!canNotify()) return;
   let chats;
   effect(() => {
     const now = state.value;
-    // Before the session is known nothing can be told.
+    // Nothing is known before the session.
     if (session.value === undefined || chats === (now?.chats ?? null)) return;
     chats = now?.chats ?? null;
     lookSoon();

@@ -1,10 +1,10 @@
 /**
- * What the page keeps on this device and tells its other tabs: one call does both, so that neither is forgotten.
+ * The page's data on this device, and its news for other tabs: one call does both, so that neither is forgotten.
  *
- * In localStorage, which takes a word before the next key is pressed: settings, the signed-in user, every text that is
- * being written, and messages that IndexedDB has not taken yet. In IndexedDB: the same texts (a browser that is killed as
- * a whole loses the last seconds of localStorage), the outbox with its files, and what the relay knows too, so that the
- * page shows content before the socket opens. Where there is neither (a private window, a full disk) nothing is kept.
+ * In localStorage, which saves before the next key press: settings, the signed-in user, all drafts, and messages that
+ * are not in IndexedDB yet. In IndexedDB: the same drafts (a killed browser loses the last seconds of localStorage),
+ * the outbox with its files, and the relay's data, so that the page shows content before the socket opens. Without both
+ * (a private window, a full disk) nothing is saved.
  */
 import { openDB, deleteDB } from "idb";
 import { clock } from "./net/clock.js";
@@ -19,7 +19,7 @@ function readLocal(name) {
   }
 }
 
-/** Write a value; false when the browser did not take it. */
+/** Write a value; false if the browser refused. */
 function writeLocal(name, value) {
   try {
     localStorage.setItem(name, JSON.stringify(value));
@@ -33,11 +33,11 @@ function removeLocal(name) {
   try {
     localStorage.removeItem(name);
   } catch {
-    // Then it was not there.
+    // It was not there.
   }
 }
 
-/** List [rest of the name, value] of all that is kept under names with this beginning. */
+/** List [rest of the name, value] of all values under names with this prefix. */
 function localEntries(head) {
   try {
     const names = Array.from({ length: localStorage.length }, (_, at) => localStorage.key(at));
@@ -53,7 +53,7 @@ export function loadSettings() {
   return { ...USUAL_SETTINGS, ...readLocal("settings") };
 }
 
-/** Keep the settings; where that fails they hold until the page closes. */
+/** Save the settings; if that fails they hold until the page closes. */
 export function keepSettings(values) {
   writeLocal("settings", values);
 }
@@ -73,14 +73,14 @@ export function remember(who) {
 const KEPT_MESSAGES = 100;
 /** Chats whose messages are kept, the most recently opened ones. */
 const KEPT_ROOMS = 60;
-/** A database that does not open within so many ms (another tab deletes it) is done without. */
+/** The page works without a database that does not open within this many ms (another tab deletes it). */
 const OPEN_WITHIN = 2_000;
-/** Chats or people that are written at once: many more would hold up the page. */
+/** Chats or people written at once: many more would block the page. */
 const AT_ONCE = 100;
 
 const nameOf = (userId) => `relay:${userId}`;
 
-/** Open the database of one user; null where there is none. */
+/** Open the database of one user; null if there is none. */
 async function openDatabase(userId) {
   let database = null;
   const open = async () =>
@@ -88,7 +88,7 @@ async function openDatabase(userId) {
       upgrade(db) {
         db.createObjectStore("values");
         db.createObjectStore("rooms", { keyPath: "chatId" });
-        // What is named `chatId` here is the draft's key.
+        // `chatId` here is the draft's key.
         db.createObjectStore("drafts", { keyPath: "chatId" });
         db.createObjectStore("outbox", { keyPath: "clientMessageId" });
       },
@@ -110,7 +110,7 @@ function sameFields(a, b) {
   return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }
 
-/** The part of the database that holds one kind of thing by its id, as {load(db), save(db, map)}. */
+/** The part of the database with one kind of object by id, as {load(db), save(db, map)}. */
 function createShelf(kind) {
   const head = `${kind}/`;
   const all = () => IDBKeyRange.bound(head, `${head}\uffff`);
@@ -119,14 +119,14 @@ function createShelf(kind) {
 
   return {
     async load(db) {
-      // Pages before this one kept all of them as one value.
+      // Earlier pages stored all of them as one value.
       const [things, together] = await Promise.all([db.getAll("values", all()), db.get("values", kind)]);
       old = Boolean(together);
       saved = new Map(things.map((one) => [one.id, one]));
       return things.length > 0 ? things : (together ?? []);
     },
 
-    /** Write what is not on the disk as it is here, and remove what is gone. */
+    /** Write what differs from the disk, and remove what is gone. */
     async save(db, now) {
       const changes = [...now].filter(([id, one]) => !sameFields(saved.get(id), one));
       for (const id of saved.keys()) if (!now.has(id)) changes.push([id, undefined]);
@@ -143,9 +143,9 @@ function createShelf(kind) {
   };
 }
 
-// ---------------------------------------------------------------- text and rows that must not get lost
+// ---------------------------------------------------------------- text and rows that must not be lost
 
-/** An empty draft is remembered for so long, so that a text which was sent does not come back from the other store. */
+/** An empty draft is remembered this long, so that a sent text does not come back from the other store. */
 const EMPTY_FOR = 24 * 3_600_000;
 /** The caption of a file that was never sent: a day later it would surprise. */
 const CAPTION_FOR = 24 * 3_600_000;
@@ -154,12 +154,12 @@ const MOST_DRAFTS = 500;
 /** Other tabs follow a text that is being written at this pace, in ms. */
 const FOLLOW_EVERY = 200;
 
-/** A row without what only the tab that sends it has: the files themselves. */
+/** A row without its files, which only the sending tab has. */
 function forOthers(row) {
   return row.files ? { ...row, files: row.files.map(({ blob: _, ...file }) => file) } : row;
 }
 
-/** Join drafts of both stores: the later one of each key. */
+/** Merge the drafts of both stores: the later one per key. */
 function joinDrafts(entries) {
   const drafts = new Map();
   for (const [key, draft] of entries) {
@@ -170,7 +170,7 @@ function joinDrafts(entries) {
   return drafts;
 }
 
-/** Split drafts into those to go on with and the keys of those to forget. */
+/** Split drafts into those to keep and the keys of those to forget. */
 function tidyDrafts(drafts, now) {
   const tooOld = ([key, { text, at, quote }]) =>
     (!text && !quote && at < now - EMPTY_FOR) || (key.startsWith("caption/") && at < now - CAPTION_FOR);
@@ -184,7 +184,8 @@ function tidyDrafts(drafts, now) {
  * Open the store of one user.
  *
  * @param {object} options
- * @param {(word: object) => void} options.onOther told each word of another tab: `kind` is one of draft, row, patch, drop,
+ * @param {(word: object) => void} options.onOther called with news from another tab: `kind` is one of draft, row,
+ * patch, drop,
  *   sent, read, forgotten, attended, me, whose, mine, signedOut, closing; `at` is when it was said
  */
 export async function openStorage(userId, { onOther }) {
@@ -210,10 +211,10 @@ export async function openStorage(userId, { onOther }) {
     }
   }
 
-  /** Do something to the disk; false when it did not take it. */
+  /** Write to the disk; false if that failed. */
   const tried = (work) => quietly((db) => work(db).then(() => true), false);
 
-  /** Make a function that saves the latest of what it is given, one at a time. */
+  /** Make a function that saves its latest argument, one at a time. */
   function oneAtATime(work) {
     let wanted;
     let running = null;
@@ -232,7 +233,7 @@ export async function openStorage(userId, { onOther }) {
     };
   }
 
-  // Another tab's writing is read from where it keeps it, so that it is known even if that tab died at the next key.
+  // Another tab's draft is read from its storage, so that it is known even if that tab dies at the next key.
   const heard = new Map();
   let hearing;
   function onStorage({ key, newValue }) {
@@ -256,7 +257,7 @@ export async function openStorage(userId, { onOther }) {
     await work.done;
   });
 
-  /** What a page of before had in its composer when it closed: one text for all tabs. An empty one says nothing. */
+  /** The composer's text of an earlier page version: one for all tabs. An empty one does not count. */
   function takeLastWords() {
     const words = readLocal("lastWords");
     removeLocal("lastWords");
@@ -277,14 +278,14 @@ export async function openStorage(userId, { onOther }) {
     return drafts;
   }
 
-  /** Rows of IndexedDB, and those that it had not taken when their tab died; without files where these were not kept. */
+  /** Rows of IndexedDB, and those not in it when their tab died; without files if these were not saved. */
   function loadRows(kept) {
     const rows = new Map(kept.map((row) => [row.clientMessageId, row]));
     for (const [id, row] of localEntries(rowHead)) {
       if (rows.has(id) || row?.clientMessageId !== id) removeLocal(rowHead + id);
       else rows.set(id, row);
     }
-    // Pages before this one kept only the code of a failure.
+    // Earlier pages stored only the code of a failure.
     return [...rows.values()].map(({ error, ...row }) => (error ? { failure: { code: error }, ...row } : row));
   }
 
@@ -299,10 +300,10 @@ export async function openStorage(userId, { onOther }) {
       return { ...kept, drafts: loadDrafts(kept.drafts), outbox: loadRows(kept.outbox) };
     },
 
-    /** Tell the other tabs something that is not kept. */
+    /** Send other tabs news that is not saved. */
     tell,
 
-    /** Keep chats or people, Maps by id: what changed is written, and nothing else. */
+    /** Save chats or people, Maps by id: only changes are written. */
     saveChats: oneAtATime((db, now) => chats.save(db, now)),
     savePeople: oneAtATime((db, now) => people.save(db, now)),
 
@@ -318,7 +319,7 @@ export async function openStorage(userId, { onOther }) {
         return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: clock.now() });
       }),
 
-    /** Delete the messages of chats that are gone, and of those not opened for longest. */
+    /** Delete the messages of lost chats, and of those not opened for longest. */
     tidyRooms: (chatIds) =>
       quietly(async (db) => {
         const rooms = await db.getAll("rooms");
@@ -328,7 +329,7 @@ export async function openStorage(userId, { onOther }) {
       }),
 
     /**
-     * Keep a text that is being written, before the next key is pressed; returns it as {text, at, quote?}.
+     * Save a draft before the next key press; returns it as {text, at, quote?}.
      *
      * @param {string} key a chat's id, or a name of model/writing.js
      * @param {{text: string, quote?: object}} what
@@ -344,19 +345,19 @@ export async function openStorage(userId, { onOther }) {
       return draft;
     },
 
-    /** Keep a row of the outbox with its files; resolves with false when this device does not keep it whole. */
+    /** Save a row of the outbox with its files; resolves with false if this device did not save all of it. */
     async putRow(row) {
       const { clientMessageId: id } = row;
       const plain = forOthers(row);
       tell({ kind: "row", row: plain });
-      // At once, and only until the database has it.
+      // Immediately, and only until the database has it.
       const noted = !erased && remembered()?.id === userId && writeLocal(rowHead + id, plain);
       const kept = await tried((db) => db.put("outbox", row));
       if (kept) removeLocal(rowHead + id);
       return kept || (noted && !row.files);
     },
 
-    /** Change fields of a kept row, leaving the rest as it is on the disk: only one tab has the files. */
+    /** Change fields of a saved row, leaving the rest on disk: only one tab has the files. */
     patchRow(clientMessageId, change) {
       tell({ kind: "patch", clientMessageId, change });
       const noted = readLocal(rowHead + clientMessageId);

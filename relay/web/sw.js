@@ -4,9 +4,9 @@
  * uploads or the session.
  */
 const SHELL = "shell";
-/** The kept page opens when the relay has not answered within so many ms. */
+/** The cached page opens if the relay has not answered within this many ms. */
 const PAGE_WITHIN = 1_500;
-/** A file that is not there within so many ms does not come. */
+/** A file that has not come within this many ms will not come. */
 const FILE_WITHIN = 20_000;
 
 self.addEventListener("install", (event) => {
@@ -30,7 +30,7 @@ function namedBy(page) {
   return named;
 }
 
-/** Read the page of the relay. Throws for what anybody else answers: a proxy, or a network that asks to sign in. */
+/** Read the page of the relay. Throws for other answers: from a proxy, or a captive portal. */
 async function textOfPage(response) {
   if (!response.ok || response.redirected) throw new Error(`the page was answered with ${response.status}`);
   const text = await response.clone().text();
@@ -38,7 +38,7 @@ async function textOfPage(response) {
   return text;
 }
 
-/** Cache a file for ever. The relay says of the very bytes that a stamp names that they may be kept, and of no others. */
+/** Cache a file forever. The relay allows caching only for the exact bytes that a stamp names. */
 async function keepFile(cache, address) {
   const response = await fetch(address);
   const isOurs = response.ok && !response.redirected && /\bimmutable\b/.test(response.headers.get("Cache-Control") ?? "");
@@ -46,7 +46,7 @@ async function keepFile(cache, address) {
   await cache.put(address, response);
 }
 
-/** Cache a page with every file that it names: offline either all of it opens or all of the one before. */
+/** Cache a page with every file that it names: offline, either all of it opens or all of the former one. */
 async function keepPage(response, text) {
   const cache = await caches.open(SHELL);
   const named = namedBy(text);
@@ -60,7 +60,7 @@ async function fromCacheFirst(request) {
   return (await caches.match(request)) ?? fetch(request, { signal: AbortSignal.timeout(FILE_WITHIN) });
 }
 
-/** Open the relay's page, or the kept one where the relay hangs, is away, or something else answers in its place. */
+/** Open the relay's page, or the cached one if the relay hangs, is away, or something else answers. */
 async function openPage(event) {
   const kept = await caches.match("/");
   const coming = fetch(event.request);
@@ -74,7 +74,7 @@ async function openPage(event) {
     event.waitUntil(keepPage(response.clone(), text).catch(() => {}));
     return response;
   });
-  // Late, it is still kept for the next time.
+  // A late one is still cached for the next time.
   event.waitUntil(page.catch(() => {}));
   const enough = new Promise((resolve) => setTimeout(resolve, PAGE_WITHIN));
   return Promise.race([page.catch(() => {}), enough]).then((response) => response ?? kept);
@@ -84,7 +84,7 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== location.origin) return;
   if (isForEver(url)) event.respondWith(fromCacheFirst(event.request));
-  // With a query ("/?show") one sees what really answers.
+  // A query ("/?show") shows the real answer.
   else if (event.request.mode === "navigate" && url.pathname === "/" && !url.search) event.respondWith(openPage(event));
 });
 

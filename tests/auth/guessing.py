@@ -1,4 +1,4 @@
-"""Attempts at passwords, for tests of what guessing may do."""
+"""Password attempts, for tests of the limits on guessing."""
 
 from collections import deque
 
@@ -34,7 +34,7 @@ def ask(guesses: Guesses, who: UserKey | str, network: str, now: float) -> float
 
 
 class Count:
-    """Attempts that were looked at, and the most of them in any hour."""
+    """Checked attempts, and their maximum in any hour."""
 
     def __init__(self) -> None:
         self.most = 0

@@ -1,4 +1,4 @@
-"""Requests whose client has gone, or reads nothing: uploads, downloads and answers end, and their places are free."""
+"""Requests whose client is gone or reads nothing: uploads, downloads and answers end and free their places."""
 
 import socket
 import struct
@@ -25,7 +25,7 @@ from tests.support.http_relay import http_relay
 
 
 async def rest_of(stream: trio.SocketStream) -> int:
-    """Count what still comes until the relay breaks the connection off."""
+    """Count the bytes until the relay closes the connection."""
     count = 0
     async with stream:
         with trio.fail_after(5):
@@ -60,17 +60,17 @@ async def test_a_download_ends_when_its_reader_leaves_the_chat(tmp_path: Path) -
         content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
         async with connect(f"ws://{relay.host}/ws", anna) as socket:
             group: objects.ChatDetails = await socket.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["ben"])
             )
             await socket.request(
-                "new",
+                requests.NEW,
                 requests.New(chat_id=group.chat_id, client_message_id="1", attachments=[content.json()]),
             )
             head = f"GET {content.json()['url']} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {ben}\r\n\r\n"
             stream = await relay.raw(head.encode())
             got = len(await stream.receive_some(65_536))
             gone = requests.Participants(chat_id=group.chat_id, participants=["ben"])
-            await socket.request("removeParticipants", gone)
+            await socket.request(requests.REMOVE_PARTICIPANTS, gone)
             got += await rest_of(stream)
     assert got < size - 4 * 2**20
 
@@ -96,7 +96,7 @@ async def test_an_upload_ends_with_its_device(tmp_path: Path, how: str) -> None:
     assert answer.startswith(b"HTTP/1.1 401")
 
 
-async def test_chunked_upload_of_heads_only_times_out(tmp_path: Path) -> None:
+async def test_chunked_upload_with_headers_only_times_out(tmp_path: Path) -> None:
     async with http_relay(tmp_path, net=NetTuning(body_seconds=0.5)) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
@@ -113,7 +113,7 @@ async def test_chunked_upload_of_heads_only_times_out(tmp_path: Path) -> None:
 
 
 class Trickle(SocketTransport):
-    """A transport whose other end takes a byte every ten seconds."""
+    """A transport whose peer reads a byte every ten seconds."""
 
     def __init__(self) -> None:
         self.peer = "memory"

@@ -1,4 +1,4 @@
-"""What a request was checked against may change before its turn comes: then it is refused, and else it is undone."""
+"""The grounds on which a request was checked may change before its turn: it is then refused, or undone."""
 
 import ast
 from functools import partial
@@ -51,9 +51,7 @@ def signed_in(relay: Relay) -> list[DeviceKey]:
 
 
 @pytest.mark.parametrize("end", list(ENDS))
-async def test_a_sign_in_by_a_password_that_ends_while_it_waits_for_its_turn_is_refused(
-    tmp_path: Path, end: str
-) -> None:
+async def test_sign_in_is_refused_if_the_password_ends_while_it_waits(tmp_path: Path, end: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         async with held_writer(relay.relay.log) as writer:
@@ -67,7 +65,7 @@ async def test_a_sign_in_by_a_password_that_ends_while_it_waits_for_its_turn_is_
 
 
 @pytest.mark.parametrize("sign_out", [True, False])
-async def test_a_password_that_changes_after_a_sign_in_signs_its_device_out_only_on_request(
+async def test_password_change_after_a_sign_in_signs_its_device_out_only_on_request(
     tmp_path: Path, *, sign_out: bool
 ) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
@@ -81,7 +79,7 @@ async def test_a_password_that_changes_after_a_sign_in_signs_its_device_out_only
         assert len(signed_in(relay.relay)) == (0 if sign_out else 1)
 
 
-async def test_sign_ins_that_wait_for_their_hash_while_the_password_changes_are_refused(tmp_path: Path) -> None:
+async def test_sign_ins_waiting_for_their_hash_are_refused_after_a_password_change(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         answers: list[httpx.Response] = []
@@ -90,7 +88,7 @@ async def test_sign_ins_that_wait_for_their_hash_while_the_password_changes_are_
             answers.append(await sign_in(browser))
 
         async with trio.open_nursery() as nursery:
-            # One hash at a time: the admin's is made first, and the others are checked against the former one.
+            # One hash at a time: the admin's comes first, and the others are checked against the old password.
             nursery.start_soon(partial(relay.ask, *ENDS["changed, signing out"]))
             await trio.lowlevel.checkpoint()
             for _ in range(4):
@@ -103,7 +101,7 @@ async def test_sign_ins_that_wait_for_their_hash_while_the_password_changes_are_
 
 
 @pytest.mark.parametrize("first", ["admin", "own"])
-async def test_an_admins_new_password_holds_whichever_change_comes_first(tmp_path: Path, first: str) -> None:
+async def test_admins_new_password_wins_over_a_simultaneous_change(tmp_path: Path, first: str) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await sign_in(browser)
@@ -121,7 +119,7 @@ async def test_an_admins_new_password_holds_whichever_change_comes_first(tmp_pat
         assert (await sign_in(browser, OWN)).status_code == 401
 
 
-async def test_second_change_by_the_same_old_password_is_refused(tmp_path: Path) -> None:
+async def test_second_change_with_the_same_old_password_is_refused(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
         change = partial(relay.relay.service.signing_in.change_password, ANNA, NO_DEVICE, OLD, sign_out_others=False)
@@ -132,7 +130,7 @@ async def test_second_change_by_the_same_old_password_is_refused(tmp_path: Path)
         assert code(other[0]) == "unauthorized"
 
 
-async def test_a_first_password_of_ones_own_is_refused_if_an_admin_has_set_one_meanwhile(tmp_path: Path) -> None:
+async def test_first_password_is_refused_if_an_admin_has_set_one_meanwhile(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.ask("user.add", control.AddUser(id="anna"))
         signing_in = relay.relay.service.signing_in
@@ -145,10 +143,10 @@ async def test_a_first_password_of_ones_own_is_refused_if_an_admin_has_set_one_m
         assert (await sign_in(browser, NEW)).status_code == 200
 
 
-# No other door.
+# No way around the check.
 
 
-def test_a_password_counts_as_checked_only_where_passwords_are_checked() -> None:
+def test_checked_password_is_made_only_by_the_password_check() -> None:
     root = Path(package.__file__).parent
     makers = set()
     for path in root.rglob("*.py"):
@@ -191,7 +189,7 @@ def test_checked_password_signs_in_only_its_own_user(checked: commands.CheckedPa
     ],
     ids=lambda ask: type(ask).__name__,
 )
-def test_command_of_a_user_disabled_while_it_waited_is_refused_without_a_device(ask: Any) -> None:
+def test_deviceless_command_is_refused_if_its_user_was_disabled_meanwhile(ask: Any) -> None:
     log = MemoryLog()
     log.add_users("anna", "ben")
     log.do(None, control.ChangeUser(id="anna", disabled=True))
@@ -200,10 +198,10 @@ def test_command_of_a_user_disabled_while_it_waited_is_refused_without_a_device(
     assert len(log.entries) == before
 
 
-# Devices that give way.
+# Devices that are signed out for new ones.
 
 
-async def test_a_device_that_connects_while_a_sign_in_waits_for_its_turn_stays_signed_in(tmp_path: Path) -> None:
+async def test_device_that_connects_while_a_sign_in_waits_stays_signed_in(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         for number in range(2, MAX_DEVICES + 1):
@@ -217,12 +215,12 @@ async def test_a_device_that_connects_while_a_sign_in_waits_for_its_turn_stays_s
             entered = await writer.queue(partial(browser.post, "/session", json={"invite": code_}))
             async with relay.socket(phone) as socket:
                 writer.release()
-                assert await socket.request("profile", requests.ProfileRequest())
+                assert (await socket.request(requests.PROFILE, requests.ProfileRequest())).id
         assert entered[0].status_code == 200
         assert [device.key for device in relay.relay.state.devices.values() if device.revoked_at] == [2]
 
 
-async def test_a_device_that_disconnects_while_a_sign_in_waits_for_its_turn_gives_way(tmp_path: Path) -> None:
+async def test_device_that_disconnects_while_a_sign_in_waits_is_signed_out(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         phone = await relay.user("anna")
         for number in range(2, MAX_DEVICES + 1):

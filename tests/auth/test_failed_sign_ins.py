@@ -1,4 +1,4 @@
-"""Failed sign-ins are logged and counted, and devices that nobody uses are signed out."""
+"""Failed sign-ins are logged and counted, and unused devices are signed out."""
 
 import logging
 import socket
@@ -16,7 +16,7 @@ from relay.protocol import control
 from relay.settings import AuthSection, Settings
 from tests.support.http_relay import http_relay
 
-# Failed sign-ins are seen.
+# Failed sign-ins are recorded.
 
 
 async def test_failed_sign_ins_are_logged_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -64,7 +64,7 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog: pytest.LogCaptureFixtu
     assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
 
 
-def test_no_number_of_failures_for_nobody_hides_those_for_a_user(
+def test_failures_for_unknown_users_hide_none_for_a_user(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     async def fail() -> None:
@@ -79,10 +79,10 @@ def test_no_number_of_failures_for_nobody_hides_those_for_a_user(
     assert caplog.messages[-1] == "sign-in failed from 10.0.0.9: a wrong password, for user anna"
 
 
-# Devices that nobody uses.
+# Unused devices.
 
 
-async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path: Path) -> None:
+async def test_device_that_was_away_too_long_has_to_sign_in_again(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay, relay.browser() as browser:

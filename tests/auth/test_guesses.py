@@ -1,4 +1,4 @@
-"""Guessing passwords: how many guesses a user has to stand, and how long those who know theirs wait meanwhile."""
+"""Guessing passwords: how many guesses a user's account allows, and how long users who know theirs wait meanwhile."""
 
 import random
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_guessed_user_signs_in_from_a_new_address_within_two_minutes(relay
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_new_network_waits_a_minute_for_itself_and_for_each_network_that_guesses(seed: int) -> None:
+def test_new_network_waits_a_minute_for_itself_and_each_guessing_network(seed: int) -> None:
     dice = random.Random(seed)
     guesses, guessers = Guesses(), [f"guesser {number}" for number in range(dice.randrange(MAX_PROMISED))]
     comes_at, mistypes, often = dice.uniform(0, 5_000), dice.randrange(FIRST_TRIES), dice.choice([0.02, 0.3, 1.0])
@@ -90,13 +90,13 @@ def test_a_new_network_waits_a_minute_for_itself_and_for_each_network_that_guess
             if wait == 0:
                 waits.append(now - began)
                 began = now
-            # People do not come back to the second.
+            # People do not come back on the exact second.
             asks_at = now + wait + dice.uniform(0, 30)
         now += 1
     assert max(waits) <= (len(guessers) + 1) * FIRST_SECONDS + 32
 
 
-def test_networks_that_failed_often_take_no_slots_of_others() -> None:
+def test_networks_that_failed_often_take_no_slots_from_others() -> None:
     guesses = Guesses()
     for now in range(0, 8 * 3_600, 20):
         for number in range(MAX_NETWORKS):
@@ -162,7 +162,7 @@ async def test_foreign_or_forged_device_proof_is_ignored(relay: Relay) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_user_gets_at_most_a_hundred_guesses_in_any_hour(seed: int) -> None:
-    # Guessers come from many networks, all the time or as late as they may, to save up what they are promised.
+    # Guessers come from many networks, all the time or as late as possible, in order to save up promised slots.
     dice = random.Random(seed)
     guesses, count = Guesses(), Count()
     networks = [f"guesser {number}" for number in range(dice.choice([1, 5, 30, 100, 2_000]))]
@@ -184,8 +184,8 @@ def test_user_gets_at_most_a_hundred_guesses_in_any_hour(seed: int) -> None:
     assert count.most <= MOST_AN_HOUR
 
 
-def test_guessers_that_save_up_promised_turns_get_at_most_a_hundred_checks_an_hour() -> None:
-    # Half of them move to a new network after each three tries. All keep what they are promised until the third hour.
+def test_guessers_that_save_up_promised_slots_get_at_most_a_hundred_checks_an_hour() -> None:
+    # Half of them move to a new network after every three tries. All save up promised slots until the third hour.
     guesses, count = Guesses(), Count()
     tries, due = [0] * 20, [0.0] * 20
     for now in range(4 * 3_600):
@@ -253,7 +253,7 @@ def test_unknown_ids_are_limited_like_users() -> None:
         assert ask(guesses, ANNA, network, now) == ask(guesses, "nobody", network, now)
 
 
-def test_no_flood_of_ids_costs_memory_or_forgives_a_user() -> None:
+def test_flood_of_ids_costs_no_memory_and_forgives_no_user() -> None:
     guesses = Guesses()
     for _ in range(FREE_FAILURES):
         ask(guesses, ANNA, "guesser", 0)

@@ -1,4 +1,4 @@
-"""What guessing costs the relay, whom it delays, and attempts whose password was never checked."""
+"""The cost of guessing, the users that it delays, and attempts whose password was never checked."""
 
 import itertools
 import random
@@ -124,9 +124,7 @@ async def test_unchecked_attempts_do_not_block_a_password_change(
     assert await change() == "changed"
 
 
-async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_checked_guess_counts_even_if_its_client_is_gone(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     signing_in = relay.service.signing_in
     order, gate = note_order(monkeypatch)
     async with trio.open_nursery() as nursery:
@@ -141,7 +139,7 @@ async def test_a_guess_that_was_checked_counts_although_its_client_has_gone(
 
 
 @pytest.mark.parametrize("who", [ANNA, "nobody"])
-def test_given_back_slot_stays_its_networks_for_five_minutes(who: UserKey | str) -> None:
+def test_returned_slot_is_kept_for_its_network_for_five_minutes(who: UserKey | str) -> None:
     guesses = Guesses()
     attempts = [guesses.attempt(who, f"guesser {number}", 0) for number in range(FIRST_AT_ONCE)]
     guesses.give_back(who, "guesser 3", attempts[3])
@@ -155,8 +153,8 @@ def test_given_back_slot_stays_its_networks_for_five_minutes(who: UserKey | str)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_unknown_ids_are_limited_and_counted_exactly_as_users(seed: int) -> None:
-    """Of users it is counted anew each time, of unknown ids a number is kept."""
+def test_unknown_ids_are_limited_and_counted_like_users(seed: int) -> None:
+    """For users the count is computed each time, for unknown ids a number is stored."""
     dice = random.Random(seed)
     users, unknown, now = Guesses(), Guesses(), 0.0
     under_way: list[tuple[str, Attempt, Attempt]] = []
@@ -175,7 +173,7 @@ def test_unknown_ids_are_limited_and_counted_exactly_as_users(seed: int) -> None
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_given_back_attempts_leave_at_most_a_hundred_checks_an_hour(seed: int) -> None:
+def test_returned_attempts_leave_at_most_a_hundred_checks_an_hour(seed: int) -> None:
     dice = random.Random(seed)
     guesses, count, now = Guesses(), Count(), 0.0
     under_way: list[tuple[float, str, Attempt]] = []
@@ -195,7 +193,7 @@ def test_given_back_attempts_leave_at_most_a_hundred_checks_an_hour(seed: int) -
     assert 10 < count.most <= MOST_AN_HOUR
 
 
-# What guessing costs the relay.
+# The cost of guessing.
 
 
 async def test_unknown_ids_are_hashed_once_a_second_and_otherwise_take_as_long(

@@ -1,4 +1,4 @@
-"""An admin sees and revokes every invite that can still let somebody in, now or later."""
+"""An admin sees and revokes every invite that is open or may open again."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ async def enters(relay: Relay, code: str) -> bool:
 
 
 async def invite_by_ben(relay: Relay) -> str:
-    """Let ben, an admin of the relay, invite anna; gives the code."""
+    """Let ben, an admin of the relay, invite anna; return the code."""
     for user in ("anna", "ben"):
         await relay.admin.handle("user.add", control.AddUser(id=user))
     await change(relay, "ben", admin=True)
@@ -98,7 +98,7 @@ async def test_used_and_expired_invites_are_neither_listed_nor_revoked(tmp_path:
             assert refused.value.error.code == "not_found"
 
 
-async def test_an_invite_that_was_used_just_before_is_not_called_revoked(tmp_path: Path) -> None:
+async def test_revoke_does_not_claim_an_invite_that_was_just_used(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await invite_by_ben(relay)
         (code_hash,) = relay.state.invites

@@ -1,4 +1,4 @@
-"""A right that ends ends at once what is under way by it, though neither side says another word."""
+"""The end of a right ends the work under it at once, even if neither side sends anything."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,9 +15,9 @@ from tests.support.http_relay import HttpRelay, close_code, http_relay, upgrade
 from tests.support.sessions import House, go_by, house
 
 SOON = 1.0
-"""Seconds within which everything has to be over."""
+"""Seconds within which everything has to end."""
 LARGE = 30 * 2**20
-"""More than the kernel holds for who does not read."""
+"""More than the kernel buffers for a client that does not read."""
 
 End = Callable[[HttpRelay], Awaitable[Any]]
 
@@ -51,7 +51,7 @@ def _head(relay: HttpRelay, token: str, request: str, *more: str) -> bytes:
 
 
 @pytest.mark.parametrize("end", AWAY)
-async def test_an_open_socket_is_closed(tmp_path: Path, end: End) -> None:
+async def test_open_socket_is_closed_when_its_right_ends(tmp_path: Path, end: End) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("ben")
         async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as stream:
@@ -62,7 +62,7 @@ async def test_an_open_socket_is_closed(tmp_path: Path, end: End) -> None:
 
 
 @pytest.mark.parametrize("end", AWAY)
-async def test_an_upload_that_stands_still_is_ended(tmp_path: Path, end: End) -> None:
+async def test_stalled_upload_ends_with_its_right(tmp_path: Path, end: End) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("ben")
         stream = await relay.raw(_head(relay, token, "POST /files", "Content-Length: 1000000") + b"some of it")
@@ -87,7 +87,9 @@ async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> 
         file = (await browser.post("/files", content=bytes(LARGE), headers=headers)).json()
         async with relay.socket(anna) as socket:
             (group,) = [one for one in relay.relay.state.chats.values() if one.id]
-            await socket.request("new", requests.New(chat_id=group.id or "", client_message_id="1", attachments=[file]))
+            await socket.request(
+                requests.NEW, requests.New(chat_id=group.id or "", client_message_id="1", attachments=[file])
+            )
         async with await relay.raw(_head(relay, ben, f"GET {file['url']}")):
             with trio.fail_after(5):
                 while not len(relay.server.router.places.users):
@@ -101,7 +103,7 @@ async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> 
 
 
 @pytest.mark.parametrize("how", ["removed", "bot removed", "bot disabled", "taken out", "chat deleted"])
-async def test_a_post_through_a_hook_that_stands_still_is_ended(tmp_path: Path, how: str) -> None:
+async def test_stalled_hook_post_ends_with_its_right(tmp_path: Path, how: str) -> None:
     async with http_relay(tmp_path) as relay:
         await relay.user("anna")
         await relay.ask("chat.create", control.MakeChat(name="ops", owner="anna"))
@@ -152,12 +154,12 @@ async def test_typing_stops_when_the_right_to_write_ends(tmp_path: Path, how: st
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Real time that can be made to jump."""
+    """Real time with jumps on demand."""
     return MockClock(rate=1.0)
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled", "revoked"])
-async def test_a_disconnected_user_is_offline(tmp_path: Path, clock: MockClock, how: str) -> None:
+async def test_disconnected_user_is_offline(tmp_path: Path, clock: MockClock, how: str) -> None:
     async with house(tmp_path, "anna", "ben") as made, made.device("anna") as anna:
         chat = (await anna.request("createChat", type="group", name="Crew", participants=["ben"]))["chatId"]
         async with made.device("ben"):
@@ -175,11 +177,11 @@ async def test_a_disconnected_user_is_offline(tmp_path: Path, clock: MockClock, 
                 assert (await anna.until("offline"))["payload"]["userId"] == "ben"
 
 
-# Codes.
+# Invite codes.
 
 
 async def _invited(made: House, chat: str | None = None) -> str:
-    """Let ben, an admin of the relay, invite somebody new; gives the code."""
+    """Let ben, an admin of the relay, invite somebody new; return the code."""
     async with made.device("ben") as ben:
         asked = {"name": "Dora"} if chat is None else {"name": "Dora", "chatId": chat}
         code: str = (await ben.request("invite", **asked))["code"]
@@ -207,7 +209,7 @@ async def test_an_invite_ends_when_its_maker_may_no_longer_invite(tmp_path: Path
 
 
 @pytest.mark.parametrize("gone", [False, True])
-async def test_an_invite_opens_no_group_whose_maker_was_taken_out_of_it(tmp_path: Path, *, gone: bool) -> None:
+async def test_invite_opens_no_group_that_its_maker_has_left(tmp_path: Path, *, gone: bool) -> None:
     async with house(tmp_path, "anna", "ben") as made:
         ask = made.relay.admin.handle
         await ask("user.change", control.ChangeUser(id="ben", admin=True))
@@ -232,7 +234,7 @@ async def test_invite_of_a_disabled_user_is_refused(tmp_path: Path) -> None:
         assert not await _enters(made, invite.code)  # type: ignore[attr-defined]
 
 
-async def test_a_lent_token_ends_with_its_user(tmp_path: Path) -> None:
+async def test_temporary_token_ends_with_its_user(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         user = made.relay.state.user("anna")
         assert user is not None

@@ -1,4 +1,4 @@
-"""How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
+"""Limits on guessing: growing delays per address and per user, in bounded memory."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_each_further_failure_doubles_the_wait_up_to_the_longest() -> None:
     assert waits == [FIRST_WAIT_SECONDS, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_the_wait_runs_out() -> None:
+def test_wait_runs_out() -> None:
     attempts = Throttle(900)
     wait = after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("a", wait - 0.5) == 0.5
@@ -57,7 +57,7 @@ def test_success_and_time_forget() -> None:
     assert after(1, attempts, now=FORGET_SECONDS + 1) == 0
 
 
-def test_a_failure_that_was_counted_too_early_is_taken_back() -> None:
+def test_failure_that_was_counted_too_early_is_taken_back() -> None:
     attempts = Throttle(900)
     after(FREE_FAILURES, attempts)
     attempts.forgive("a")
@@ -65,7 +65,7 @@ def test_a_failure_that_was_counted_too_early_is_taken_back() -> None:
     attempts.forgive("nobody")
 
 
-def test_any_number_of_guessers_costs_no_more_memory() -> None:
+def test_number_of_guessers_does_not_affect_memory() -> None:
     attempts = Throttle(900, kept=100)
     for number in range(10_000):
         attempts.failed(f"10.0.{number >> 8}.{number & 255}", 0)
@@ -102,7 +102,7 @@ async def test_ipv6_network_gets_a_bounded_number_of_sign_ups_at_once(tmp_path: 
         assert (await come("192.0.2.1")).startswith("Guest")
 
 
-def test_failures_are_forgiven_one_by_one_as_time_goes_on() -> None:
+def test_failures_are_forgiven_one_by_one_over_time() -> None:
     attempts = Throttle(60)
     assert after(FREE_FAILURES + 5, attempts) == 32
     assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4

@@ -1,4 +1,4 @@
-"""Coming in over HTTP: invites, the cookie and what it is good for, and going out again."""
+"""Signing in over HTTP: invites, the cookie and its rights, and signing out."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.http_relay import HttpRelay, close_code, http_relay, upgrade
 
 
 async def signed_in(relay: HttpRelay, user_id: str = "anna", **what: Any) -> httpx.AsyncClient:
-    """Give a browser that has used an invite."""
+    """Return a browser that has used an invite."""
     browser = relay.browser()
     code = await relay.invite(user_id, new=True, **what)
     answer = await browser.post("/session", json={"invite": code, "label": "Test · here"})
@@ -57,7 +57,7 @@ async def test_expired_or_forged_invite_is_refused(tmp_path: Path) -> None:
         assert "set-cookie" not in answer.headers
 
 
-async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path: Path) -> None:
+async def test_clock_that_was_ahead_makes_no_expired_invite(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         now += 30 * 86_400_000
@@ -67,7 +67,7 @@ async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path:
         assert (await browser.post("/session", json={"invite": code})).status_code == 200
 
 
-async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path: Path) -> None:
+async def test_invite_and_its_use_survive_a_restart(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         first, second = await relay.invite("anna", new=True), await relay.invite("anna")
         async with relay.browser() as browser:
@@ -77,7 +77,7 @@ async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path: Path) 
         assert (await browser.post("/session", json={"invite": second})).status_code == 200
 
 
-async def test_no_code_and_no_token_is_in_the_store(tmp_path: Path) -> None:
+async def test_store_has_no_code_and_no_token(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         code = await relay.invite("anna", new=True)
         token = (await browser.post("/session", json={"invite": code})).json()["token"]
@@ -87,7 +87,7 @@ async def test_no_code_and_no_token_is_in_the_store(tmp_path: Path) -> None:
     assert token.encode() not in stored
 
 
-async def test_an_invite_lands_in_its_group(tmp_path: Path) -> None:
+async def test_invite_leads_to_its_group(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await relay.user("boss")
         group = await relay.ask("chat.create", control.MakeChat(name="All", owner="boss"))
@@ -95,17 +95,17 @@ async def test_an_invite_lands_in_its_group(tmp_path: Path) -> None:
         async with relay.browser() as browser:
             answer = await browser.post("/session", json={"invite": code})
             async with relay.socket(answer.json()["token"]) as socket:
-                chats: list[objects.ChatListItem] = await socket.request("chats", requests.Nothing())
+                chats: list[objects.ChatListItem] = await socket.request(requests.CHATS, requests.ChatsRequest())
     assert answer.json()["chatId"] == group.id
     assert [chat.id for chat in chats] == [group.id]
 
 
-async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path) -> None:
+async def test_invite_without_a_user_creates_one_when_used(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("boss", admin=True)
         async with relay.socket(token) as socket:
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
+                requests.INVITE, requests.InviteRequest(name="Zoë Ødegård", chat_id="boss")
             )
             assert len(relay.relay.state.users) == 1
         async with relay.browser() as browser:
@@ -122,22 +122,22 @@ async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path: Path
 async def test_only_admins_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
         with pytest.raises(RelayError, match="admins") as refused:
-            await socket.request("invite", requests.InviteRequest(name="Ben"))
+            await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
     assert refused.value.error.code == "forbidden"
 
 
-async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path: Path) -> None:
+async def test_admin_chooses_the_user_and_the_chat_of_an_invite(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss = await relay.user("boss", admin=True)
         await relay.user("anna", name="Anna Berg")
         async with relay.socket(boss) as socket:
             crew: objects.ChatDetails = await socket.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=[])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=[])
             )
             known: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
+                requests.INVITE, requests.InviteRequest(user_id="anna", chat_id=crew.chat_id)
             )
-            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
+            unknown: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
         anna = (await browser.post("/session", json={"invite": known.code})).json()
         ben = (await browser.post("/session", json={"invite": unknown.code})).json()
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
@@ -159,8 +159,8 @@ async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: cont
         boss = await relay.user("boss", admin=True)
         await relay.user("anna")
         async with relay.socket(boss) as socket:
-            known: requests.Invitation = await socket.request("invite", requests.InviteRequest(user_id="anna"))
-            unknown: requests.Invitation = await socket.request("invite", requests.InviteRequest(name="Ben"))
+            known: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(user_id="anna"))
+            unknown: requests.Invitation = await socket.request(requests.INVITE, requests.InviteRequest(name="Ben"))
         await relay.ask("user.change", change)
         answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
         assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
@@ -168,19 +168,19 @@ async def test_an_invite_ends_with_its_makers_right(tmp_path: Path, change: cont
     assert "may not invite any more" in answers[0].text
 
 
-async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path: Path) -> None:
+async def test_invite_opens_no_group_from_which_its_maker_was_removed(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
         async with relay.socket(anna) as owner, relay.socket(boss) as socket:
             crew: objects.ChatDetails = await owner.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["boss"])
             )
-            await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
+            await owner.request(requests.UPDATE_CHAT, requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
             invitation: requests.Invitation = await socket.request(
-                "invite", requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
+                requests.INVITE, requests.InviteRequest(name="Ben", chat_id=crew.chat_id)
             )
             await owner.request(
-                "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
+                requests.REMOVE_PARTICIPANTS, requests.Participants(chat_id=crew.chat_id, participants=["boss"])
             )
         answer = (await browser.post("/session", json={"invite": invitation.code})).json()
         (chat,) = relay.relay.state.chats.values()
@@ -219,7 +219,7 @@ async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path: Path) ->
     assert gone.status_code == 401
 
 
-async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_path: Path) -> None:
+async def test_cookie_of_a_removed_or_disabled_user_is_invalid(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna, ben = await signed_in(relay, "anna"), await signed_in(relay, "ben")
         await relay.ask("user.change", control.ChangeUser(id="anna", removed=True))
@@ -233,7 +233,7 @@ async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_pat
     assert back.status_code == 200
 
 
-async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tmp_path: Path) -> None:
+async def test_browser_cookie_connects_only_from_the_relays_own_page(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         cookie = ("Cookie", f"other=1; relay_session={browser.cookies['relay_session']}")
@@ -251,7 +251,7 @@ async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tm
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
-async def test_a_strange_page_changes_nothing(tmp_path: Path, origin: str | None) -> None:
+async def test_foreign_page_changes_nothing(tmp_path: Path, origin: str | None) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         del browser.headers["Origin"]
@@ -285,7 +285,7 @@ async def test_sign_in_by_a_free_name_works_on_an_open_relay(tmp_path: Path) -> 
     assert chinese.json()["userId"] == "guest"
 
 
-async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_path: Path) -> None:
+async def test_devices_are_listed_and_a_revoked_one_is_signed_out_at_once(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)
         token = await relay.user("other")
@@ -296,7 +296,7 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
             await upgrade(relay, cookie, ("Origin", relay.url)) as raw,
         ):
             await raw.receive_some()
-            listed: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
+            listed: list[requests.DeviceItem] = await socket.request(requests.DEVICES, requests.Nothing())
             devices = {one.label: one for one in listed}
             assert devices.keys() == {"Test · here", "bot"}
             assert devices["bot"].current
@@ -306,17 +306,17 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
             phone = devices["Test · here"].device_id
             async with relay.socket(token) as stranger:
                 with pytest.raises(Exception, match="no device"):
-                    await stranger.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
-            await socket.request("revokeDevice", requests.RevokeDeviceRequest(device_id=phone))
+                    await stranger.request(requests.REVOKE_DEVICE, requests.RevokeDeviceRequest(device_id=phone))
+            await socket.request(requests.REVOKE_DEVICE, requests.RevokeDeviceRequest(device_id=phone))
             assert await close_code(raw) == 4401
-            left: list[requests.DeviceItem] = await socket.request("devices", requests.Nothing())
+            left: list[requests.DeviceItem] = await socket.request(requests.DEVICES, requests.Nothing())
         gone = await browser.get("/session")
         await browser.aclose()
     assert [one.label for one in left] == ["bot"]
     assert gone.status_code == 401
 
 
-async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path: Path) -> None:
+async def test_one_address_does_not_fill_an_open_relay_with_users(tmp_path: Path) -> None:
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         statuses = [
             (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)

@@ -1,4 +1,4 @@
-"""Signing in by a password: it works, it is not kept, and guessing it is slow and stalls nobody."""
+"""Signing in by a password: it works, it is not stored, and guessing it is slow and delays nobody."""
 
 import threading
 from pathlib import Path
@@ -28,7 +28,7 @@ async def sign_in(browser: httpx.AsyncClient, user_id: str, password: str) -> ht
     return await browser.post("/session", json={"userId": user_id, "password": password})
 
 
-async def test_a_password_signs_in_until_it_is_taken_away(tmp_path: Path) -> None:
+async def test_password_signs_in_until_it_is_removed(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         right = await sign_in(browser, "anna", "correct horse")
@@ -51,7 +51,7 @@ async def test_password_is_compared_in_unicodes_normal_form(tmp_path: Path, chos
         assert (await sign_in(browser, "anna", "passworterlich")).status_code == 401
 
 
-async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path: Path) -> None:
+async def test_password_hashed_without_normalization_by_an_older_relay_still_works(tmp_path: Path) -> None:
     typed = "pa\u0308sswo\u0308rterlich"
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
@@ -60,7 +60,7 @@ async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tm
 
 
 @pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
-async def test_id_is_found_in_any_capitals_and_with_spaces_around(tmp_path: Path, typed: str) -> None:
+async def test_id_is_found_in_any_case_and_with_spaces_around(tmp_path: Path, typed: str) -> None:
     # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
@@ -81,7 +81,7 @@ async def test_id_is_found_in_any_unicode_form(tmp_path: Path, user: str, typed:
     assert answer.json().get("userId") == user
 
 
-async def test_ids_that_differ_in_capitals_sign_in_exactly_and_another_spelling_is_refused(tmp_path: Path) -> None:
+async def test_ids_that_differ_in_case_sign_in_only_in_exact_spelling(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay, "anna")
         await with_password(relay, "Anna", "battery staple")
@@ -98,7 +98,7 @@ async def test_sign_in_answers_alike_for_unknown_and_known_users(tmp_path: Path)
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
 
 
-async def test_a_password_is_not_in_the_store(tmp_path: Path) -> None:
+async def test_store_has_no_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay:
         await with_password(relay)
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
@@ -108,7 +108,7 @@ async def test_a_password_is_not_in_the_store(tmp_path: Path) -> None:
     assert b"correct horse" not in stored
 
 
-async def test_a_disabled_user_does_not_get_in_by_password(tmp_path: Path) -> None:
+async def test_disabled_user_cannot_sign_in_by_password(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         await with_password(relay)
         await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
@@ -172,7 +172,7 @@ async def test_simultaneous_attempts_are_limited_like_successive_ones(tmp_path: 
 
 
 class SlowHasher:
-    """Makes a hash once it is told to."""
+    """Makes a hash on a signal."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -284,7 +284,7 @@ async def test_guesses_from_elsewhere_do_not_lock_out_a_known_network(tmp_path: 
         assert refused.value.error.code == "rate_limited"
 
 
-async def test_a_browser_that_signed_out_gets_in_while_others_guess_behind_its_address(tmp_path: Path) -> None:
+async def test_signed_out_browser_signs_in_while_others_guess_from_its_address(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser, relay.browser() as other:
         await with_password(relay)
         await sign_in(browser, "anna", "correct horse")
@@ -298,7 +298,7 @@ async def test_a_browser_that_signed_out_gets_in_while_others_guess_behind_its_a
     assert (new.status_code, known.status_code, alone.status_code) == (429, 200, 401)
 
 
-async def test_a_browser_that_was_signed_in_before_there_were_proofs_gets_one(tmp_path: Path) -> None:
+async def test_browser_signed_in_before_there_were_proofs_gets_one(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         shown = await browser.get("/session", headers={"Cookie": f"relay_session={token}"})

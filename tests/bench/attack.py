@@ -1,18 +1,19 @@
-"""One member with every trick: what it costs the relay in memory, and others in time.
+"""One member with every trick: its cost in the relay's memory and in other members' time.
 
     uv run python tests/bench/attack.py [--tree DIR] [--seconds 2] [--rounds 6] [--only NAME] [--part 1/4]
 
 Each trick has a relay and a user of its own, on a copy of one store, so that no trick pays for the one before. Two
 others send to each other all the time, and one of them reads; thirty more members of the group are connected. Quiet
-windows and windows with the trick alternate, so that what else the machine does falls on both. The relay has core 0.
-The others and the attacker share core 1, each in a process of its own; the attacker's gives way, so that it does not
-hold up whoever measures: its rate is what such a client can send beside them. With two cores this is the bench's limit.
+windows and windows with the trick alternate, so that the machine's other load affects both. The relay has core 0.
+The others and the attacker share core 1, each in a process of its own; the attacker's has a low priority, so that it
+does not delay the measuring ones: its rate is what such a client can send beside them. With two cores this is the
+bench's limit.
 
 Prints a table, trick by trick: RSS at its peak above the quiet relay just before the first attack; the relay's share
 of a core, quiet and under the trick; the median of the windows' p50 and p99 in quiet and under the trick, with the
 quartiles of p99; and the median of the ratios in the pairs of windows, with the quartiles of p99's.
 
-Longer than a module is elsewhere: most of it is the list of tricks, a function each.
+Longer than other modules: most of it is the list of tricks, one function each.
 """
 
 import argparse
@@ -40,17 +41,17 @@ from tests.bench.machine import GENERATOR_CORE
 from tests.bench.under_load import MASK, TREE, Connection, Relay
 
 TEXT = "汉" * 65_000
-"""195 KB, and a message may have so many characters."""
+"""195 KB: the maximum characters of a message."""
 FILE_BYTES = 8 << 20
 """A file of the attacker's."""
 PACE = 0.006
-"""Seconds between two messages of those who do nothing wrong."""
+"""Seconds between two messages of an honest member."""
 CROWD = range(3, 33)
 """Users who are connected and send only keepalives."""
 MEMBERS = 100
-"""Of the group, all users: who attacks is one of them."""
+"""Members of the group, including the attacker."""
 SETTLE = 0.5
-"""Seconds after each window in which what the trick left is over: connections close, buckets fill a little."""
+"""Seconds after each window for the trick's effects to end: connections close, buckets fill a little."""
 NAME_WIDTH = 36
 
 Trick = Callable[["Attack"], None]
@@ -81,13 +82,13 @@ def request(number: int, name: str, payload: str) -> bytes:
 
 
 class Attack:
-    """One member's token, and how long they may use it."""
+    """One member's token, and its time limit."""
 
     def __init__(self, relay: "AttackedRelay", user: str, file: str, seconds: float) -> None:
         self.relay = relay
         self.user = user
         self.file = file
-        """The path of a file of theirs."""
+        """The path of their file."""
         self.group = relay.group
         self.until = time.monotonic() + seconds
         self.number = 0
@@ -97,7 +98,7 @@ class Attack:
         return time.monotonic() < self.until
 
     def connect(self, *, reading: bool = False) -> socket.socket:
-        """Connect as the member, again and again where that is refused; somebody may take what comes."""
+        """Connect as the member, retrying if refused; somebody may receive the frames."""
         while True:
             try:
                 connection = self.relay.login(self.user)
@@ -116,14 +117,14 @@ class Attack:
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
     def plain(self, *, reading: bool = True) -> socket.socket:
-        """Connect without a word."""
+        """Connect without sending anything."""
         line = socket.create_connection(("127.0.0.1", self.relay.port), timeout=2)
         if reading:
             threading.Thread(target=_swallow, args=(line,), daemon=True).start()
         return line
 
     def ask(self, data: bytes, *, connections: int, reading: bool = True) -> None:
-        """Send HTTP requests all the time, over so many connections that are made again where they end."""
+        """Send HTTP requests all the time, over this many connections, which are renewed when they end."""
         lines: list[socket.socket] = []
         while self.on:
             try:
@@ -143,7 +144,7 @@ class Attack:
             line.close()
 
     def pour(self, data: bytes, *, reading: bool = True, connections: int = 1) -> None:
-        """Send the same all the time."""
+        """Send the same bytes all the time."""
         lines: list[socket.socket] = []
         with contextlib.suppress(OSError):
             for _ in range(connections):
@@ -166,7 +167,7 @@ class Attack:
             line.close()
 
     def hold(self, data: bytes, connections: int) -> None:
-        """Send something on many connections, and neither read nor go."""
+        """Send something on many connections, and neither read nor disconnect."""
         lines = []
         for _ in range(connections):
             with contextlib.suppress(OSError):
@@ -379,7 +380,7 @@ def profiles(attack: Attack) -> None:
 
 @trick("edits of one message")
 def one_message(attack: Attack) -> None:
-    """Each is told to the whole group, and brought into what is remembered of it."""
+    """Each is sent to the whole group and applied to its remembered entries."""
     change = f'"chatId":"{attack.group}","originalMessageId":1'
     attack.pour(b"".join(request(n, "edit", f'{{{change},"message":"{n}"}}') for n in range(100)))
 
@@ -397,7 +398,7 @@ def marks(attack: Attack) -> None:
 
 @trick("groups with many names")
 def many_names(attack: Attack) -> None:
-    """As many participants as a frame holds, who are not there: refused, after a look at each."""
+    """As many unknown participants as fit into a frame: refused after checking each."""
     people = ",".join(f'"nobody{n}"' for n in range(15_000))
     attack.pour(request(1, "createChat", f'{{"type":"group","name":"x","participants":[{people}]}}'))
 
@@ -419,7 +420,7 @@ def greetings(attack: Attack) -> None:
 
 
 def _strangers(attack: Attack, data: bytes) -> None:
-    """Send something on one connection after the other that nobody has signed in on; hundred stay open."""
+    """Send something on one connection after another without signing in; a hundred stay open."""
     lines: list[socket.socket] = []
     while attack.on:
         with contextlib.suppress(OSError):
@@ -495,7 +496,7 @@ def everything(attack: Attack) -> None:
 
 
 def others(relay: Relay, pipe: Pipe) -> None:
-    """Send and read as people do, while told to; then tell how long things took, in seconds."""
+    """Send and read like a person until told to stop; then report the times in seconds."""
     _run_at(-20)
     _run_ahead(0)
     sender, taker = relay.login("u0"), relay.login("u1")
@@ -527,7 +528,7 @@ def others(relay: Relay, pipe: Pipe) -> None:
 
 
 def crowd(relay: Relay, pipe: Pipe) -> None:
-    """Be there: take what comes, and show signs of life."""
+    """Stay connected: receive events and send keepalives."""
     _run_at(-10)
     news = selectors.DefaultSelector()
     lines = [relay.login(f"u{number}").socket for number in CROWD]
@@ -549,7 +550,7 @@ def crowd(relay: Relay, pipe: Pipe) -> None:
 
 
 def attacker(relay: "AttackedRelay", user: str, file: str, pipe: Pipe) -> None:
-    """Do a trick whenever told to; give way to those who measure."""
+    """Do a trick on each signal, with a lower priority than the measuring processes."""
     _run_at(0)
     pipe.send("ready")
     while True:
@@ -559,7 +560,7 @@ def attacker(relay: "AttackedRelay", user: str, file: str, pipe: Pipe) -> None:
 
 
 def _run_at(niceness: int) -> None:
-    """Take core 1 with so much weight in a scheduler group of its own: else that counts within this terminal only."""
+    """Use core 1 with this weight in a scheduler group of its own: otherwise it counts only within this terminal."""
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {GENERATOR_CORE})
     with contextlib.suppress(OSError):
@@ -570,9 +571,10 @@ def _run_at(niceness: int) -> None:
 
 
 def _run_ahead(pid: int) -> None:
-    """Let a process run before whatever else wants its core, where that is allowed: the machine's other work is noise.
+    """Give a process priority on its core, if allowed: the machine's other work is noise.
 
-    Only what leaves a core idle now and then may be: the kernel stops it for the rest of each second else.
+    Use it only for a process that leaves its core idle now and then: otherwise the kernel stops it for the rest of each
+    second.
     """
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
@@ -589,13 +591,13 @@ def rss(pid: int) -> float:
 
 
 def processor(pid: int) -> float:
-    """Seconds of the processor that a process has used."""
+    """CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class AttackedRelay(Relay):
-    """A relay that one can sign in to with an old cursor."""
+    """A relay that accepts a sign-in with an old cursor."""
 
     after = ""
 
@@ -605,12 +607,12 @@ class AttackedRelay(Relay):
 
 @dataclass
 class Window:
-    """What was seen in some seconds, quiet or under attack."""
+    """The measurements of some seconds, quiet or under attack."""
 
     peak: float
     """MB."""
     core: float
-    """Share of a core that the relay took."""
+    """The relay's share of a core."""
     sends: list[float]
     reads: list[float]
 
@@ -622,7 +624,7 @@ class Window:
 
 
 def quantile(times: list[float], share: float) -> float:
-    """Give a quantile in milliseconds; where nothing came through, as if it had taken two minutes."""
+    """Return a quantile in milliseconds; two minutes if nothing came through."""
     return sorted(times)[min(len(times) - 1, int(share * len(times)))] * 1_000 if times else 120_000.0
 
 
@@ -656,11 +658,11 @@ COLUMNS = (
     ("read!", 6),
     ("ratio", 6),
 )
-"""A `!` marks what was seen under the trick."""
+"""A `!` marks values under the trick."""
 
 
 def columns(above: float, pairs: Pairs) -> list[str]:
-    """What a line of the table says."""
+    """The content of a line of the table."""
 
     def both(of: Callable[[Window], float]) -> tuple[list[float], list[float], list[float]]:
         calm, attacked = [of(one) for one, _ in pairs], [of(one) for _, one in pairs]
@@ -696,7 +698,7 @@ def line_of(name: str, cells: list[str]) -> str:
 
 
 TOLERATED, MEMORY = 2.0, 64.0
-"""How many times as long others' p99 may be, and how many MB the relay may grow by."""
+"""Maximum ratio of the others' p99, and maximum growth of the relay in MB."""
 
 
 def main() -> int:
@@ -729,13 +731,13 @@ def main() -> int:
 
 
 class Store:
-    """One store that is filled once; each trick has a copy."""
+    """One store that is filled once; each trick gets a copy."""
 
     def __init__(self, tree: Path, *, ahead: bool = False) -> None:
         self._ahead = ahead
         self._work = Path(tempfile.mkdtemp(prefix="relay-attack-"))
         (self._work / "whole").mkdir()
-        # The limits are what is looked at: as they come.
+        # The limits are under test, so use the defaults.
         self._relay = AttackedRelay(
             tree,
             users=MEMBERS,
@@ -749,7 +751,7 @@ class Store:
         self.user = "u40"
 
     def attack(self, name: str, seconds: float, rounds: int) -> tuple[float, Pairs]:
-        """Give how many MB a trick took at most, and what the others saw, in pairs of windows."""
+        """Return the maximum MB that a trick took, and the others' measurements, in pairs of windows."""
         relay = self._relay
         data, relay.data = relay.data, self._work / "attacked"
         shutil.copytree(data, relay.data)
@@ -777,13 +779,13 @@ class Store:
             relay.data = data
 
     def remove(self) -> None:
-        """Leave nothing of it."""
+        """Remove everything."""
         shutil.rmtree(self._work, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def people(relay: AttackedRelay, user: str) -> Iterator[tuple[Pipe, Pipe]]:
-    """Have everybody there: gives the pipes of those who measure and of the attacker."""
+    """Start everybody; return the pipes of the measuring processes and of the attacker."""
     file = upload(relay, user)
     processes, pipes = [], []
     for what in (crowd, others, attacker):
@@ -814,7 +816,7 @@ def upload(relay: AttackedRelay, user: str) -> str:
 
 
 def run(pid: int, prober: Pipe, seconds: float) -> Window:
-    """Have those who do nothing wrong measure for so long."""
+    """Let the honest members measure for this long."""
     peak = rss(pid)
     began, cpu = time.monotonic(), processor(pid)
     prober.send("go")
@@ -828,7 +830,8 @@ def run(pid: int, prober: Pipe, seconds: float) -> Window:
 
 
 def fill(relay: AttackedRelay) -> None:
-    """Let the members write what the tricks need: large messages in the group, one in the attacker's notes."""
+    """Let the members write the messages that the tricks need: large messages in the group, one in the attacker's
+    notes."""
     one = relay.login("u2")
     for number in range(40):
         _write(one, relay.group, f"fill{number}")

@@ -1,4 +1,4 @@
-"""How the relay endures: the way back after a kill, a long replay, dead readers, ten minutes under load, a long log.
+"""Endurance of the relay: restart after a kill, a long replay, dead readers, ten minutes under load, a long log.
 
     python tests/bench/endurance.py restart [--messages 1000000]
     python tests/bench/endurance.py replay [--messages 100000]
@@ -8,7 +8,7 @@
     python tests/bench/endurance.py stalls [--messages 2000000] [--store DIR] [--tree ../other] [--rate 40]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
-Longer than a module is elsewhere: six measurements that share how a relay is started and loaded.
+Longer than other modules: six measurements that share the code for starting and loading a relay.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def plain(number: int) -> str:
 
 
 async def prepare(data: Path, *users: str, messages: int = 0, text: Callable[[int], str] = plain) -> dict[str, str]:
-    """Make users, and let the first say so many messages to the second."""
+    """Make users, and let the first send this many messages to the second."""
     tokens = {}
     async with open_relay(data) as relay:
         for user in users:
@@ -83,7 +83,7 @@ async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]
 
 @contextmanager
 def served(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A relay, until the end of the block."""
+    """Run a relay until the end of the block."""
     process = start(data, port)
     try:
         yield process
@@ -144,7 +144,7 @@ def say(chat: str) -> bytes:
 
 
 def count(connection: socket.socket, what: bytes, number: int) -> float:
-    """Read until something has come so many times; gives the seconds."""
+    """Read until a text has come `count` times; return the seconds."""
     began, seen, rest = time.perf_counter(), 0, b""
     while seen < number:
         data = rest + connection.recv(262_144)
@@ -179,7 +179,7 @@ def restart(messages: int) -> None:
 
 
 def replay(messages: int) -> None:
-    """A device that was away for so many messages."""
+    """A device that was away for this many messages."""
     with tempfile.TemporaryDirectory() as scratch:
         data, port = Path(scratch), free_port()
         tokens = trio.run(partial(prepare, data, "a", "b", messages=messages))
@@ -221,7 +221,7 @@ def dead(rounds: int) -> None:
                 for number in (0, 100):
                     silent = [join(port, tokens["dead"], after=2**60) for _ in range(number)]
                     sender = join(port, tokens["a"], after=2**60)
-                    # Until their buffers are full they are like anybody else who gets the messages.
+                    # Until their buffers are full, they are like any other recipient.
                     throughput(port, sender, chat, 3_000 if silent else 100)
                     rates.append(throughput(port, sender, chat, 5_000))
                     print(f"{number} dead readers: {rates[-1]:,.0f} messages/s, RSS {resident(process.pid):.0f} MB")
@@ -254,11 +254,11 @@ def soak(minutes: float) -> None:
 
 EVENT_ID = re.compile(rb'"type":"event","id":(\d+)[,}]')
 ASKED = 30
-"""How often each question is asked of a store, for its median."""
+"""How often each request is made, for its median."""
 
 
 def size(messages: int) -> None:
-    """What a user waits for, with ten thousand messages in the file and with so many."""
+    """Waiting times of a user, with ten thousand messages in the file and with this many."""
     found = {number: _waits(number) for number in (10_000, messages)}
     few, many = found.values()
     print(f"{'':24}{10_000:>12,}{messages:>12,}  ratio")
@@ -267,7 +267,7 @@ def size(messages: int) -> None:
 
 
 def _waits(messages: int) -> dict[str, float]:
-    """Milliseconds that each question takes, and what a hundred sends take, each answered."""
+    """Milliseconds that each request takes, and that a hundred answered sends take."""
     with tempfile.TemporaryDirectory() as scratch:
         data, port = Path(scratch), free_port()
         tokens = trio.run(partial(prepare, data, "a", "b", messages=messages))
@@ -297,7 +297,7 @@ def _waits(messages: int) -> dict[str, float]:
 
 
 def _taken(reader: socket.socket, last: int) -> float:
-    """Take events and acknowledge them as they come, up to one; gives the seconds."""
+    """Receive and acknowledge events up to one; return the seconds."""
     began, rest, seq = time.perf_counter(), b"", 0
     while seq < last:
         data = rest + reader.recv(262_144)
@@ -324,7 +324,7 @@ def _median(asker: socket.socket, name: str, payload: Wire) -> float:
     for _ in range(ASKED):
         asker.sendall(request)
         waits.append(1_000 * count(asker, b'"type":"response"', 1))
-        # The rest of an answer that came in pieces is not the next one's.
+        # The rest of an answer in pieces does not belong to the next one.
         asker.settimeout(0.05)
         with suppress(TimeoutError):
             while asker.recv(262_144):
@@ -338,7 +338,7 @@ WORDS = 20_000
 QUIET_SECONDS = 20.0
 """Seconds of a quiet window before a command, and of another after it."""
 COMMAND_SECONDS = 180.0
-"""Seconds that a command may take; the building of the index is watched for as long."""
+"""Seconds that a command may take; building the index is observed for the same time."""
 
 
 def _words() -> Callable[[int], str]:
@@ -350,7 +350,7 @@ def _words() -> Callable[[int], str]:
 
 
 class Sender(threading.Thread):
-    """Sends at a set rate, whatever comes back, and notes how long each answer took from when its send was due."""
+    """Sends at a fixed rate regardless of answers, and notes the time of each answer since its send was due."""
 
     def __init__(self, port: int, token: str, chat: str, rate: float) -> None:
         super().__init__(daemon=True)
@@ -386,7 +386,7 @@ class Sender(threading.Thread):
             self._connection.sendall(frame(b"ping"))
 
     def stop(self) -> None:
-        """Stop, and wait for what is under way."""
+        """Stop, and wait for pending answers."""
         self._over.set()
         self.join(40)
 
@@ -397,9 +397,9 @@ def _relay(tree: Path, *arguments: str) -> list[str]:
 
 
 def stalls(messages: int, store: str, tree: str, rate: float, only: str) -> None:
-    """What sends wait for while check, backup, export, prune and the building of the index go on, beside quiet times.
+    """Waiting times of sends during check, backup, export, prune and index building, compared with quiet times.
 
-    Each command runs between two quiet windows of its own relay: their p99 together is what its own is compared with.
+    Each command runs between two quiet windows of its own relay: its own p99 is compared with theirs together.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(store) if store else Path(scratch, "data")
@@ -457,7 +457,7 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
         sender.start()
         began, wal, memory = time.perf_counter(), 0, 0.0
         asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
-        # The index is made in the background, after the command has answered.
+        # The index is built in the background, after the command has answered.
         while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < COMMAND_SECONDS):
             if time.perf_counter() - began > COMMAND_SECONDS:
                 asked.kill()
@@ -489,7 +489,7 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
 
 
 def _quiet_waits(port: int, token: str, rate: float) -> list[float]:
-    """Give what sends wait for while nothing else goes on, in milliseconds."""
+    """Return the waiting times of sends in quiet times, in milliseconds."""
     sender = Sender(port, token, "b", rate)
     sender.start()
     time.sleep(QUIET_SECONDS)
@@ -503,7 +503,7 @@ def resident(pid: int) -> float:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the requested measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 

@@ -1,9 +1,9 @@
-"""How fast files go in and out, next to nginx on the same machine, and what memory many uploads at once take.
+"""Speed of uploads and downloads compared with nginx on the same machine, and memory of many parallel uploads.
 
     uv run python tests/bench/files.py [--megabytes 512] [--uploads 20] [--directory DIR]
 
-Both serve the same file from the same disk to curl over the loopback, and both take it in by one request with a
-body; nginx (Debian's, found on the path) by PUT. The relay also hashes and syncs what it takes in.
+Both serve the same file from the same disk to curl over the loopback, and both accept it in one request with a body;
+nginx (Debian's, found on the path) by PUT. The relay also hashes and syncs uploads.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def status(pid: int, field: str) -> float:
 
 @contextmanager
 def relay(directory: Path) -> Iterator[tuple[str, str, int]]:
-    """Run a relay; give its address, a token and its process."""
+    """Run a relay; return its address, a token and its process."""
     port = free_port()
     program = [sys.executable, "-m", "relay"]
     data = ["--data", str(directory)]

@@ -2,11 +2,11 @@
 
     uv run python tests/bench/first_load.py [--rounds 9] [--cpu 4] [--wait 0] [--rate 0] [REVISION …] [DIRECTORY …]
 
-Each revision is unpacked from the history (`.` is the work tree as it lies) and served by its own relay. Each load has
-a Chromium of its own with nothing kept, whose processor is slowed `--cpu` times; `--wait` milliseconds and `--rate`
-Mbit/s make the network slow too. The revisions take turns, and each round begins with another one. Counted is what was
-asked for until the list was painted, with the headers of the answers; one load of each goes ahead and does not count.
-In brackets is the median of the ratios to the first revision's load in the same round.
+Each revision is unpacked from the history (`.` is the work tree) and served by its own relay. Each load has
+a fresh Chromium, whose processor is slowed `--cpu` times; `--wait` milliseconds and `--rate` Mbit/s make the network
+slow too. The revisions take turns, and each round begins with another one. It counts the requests until the list was
+painted, with the headers of the answers; the first load of each does not count. The median of the ratios to the first
+revision's load in the same round is in brackets.
 """
 
 import argparse
@@ -41,21 +41,21 @@ LISTED = """window.listed = new Promise((resolve) => {
     requestAnimationFrame(() => setTimeout(() => resolve(performance.now())));
   }).observe(document, { childList: true, subtree: true });
 });"""
-"""Notes in a page when the list was painted, in ms after the page was asked for."""
+"""Records in the page when the list was painted, in ms after the request for the page."""
 
 
 class Load(NamedTuple):
-    """What a first load took until the list was there."""
+    """The cost of a first load until the list was painted."""
 
     requests: int
     kib: float
     ms: float
     busy: float
-    """Milliseconds of the slowed processor in the main thread: other work on the machine does not change them."""
+    """CPU milliseconds of the slowed main thread, which other work on the machine does not affect."""
 
 
 class Served(NamedTuple):
-    """A revision whose relay runs."""
+    """A revision and its running relay."""
 
     name: str
     url: str
@@ -63,7 +63,7 @@ class Served(NamedTuple):
 
 
 def unpack(revision: str, where: Path) -> Path:
-    """Give the tree of a revision, or the one that lies there."""
+    """Return the tree of a revision, or the existing directory."""
     if Path(revision).is_dir():
         return Path(revision).resolve()
     tree = where / revision.replace("/", "-")
@@ -104,7 +104,7 @@ def serving(name: str, tree: Path, data: Path) -> Iterator[Served]:
 
 
 class Browsers:
-    """Chromium with nothing kept, a new one for each load."""
+    """A fresh Chromium for each load."""
 
     def __init__(self, playwright: Playwright, *, cpu: float, wait: float, rate: float) -> None:
         self._playwright = playwright
@@ -127,7 +127,7 @@ class Browsers:
             browser.close()
 
     def fill(self, served: Served) -> None:
-        """Make chats with something in them."""
+        """Make chats with messages in them."""
         asked = [["createChat", {"type": "group", "name": f"Group {at}", "participants": []}] for at in range(CHATS)]
         with self._opened(served) as context:
             page = context.new_page()
@@ -160,7 +160,7 @@ class Browsers:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Say the median with the quartiles."""
+    """Format the median with the quartiles."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{middle:.0f} ({low:.0f} to {high:.0f})"
 

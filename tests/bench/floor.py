@@ -15,7 +15,7 @@ from tests.bench.under_load import free_port
 
 
 class Floor:
-    """A floor relay on a scratch file, stopped and removed when it is left."""
+    """A floor relay on a scratch file, stopped and removed at the end of the block."""
 
     def __enter__(self) -> Self:
         self.data = Path(tempfile.mkdtemp(prefix="floor-"))

@@ -1,8 +1,8 @@
-"""A ruler, no relay to use: the cheapest that one CPython thread can be, storing everything.
+"""A yardstick, not a real relay: the cheapest possible relay in one CPython thread that stores everything.
 
-Bare epoll, lines of text, no framing checks, no JSON, no signing in, no acknowledgements, no care for slow
-readers. All messages of one turn of the loop go into SQLite (WAL, FULL) in one transaction before any is
-sent, and each member gets one write a turn.
+Bare epoll, lines of text, no framing checks, no JSON, no signing in, no acknowledgements, no handling of slow readers.
+All messages of one turn of the loop go into SQLite (WAL, FULL) in one transaction before any is sent, and each member
+gets one write per turn.
 
 Usage: floor_relay.py PORT FILE
 """

@@ -1,10 +1,10 @@
-"""What it costs that search finds a word however it was typed: CPU a message, and bytes of the index.
+"""The cost of folding in searches: CPU per message, and bytes of the index.
 
     uv run python tests/bench/folding.py [--messages 20000] [--rounds 5]
 
-Two stores take turns in one process: one as it was before texts were folded (the first six steps of the schema), one
-as it is. Each gets the same messages in batches of 64 and then brings its index up to them, as the writer does.
-Prints medians of CPU time (the process's, in microseconds a message) and what `dbstat` says of the index.
+Two stores take turns in one process: one without folding (the first six steps of the schema), one of today. Each gets
+the same messages in batches of 64 and then indexes them, like the writer. Prints medians of the process's CPU time, in
+microseconds per message, and the index's size by `dbstat`.
 """
 
 import argparse
@@ -33,7 +33,7 @@ LETTERS = {"ASCII": "etaoinshrdlu", "German": "enisratdhuläöü", "mixed": "eta
 
 
 def texts(kind: str, count: int) -> list[str]:
-    """Messages of 3 to 20 words, most of them usual ones and some that are in no other."""
+    """Messages of 3 to 20 words, mostly common ones and some unique ones."""
     chance = random.Random(kind)
     usual = WORDS[kind].split()
     rare = ["".join(chance.choices(LETTERS[kind], k=chance.randint(3, 9))) for _ in range(4_000)]
@@ -44,7 +44,7 @@ def texts(kind: str, count: int) -> list[str]:
 
 
 def store(path: Path, steps: int) -> sqlite3.Connection:
-    """Make an empty store by so many of the schema's steps."""
+    """Make an empty store with the first steps of the schema."""
     made = sqlite3.connect(path, isolation_level=None)
     made.create_function("fold", 1, fold_column, deterministic=True)
     made.executescript("PRAGMA page_size = 1024; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
@@ -54,14 +54,14 @@ def store(path: Path, steps: int) -> sqlite3.Connection:
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """Run something; gives the CPU seconds it took."""
+    """Run a function; return its CPU seconds."""
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
 def write(made: sqlite3.Connection, first: int, some: list[str], indexed: int) -> None:
-    """Write a batch of messages, and bring the index up to an entry along with it, as a batch does."""
+    """Write a batch of messages, and index up to an entry along with it, like the writer."""
     rows = [(seq, 1, 1, seq, 1, 0, 0, 0, None, f"{seq:032x}", text, None) for seq, text in enumerate(some, start=first)]
     made.execute(
         "INSERT INTO batch VALUES (?, '[]', '[]', '{}', ?, '[]', '[]')", (msgspec.json.encode(rows).decode(), indexed)
@@ -69,7 +69,7 @@ def write(made: sqlite3.Connection, first: int, some: list[str], indexed: int) -
 
 
 def measure(kind: str, count: int, rounds: int) -> dict[int, tuple[float, float, float]]:
-    """Give by the number of steps: CPU to write a message, to index it, and the bytes of its part of the index."""
+    """Return by the number of steps: CPU to write a message, to index it, and the bytes of its part of the index."""
     said = texts(kind, count)
     seconds: dict[int, list[tuple[float, float]]] = {BEFORE: [], len(MIGRATIONS): []}
     size: dict[int, float] = {}

@@ -1,6 +1,6 @@
-"""How long the frame codec takes per frame, beside wsproto's: `uv run python tests/bench/frames.py`.
+"""Time of the frame codec per frame, compared with wsproto's: `uv run python tests/bench/frames.py`.
 
-A batch is what one read brings. A relay under load finds many small frames in each.
+A batch is the data of one read. A relay under load finds many small frames in each.
 """
 
 import json
@@ -26,14 +26,14 @@ ROUNDS = 7
 
 
 def text(size: int) -> bytes:
-    """Return a JSON text of exactly so many bytes."""
+    """Return a JSON text of exactly `size` bytes."""
     frame = {"type": "request", "id": ""}
     frame["id"] = "".join(c for c, _ in zip(cycle("req0123456789"), range(size - len(json.dumps(frame))), strict=False))
     return json.dumps(frame).encode()
 
 
 def nanoseconds(work: Callable[[], object], frames: int) -> float:
-    """Return the processor time per frame of a call that handles so many: the least of all rounds."""
+    """Return the CPU time per frame of a call that handles `frames`: the minimum of all rounds."""
     calls = 1
     best = float("inf")
     rounds = 0

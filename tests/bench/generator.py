@@ -1,4 +1,4 @@
-"""The Python face of loadgen.c: builds it where needed, hands it sockets and messages, gives its figures."""
+"""The Python interface of loadgen.c: builds it if needed, passes it sockets and messages, returns its figures."""
 
 import ctypes as c
 import subprocess
@@ -17,13 +17,13 @@ FILL = " the printer on the second floor is out of paper again, could somebody b
 
 
 def text(length: int = 120) -> str:
-    """A text of so many bytes that begins with the place of the token."""
+    """A text of this many bytes that begins with the token's placeholder."""
     return (TOKEN + FILL)[:length].ljust(length, ".")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A message ready to go but for what changes from one to the next; -1 where it has no such part."""
+    """A message template with the offsets of its variable parts; -1 for a missing part."""
 
     text: bytes
     token_at: int
@@ -79,7 +79,7 @@ ERRORS = {
 
 
 class LoadError(Exception):
-    """The run came to nothing; its text says why."""
+    """The run failed; the text says why."""
 
 
 _runs = 0
@@ -118,17 +118,17 @@ def run(
 
     Args:
         senders: sockets that send, each with its template.
-        receivers: sockets that receive: one for each sender, or with `fan` all of them from the only sender.
-        templates: what the senders send.
-        protocol: how frames are understood.
-        answers: what counts as the server's answer.
+        receivers: sockets that receive: one per sender, or with `fan` all of them from the only sender.
+        templates: the senders' messages.
+        protocol: the framing.
+        answers: the text that counts as the server's answer.
         needs_answer: whether a message is complete only when it is answered.
         fan: one sender, and everybody receives.
-        window: messages of a sender under way at a time.
-        seconds: how long it is measured.
-        rate: messages per second in all, whatever comes back (open loop); 0 for as many as the window lets.
-        settle: seconds to wait afterwards for what is still under way.
-        most: messages a sender sends, 0 for no limit.
+        window: messages per sender under way at a time.
+        seconds: the duration.
+        rate: messages per second in total regardless of answers (open loop); 0 for as many as the window allows.
+        settle: seconds to wait afterwards for pending messages.
+        most: maximum messages per sender, 0 for no limit.
         server: process whose CPU time is measured.
 
     Raises:

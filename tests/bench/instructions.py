@@ -1,9 +1,9 @@
-"""Instructions for a message, counted by valgrind: `python tests/bench/instructions.py [--against TREE] [--features]`.
+"""Instructions per message, counted by valgrind: `python tests/bench/instructions.py [--against TREE] [--features]`.
 
-A count that other work on the machine does not change, where clocks are worth little. It holds what the process itself
-runs (Python, SQLite, libc) and not the kernel. Each count is the difference of two runs that differ in how much is said
-only, so that starts and logins are not in it. With --features a copy of the tree is measured for each feature of
-FEATURES with that feature taken out, which says what it costs.
+The count does not depend on other work on the machine, unlike clocks. It includes the process itself (Python, SQLite,
+libc) but not the kernel. Each count is the difference of two runs with different numbers of messages, which excludes
+starts and logins. With --features it measures a copy of the tree for each feature of FEATURES without that feature,
+which shows its cost.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from tests.bench.generator import RELAY, RELAY_ANSWER
 from tests.bench.under_load import TREE, Connection, Relay, template
 
 FEW, MANY = 4, 24
-"""Messages of each sender in the two runs; of the only sender of a group ten times as many."""
+"""Messages per sender in the two runs; ten times as many for the only sender of a group."""
 DIALOGS, MEMBERS = 16, 50
 LISTED = 1.5
-"""Seconds after which the chat list of a new dialog has been told, and events come as they happen."""
+"""Seconds after which the chat list of a new dialog has been sent, and events come as they happen."""
 PREFIX = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -93,7 +93,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 
 def without(tree: Path, feature: str, at: Path) -> Path:
-    """Copy a tree and take a feature out of the copy."""
+    """Copy a tree and remove a feature from the copy."""
     copy = at / re.sub(r"\W+", "-", feature)
     shutil.copytree(tree / "relay", copy / "relay", ignore=shutil.ignore_patterns("__pycache__"))
     for name, old, new in FEATURES[feature]:
@@ -105,7 +105,7 @@ def without(tree: Path, feature: str, at: Path) -> Path:
 
 
 def count(tree: Path, *, group: bool, messages: int) -> tuple[int, int]:
-    """Let so many messages be sent; give the instructions of the whole life of the relay, and the messages."""
+    """Send this many messages; return the instructions of the relay's whole life, and the number of messages."""
     users = MEMBERS + 1 if group else 2 * DIALOGS
     relay = Relay(tree, users=users, members=MEMBERS if group else 0, prefix=PREFIX)
     log = relay.data / "serve.log"
@@ -139,7 +139,7 @@ def say(
     group: bool,
     messages: int,
 ) -> dict[str, Any]:
-    """Send so many messages, and wait for the last."""
+    """Send this many messages, and wait for the last."""
     everybody = [*senders, *receivers]
     for one in everybody:
         one.drain(0.2)

@@ -1,13 +1,13 @@
-"""What reads cost a user with few messages, in a store that others have filled.
+"""The cost of reads for a user with few messages, in a store that others have filled.
 
     python tests/bench/long_log.py [--messages 5000000] [--rounds 31] [--cold] [--only REGEX] [--keep DIRECTORY]
 
-Two relays run beside each other, one with ten thousand messages and one with so many. Each question is put to one and
-then to the other, and the next time the other way round, about something else each time. Prints the relays' CPU, the
+Two relays run side by side, one with ten thousand messages and one with as many as given. Each request goes to one and
+then to the other, the next time the other way round, and each time about something else. Prints the relays' CPU, the
 wait, and how much they read of the file, as medians with quartiles, and the ratio, with the quartiles of the ratios of
-the pairs. A question is over when the relay has come to rest, so that its work is not taken for the next one's.
+the pairs. A request is over when the relay is idle again, so that its work does not count for the next one.
 
-With --cold the file is dropped from the system's cache before each question.
+With --cold the file is dropped from the system's cache before each request.
 """
 
 import multiprocessing
@@ -39,21 +39,22 @@ from tests.bench.long_store import LOGINS, SAID, SMALL_CHATS
 
 FEW = 10_000
 LOOK = 0.002
-"""Seconds between two looks whether a relay is at rest."""
+"""Seconds between two checks whether a relay is idle."""
 BEFORE, AFTER = 10, 3
-"""Looks in a row that find it so, before and after a question: a mark, say, is written a moment after its answer."""
+"""Consecutive checks that have to find it idle, before and after a request: a receipt, for example, is written a moment
+after its answer."""
 IDLE = 2e-5
-"""Seconds of CPU between two looks that are none."""
+"""CPU seconds between two checks that count as idle."""
 RECONNECTS = 50
-"""A second, of one phone."""
+"""Per second, of one phone."""
 LATELY = 2_000
-"""Messages that a device has missed which was away for a moment."""
+"""Messages that a device misses during a short absence."""
 STORM = "others, while one phone comes and goes"
 NEW = b'"eventType":"new"'
 
 
 class Cost(NamedTuple):
-    """What a question took: milliseconds of the relay's CPU, milliseconds waited, KiB read of its files."""
+    """The cost of a request: milliseconds of the relay's CPU, milliseconds waited, KiB read from its files."""
 
     cpu: float
     wait: float
@@ -61,7 +62,7 @@ class Cost(NamedTuple):
 
 
 class Peer:
-    """A client that asks one thing at a time and reads as little as it can of what it gets."""
+    """A client that makes one request at a time and parses as little of the answer as possible."""
 
     def __init__(self, port: int, token: str, *, after: int | None = 2**60) -> None:
         self._socket = join(port, token, after=after)
@@ -71,7 +72,7 @@ class Peer:
         self._socket.close()
 
     def ask(self, name: str, payload: Wire) -> None:
-        """Ask, and take the whole answer."""
+        """Make a request, and receive the whole answer."""
         request = Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))
         self._socket.sendall(frame(codec.encode(request)))
         data = b""
@@ -80,7 +81,7 @@ class Peer:
         assert b'"error"' not in data[:200], data[:200]
 
     def take(self, events: int) -> None:
-        """Take so many messages."""
+        """Receive this many messages."""
         data = b""
         while data.count(NEW) < events:
             data += self._more()
@@ -92,7 +93,7 @@ class Peer:
 
 
 def _whole(data: bytes) -> bool:
-    """Whether the last frame of what came has come to its end."""
+    """Whether the last received frame is complete."""
     start = 0
     while start < len(data):
         length, header = data[start + 1] if len(data) > start + 1 else 0, 2
@@ -104,7 +105,7 @@ def _whole(data: bytes) -> bool:
 
 
 class Side:
-    """One of the relays, and who asks it."""
+    """One of the relays, and its clients."""
 
     def __init__(self, data: Path, port: int, pid: int, messages: int, tokens: dict[str, str]) -> None:
         self.data, self.port, self.messages, self.tokens = data, port, messages, tokens
@@ -117,7 +118,7 @@ class Side:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Have somebody of the long dialog there, and somebody to whom little was said: silent ones are sent away."""
+        """Connect a member of the long dialog and a user with few messages: silent clients are disconnected."""
         with (
             closing(Peer(self.port, self.tokens["a"])) as self.large,
             closing(Peer(self.port, self.tokens["c"])) as self.small,
@@ -125,11 +126,11 @@ class Side:
             yield
 
     def some(self) -> int:
-        """A message of the long dialog that has a name in it, another one each time."""
+        """A message of the long dialog with a name in it, a different one each time."""
         return self.chance.randrange(0, self.messages, long_store.NAMED)
 
     def cost(self, run: Callable[["Side"], None], *, cold: bool) -> Cost:
-        """Put one question."""
+        """Make one request."""
         if cold:
             self._forget()
         self._settle(BEFORE)
@@ -174,7 +175,7 @@ def _side(messages: int, keep: Path | None) -> Iterator[Side]:
                 yield Side(Path(copy), port, process.pid, messages, tokens)
 
 
-# The questions.
+# The requests.
 
 
 def _search(query: Callable[[int], str]) -> Callable[[Side], None]:
@@ -203,7 +204,7 @@ def _old_cursor(side: Side) -> None:
 def _away(side: Side) -> None:
     seq = long_store.ask_file(side.data, "SELECT max(seq) FROM log WHERE kind = 1")
     with closing(Peer(side.port, side.tokens["b"], after=seq - LATELY)) as phone:
-        # More is not sent before some is acknowledged.
+        # The relay sends more only after some acknowledgements.
         phone.take(LATELY // 10)
 
 
@@ -238,7 +239,7 @@ QUESTIONS: dict[str, Callable[[Side], None]] = {
 }
 
 
-# What it comes to.
+# The result.
 
 
 def _compare(what: str, sides: tuple[Side, Side], rounds: int, *, cold: bool) -> None:
@@ -267,8 +268,8 @@ def _ratio(few: list[float], many: list[float]) -> str:
 
 
 def _others_wait(side: Side, seconds: float, *, storm: bool) -> list[float]:
-    """What others wait for, while one phone comes and goes or nothing happens, in milliseconds."""
-    # In a process of its own: a thread would have the one who asks wait for Python.
+    """Waiting times of others while one phone comes and goes or nothing happens, in milliseconds."""
+    # In a separate process: in a thread, the client would wait for Python.
     phone = multiprocessing.get_context("fork").Process(target=_comes_and_goes, args=(side.port, side.tokens["c"]))
     if storm:
         phone.start()
@@ -306,7 +307,7 @@ def _storms(sides: tuple[Side, Side], rounds: int) -> None:
 
 
 def measure(messages: int, rounds: int, only: str, keep: Path | None, *, cold: bool) -> None:
-    """Put all questions."""
+    """Make all requests."""
     with ExitStack() as stack:
         few, many = (stack.enter_context(_side(number, keep)) for number in (FEW, messages))
         sides = (few, many)

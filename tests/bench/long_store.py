@@ -1,8 +1,8 @@
-"""Stores of any length to put questions to: one dialog fills them, and somebody else has small chats beside it.
+"""Stores of any length for measurements: one dialog fills them, and another user has small chats beside it.
 
-Texts are made of the words of a language, so that trigrams are as common as in one. Each has its own number in it, one
-of a hundred a name that nobody else says. What was said is known by its number. Writes the directory it is given; a
-store that was begun goes on where it ended.
+Texts consist of words of a language, so that trigrams are as common as in one. Each contains its own number, and one in
+a hundred contains a unique name. A message's text follows from its number. Writes the given directory; an unfinished
+store is continued.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ from tests.bench.endurance import free_port, served
 
 BATCH = 2_000
 SMALL_CHATS = 31
-"""Chats of somebody who has little to do with what fills the file; in each some messages wait for them."""
+"""Chats of a user who has little to do with the large dialog; each has some unread messages."""
 SAID = 3
 """Messages in each."""
 LOGINS = 31
-"""Devices of theirs that never signed in."""
+"""Devices of that user that never connected."""
 NAMED = 100
-"""One of so many messages has a name in it."""
+"""One in this many messages contains a name."""
 WORDS = 20_000
 _LETTERS = "eeeeeeeeeeeennnnnnnnniiiiiiissssssrrrrrrraaaaaattttttdddddhhhhhuuullllcccgggmmooobbwwffkkzzpvjyxq"
 
 
 def _vocabulary() -> list[str]:
-    """A word for each 16 bits: the more usual it is the more of them it has (Zipf's law)."""
+    """A word for each 16-bit value: a more common word has more values (Zipf's law)."""
     chance = random.Random(17)
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(2, 9))) for _ in range(WORDS)]
     return chance.choices(words, [1 / (number + 3) for number in range(WORDS)], k=1 << 16)
@@ -54,12 +54,12 @@ def _words(number: int) -> list[str]:
 
 
 def name(number: int) -> str:
-    """A name of nine letters that this message alone has where its number is a multiple of `NAMED`, or none."""
+    """A unique name of nine letters if the message's number is a multiple of `NAMED`, or none."""
     return "".join(random.Random(number).choices(_LETTERS, k=9))
 
 
 def text(number: int) -> str:
-    """What a message says, some 100 characters."""
+    """The text of a message, some 100 characters."""
     called = f" {name(number)}" if number % NAMED == 0 else ""
     return f"word{number:07}{called} {' '.join(_words(number))}"[:120]
 
@@ -70,13 +70,13 @@ def phrase(number: int) -> str:
 
 
 def ask_file(data: Path, sql: str) -> int:
-    """Ask the store's file for a number."""
+    """Read a number from the store's file."""
     with closing(sqlite3.connect(data / "relay.db")) as connection:
         return int(connection.execute(sql).fetchone()[0])
 
 
 def fill(data: Path, messages: int) -> dict[str, str]:
-    """Make a store with so many messages in its dialog, all of them in the full-text index; gives tokens of users."""
+    """Make a store with this many messages in its dialog, all in the full-text index; return users' tokens."""
     data.mkdir(parents=True, exist_ok=True)
     tokens = data / "tokens.json"
     if not tokens.exists():

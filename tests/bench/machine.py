@@ -1,4 +1,4 @@
-"""Processes on cores of their own, and what the kernel knows of them."""
+"""Processes on cores of their own, and the kernel's figures about them."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 def pin(core: int) -> None:
     """Keep this process on one core, in a scheduler group that other work on the machine does not slow down.
 
-    Raising the group's priority takes root; without it the figures are what the machine's other work leaves.
+    Raising the group's priority needs root; without it the figures depend on the machine's other work.
     """
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {core})
@@ -24,10 +24,10 @@ def pin(core: int) -> None:
 
 
 class Limits:
-    """A control group that gives a process a part of a core and so much memory; takes root.
+    """A control group that gives a process a part of a core and limited memory; needs root.
 
     Raises:
-        OSError: there are no control groups here, or they may not be made.
+        OSError: control groups are unavailable, or may not be made.
     """
 
     def __init__(self, cores: float, memory_mib: int) -> None:
@@ -47,12 +47,12 @@ class Limits:
                 (group / file).write_text(value, encoding="ascii")
 
     def hold(self, pid: int) -> None:
-        """Put a process in, and what it starts from now on."""
+        """Add a process and its future children."""
         for group in self._groups:
             (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
 
     def remove(self) -> None:
-        """Remove it, once nothing runs in it."""
+        """Remove it once it is empty."""
         for group in self._groups:
             with contextlib.suppress(OSError):
                 group.rmdir()
@@ -128,7 +128,7 @@ class Process:
         self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to stop, and see that it does."""
+        """Ask it to stop, and check that it does."""
         if self.process.poll() is not None:
             return
         pids = self.tree()

@@ -1,4 +1,4 @@
-"""The table and the plot of a comparison, made from what compare.py wrote and from nothing else.
+"""The table and the plot of a comparison, made only from the output of compare.py.
 
 Usage: python tests/bench/report.py results.jsonl…    (writes results.svg and the table in README.md beside it)
 """
@@ -33,7 +33,7 @@ class Results:
         return statistics.median(values) if values else None
 
     def syncs(self, peer: str) -> bool:
-        """Whether a message that comes alone makes a server sync."""
+        """Whether a single message makes a server sync."""
         return any(row["syncs"] >= row["messages"] / 2 for row in self.rows[peer, "syncs"])
 
     def spread(self, peer: str, work: str, key: str) -> str:
@@ -51,7 +51,7 @@ def _short(value: float) -> str:
 
 
 def table(results: Results) -> str:
-    """A row a peer. Rates are medians, with the least and the most of the rounds."""
+    """One row per peer. Rates are medians, with the minimum and the maximum of the rounds."""
     lines = [
         (
             "| server | 50 dialogs, messages/s | of the relay | one alone, /s | p50 ms | group of 200, deliveries/s,"

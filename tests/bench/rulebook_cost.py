@@ -1,8 +1,8 @@
-"""What the rulebook costs a message: `python tests/bench/rulebook_cost.py`, in CPU time, by turns in one run.
+"""The cost of the rulebook per message: `python tests/bench/rulebook_cost.py`, in CPU time, by turns in one run.
 
-Decides, applies and tells messages and their marks in memory, once as the code is and once with permissions, visibility
-and who counts answered without looking. What a message costs beside that (frames, JSON in, the store) is left out, so
-the share of the whole is smaller: `instructions.py --features "the rulebook"` counts it, where the machine is quiet.
+Decides, applies and publishes messages and their receipts in memory, once with the real code and once with permissions,
+visibility and counting replaced by constants. The other costs of a message (frames, JSON in, the store) are left out,
+so the share of the whole is smaller: `instructions.py --features "the rulebook"` counts that, on a quiet machine.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# Last, there too where it is imported: `relay` is of the tree that is measured.
+# Last in the path, also on import: `relay` comes from the measured tree.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from relay.keys import NO_DEVICE
@@ -27,7 +27,8 @@ DIALOGS, MEMBERS = 50, 50
 
 
 def work(*, group: bool) -> float:
-    """Say a message in each dialog, or one of each member in a group, again and again; all are told and acknowledged.
+    """Send a message in each dialog, or one from each member in a group, repeatedly; all are published and
+    acknowledged.
 
     Returns:
         Microseconds of CPU a message.
@@ -43,7 +44,7 @@ def work(*, group: bool) -> float:
     from relay.store.command import Command
 
     class End:
-        """The other end of a connection: takes all, and keeps the last frame."""
+        """The other end of a connection: takes everything, and keeps the last frame."""
 
         full, waiting = False, (0, 0.0)
 
@@ -55,7 +56,7 @@ def work(*, group: bool) -> float:
             return True
 
         def flush(self) -> None:
-            """All is out already."""
+            """Do nothing: everything is out already."""
 
         def start_catch_up(self) -> None:
             raise AssertionError
@@ -113,7 +114,7 @@ def work(*, group: bool) -> float:
 
 
 def measured(tree: Path, *, group: bool) -> float:
-    """Let `work` be done by a tree's code."""
+    """Let a tree's code do `work`."""
     ran = subprocess.run(
         [sys.executable, __file__, "--work", *(["--group"] if group else [])],
         env={**os.environ, "PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
@@ -125,7 +126,7 @@ def measured(tree: Path, *, group: bool) -> float:
 
 
 def main() -> None:
-    """Measure, or be measured."""
+    """Measure, or run the measured part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", action="store_true")
     parser.add_argument("--group", action="store_true")

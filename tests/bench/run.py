@@ -1,7 +1,7 @@
 """Measure the relay: `python tests/bench/run.py [WORK …] [--rounds N] [--seconds S] [--against TREE]`.
 
-What each WORK is stands in README.md. With --against every round measures both trees in turn, so that what
-else the machine does falls on both.
+README.md describes each WORK. With --against every round measures both trees in turn, so that the machine's other load
+affects both.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from tests.bench import generator
 from tests.bench.floor import Floor
 from tests.bench.generator import RELAY, RELAY_ANSWER
 from tests.bench.machine import GENERATOR_CORE, Limits, pin
+from tests.bench.run_lines import Figures, line_of, summary
 from tests.bench.under_load import TREE, Relay, template
 
-Figures = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 
 
 def rates(what: str, figures: Figures) -> Figures:
-    """What a run of the generator comes to per second and per message."""
+    """The figures of a run of the generator, per second and per message."""
     took = figures["seconds"]
     return {
         "work": what,
@@ -44,7 +44,7 @@ def rates(what: str, figures: Figures) -> Figures:
 
 
 class Counts:
-    """What counted_syncs.c counted."""
+    """The counts of counted_syncs.c."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,14 +58,14 @@ class Counts:
 
 
 def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan: Any) -> Figures:
-    """Warm up, then measure one load and add what it cost.
+    """Warm up, then measure one load and add its cost.
 
     Args:
         relay: a running one.
-        counts: what it writes and syncs.
+        counts: its writes and syncs.
         what: a name for the figures.
-        profile: where py-spy's stacks go, if they are wanted.
-        plan: what `generator.run` takes, with connections in place of sockets.
+        profile: the file for py-spy's stacks, if any.
+        plan: the arguments of `generator.run`, with connections in place of sockets.
     """
     process = relay.process
     assert process is not None
@@ -119,7 +119,7 @@ def dialogs(
     rate: float = 0,
     limits: Limits | None = None,
 ) -> Figures:
-    """Dialogs that each have somebody who sends and somebody who receives."""
+    """Dialogs, each with a sender and a receiver."""
     relay, counts = _relay(tree, users=2 * pairs)
     try:
         process = relay.start()
@@ -158,7 +158,7 @@ def one(tree: Path, options: argparse.Namespace) -> list[Figures]:
 
 
 def open_loop(tree: Path, options: argparse.Namespace) -> list[Figures]:
-    """50 dialogs at a set rate, whatever comes back."""
+    """50 dialogs at a fixed rate, regardless of answers."""
     return [dialogs(tree, options, "open", pairs=options.dialogs, window=8, rate=options.rate)]
 
 
@@ -194,7 +194,7 @@ def w2(tree: Path, options: argparse.Namespace) -> list[Figures]:
 
 
 def floor(_tree: Path, options: argparse.Namespace) -> list[Figures]:
-    """W1 and W2 on the cheapest relay that one CPython thread can be: what the machine gives at this moment."""
+    """W1 and W2 on the cheapest relay in one CPython thread: the machine's capacity at this moment."""
     found = []
     for what, pairs, members in (
         ("floor-w1", options.dialogs, 0),
@@ -257,7 +257,7 @@ def start(tree: Path, options: argparse.Namespace) -> list[Figures]:
 
 
 def scale(tree: Path, options: argparse.Namespace) -> list[Figures]:
-    """W1 at more and more dialogs, W2 at more and more members: what a delivery costs should stay."""
+    """W1 with more and more dialogs, W2 with more and more members: the cost of a delivery should stay constant."""
     found = [
         dialogs(tree, options, f"w1 at {pairs}", pairs=pairs, window=window)
         for pairs, window in ((10, 8), (50, 8), (250, 8), (1_000, 2))
@@ -269,13 +269,13 @@ def scale(tree: Path, options: argparse.Namespace) -> list[Figures]:
 
 
 CARD_BYTES = 10e12
-"""What a cheap 32 GB card is taken to bear: some 300 times its size."""
+"""The assumed endurance of a cheap 32 GB card: some 300 times its size."""
 A_DAY = 100
-"""Messages that a person of an office sends."""
+"""Messages per day of a person in an office."""
 
 
 def wear(tree: Path, options: argparse.Namespace) -> list[Figures]:
-    """Bytes that reach the disk for each message at a set rate, and how long a card would last."""
+    """Bytes that reach the disk per message at a fixed rate, and how long a card would last."""
     found = []
     for rate in (1, 10, 100, 1_000):
         row = dialogs(tree, options, f"wear {rate}/s", pairs=50, window=1, rate=rate)
@@ -288,11 +288,11 @@ def wear(tree: Path, options: argparse.Namespace) -> list[Figures]:
 
 
 PI = {"Pi 5": 0.45, "Pi 4": 0.2, "Pi 3": 0.1, "Pi Zero 2 W": 0.08}
-"""A core of theirs next to one of this machine, by public single-core figures: an assumption, not measured."""
+"""One of their cores relative to one of this machine, by public single-core figures: assumed, not measured."""
 
 
 def pi(tree: Path, options: argparse.Namespace) -> list[Figures]:
-    """W1 with a quarter and a half of a core and 512 MiB, and what a Raspberry Pi would carry by that."""
+    """W1 with a quarter and a half of a core and 512 MiB, and the estimated capacity of a Raspberry Pi."""
     found = []
     for part in (0.25, 0.5):
         limits = Limits(part, 512)
@@ -330,44 +330,6 @@ def _profile(options: argparse.Namespace, what: str) -> Path | None:
     return options.profile / f"{what}.txt" if options.profile else None
 
 
-def _line(row: Figures) -> str:
-    if row["work"] == "start":
-        return (
-            f"start   ready {row['ready_ms']} ms  {row['rss_mib']} MiB, {row['rss_idle_mib']} MiB with"
-            f" {row['idle_connections']} idle ({row['kib_per_idle']} KiB each)  {row['logins_per_s']} logins/s"
-            f"  idle core {row['idle_core']}"
-        )
-    delays = "".join(
-        f"  {title} {row[name]['p50']:.2f}/{row[name]['p99']:.2f}"
-        for name, title in (("delivery", "delivered"), ("last", "last"), ("done", "done"))
-    )
-    rest = "".join(f"  {name} {row[name]}" for name in row if name.startswith(("Pi ", "card_")))
-    if "disk_per_message" in row:
-        rest += f"  {row['messages_per_sync']} messages/sync  {row['disk_per_message']} B/message to disk"
-    return (
-        f"{row['work']:10} {row['rate']:>8.0f} messages/s {row['deliveries']:>8.0f} deliveries/s"
-        f"  {row['cpu_us_per_message']} µs/message{delays} ms (p50/p99)"
-        f"  core {row['core']:.2f} generator {row['generator_core']:.2f}{rest}  left {row['left']}"
-    )
-
-
-def _summary(rows: list[Figures]) -> list[str]:
-    lines = []
-    for what in dict.fromkeys(row["work"] for row in rows):
-        for tree in dict.fromkeys(row["tree"] for row in rows):
-            mine = [row for row in rows if row["work"] == what and row["tree"] == tree]
-            if not mine:
-                continue
-            key = "ready_ms" if what == "start" else "deliveries" if "w2" in what else "rate"
-            values = [row[key] for row in mine]
-            middle = min(mine, key=lambda row: abs(row[key] - statistics.median(values)))
-            spread = f"{len(values)} rounds, {min(values):.0f} … {max(values):.0f}"
-            if "cpu_us_per_message" in middle:
-                spread += f", least {min(row['cpu_us_per_message'] for row in mine)} µs/message"
-            lines.append(f"{tree} ({spread}): {_line(middle)}")
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", nargs="*", choices=[[], *WORK], default=list(USUAL))
@@ -395,11 +357,11 @@ def main() -> None:
                 for row in WORK[what](tree, options):
                     row |= {"tree": tree.name, "load": round(os.getloadavg()[0], 2)}
                     rows.append(row)
-                    print(f"{tree.name}: {_line(row)}", file=sys.stderr, flush=True)
+                    print(f"{tree.name}: {line_of(row)}", file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps(rows))
     else:
-        print("\n".join(_summary(rows)))
+        print("\n".join(summary(rows)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fill a data directory with users, a device each, and a group: a script, so that it is the measured tree's.
+"""Fill a data directory with users, a device each, and a group: a script, so that it uses the measured tree.
 
 Usage: seed.py DIR USERS MEMBERS. Prints {"tokens": {id: token}, "group": id}; in it are u0 and MEMBERS more.
 """

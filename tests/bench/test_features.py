@@ -1,4 +1,4 @@
-"""The features that `instructions.py` takes out of a copy of the relay to measure what they cost."""
+"""The features that `instructions.py` removes from a copy of the relay to measure their cost."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from tests.bench.under_load import TREE
 
 
 @pytest.mark.parametrize("feature", instructions.FEATURES)
-def test_a_feature_can_be_taken_out_of_a_copy_of_the_relay(feature: str, tmp_path: Path) -> None:
+def test_each_feature_can_be_removed_from_a_copy_of_the_relay(feature: str, tmp_path: Path) -> None:
     copy = instructions.without(TREE, feature, tmp_path)
     assert any((copy / name).read_text() != (TREE / name).read_text() for name, _, _ in instructions.FEATURES[feature])

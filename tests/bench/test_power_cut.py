@@ -1,4 +1,4 @@
-"""What was answered survives a power cut: on a directory that has only what was synced, everything is there."""
+"""Answered messages survive a power cut: a directory with only the synced data contains all of them."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ SENDERS = 4
 
 
 def send_until_cut(client: BenchClient, chat_id: str, name: str, answered: list[str]) -> None:
-    """Send eight at a time; note what is answered, until the connection is lost."""
+    """Send eight at a time and note the answered messages, until the connection is lost."""
     number = 0
     try:
         while True:

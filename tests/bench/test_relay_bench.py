@@ -1,4 +1,4 @@
-"""`relay bench` measures what it says, on a relay of its own and on one that runs already."""
+"""`relay bench` measures correctly, on a relay of its own and on a running one."""
 
 import socket
 import subprocess
@@ -12,16 +12,15 @@ from relay.bench.client import BenchClient, DeliveredEvent, masked
 from relay.bench.work import Conversation, Load, figures
 from relay.net.websocket import frames
 from tests.support.command_line import run
-from tests.support.relay_process import RelayProcess, add_users, program
+from tests.support.relay_process import RelayProcess, add_users
 
 SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
 
 
 @pytest.mark.timing
 def test_every_workload_yields_figures_and_loses_nothing(tmp_path: Path) -> None:
-    relay = program({"relay.bench.work.WARM_UP_SECONDS": 0.1})
     ran = subprocess.run(
-        [sys.executable, *relay, "bench", *SMALL, "--dir", tmp_path, "--json"],
+        [sys.executable, "-m", "relay", "bench", *SMALL, "--dir", tmp_path, "--json"],
         capture_output=True,
         timeout=120,
         check=False,
@@ -50,7 +49,7 @@ def test_the_figures_are_a_table_for_people() -> None:
     assert row.startswith("alone ")
 
 
-async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
+async def test_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     relay = RelayProcess(tmp_path / "data", {}, ())
     await relay.start()
@@ -70,14 +69,14 @@ async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
         await relay.kill()
 
 
-def test_an_unknown_work_is_named_with_what_there_is() -> None:
+def test_unknown_work_is_refused_with_the_known_ones() -> None:
     ran = run("bench", "everything")
     assert ran.code == 2
     assert "'everything'" in ran.err
     assert "dialogs, alone" in ran.err
 
 
-def test_a_running_relay_is_measured_only_by_who_can_sign_in_there() -> None:
+def test_running_relay_is_measured_only_with_its_tokens() -> None:
     assert run("bench", "--url", "ws://127.0.0.1:1/ws") == (
         2, "", "relay: --url and --tokens go together: the senders must be able to sign in there\n"
     )  # fmt: skip
@@ -85,7 +84,7 @@ def test_a_running_relay_is_measured_only_by_who_can_sign_in_there() -> None:
 
 @pytest.mark.parametrize("option", ["--dialogs", "--members", "--idle", "--messages", "--rate", "--seconds"])
 @pytest.mark.parametrize("number", ["0", "-1"])
-def test_a_number_that_measures_nothing_is_wrong_use(option: str, number: str) -> None:
+def test_number_that_measures_nothing_is_wrong_use(option: str, number: str) -> None:
     ran = run("bench", "dialogs", option, number)
     assert (ran.code, ran.out) == (2, "")
     assert f"Invalid value for '{option}'" in ran.err
@@ -128,13 +127,13 @@ def test_a_file_without_tokens_is_named(content: str | None, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 300])
-def test_frames_are_masked_as_the_relay_reads_them(length: int) -> None:
+def test_frames_are_masked_correctly(length: int) -> None:
     payload = b"x" * length
     assert frames.Decoder(limit=1_000).feed(masked(payload)) == [(frames.TEXT, payload)]
 
 
-def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The open loop counts from when a message was due, not from when it could be sent."""
+def test_stall_shows_in_all_messages_due_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The open loop counts from the due time of a message, not from the time it was sent."""
     ours, theirs = socket.socketpair()
     client = BenchClient(ours)
     load = Load([Conversation(client, "User2", [])], [client])

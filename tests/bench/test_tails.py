@@ -1,4 +1,4 @@
-"""However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
+"""Receipts are decided without the store and in bounded memory, however many chats are busy."""
 
 from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
@@ -29,7 +29,7 @@ def test_a_thousand_busy_chats_all_have_their_tail() -> None:
     assert len(busy(1_000, 3).tails) == 1_000
 
 
-def test_tails_hold_no_more_messages_than_they_may() -> None:
+def test_tails_stay_within_their_bounds() -> None:
     state = busy(30, 10, most=100)
     held = sum(len(tail.messages) for tail in state.tails.values())
     assert held == state.tailed <= 100

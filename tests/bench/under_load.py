@@ -21,7 +21,7 @@ MASK = b"\x00\x00\x00\x00"
 
 
 class Connection:
-    """One client: signed in by a real handshake, acknowledging what it gets while the generator does not."""
+    """One client: signed in by a real handshake; acknowledges events while the generator does not."""
 
     def __init__(self, port: int, token: str, query: str = "") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -56,7 +56,7 @@ class Connection:
         self.socket.sendall(b"\x81" + length + MASK + payload)
 
     def frames(self) -> list[dict[str, object]]:
-        """Take the whole messages that have come."""
+        """Take the complete messages received so far."""
         found, data = [], self._buffer
         while len(data) >= 2:
             start, length = 2, data[1] & 127
@@ -73,7 +73,7 @@ class Connection:
         return found
 
     def drain(self, quiet: float = 0.0) -> list[dict[str, object]]:
-        """Take and acknowledge everything until nothing has come for so many seconds."""
+        """Receive and acknowledge everything until nothing has come for this many seconds."""
         taken: list[dict[str, object]] = []
         self.socket.settimeout(quiet)
         try:
@@ -95,7 +95,7 @@ class Connection:
             self.send({"type": "ack", "id": frame["id"]})
 
     def wait_for(self, payload_type: str, payload: dict[str, object], request_id: str) -> dict[str, object]:
-        """Ask, and give the response."""
+        """Make a request, and return the response."""
         self.send({"type": "request", "id": request_id, "payloadType": payload_type, "payload": payload})
         while True:
             for frame in self.frames():
@@ -109,7 +109,7 @@ class Connection:
 
 
 def template(chat_id: str, length: int = 120) -> Template:
-    """A `new` request with a text of so many bytes."""
+    """A `new` request with a text of this many bytes."""
     unique = "00000000-0000-4000-8000-000000000000"
     message = (
         f'{{"type":"request","id":"00000000","timestamp":{time.time_ns() // 1_000_000},"payloadType":"new",'
@@ -140,7 +140,7 @@ class Relay:
         self.tree = tree
         self.prefix = prefix
         self.data = data or Path(tempfile.mkdtemp(prefix="relay-bench-"))
-        # The limit is counted and never reached.
+        # The limit is counted but never reached.
         self.environment = {
             "PYTHONPATH": str(tree),
             "RELAY_LIMITS_REQUESTS_PER_SECOND": "1000000",

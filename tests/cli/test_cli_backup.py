@@ -1,4 +1,4 @@
-"""Backups: what is in one, who may read it, and what a killed or failed one leaves."""
+"""Backups: their content, their permissions, and leftovers of killed or failed ones."""
 
 import re
 import sqlite3
@@ -17,9 +17,7 @@ from tests.support.command_line import done, modes, run, running, said
 
 
 @pytest.mark.parametrize("command", ["backup", "refused restore", "check", "doctor"])
-def test_a_command_that_only_reads_a_closed_store_leaves_nothing_beside_it(
-    command: str, data: Path, tmp_path: Path
-) -> None:
+def test_reading_a_closed_store_leaves_no_files_beside_it(command: str, data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "before.tar", data=data)
     done("user", "add", "carl", data=data)
     before = modes(data)
@@ -30,7 +28,7 @@ def test_a_command_that_only_reads_a_closed_store_leaves_nothing_beside_it(
     assert modes(data) == before
 
 
-def test_the_messages_in_the_log_of_a_killed_relay_stay_there_during_a_backup(data: Path, tmp_path: Path) -> None:
+def test_messages_in_a_killed_relays_log_survive_a_backup(data: Path, tmp_path: Path) -> None:
     with running(data) as relay:
         done("user", "add", "carl", data=data)
         relay.process.kill()
@@ -42,12 +40,12 @@ def test_the_messages_in_the_log_of_a_killed_relay_stay_there_during_a_backup(da
     assert "carl" in done("user", "list", data=data).out
 
 
-def test_only_its_owner_may_read_a_backup(data: Path, tmp_path: Path) -> None:
+def test_backup_is_readable_only_by_its_owner(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "backup.tar", data=data)
     assert modes(tmp_path)["backup.tar"] == "-rw-------"
 
 
-def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: Path) -> None:
+def test_incomplete_backup_names_the_missing_uploaded_file(data: Path, tmp_path: Path) -> None:
     backup, torn = tmp_path / "backup.tar", tmp_path / "torn.tar"
     content = data / "files" / "ab" / ("ab" * 32)
     content.parent.mkdir(parents=True)
@@ -58,8 +56,8 @@ def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: P
     assert not torn.exists()
 
 
-def test_a_backup_says_which_uploaded_files_are_missing(data: Path, tmp_path: Path) -> None:
-    # opencats/OpenCATS#258, signalapp/Signal-Android#9136: found out when it was needed.
+def test_backup_names_missing_uploaded_files(data: Path, tmp_path: Path) -> None:
+    # opencats/OpenCATS#258, signalapp/Signal-Android#9136: found only at the restore.
     digests = [f"{number:064x}" for number in (1, 2)]
     with closing(sqlite3.connect(data / "relay.db")) as store:
         for digest in digests:
@@ -97,7 +95,7 @@ def test_a_backup_replaces_a_backup_and_nothing_else(data: Path, tmp_path: Path)
         assert backups.is_backup(name)
 
 
-def test_a_backup_says_in_its_head_who_made_it_and_when(data: Path, tmp_path: Path) -> None:
+def test_head_of_a_backup_names_its_relay_and_time(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "backup.tar", data=data)
     with tarfile.open(tmp_path / "backup.tar") as tar:
         assert re.fullmatch(r"chat-relay backup, made by version \S+ on 20\d\d-.. ?.* UTC", tar.pax_headers["comment"])
@@ -142,7 +140,7 @@ def test_a_backup_beyond_the_file_size_limit_leaves_nothing(part: str, data: Pat
     stick = tmp_path / "stick"
     stick.mkdir()
     done("backup", stick / "b.tar", data=data)
-    # Less than the -shm file has, the store itself could not be read with.
+    # With less than the size of the -shm file, the store itself could not be read.
     largest = (
         (data / "relay.db").stat().st_size if part == "the copy of the store" else (stick / "b.tar").stat().st_size
     )

@@ -1,4 +1,4 @@
-"""What commands say of a damaged store, and what they leave of it."""
+"""Messages of commands about a damaged store, and the store afterwards."""
 
 import os
 import sqlite3
@@ -49,7 +49,7 @@ def _folder(store: Path) -> None:
 
 
 HELP: dict[Callable[[Path], None], str] = {_folder: "see whether its disk is full", _foreign: "Move it away"}
-"""What helps, where it is not first of all a backup."""
+"""The advice for cases in which a backup is not the first choice."""
 DAMAGES = (_text, _pages, _short, _foreign, _without_log, _folder)
 
 
@@ -90,7 +90,7 @@ def test_a_store_that_was_read_in_from_a_dump_is_called_that(data: Path, marks: 
         assert "belongs to another program" not in line
 
 
-def test_a_backup_of_a_store_that_is_damaged_inside_replaces_no_good_one(data: Path, tmp_path: Path) -> None:
+def test_backup_of_an_internally_damaged_store_replaces_no_good_one(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     good = backup.read_bytes()
@@ -151,7 +151,7 @@ def test_a_restore_over_a_damaged_store_keeps_the_damaged_one(
     assert done("check", data=data).code == 0
 
 
-def test_a_store_that_cannot_be_opened_now_is_not_reported_as_damaged(
+def test_temporarily_unavailable_store_is_not_reported_as_damaged(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = tmp_path / "backup.tar"

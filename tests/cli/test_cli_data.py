@@ -21,7 +21,7 @@ NOBODY = 65_534
 
 
 def said(*arguments: str | Path, data: Path) -> str:
-    """Run a command that fails, and give the one line that it prints."""
+    """Run a command that fails, and return the one line that it prints."""
     ran = run(*arguments, data=data)
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1), ran
     return ran.err.removeprefix("relay: ").rstrip("\n")
@@ -74,7 +74,7 @@ def test_a_data_directory_that_cannot_be_made_is_refused_with_the_reason(
     assert said(*command, data=Path(data)) == f"{data} cannot be made ({why}): name another directory with --data"
 
 
-# A disk that cannot be written.
+# A read-only disk.
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -90,7 +90,7 @@ def test_a_read_only_disk_is_reported_by_every_command(
     assert line.startswith(f"{tmp_path}/relay.lock cannot be written {why}")
 
 
-def test_an_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(errno.EIO, "broken")
 
@@ -99,7 +99,7 @@ def test_an_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest
         pass
 
 
-def test_an_unavailable_store_is_reported_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_store_is_reported_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(room, "of", lambda _path: Room(0, 10, 10, 10, read_only=False))
     assert errors.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
@@ -119,7 +119,7 @@ def test_error_on_another_file_does_not_name_the_output_file(tmp_path: Path) -> 
         assert said == f"{target} cannot be written: its disk is read-only"
 
 
-# Somebody who may not.
+# A user without permission.
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def closed() -> Iterator[Path]:
 
 
 def as_nobody(*arguments: str | Path, data: Path) -> str:
-    """Run a command as somebody else, once as root before it: they may not even be allowed to import it."""
+    """Run a command as another user, after one run as root: that user may not even be allowed to import it."""
     run(*arguments, data=data)
     groups = os.getgroups()
     os.setgroups([])
@@ -149,13 +149,13 @@ def as_nobody(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("status",), ("check",), ("backup", "/dev/null")])
-def test_error_without_access_to_the_directory_says_who_has_it(command: tuple[str, ...], closed: Path) -> None:
+def test_error_without_access_to_the_directory_names_its_owner(command: tuple[str, ...], closed: Path) -> None:
     line = as_nobody(*command, data=closed)
     assert line.startswith(f"you may not use {closed}/relay.")
     assert line.endswith(": run this as root or as a member of the group relay")
 
 
-def test_a_store_that_a_user_may_only_read_is_not_reported_as_damaged(closed: Path) -> None:
+def test_store_without_write_permission_is_not_reported_as_damaged(closed: Path) -> None:
     closed.chmod(0o755)
     (closed / "relay.db").chmod(0o644)
     line = as_nobody("check", data=closed)

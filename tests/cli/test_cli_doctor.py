@@ -17,7 +17,7 @@ from relay.store.files.room import Room
 from tests.support.command_line import done, run, running
 
 BEHIND_A_PROXY = {"RELAY_HTTP_TRUSTED_PROXIES": "127.0.0.1"}
-"""For a relay that listens on loopback only, as in tests."""
+"""The settings of a relay that listens on loopback only, as in tests."""
 
 
 def found(data: Path) -> dict[str, dict[str, str]]:
@@ -36,7 +36,7 @@ def test_a_healthy_relay_is_reported_as_good(tmp_path: Path) -> None:
         assert "\x1b" not in ran.out
 
 
-def test_a_certificates_end_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiry_of_the_certificate_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done("tls", "init", data=tmp_path / "data")
     with running(tmp_path / "data", "--tls", environment=BEHIND_A_PROXY) as relay:
         findings = found(relay.data)
@@ -56,7 +56,7 @@ def _then(moment: dt.datetime) -> type[dt.datetime]:
     return Then
 
 
-def test_a_relay_that_does_not_run_is_reported_with_advice(tmp_path: Path) -> None:
+def test_stopped_relay_is_reported_with_advice(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     ran = run("doctor", data=tmp_path)
     assert ran.code == 1
@@ -76,7 +76,7 @@ def status(*listening: str, **more: object) -> control.Status:
         (["0.0.0.0:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1", "[::]:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
         (["0.0.0.0:1"], {}, set(), ["bad 192.0.2.7:1 does not answer: refused"]),
-        # It listens on one of several networks: that is not a fault.
+        # It listens on one of several networks, which is not a problem.
         (["192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (["127.0.0.1:1", "192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (
@@ -115,7 +115,7 @@ def status(*listening: str, **more: object) -> control.Status:
         ),
     ],
 )  # fmt: skip
-def test_doctor_tries_the_addresses_of_the_relay_and_no_others(
+def test_doctor_tries_only_the_addresses_of_the_relay(
     listening: list[str],
     more: dict[str, object],
     answering: set[str],
@@ -130,7 +130,7 @@ def test_doctor_tries_the_addresses_of_the_relay_and_no_others(
     assert all(one.advice for one in findings if one.level != "good")
 
 
-def test_a_relay_behind_a_proxy_on_this_machine_is_well(tmp_path: Path) -> None:
+def test_relay_behind_a_proxy_on_this_machine_is_reported_as_good(tmp_path: Path) -> None:
     environment = BEHIND_A_PROXY | {"RELAY_HTTP_PUBLIC_URL": "http://127.0.0.1:1"}
     with running(tmp_path / "data", environment=environment) as relay:
         findings = found(relay.data)
@@ -139,7 +139,7 @@ def test_a_relay_behind_a_proxy_on_this_machine_is_well(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_with_the_name_of_an_address_is_examined(tmp_path: Path) -> None:
-    # SQLite takes a path for a URI's: NevaMind-AI/memU#503, mar-file-system/GUFI#99.
+    # SQLite treats the path as part of a URI: NevaMind-AI/memU#503, mar-file-system/GUFI#99.
     data = tmp_path / "a%20b?c=1#d"
     done("user", "add", "anna", data=data)
     findings = found(data)
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"this is no database", os.urandom(20_000)])
-def test_a_file_that_is_no_store_is_found(content: bytes, tmp_path: Path) -> None:
+def test_file_that_is_not_a_store_is_found(content: bytes, tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     (tmp_path / "relay.db").write_bytes(content)
     assert found(tmp_path)["store"]["level"] == "bad"
@@ -202,7 +202,7 @@ def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("content", [None, b"", os.urandom(20_000)])
-def test_every_check_runs_whatever_the_store_is(content: bytes | None, tmp_path: Path) -> None:
+def test_every_check_runs_whatever_the_state_of_the_store(content: bytes | None, tmp_path: Path) -> None:
     store = tmp_path / "relay.db"
     if content is None:
         store.mkdir()
@@ -213,7 +213,7 @@ def test_every_check_runs_whatever_the_store_is(content: bytes | None, tmp_path:
     assert "permissions" in ran.out
 
 
-def test_a_store_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path) -> None:
+def test_temporarily_unavailable_store_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "relay.db").mkdir()
     finding = found(tmp_path)["store"]
     assert finding["level"] == "bad"
@@ -221,7 +221,7 @@ def test_a_store_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path)
     assert "restore" not in finding["advice"]
 
 
-def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_check_is_a_finding_and_the_others_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(_subject: Subject) -> Iterator[Finding]:
         yield Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
@@ -229,8 +229,8 @@ def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monk
     def last(_subject: Subject) -> Iterator[Finding]:
         yield Finding("last", "good", "five")
 
-    monkeypatch.setattr(command, "DOCTOR_CHECKS", (fail, last))
-    lines = run("doctor", data=tmp_path).out.splitlines()
+    command.show(command.examine(tmp_path, (fail, last)))
+    lines = capsys.readouterr().out.splitlines()
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",
         "               Do.",

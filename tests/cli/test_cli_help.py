@@ -1,4 +1,4 @@
-"""Help, the guide, the man page, shell completion, and no colour where none is wanted."""
+"""Help, the guide, the man page, shell completion, and output without colour on request."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_the_fixed_command_names_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_a_sentence_and_an_example_of_itself(name: str) -> None:
+def test_every_command_has_a_sentence_and_an_example(name: str) -> None:
     what, _, example = COMMANDS[name].help.partition("Example:")
     assert what.strip()
     if name != "relay version":
@@ -58,7 +58,7 @@ def test_every_command_takes_data_and_gives_json(name: str) -> None:
         assert "--json" in options
 
 
-def test_the_version_is_an_option_and_a_command() -> None:
+def test_version_is_available_as_option_and_command() -> None:
     assert done("--version").out == done("version").out == f"{__version__}\n"
 
 
@@ -69,21 +69,21 @@ def test_every_topic_of_the_guide_can_be_read_on_a_terminal(topic: str) -> None:
     assert max(map(len, text.splitlines())) <= 85
 
 
-def test_the_guide_names_only_commands_that_are_there() -> None:
+def test_guide_names_only_existing_commands() -> None:
     known = {name.split()[1] for name in COMMANDS} | {"bench"}
     for topic in topics():
         named = re.findall(r"(?:^ +|`)relay ([a-z]+)", done("help", topic).out, re.MULTILINE)
         assert set(named) <= known, topic
 
 
-def test_an_unknown_topic_is_an_error_that_names_those_there_are() -> None:
+def test_unknown_topic_is_refused_with_the_known_ones() -> None:
     ran = run("help", "nonsense")
     assert ran.code == 2
     assert "backup" in ran.err
     assert "backup" in done("help").out
 
 
-def test_the_man_page_has_every_command_and_is_right(tmp_path: Path) -> None:
+def test_man_page_has_every_command_and_is_valid(tmp_path: Path) -> None:
     text = page(build())
     for name in COMMANDS:
         assert f".SS {name.replace('-', chr(92) + '-')}" in text
@@ -135,7 +135,7 @@ def test_the_topics_of_the_guide_are_completed() -> None:
     assert complete("complete_bash", COMP_WORDS="relay help ba", COMP_CWORD="2").split() == ["backup"]
 
 
-def test_a_table_on_a_terminal_has_no_colour_where_none_is_wanted(tmp_path: Path) -> None:
+def test_table_on_a_terminal_has_no_colour_on_request(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     for extra in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         environment = os.environ | {"TERM": "xterm-256color"} | extra
@@ -155,7 +155,7 @@ def test_each_command_works_with_the_others_left_out(name: str) -> None:
 
 
 @pytest.mark.untraced
-def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
+def test_quick_command_imports_only_what_it_needs() -> None:
     program = (
         "import sys; sys.argv = ['relay', 'user', '--help']; from relay.cli.app import run\n"
         "try: run()\n"
@@ -166,7 +166,7 @@ def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
         assert heavy not in shown
 
 
-def test_an_unknown_topic_names_the_commands_and_pages_about_it() -> None:
+def test_unknown_topic_names_the_commands_and_pages_about_it() -> None:
     ran = run("help", "import")
     assert ran.code == 2
     assert "`relay import --help` describes the command" in ran.err

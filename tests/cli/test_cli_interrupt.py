@@ -1,4 +1,4 @@
-"""Ctrl-C: whenever it comes the command ends silently, with the exit code that shells know."""
+"""Ctrl-C: at any moment it ends the command silently, with the usual exit code of shells."""
 
 import subprocess
 import sys

@@ -45,7 +45,7 @@ def test_an_invite_as_json_has_url_code_and_expiry(data: Path) -> None:
     assert made["url"].endswith(f"/#invite={made['code']}")
 
 
-def test_a_new_user_is_added_with_the_invite_if_asked(data: Path) -> None:
+def test_new_user_is_added_with_the_invite_on_request(data: Path) -> None:
     done("user", "add", "ben", data=data)
     assert "--new" in failed("invite", "anna", data=data).err
     done("invite", "anna", "--new", "--name", "Anna Berg", data=data)
@@ -53,7 +53,7 @@ def test_a_new_user_is_added_with_the_invite_if_asked(data: Path) -> None:
     assert "\x1b" not in done("invite", "anna", data=data).out, "in a file there are no colours"
 
 
-def test_a_name_for_a_user_who_exists_is_refused(data: Path) -> None:
+def test_name_for_an_existing_user_is_refused(data: Path) -> None:
     done("user", "add", "anna", data=data)
     ran = run("invite", "anna", "--name", "Anna Berg", data=data)
     assert (ran.code, ran.out) == (2, "")
@@ -61,12 +61,12 @@ def test_a_name_for_a_user_who_exists_is_refused(data: Path) -> None:
     assert "Anna Berg" not in done("user", "list", data=data).out
 
 
-def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
+def test_invite_to_an_unknown_chat_fails(data: Path) -> None:
     done("user", "add", "anna", data=data)
     assert "nowhere" in failed("invite", "anna", "--chat", "nowhere", data=data).err
 
 
-def test_an_invite_takes_the_name_of_a_group(data: Path) -> None:
+def test_invite_accepts_the_name_of_a_group(data: Path) -> None:
     done("user", "add", "anna", data=data)
     done("chat", "create", "Ops", "anna", data=data)
     done("invite", "emil", "--new", "--chat", "Ops", data=data)
@@ -91,7 +91,7 @@ def test_open_invites_are_listed_without_their_links(data: Path) -> None:
     assert code not in shown
 
 
-def test_a_revoked_invite_is_gone_from_the_list_and_in_the_audit(data: Path) -> None:
+def test_revoked_invite_is_in_the_audit_but_not_in_the_list(data: Path) -> None:
     done("user", "add", "anna", data=data)
     done("invite", "anna", data=data)
     done("invite", "anna", data=data)
@@ -105,7 +105,7 @@ def test_a_revoked_invite_is_gone_from_the_list_and_in_the_audit(data: Path) -> 
     assert "anna" in newest
 
 
-def test_all_invites_of_a_user_are_revoked_at_once_and_no_others(data: Path) -> None:
+def test_revoking_by_user_revokes_only_that_users_invites(data: Path) -> None:
     for user in ("anna", "ben"):
         done("user", "add", user, data=data)
         done("invite", user, data=data)
@@ -141,7 +141,7 @@ def test_a_user_with_the_name_of_a_command_is_invited_by_the_long_form(data: Pat
 
 
 @pytest.mark.parametrize("size", [21, 24])
-def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
+def test_qr_code_has_a_light_border(size: int) -> None:
     lines = drawn(["1" * size] * size, coloured=True)
     plain = drawn(["1" * size] * size, coloured=False)
     assert [line.replace("\x1b[30;107m", "").replace("\x1b[0m", "") for line in lines] == plain
@@ -150,7 +150,7 @@ def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
     assert all(line.startswith("  ") and line.endswith("  ") for line in plain)
 
 
-def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
+def test_password_is_read_from_a_pipe_and_has_a_minimum_length(data: Path) -> None:
     done("user", "add", "anna", data=data)
     assert "10 to 1024 characters" in run("user", "password", "anna", data=data, stdin="short\n").err
     assert "first passwords that attackers try" in run("user", "password", "anna", data=data, stdin="password123\n").err
@@ -158,7 +158,7 @@ def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
     assert "no password" in done("user", "password", "anna", "--none", data=data).out
 
 
-def test_no_password_changes_nothing_and_ends_no_session(data: Path) -> None:
+def test_missing_password_changes_nothing_and_ends_no_session(data: Path) -> None:
     done("user", "add", "anna", data=data)
     done("user", "password", "anna", data=data, stdin="correct horse\n")
     done("device", "add", "anna", data=data)
@@ -170,7 +170,7 @@ def test_no_password_changes_nothing_and_ends_no_session(data: Path) -> None:
     assert len(done("device", "list", "anna", "--json", data=data).json) == 1
 
 
-def test_a_new_password_or_one_command_ends_all_sessions(data: Path) -> None:
+def test_new_password_or_one_command_ends_all_sessions(data: Path) -> None:
     done("user", "add", "ben", data=data)
     for _ in range(2):
         done("device", "add", "ben", data=data)
@@ -194,7 +194,7 @@ def test_a_certificate_is_made_once_and_shown(tmp_path: Path) -> None:
     assert stat.S_IMODE((where / "tls" / "ca.key").stat().st_mode) == 0o600
 
 
-def test_a_name_is_added_if_the_authority_may_vouch_for_it(tmp_path: Path) -> None:
+def test_name_is_added_if_the_authority_may_certify_it(tmp_path: Path) -> None:
     first = json.loads(done("tls", "init", "--json", data=tmp_path).out)
     added = json.loads(done("tls", "init", "--name", "chat.localhost", "--json", data=tmp_path).out)
     assert "chat.localhost" in added["names"]
@@ -215,7 +215,7 @@ def test_a_missing_certificate_is_reported_with_advice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("piped", ["correct horse\n", "correct horse\r\n", "\ufeffcorrect horse\r\n", "correct horse"])
-def test_a_password_from_a_file_is_its_first_line(piped: str, tmp_path: Path) -> None:
+def test_password_from_a_file_is_its_first_line(piped: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", data=data)
     done("user", "password", "anna", data=data, stdin=piped)

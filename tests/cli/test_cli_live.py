@@ -1,6 +1,6 @@
-"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs.
+"""Commands that need a running relay: status, the live screen, tail, settings; and their messages without one.
 
-Longer than a module is elsewhere: all of it shares one running relay, whose start costs more than the tests.
+Longer than other modules: all tests share one running relay, whose start costs more than the tests.
 """
 
 import contextlib
@@ -23,11 +23,13 @@ import msgspec
 import pytest
 
 from relay.cli import control_client, status
+from relay.cli.offline import CommandTuning
 from relay.cli.output import Failure
 from relay.net.tls.authority import Authority
 from relay.protocol import control
-from relay.protocol.control import CONTROL
-from relay.protocol.control.table import STATUS_SHOW
+from relay.protocol.base import Wire
+from relay.protocol.control.table import PRUNE, STATUS_SHOW, USER_LIST
+from relay.protocol.request_type import RequestType
 from tests.support.command_line import Running, done, run, running
 
 
@@ -64,7 +66,7 @@ STATUS = {
 }  # fmt: skip
 
 
-def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
+def test_status_shows_who_is_online_and_the_rates(relay: Running) -> None:
     done("send", "--as", "anna", "ben", "hello", data=relay.data)
     status = done("status", "--json", data=relay.data).json
     assert set(status) == STATUS
@@ -76,7 +78,7 @@ def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_status_names_the_slow_readers_and_warns_of_a_disk_that_fills_up(
+def test_status_names_slow_readers_and_warns_of_a_disk_that_fills_up(
     relay: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = control_client.ask(relay.data, STATUS_SHOW, control.Empty())
@@ -90,14 +92,14 @@ def test_status_names_the_slow_readers_and_warns_of_a_disk_that_fills_up(
     assert "the disk will be full in" in said
 
 
-def test_an_admin_can_trust_the_machines_clock(relay: Running) -> None:
+def test_admin_can_confirm_the_machines_clock(relay: Running) -> None:
     assert "the relay uses the machine's clock: 20" in done("clock", "trust", data=relay.data).out
     moment = done("clock", "trust", "--json", data=relay.data).json["timestamp"]
     assert abs(moment / 1_000 - time.time()) < 60
 
 
 @pytest.mark.parametrize("options", [(), ("--watch",), ("--watch", "--json")])
-def test_status_exits_with_1_where_no_relay_runs(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_status_exits_with_1_without_a_relay(options: tuple[str, ...], tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "relay", "status", *options, "--data", str(tmp_path)],
         capture_output=True,
@@ -168,7 +170,7 @@ def test_a_signal_loads_a_renewed_certificate(tmp_path: Path) -> None:
         assert made.leaf.read_text().startswith(now.strip())
 
 
-def test_config_check_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_check_finds_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELAY_STORE_RESERVE_BYTES", raising=False)
     file = tmp_path / "relay.toml"
     file.write_text(done("config", "show", "--default").out)
@@ -216,7 +218,7 @@ class Tail:
         return msgspec.json.decode(self.line())
 
     def ready(self) -> None:
-        """Make something happen until it is seen, then skip the rest of that."""
+        """Repeat an action until it is seen, then skip its remaining output."""
         until = time.monotonic() + 30
         while self._lines.empty():
             assert time.monotonic() < until, "nothing is seen"
@@ -253,7 +255,7 @@ def test_tail_shows_all_chats_without_texts(relay: Running) -> None:
     assert lines[2]["chat"] == "carl"
 
 
-def test_tail_as_a_user_sees_what_they_see(relay: Running) -> None:
+def test_tail_as_a_user_shows_what_the_user_sees(relay: Running) -> None:
     with Tail(relay, "--as", "ben", "--json") as listening:
         wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
         done("send", "--as", "anna", "ben", "for ben", data=relay.data)
@@ -263,7 +265,7 @@ def test_tail_as_a_user_sees_what_they_see(relay: Running) -> None:
 
 
 @pytest.mark.parametrize("called", ["ops", "anna~ben", "ben"])
-def test_tail_as_a_user_finds_a_chat_by_every_name_that_other_commands_take(relay: Running, called: str) -> None:
+def test_tail_as_a_user_finds_a_chat_by_every_name_of_other_commands(relay: Running, called: str) -> None:
     group = done("chat", "create", "Ops", "anna", "ben", data=relay.data).out.strip()
     try:
         with Tail(relay, "--as", "anna", called) as listening:
@@ -304,14 +306,14 @@ def test_tail_as_a_user_says_why_it_cannot_connect_and_waits(tmp_path: Path) -> 
         assert waiting.communicate(timeout=10)[1] == ""
 
 
-def test_a_data_directory_whose_name_is_no_utf8_is_named_by_the_numbers_of_its_bytes(tmp_path: Path) -> None:
+def test_data_directory_with_a_name_outside_utf8_is_shown_by_the_numbers_of_its_bytes(tmp_path: Path) -> None:
     data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     with running(data) as relay:
         assert done("status", "--json", data=relay.data).json["data"].endswith("/caf\\xe9")
         done("backup", str(tmp_path / "b.tar"), data=relay.data)
 
 
-def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_path: Path) -> None:
+def test_with_tls_addresses_say_so_and_local_commands_need_no_certificate(tmp_path: Path) -> None:
     assert "Start the relay with --tls" in done("tls", "init", data=tmp_path / "data").out
     with running(tmp_path / "data", "--tls") as relay:
         assert "The relay runs with TLS" in done("tls", "show", data=tmp_path / "data").out
@@ -362,12 +364,12 @@ def test_tail_as_a_user_waits_for_a_relay_that_stopped(tmp_path: Path) -> None:
     tail.communicate()
 
 
-def test_tail_needs_a_relay_that_runs(tmp_path: Path) -> None:
+def test_tail_needs_a_running_relay(tmp_path: Path) -> None:
     assert run("tail", data=tmp_path).code == 1
     assert run("tail", "--as", "ben", data=tmp_path).code == 1
 
 
-def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
+def test_log_of_a_relay_contains_no_text_and_no_token(relay: Running) -> None:
     token = done("device", "add", "anna", data=relay.data).out.strip()
     done("send", "--as", "anna", "ben", "quite-private-words", data=relay.data)
     log = relay.log.read_text()
@@ -376,9 +378,11 @@ def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
     assert "admin request device.add" in log
 
 
+IMPATIENT = CommandTuning(answer_seconds=0.3)
+
+
 @pytest.fixture
-def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.3)
+def stuck(relay: Running) -> Iterator[Running]:
     relay.process.send_signal(signal.SIGSTOP)
     try:
         yield relay
@@ -389,23 +393,29 @@ def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
 @pytest.mark.parametrize(
     "command", [("user", "list"), ("status",), ("prune",), ("export",), ("tail",), ("user", "import", "-")]
 )
-def test_a_relay_that_does_not_answer_is_reported_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
-    ran = run(*command, data=stuck.data, stdin="anna,Anna\n")
+def test_unresponsive_relay_is_reported_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
+    ran = run(*command, data=stuck.data, stdin="anna,Anna\n", tuning=IMPATIENT)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"relay: the relay (process {stuck.process.pid}) does not answer: `systemctl restart")
     assert ran.err.count("\n") == 1
 
 
-def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
-    ran = run("doctor", data=stuck.data)
+def test_doctor_reports_an_unresponsive_relay(stuck: Running) -> None:
+    ran = run("doctor", data=stuck.data, tuning=IMPATIENT)
     assert f"BAD relay       the relay (process {stuck.process.pid}) does not answer" in ran.out
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "limited"),
-    [("prune", b"", False), ("user.list", b"", True), ("user.list", b"\n", False)],
+    ("kind", "payload", "first", "limited"),
+    [
+        (PRUNE, control.Prune(), b"", False),
+        (USER_LIST, control.Empty(), b"", True),
+        (USER_LIST, control.Empty(), b"\n", False),
+    ],
 )
-def test_only_the_first_line_of_a_short_request_has_a_time_limit(name: str, first: bytes, limited: bool) -> None:
+def test_short_request_has_a_time_limit_for_its_first_line_only(
+    kind: RequestType[Any, Any], payload: Wire, first: bytes, limited: bool
+) -> None:
     here, there = socket.socketpair()
 
     def answer() -> None:
@@ -419,7 +429,7 @@ def test_only_the_first_line_of_a_short_request_has_a_time_limit(name: str, firs
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        control_client.exchange(here, CONTROL[name], control.Empty(), lambda _item: None, seconds=0.2)
+        control_client.exchange(here, kind, payload, lambda _item: None, seconds=0.2)
     answering.join()
 
 
@@ -431,7 +441,7 @@ def ask_raw(relay: Running, data: bytes, answers: int) -> list[dict[str, object]
             return [msgspec.json.decode(lines.readline()) for _ in range(answers)]
 
 
-def test_the_control_socket_is_for_its_owner_and_group_only(relay: Running) -> None:
+def test_control_socket_is_for_its_owner_and_group_only(relay: Running) -> None:
     assert (relay.data / "relay.sock").stat().st_mode & 0o777 == 0o660
 
 
@@ -472,7 +482,7 @@ print(connection.makefile().readline())
         (b"{broken\n", "bad_request"),
     ],
 )
-def test_the_control_socket_survives_nonsense(line: bytes, code: str, relay: Running) -> None:
+def test_control_socket_survives_garbage(line: bytes, code: str, relay: Running) -> None:
     good = b'{"type":"request","id":"2","payloadType":"user.list","payload":{}}\n'
     refused, answered = ask_raw(relay, line + good, 2)
     assert refused["error"]["code"] == code  # type: ignore[index]

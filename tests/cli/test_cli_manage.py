@@ -1,6 +1,6 @@
-"""Users, devices and chats from the command line: the same against a relay that runs and one that does not.
+"""Users, devices and chats from the command line: with and without a running relay.
 
-Longer than a module is elsewhere: the commands share one running relay, whose start costs more than the tests.
+Longer than other modules: the commands share one running relay, whose start costs more than the tests.
 """
 
 import json
@@ -72,7 +72,7 @@ def test_a_chat_is_made_filled_emptied_and_deleted(data: Path) -> None:
     assert "Crew" not in done("chat", "list", data=data).out
 
 
-def test_send_returns_when_the_message_is_on_disk_and_takes_a_groups_name(data: Path) -> None:
+def test_send_returns_once_the_message_is_on_disk_and_accepts_a_groups_name(data: Path) -> None:
     done("user", "add", "alarm", "--bot", data=data)
     done("user", "add", "eve", data=data)
     chat = done("chat", "create", "ops", "alarm", "eve", "--json", data=data).json
@@ -84,12 +84,12 @@ def test_send_returns_when_the_message_is_on_disk_and_takes_a_groups_name(data: 
     assert done("chat", "show", chat["id"], "--json", data=data).json["messages"] == 2
 
 
-def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> None:
+def test_chat_is_found_by_a_name_of_maximum_length(data: Path) -> None:
     done("chat", "create", "n" * 128, "--owner", "eve", data=data)
     assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
 
 
-def test_a_message_by_a_user_outside_the_chat_is_refused_with_advice(data: Path) -> None:
+def test_message_of_a_user_outside_the_chat_is_refused_with_advice(data: Path) -> None:
     group = done("chat", "create", "Alarms", "--owner", "eve", "--json", data=data).json["id"]
     done("user", "add", "siren", "--bot", data=data)
     ran = run("send", "--as", "siren", "alarms", "fire", data=data)
@@ -98,7 +98,7 @@ def test_a_message_by_a_user_outside_the_chat_is_refused_with_advice(data: Path)
     done("send", "--as", "siren", "alarms", "fire", data=data)
 
 
-def test_admins_named_on_the_machine_run_a_channel_with_a_disabled_owner(data: Path) -> None:
+def test_admins_set_on_the_machine_run_a_channel_with_a_disabled_owner(data: Path) -> None:
     for user in ("chief", "helper"):
         done("user", "add", user, data=data)
     channel = done("chat", "create", "News", "chief", "helper", "--type", "channel", "--json", data=data).json["id"]
@@ -129,7 +129,7 @@ def test_a_text_with_a_nul_is_refused(data: Path) -> None:
         "uwe,Uwe Ö\n",
     ],
 )
-def test_users_are_imported_from_tables_as_spreadsheets_write_them(text: str, tmp_path: Path) -> None:
+def test_users_are_imported_from_spreadsheets_tables(text: str, tmp_path: Path) -> None:
     file = tmp_path / "staff.csv"
     file.write_text(text, "utf-8-sig")
     done("user", "import", file, data=tmp_path / "data")
@@ -144,7 +144,7 @@ def test_users_are_imported_from_tables_as_spreadsheets_write_them(text: str, tm
         (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
     ],
 )
-def test_a_file_that_is_no_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
+def test_file_without_a_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "staff.csv"
     file.write_bytes(content)
     ran = run("user", "import", file, data=tmp_path / "data")
@@ -165,7 +165,7 @@ def test_a_file_that_is_no_table_of_users_is_refused_in_one_line(content: bytes,
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )
-def test_a_failure_is_one_line_and_exits_with_1(command: tuple[str, ...], said: str, data: Path) -> None:
+def test_failure_is_one_line_and_exits_with_1(command: tuple[str, ...], said: str, data: Path) -> None:
     done("user", "list", data=data)
     ran = run(*command, data=data)
     assert ran.code == 1
@@ -181,7 +181,7 @@ def test_wrong_use_exits_with_2(command: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", [("user", "list"), ("status",), ("doctor",), ("tls", "show"), ("backup", "x.tar")])
-def test_an_empty_directory_is_not_the_current_one(command: tuple[str, ...]) -> None:
+def test_empty_data_option_is_not_the_current_directory(command: tuple[str, ...]) -> None:
     assert run(*command, "--data", "") == (2, "", "relay: --data: name a directory, or leave it out\n")
 
 
@@ -213,7 +213,7 @@ def test_wrong_use_is_one_line_that_says_what_is_right(command: tuple[str, ...],
         (("frieda", "--name", "two\nlines"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "\x1b[31mred"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "n" * 129), "name: expected 1 to 128 characters in one line"),
-        (("frieda", "--name", "\udcff"), "what was typed or piped in is not UTF-8 text"),
+        (("frieda", "--name", "\udcff"), "the input is not UTF-8 text"),
     ],
 )
 def test_invalid_values_are_refused_in_plain_words_and_exit_with_2(
@@ -237,7 +237,7 @@ def test_invalid_values_are_refused_in_plain_words_and_exit_with_2(
         (("hook", "add", "eve", "--to", "ftp://x"), "--to: 'ftp://x' is no address that begins with http://"),
     ],
 )
-def test_a_refusal_names_what_was_typed(command: tuple[str, ...], said: str, data: Path) -> None:
+def test_refusal_names_the_typed_words(command: tuple[str, ...], said: str, data: Path) -> None:
     run("user", "add", "first", data=data)
     ran = run(*command, data=data)
     assert (ran.code, ran.out) == (2, "")
@@ -245,15 +245,15 @@ def test_a_refusal_names_what_was_typed(command: tuple[str, ...], said: str, dat
     assert ran.err.count("\n") == 1
 
 
-def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name() -> None:
-    # The fields of an import were typed by nobody.
+def test_wire_fields_are_shown_by_their_command_line_names() -> None:
+    # Nobody typed the fields of an import.
     asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("import.")]
     fields = {field.encode_name for payload in asked for field in msgspec.structs.fields(payload)}
     shown = {field: for_people(f"payload.{field}: wrong") for field in fields - {"photoUrl", "clientMessageId"}}
     assert {field: said for field, said in shown.items() if not said.islower()} == {}
 
 
-def test_names_and_texts_of_others_cannot_control_a_terminal(data: Path) -> None:
+def test_other_peoples_names_and_texts_cannot_control_a_terminal(data: Path) -> None:
     done("user", "add", "gina", data=data)
     done("device", "add", "gina", "--label", "\x1b]0;mine\x07two\nlines\u202e", data=data)
     ran = done("device", "list", "gina", data=data)
@@ -275,8 +275,8 @@ def test_many_users_are_added_from_one_file(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", [False, True])
-def test_a_user_who_cannot_be_added_does_not_stop_the_others(device: bool, tmp_path: Path) -> None:
-    # RocketChat/Rocket.Chat#9226: one who was removed, and should come back under the same id.
+def test_failed_user_does_not_stop_the_others(device: bool, tmp_path: Path) -> None:
+    # RocketChat/Rocket.Chat#9226: a removed user should come back under the same id.
     data = tmp_path / "data"
     for user in ("gone", "off"):
         done("user", "add", user, data=data)
@@ -295,7 +295,7 @@ def test_a_user_who_cannot_be_added_does_not_stop_the_others(device: bool, tmp_p
     assert "of 3 could not be added: gone" in ran.err
 
 
-def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
+def test_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin="fine,Fine\nnot good,X\n")
     assert ran.code == 1
     assert ran.err.startswith("relay: -, line 2: 'not good' must be an id")
@@ -322,13 +322,13 @@ def test_tables_of_excel_in_other_countries_are_imported(text: str, encoding: st
 
 
 @pytest.mark.parametrize("row", ['u2,"Two\nu3,Three\n', 'u2,"Two" and a half\n'])
-def test_a_quotation_mark_that_is_not_closed_swallows_no_row(row: str, data: Path) -> None:
+def test_unclosed_quotation_mark_swallows_no_row(row: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=f"u1,One\n{row}")
     assert ran.code == 1
     assert ran.err.startswith("relay: -, line 2: its quotation marks do not add up")
 
 
-def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
+def test_wrong_row_is_reported_by_its_line_in_the_file(data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin='u1,One\n\nu2,"Two\nlines"\n')
     assert ran.err.startswith("relay: -, line 3: 'u2' must be an id")
 
@@ -343,14 +343,14 @@ def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
         "\n\nname,id\nUrsula,u1\n",
     ],
 )
-def test_headings_of_a_table_in_any_spelling_are_no_user(text: str, tmp_path: Path) -> None:
+def test_headings_in_any_spelling_are_not_imported_as_a_user(text: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "import", "-", data=data, stdin=text)
     found = {user["id"]: user["name"] for user in done("user", "list", "--json", data=data).json}
     assert found == {"u1": "Ursula"}
 
 
-def test_an_address_column_is_not_taken_for_the_names(tmp_path: Path) -> None:
+def test_address_column_is_not_mistaken_for_the_names(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "import", "-", data=data, stdin="login,email\nu1,u@example.org\n")
     assert [(user["id"], user["name"]) for user in done("user", "list", "--json", data=data).json] == [("u1", "u1")]
@@ -359,7 +359,7 @@ def test_an_address_column_is_not_taken_for_the_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "heading", ["email,name", "E-Mail;Name", "Full Name,Department", "name", "userid,username", "user,Bob"]
 )
-def test_headings_without_a_certain_column_of_ids_are_refused(heading: str, data: Path) -> None:
+def test_headings_without_a_certain_id_column_are_refused(heading: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=f"{heading}\nu8{';' if ';' in heading else ','}Ursula\n")
     assert ran.code == 1
     assert ran.err.startswith("relay: -, line 1: this row looks like headings")
@@ -374,7 +374,7 @@ def test_a_file_without_rows_is_reported(text: str, data: Path) -> None:
     assert ran.err.startswith("relay: - has no rows: each row is an id")
 
 
-def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:
+def test_audit_names_the_actors_and_no_token(data: Path) -> None:
     done("user", "add", "zoe", "--name", "Zoe", data=data)
     token = done("device", "add", "zoe", "--json", data=data).json["token"]
     done("user", "disable", "zoe", data=data)
@@ -390,14 +390,14 @@ def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:
     assert done("audit", "--by", "zoe", data=data).out == "nothing was changed yet\n"
 
 
-def test_an_audit_does_not_tell_who_writes_to_whom(data: Path) -> None:
+def test_audit_does_not_reveal_who_writes_to_whom(data: Path) -> None:
     done("user", "add", "quiet1", data=data)
     done("user", "add", "quiet2", data=data)
     done("send", "--as", "quiet1", "quiet2", "psst", data=data)
     assert "quiet1~quiet2" not in done("audit", "--json", data=data).out
 
 
-def test_a_password_in_the_address_of_a_hook_is_not_shown(data: Path) -> None:
+def test_password_in_the_address_of_a_hook_is_hidden(data: Path) -> None:
     done("user", "add", "hooked", data=data)
     address = "http://me:hidden@127.0.0.1:9/x?y=1"
     shown = done("hook", "add", "hooked", "--to", address, data=data).out
@@ -409,7 +409,7 @@ def test_a_password_in_the_address_of_a_hook_is_not_shown(data: Path) -> None:
     done("hook", "remove", str(hook["deviceId"]), data=data)
 
 
-def test_a_hook_is_listed_with_the_name_that_people_see(data: Path) -> None:
+def test_hook_is_listed_with_its_visible_name(data: Path) -> None:
     done("user", "add", "listed", data=data)
     hook = str(done("hook", "add", "listed", "--name", "Grafana", "--json", data=data).json["deviceId"])
     assert "Grafana" in done("hook", "list", data=data).out
@@ -419,7 +419,7 @@ def test_a_hook_is_listed_with_the_name_that_people_see(data: Path) -> None:
     done("hook", "remove", hook, data=data)
 
 
-def test_a_chat_is_not_created_for_an_owner_who_is_unknown_or_disabled(data: Path) -> None:
+def test_chat_with_an_unknown_or_disabled_owner_is_refused(data: Path) -> None:
     unknown = run("chat", "create", "Y", "nobody", data=data)
     assert (unknown.code, unknown.err) == (1, "relay: there is no user 'nobody' here\n")
     done("user", "add", "away", data=data)

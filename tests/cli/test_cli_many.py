@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     async def fill() -> None:
         async with open_relay(where) as relay:
-            # All in one transaction: one each would take a minute on a slow disk.
+            # All in one transaction: separate ones would take a minute on a slow disk.
             entries = []
             for command in what_made_them():
                 draft = decide(relay.state, [command], {})
@@ -54,7 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.timing
 @pytest.mark.parametrize(("what", "count"), [("user", USERS), ("chat", CHATS)])
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_all_are_listed_within_a_second(what: str, count: int, options: tuple[str, ...], data: Path) -> None:
+def test_all_users_and_chats_are_listed_within_a_second(
+    what: str, count: int, options: tuple[str, ...], data: Path
+) -> None:
     done(what, "list", *options, data=data)
     before = time.perf_counter()
     ran = done(what, "list", *options, data=data)

@@ -1,4 +1,4 @@
-"""What commands print of names that others chose: nothing in them moves the cursor or turns what stands beside it."""
+"""Names chosen by others in the output of commands: they cannot move the cursor or reverse the text beside them."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from relay.protocol.errors import RelayError
 from tests.support.command_line import run, running
 
 EVIL = "Eve\u202egpj.\x1b[31m\u2066ok\u200f\u061c"
-"""A name that a relay of before took: it turns the direction, colours, and isolates."""
+"""A name that earlier relays accepted: it reverses the direction, sets colours, and isolates."""
 SHOWN = "Eve\\u202egpj.\\x1b[31m\\u2066ok\\u200f\\u061c"
 
 
@@ -61,7 +61,7 @@ def test_commands_escape_control_characters_of_names(data: Path, command: list[s
         assert SHOWN in ran.out
 
 
-async def test_a_group_is_found_by_its_name_however_it_was_typed(tmp_path: Path) -> None:
+async def test_group_is_found_by_its_name_in_any_spelling(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as made:
         handle = made.admin.handle
         await handle("user.add", control.AddUser(id="ben"))
@@ -77,7 +77,7 @@ async def test_a_group_is_found_by_its_name_however_it_was_typed(tmp_path: Path)
             Lookup(made.state).chat("\u0301")
 
 
-def test_json_for_programs_has_the_name_as_it_is(data: Path) -> None:
+def test_json_output_has_the_name_unchanged(data: Path) -> None:
     assert json.loads(run("user", "show", "eve", "--json", data=data).out)["name"] == EVIL
 
 
@@ -90,14 +90,14 @@ def test_tail_escapes_control_characters_of_names_and_texts(data: Path) -> None:
         assert not [line for line in audit.out.splitlines() if CONTROL_CHARACTERS.search(line)]
 
 
-def test_visible_shows_every_control_of_the_direction() -> None:
+def test_visible_escapes_every_direction_control() -> None:
     for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x1B, 0x9B, 0x0A):
         assert visible(chr(code)) in (f"\\u{code:04x}", f"\\x{code:02x}", "\\n")
     assert visible("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
 
 
 def test_commands_print_composed_texts_through_say() -> None:
-    """A line with something in it that somebody else chose goes through `say`, or `visible`."""
+    """A line with text chosen by somebody else goes through `say` or `visible`."""
     own = {"output.py", "bench.py", "invite.py", "manual.py", "doctor.py", "tls.py"}
     found = []
     for path in Path(relay.cli.__file__).parent.glob("*.py"):

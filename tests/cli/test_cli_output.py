@@ -19,7 +19,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Terminal(io.StringIO):
-    """What is printed to it comes to a person."""
+    """A terminal: a person reads it."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Restores: what they keep, what they refuse, and how they are undone and finished."""
+"""Restores: what they keep and refuse, and how to undo and finish them."""
 
 import io
 import os
@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.store.files import lock, replacing
+from relay.cli.offline import CommandTuning
+from relay.store.files import replacing
 from relay.store.files.lock import locked
 from tests.support.command_line import done, run, running, said
 
@@ -28,13 +29,13 @@ def test_a_restore_that_would_lose_messages_needs_force(data: Path, tmp_path: Pa
     assert restored["lost"] == {"messages": 2, "people": 1, "changes": 0}
     assert Path(restored["kept"]).parent == data
     assert done("check", "--data", restored["kept"]).code == 0
-    # It is there already: what only marks the restore itself is nothing to lose.
+    # It is there already: an entry that only marks the restore itself is no loss.
     again = done("restore", backup, "--yes", "--json", data=data).json
     assert not any(again["lost"].values())
     assert done("restore", backup, "--json", data=tmp_path / "new").json["kept"] is None
 
 
-def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(data: Path, tmp_path: Path) -> None:
+def test_two_restores_keep_separate_stores_and_both_can_be_undone(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "today", data=data)
@@ -45,7 +46,7 @@ def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(
     assert "today" not in done("export", data=data).out
     done("restore", "--undo", "--yes", data=data)
     assert "after it" in done("export", data=data).out
-    # An undo also keeps what it replaces, so that it can be undone itself.
+    # An undo also keeps the store it replaces, so it can be undone itself.
     line = said(run("restore", "--undo", "--yes", data=data))
     assert "1 message more than what was put aside" in line
     done("restore", "--undo", "--yes", "--force", data=data)
@@ -55,7 +56,7 @@ def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(
     assert done("check", data=data).code == 0
 
 
-def test_an_undo_where_nothing_was_restored_is_refused(data: Path, tmp_path: Path) -> None:
+def test_undo_without_a_restore_is_refused(data: Path, tmp_path: Path) -> None:
     assert "no restore has put anything aside" in said(run("restore", "--undo", "--yes", data=data))
     for wrong in (("restore", "--undo", tmp_path / "x.tar"), ("restore",)):
         assert run(*wrong, data=data).code == 2
@@ -74,7 +75,7 @@ def test_a_restore_can_end_all_sessions(data: Path, tmp_path: Path) -> None:
     assert done("check", data=data).code == 0
 
 
-def test_no_store_is_begun_beside_one_that_a_restore_kept(data: Path, tmp_path: Path) -> None:
+def test_no_store_is_created_beside_one_kept_by_a_restore(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "today", data=data)
@@ -90,7 +91,7 @@ def test_no_store_is_begun_beside_one_that_a_restore_kept(data: Path, tmp_path: 
 
 
 def restored_by_0_1_0(data: Path, steps: int) -> None:
-    """Do what a restore of relay 0.1.0 did, up to where it was killed."""
+    """Repeat the steps of a restore by relay 0.1.0, up to the kill."""
     aside = ".before-restore"
     for name in ("relay.db", "relay.db-wal", "relay.db-shm", "files")[:steps]:
         if (data / name).exists():
@@ -103,12 +104,12 @@ def restored_by_0_1_0(data: Path, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_a_restore_that_relay_0_1_0_left_half_done_can_be_undone(data: Path, tmp_path: Path, steps: int) -> None:
+def test_restore_left_half_done_by_relay_0_1_0_can_be_undone(data: Path, tmp_path: Path, steps: int) -> None:
     upload = data / "files" / "ab" / ("ab" * 32)
     upload.parent.mkdir(parents=True, exist_ok=True)
     upload.write_bytes(b"pixels")
     with closing(sqlite3.connect(data / "relay.db")) as reader:
-        # While somebody reads, the log stays when the relay ends.
+        # The log stays at the end of the relay while there is a reader.
         reader.execute("SELECT count(*) FROM log").fetchall()
         done("send", "--as", "anna", "ben", "today", data=data)
         assert (data / "relay.db-wal").stat().st_size > 0
@@ -125,7 +126,7 @@ def test_a_restore_that_relay_0_1_0_left_half_done_can_be_undone(data: Path, tmp
     assert not (left / ".relay-restore-ab_cdef1").exists()
 
 
-def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+def test_store_put_aside_by_relay_0_1_0_comes_back(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "today", data=data)
@@ -149,10 +150,7 @@ def _archive(path: Path, store: bytes) -> None:
         tar.addfile(member, io.BytesIO(store))
 
 
-def test_a_file_that_is_no_backup_is_refused_in_one_line(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
+def test_file_that_is_not_a_backup_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
     text.write_text("this is no archive")
     done("backup", cut, data=data)
@@ -167,10 +165,11 @@ def test_a_file_that_is_no_backup_is_refused_in_one_line(
     ):
         assert said(run("restore", file, "--yes", data=data)) == line
     with locked(data):
-        assert "stop the relay first" in said(run("restore", cut, "--yes", data=data))
+        ran = run("restore", cut, "--yes", data=data, tuning=CommandTuning(wait_seconds=0.2))
+        assert "stop the relay first" in said(ran)
 
 
-def test_a_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> None:
+def test_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "b.tar", data=data)
     for command, question in (
         (("restore", str(tmp_path / "b.tar")), f"Put {tmp_path / 'b.tar'} in place of the store in {data}?"),
@@ -180,7 +179,7 @@ def test_a_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> Non
     assert not list(data.glob(".relay-*"))
 
 
-def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
+def test_killed_restore_is_finished_by_the_relay_and_reported_by_doctor(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = tmp_path / "backup.tar"
@@ -216,9 +215,7 @@ def test_restore_over_a_mounted_folder_is_refused_before_anything_is_moved(
     assert not [path for path in data.iterdir() if path.name.startswith((".relay", "before", "relay.replacing"))]
 
 
-def test_a_command_that_only_reads_finishes_a_killed_restore(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_command_finishes_a_killed_restore(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     for number, command in enumerate((("check",), ("backup", tmp_path / "other.tar")), 1):

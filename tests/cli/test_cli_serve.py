@@ -1,4 +1,4 @@
-"""`relay serve` as a command: its help, what it refuses, and in whose words."""
+"""`relay serve` as a command: its help, its refusals and their wording."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from tests.support.command_line import Ran, done, running
 
 
 def start(*arguments: str | Path) -> Ran:
-    """Run `relay serve` where it must end by itself."""
+    """Run `relay serve` in a case in which it must end by itself."""
     command = [sys.executable, "-m", "relay", "serve", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
@@ -64,7 +64,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
     assert refused(*arguments, code=2).startswith(said)
 
 
-def test_an_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
+def test_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refused("--data", file) == f"{file} is no directory: name another with --data"
@@ -74,7 +74,7 @@ def test_an_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
     assert refused("--data", "/proc/foo") == f"/proc/foo cannot be made {why}"
 
 
-def test_a_directory_that_another_process_keeps_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_directory_in_use_is_reported_with_its_process_and_advice(tmp_path: Path) -> None:
     program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
     with locked(tmp_path):
@@ -85,7 +85,7 @@ def test_a_directory_that_another_process_keeps_is_named_with_what_to_do(tmp_pat
     assert ran.stderr.splitlines() == [f"waiting for {who}", said]
 
 
-def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_file_of_another_program_is_reported_with_advice(tmp_path: Path) -> None:
     store = sqlite3.connect(tmp_path / "relay.db")
     store.executescript("PRAGMA application_id = 7; CREATE TABLE other (x);")
     store.close()
@@ -94,7 +94,7 @@ def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> N
     assert said.endswith("Move it away, or name another directory with --data")
 
 
-def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None:
+def test_unusable_file_is_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "relay.lock").mkdir()
     said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
     assert said == f"{tmp_path}/relay.lock cannot be used (Is a directory): name another directory with --data"
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None
         (NoThreads(), "the relay cannot start: there are no threads left"),
     ],
 )
-def test_an_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str) -> None:
+def test_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str) -> None:
     assert explained(error, Path("/d")).startswith(said)
 
 
@@ -137,7 +137,7 @@ def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
     assert "PRIORITY=3" in record
 
 
-def test_an_empty_file_where_a_store_was_is_no_new_store(tmp_path: Path) -> None:
+def test_empty_file_in_place_of_a_store_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "relay.db").touch()
     (tmp_path / "backups").mkdir()
     (tmp_path / "backups" / "monday.tar").touch()
@@ -145,7 +145,7 @@ def test_an_empty_file_where_a_store_was_is_no_new_store(tmp_path: Path) -> None
     assert said.startswith(f"the store in {tmp_path} is damaged (relay.db is empty, but there was a store: backups/")
 
 
-def test_a_port_that_is_taken_is_refused_with_what_helps(tmp_path: Path) -> None:
+def test_port_in_use_is_refused_with_advice(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -165,8 +165,8 @@ def _answers(host: str, port: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
-def test_all_addresses_of_ipv6_mean_those_of_ipv4_too_where_nothing_else_is_named() -> None:
-    # The link of an invite has the machine's address of IPv4, and so has systemd's socket.
+def test_unspecified_ipv6_address_includes_ipv4_unless_both_are_given() -> None:
+    # The link of an invite has the machine's IPv4 address, and so has systemd's socket.
     (alone,) = open_listeners(["[::]:0"])
     with alone:
         port = alone.getsockname()[1]
@@ -187,7 +187,7 @@ def _catches(process: subprocess.Popen[bytes], number: int) -> bool:
     return bool(int(caught, 16) >> (number - 1) & 1)
 
 
-def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: Path) -> None:
+def test_reload_signal_does_not_end_a_starting_relay(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     said = tmp_path / "said"
     with locked(tmp_path), said.open("wb") as log:
@@ -207,7 +207,7 @@ def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: P
         process.wait()
 
 
-def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
+def test_data_directory_may_have_a_long_path(tmp_path: Path) -> None:
     # octos-org/octos#2248, mcdonc/klangk#1531: the control socket's path was too long for an address.
     data = tmp_path.joinpath(*["a-folder-within-another-one"] * 5)
     done("user", "add", "anna", data=data)

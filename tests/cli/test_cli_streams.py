@@ -1,4 +1,4 @@
-"""The standard streams of a command: full, closed, broken or no text, each is a line and an exit code."""
+"""The standard streams of a command: full, closed, broken or binary; each case gives a line and an exit code."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(data: Path, line: str) -> Ran:
-    """Run a line of shell, in which `relay` is this one on the data directory."""
+    """Run a line of shell in which `relay` is this program on the data directory."""
     relay = f'relay() {{ {shlex.quote(sys.executable)} -m relay "$@" --data {shlex.quote(str(data))}; }}'
     ran = subprocess.run(["bash", "-c", f"{relay}; {line}"], capture_output=True, text=True, check=False, timeout=30)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
@@ -34,13 +34,13 @@ def shell(data: Path, line: str) -> Ran:
     ["user list", "user list --json", "export", "doctor", "device add anna", "user list --help"],
 )
 @pytest.mark.parametrize(("where", "reason"), [(">/dev/full", "its disk is full"), (">&-", "it is closed")])
-def test_output_that_cannot_be_written_is_reported(command: str, where: str, reason: str, data: Path) -> None:
+def test_unwritable_output_is_reported(command: str, where: str, reason: str, data: Path) -> None:
     ran = shell(data, f"relay {command} {where}")
     assert ran == (1, "", f"relay: the output cannot be written: {reason}; what was changed stays changed\n")
 
 
 @pytest.mark.parametrize("command", ["send --as anna ben -", "user import -", "user password anna"])
-def test_input_that_is_closed_is_reported(command: str, data: Path) -> None:
+def test_closed_input_is_reported(command: str, data: Path) -> None:
     ran = shell(data, f"relay {command} <&-")
     assert ran == (1, "", "relay: there is nothing to read: standard input is closed\n")
 
@@ -57,7 +57,7 @@ def test_with_all_streams_closed_the_store_is_not_written_to_by_accident(data: P
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
-def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Path) -> None:
+def test_relay_serves_with_closed_standard_streams(closed: str, data: Path) -> None:
     line = f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:0 --data {shlex.quote(str(data))}"
     with subprocess.Popen(["bash", "-c", f"{line} {closed}"], stderr=subprocess.DEVNULL) as process:
         try:
@@ -74,9 +74,9 @@ def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Pat
     assert not any(str(data) in file or "socket" in file for file in standard)
 
 
-def test_a_pipe_that_the_reader_closed_is_no_error(data: Path) -> None:
+def test_closed_pipe_is_not_an_error(data: Path) -> None:
     assert shell(data, "for _ in 1 2 3; do relay export | head -c 1; done") == (0, "{{{", "")
-    # One that is surely gone before anything is written.
+    # A reader that is certainly gone before anything is written.
     read = "import os; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)"
     program = f"{read}; import sys; sys.argv = ['relay', 'schema']; from relay.__main__ import main; main()"
     gone = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=30)
@@ -84,6 +84,6 @@ def test_a_pipe_that_the_reader_closed_is_no_error(data: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
-def test_input_that_is_no_text_is_reported(locale: str, data: Path) -> None:
+def test_binary_input_is_reported(locale: str, data: Path) -> None:
     ran = shell(data, f"printf 'a\\xffb' | LC_ALL={locale} relay send --as anna ben -")
-    assert ran == (2, "", "relay: what was typed or piped in is not UTF-8 text\n")
+    assert ran == (2, "", "relay: the input is not UTF-8 text\n")

@@ -1,4 +1,4 @@
-"""Files that backup and export write: what they may replace, and what is said of a write that fails."""
+"""Files that backup and export write: which files they may replace, and messages for failed writes."""
 
 import os
 import sqlite3
@@ -47,13 +47,13 @@ def test_backups_may_be_kept_in_a_folder_of_the_data_directory(command: str, dat
     assert modes(data / "backups") == {"latest": "-rw-------"}
 
 
-def test_a_dash_is_refused_as_a_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dash_is_refused_as_a_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = run("backup", "-", data=data)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "relay: nothing is written into a pipe: name a file\n"
     piped, usual = (done("export", *to, data=data).out.splitlines() for to in (("-",), ()))
-    # The first line says when it was written.
+    # The first line has the time of writing.
     assert piped[1:] == usual[1:] != []
     assert run("export", "--files", "-", data=data).code == 2
     assert not (tmp_path / "-").exists()
@@ -88,7 +88,7 @@ def test_a_failed_write_is_reported_without_temporary_names(
     assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
-def test_a_disk_that_is_full_during_a_backup_is_named_as_the_targets(
+def test_full_disk_during_a_backup_is_reported_for_the_target(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect = sqlite3.connect
@@ -117,7 +117,7 @@ def test_an_uploaded_file_that_cannot_be_read_is_named(
     assert said(run("backup", tmp_path / "backup.tar", data=data)) == f"{upload} cannot be read: you may not read it"
 
 
-def test_a_command_that_goes_well_says_nothing_on_stderr(data: Path, tmp_path: Path) -> None:
+def test_successful_command_prints_nothing_on_stderr(data: Path, tmp_path: Path) -> None:
     for command in (("backup", str(tmp_path / "backup.tar")), ("check",)):
         ran = subprocess.run(
             [sys.executable, "-m", "relay", *command, "--data", str(data)],

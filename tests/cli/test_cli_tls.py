@@ -1,4 +1,4 @@
-"""`relay tls`: what is made, how it is shown, and what is said where that cannot be."""
+"""`relay tls`: what it makes and shows, and its messages if that is impossible."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_names_are_shown_as_people_write_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [(), ("--again",), ("--name", "localhost"), ("--again", "--name", "localhost")])
-def test_a_name_that_was_given_once_stays_whatever_is_given_later(again: tuple[str, ...], tmp_path: Path) -> None:
+def test_name_given_once_stays_whatever_is_given_later(again: tuple[str, ...], tmp_path: Path) -> None:
     done("tls", "init", "--name", "chat.office.lan", data=tmp_path)
     names = done("tls", "init", *again, "--json", data=tmp_path).json["names"]
     assert {"chat.office.lan", "localhost"} <= set(names)
@@ -42,7 +42,7 @@ def test_a_name_that_was_given_once_stays_whatever_is_given_later(again: tuple[s
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
 @pytest.mark.parametrize("file", ["ca.crt", "relay.crt"])
-def test_a_damaged_certificate_is_named_with_what_helps(file: str, content: bytes, tmp_path: Path) -> None:
+def test_damaged_certificate_is_named_with_advice(file: str, content: bytes, tmp_path: Path) -> None:
     done("tls", "init", data=tmp_path)
     (tmp_path / "tls" / file).write_bytes(content)
     said = failed("show", data=tmp_path)

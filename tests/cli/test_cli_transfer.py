@@ -1,4 +1,4 @@
-"""Export and import: what comes out goes in again, and what offices have elsewhere comes with its people and dates."""
+"""Export and import: an export can be imported again, and other systems' data keeps its people and dates."""
 
 import http.client
 import json
@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from relay.cli.importers import importing
+from relay.cli.offline import CommandTuning
 from relay.client import connect
 from relay.core.admin.importing.people import PeopleImport
 from relay.core.relay import open_relay
@@ -66,7 +67,7 @@ def test_an_export_has_users_chats_and_messages_in_order(office: Path, tmp_path:
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"])
-def test_an_export_imports_identically(state: str, office: Path, tmp_path: Path) -> None:
+def test_exported_relay_is_imported_identically(state: str, office: Path, tmp_path: Path) -> None:
     file, there = tmp_path / "out.jsonl", tmp_path / "there"
     done("export", file, data=office)
     if state == "running":
@@ -90,7 +91,7 @@ def test_an_export_imports_identically(state: str, office: Path, tmp_path: Path)
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
 
 
-def test_an_import_repeated_adds_nothing_and_leaves_everything_read(office: Path, tmp_path: Path) -> None:
+def test_repeated_import_adds_nothing_and_leaves_everything_read(office: Path, tmp_path: Path) -> None:
     file, there = tmp_path / "out.jsonl", tmp_path / "there"
     done("export", file, data=office)
     done("import", file, data=there)
@@ -99,7 +100,7 @@ def test_an_import_repeated_adds_nothing_and_leaves_everything_read(office: Path
 
 
 def test_an_export_imported_into_its_own_relay_adds_nothing(office: Path, tmp_path: Path) -> None:
-    # zulip/zulip#19768 (imports that are made twice); here of edits and deletions whose clients gave them no id.
+    # zulip/zulip#19768 (imports made twice); here for edits and deletions without a client id.
     file = tmp_path / "out.jsonl"
 
     async def change() -> None:
@@ -126,7 +127,7 @@ def test_an_export_imported_into_its_own_relay_adds_nothing(office: Path, tmp_pa
     assert exported(office)[1:] == before[1:]
 
 
-def test_a_relay_that_is_in_use_keeps_the_dates_of_old_messages(office: Path, tmp_path: Path) -> None:
+def test_import_into_a_relay_in_use_keeps_the_dates_of_old_messages(office: Path, tmp_path: Path) -> None:
     done("import", "--same", slack(tmp_path), data=office)
     hello = next(one for one in messages(office) if one["text"] == "hello @Ben &co")
     assert hello["at"] == FIRST
@@ -169,7 +170,7 @@ def slack(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_slack_import_lists_what_it_leaves_behind(packed: bool, tmp_path: Path) -> None:
+def test_slack_import_lists_what_it_leaves_behind(packed: bool, tmp_path: Path) -> None:
     source, data = slack(tmp_path), tmp_path / "data"
     if packed:
         with zipfile.ZipFile(tmp_path / "slack.zip", "w") as target:
@@ -255,7 +256,7 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
         ('{"type": "version"}\n{"type": "user", "user": {}}', "line 2: Object missing required field `username`"),
     ],
 )
-def test_a_file_that_is_no_export_is_reported(content: str, said: str, tmp_path: Path) -> None:
+def test_file_that_is_not_an_export_is_reported(content: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "file.jsonl"
     file.write_text(content)
     ran = run("import", file, data=tmp_path / "data")
@@ -280,7 +281,7 @@ def test_a_damaged_slack_export_is_reported(name: str, content: str, said: str, 
     assert ran.err.count("\n") == 1
 
 
-def test_a_slack_chat_with_a_damaged_day_stays_behind_whole(tmp_path: Path) -> None:
+def test_slack_chat_with_a_damaged_day_is_left_out_completely(tmp_path: Path) -> None:
     source = slack(tmp_path)
     (source / "general" / "2026-01-02.json").write_text("[{")
     came = done("import", source, "--json", data=tmp_path / "data").json
@@ -289,7 +290,7 @@ def test_a_slack_chat_with_a_damaged_day_stays_behind_whole(tmp_path: Path) -> N
     assert [one["text"] for one in messages(tmp_path / "data")] == ["psst"]
 
 
-def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
+def test_interrupted_import_continues_where_it_stopped(
     office: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, file = tmp_path / "there", tmp_path / "out.jsonl"
@@ -304,9 +305,8 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return await flush(self)
 
-    monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
     monkeypatch.setattr(importing.Importing, "flush", stop_at_the_second)
-    ran = run("import", file, data=there)
+    ran = run("import", file, data=there, tuning=CommandTuning(batch_messages=1))
     assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
     monkeypatch.setattr(importing.Importing, "flush", flush)
     done("import", file, data=there)
@@ -314,7 +314,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     assert trio.lowlevel.in_trio_run() is False
 
 
-def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -> None:
+def test_export_with_files_contains_them_and_can_be_imported_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for user in ("anna", "ben"):
         done("user", "add", user, data=data)
@@ -365,7 +365,7 @@ def upload(relay: Running, token: str, content: bytes) -> Attachment:
     return msgspec.json.decode(answer, type=Attachment)
 
 
-def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_in(
+def test_interrupted_import_still_keeps_out_people_who_may_not_sign_in(
     office: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done("export", tmp_path / "out.jsonl", data=office)

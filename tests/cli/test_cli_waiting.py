@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.cli.offline import CommandTuning
 from relay.store.files import lock
 from tests.support.command_line import done, run, running
 
@@ -29,7 +30,7 @@ HOLD = """
 
 
 class Holder:
-    """Another process that has the lock, as if it was called for some command."""
+    """Another process that has the lock, as if it ran some command."""
 
     def __init__(self, data: Path, command: str) -> None:
         self.process = subprocess.Popen(
@@ -51,7 +52,7 @@ class Holder:
 
 @contextlib.contextmanager
 def held(data: Path, command: str, seconds: float = 60.0) -> Iterator[Holder]:
-    """Have another process hold the lock for so long."""
+    """Let another process hold the lock for this long."""
     holder = Holder(data, command)
     timer = threading.Timer(seconds, holder.let_go)
     timer.start()
@@ -77,11 +78,10 @@ def test_a_command_waits_for_another_command_and_names_it(data: Path) -> None:
     assert ran.err == f"relay: waiting for process {holder.process.pid} (relay prune)\n"
 
 
-def test_a_command_gives_up_after_its_wait_and_names_the_process(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
+def test_command_gives_up_after_its_wait_and_names_the_process(data: Path) -> None:
     with held(data, "prune") as holder:
         for command in (("user", "list"), ("user", "import", "-")):
-            ran = run(*command, data=data, stdin="ben,Ben\n")
+            ran = run(*command, data=data, stdin="ben,Ben\n", tuning=CommandTuning(wait_seconds=0.2))
             assert ran.code == 1
             name = f"process {holder.process.pid} (relay prune)"
             assert ran.err.splitlines() == [
@@ -132,7 +132,7 @@ def test_commands_wait_for_a_relay_that_is_starting(data: Path) -> None:
         starting.communicate(timeout=10)
 
 
-def test_a_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
+def test_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
     with held(data, "serve", 0.5) as holder:
         ran = run("status", data=data)
     assert ran.code == 1
@@ -140,23 +140,22 @@ def test_a_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
     assert "no relay runs" in ran.err
 
 
-def test_status_waits_only_for_a_relay(data: Path) -> None:
+def test_only_status_of_a_relay_waits_for_a_relay(data: Path) -> None:
     with held(data, "prune"):
         ran = run("status", data=data)
     assert ran.code == 1
     assert "waiting" not in ran.err
 
 
-def test_a_relay_that_never_answers_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
+def test_unresponsive_relay_is_named(data: Path) -> None:
     with held(data, "serve") as holder:
-        ran = run("status", data=data)
+        ran = run("status", data=data, tuning=CommandTuning(wait_seconds=0.2))
         assert ran.code == 1
         assert f"process {holder.process.pid} (relay serve) already has" in ran.err
         began = time.monotonic()
-        # A restore is no reason to wait for a relay, which does not end by itself.
-        monkeypatch.setattr(lock, "WAIT_SECONDS", 60.0)
+        # A restore does not wait for a relay, which does not end by itself.
         backup = data.parent / "backup.tar"
         done("backup", backup, data=data)
-        assert "stop the relay first" in run("restore", backup, "--yes", data=data).err
+        ran = run("restore", backup, "--yes", data=data, tuning=CommandTuning(wait_seconds=60.0))
+        assert "stop the relay first" in ran.err
         assert time.monotonic() - began < 30

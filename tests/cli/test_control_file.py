@@ -1,4 +1,4 @@
-"""The control socket's file: it comes back when somebody removes it, and another program's file stays untouched."""
+"""The control socket's file: it is recreated after removal, and another program's file stays untouched."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ Harm = Callable[[Path], object]
 
 
 def replace(path: Path) -> None:
-    """Put a file that nobody listens on in place of the socket's."""
+    """Put a file that nobody listens on in place of the socket."""
     path.unlink()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -38,25 +38,25 @@ HARMS: dict[str, Harm] = {
 
 
 class Nothing:
-    """Stands for `Admin` where no request is made."""
+    """Stands in for `Admin` without any request."""
 
     async def disconnected(self, _client: object) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
 
 class Broken:
-    """Stands for `Admin` where the store cannot be read."""
+    """Stands in for `Admin` with an unreadable store."""
 
     def __init__(self, data: Path, error: Exception) -> None:
         self.data = data
         self._error = error
 
     async def handle(self, *_request: object, **_how: object) -> object:
-        """Fail as the store does."""
+        """Fail like the store."""
         raise self._error
 
     async def disconnected(self, _client: object) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
 
 @asynccontextmanager
@@ -85,9 +85,7 @@ def test_commands_reach_the_relay_after_its_socket_was_removed(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-async def test_the_file_is_made_again_after_it_was_harmed(
-    tmp_path: Path, autojump_clock: trio.abc.Clock, harm: Harm
-) -> None:
+async def test_damaged_socket_file_is_recreated(tmp_path: Path, autojump_clock: trio.abc.Clock, harm: Harm) -> None:
     path = tmp_path / "relay.sock"
     async with serving(path):
         harm(path)
@@ -97,7 +95,7 @@ async def test_the_file_is_made_again_after_it_was_harmed(
     assert not path.exists()
 
 
-def test_a_relay_whose_socket_was_just_removed_stops_in_order(tmp_path: Path) -> None:
+def test_relay_with_a_just_removed_socket_stops_in_order(tmp_path: Path) -> None:
     with running(tmp_path / "data") as relay:
         (relay.data / "relay.sock").unlink()
         relay.process.send_signal(signal.SIGTERM)
@@ -129,7 +127,7 @@ async def test_the_file_comes_back_each_time_it_is_removed(tmp_path: Path, autoj
         assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-async def test_a_file_that_cannot_be_made_is_logged_once_and_made_as_soon_as_it_can(
+async def test_socket_file_that_cannot_be_created_is_logged_once_and_created_later(
     tmp_path: Path, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "run"
@@ -173,7 +171,7 @@ async def test_foreign_file_in_place_of_the_socket_is_left_alone(
     assert path.read_text() == "notes"
 
 
-def test_a_start_leaves_the_socket_of_another_program_and_says_so(tmp_path: Path) -> None:
+def test_start_leaves_the_socket_of_another_program_and_reports_it(tmp_path: Path) -> None:
     path = tmp_path / "relay.sock"
     with other_socket(path), pytest.raises(OSError, match="another program listens there"):
         SocketFile(path, None).bind()
@@ -190,7 +188,7 @@ def test_a_start_replaces_the_socket_that_a_killed_relay_left(tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_a_command_waits_longer_than_a_removed_socket_is_gone() -> None:
+def test_command_waits_longer_than_the_socket_is_missing() -> None:
     assert 3 * LOOK_SECONDS < lock.WAIT_SECONDS
 
 
@@ -201,7 +199,7 @@ def test_a_command_waits_longer_than_a_removed_socket_is_gone() -> None:
         (sqlite3.SQLITE_CORRUPT, "unavailable", "relay doctor"),
     ],
 )
-async def test_a_request_on_which_the_store_fails_is_refused_with_what_to_do(
+async def test_request_that_fails_in_the_store_is_refused_with_advice(
     code: int, refusal: str, advice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = sqlite3.OperationalError("it broke")
@@ -218,7 +216,7 @@ async def test_a_request_on_which_the_store_fails_is_refused_with_what_to_do(
     assert ("SQLITE_SOMETHING" in caplog.text) == (refusal == "unavailable")
 
 
-async def test_a_request_on_which_the_system_fails_is_refused_and_names_the_directory(
+async def test_request_that_fails_in_the_system_is_refused_with_the_directory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "socket"
@@ -235,7 +233,7 @@ async def test_a_request_on_which_the_system_fails_is_refused_and_names_the_dire
     assert caplog.records == []
 
 
-async def test_a_socket_on_which_the_system_fails_is_made_again(
+async def test_failing_socket_is_recreated(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -1,4 +1,4 @@
-"""A prune whose asker has gone is given up; one who only has nothing more to ask still gets the answer."""
+"""A prune is given up if its client is gone; a client that only stops sending still gets the answer."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from relay.net import control_socket
 
 
 async def asking(relay: Relay, path: Path) -> trio.SocketStream:
-    """Connect and ask for a prune."""
+    """Connect and request a prune."""
     stream = await trio.open_unix_socket(path)
     request = {"type": "request", "id": "1", "payloadType": "prune", "payload": {"maxBytes": 1}}
     await stream.send_all(json.dumps(request).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Commands that the relay's texts name: written in one form everywhere, and printed so that they work as typed."""
+"""Commands named in the relay's texts: written in one form everywhere, and printed so that they work as typed."""
 
 import ast
 import os
@@ -20,15 +20,15 @@ from tests.support.command_line import done, run
 RELAY = Path(__file__).parents[2] / "relay"
 HINT = re.compile(r"`([^`]*\brelay [a-z][^`]*)`")
 BARE = re.compile(rf"(?<![`/\w-])relay ({'|'.join((*GROUPS, *COMMANDS))})\b(?! (relay|package))")
-"""A command that stands in a text without backticks."""
+"""Matches a command in a text without backticks."""
 STATIC = {"help", "description", "epilog"}
-"""Arguments with texts of --help and of the settings file, which are printed as they stand."""
+"""Arguments with texts of --help and of the settings file, which are printed unchanged."""
 GUIDE = {"cli/manual.py", "serve_options.py", "serve.py", "net/http/routes/trust.py", "store/files/lock.py"}
-"""Modules whose texts are no hints: the guide, the parser of `serve`, a page for phones, the name of a lock."""
+"""Modules whose texts are not hints: the guide, the parser of `serve`, a page for phones, the name of a lock."""
 
 
 def _texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """All texts of a module but docstrings and static help, each with its line."""
+    """All texts of a module except docstrings and static help, each with its line."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
@@ -43,7 +43,7 @@ def _texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from _texts(node)
 
 
-def test_every_text_names_commands_in_backticks_so_that_they_can_be_spelled() -> None:
+def test_every_text_names_commands_in_backticks() -> None:
     bare = []
     for path in sorted(RELAY.rglob("*.py")):
         name = str(path.relative_to(RELAY))
@@ -53,7 +53,7 @@ def test_every_text_names_commands_in_backticks_so_that_they_can_be_spelled() ->
     assert bare == []
 
 
-def test_no_command_prints_a_hint_past_what_spells_it() -> None:
+def test_every_hint_is_printed_through_the_speller() -> None:
     past = []
     for path in sorted((RELAY / "cli").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -71,7 +71,7 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
             yield full, sub
 
 
-def test_commands_without_data_are_those_that_get_none() -> None:
+def test_commands_without_data_option_get_none() -> None:
     without = {
         name
         for name, command in _commands("", typer.main.get_command(build()))
@@ -113,7 +113,7 @@ def test_hints_of_all_kinds_of_output_work_as_typed(tmp_path: Path) -> None:
     done("chat", "create", "Ops", "zoe", data=data, whole_hints=True)
     disabled = done("user", "disable", "zoe", data=data, whole_hints=True).out
     assert _hints(disabled) == [f"relay user enable zoe --data {where}"]
-    # A refusal of the rules, which know neither the program nor its directory.
+    # A refusal by the rules, which know neither the program nor its directory.
     refused = run("send", "--as", "zoe", "Ops", "hello", data=data, whole_hints=True).err
     assert _hints(refused) == [f"relay user enable zoe --data {where}"]
     assert _hints(done("hook", "list", data=data, whole_hints=True).out) == [f"relay hook add CHAT --data {where}"]

@@ -1,4 +1,4 @@
-"""The lines that the relay tells one to type work as they stand, however it was started."""
+"""The commands that the relay suggests work as they are, however it was started."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def _spellings(tmp_path: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
 @pytest.mark.parametrize(
     ("way", "data"), [("relative", []), ("relative", ["--data", "my data"]), ("path", []), ("module", [])]
 )
-def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, data: list[str]) -> None:
+def test_commands_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, data: list[str]) -> None:
     words, environment = _spellings(tmp_path)[way]
     (tmp_path / "home").mkdir()
     log = tmp_path / "log"
@@ -67,7 +67,7 @@ def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, d
         lines = re.findall(r"^  (\S.*?)    \(", shown, re.MULTILINE)
         assert len(lines) == 2
         assert ("In another terminal, in " in shown) == (way == "relative")
-        # Another terminal knows neither this one's variables nor, where the text names none, its directory.
+        # Another terminal has neither this one's variables nor, unless the text names it, its directory.
         place = tmp_path if way == "relative" else "/"
         for line in lines:
             done = subprocess.run(

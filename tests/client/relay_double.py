@@ -1,4 +1,4 @@
-"""A relay that a test answers for, and a client that connects to it."""
+"""A relay whose answers the test gives, and a client that connects to it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from relay.protocol import codec, events, requests
 C = TypeVar("C", bound=Client)
 URL = "ws://relay.test/ws"
 LONG = 60.0
-"""Seconds that are over at once where nobody has anything to do."""
+"""Seconds of virtual time, which pass at once when all tasks wait."""
 
 
 class Link:

@@ -106,7 +106,7 @@ async def test_the_pauses_start_again_after_a_frame_and_not_after_a_mere_handsha
     )
 
 
-async def test_a_handshake_without_an_answer_is_given_up_and_tried_again(
+async def test_unanswered_handshake_is_given_up_and_retried(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def silent(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
@@ -206,7 +206,7 @@ async def test_events_beyond_the_queue_are_requested_again_when_it_is_empty(
         (308, CannotConnect, "HTTP 308"),
     ],
 )
-async def test_a_permanent_failure_is_raised_and_not_tried_again(
+async def test_permanent_failure_is_raised_and_not_retried(
     relay: Relay, autojump_clock: MockClock, status: int, error: type[Exception], words: str
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -225,7 +225,7 @@ async def test_a_permanent_failure_is_raised_and_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [503, 429, 502])
-async def test_a_temporary_failure_is_tried_again(relay: Relay, autojump_clock: MockClock, status: int) -> None:
+async def test_temporary_failure_is_retried(relay: Relay, autojump_clock: MockClock, status: int) -> None:
     async with client() as ours:
         async with relay.asks() as request:
             await request.reject(status)
@@ -234,7 +234,7 @@ async def test_a_temporary_failure_is_tried_again(relay: Relay, autojump_clock: 
             await ours.connected()
 
 
-async def test_a_relay_that_was_reached_is_tried_again_whatever_a_proxy_answers_meanwhile(
+async def test_client_retries_a_once_reached_relay_whatever_a_proxy_answers(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
     async with client() as ours:
@@ -288,7 +288,7 @@ async def test_no_request_is_pending_after_the_end(relay: Relay, autojump_clock:
             await ours.send("User2", "hello")
 
 
-async def test_without_reconnecting_it_ends_with_its_connection(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_without_reconnecting_ends_with_its_connection(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(reconnect=False) as ours, trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -304,7 +304,7 @@ async def test_without_reconnecting_it_ends_with_its_connection(relay: Relay, au
     assert len(relay.asked) == 1
 
 
-async def test_without_reconnecting_it_raises_the_error(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_client_without_reconnecting_raises_the_error(relay: Relay, autojump_clock: MockClock) -> None:
     relay.down = True
     with pytest.raises(ConnectionRefusedError):
         async with connect(URL, "token", reconnect=False):

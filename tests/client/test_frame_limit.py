@@ -1,4 +1,4 @@
-"""Requests that are larger than a relay's frames: they fail, and end no connection twice."""
+"""Requests larger than a relay's frames: they fail, and do not end a second connection."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
 
 
 async def refused(ours: Client, text: str) -> str:
-    """Send what is too large; gives the error's words."""
+    """Send a request that is too large; return the error's message."""
     with trio.fail_after(LONG), pytest.raises(RelayError) as refusal:
         await ours.send("User2", text)
     assert refusal.value.error.code == "too_large"
@@ -86,9 +86,7 @@ async def test_two_requests_that_are_too_large_both_fail(relay: Relay, autojump_
             await link.quiet()
 
 
-async def test_no_other_request_fails_for_one_whose_caller_has_given_up(
-    relay: Relay, autojump_clock: MockClock
-) -> None:
+async def test_abandoned_oversized_request_fails_no_other_request(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
             nursery.start_soon(ours.send, "User2", "y" * 2_000)
@@ -102,7 +100,7 @@ async def test_no_other_request_fails_for_one_whose_caller_has_given_up(
 
 
 @pytest.mark.parametrize("text", ["y" * 300_000, "\U0001f600" * 65_536])
-async def test_relay_names_its_limit_and_a_request_over_it_holds_up_no_other(tmp_path: Path, text: str) -> None:
+async def test_oversized_request_fails_and_delays_no_other(tmp_path: Path, text: str) -> None:
     async with http_relay(tmp_path / "relay") as relay:
         anna, _ben = await relay.user("anna"), await relay.user("ben")
         async with connect(f"ws://{relay.host}/ws", anna) as ours:
@@ -115,7 +113,7 @@ async def test_relay_names_its_limit_and_a_request_over_it_holds_up_no_other(tmp
                     await ours.request(requests.SEARCH, requests.Search(query=text))
 
 
-async def test_text_of_the_largest_size_fits_where_the_limit_was_raised(tmp_path: Path) -> None:
+async def test_text_of_maximum_size_fits_if_the_limit_was_raised(tmp_path: Path) -> None:
     settings = Settings(limits=LimitsSection(frame_bytes=2 * FRAME_BYTES))
     async with http_relay(tmp_path / "relay", settings) as relay:
         anna, _ben = await relay.user("anna"), await relay.user("ben")

@@ -1,4 +1,4 @@
-"""A relay that says more than the client knows: what is unknown is left out, and all else goes on."""
+"""A relay that is newer than the client: unknown content is left out, and everything else works."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ async def say(link: Link, **frame: Any) -> None:
         ({"type": "poll", "id": 7}, logging.DEBUG),
     ],
 )
-async def test_what_the_client_does_not_know_is_left_out_with_a_log_record(
+async def test_unknown_content_is_left_out_with_a_log_record(
     relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, frame: dict[str, Any], level: int
 ) -> None:
     caplog.set_level(logging.DEBUG, "relay.client")
@@ -47,7 +47,7 @@ async def test_what_the_client_does_not_know_is_left_out_with_a_log_record(
     assert [one.levelno for one in caplog.records if one.name.startswith("relay.client")] == [level]
 
 
-async def test_last_event_is_acknowledged_though_it_is_unknown(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_unknown_last_event_is_acknowledged(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
         await say(link, type="event", id=7, timestamp=1, eventType="reaction", payload={})
         nursery.start_soon(anext, ours)
@@ -55,7 +55,7 @@ async def test_last_event_is_acknowledged_though_it_is_unknown(relay: Relay, aut
         nursery.cancel_scope.cancel()
 
 
-async def test_response_with_an_unknown_error_ends_its_request_alone(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_response_with_an_unknown_error_ends_only_its_request(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
 
         async def ask() -> None:

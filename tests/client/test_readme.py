@@ -1,4 +1,4 @@
-"""The README's blocks for programs do what the README says of them, against a relay on a real socket."""
+"""The README's blocks for programs do what the README says, against a relay on a real socket."""
 
 import json
 import re
@@ -17,7 +17,7 @@ URL = "ws://relay.local:8765/ws"
 
 
 def block(language: str) -> str:
-    """Give the README's only block in a language."""
+    """Return the README's only block in a language."""
     (found,) = (text for named, text in BLOCK.findall(README.read_text("utf-8")) if named == language)
     return str(found)
 

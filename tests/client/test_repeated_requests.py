@@ -1,4 +1,4 @@
-"""Every request twice in a row, as a client sends it that lost the first answer (PROTOCOL.md, section 5, "Repeats")."""
+"""Every request twice in a row, as from a client that lost the first answer (PROTOCOL.md, section 5, "Repeats")."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +18,7 @@ REQUESTED: dict[str, list[dict[str, Any]]] = {
         {"chatId": "GROUP", "clientMessageId": "d", "originalMessageId": 1},
         {"chatId": "GROUP", "originalMessageId": 1},
     ],
-    # Without an id the second one says that there was nothing to mark.
+    # Without an id, the second answer says that there was nothing to mark.
     "dlvrd": [{"chatId": "GROUP", "messageId": 2}],
     "read": [{"chatId": "GROUP", "messageId": 2}],
     "messages": [{"chatId": "GROUP"}],
@@ -41,7 +41,7 @@ REQUESTED: dict[str, list[dict[str, Any]]] = {
 CASES = [(name, payload) for name, payloads in REQUESTED.items() for payload in payloads]
 
 
-def test_every_request_of_the_protocol_is_made_twice_here() -> None:
+def test_table_of_repeats_has_every_request_of_the_protocol() -> None:
     assert set(REQUESTED) == set(REQUESTS)
 
 
@@ -54,7 +54,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def prepared(opened: House, anna: Client, payload: dict[str, Any]) -> dict[str, Any]:
-    """Make what a payload names; gives the payload with its ids."""
+    """Make the objects that a payload names; return the payload with their ids."""
     group = (await anna.request("createChat", type="group", name="Crew", participants=["ben"]))["chatId"]
     await anna.request("new", chatId=group, clientMessageId="a", message="said by anna")
     async with opened.device("ben") as ben:
@@ -66,9 +66,7 @@ async def prepared(opened: House, anna: Client, payload: dict[str, Any]) -> dict
 
 
 @pytest.mark.parametrize(("name", "payload"), CASES)
-async def test_second_request_is_answered_as_the_first_where_it_may_be_repeated(
-    opened: House, name: str, payload: dict[str, Any]
-) -> None:
+async def test_repeatable_request_gets_the_same_answer_twice(opened: House, name: str, payload: dict[str, Any]) -> None:
     async with opened.device("anna") as anna:
         payload = await prepared(opened, anna, payload)
         answers = [await anna.answer(await anna.ask(name, **payload)) for _ in range(2)]

@@ -41,21 +41,21 @@ async def test_unanswered_requests_are_repeated_and_answered_ones_are_not(
             await link.quiet()
 
 
-async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_non_idempotent_request_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
     make = requests.CreateChat(type="group", name="Crew", participants=[])
     failed = 0
 
     async def ask() -> None:
         nonlocal failed
         with pytest.raises(Unanswered, match="createChat"):
-            await ours.request("createChat", make)
+            await ours.request(requests.CREATE_CHAT, make)
         failed += 1
 
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
             nursery.start_soon(ask)
             assert (await link.heard())["payloadType"] == "createChat"
-        nursery.start_soon(ours.request, "createChat", make)
+        nursery.start_soon(ours.request, requests.CREATE_CHAT, make)
         async with relay.comes() as link:
             later = await link.heard()
             assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
@@ -64,14 +64,14 @@ async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autoj
             await link.quiet()
 
 
-async def test_a_request_that_never_went_out_on_a_broken_connection_is_sent_on_the_next(
+async def test_request_that_never_left_a_broken_connection_is_sent_on_the_next(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = requests.CreateChat(type="group", name="Crew", participants=[])
     async with client() as ours, trio.open_nursery() as nursery:
-        nursery.start_soon(ours.request, "devices", requests.Nothing())
+        nursery.start_soon(ours.request, requests.DEVICES, requests.Nothing())
         await wait_all_tasks_blocked()
-        nursery.start_soon(ours.request, "createChat", make)
+        nursery.start_soon(ours.request, requests.CREATE_CHAT, make)
         await wait_all_tasks_blocked()
 
         async def break_off(_socket: WebSocketConnection, _frame: str) -> None:
@@ -89,7 +89,9 @@ async def test_a_request_that_never_went_out_on_a_broken_connection_is_sent_on_t
 async def test_an_edit_gets_an_idempotency_key(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
-            nursery.start_soon(ours.request, "edit", requests.Edit(chat_id="b", original_message_id=1, message="x"))
+            nursery.start_soon(
+                ours.request, requests.EDIT, requests.Edit(chat_id="b", original_message_id=1, message="x")
+            )
             first = await link.heard()
         async with relay.comes() as link:
             again = await link.heard()
@@ -123,7 +125,7 @@ async def test_an_error_is_raised_with_all_its_fields(relay: Relay, autojump_clo
 
         async def ask() -> None:
             with pytest.raises(RelayError, match="wait") as refused:
-                await ours.request("chats", requests.Nothing())
+                await ours.request(requests.CHATS, requests.ChatsRequest())
             assert refused.value.error.code == "rate_limited"
             assert refused.value.error.retry_after == 250
 
@@ -146,7 +148,7 @@ async def test_typing_and_background_are_sent(relay: Relay, autojump_clock: Mock
     ]
 
 
-async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_typing_without_a_connection_is_not_an_error(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours:
         await ours.typing("User2")
         async with relay.comes() as link:

@@ -1,4 +1,4 @@
-"""What tests of replay have a device do, and how they compare the events that it got."""
+"""A device's actions in tests of replay, and comparisons of its events."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ async def say(client: Client, chat_id: str, *texts: str) -> None:
 
 
 def durable(frames: list[dict[str, Any]]) -> list[Any]:
-    """Give the type and the message id of each durable event."""
+    """Return the type and the message id of each durable event."""
     return [
         (frame["eventType"], frame["payload"]["messageId"]) if frame["eventType"] != "chats" else "chats"
         for frame in frames
@@ -22,7 +22,7 @@ def durable(frames: list[dict[str, Any]]) -> list[Any]:
 
 
 async def caught_up(relay: House, user: str) -> None:
-    """Wait until all connections of a user have had what they missed, chat lists included."""
+    """Wait until all connections of a user have got their missed events, including chat lists."""
     key = relay.relay.state.user_keys[user]
     with trio.fail_after(10):
         while not all(one.live and not one.owed for one in relay.relay.hub.presence.subscribers.get(key, ())):
@@ -30,12 +30,12 @@ async def caught_up(relay: House, user: str) -> None:
 
 
 async def acknowledged(client: Client) -> list[dict[str, Any]]:
-    """Take and acknowledge all that comes."""
+    """Receive and acknowledge everything."""
     frames = await client.rest()
     for frame in frames:
         if "id" in frame and frame["type"] == "event":
             await client.ack(frame)
-    # Its answer says that all before it has been taken in.
+    # Its answer means that everything before it was processed.
     await client.text("ping")
     while (frame := await client.receive()) != {"event": "pong"}:
         frames.append(frame)

@@ -13,10 +13,10 @@ from relay.protocol import requests
 from tests.support.disk import answers, command, people, say
 
 
-async def test_a_chat_list_that_waited_omits_chats_the_user_was_removed_from_meanwhile(
+async def test_delayed_chat_list_omits_chats_that_the_user_left_meanwhile(
     tmp_path: Path,
 ) -> None:
-    """It ended the connection of whoever was removed: the list was looked up by chats of before the wait."""
+    """This once ended the removed user's connection: the list was made from the chats before the wait."""
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         await people(relay, "User1", "User2")
         for name in ("Crew", "Deck"):

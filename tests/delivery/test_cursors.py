@@ -1,4 +1,4 @@
-"""The cursor of a connection follows acknowledgements, and costs little where none come."""
+"""The cursor of a connection follows acknowledgements, and costs little without them."""
 
 from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
 from relay.keys import ChatKey, DeviceKey, UserKey

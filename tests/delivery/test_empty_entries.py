@@ -1,4 +1,4 @@
-"""An entry that says nothing, for a chat list that needs an event id of its own."""
+"""An empty entry, for a chat list that needs an event id of its own."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.disk import people, say
 
 
 @pytest.mark.parametrize("chat", [1, 0, 99], ids=["a chat", "a name", "a chat that is gone"])
-async def test_an_entry_is_written_whatever_changed_in_the_list(chat: ChatKey, tmp_path: Path) -> None:
+async def test_empty_entry_is_written_for_any_change_of_the_list(chat: ChatKey, tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "first")

@@ -1,4 +1,4 @@
-"""A chat of thousands: an entry is sent a slice at a time, and yet to each device in the order of the log, once."""
+"""A chat of thousands: an entry is sent in slices, but to each device in the order of the log and once."""
 
 import json
 import random
@@ -24,7 +24,7 @@ MEMBERS = 60
 
 
 class Device:
-    """One connection: keeps the ids of the events it is sent, and catches up when it falls behind."""
+    """One connection: keeps the ids of its events, and catches up when it falls behind."""
 
     def __init__(self, relay: Relay, user: UserKey, nursery: trio.Nursery, dice: random.Random) -> None:
         self.relay, self.user, self.nursery, self.dice = relay, user, nursery, dice
@@ -50,7 +50,7 @@ class Device:
         return taken
 
     def flush(self) -> None:
-        """All is out already."""
+        """Do nothing: everything is out already."""
 
     def start_catch_up(self) -> None:
         if not self.catching_up:
@@ -75,7 +75,7 @@ class Device:
         self.gone, self.subscriber.live = True, False
 
     def append(self, request: requests.New | requests.Edit) -> None:
-        """Ask for something over this connection."""
+        """Make a request over this connection."""
         command = Command(
             self.relay.clock(), self.user, NO_DEVICE, request, self.subscriber.number, f"made up {random.random()}"
         )
@@ -84,7 +84,7 @@ class Device:
 
 @asynccontextmanager
 async def crowd(tmp_path: Path) -> AsyncIterator[tuple[Relay, str]]:
-    """Open a relay with one large group, and slices that are small."""
+    """Open a relay with one large group, and small slices."""
     tuning = Tuning(delivery=DeliveryTuning(slice_connections=6, slice_members=3))
     async with open_relay(tmp_path, clock=lambda: T0, tuning=tuning) as relay:
         ids = [f"u{number}" for number in range(MEMBERS)]
@@ -123,10 +123,8 @@ async def test_message_to_a_large_chat_is_sent_in_slices_between_other_tasks(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_device_gets_each_event_of_a_large_chat_once_and_in_order_while_it_reconnects(
-    tmp_path: Path, seed: int
-) -> None:
-    """Devices connect, break off and fall behind between the slices, and say something themselves."""
+async def test_reconnecting_device_gets_each_event_of_a_large_chat_once_and_in_order(tmp_path: Path, seed: int) -> None:
+    """Devices connect, disconnect and fall behind between the slices, and send messages themselves."""
     dice = random.Random(seed)
     async with crowd(tmp_path) as (relay, group), trio.open_nursery() as nursery:
         here = [Device(relay, UserKey(1 + number % MEMBERS), nursery, dice) for number in range(MEMBERS + 20)]

@@ -1,4 +1,4 @@
-"""What version 2 tells people whose list lost a chat: why, by whom, from what, and nothing that came afterwards."""
+"""The version 2 notice of a lost chat: the reason, the actor and the name, without later changes."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -48,12 +48,12 @@ async def remove(client: Client, chat_id: str, user: str) -> None:
 
 
 async def losses(client: Client) -> list[Any]:
-    """Take all that comes; give the payloads of `chatGone`."""
+    """Receive everything; return the payloads of `chatGone`."""
     return [frame["payload"] for frame in await client.rest() if frame.get("eventType") == "chatGone"]
 
 
 async def visit(relay: House, user: str) -> list[dict[str, Any]]:
-    """Connect a device, acknowledge all that it missed, and part."""
+    """Connect a device, acknowledge everything that it missed, and disconnect."""
     async with relay.device(user, path=VERSION_2) as device:
         frames = await device.rest()
         for frame in frames:
@@ -68,7 +68,7 @@ def told(frames: list[dict[str, Any]], event: str = "chatGone") -> list[Any]:
     return [frame["payload"] for frame in frames if frame.get("eventType") == event]
 
 
-async def test_a_user_who_is_removed_learns_from_what_and_by_whom(relay: House, one: Client, clock: MockClock) -> None:
+async def test_removed_user_learns_the_chat_and_the_remover(relay: House, one: Client, clock: MockClock) -> None:
     async with relay.device("User2", path=VERSION_2) as two:
         chat = await crew(one, "User2")
         await two.until("chat")
@@ -83,9 +83,7 @@ async def test_a_user_who_is_removed_learns_from_what_and_by_whom(relay: House, 
         }
 
 
-async def test_a_user_who_was_away_learns_the_name_at_that_time_and_nothing_said_afterwards(
-    relay: House, one: Client
-) -> None:
+async def test_absent_user_learns_the_name_at_the_removal_and_no_later_one(relay: House, one: Client) -> None:
     chat = await crew(one, "User2", "User3")
     await visit(relay, "User2")
     await one.request("updateChat", chatId=chat, name="Laboratory")
@@ -101,7 +99,7 @@ async def test_a_user_who_was_away_learns_the_name_at_that_time_and_nothing_said
     assert told(await visit(relay, "User2")) == []
 
 
-async def test_the_other_device_of_a_user_who_leaves_learns_that_they_left(relay: House, one: Client) -> None:
+async def test_other_device_of_a_leaving_user_learns_that_they_left(relay: House, one: Client) -> None:
     chat = await crew(one, "User2")
     await visit(relay, "User2")
     await relay.add_device("User2", "phone")
@@ -120,7 +118,7 @@ async def test_members_of_a_deleted_chat_learn_who_deleted_it(relay: House, one:
     ]
 
 
-async def test_the_other_device_of_a_user_who_clears_a_dialog_learns_that_they_did(relay: House, one: Client) -> None:
+async def test_other_device_of_a_user_who_clears_a_dialog_learns_of_it(relay: House, one: Client) -> None:
     await one.request("new", chatId="User2", clientMessageId="1", message="hello")
     await visit(relay, "User2")
     await relay.add_device("User2", "phone")
@@ -130,14 +128,14 @@ async def test_the_other_device_of_a_user_who_clears_a_dialog_learns_that_they_d
     assert payload == {"chatId": "User1", "by": "User2", "byName": "User2", "reason": "deleted"}
 
 
-async def test_a_user_whom_the_machines_admin_removes_learns_no_name(relay: House, one: Client) -> None:
+async def test_user_removed_by_the_machines_admin_gets_no_name(relay: House, one: Client) -> None:
     chat = await crew(one, "User2")
     await visit(relay, "User2")
     await relay.relay.admin.handle("chat.remove", control.ChatUsers(id=chat, participants=["User2"]))
     assert told(await visit(relay, "User2")) == [{"chatId": chat, "title": "Lab", "reason": "removed"}]
 
 
-async def test_a_user_who_was_removed_and_added_again_while_away_has_lost_nothing(relay: House, one: Client) -> None:
+async def test_user_removed_and_added_again_while_away_has_lost_nothing(relay: House, one: Client) -> None:
     chat = await crew(one, "User2")
     await visit(relay, "User2")
     await remove(one, chat, "User2")
@@ -147,7 +145,7 @@ async def test_a_user_who_was_removed_and_added_again_while_away_has_lost_nothin
     assert {payload["item"]["id"] for payload in told(frames, "chat")} == {chat}
 
 
-async def test_a_user_who_was_removed_twice_while_away_learns_of_the_last_time(
+async def test_user_removed_twice_while_away_learns_of_the_last_time(
     relay: House, one: Client, clock: MockClock
 ) -> None:
     chat = await crew(one, "User2", "User3")
@@ -164,7 +162,7 @@ async def test_a_user_who_was_removed_twice_while_away_learns_of_the_last_time(
     assert [(frame["payload"]["title"], frame["payload"]["by"]) for frame in gone][-1] == ("Second", "User3")
 
 
-async def test_losses_told_together_have_each_its_own_reason(relay: House, one: Client, clock: MockClock) -> None:
+async def test_losses_sent_together_have_their_own_reasons(relay: House, one: Client, clock: MockClock) -> None:
     async with relay.device("User2", path=VERSION_2) as two:
         chats = [await crew(one, "User2", name=name) for name in ("First", "Second", "Third")]
         clock.jump(LIST_SECONDS)
@@ -178,8 +176,8 @@ async def test_losses_told_together_have_each_its_own_reason(relay: House, one: 
         assert gone == {"Second": "deleted", "Third": "removed"}
 
 
-async def test_a_change_of_a_name_hides_no_reason_that_waits(relay: House, one: Client, clock: MockClock) -> None:
-    """The line of a dialog changes with the other one's name, though it was cleared a moment ago."""
+async def test_name_change_does_not_hide_a_waiting_reason(relay: House, one: Client, clock: MockClock) -> None:
+    """The line of a dialog changes with the other user's name, although it was cleared a moment ago."""
     await relay.add_device("User2", "phone")
     async with relay.device("User2", path=VERSION_2) as two, relay.device("User2phone") as phone:
         await one.request("new", chatId="User2", clientMessageId="1", message="hello")
@@ -194,7 +192,23 @@ async def test_a_change_of_a_name_hides_no_reason_that_waits(relay: House, one: 
         assert payload["reason"] == "deleted"
 
 
-async def test_version_1_is_told_by_its_list_alone(relay: House, one: Client, clock: MockClock) -> None:
+async def test_cleared_dialog_sends_no_line_when_the_other_user_is_renamed(
+    relay: House, one: Client, clock: MockClock
+) -> None:
+    async with relay.device("User2", path=VERSION_2) as two:
+        await one.request("new", chatId="User2", clientMessageId="1", message="hello")
+        await two.until("new")
+        clock.jump(LIST_SECONDS)
+        await two.request("deleteChat", chatId="User1")
+        await one.request("profile", name="Annabel")
+        clock.jump(LIST_SECONDS)
+        assert [payload["reason"] for payload in await losses(two)] == ["deleted"]
+        await one.request("profile", name="Anne")
+        clock.jump(LIST_SECONDS)
+        assert await losses(two) == []
+
+
+async def test_version_1_gets_only_its_list(relay: House, one: Client, clock: MockClock) -> None:
     async with relay.device("User2") as two:
         chat = await crew(one, "User2")
         await two.until("chats")
@@ -206,7 +220,7 @@ async def test_version_1_is_told_by_its_list_alone(relay: House, one: Client, cl
         await two.quiet()
 
 
-def test_an_entry_of_an_older_relay_tells_the_reason_without_the_name() -> None:
+def test_entry_of_an_older_relay_gives_the_reason_without_the_name() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     log.group("User1", "User2")

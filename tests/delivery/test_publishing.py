@@ -1,4 +1,4 @@
-"""What the hub sends of entries that are on disk, what it remembers of them, and large chats."""
+"""The hub: events of entries on disk, remembered entries, and large chats."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def test_a_message_is_delivered_to_everybody_but_its_author(house: House) -> Non
     assert [receipt.message_id for receipt in receipts if receipt] == [0, 2]
 
 
-def test_a_mark_goes_to_the_authors_and_a_read_to_the_readers_other_devices(house: House) -> None:
+def test_receipt_goes_to_the_authors_and_a_read_receipt_to_the_readers_other_devices(house: House) -> None:
     _, one = house.arrive("User1", DeviceKey(1))
     _, two = house.arrive("User2")
     for ear in (one, two):
@@ -49,7 +49,7 @@ def test_a_mark_goes_to_the_authors_and_a_read_to_the_readers_other_devices(hous
     assert (one.take(), two.take()) == ([], [])
 
 
-def test_a_changed_chat_list_is_read_from_the_log_in_its_place(house: House) -> None:
+def test_changed_chat_list_is_read_from_the_log_in_order(house: House) -> None:
     _, one = house.arrive("User1", DeviceKey(1))
     four, fourth = house.arrive("User4", DeviceKey(2))
     house.log.new("User4", "User1", "c1")
@@ -105,7 +105,7 @@ def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_mem
 
 
 class Unwalked(dict[UserKey, Any]):
-    """The members of a chat, who may be looked up and not be walked."""
+    """The members of a chat; they may be looked up but not iterated."""
 
     def __iter__(self) -> Any:
         raise AssertionError("all members of a chat were walked")
@@ -114,7 +114,7 @@ class Unwalked(dict[UserKey, Any]):
 
 
 def test_presence_is_announced_without_visiting_members_who_are_offline(house: House) -> None:
-    """A member of many large chats stopped the relay for as long as that took."""
+    """This once stalled the relay for a member of many large chats."""
     house.log.add_users("Newcomer")
     (_, two), (_, four) = house.arrive("User2"), house.arrive("User4")
     large = house.log.state.group_keys["g-1"]
@@ -130,8 +130,8 @@ def test_presence_is_announced_without_visiting_members_who_are_offline(house: H
     assert ("offline", "User3") in two.take()
 
 
-def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House) -> None:
-    """All at once it stopped the relay for more than a second."""
+def test_newcomers_to_a_large_chat_are_announced_in_portions(house: House) -> None:
+    """All at once, this stalled the relay for more than a second."""
     house.hub.tuning.slice_pairs = 20
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
@@ -151,9 +151,7 @@ def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(house: House)
     assert most <= 2 * (20 + 30)
 
 
-def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_members_of_a_deleted_large_chat_go_offline_in_portions(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     people = [f"Guest{number}" for number in range(30)]
     house.log.add_users(*people)
     house.log.group("User1", *people, id_="g-many")
@@ -179,7 +177,7 @@ def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
 
 @pytest.mark.parametrize("way", ["disconnect", "background"])
 @pytest.mark.parametrize("shares_again", [False, True])
-def test_user_who_leaves_while_offline_pairs_wait_is_offline_for_all_members(
+def test_user_who_leaves_with_offline_pairs_waiting_is_offline_for_all_members(
     house: House, way: str, shares_again: bool
 ) -> None:
     house.hub.tuning.slice_pairs = 20
@@ -202,7 +200,7 @@ def test_user_who_leaves_while_offline_pairs_wait_is_offline_for_all_members(
 
 
 class SlicedHouse(House):
-    """A house whose entries are sent in slices, one member each, as far as a test goes on with them."""
+    """A relay that sends entries in slices of one member each, each at the test's request."""
 
     origin = 0
 
@@ -219,7 +217,7 @@ def sliced() -> SlicedHouse:
     return house
 
 
-def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody() -> None:
+def test_chat_list_waits_until_an_entry_has_gone_to_everybody() -> None:
     """Otherwise the list would take the id of the entry, and the entry would count as sent."""
     house = sliced()
     two, _ = house.arrive("User2")
@@ -241,7 +239,7 @@ def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody() -
     assert three.user in [user for user, _chat in wanted], "its list comes after the entry"
 
 
-def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices() -> None:
+def test_connection_knows_its_own_entry_before_it_is_sent_in_slices() -> None:
     house = sliced()
     house.arrive("User2")
     three, _ = house.arrive("User3")

@@ -35,9 +35,7 @@ async def one(relay: House) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("kept", [4_096, 16])
-async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
-    relay: House, one: Client, kept: int
-) -> None:
+async def test_messages_arriving_during_a_replay_come_once_and_in_order(relay: House, one: Client, kept: int) -> None:
     relay.relay.tuning.delivery.recent_entries = kept
     await say(one, "User2", "open")
     for n in range(700):
@@ -82,11 +80,11 @@ async def test_device_that_waited_for_its_turn_gets_all_entries_of_the_wait(
         await say(one, "User2", *(f"meanwhile {n}" for n in range(40)))
     got = [(await two.until("new"))["payload"]["messageId"] for _ in range(60)]
     assert got == list(range(1, 61))
-    # None was read in vain.
+    # No page was read in vain.
     assert pages == 1
 
 
-async def test_many_devices_come_while_messages_pour_in(relay: House, one: Client) -> None:
+async def test_many_devices_connect_while_messages_pour_in(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     count = 150
 
@@ -185,11 +183,11 @@ async def test_readers_that_read_nothing_do_not_delay_the_others(relay: House, o
     assert got == list(range(1, 52))
 
 
-# What must survive a crash.
+# State that must survive a crash.
 
 
-async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp_path: Path, clock: MockClock) -> None:
-    """Otherwise a crash would move it to the end of the log, past what it has not acknowledged."""
+async def test_first_connections_cursor_is_on_disk_before_its_first_event(tmp_path: Path, clock: MockClock) -> None:
+    """Otherwise a crash would move it to the end of the log, past unacknowledged events."""
     async with house(tmp_path, "User1", "User2") as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             await say(one, "User2", "a")

@@ -1,4 +1,4 @@
-"""Who is online and who is typing, with the time handed in (PROTOCOL.md, section 4)."""
+"""Presence and typing, with the time as an argument (PROTOCOL.md, section 4)."""
 
 from relay.core.delivery.typing import MAX_CHATS, TYPING_SECONDS, Typists
 from relay.core.rules import commands
@@ -23,7 +23,7 @@ def test_presence_changes_go_to_everybody_who_shares_a_chat(house: House) -> Non
     assert four.take() == []
 
 
-def test_a_user_who_connects_gets_the_online_contacts(house: House) -> None:
+def test_connecting_user_gets_the_online_contacts(house: House) -> None:
     house.arrive("User1")
     house.arrive("User3")
     house.arrive("User4")
@@ -31,7 +31,7 @@ def test_a_user_who_connects_gets_the_online_contacts(house: House) -> None:
     assert sorted(two.take()) == [("online", "User1"), ("online", "User3")]
 
 
-def test_a_user_who_connects_hears_of_a_contact_who_went_away_less_than_a_second_ago(house: House) -> None:
+def test_connecting_user_sees_a_contact_as_online_who_left_within_the_last_second(house: House) -> None:
     """If that contact comes back in time, nothing more is announced."""
     one, _ = house.arrive("User1")
     house.hub.disconnect(one)
@@ -41,7 +41,7 @@ def test_a_user_who_connects_hears_of_a_contact_who_went_away_less_than_a_second
     assert two.take() == [("online", "User1")]
 
 
-def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -> None:
+def test_users_whose_first_chat_is_created_get_each_others_presence(house: House) -> None:
     phone, one = house.arrive("User1")
     _, three = house.arrive("User3")
     _, four = house.arrive("User4")
@@ -93,7 +93,7 @@ def test_a_user_is_online_while_one_of_their_devices_is(house: House) -> None:
     assert two.take() == []
 
 
-def test_a_device_in_the_background_is_not_there(house: House) -> None:
+def test_user_with_only_background_devices_is_offline(house: House) -> None:
     _, two = house.arrive("User2")
     phone, ear = house.arrive("User1", DeviceKey(1))
     two.take()
@@ -114,7 +114,7 @@ def test_a_device_in_the_background_is_not_there(house: House) -> None:
     assert two.take() == [("offline", "User1")]
 
 
-def test_the_background_of_one_device_leaves_the_other(house: House) -> None:
+def test_background_of_one_device_leaves_the_other_online(house: House) -> None:
     _, two = house.arrive("User2")
     phone, _ = house.arrive("User1", DeviceKey(1))
     house.arrive("User1", DeviceKey(2))
@@ -123,7 +123,7 @@ def test_the_background_of_one_device_leaves_the_other(house: House) -> None:
     assert two.take() == []
 
 
-def test_last_seen_is_when_the_last_device_went(house: House) -> None:
+def test_last_seen_is_when_the_last_device_left(house: House) -> None:
     phone, _ = house.arrive("User1")
     key = house.log.state.user_keys["User1"]
     assert house.hub.presence.last(key) is None
@@ -143,7 +143,7 @@ def test_presence_is_dropped_for_a_connection_that_is_full(house: House) -> None
 # Typing.
 
 
-def test_a_typing_event_names_the_chat_as_its_reader_knows_it(house: House) -> None:
+def test_typing_event_names_the_chat_by_its_readers_id(house: House) -> None:
     _, one = house.arrive("User1")
     _, two = house.arrive("User2")
     _, three = house.arrive("User3")
@@ -157,7 +157,7 @@ def test_a_typing_event_names_the_chat_as_its_reader_knows_it(house: House) -> N
     assert two.take() == []
 
 
-def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
+def test_typing_ends_after_six_seconds(house: House) -> None:
     assert TYPING_SECONDS == 6.0
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
@@ -179,7 +179,7 @@ def test_a_message_ends_typing_before_it_is_published(house: House) -> None:
     assert one.take() == [("typing", ("User2", "User2", True)), ("new", 2)]
 
 
-def test_a_message_elsewhere_does_not(house: House) -> None:
+def test_message_in_another_chat_does_not_end_typing(house: House) -> None:
     _, one = house.arrive("User1")
     house.hub.start_typing(house.log.key("User2", "User1"), house.log.state.user_keys["User2"], 100.0)
     one.take()

@@ -52,7 +52,7 @@ async def test_a_first_connection_with_nothing_undelivered_starts_at_the_end(rel
         assert durable(await laptop.rest()) == [("new", 3)]
 
 
-async def test_a_replay_holds_all_that_was_not_acknowledged(relay: House, one: Client) -> None:
+async def test_replay_contains_everything_unacknowledged(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     async with relay.device("User2") as two:
         frames = [await two.until("new") for _ in range(3)]
@@ -63,7 +63,7 @@ async def test_a_replay_holds_all_that_was_not_acknowledged(relay: House, one: C
         assert durable(await two.rest()) == [("new", 2), ("new", 3)]
 
 
-async def test_event_ids_grow_for_a_device(relay: House, one: Client) -> None:
+async def test_event_ids_grow_for_each_device(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     async with relay.device("User2") as two:
         frames = await two.rest()
@@ -103,7 +103,7 @@ async def test_an_acknowledgement_of_a_message_delivers_it(relay: House, one: Cl
         await one.quiet()
 
 
-async def test_an_earlier_acknowledgement_that_comes_later_takes_nothing_back(relay: House, one: Client) -> None:
+async def test_late_acknowledgement_of_an_earlier_event_takes_nothing_back(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     await one.rest()
     async with relay.device("User2") as two:
@@ -113,7 +113,7 @@ async def test_an_earlier_acknowledgement_that_comes_later_takes_nothing_back(re
         assert (await one.until("dlvrd"))["payload"]["messageId"] == 3
 
 
-async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
+async def test_acknowledging_ones_own_message_on_another_device_marks_nothing(
     relay: House, one: Client, clock: MockClock
 ) -> None:
     await relay.add_device("User1", "laptop")
@@ -204,7 +204,7 @@ async def test_events_replayed_from_memory_are_up_to_date(relay: House, one: Cli
 async def test_a_message_edited_by_its_reader_during_the_replay_is_replayed_as_edited(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, request_type: str, text: str | None
 ) -> None:
-    """They have the answer and are told no more: the replay must not bring the old text back."""
+    """They have the answer and get no further event: the replay must not bring the old text back."""
     await relay.add_device("User1", "laptop")
     await say(one, "User2", "a")
     read, go_on = trio.Event(), trio.Event()
@@ -234,7 +234,7 @@ async def test_a_new_member_gets_no_events_from_before_they_joined(relay: House,
             assert [event for event in durable(await three.rest()) if event != "chats"] == [("new", 2)]
 
 
-async def test_the_position_that_a_device_names_counts_as_acknowledged(relay: House, one: Client) -> None:
+async def test_position_named_by_a_device_counts_as_acknowledged(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User2") as two:
         await acknowledged(two)
@@ -282,7 +282,7 @@ async def test_a_device_that_reconnects_gets_no_events_of_its_own(tmp_path: Path
             assert durable(await laptop.rest()) == [("new", 2), ("edit", 3)]
 
 
-async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(relay: House, one: Client) -> None:
+async def test_page_that_fell_behind_gets_the_changes_of_another_page_of_its_device(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await caught_up(relay, "User1")
@@ -295,8 +295,8 @@ async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(
 
 
 @pytest.mark.parametrize("known", [MAX_OWN_ENTRIES, 1])
-async def test_replaying_connection_gets_entries_of_its_devices_other_connection(tmp_path: Path, known: int) -> None:
-    # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
+async def test_replay_includes_entries_of_the_devices_other_connection(tmp_path: Path, known: int) -> None:
+    # Cod-e-Codes/marchat#118: devices missed some of two hundred messages that many sockets sent at once.
     tuning = Tuning(delivery=DeliveryTuning(recent_entries=0, own_entries=known))
     async with (
         house(tmp_path, "User1", "User2", "User3", tuning=tuning) as relay,
@@ -319,7 +319,7 @@ async def test_replaying_connection_gets_entries_of_its_devices_other_connection
         assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])
 
 
-async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) -> None:
+async def test_live_and_replayed_events_are_equal(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     await relay.add_device("User2", "laptop")
     async with relay.device("User2") as two:
@@ -335,11 +335,11 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
     async with relay.open_from("User2laptop", start) as laptop:
         replayed = [frame for frame in await laptop.rest() if "id" in frame]
     for frame in live + replayed:
-        # The unread count, the status and the text are those of the moment.
+        # The unread count, the status and the text are current ones.
         for field in ("missed", "status", "message"):
             frame["payload"].pop(field, None)
         frame["payload"].get("replyTo", {}).pop("message", None)
-    # The laptop also hears of what the other device said.
+    # The laptop also gets the other device's messages.
     own = [frame for frame in replayed if frame["payload"].get("clientMessageId") == "d" and frame not in live]
     assert [frame for frame in replayed if frame not in own] == live
     assert [frame["eventType"] for frame in own] == ["new"]

@@ -1,4 +1,4 @@
-"""What one connection has acknowledged: a cursor that never passes what is missing, in bounded memory."""
+"""Acknowledgements of one connection: the cursor never passes a missing event, in bounded memory."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def _subscriber(sink: Sink, position: int = 0, most_unacknowledged: int = MAX_UN
 
 
 @given(data=st.data(), count=st.integers(1, 30))
-def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.DataObject, count: int) -> None:
+def test_cursor_is_right_in_any_order_of_acknowledgements(data: st.DataObject, count: int) -> None:
     ids = sorted(data.draw(st.sets(st.integers(1, 100), min_size=count, max_size=count)))
     subscriber = _subscriber(Sink())
     for event_id in ids:
@@ -64,7 +64,7 @@ def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
     assert subscriber.cursor == 5, "so that all of it is replayed to the next connection"
 
 
-def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
+def test_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
     sink = Sink()
     subscriber = _subscriber(sink)
     subscriber.event(b"one", AwaitedEvent(7, ChatKey(1), 0))
@@ -74,8 +74,8 @@ def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None
     assert (subscriber.live, subscriber.position) == (False, 8)
 
 
-def test_a_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None:
-    """A prune is ahead of what is still replayed: awaited first, it made the cursor pass all of that."""
+def test_lowered_count_during_a_replay_moves_the_cursor_past_no_event() -> None:
+    """A prune's entry is after the remaining replay: the cursor may not pass the replay because of it."""
     subscriber = _subscriber(Sink(), position=10)
     subscriber.live = False
     subscriber.owe_count(300, chat=ChatKey(1))

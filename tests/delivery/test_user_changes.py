@@ -1,4 +1,4 @@
-"""Changes of a user that show in the chat lists of others: each of them is told to whoever's line it changes."""
+"""Changes of a user that show in other users' chat lists: each goes to the users whose line it changes."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "removed": {"removed": True},
     "counts_from": {"disabled": False},
 }
-"""What an admin may change of a user, by the field of the change."""
+"""An admin's changes of a user, by field."""
 
 
 class Ear:
-    """An outlet and a connection that note only whether their device is to catch up."""
+    """An outlet and a connection that only note whether their device has to catch up."""
 
     is_behind = False
     waiting = (0, 0.0)
@@ -71,11 +71,11 @@ class House:
         one = Subscriber(self.hub.next_number(), self.state.user_keys[user], NO_DEVICE, ear, ear, self.state.seq)
         self.hub.connect(one)
         assert self.hub.rejoin(one)
-        one.listed_at = T0 / 1_000  # so that its next list waits, and what is owed can be looked at
+        one.listed_at = T0 / 1_000  # so that its next list waits, and the test can inspect it
         return one
 
     def lines(self, user: str) -> dict[int, bytes]:
-        """Give the lines of a user's chat list, by the chat's key."""
+        """Return the lines of a user's chat list, by the chat's key."""
         key, presence = self.state.user_keys[user], Presence()
         return {
             chat.key: msgspec.json.encode(chat_views.list_item(self.state, key, chat, member, None, presence))
@@ -85,7 +85,7 @@ class House:
 
 @pytest.fixture
 def house() -> House:
-    """Groups whose tick waits for bob alone, for bob and carol, for nobody; one that bob wrote in; a dialog."""
+    """Groups whose status waits for bob alone, for bob and carol, for nobody; one that bob wrote in; a dialog."""
     house = House()
     log = house.log
     for name in ("bob", "both", "nobody", "his"):
@@ -106,7 +106,7 @@ def test_every_field_of_a_changed_user_is_tested() -> None:
 
 
 @pytest.mark.parametrize("field", CHANGES)
-def test_a_device_is_owed_each_line_that_a_change_of_a_user_changes(house: House, field: str) -> None:
+def test_device_gets_each_line_that_a_user_change_affects(house: House, field: str) -> None:
     if field == "counts_from":
         house.log.do(None, control.ChangeUser(id="bob", disabled=True))
     others = [user for user in USERS if user != "bob"]

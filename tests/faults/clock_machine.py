@@ -1,4 +1,4 @@
-"""A machine whose clock a test sets, and what is said on it."""
+"""A machine whose clock the test sets, and messages on it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The machine's clock jumps: timestamps never go backwards, the log goes on, and nothing is lost."""
+"""The machine's clock jumps: timestamps never go backwards, the log continues, and nothing is lost."""
 
 import logging
 import os
@@ -36,10 +36,10 @@ async def test_timestamps_never_go_backwards(tmp_path: Path) -> None:
     assert await faults_of(tmp_path) == []
 
 
-# Whether the clock is believed.
+# Trust in the clock.
 
 
-def test_a_clock_far_ahead_without_proof_is_not_believed_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_clock_far_ahead_without_proof_is_not_trusted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW)
@@ -56,7 +56,7 @@ def test_a_clock_far_ahead_without_proof_is_not_believed_and_logged_once(caplog:
     assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.WARNING]
 
 
-def test_a_verified_clock_is_believed_however_far_ahead() -> None:
+def test_verified_clock_is_trusted_however_far_ahead() -> None:
     machine = Machine()
     machine.proof = "NTP"
     clock = machine.clock()
@@ -65,7 +65,7 @@ def test_a_verified_clock_is_believed_however_far_ahead() -> None:
     assert clock() == NOW
 
 
-def test_a_later_proof_ends_the_doubt() -> None:
+def test_later_proof_restores_trust() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW - YEAR)
@@ -76,7 +76,7 @@ def test_a_later_proof_ends_the_doubt() -> None:
     assert clock() == NOW + 60_000
 
 
-def test_a_quiet_relay_believes_the_clock_for_as_long_as_it_runs() -> None:
+def test_quiet_relay_trusts_the_clock_for_as_long_as_it_runs() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW)
@@ -86,7 +86,7 @@ def test_a_quiet_relay_believes_the_clock_for_as_long_as_it_runs() -> None:
     assert clock() == NOW + 100 * DAY
 
 
-def test_how_far_is_plausible_is_a_setting() -> None:
+def test_plausible_deviation_is_a_setting() -> None:
     machine = Machine()
     machine.wall += 20 * DAY
     for days, believed in ((7, False), (30, True)):
@@ -95,7 +95,7 @@ def test_how_far_is_plausible_is_a_setting() -> None:
         assert clock.credible() is believed
 
 
-def test_an_empty_log_believes_any_clock() -> None:
+def test_empty_log_trusts_any_clock() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(0)
@@ -103,7 +103,7 @@ def test_an_empty_log_believes_any_clock() -> None:
     assert clock.credible()
 
 
-def test_with_a_clock_that_falls_behind_the_log_goes_on_and_nothing_is_deleted() -> None:
+def test_with_a_clock_behind_the_log_time_continues_and_nothing_is_deleted() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW)

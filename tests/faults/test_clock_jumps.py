@@ -1,4 +1,4 @@
-"""What a wrong clock must not cause: nothing is deleted, expired or refused by it."""
+"""Harmless clock jumps: a wrong clock deletes, expires or refuses nothing."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests.support.command_line import done
 HOUR = 3_600_000
 
 
-# What a wrong clock must not cause.
+# Effects that a wrong clock must not have.
 
 
 def _settings() -> Settings:
@@ -32,7 +32,7 @@ def _settings() -> Settings:
     )
 
 
-async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(tmp_path: Path) -> None:
+async def test_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await add_people(relay)
@@ -56,7 +56,7 @@ async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log
     assert await faults_of(tmp_path) == []
 
 
-async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
+async def test_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await add_people(relay)
@@ -89,7 +89,7 @@ async def _jumped(data: Path, machine: Machine) -> None:
     machine.proof = None
 
 
-async def test_a_log_that_is_years_ahead_is_reported_and_an_admin_can_end_it(tmp_path: Path) -> None:
+async def test_log_that_is_years_ahead_is_reported_and_an_admin_can_fix_it(tmp_path: Path) -> None:
     machine = Machine()
     await _jumped(tmp_path, machine)
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
@@ -102,7 +102,7 @@ async def test_a_log_that_is_years_ahead_is_reported_and_an_admin_can_end_it(tmp
         assert (await say(relay, 20)).timestamp == machine.wall
         (chat,) = relay.state.chats.values()
         assert chat.newest_at == machine.wall
-        # Messages dated ahead are removed once those after them are old enough, and not before.
+        # Messages dated ahead are removed only once those after them are old enough.
         machine.go_on(29 * DAY)
         await say(relay, 21)
         assert (await relay.retention.prune()).removed == 0
@@ -153,7 +153,7 @@ async def test_a_step_back_has_the_same_result_after_each_start(tmp_path: Path) 
             await relay.service.signing_in.by_invite(invite.code, "phone", "10.0.0.1")
 
 
-async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Path) -> None:
+async def test_unused_uploads_stay_while_the_clock_is_not_trusted(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await add_people(relay)
@@ -179,7 +179,7 @@ async def test_an_imported_message_from_the_future_is_dated_now(tmp_path: Path) 
         assert relay.state.at == NOW
 
 
-def test_a_certificate_is_not_made_by_a_clock_that_is_not_believed(tmp_path: Path) -> None:
+def test_certificate_is_not_made_by_an_untrusted_clock(tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     done("tls", "init", data=tmp_path)
     ends = read(Authority(tmp_path / "tls").leaf).ends

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -21,6 +21,7 @@ from relay.protocol import events, objects, requests
 from tests.support.relay_process import RelayProcess, add_users, running
 
 WAIT_SECONDS = 10.0
+T = TypeVar("T")
 
 
 async def command(relay: RelayProcess, *arguments: str) -> Any:
@@ -73,7 +74,18 @@ class Listener:
                 await self._news.wait()
 
 
-async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_happen(tmp_path: Path) -> None:
+def of(event: Received, kind: type[T]) -> T:
+    """Return the payload of an event of this kind."""
+    assert isinstance(event.payload, kind)
+    return event.payload
+
+
+def chats(event: Received) -> list[objects.ChatListItem]:
+    assert isinstance(event.payload, list)
+    return event.payload
+
+
+async def test_conversation_of_two_users_and_a_group_produces_all_events(tmp_path: Path) -> None:
     async with (
         relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens),
         connect(relay.url, tokens["User1"]) as first,
@@ -86,8 +98,9 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
 
         sent = await first.send("User2", "hello")
         heard = await two.hears("new", chat_id="User1", message="hello", missed=1, status="unread")
-        assert (heard.payload.sender, heard.payload.sender_name) == ("User1", "User1")
-        assert [item.id for item in (await two.hears("chats")).payload] == ["User1"]
+        said = of(heard, events.NewEvent)
+        assert (said.sender, said.sender_name) == ("User1", "User1")
+        assert [item.id for item in chats(await two.hears("chats"))] == ["User1"]
         await one.hears("dlvrd", chat_id="User2", user_id="User2", message_id=sent.message_id)
 
         await second.typing("User1")
@@ -95,19 +108,21 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
         await second.send("User1", "hi", reply_to=1)
         await one.hears("typing", user_id="User2", stop=True)
         reply = await one.hears("new", message="hi")
-        assert reply.payload.reply_to.message == "hello"
+        quoted = of(reply, events.NewEvent).reply_to
+        assert quoted is not None
+        assert quoted.message == "hello"
 
-        await second.request("read", requests.Mark(chat_id="User1"))
+        await second.request(requests.READ, requests.Mark(chat_id="User1"))
         await one.hears("read", chat_id="User2", user_id="User2", message_id=1)
-        await first.request("edit", requests.Edit(chat_id="User2", original_message_id=1, message="hello!"))
+        await first.request(requests.EDIT, requests.Edit(chat_id="User2", original_message_id=1, message="hello!"))
         await two.hears("edit", chat_id="User1", original_message_id=1, message="hello!", message_id=3)
-        await first.request("delete", requests.Delete(chat_id="User2", original_message_id=1))
+        await first.request(requests.DELETE, requests.Delete(chat_id="User2", original_message_id=1))
         await two.hears("delete", chat_id="User1", original_message_id=1, message_id=4)
 
         crew: objects.ChatDetails = await first.request(
-            "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
+            requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
         )
-        assert "Crew" in [item.name for item in (await _latest_chats(two, 2)).payload]
+        assert "Crew" in [item.name for item in await _latest_chats(two, 2)]
         await first.send(crew.chat_id, "all hands")
         await two.hears("new", chat_id=crew.chat_id, message="all hands")
         async with connect(relay.url, tokens["User3"]) as third:
@@ -125,29 +140,29 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
     assert await faults(relay) == []
 
 
-async def _latest_chats(listener: Listener, count: int) -> Received:
-    """Return the first chat list with so many chats."""
+async def _latest_chats(listener: Listener, count: int) -> list[objects.ChatListItem]:
+    """Return the first chat list with this many chats."""
     with trio.fail_after(WAIT_SECONDS):
         while True:
             for event in listener.heard:
-                if event.name == "chats" and len(event.payload) == count:
-                    return event
+                if event.name == "chats" and len(chats(event)) == count:
+                    return chats(event)
             await trio.sleep(0.01)
 
 
-async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> None:
+async def test_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> None:
     answered: dict[str, int] = {}
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as one:
             crew: objects.ChatDetails = await one.request(
-                "createChat", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"])
             )
 
         async def listen(user: str) -> None:
             async with connect(relay.url, tokens[user]) as client:
                 async for event in client:
-                    if event.name == "new":
+                    if isinstance(event.payload, events.NewEvent):
                         heard[user].append(event.payload.message_id)
 
         async def send(lane: int) -> None:
@@ -175,7 +190,7 @@ async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> 
             listening.cancel_scope.cancel()
         async with connect(relay.url, tokens["User1"]) as one:
             history: list[objects.Message] = await one.request(
-                "messages", requests.Messages(chat_id=crew.chat_id, count=500)
+                requests.MESSAGES, requests.Messages(chat_id=crew.chat_id, count=500)
             )
         await relay.stop()
     assert sorted(answered.values()) == list(range(1, 301)), "each once, without gaps"
@@ -205,7 +220,7 @@ async def heard_by(socket: Any, name: str) -> Any:
     raise AssertionError
 
 
-async def test_the_readmes_example_works_with_another_client(tmp_path: Path) -> None:
+async def test_readmes_example_works_with_another_client(tmp_path: Path) -> None:
     async with (
         relay_with(tmp_path, "User1") as (relay, tokens),
         foreign(relay, await made_user(relay, "anna")) as anna,
@@ -258,7 +273,7 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
             with trio.fail_after(WAIT_SECONDS):
                 while len(answered) < 500:
                     await trio.sleep(0.01)
-            # It allows itself 5 s; other tests may slow the machine down.
+            # The relay allows itself 5 s; other tests may slow the machine down.
             with trio.fail_after(8):
                 assert await relay.stop(signal.SIGTERM) == 0
         assert "were cut" not in relay.log
@@ -269,7 +284,7 @@ async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tm
             start: int | None = 1
             while start is not None:
                 wanted = requests.Messages(chat_id="User2", start_id=start, count=500)
-                page: list[objects.Message] = await client.request("messages", wanted)
+                page: list[objects.Message] = await client.request(requests.MESSAGES, wanted)
                 kept.update(message.client_message_id for message in page)
                 start = page[-1].message_id + 1 if page else None
         assert answered <= kept
@@ -292,7 +307,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
         assert relay.process.returncode == 0
 
 
-async def test_a_handshake_that_the_relay_drops_is_retried() -> None:
+async def test_dropped_handshake_is_retried() -> None:
     asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import trio
 
 from relay.client import Client, connect
 from relay.core.maintenance.check import check
+from relay.core.tuning import DiskTuning, Tuning
 from relay.protocol.errors import RelayError
 from tests.support.disk import history
 from tests.support.relay_process import RelayProcess, add_users, running
@@ -88,11 +89,11 @@ def failing_disk(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]
 
 @asynccontextmanager
 async def _talking(
-    data: Path, environment: dict[str, str] | None = None, constants: Mapping[str, object] | None = None
+    data: Path, environment: dict[str, str] | None = None, tuning: Tuning | None = None
 ) -> AsyncIterator[tuple[RelayProcess, Client]]:
     tokens = await add_users(data, "User1", "User2")
     async with (
-        running(data, environment=environment, constants=constants) as relay,
+        running(data, environment=environment, tuning=tuning) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
         yield relay, client
@@ -156,13 +157,13 @@ async def test_a_failing_disk_loses_no_answered_message(
     ],
     ids=["no space", "write error"],
 )
-async def test_an_admins_command_names_the_disks_error(
+async def test_admins_command_names_the_disks_error(
     tmp_path: Path, failing_disk: tuple[dict[str, str], Callable[[str], None]], plan: str, said: str
 ) -> None:
     environment, fail = failing_disk
     data = tmp_path / "data"
-    pauses = {"relay.core.maintenance.disk_room.FREEING_RETRY_SECONDS": (0.05,) * 4}
-    async with _talking(data, environment, pauses) as (_relay_process, client):
+    impatient = Tuning(disk=DiskTuning(retry_seconds=(0.05,) * 4))
+    async with _talking(data, environment, impatient) as (_relay_process, client):
         for number in range(5):
             await client.send("User2", str(number))
         fail(plan)
@@ -170,14 +171,14 @@ async def test_an_admins_command_names_the_disks_error(
             ran = await _relay(*command, "--data", str(data))
             assert ran.returncode == 1
             pruned = command[0] == "prune" and "full" in said
-            known = "the disk of {data} is full, and not all that was to go is removed: try again" if pruned else said
+            known = "the disk of {data} is full, and not everything could be removed: try again" if pruned else said
             assert ran.stderr.decode().startswith(f"relay: {known.format(data=data)}")
             assert "`" not in known or f"prune --data {data}`" in ran.stderr.decode()
         fail("")
         assert (await _relay("user", "disable", "User2", "--data", str(data))).returncode == 0
 
 
-async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
+async def test_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (_relay, client):
         await client.send("User2", "before")
@@ -191,9 +192,9 @@ async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None
         assert await history(client) == ["before", "waiting"]
 
 
-async def test_a_lock_that_another_program_keeps_is_reported_as_a_failure(tmp_path: Path) -> None:
+async def test_lock_kept_by_another_program_is_reported_as_a_failure(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data, constants={"relay.store.sqlite.database.BUSY_SECONDS": 0.5}) as (_relay, client):
+    async with _talking(data, tuning=Tuning(disk=DiskTuning(busy_seconds=0.5))) as (_relay, client):
         with closing(sqlite3.connect(data / "relay.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(RelayError, match="cannot save"), trio.fail_after(20):
@@ -241,7 +242,7 @@ async def test_a_damaged_file_is_found_and_not_served(tmp_path: Path) -> None:
 
 
 @as_root
-async def test_a_read_only_disk_is_named_at_the_start(small_disk: Path) -> None:
+async def test_read_only_disk_is_named_at_the_start(small_disk: Path) -> None:
     data = small_disk / "data"
     await add_users(data, "User1")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

@@ -18,6 +18,7 @@ from relay.core.maintenance.check import check
 from relay.protocol import codec, objects, requests
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
+from relay.protocol.events import NewEvent
 from tests.support.relay_process import RelayProcess, add_users, resident, running
 
 MEGABYTE = 1_000_000
@@ -47,8 +48,8 @@ async def test_a_kill_at_any_moment_loses_no_answered_message(tmp_path: Path, ki
         async def receive() -> None:
             async with connect(relay.url, tokens["User2"]) as client:
                 async for event in client:
-                    if event.name == "new":
-                        received.append((event.payload.message_id, event.payload.message))
+                    if isinstance(event.payload, NewEvent):
+                        received.append((event.payload.message_id, event.payload.message or ""))
 
         sending = trio.CancelScope()
 
@@ -89,7 +90,7 @@ async def test_a_kill_at_any_moment_loses_no_answered_message(tmp_path: Path, ki
     assert await _faults(data) == []
 
 
-async def test_a_stop_under_load_is_in_order_and_in_time(tmp_path: Path) -> None:
+async def test_stop_under_load_is_orderly_and_in_time(tmp_path: Path) -> None:
     data = tmp_path / "data"
     answered: list[int] = []
     async with _talking(data, "User1", "User2") as (relay, tokens):
@@ -114,7 +115,7 @@ async def test_a_stop_under_load_is_in_order_and_in_time(tmp_path: Path) -> None
         await relay.start()
         async with connect(relay.url, tokens["User1"]) as client:
             messages: list[objects.Message] = await client.request(
-                "messages", requests.Messages(chat_id="User2", count=1)
+                requests.MESSAGES, requests.Messages(chat_id="User2", count=1)
             )
         assert messages[-1].message_id >= max(answered)
     assert await _faults(data) == []
@@ -141,11 +142,11 @@ async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(
         dead = [await _handshake(relay.url, tokens["Dead"]) for _ in range(50)]
         async with connect(relay.url, tokens["User1"]) as sender:
             group: objects.ChatDetails = await sender.request(
-                "createChat", requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
+                requests.CREATE_CHAT, requests.CreateChat(type="group", name="All", participants=["User2", "Dead"])
             )
             before = resident(relay.pid)
             text = "x" * 4_000
-            # Sixteen megabytes for each of fifty clients that read nothing would be 800 if they were kept.
+            # Sixteen megabytes for each of fifty idle readers would be 800 if the relay kept them.
             for _ in range(4_000 // 40):
                 async with trio.open_nursery() as nursery:
                     for _ in range(40):
@@ -159,7 +160,7 @@ async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    # How much is sent in a second depends on the machine.
+    # The number sent per second depends on the machine.
     unlimited = {"RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
     async with _talking(data, "User1", "User2", environment=unlimited) as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as sender, connect(relay.url, tokens["User2"]) as reader:
@@ -176,7 +177,7 @@ async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 async for event in reader:
-                    if event.name == "new":
+                    if isinstance(event.payload, NewEvent):
                         seen.append(event.payload.message_id)
                         if len(seen) % 100 == 0:
                             await trio.sleep(0.05)
@@ -237,7 +238,7 @@ async def test_a_thousand_clients_reconnect_within_a_second(tmp_path: Path) -> N
             await stream.aclose()
 
 
-async def test_running_out_of_descriptors_pauses_and_recovers(tmp_path: Path) -> None:
+async def test_relay_without_descriptors_pauses_and_recovers(tmp_path: Path) -> None:
     data = tmp_path / "data"
     prefix = ["prlimit", "--nofile=40:40"]
     async with _talking(data, "User1", prefix=prefix) as (relay, tokens):
@@ -276,7 +277,7 @@ async def test_half_a_frame_disturbs_no_other_client(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["store removed", "store replaced", "store emptied", "log removed", "directory moved"])
-async def test_nothing_is_acknowledged_when_the_store_was_removed(how: str, tmp_path: Path) -> None:
+async def test_nothing_is_acknowledged_after_the_store_was_removed(how: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     tokens = await add_users(data, "User1", "User2")
     async with running(data) as process, connect(process.url, tokens["User1"]) as relay:

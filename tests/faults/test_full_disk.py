@@ -1,4 +1,4 @@
-"""A full disk is survived: people can read, the relay can start, and its own commands make room."""
+"""The relay survives a full disk: people can read, the relay can start, and its own commands make room."""
 
 import logging
 import os
@@ -99,7 +99,7 @@ async def _command(relay: RelayProcess, *arguments: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize("after", ["goes on", "was killed", "was stopped"])
-async def test_a_full_disk_can_be_read_and_is_freed_by_prune(
+async def test_full_disk_can_be_read_and_is_freed_by_prune(
     disk: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     monkeypatch.setenv(*next(iter(RESERVE.items())))
@@ -131,7 +131,7 @@ async def test_a_full_disk_can_be_read_and_is_freed_by_prune(
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
 
-async def test_a_full_disk_is_freed_while_no_relay_runs(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_disk_is_freed_without_a_running_relay(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*next(iter(RESERVE.items())))
     tokens = await add_users(disk / "data", "User1", "User2")
     accepted: list[str] = []
@@ -146,7 +146,7 @@ async def test_a_full_disk_is_freed_while_no_relay_runs(disk: Path, monkeypatch:
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
 
-async def test_a_chat_can_be_deleted_on_a_disk_that_another_program_filled(
+async def test_chat_can_be_deleted_on_a_disk_that_another_program_filled(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*next(iter(RESERVE.items())))
@@ -156,7 +156,7 @@ async def test_a_chat_can_be_deleted_on_a_disk_that_another_program_filled(
         connect(relay.url, tokens["User1"]) as client,
     ):
         group = requests.CreateChat(type="group", name="A", participants=["User2"])
-        made: objects.ChatDetails = await client.request("createChat", group)
+        made: objects.ChatDetails = await client.request(requests.CREATE_CHAT, group)
         ballast = fill(disk)
         await _send_until_full(client, [])
         assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0
@@ -192,7 +192,7 @@ async def test_a_start_on_a_full_disk_waits_for_room(disk: Path, tmp_path: Path)
 # The reserve itself.
 
 
-def test_the_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> None:
+def test_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> None:
     kept = Reserve(disk, 1 << 30)
     before = free(disk)
     kept.fill()
@@ -206,7 +206,7 @@ def test_the_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> 
 
 
 def no_inode_left(place: Path, name: str = "file") -> list[Path]:
-    """Make empty files until the disk has no inode for another one."""
+    """Make empty files until the disk has no inode left."""
     made: list[Path] = []
     try:
         while True:
@@ -224,7 +224,7 @@ def few_inodes(disk: Path) -> Path:
     return disk
 
 
-async def test_a_relay_starts_on_a_disk_without_inodes_and_says_so(few_inodes: Path) -> None:
+async def test_relay_starts_on_a_disk_without_inodes_and_reports_it(few_inodes: Path) -> None:
     tokens = await add_users(few_inodes / "data", "User1", "User2")
     async with relay_running(few_inodes / "data", environment=RESERVE) as relay:
         with trio.fail_after(30):
@@ -245,7 +245,7 @@ async def test_a_relay_starts_on_a_disk_without_inodes_and_says_so(few_inodes: P
 
 
 async def test_start_and_commands_without_inodes_need_no_lock_file(few_inodes: Path) -> None:
-    # A copy of the directory may lack it, and people remove what looks like a stale lock.
+    # A copy of the directory may lack it, and people remove files that look like stale locks.
     tokens = await add_users(few_inodes / "data", "User1", "User2")
     async with relay_running(few_inodes / "data", environment=RESERVE) as relay:
         for start in (False, True):
@@ -274,7 +274,7 @@ def test_lock_of_the_certificates_is_made_with_a_reserved_name(few_inodes: Path)
         assert (few_inodes / "tls.lock").exists()
 
 
-async def test_a_store_without_reserved_names_says_that_inodes_are_lacking(few_inodes: Path) -> None:
+async def test_store_without_reserved_names_reports_missing_inodes(few_inodes: Path) -> None:
     await add_users(few_inodes / "data", "User1")
     made = no_inode_left(few_inodes)
     ran = await trio.to_thread.run_sync(lambda: run("user", "list", data=few_inodes / "data"))
@@ -357,7 +357,7 @@ async def test_a_closed_store_on_a_read_only_disk_can_be_saved(disk: Path, tmp_p
     assert (await trio.to_thread.run_sync(restored)).code == 0
 
 
-def test_a_store_that_changes_on_a_read_only_disk_is_not_believed(disk: Path) -> None:
+def test_store_that_changes_on_a_read_only_disk_is_not_trusted(disk: Path) -> None:
     with closing(sqlite3.connect(disk / "relay.db")) as store:
         store.executescript("PRAGMA journal_mode = WAL; CREATE TABLE one (it)")
     other = disk.parent / "other"

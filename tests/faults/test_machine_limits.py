@@ -1,4 +1,4 @@
-"""The machine's limits: no descriptors, a process that stands still, a systemd that does not listen; clients stay."""
+"""The machine's limits: no descriptors, a stopped process, an unresponsive systemd; clients stay connected."""
 
 import os
 import resource
@@ -19,6 +19,7 @@ import trio.testing
 from relay.client import connect
 from relay.net.sockets import descriptors, systemd
 from relay.net.sockets.descriptors import SpareDescriptor
+from relay.net.tuning import NetTuning
 from relay.net.websocket.keepalive import LAST_READ_SECONDS, OVERSLEPT_SECONDS, SILENCE_SECONDS, Keepalive
 from tests.support.client_frames import client_frame
 from tests.support.command_line import done, run, running
@@ -26,7 +27,7 @@ from tests.support.relay_process import RelayProcess, add_users
 from tests.support.relay_process import running as relay_running
 
 LIMIT = 96
-"""Descriptors of a process that has too few."""
+"""The limit of a process with too few descriptors."""
 SMALL = ["prlimit", f"--nofile={LIMIT}:{LIMIT}"]
 
 
@@ -42,7 +43,7 @@ def limits() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("limits")
-def test_the_soft_limit_is_raised_to_what_connections_need() -> None:
+def test_soft_limit_is_raised_for_the_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     assert descriptors.raise_limit(800) == 800
@@ -77,7 +78,7 @@ def test_a_low_hard_limit_allows_fewer_connections_and_is_logged(tmp_path: Path)
 
 @contextmanager
 def crowd(url: str, count: int) -> Iterator[list[socket.socket]]:
-    """Open so many connections that send nothing."""
+    """Open this many connections that send nothing."""
     host, port = url.split("/")[2].split(":")
     sockets = []
     try:
@@ -90,7 +91,7 @@ def crowd(url: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def _answers(sockets: list[socket.socket]) -> list[bytes]:
-    """Return what has been received already."""
+    """Return the bytes received so far."""
     answered = []
     for one in sockets:
         one.settimeout(0.05)
@@ -101,10 +102,10 @@ def _answers(sockets: list[socket.socket]) -> list[bytes]:
     return answered
 
 
-async def test_without_descriptors_new_connections_get_503_and_others_go_on(tmp_path: Path) -> None:
+async def test_without_descriptors_new_connections_get_503_and_others_continue(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     async with (
-        relay_running(tmp_path / "data", prefix=SMALL, constants={"relay.net.server.ROOM_AGAIN_SECONDS": 1.0}) as relay,
+        relay_running(tmp_path / "data", prefix=SMALL, net=NetTuning(room_again_seconds=1.0)) as relay,
         connect(relay.url, tokens["User1"]) as client,
     ):
         with crowd(relay.url, 2 * LIMIT) as sockets:
@@ -124,7 +125,7 @@ async def test_without_descriptors_new_connections_get_503_and_others_go_on(tmp_
         assert relay.log.count("no more connections can be accepted") == 1
 
 
-def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
+def test_spare_descriptor_is_available_again_after_each_use() -> None:
     spare = SpareDescriptor()
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.setblocking(False)
@@ -180,11 +181,11 @@ def test_failing_notifications_of_systemd_are_logged_once(manager: Path, caplog:
     ]
 
 
-# Standing still.
+# A stopped process.
 
 
 class Peer:
-    """Something with a timeout."""
+    """An object with a timeout."""
 
     timeout = SILENCE_SECONDS
     exempt = False
@@ -212,7 +213,7 @@ async def test_a_silent_peer_times_out_after_a_last_read(autojump_clock: trio.te
 @pytest.mark.parametrize(
     ("stall", "ended"), [(OVERSLEPT_SECONDS / 2, True), (OVERSLEPT_SECONDS + 1, False), (3_600.0, False)]
 )
-def test_silence_while_the_relay_stands_still_does_not_count(
+def test_silence_while_the_relay_is_stopped_does_not_count(
     stall: float, ended: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = trio.testing.MockClock(rate=0.0)
@@ -258,7 +259,7 @@ async def test_stale_entries_of_the_heap_are_removed(autojump_clock: trio.testin
 
 
 async def _ping(relay: RelayProcess, token: str, count: int) -> list[socket.socket]:
-    """Connect so many devices, each with a ping waiting in its socket."""
+    """Connect this many devices, each with a ping waiting in its socket."""
     host, port = relay.url.split("/")[2].split(":")
     head = (
         f"GET /ws HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

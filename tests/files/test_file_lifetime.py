@@ -1,4 +1,4 @@
-"""How long an uploaded file is kept: as long as a message or a picture holds it."""
+"""How long an uploaded file is kept: as long as a message or a picture uses it."""
 
 import hashlib
 import threading
@@ -28,11 +28,11 @@ async def test_a_file_is_removed_with_its_last_message(tmp_path: Path) -> None:
         async with relay.socket(anna) as socket:
             sent = [await socket.send("ben", attachments=[as_object(attachment)]) for _ in range(2)]
             first, second = [requests.Delete(chat_id="ben", original_message_id=one.message_id) for one in sent]
-            await socket.request("delete", first)
+            await socket.request(requests.DELETE, first)
             await relay.relay.files.sweep()
             assert (await fetch(relay, anna, attachment)).status_code == 200
             assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
-            await socket.request("delete", second)
+            await socket.request(requests.DELETE, second)
         await until(lambda: not on_disk(relay))
         assert (await fetch(relay, anna, attachment)).status_code == 404
         assert relay.relay.state.users[UserKey(1)].stored == 0
@@ -48,7 +48,7 @@ async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp
         await send(relay, anna, "ben", twin)
         async with relay.socket(anna) as socket:
             await socket.request(
-                "edit",
+                requests.EDIT,
                 requests.Edit(
                     chat_id="ben", original_message_id=sent.message_id, message="x", attachments=[as_object(kept)]
                 ),
@@ -59,14 +59,14 @@ async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp
     assert statuses == [404, 200, 200]
 
 
-async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path: Path) -> None:
+async def test_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
         attachment = await upload(relay, anna, b"x")
         sent = await send(relay, anna, "ben", attachment, client_message_id="one")
         async with relay.socket(anna) as socket:
-            await socket.request("delete", requests.Delete(chat_id="ben", original_message_id=sent.message_id))
+            await socket.request(requests.DELETE, requests.Delete(chat_id="ben", original_message_id=sent.message_id))
         await until(lambda: not on_disk(relay))
         assert await send(relay, anna, "ben", attachment, client_message_id="one") == sent
 
@@ -115,7 +115,7 @@ async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(
 
 @pytest.fixture
 def clock() -> MockClock:
-    """A clock that runs, and can be made to jump."""
+    """A running clock that can be made to jump."""
     return MockClock(rate=1.0)
 
 
@@ -162,16 +162,16 @@ async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path: Path
         anna, eve = await relay.user("anna"), await relay.user("eve")
         photo, other = await upload(relay, anna, made.png(), "me.png"), await upload(relay, anna, made.gif())
         async with relay.socket(anna) as socket:
-            await socket.request("profile", requests.ProfileRequest(photo_url=photo["url"]))
+            await socket.request(requests.PROFILE, requests.ProfileRequest(photo_url=photo["url"]))
         async with relay.socket(eve) as socket:
             with pytest.raises(RelayError, match="photoUrl"):
-                await socket.request("profile", requests.ProfileRequest(photo_url=other["url"]))
+                await socket.request(requests.PROFILE, requests.ProfileRequest(photo_url=other["url"]))
         now += 2 * 86_400_000
         await relay.relay.files.forget_loose()
         assert (await fetch(relay, eve, photo)).status_code == 200
         assert (await fetch(relay, anna, other)).status_code == 404
         async with relay.socket(anna) as socket:
-            await socket.request("profile", requests.ProfileRequest(photo_url=""))
+            await socket.request(requests.PROFILE, requests.ProfileRequest(photo_url=""))
         await relay.relay.files.forget_loose()
         assert not on_disk(relay)
 
@@ -191,7 +191,9 @@ async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> Non
         assert relay.relay.state.users[UserKey(1)].stored == BLOCK_BYTES
 
 
-async def test_unused_files_go_though_the_first_sweep_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_files_are_removed_even_if_the_first_sweep_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forgotten = trio.Event()
 
     async def fail(_files: uploads.Uploads) -> None:
@@ -209,7 +211,7 @@ async def test_unused_files_go_though_the_first_sweep_fails(tmp_path: Path, monk
         nursery.cancel_scope.cancel()
 
 
-def test_a_folder_of_the_disk_itself_is_no_folder_of_blobs(tmp_path: Path) -> None:
+def test_disks_own_folder_is_not_a_folder_of_blobs(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     for name in ("lost+found", "ab"):
         (tmp_path / name).mkdir()

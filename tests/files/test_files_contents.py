@@ -1,4 +1,4 @@
-"""The directory of contents: each is stored once, complete or not at all, and never removed while it is needed."""
+"""The directory of contents: each is stored once, complete or not at all, and not removed while needed."""
 
 import hashlib
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_content_is_named_by_its_digest(contents: Blobs) -> None:
     assert [one for some in contents.digests() for one in some] == [digest]
 
 
-def test_a_content_that_is_not_placed_leaves_nothing(contents: Blobs) -> None:
+def test_unplaced_content_leaves_nothing(contents: Blobs) -> None:
     incoming = contents.begin()
     incoming.write(b"half")
     incoming.discard()
@@ -38,7 +38,7 @@ def test_a_content_that_is_not_placed_leaves_nothing(contents: Blobs) -> None:
     assert list(contents.directory.iterdir()) == []
 
 
-def test_a_content_that_arrives_again_is_not_taken_away(contents: Blobs) -> None:
+def test_content_that_arrives_again_is_not_removed(contents: Blobs) -> None:
     digest = put(contents, b"x")
     with contents.pin(digest):
         with contents.pin(digest):
@@ -50,7 +50,7 @@ def test_a_content_that_arrives_again_is_not_taken_away(contents: Blobs) -> None
     assert contents.quarantine(digest) is None
 
 
-def test_a_content_that_arrives_while_others_leave_stays(contents: Blobs) -> None:
+def test_content_that_arrives_while_others_are_removed_stays(contents: Blobs) -> None:
     with contents.unpinned(["a", "b"]) as leaving, contents.unpinned(["a"]) as twin:
         with contents.pin("a"):
             assert leaving == {"a", "b"}, "it may be taken away if it does not come to anything"
@@ -78,7 +78,7 @@ def test_a_missing_directory_counts_as_empty(contents: Blobs) -> None:
 def test_every_folder_of_a_blob_is_synced_even_if_an_earlier_process_made_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder whose process died before syncing it may be lost in a power cut, with everything in it."""
+    """A power cut may lose a folder with everything in it if its process died before syncing it."""
     digest = hashlib.sha256(b"hello").hexdigest()
     (tmp_path / "files" / digest[:2]).mkdir(parents=True)
     synced: list[Path] = []

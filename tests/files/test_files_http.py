@@ -1,4 +1,4 @@
-"""Files over HTTP: complete, readable by those who may, shown without running anything, kept while a message has
+"""Files over HTTP: complete, readable only with permission, shown without running anything, kept while a message uses
 them."""
 
 import hashlib
@@ -224,7 +224,7 @@ async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path: P
         async with relay.socket(anna) as socket:
             await socket.send("ben", attachments=[lies])
         async with relay.socket(ben) as socket:
-            messages: list[objects.Message] = await socket.request("messages", requests.Messages(chat_id="anna"))
+            messages: list[objects.Message] = await socket.request(requests.MESSAGES, requests.Messages(chat_id="anna"))
     (message,) = messages
     assert message.attachments is not None
     (got,) = message.attachments
@@ -244,7 +244,7 @@ async def test_attaching_an_unreadable_file_is_refused(tmp_path: Path) -> None:
             accepted = await socket.send("anna", "text")
             with pytest.raises(RelayError, match="upload it"):
                 await socket.request(
-                    "edit",
+                    requests.EDIT,
                     requests.Edit(
                         chat_id="anna",
                         original_message_id=accepted.message_id,
@@ -281,7 +281,7 @@ async def test_upload_without_a_token_is_refused(tmp_path: Path) -> None:
 async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others read over the same connection to the store."""
+    """Other users share the same connection to the store."""
     under_way = most = 0
     real = stored_files.files
 

@@ -31,7 +31,7 @@ def test_a_picture_is_detected_and_measured(mimetype: str, size: tuple[int, int]
 
 
 @pytest.mark.parametrize("kind", [b"VP8 ", b"VP8L", b"VP8X"])
-def test_each_kind_of_webp_is_measured(kind: bytes) -> None:
+def test_each_webp_variant_is_measured(kind: bytes) -> None:
     assert image_size.size(io.BytesIO(made.webp(640, 480, kind)), "image/webp") == (640, 480)
 
 
@@ -41,7 +41,7 @@ def test_a_turned_photo_is_measured_as_it_is_shown(orientation: int, shown: tupl
 
 
 @pytest.mark.parametrize("mimetype", PICTURES)
-def test_a_truncated_picture_has_no_size_and_raises_nothing(mimetype: str) -> None:
+def test_truncated_picture_has_no_size_and_raises_nothing(mimetype: str) -> None:
     content = PICTURES[mimetype](640, 480)
     for end in range(len(content)):
         assert image_size.size(io.BytesIO(content[:end]), mimetype) in (None, (640, 480), (1, 1))
@@ -58,13 +58,13 @@ def test_noise_after_a_signature_raises_nothing(mimetype: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 5), (2**31 - 1, 2**31 - 1), (100_000, 100_000)])
-def test_an_impossible_size_is_none(size: tuple[int, int]) -> None:
+def test_impossible_size_is_none(size: tuple[int, int]) -> None:
     content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", *size) + bytes(20)
     assert image_size.size(io.BytesIO(content), "image/png") is None
 
 
 class Counted(io.BytesIO):
-    """A file that counts how often it is read."""
+    """A file that counts its reads."""
 
     reads = 0
 

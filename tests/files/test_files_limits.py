@@ -46,7 +46,7 @@ async def chunked(size: int) -> AsyncIterator[bytes]:
         yield bytes(10_000)
 
 
-async def test_an_upload_that_is_announced_too_large_is_refused_before_its_bytes(tmp_path: Path) -> None:
+async def test_upload_announced_as_too_large_is_refused_before_its_bytes(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (
@@ -72,7 +72,7 @@ async def test_expect_100_continue_is_answered(tmp_path: Path) -> None:
         assert (await read_all(stream)).startswith(b"HTTP/1.1 200")
 
 
-async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path: Path) -> None:
+async def test_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path: Path) -> None:
     async with http_relay(tmp_path, limited(file_bytes=100_000)) as relay:
         token = await relay.user("anna")
         fits = await try_upload(relay, token, chunked(100_000))
@@ -112,7 +112,7 @@ async def test_deleting_a_file_frees_quota(tmp_path: Path) -> None:
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 507
         async with relay.socket(anna) as socket:
             sent = await socket.send("ben", attachments=[as_object(first)])
-            await socket.request("delete", requests.Delete(chat_id="ben", original_message_id=sent.message_id))
+            await socket.request(requests.DELETE, requests.Delete(chat_id="ben", original_message_id=sent.message_id))
         await until(lambda: not on_disk(relay))
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 200
 
@@ -135,12 +135,12 @@ async def test_concurrent_uploads_share_the_quota(tmp_path: Path) -> None:
 
 @pytest.fixture
 def to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have files count for their exact bytes."""
+    """Count files by their exact bytes."""
     monkeypatch.setattr(quota, "quota_bytes", lambda size: size)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
-def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit: str, to_the_byte: None) -> None:
+def test_growing_upload_uses_only_the_room_left_by_others(limit: str, to_the_byte: None) -> None:
     step = FilesTuning().reserve_step_bytes
     room, step = 3 * step + 5, step // 2
     state = State()
@@ -190,7 +190,7 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK_BYTES}, {"total_bytes": 3 * BLOCK_BYTES}])
 @pytest.mark.parametrize("content", [b"", b"x"])
-async def test_a_small_file_counts_for_a_block(tmp_path: Path, limits: dict[str, int], content: bytes) -> None:
+async def test_small_file_counts_as_a_block(tmp_path: Path, limits: dict[str, int], content: bytes) -> None:
     async with http_relay(tmp_path, limited(**limits)) as relay:
         token = await relay.user("anna")
         answers = [await try_upload(relay, token, content) for _ in range(4)]
@@ -204,7 +204,7 @@ async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path: Path) -> N
     assert statuses == [200, 413]
 
 
-async def test_an_upload_is_a_request_like_any_other(tmp_path: Path) -> None:
+async def test_upload_counts_as_a_request(tmp_path: Path) -> None:
     limits = LimitsSection(requests_per_second=0.01, burst=2)
     async with http_relay(tmp_path, Settings(limits=limits)) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
@@ -219,7 +219,7 @@ async def test_an_upload_is_a_request_like_any_other(tmp_path: Path) -> None:
     assert int(refused.headers["retry-after"]) > 0
 
 
-async def test_an_upload_without_a_thread_is_refused_for_now_and_leaves_nothing(
+async def test_upload_without_a_thread_is_refused_for_now_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real, left = trio.to_thread.run_sync, 1
@@ -252,7 +252,7 @@ async def test_uploads_leave_the_configured_space_free(tmp_path: Path, monkeypat
     assert (fits.status_code, over.status_code) == (200, 507)
 
 
-async def test_upload_is_unavailable_while_its_disk_cannot_be_asked(
+async def test_upload_is_unavailable_while_its_disk_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> Room:
@@ -283,7 +283,7 @@ async def test_a_full_disk_leaves_no_file_and_is_reported(
     assert "the disk is full" in caplog.text
 
 
-async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_as_a_full_disk(
+async def test_write_error_is_not_reported_as_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_args: object) -> None:
@@ -299,7 +299,7 @@ async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_
     assert "a file cannot be saved: Input/output error" in caplog.text
 
 
-async def test_an_upload_to_a_disk_that_cannot_be_asked_is_answered_for_now(
+async def test_upload_to_an_unresponsive_disk_is_refused_for_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone() -> Room:

@@ -1,6 +1,6 @@
-"""Bodies that programs post to hooks, each with the plain text that is shown or the reason of its refusal.
+"""Bodies that programs post to hooks, each with the resulting plain text or the reason for its refusal.
 
-One table, longer than a module is elsewhere: a body is looked for beside those like it.
+One table, longer than other modules, so that similar bodies are next to each other.
 """
 
 import json
@@ -13,7 +13,7 @@ PARTS = "multipart/form-data; boundary=------------------------07831de27f153cbe"
 
 
 def multipart(*parts: tuple[str, str], line: str = "\r\n") -> bytes:
-    """Put parts together as curl does; each is its headers and its content."""
+    """Join parts like curl; each part has headers and content."""
     boundary = "--------------------------07831de27f153cbe"
     pieces = [f"{boundary}{line}{head}{line}{line}{content}{line}" for head, content in parts]
     return ("".join(pieces) + f"{boundary}--{line}").encode()

@@ -1,4 +1,4 @@
-"""Adding a hook takes one turn: what changes before it is respected, and a refused hook leaves nothing behind."""
+"""Adding a hook takes one turn: earlier changes are respected, and a refused hook leaves nothing behind."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.memory_log import code
 
 
 async def with_channel(relay: HttpRelay) -> str:
-    """Make a channel of anna, in which ben is an admin and carl reads."""
+    """Make a channel owned by anna, with ben as an admin and carl as a reader."""
     for user in ("anna", "ben", "carl"):
         await relay.ask("user.add", control.AddUser(id=user))
     request = control.MakeChat(type="channel", name="news", owner="anna", participants=["ben", "carl"], admins=["ben"])
@@ -25,7 +25,9 @@ async def admins(relay: HttpRelay) -> list[str]:
 
 
 @pytest.mark.parametrize("hook_first", [True, False])
-async def test_an_admin_who_is_unmade_while_a_hook_is_added_stays_unmade(tmp_path: Path, *, hook_first: bool) -> None:
+async def test_admin_who_loses_the_role_while_a_hook_is_added_stays_without_it(
+    tmp_path: Path, *, hook_first: bool
+) -> None:
     async with http_relay(tmp_path) as relay:
         await with_channel(relay)
         add = partial(relay.ask, "hook.add", control.AddHook(chat="news", user_id="carl", add=True))
@@ -59,7 +61,7 @@ async def test_hook_for_a_user_removed_before_its_turn_is_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize("place", ["channel", "user"])
-async def test_a_hook_whose_place_ends_before_its_turn_is_refused_and_leaves_no_bot(tmp_path: Path, place: str) -> None:
+async def test_hook_whose_chat_ends_before_its_turn_is_refused_and_leaves_no_bot(tmp_path: Path, place: str) -> None:
     async with http_relay(tmp_path) as relay:
         chat = await with_channel(relay)
         end = (

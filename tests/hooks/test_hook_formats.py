@@ -1,4 +1,4 @@
-"""Posts of real senders are shown as plain text or refused with a reason; each row has its report."""
+"""Posts of real senders are shown as plain text or refused with a reason; each row names its bug report."""
 
 import contextlib
 import encodings
@@ -86,11 +86,11 @@ PART = b"--b\r\nContent-Disposition: form-data"
         b"\r\n--b" * 50_000,
     ],
 )
-def test_no_body_takes_long(body: bytes) -> None:
+def test_every_body_is_parsed_quickly(body: bytes) -> None:
     began = time.process_time()
     with contextlib.suppress(HttpError):
         extract_text(body, "multipart/form-data; boundary=b" if b"--b" in body[:8] else FORM)
-    # It is some hundredths of a second; what is not linear takes minutes.
+    # It takes some hundredths of a second; non-linear code takes minutes.
     assert time.process_time() - began < 2.0
 
 
@@ -135,7 +135,7 @@ def test_unknown_charsets_are_not_cached() -> None:
         "ks_c_5601-1987",
     ],
 )
-def test_charsets_that_senders_name_are_known(name: str) -> None:
+def test_charsets_named_by_senders_are_known(name: str) -> None:
     codec = "utf-8" if name == "us-ascii" else name
     assert extract_text("ab".encode(codec), f"text/plain; charset={name}") == "ab"
 

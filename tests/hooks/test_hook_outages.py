@@ -1,4 +1,4 @@
-"""Outgoing hooks whose address does not answer: events are posted later, in order, or given up after days."""
+"""Outgoing hooks with an unresponsive address: events are posted later, in order, or given up after days."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -42,7 +42,7 @@ async def place(tmp_path: Path, clock: MockClock, address: Address) -> AsyncIter
 
 
 async def post(place: Place, url: str, text: str) -> bytes:
-    """Post to an incoming hook over a connection in memory; gives the answer's head."""
+    """Post to an incoming hook over a connection in memory; return the answer's head."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.house.server.serve, StreamTransport(theirs))
@@ -73,9 +73,9 @@ async def test_events_of_a_long_outage_are_all_posted_in_order(
             clock.jump(100)
             await trio.sleep(0.001)
         assert address.taken == []
-        # Ever more seldom: one try in two and a half to five minutes.
+        # Tries become rarer: one in two and a half to five minutes.
         assert 6 * HOUR / 300 <= address.tries <= 6 * HOUR / 140
-        # It is said once an hour.
+        # It is logged once an hour.
         assert 6 <= caplog.text.count("it is retried") <= 8
         assert "the answer is 503 for 5 h; it is retried" in caplog.text
         address.refuses = lambda _event: None
@@ -131,7 +131,7 @@ async def jump_until(clock: MockClock, what: Callable[[], object]) -> None:
             await trio.sleep(0.001)
 
 
-async def test_a_defect_in_a_try_is_logged_once_and_the_event_is_retried(
+async def test_bug_during_a_try_is_logged_once_and_the_event_is_retried(
     place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_event: object) -> None:
@@ -152,7 +152,7 @@ async def test_a_defect_in_a_try_is_logged_once_and_the_event_is_retried(
     assert shown.problem is None
 
 
-async def test_an_event_that_always_meets_a_defect_is_given_up_after_three_days(
+async def test_event_that_always_meets_a_bug_is_given_up_after_three_days(
     place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(event: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ async def test_an_event_that_always_meets_a_defect_is_given_up_after_three_days(
     assert caplog.text.count("RuntimeError: defect") == 1
 
 
-async def test_retry_after_is_heeded(place: Place, address: Address, clock: MockClock) -> None:
+async def test_retry_after_is_respected(place: Place, address: Address, clock: MockClock) -> None:
     await place.hook()
     address.refuses = lambda _event: PostFailed("the answer is 429", after=120.0)
     await place.say("anna", place.ops, "x")
@@ -217,7 +217,7 @@ async def test_events_that_retention_removed_during_an_outage_are_counted_and_sk
         (500, False),
     ],
 )
-async def test_only_a_refusal_of_this_very_event_gives_it_up(
+async def test_only_a_refusal_of_this_event_gives_it_up(
     status: int, final: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def exchange(*_what: object) -> h11.Response:

@@ -1,4 +1,4 @@
-"""`relay hook list` names what keeps an incoming hook from posting: the same rules that a message of its user meets."""
+"""`relay hook list` names what keeps an incoming hook from posting: the same rules as for a message of its user."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -67,7 +67,7 @@ async def test_audit_accepts_a_removed_user_and_refuses_an_unknown_one(relay: Re
         await relay.admin.handle("audit.list", control.Audit(actor="nobody"))
 
 
-async def test_a_group_gets_no_owner_who_is_disabled(relay: Relay) -> None:
+async def test_disabled_user_does_not_become_owner_of_a_group(relay: Relay) -> None:
     await relay.admin.handle("user.change", control.ChangeUser(id="ben", disabled=True))
     with pytest.raises(RelayError, match="relay user enable ben"):
         await relay.admin.handle("chat.create", control.MakeChat(name="ops", owner="ben"))

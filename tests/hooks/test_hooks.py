@@ -50,7 +50,7 @@ def messages(relay: Running, chat: str = "ops") -> int:
     return count
 
 
-def test_a_post_becomes_a_message_of_the_bot_of_the_hook(relay: Running) -> None:
+def test_post_becomes_a_message_of_the_hooks_bot(relay: Running) -> None:
     before = messages(relay)
     made = done("hook", "add", "ops", "--name", "Grafana", "--json", data=relay.data).json
     assert set(made) == {"deviceId", "userId", "name", "chat", "url", "secret", "direction", "createdAt", "problem"}
@@ -67,7 +67,7 @@ def test_a_text_padded_with_nul_is_kept_whole(relay: Running) -> None:
     assert any('"text":"valve 7open"' in line for line in export)
 
 
-def test_the_same_key_posts_once(relay: Running) -> None:
+def test_repeated_key_posts_once(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     before = messages(relay)
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_the_same_key_posts_once(relay: Running) -> None:
     assert messages(relay) == before + 1
 
 
-def test_a_hook_may_write_to_one_user(relay: Running) -> None:
+def test_hook_may_write_to_a_single_user(relay: Running) -> None:
     address = done("hook", "add", "anna", data=relay.data).out.strip()
     assert post(relay, address, "hello anna")[0] == 200
 
@@ -97,7 +97,7 @@ def test_a_removed_hook_accepts_no_posts_and_is_not_listed(relay: Running) -> No
     assert made["deviceId"] not in [one["deviceId"] for one in done("hook", "list", "--json", data=relay.data).json]
 
 
-def test_a_device_cannot_be_removed_as_a_hook(relay: Running) -> None:
+def test_device_cannot_be_removed_as_a_hook(relay: Running) -> None:
     device = done("device", "add", "anna", "--json", data=relay.data).json["deviceId"]
     ran = run("hook", "remove", str(device), data=relay.data)
     assert (ran.code, ran.err) == (1, f"relay: there is no hook {device}: `relay hook list` shows all\n")
@@ -120,7 +120,7 @@ def test_an_empty_post_is_refused(body: str, relay: Running) -> None:
     assert post(relay, address, body, **{"Content-Type": "application/json"})[0] == 400
 
 
-def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
+def test_hook_without_a_chat_is_refused(relay: Running) -> None:
     assert run("hook", "add", "nowhere", data=relay.data).code == 1
     assert run("hook", "add", "ops", "--to", "ftp://x", data=relay.data).code == 2
 
@@ -166,7 +166,7 @@ def test_long_text_is_cut_with_a_notice(relay: Running) -> None:
     assert "üü\\n… (cut here: 70,000 characters came" in done("export", data=relay.data).out
 
 
-def test_a_body_that_is_not_understood_is_refused_with_a_reason(relay: Running) -> None:
+def test_unparsable_body_is_refused_with_a_reason(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     before = messages(relay)
     status, said = post(relay, address, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
@@ -208,7 +208,7 @@ def test_a_running_post_ends_within_a_second_when_its_hook_loses_its_right(
         ended = time.monotonic()
         answer = connection.recv(65_536)
         assert time.monotonic() - ended < 1.0
-    # A sender comes again with what it has for a hook that rests, and gives up one that is gone.
+    # A sender retries posts to a paused hook, and gives up on a removed one.
     status = 503 if "disable" in end[0] else 404
     assert b" %d " % status in answer.split(b"\r\n")[0]
     assert post(relay, made["url"], "afterwards")[0] == status
@@ -222,7 +222,7 @@ def test_broken_json_is_refused() -> None:
 
 
 class Receiver:
-    """A receiver that refuses as often as it is asked to, and keeps what it accepted."""
+    """A receiver that refuses as often as told, and keeps accepted posts."""
 
     def __init__(self) -> None:
         self.refusals: list[int] = []
@@ -299,7 +299,7 @@ def test_credentials_in_the_url_are_sent_as_basic_authentication(relay: Running,
     done("hook", "remove", made["deviceId"], data=relay.data)
 
 
-def test_the_list_names_the_problem_of_a_hook(relay: Running, receiver: Receiver) -> None:
+def test_list_names_the_problem_of_a_hook(relay: Running, receiver: Receiver) -> None:
     def problem(made: Any) -> str:
         listed = done("hook", "list", "--json", data=relay.data).json
         return str(next(one["problem"] for one in listed if one["deviceId"] == made["deviceId"]))
@@ -345,7 +345,7 @@ def test_events_during_an_outage_of_the_relay_or_the_receiver_are_posted_later(
     assert receiver.texts() == ["first", "while down"]
 
 
-async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
+async def test_hook_of_a_disabled_user_pauses_until_they_are_enabled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post, posted = trio.open_memory_channel[str](10)

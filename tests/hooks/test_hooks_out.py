@@ -49,11 +49,11 @@ async def place(tmp_path: Path, clock: MockClock, address: Address) -> AsyncIter
         yield one
 
 
-# Its chat, and no other.
+# Only its own chat.
 
 
 @pytest.mark.parametrize("as_user", [None, "ben"])
-async def test_a_hook_gets_the_events_of_its_chat_only(place: Place, address: Address, as_user: str | None) -> None:
+async def test_hook_gets_only_events_of_its_chat(place: Place, address: Address, as_user: str | None) -> None:
     made = await place.hook(user_id=as_user)
     private = await place.ask(
         "chat.create", control.MakeChat(name="private", owner="anna", participants=[made.user_id])
@@ -86,7 +86,7 @@ async def test_a_hook_makes_nobody_a_channel_admin_by_default(place: Place) -> N
     request = control.AddHook(chat="news", user_id="ben")
     with pytest.raises(RelayError, match="'ben' may only read in 'news': --add makes them one of its admins"):
         await place.ask("hook.add", request)
-    # Receiving what readers receive needs no right to write.
+    # Receiving events as a reader needs no right to write.
     await place.ask("hook.add", control.AddHook(chat="news", user_id="ben", url="http://hook.example/"))
     await place.ask("hook.add", control.AddHook(chat="news", user_id="anna"))
     shown = await place.ask("chat.show", control.OneChat(id=made.id))
@@ -113,7 +113,7 @@ async def test_edits_and_deletions_are_posted_too(place: Place, address: Address
     assert [event["eventType"] for event in address.taken] == ["new", "edit", "delete"]
 
 
-async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_delivered(
+async def test_hook_for_a_person_neither_makes_them_online_nor_delivers_messages(
     place: Place, address: Address
 ) -> None:
     async with place.house.device("anna") as anna:
@@ -130,9 +130,7 @@ async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_del
         assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
 
 
-async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_was_added_is_posted(
-    place: Place, address: Address
-) -> None:
+async def test_first_message_of_a_dialog_begun_after_the_hook_is_posted(place: Place, address: Address) -> None:
     made = await place.hook("anna")
     await place.say("anna", made.user_id, "first")
     await place.say("anna", made.user_id, "second")
@@ -148,13 +146,13 @@ async def test_a_message_right_after_the_hook_was_added_is_posted(place: Place) 
             key = max(state.devices)
             begins.append(entry.seq - cursors[key][0] if key in cursors else None)
 
-    # It is known where it begins in the very moment in which the hook is there, before its task is.
+    # Its start is known at the moment the hook exists, before its task does.
     place.relay.hub.watchers.append(watch)
     await place.hook()
     assert begins == [0]
 
 
-async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Place) -> None:
+async def test_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Place) -> None:
     made = await place.hook("anna")
     delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
     delivery.idle = True
@@ -191,7 +189,7 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
         await until(lambda: "held back" in caplog.text)
         await settled()
         assert len(address.taken) == 1 + MAX_MESSAGES_IN_A_ROW
-        # A person goes through at once, and the other side is told that something is missing.
+        # A person's message passes at once, and the other side learns that something is missing.
         address.answers = None
         await place.say("anna", place.ops, "is somebody there?")
         await until(lambda: address.texts[-1] == "is somebody there?")
@@ -199,15 +197,15 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
     assert "messages of programs were held back" in caplog.text
 
 
-def test_a_person_ends_a_row_and_with_time_one_more_message_passes() -> None:
+def test_person_ends_a_row_and_another_message_passes_after_some_time() -> None:
     row = TurnsInARow()
     assert sum(row.passes(T0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW
-    # The times are the log's: what waited for hours is not a storm because it is posted in a second.
+    # The times are the log's: events that waited for hours are no storm, even if posted within a second.
     assert sum(row.passes(T0 + RECOVERY_MS * number) for number in range(1, 50)) == 49
     assert not row.passes(T0 + RECOVERY_MS * 49)
     row.person()
     assert row.passes(T0 + RECOVERY_MS * 49)
-    # A clock that was put back stops nothing for good.
+    # A clock that was set back stops nothing for good.
     assert sum(row.passes(0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW - 1
     assert row.passes(RECOVERY_MS)
 
@@ -238,12 +236,12 @@ async def test_bots_that_answer_each_other_are_slowed_down_and_a_burst_of_one_bo
         assert refused["code"] == "rate_limited"
         assert 0 < refused["retryAfter"] <= 1_000
         assert "programs answer each other" in caplog.text
-        # A person who speaks in between makes it a conversation.
+        # A person's message in between makes it a conversation.
         await place.say("anna", place.ops, "stop")
         assert "payload" in await say(ping, 5_000)
 
 
-async def test_programs_that_heed_retry_after_answer_once_a_second(place: Place) -> None:
+async def test_programs_that_respect_retry_after_answer_once_a_second(place: Place) -> None:
     answering, state = LoopBrake(place.relay.state), place.relay.state
     anna, ben = state.user("anna"), state.user("ben")
     assert anna is not None
@@ -264,7 +262,7 @@ async def test_programs_that_heed_retry_after_answer_once_a_second(place: Place)
 
 
 async def post(place: Place, url: str, text: str) -> bytes:
-    """Post to an incoming hook over a connection in memory; gives the answer's head."""
+    """Post to an incoming hook over a connection in memory; return the answer's head."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.house.server.serve, StreamTransport(theirs))
@@ -280,7 +278,7 @@ async def test_hooks_that_answer_each_other_get_429(place: Place) -> None:
     place.relay.service.answering = loops.LoopBrake(place.relay.state, 3)
     one, other = await place.hook_in(), await place.hook_in(user_id="ben")
     answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
-    # A hook that is not answered goes on alone: that is no loop.
+    # A hook without an answer posts alone, which is not a loop.
     assert [answer[9:12] for answer in answers] == [b"200"] * 4 + [b"429", b"200"] * 2
     assert b"retry-after: 1" in answers[4].lower()
 
@@ -336,9 +334,7 @@ async def test_a_running_post_is_cut_off_when_the_hook_loses_its_right(
     assert address.taken == []
 
 
-async def test_a_hook_whose_user_is_back_in_the_chat_gets_the_events_from_then_on(
-    place: Place, address: Address
-) -> None:
+async def test_hook_of_a_returning_user_gets_only_later_events(place: Place, address: Address) -> None:
     made = await place.hook()
     await place.say("anna", place.ops, "before")
     await until(lambda: address.texts == ["before"])
@@ -350,7 +346,7 @@ async def test_a_hook_whose_user_is_back_in_the_chat_gets_the_events_from_then_o
     assert address.texts == ["before", "after"]
 
 
-async def test_a_receiver_that_never_completes_its_answer_is_given_up() -> None:
+async def test_receiver_that_never_completes_its_answer_is_given_up() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some(65_536)
         await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20)
@@ -365,10 +361,10 @@ async def test_a_receiver_that_never_completes_its_answer_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_a_response_that_comes_before_the_whole_body_was_sent_counts(
+async def test_response_before_the_end_of_the_body_counts(
     secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy refuses what is too long for it after the head, and hangs up."""
+    """A proxy refuses an overlong request after the head, and hangs up."""
 
     async def refuse(stream: trio.abc.Stream) -> None:
         await stream.receive_some(1_000)

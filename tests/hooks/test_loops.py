@@ -1,10 +1,10 @@
-"""The limit on bots that answer each other, before anything was written."""
+"""The limit on bots that answer each other, before any message is written."""
 
 from relay.core.hooks.loops import LoopBrake
 from tests.support.memory_log import MemoryLog
 
 
-def test_two_programs_may_be_the_first_to_speak_at_the_same_time() -> None:
+def test_two_programs_may_send_the_first_message_at_the_same_time() -> None:
     log = MemoryLog()
     log.add_users("anna", "first", "second")
     for bot in ("first", "second"):

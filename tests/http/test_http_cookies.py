@@ -41,7 +41,7 @@ def test_without_a_session_cookie_there_is_no_token() -> None:
     assert session_cookie(request(f"{COOKIE}=; other{COOKIE}=x"), secure=True) is None
 
 
-def test_a_response_has_a_date_as_http_writes_it() -> None:
+def test_response_has_a_date_in_http_format() -> None:
     date = dict(fixed_headers([], hsts=False))[b"Date"].decode()
     # RFC 9110, section 5.6.7.
     assert re.fullmatch(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z][a-z] \d{4} \d\d:\d\d:\d\d GMT", date)

@@ -68,7 +68,7 @@ async def test_an_unexpected_failure_in_a_head_is_answered_once(
 async def test_one_request_is_parsed_per_turn_of_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A message must not wait for all requests that were sent at once, which took 0.8 s."""
+    """A message must not wait for all simultaneous requests, which took 0.8 s."""
     read = 0
 
     def counted(*arguments: Any) -> HttpRequest:
@@ -125,7 +125,7 @@ async def test_anonymous_requests_beyond_the_rate_are_answered_later(tmp_path: P
     assert trio.current_time() - began >= 0.14
 
 
-async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(tmp_path: Path) -> None:
+async def test_anonymous_request_with_too_long_a_wait_is_dropped_and_a_users_is_not(tmp_path: Path) -> None:
     tuning = NetTuning(burst_requests=3.0, requests_per_second=1.0, queue_seconds=0.5)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path, net=tuning) as relay:
@@ -251,6 +251,8 @@ def test_a_setting_allows_any_host_name() -> None:
         ("http://relay", "relay", True),
         ("https://relay", "relay", True),
         ("http://[::1]:8765", "[::1]:8765", True),
+        ("http://relay.local.:8765", "relay.local.:8765", True),
+        ("http://[::1]:8765", "[0:0:0:0:0:0:0:1]:8765", True),
         ("http://relay:8766", "relay:8765", False),
         ("http://evil:8765", "relay:8765", False),
         ("http://relay.evil:8765", "relay:8765", False),
@@ -265,7 +267,7 @@ def test_only_pages_of_the_same_host_and_port_are_the_relays_own(origin: str, ho
     assert same_origin(origin, host, secure=False) is same
 
 
-async def test_healthz_says_whether_the_store_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_healthz_reports_whether_the_store_is_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         well = await browser.get("/healthz", headers={"Host": "anything.example"})
         with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The web client's files as a browser gets them: cached, compressed, and under a policy that lets nothing else in."""
+"""The web client's files as a browser gets them: cached, compressed, and under a policy that allows nothing else."""
 
 import base64
 import gzip
@@ -93,7 +93,7 @@ async def test_text_is_compressed_for_clients_that_accept_gzip(tmp_path: Path) -
     ("accepted", "takes"),
     [("gzip", True), ("GZIP", True), ("*", True), ("", False), ("br", False), ("gzip; q=0", False), ("*;q=0", False)],
 )
-def test_gzip_is_used_only_where_it_is_accepted(accepted: str, takes: bool) -> None:
+def test_gzip_is_used_only_if_accepted(accepted: str, takes: bool) -> None:
     assert accepts_gzip(accepted) is takes
 
 

@@ -1,4 +1,4 @@
-"""The address by which commands on this machine reach the relay, and what they say where it cannot be reached."""
+"""The address by which commands on this machine reach the relay, and their message if it is unreachable."""
 
 import socket
 
@@ -12,7 +12,7 @@ from relay.protocol import control
 @pytest.mark.parametrize(
     ("host", "both", "local"), [("::", True, "127.0.0.1"), ("::", False, "[::1]"), ("0.0.0.0", False, "127.0.0.1")]
 )
-def test_a_listener_on_all_addresses_is_reached_by_one_that_it_has(host: str, both: bool, local: str) -> None:
+def test_listener_on_all_addresses_is_reached_by_a_specific_one(host: str, both: bool, local: str) -> None:
     try:
         (listener,) = listen(host, 0, both=both)
     except OSError:

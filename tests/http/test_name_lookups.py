@@ -1,4 +1,4 @@
-"""Names that no server answers: how many threads they hold, and that nothing else waits for one."""
+"""Unanswered name look-ups: they hold few threads, and nothing else waits for one."""
 
 import re
 import socket
@@ -22,7 +22,7 @@ ADDRESS = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names that were looked up. Names that begin with `silent` are not answered before the test ends."""
+    """The looked-up names. Names that begin with `silent` are not answered before the test ends."""
     names: list[str] = []
     over = threading.Event()
 
@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def _numeric(rest: tuple[Any, ...]) -> bool:
-    """Whether trio asks for the address that a number is: it does so first, and without a thread."""
+    """Whether trio is parsing a numeric address, which it does first and without a thread."""
     return bool(rest[-1] & socket.AI_NUMERICHOST)
 
 
@@ -61,7 +61,7 @@ async def lookups() -> AsyncIterator[NameLookups]:
 
 
 async def ask(name: str, seconds: float = 0.05) -> bool:
-    """Look a name up, and return whether it was answered in time."""
+    """Look up a name, and return whether it was answered in time."""
     with trio.move_on_after(seconds):
         return bool(await trio.socket.getaddrinfo(name, 9))
     return False
@@ -78,9 +78,7 @@ async def test_unanswered_name_lookups_hold_few_threads_of_their_own(lookups: Na
         assert await threads.run(int, "7") == await threads.run_own(int, "7") == 7
 
 
-async def test_a_name_that_is_answered_does_not_wait_for_those_that_were_slow(
-    lookups: NameLookups, asked: list[str]
-) -> None:
+async def test_answered_name_does_not_wait_for_slow_ones(lookups: NameLookups, asked: list[str]) -> None:
     for number in range(SLOW_LOOKUPS + 3):
         assert not await ask(f"silent{number}.example")
     async with trio.open_nursery() as nursery:
@@ -105,7 +103,7 @@ async def test_a_name_has_one_lookup_at_a_time(lookups: NameLookups, asked: list
         (UnicodeEncodeError("idna", "a" * 64, 0, 64, "label too long"), "label too long"),
     ],
 )
-async def test_all_who_ask_for_a_name_at_once_get_a_result_of_their_own(
+async def test_simultaneous_look_ups_of_one_name_get_results_of_their_own(
     lookups: NameLookups, monkeypatch: pytest.MonkeyPatch, answer: Any, expected: Any
 ) -> None:
     all_have_asked = threading.Event()
@@ -150,9 +148,9 @@ async def test_unknown_host_name_is_an_error_each_time(lookups: NameLookups, ask
     assert lookups.threads == 0
 
 
-def test_every_thread_of_the_relay_is_started_in_a_pool_that_it_names() -> None:
+def test_every_thread_of_the_relay_comes_from_a_named_pool() -> None:
     where = Path(relay.__file__).parent
-    # The command line waits for nobody; the write-ahead log is the relay's own work.
+    # Nobody waits for the command line; the write-ahead log is the relay's own work.
     known = {"threads.py", "cli/control_client.py"}
     found = {
         str(path.relative_to(where))

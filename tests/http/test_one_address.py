@@ -1,4 +1,4 @@
-"""One address that opens connections all the time: what it holds is bounded, and others still get in."""
+"""One address that opens connections all the time: its use is bounded, and others still get in."""
 
 import contextlib
 import gc
@@ -16,11 +16,11 @@ from tests.support.http_relay import HttpRelay, http_relay
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CONNECTION_BYTES = 65_536
-"""What the relay's own memory may hold for a connection before its first request is whole."""
+"""Maximum memory of the relay for a connection before its first request is complete."""
 
 
 async def connect(relay: HttpRelay, address: str, data: bytes) -> SocketType:
-    """Connect from an address of this machine and send something; a relay that hangs up is no error."""
+    """Connect from an address of this machine and send something; ignore a relay that hangs up."""
     one = trio.socket.socket()
     await one.bind((address, 0))
     await one.connect(("127.0.0.1", relay.port))
@@ -38,7 +38,7 @@ def closing(sockets: list[SocketType]) -> Iterator[list[SocketType]]:
             one.close()
 
 
-async def test_an_address_that_holds_the_maximum_keeps_no_other_address_waiting(tmp_path: Path) -> None:
+async def test_address_at_its_maximum_delays_no_other_address(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         with closing([await connect(relay, "127.0.0.2", REQUEST[:20])]) as sockets:
             slow = sockets[0]
@@ -56,7 +56,7 @@ async def test_an_address_that_holds_the_maximum_keeps_no_other_address_waiting(
                 assert (await slow.recv(100)).startswith(b"HTTP/1.1 200"), "it waited longest, and is no part of it"
 
 
-async def test_connections_that_have_not_signed_in_hold_64_kib_each_at_most(tmp_path: Path) -> None:
+async def test_connections_before_sign_in_hold_at_most_64_kib_each(tmp_path: Path) -> None:
     many = 100
     head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".ljust(HEAD_BYTES - 1, b"x")
     async with http_relay(tmp_path) as relay:

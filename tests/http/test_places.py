@@ -1,4 +1,4 @@
-"""How many requests are answered at a time: each asker within bounds, and the greedy lose theirs first."""
+"""Limits on simultaneous requests: per holder, and the largest holder loses its own first."""
 
 import trio
 import trio.testing
@@ -17,7 +17,7 @@ async def hold(
         ended.append(who)
 
 
-async def test_a_holder_of_its_maximum_waits_and_others_do_not() -> None:
+async def test_holder_at_its_maximum_waits_and_others_do_not() -> None:
     places = Places(10, 2)
     ended: list[str] = []
     async with trio.open_nursery() as nursery:

@@ -1,8 +1,8 @@
-"""A disk without power: from the calls that a program made, what may be left on it when the power goes.
+"""A disk after a power cut: derives its possible contents from the calls that a program made.
 
-Only what was synced is sure. File contents: each page written since the file's last sync is there or not. Names: those
-made, moved or removed since their directory's last sync are there or not; a rename is one step, as journaling file
-systems have it. Pure but for `lay_out`.
+Only synced data is certain. File contents: each page written since the file's last sync may or may not be there. Names:
+those made, moved or removed since their directory's last sync may or may not be there; a rename is one step, as in
+journaling file systems. Pure except for `lay_out`.
 """
 
 import random
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PAGE = 512
-"""Bytes that are written whole or not at all."""
+"""Bytes that are written completely or not at all."""
 _HEAD = struct.Struct("<cHHQQ")
 
 
@@ -29,7 +29,7 @@ class Call(NamedTuple):
 
 
 def calls(trace: Path) -> Iterator[Call]:
-    """Read what points.c wrote."""
+    """Read the output of points.c."""
     raw = trace.read_bytes()
     at = 0
     while at < len(raw):
@@ -44,7 +44,7 @@ def calls(trace: Path) -> Iterator[Call]:
 
 @dataclass(eq=False)
 class File:
-    """A file: as the program sees it, and as it is on disk for sure."""
+    """A file: its content for the program, and its certain content on disk."""
 
     now: bytearray = field(default_factory=bytearray)
     sure: bytes = b""
@@ -68,7 +68,7 @@ class File:
         self.dirty.clear()
 
     def left(self, chance: random.Random, share: float) -> bytes:
-        """What may be on disk: of the pages that were not synced a share."""
+        """A possible content on disk, with a share of the unsynced pages."""
         if not self.dirty:
             return self.sure
         sizes = (len(self.sure), len(self.now))
@@ -85,7 +85,7 @@ class File:
 
 @dataclass(eq=False)
 class Folder:
-    """A directory: its names as the program sees them, and those that are on disk for sure."""
+    """A directory: its names for the program, and those certainly on disk."""
 
     now: dict[str, "Folder | File"] = field(default_factory=dict)
     sure: dict[str, "Folder | File"] = field(default_factory=dict)
@@ -95,13 +95,13 @@ class Disk:
     """All files below one directory."""
 
     def __init__(self, there: Path, root: Path) -> None:
-        """Take in what is there, as synced; calls name it by its root."""
+        """Read the existing files as synced; calls name them by this root."""
         self.root = str(root)
         self.top = _load(there)
         self._moves: list[tuple[Folder, str, Folder, str]] = []
 
     def apply(self, call: Call) -> None:
-        """Let a call take effect."""
+        """Apply a call."""
         match call.op:
             case "C":
                 self._parent(call.path).now[_name(call.path)] = File()
@@ -138,7 +138,7 @@ class Disk:
             found.sync()
             return
         found.sure = dict(found.now)
-        # A rename is one step: where one of its two directories has it, the other has it too.
+        # A rename is one step: if one of its two directories has it, so has the other.
         for move in list(self._moves):
             source, name, target, other = move
             if found is source or found is target:
@@ -151,12 +151,12 @@ class Disk:
                 self._moves.remove(move)
 
     def lay_out(self, target: Path, chance: random.Random, share: float) -> None:
-        """Write what may be left, into a directory that is not there yet.
+        """Write a possible remainder into a new directory.
 
         Args:
             target: the directory.
-            chance: decides.
-            share: of what was not synced so much is there: 0 nothing, 1 everything.
+            chance: the random source.
+            share: the share of unsynced data that remains: 0 nothing, 1 everything.
         """
         together = chance.random() < share
         moving = {id(folder) for move in self._moves for folder in (move[0], move[2])}

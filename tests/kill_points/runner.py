@@ -1,7 +1,7 @@
-"""Runs commands and kills them at each call that changes the disk; then looks at what is left, and says what is wrong.
+"""Runs commands and kills them at each call that changes the disk; then checks the remains, and reports failures.
 
-Started by `test_kill_points.py` with points.c before the C library; every run and every look is a fork of this process,
-which has everything imported. Writes a line of JSON for each command: {"scenario", "mode", "points", "tried",
+Started by `test_kill_points.py` with points.c before the C library; every run and every check is a fork of this
+process, which has everything imported. Writes a line of JSON for each command: {"scenario", "mode", "points", "tried",
 "failures"}.
 
     LD_PRELOAD=points.so PYTHONPATH=. python tests/kill_points/runner.py --scenario restore --mode kill
@@ -29,16 +29,16 @@ from tests.support.command_line import Undone
 _shim = ctypes.CDLL(None)
 MODES = ("kill", "half", "power", "full")
 WAIT_SECONDS = 60
-"""Seconds that a run or a look may take."""
+"""Time limit of a run or a check, in seconds."""
 
 
 def arm(place: Path, *, at: int = 0, half: bool = False, trace: str = "") -> None:
-    """Begin to count below a directory."""
+    """Begin to count calls below a directory."""
     _shim.points_arm(str(place).encode(), ctypes.c_long(at), ctypes.c_int(half), trace.encode())
 
 
 def forked(work: Callable[[], object]) -> tuple[int, str]:
-    """Do something in a fork: the signal that ended it, or 0, and what went wrong."""
+    """Call a function in a fork; return the signal that ended it, or 0, and the failure."""
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
@@ -86,7 +86,7 @@ class Trial:
             _shim.points_disarm()
 
         _must(forked(traced))
-        # First, that it works when nobody kills it.
+        # First check that it works without a kill.
         _must(forked(lambda: scenario.proved(place, complete=False)))
         self.root = place
         self.calls = list(power.calls(self.trace))
@@ -102,9 +102,9 @@ class Trial:
         return place
 
     def points(self, mode: str) -> list[int]:
-        """The points at which a mode can end it."""
+        """The points at which a mode can end the command."""
         if mode == "full":
-            # Commands that need room. The others of the same command are tried by the next of these.
+            # These calls need room. The command's other calls are covered by the next one of these.
             needy = [number for number, call in enumerate(self.calls, 1) if call.op in "WCD"]
             return needy if self.scenario.fills else []
         if mode == "half":
@@ -112,7 +112,7 @@ class Trial:
         return list(range(1, len(self.calls) + 2))
 
     def kill(self, point: int, *, half: bool) -> str:
-        """End it before a call, or within. Gives what is wrong then."""
+        """End it before or during a call; return the failure."""
         place = self._copy()
 
         def run() -> None:
@@ -127,7 +127,7 @@ class Trial:
         return forked(lambda: self.scenario.after(place))[1]
 
     def fill(self, point: int) -> str:
-        """Let the disk be full from a call on, until the command has ended. Gives what is wrong then."""
+        """Fill the disk from a call on, until the command has ended; return the failure."""
         place = self._copy()
 
         def run() -> None:
@@ -150,7 +150,7 @@ class Trial:
         return wrong or forked(lambda: self.scenario.after(place))[1]
 
     def cut(self, point: int, share: float, seed: int) -> str:
-        """Take the power away after so many calls. Gives what is wrong then."""
+        """Cut the power after this many calls; return the failure."""
         if self._applied >= point:
             self._disk, self._applied = power.Disk(self.template, self.root), 0
         for call in self.calls[self._applied : point - 1]:
@@ -168,7 +168,7 @@ def _must(told: tuple[int, str]) -> None:
 
 
 def spread(points: list[int], most: int, seed: int) -> list[int]:
-    """Choose some of the points, evenly, from a beginning that the seed decides."""
+    """Choose some of the points, evenly, with a start that depends on the seed."""
     if not most or most >= len(points):
         return points
     step = len(points) / most
@@ -177,12 +177,12 @@ def spread(points: list[int], most: int, seed: int) -> list[int]:
 
 
 def shares(point: int, *, every: bool) -> Iterable[float]:
-    """Which shares of what was not synced are left at a point."""
+    """The shares of unsynced data that remain at a point."""
     return (0.0, 0.5, 1.0) if every else ((0.0, 0.5, 1.0)[point % 3],)
 
 
 def main() -> None:
-    """Try what is asked for."""
+    """Try the requested points."""
     options = argparse.ArgumentParser()
     options.add_argument("--scenario", action="append", choices=SCENARIOS)
     options.add_argument("--mode", action="append", choices=MODES)
@@ -193,7 +193,7 @@ def main() -> None:
     options.add_argument("--keep", type=Path, help="leave what the first failure was seen on here")
     chosen = options.parse_args()
     os.environ.update(ENVIRONMENT)
-    # The modules that a command needs are loaded once, not in every fork.
+    # Load the modules that a command needs once, not in every fork.
     app.build()
     base = Path(tempfile.mkdtemp(prefix="kp", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     end = time.monotonic() + chosen.seconds
@@ -204,7 +204,7 @@ def main() -> None:
             for mode in chosen.mode or MODES:
                 points = trial.points(mode)
                 tried, failures, began = 0, [], time.monotonic()
-                # Each gets the same share of the time that is left.
+                # Each gets the same share of the remaining time.
                 enough = began + max(0.0, end - began) / left if chosen.seconds else float("inf")
                 left -= 1
                 some = [chosen.at] if chosen.at else spread(points, chosen.points, chosen.seed)

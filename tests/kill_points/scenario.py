@@ -1,4 +1,4 @@
-"""What every killed command has in common: a directory with something in it, and how to look at what is left."""
+"""The common part of all killed commands: a directory with data in it, and the check of the remains."""
 
 import hashlib
 import sqlite3
@@ -19,14 +19,14 @@ from relay.store.backup import archive as backups
 from tests.support.disk import answers, command, people, say
 
 RESERVE = 20_000
-"""Bytes set aside: as for a real disk, but quick to copy."""
+"""The reserve in bytes: like that of a real disk, but quick to copy."""
 ENVIRONMENT = {"RELAY_STORE_RESERVE_BYTES": str(RESERVE), "RELAY_CLOCK_PLAUSIBLE_DAYS": "3650"}
-"""For the commands: the reserve, and old messages that may be pruned without a clock that somebody vouches for."""
+"""Settings for the commands: the reserve, and pruning without a proven clock."""
 SETTINGS = Settings(store=StoreSection(reserve_bytes=RESERVE), limits=LimitsSection(requests_per_second=0))
 
 
 def use(data: Path, work: Callable[[Relay], Awaitable[Any]], tuning: Tuning | None = None) -> Any:
-    """Open a data directory as a relay does, and do something."""
+    """Open a data directory like a relay, and run a function."""
 
     async def main() -> Any:
         async with open_relay(data, settings=SETTINGS, tuning=tuning) as relay:
@@ -37,7 +37,7 @@ def use(data: Path, work: Callable[[Relay], Awaitable[Any]], tuning: Tuning | No
 
 
 async def upload(relay: Relay, user: str, name: str, content: bytes) -> Any:
-    """Upload a file and send it to oneself."""
+    """Upload a file and send it as a note."""
     pieces = [content]
 
     async def piece() -> bytes:
@@ -57,7 +57,7 @@ def said(store: Path) -> set[str]:
 
 
 def contents(data: Path) -> dict[str, int]:
-    """The uploaded files that are where a store needs them, and what their names say."""
+    """The uploaded files in their places, and the digests in their names."""
     found = {}
     for path in (data / "files").rglob("*"):
         if path.is_file() and len(path.name) == 64 and hashlib.sha256(path.read_bytes()).hexdigest() == path.name:
@@ -66,7 +66,7 @@ def contents(data: Path) -> dict[str, int]:
 
 
 def faults(data: Path) -> list[Any]:
-    """What `relay check` finds."""
+    """The findings of `relay check`."""
     return [finding for finding in trio.run(check, data, lambda _what: None) if finding.wrong]
 
 
@@ -84,7 +84,7 @@ class Scenario:
     """Whether the same command is run again afterwards."""
 
     fills = True
-    """Whether it is tried on a disk that becomes full."""
+    """Whether to try it on a disk that becomes full."""
 
     @property
     def name(self) -> str:
@@ -97,19 +97,19 @@ class Scenario:
         raise NotImplementedError
 
     def command(self, place: Path) -> None:
-        """Do what `run` does by a command that a person types."""
+        """Do the same as `run` by a typed command."""
         self.run(place)
 
     def hold(self, place: Path, *, complete: bool) -> None:
-        """Look at what is left; `complete` when the run was not disturbed."""
+        """Check the remains; `complete` if the run was not disturbed."""
         raise NotImplementedError
 
     def start(self, place: Path) -> None:
-        """Start a relay on what is left."""
+        """Start a relay on the remains."""
         use(place / "data", nothing)
 
     def after(self, place: Path) -> None:
-        """Do what people do after a crash, and see that it is right."""
+        """Do what people do after a crash, and check the result."""
         self.start(place)
         self.proved(place, complete=False)
         if self.again:
@@ -144,7 +144,7 @@ async def go_on(relay: Relay) -> None:
 
 
 class Used(Scenario):
-    """A store with something in it."""
+    """A store with data in it."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)

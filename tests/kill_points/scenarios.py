@@ -1,8 +1,8 @@
-"""What is killed: commands that replace something, each with what must hold after being killed anywhere.
+"""The killed commands: each replaces something, and states what must hold after a kill at any point.
 
-Each has a directory to itself. `prepare` fills it, `run` is what is killed, `hold` looks at what is left once a relay
-was started on it, and says whether the run had taken effect.
-Longer than a module is elsewhere: a list, a class a command.
+Each has a directory of its own. `prepare` fills it, `run` gets killed, `hold` checks the remains after a relay was
+started on them, and tells whether the run had taken effect. Longer than other modules: a list with one class per
+command.
 """
 
 import shutil
@@ -64,7 +64,7 @@ class First(Scenario):
 
 
 class Restore(Used):
-    """A backup in place of a store that has more."""
+    """A restore over a store that has more."""
 
     def run(self, place: Path) -> None:
         done("restore", place / "backup.tar", "--yes", "--force", data=place / "data")
@@ -134,7 +134,7 @@ class Undo(Used):
 
 
 class Backup(Used):
-    """A backup in place of an earlier one."""
+    """A backup that replaces an earlier one."""
 
     def run(self, place: Path) -> None:
         done("backup", place / "backup.tar", data=place / "data")
@@ -153,7 +153,7 @@ class Backup(Used):
 
 
 class Export(Used):
-    """An export in place of an earlier one."""
+    """An export that replaces an earlier one."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -171,7 +171,7 @@ class Export(Used):
 
 
 class UserImport(Scenario):
-    """Many users at once."""
+    """Many users added at once."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -190,7 +190,7 @@ class UserImport(Scenario):
 
 
 class Import(Scenario):
-    """A relay's export, with all that one holds, comes into another."""
+    """A relay's export with every kind of content is imported into another relay."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -210,7 +210,7 @@ class Import(Scenario):
             self.compare(place, place / "data")
 
     def compare(self, place: Path, data: Path) -> None:
-        """See that the same comes out as came in."""
+        """Check that a new export equals the imported one."""
         same(exported(data, place / "again.tar"), read(place / "out.tar"))
         (place / "again.tar").unlink()
 
@@ -358,7 +358,7 @@ class TlsInit(Scenario):
 
 
 def _belong(folder: Path) -> bool:
-    """Whether an authority's key is its certificate's."""
+    """Whether an authority's key matches its certificate."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -368,7 +368,7 @@ def _belong(folder: Path) -> bool:
 
 
 class TlsAgain(TlsInit):
-    """Another authority in place of one that devices trust."""
+    """A new authority that replaces one that devices trust."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -397,7 +397,7 @@ class TlsRenew(TlsAgain):
 
 
 class Upload(Used):
-    """A file is uploaded and sent; what was answered is noted outside."""
+    """A file is uploaded and sent; the answers are noted outside."""
 
     fills = False
 

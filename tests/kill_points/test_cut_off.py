@@ -1,4 +1,4 @@
-"""An import that ends at any of its requests is complete when it is called again."""
+"""An import that is interrupted at any of its requests is complete after a repeat."""
 
 from collections.abc import Callable
 from itertools import count
@@ -17,7 +17,7 @@ FULL = RequestRefused("storage_full", "the relay's disk is full: nothing was sav
 
 
 def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
-    """Make imports that come to an end after so many requests."""
+    """Make imports that end after this many requests."""
 
     def make(ask_one: Ask, *arguments: Any, **options: Any) -> Importing:
         asked = count()
@@ -33,7 +33,7 @@ def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
 
 
 @pytest.mark.parametrize("by", [KeyboardInterrupt(), FULL], ids=["cut off", "disk full"])
-def test_an_import_that_ends_anywhere_is_complete_when_called_again(
+def test_interrupted_import_is_complete_after_a_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: BaseException
 ) -> None:
     scenario = Import()
@@ -49,5 +49,5 @@ def test_an_import_that_ends_anywhere_is_complete_when_called_again(
         scenario.compare(tmp_path, data)
         if not ran.code:
             break
-    # Three people, a picture, three chats with one, a file, and what was said.
+    # Three people, a picture, three chats, a file, and the messages.
     assert after > 10

@@ -1,9 +1,9 @@
 """Each command that replaces something is killed at its calls that change the disk, and loses nothing.
 
-So is what the disk becomes full under, which says so in one line.
+The same holds if the disk becomes full, which the command reports in one line.
 
-The rest of the package: points.c counts the calls and ends the process, power.py takes the power away instead,
-scenario.py and scenarios.py say which commands and what must hold, runner.py tries. By default one call for each
+The rest of the package: points.c counts the calls and ends the process, power.py simulates a power cut instead,
+scenario.py and scenarios.py have the commands and their conditions, runner.py tries them. By default one call for each
 command and way to end it; all of them with `--kill-points all`.
 """
 
@@ -28,7 +28,7 @@ Found = dict[str, list[dict[str, Any]]]
 
 @pytest.fixture(scope="session")
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What the runner found, by command."""
+    """The runner's results, by command."""
     if not shutil.which("gcc"):
         pytest.skip("the layer that counts calls is built with gcc")
     library = tmp_path_factory.mktemp("points") / "points.so"
@@ -55,7 +55,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("command", SCENARIOS)
-def test_a_command_that_is_killed_anywhere_loses_nothing_and_leaves_nothing(
+def test_command_killed_anywhere_loses_nothing_and_leaves_nothing(
     command: str, found: Found, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = found[command]
@@ -70,7 +70,7 @@ def test_a_command_that_is_killed_anywhere_loses_nothing_and_leaves_nothing(
     )
 
 
-# The disk without power.
+# The disk after a power cut.
 
 
 def _disk(tmp_path: Path, *calls: tuple[str, str, str, bytes]) -> power.Disk:
@@ -107,12 +107,12 @@ def test_data_synced_with_its_name_survives(tmp_path: Path) -> None:
     assert _left(tmp_path, _disk(tmp_path, *calls, ("S", "", "", b"")), 0) == {"old": b"new"}
 
 
-def test_a_file_that_moves_between_folders_is_in_one_of_them(tmp_path: Path) -> None:
+def test_moved_file_is_in_one_of_the_folders(tmp_path: Path) -> None:
     disk = _disk(tmp_path, ("D", "folder", "", b""), ("S", "", "", b""), ("R", "old", "folder/old", b""))
     for share in (0, 0.5, 1):
         assert len(_left(tmp_path, disk, share)) == 1
 
 
-def test_a_move_that_one_of_its_folders_has_synced_survives(tmp_path: Path) -> None:
+def test_move_synced_in_one_folder_survives(tmp_path: Path) -> None:
     calls = [("D", "folder", "", b""), ("S", "", "", b""), ("R", "old", "folder/old", b""), ("S", "", "", b"")]
     assert list(_left(tmp_path, _disk(tmp_path, *calls), 0)) == ["folder/old"]

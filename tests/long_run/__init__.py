@@ -1,1 +1,1 @@
-"""A long run of everything at once, and a checker that holds every device's log against what was answered."""
+"""A long run of everything at once, and a checker that compares every device's log with the answers."""

@@ -1,7 +1,7 @@
-"""The promises as code: whatever a device hears or reads is held against what was asked and answered.
+"""The promises as code: everything that a device receives or reads is compared with the requests and answers.
 
-Pure: no I/O, no trio, nothing of the relay's. Knows only what clients see (PROTOCOL.md, sections 3 to 7).
-`fail` collects what is broken; a check never stops a run.
+Pure: no I/O, no trio, no code of the relay. Knows only what clients see (PROTOCOL.md, sections 3 to 7). `fail` collects
+broken promises; a check never stops a run.
 """
 
 import re
@@ -27,7 +27,7 @@ from tests.long_run.ledger import (
 )
 
 SHOWN = 40
-"""Failures that are kept in words; the others are only counted."""
+"""Failures kept as text; the others are only counted."""
 ALIKE = 5
 """Failures of one kind that are kept."""
 
@@ -42,30 +42,30 @@ class Device:
         """The last event id of this connection."""
         self.last_at = 0
         self.has: dict[int, bytearray] = {}
-        """By chat: a byte per message id, 1 where it came."""
+        """By chat: a byte per message id, 1 if the message came."""
         self.told: dict[tuple[int, str, str], int] = {}
-        """By chat, marker and kind of mark: the highest of one's own messages."""
+        """The highest of the user's own messages, by chat, sender and kind of receipt."""
 
     def connected(self, after: int = 0) -> None:
-        """A new connection begins; the relay was told that the device has everything up to `after`."""
+        """Begin a new connection, which told the relay that the device has everything up to `after`."""
         self.last_id = after
         self.last_at = 0
 
     def take(self, chat: int, message_id: int) -> None:
-        """Note that a message is here."""
+        """Note that a message has arrived."""
         had = self.has.setdefault(chat, bytearray())
         if len(had) <= message_id:
             had.extend(bytes(message_id + 64 - len(had)))
         had[message_id] = 1
 
     def lacks(self, chat: int, message_id: int) -> bool:
-        """Tell whether a message never came."""
+        """Return whether a message never came."""
         had = self.has.get(chat, b"")
         return message_id >= len(had) or not had[message_id]
 
 
 class Checker:
-    """Holds what comes against what may and must come."""
+    """Compares the received events with those that may and must come."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
@@ -92,14 +92,14 @@ class Checker:
     # Users and members.
 
     def add_device(self, user: str) -> Device:
-        """Add a device of somebody's."""
+        """Add a person's device."""
         device = Device(len(self.devices), user)
         self.users.add(user)
         self.devices.append(device)
         return device
 
     def pair(self, one: str, other: str) -> Chat:
-        """Give the dialog of two, or the notes of one."""
+        """Return the dialog of two people, or the notes of one."""
         key = (one, other) if one <= other else (other, one)
         found = self._pairs.get(key)
         if found is None:
@@ -109,16 +109,16 @@ class Checker:
         return found
 
     def group(self, name: str, type_: str, members: list[str]) -> Chat:
-        """Open a group that is about to be made: its id is known with the answer."""
+        """Add a group that is about to be made; the answer will have its id."""
         return self.ledger.open_chat(name, type_, members)
 
     def group_made(self, chat: Chat, chat_id: str) -> None:
-        """The group has an id."""
+        """Note the id of the group."""
         chat.id = chat_id
         self._by_id[chat_id] = chat
 
     def chat_of(self, user: str, chat_id: str) -> Chat | None:
-        """Find the chat that somebody calls so."""
+        """Find a chat by a member's name for it."""
         return self.pair(user, chat_id) if chat_id in self.users else self._by_id.get(chat_id)
 
     def id_for(self, user: str, chat: Chat) -> str:
@@ -128,7 +128,7 @@ class Checker:
     # Requests and answers.
 
     def answered(self, number: int, payload: Mapping[str, Any]) -> None:
-        """A request that adds to a chat was answered: with which message, and when."""
+        """Note the answer to a request that adds to a chat: its message and time."""
         ledger = self.ledger
         message_id, at = payload["messageId"], payload["timestamp"]
         what = self._name(number)
@@ -143,7 +143,7 @@ class Checker:
         self._takes_effect(number, message_id)
 
     def refused(self, number: int, code: str) -> None:
-        """A request was refused and is not made again: nothing of it may be anywhere."""
+        """Note that a request was refused and is not repeated: it must have no effect anywhere."""
         ledger = self.ledger
         self.counts[f"refused {code}"] += 1
         if ledger.state[number] == ANSWERED or ledger.message_id[number]:
@@ -153,17 +153,17 @@ class Checker:
             self._refused_texts.add((ledger.target[number], ledger.version[number]))
 
     def right(self, chat: Chat, user: str) -> Stay | None:
-        """Give the stay by which the relay has to let somebody into a chat from now on.
+        """Return the stay that obliges the relay to let a person into a chat from now on.
 
-        None while that is not sure: they are being added or removed, or the chat is being deleted or not begun.
+        None while that is uncertain: they are being added or removed, or the chat is being deleted or has not begun.
         """
         stay = chat.stay(user)
         begun = chat.id or chat.last
         return stay if begun and stay is not None and stay.joined is not None and not chat.gone else None
 
     def denied(self, right: Stay | None, chat: Chat, user: str, what: str) -> None:
-        """A request in a chat was refused: a fault where they had the right when they asked, and never lost it."""
-        # A member who was removed and added again has another stay: the answer may be of the time between.
+        """Note that a request in a chat was refused: a failure if the sender had the right all the time."""
+        # A member who was removed and added again has another stay: the answer may come from the time in between.
         if right is not None and self.right(chat, user) is right:
             self.fail(f"{user}: {what} in {chat.name} was refused")
 
@@ -173,7 +173,7 @@ class Checker:
         return f"{KINDS[ledger.kind[number]]} m{number:x} of {ledger.user[number]} in {chat.name}"
 
     def _is(self, number: int, message_id: int, at: int | None, where: str) -> None:
-        """A request is this message of its chat, wherever one looks and how ever often it was sent."""
+        """Check that a request is this message of its chat, in every view and however often it was sent."""
         ledger = self.ledger
         chat = ledger.chats[ledger.chat[number]]
         known = ledger.message_id[number]
@@ -200,36 +200,36 @@ class Checker:
         elif ledger.kind[number] == DELETE:
             ledger.deleted[target] = 1
 
-    # Membership. Messages may be under way while it changes, so that each change lies between two of them.
+    # Membership. Messages may be under way while it changes, so each change lies between two of them.
 
     def joining(self, chat: Chat, user: str) -> None:
-        """Somebody is about to be added."""
+        """Note that a person is about to be added."""
         chat.stays.setdefault(user, []).append(Stay(chat.last))
 
     def joined(self, chat: Chat, user: str, last: int) -> None:
-        """They were added, at this message at the latest."""
+        """Note that they were added, at this message at the latest."""
         stay = chat.stay(user)
         assert stay is not None
         stay.joined = max(last, chat.last)
 
     def leaving(self, chat: Chat, user: str) -> None:
-        """Somebody is about to be removed."""
+        """Note that a person is about to be removed."""
         stay = chat.stay(user)
         assert stay is not None
         stay.until = chat.last
 
     def left(self, chat: Chat, user: str, last: int) -> None:
-        """They were removed, at this message at the latest."""
+        """Note that they were removed, at this message at the latest."""
         chat.stays[user][-1].left = max(last, chat.last)
 
     # Events.
 
     def heard(self, device: Device, name: str, event_id: int, at: int, payload: Any) -> None:
-        """A durable event came."""
+        """Check a durable event."""
         if event_id <= device.last_id:
             self.fail(f"{device.user}: {name} {event_id} came after event {device.last_id}")
         if name == "chats":
-            # It tells of the list as it is when it is sent, whatever entry it stands for.
+            # It has the list as of the time of sending, whichever entry it covers.
             at = device.last_at
         elif at < device.last_at:
             self.fail(f"{device.user}: {name} {event_id} is of {at}, the one before it of {device.last_at}")
@@ -282,7 +282,7 @@ class Checker:
         device.take(chat.key, message_id)
 
     def _text(self, number: int, text: str | None, deleted: bool, where: str) -> int:
-        """A text is one that its author gave the message. Gives which, -1 where there is none."""
+        """Check that a text is one of its message's versions; return the version, -1 if there is none."""
         ledger = self.ledger
         chat = ledger.chats[ledger.chat[number]]
         if text is None or deleted:
@@ -318,7 +318,7 @@ class Checker:
     # Histories and lists.
 
     def page(self, user: str, chat: Chat, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A page of history came: dense, and of what was said."""
+        """Check a page of history: without gaps, and with real messages."""
         before = 0
         for row in rows:
             where = f"{user}: history of {chat.name}, message {row['messageId']}"
@@ -328,7 +328,7 @@ class Checker:
             self.row(chat, row, where)
 
     def row(self, chat: Chat, row: Mapping[str, Any], where: str) -> int:
-        """A message came as part of a history or of a search. Gives whose request it is, -1 where nobody's."""
+        """Check a message of a history or a search; return its request, -1 if there is none."""
         ledger = self.ledger
         number = number_of(row["clientMessageId"])
         if not 0 <= number < len(ledger) or ledger.chats[ledger.chat[number]] is not chat:
@@ -342,7 +342,7 @@ class Checker:
         return number
 
     def found(self, user: str, word: str, rows: Iterable[Mapping[str, Any]], places: Iterable[Chat | None]) -> None:
-        """A search came back: with what is said in the asker's chats, and holds the word."""
+        """Check the result of a search: messages of the user's chats that contain the word."""
         for row, chat in zip(rows, places, strict=True):
             where = f"{user}: search for {word}"
             if chat is None or user not in chat.stays:
@@ -353,32 +353,32 @@ class Checker:
                 self.fail(f"{where}: {self._name(number)} does not hold it")
 
     def marked(self, chat: Chat, user: str, message_id: int) -> None:
-        """`read` was answered: everything up to this message is read."""
+        """Note the answer to `read`: everything up to this message is read."""
         chat.read[user] = max(chat.read.get(user, 0), message_id)
 
     def marked_all(self, chat: Chat, user: str, known: int, message_id: int) -> None:
-        """`read` of a whole chat was answered.
+        """Note the answer to `read` for a whole chat.
 
         Args:
-            chat: which.
-            user: who has read it.
-            known: the last message that was known when they asked.
-            message_id: the last message of others that it covered; 0 where there was nothing to mark.
+            chat: the chat.
+            user: the reader.
+            known: the last known message at the time of the request.
+            message_id: the last message of others that it covered; 0 if there was nothing to mark.
         """
         self.marked(chat, user, message_id or known)
         if message_id:
             chat.read_perhaps.pop(user, None)
         else:
-            # It had been asked before, and the answer that said how far it went was lost.
+            # It had been sent before, and the answer with its reach was lost.
             chat.read_perhaps[user] = len(self.ledger)
 
     def marking(self, chat: Chat, user: str, message_id: int | None) -> None:
-        """`read` is about to be asked for."""
+        """Note that `read` is about to be sent."""
         asked = ALL if message_id is None else message_id
         chat.read_asked[user] = max(chat.read_asked.get(user, 0), asked)
 
     def silent(self) -> Iterable[int]:
-        """Give the requests that nobody knows the end of."""
+        """Return the requests with an unknown outcome."""
         return (number for number, state in enumerate(self.ledger.state) if state == ASKED)
 
 

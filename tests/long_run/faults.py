@@ -1,4 +1,4 @@
-"""What goes wrong in a long run, and what an admin does meanwhile: one or two things at a time, all the time."""
+"""Faults during a long run, and an admin's work meanwhile: one or two things at a time, all the time."""
 
 import random
 import signal
@@ -14,25 +14,25 @@ from tests.long_run.phones import Person, Phone
 from tests.long_run.world import World
 
 NEWCOMERS = 24
-"""People that `relay user import` brings in all in all."""
+"""People added by `relay user import` in total."""
 SMALLEST = 600_000
 """Bytes below which a store is not pruned."""
 LONGEST = 300.0
-"""Seconds that any command may take."""
+"""Time limit of a command, in seconds."""
 HOURS = 3_600
 JUMPS = (HOURS, -HOURS, 2 * 24 * HOURS, -30 * 24 * HOURS, 0)
 """Seconds by which the wall clock is wrong from time to time."""
 
 
 class Backup(NamedTuple):
-    """A backup that was made while everything went on."""
+    """A backup made during the run."""
 
     file: Path
     end: int
 
 
 class Faults:
-    """All of them, drawn by chance."""
+    """All faults, chosen at random."""
 
     def __init__(self, machine: Machine, world: World, dice: random.Random, nursery: trio.Nursery) -> None:
         self.machine = machine
@@ -47,9 +47,9 @@ class Faults:
         self._made = 0
 
     async def run(self) -> None:
-        """Do one thing after another, until it is cancelled; what was begun is ended first.
+        """Do one thing after another, until cancelled; finish what was begun first.
 
-        Everything has its turn before anything comes again by chance.
+        Every kind comes once before any is repeated at random.
         """
         deck = self.dice.sample(_KINDS, len(_KINDS))
         while True:
@@ -68,14 +68,14 @@ class Faults:
     # To the process.
 
     async def kill(self) -> None:
-        """SIGKILL, and start again."""
+        """Kill the relay with SIGKILL, and start it again."""
         self.world.counts["kills"] += 1
         await self.machine.kill()
         await trio.sleep(self.dice.choice([0, 0, self.dice.uniform(0, 2)]))
         await self.machine.start()
 
     async def restart(self) -> None:
-        """SIGTERM, as systemd does."""
+        """Stop the relay with SIGTERM, like systemd."""
         self.world.counts["restarts"] += 1
         self.machine.disturbed += 1
         code = await self.machine.relay.stop(signal.SIGTERM)
@@ -84,7 +84,7 @@ class Faults:
         await self.machine.start()
 
     async def stall(self) -> None:
-        """Stop it for a while, as a hypervisor or a slow card does."""
+        """Freeze it for a while, like a hypervisor or a slow card."""
         self.world.counts["stalls"] += 1
         self.machine.stall(on=True)
         await trio.sleep(self.dice.uniform(0.5, 8))
@@ -99,7 +99,7 @@ class Faults:
     # To the disk.
 
     async def fill(self) -> None:
-        """Have no room for a while; perhaps the relay is killed meanwhile, and must start."""
+        """Fill the disk for a while; perhaps the relay is killed meanwhile, and must start."""
         world, machine = self.world, self.machine
         world.counts["disk-full spells"] += 1
         machine.disturbed += 1
@@ -125,7 +125,7 @@ class Faults:
     # By the admin.
 
     async def _command(self, *arguments: str | Path, killed: bool = False) -> tuple[int, Path]:
-        """Run a command; when nothing disturbed it, it has to go well."""
+        """Run a command; it has to succeed if nothing disturbed it."""
         world, before = self.world, self.machine.disturbed
         name = " ".join(str(one) for one in arguments[:2] if not str(one).startswith(("/", "-")))
         world.counts[f"relay {name}"] += 1
@@ -156,7 +156,7 @@ class Faults:
             self.backups[1:] = [made]
 
     async def check(self) -> None:
-        """Check the store of the relay that runs."""
+        """Check the store of the running relay."""
         await self._command("check", "--json", killed=self._killed())
 
     async def export(self) -> None:
@@ -177,14 +177,14 @@ class Faults:
             self.world.prunes += 1
 
     async def end_pruning(self) -> None:
-        """Prune once more, unharmed: it waits for one that is under way, and ends what a killed one began."""
+        """Prune once more without faults: it waits for one under way, and completes a killed one."""
         if self.pruned:
             self.world.prunes += 1
             size = int((self.machine.disk.data / "relay.db").stat().st_size * 0.9)
             await self._command("prune", "--max-bytes", str(size), "--yes")
 
     async def bring_in(self) -> None:
-        """Import a few users with a device each; when the command is killed, do it again."""
+        """Import a few users with a device each; repeat it if the command is killed."""
         if self._newcomers >= NEWCOMERS:
             return
         ids = [f"new{self._newcomers + number}" for number in range(3)]
@@ -205,7 +205,7 @@ class Faults:
             self._nursery.start_soon(self._settle_in, one["id"], one["token"])
 
     async def _settle_in(self, user: str, token: str) -> None:
-        """A new person connects, and from then on takes part."""
+        """Connect a new person, who takes part from then on."""
         person = Person(user, [Phone(self.world, user, token, says_after=False)])
         person.friends = self.dice.sample([one.user for one in self.world.people], 3)
         self._nursery.start_soon(person.phones[0].run)
@@ -215,7 +215,7 @@ class Faults:
         self._nursery.start_soon(self.world.live, person)
 
     async def kill_during(self) -> None:
-        """Kill the relay while a command is at work on its store."""
+        """Kill the relay while a command works on its store."""
         self.world.counts["kills during a command"] += 1
         command = self.dice.choice([Faults.back_up, Faults.check, Faults.prune, Faults.export])
         async with trio.open_nursery() as nursery:
@@ -225,13 +225,13 @@ class Faults:
 
 
 class Kind(NamedTuple):
-    """Something that may happen."""
+    """A fault that may happen."""
 
     does: Callable[[Faults], Awaitable[None]]
     weight: float
-    """How often it happens, beside the others."""
+    """How often it happens relative to the others."""
     kills: bool
-    """Whether the relay's process ends by it."""
+    """Whether it ends the relay's process."""
 
 
 _KINDS = [

@@ -1,4 +1,4 @@
-"""A made-up conversation that the checker hears of, whole or broken in one place."""
+"""A generated conversation for the checker, intact or broken in one place."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ NAMES = {NEW: "new", EDIT: "edit", DELETE: "delete"}
 
 
 class Talk:
-    """A group of three with a device each; what the relay would tell is told, unless a test breaks it."""
+    """A group of three with a device each; every event is delivered, unless a test breaks it."""
 
     def __init__(self) -> None:
         self.checker = Checker()
@@ -22,7 +22,7 @@ class Talk:
         self.seq = 100
 
     def make(self, kind: int, target: int = -1, *, by: Device | None = None) -> int:
-        """Ask for something and have it answered; nobody else hears of it yet."""
+        """Make a request and answer it; nobody else gets the event yet."""
         device = by or self.a
         ledger = self.checker.ledger
         number = ledger.add(kind, self.chat, device.user, device.key, target)
@@ -53,7 +53,7 @@ class Talk:
         return said | {"clientMessageId": row["clientMessageId"]} | other
 
     def tell(self, device: Device, number: int, *, event_id: int = 0, name: str = "", **other: Any) -> None:
-        """Have a device hear of it, perhaps not as it was."""
+        """Deliver the event to a device, possibly altered."""
         row = next(row for row in self.rows if row["clientMessageId"] == client_id(number))
         ledger = self.checker.ledger
         name = name or NAMES[ledger.kind[number]]
@@ -73,7 +73,7 @@ class Talk:
         self.checker.heard(device, name, event_id or row["seq"], row["createdAt"], Payload(**(said | other)))
 
     def spread(self, number: int) -> None:
-        """Tell everybody but the device that said it."""
+        """Deliver the event to all devices but the sender's."""
         for device in self.checker.devices:
             if device.key != self.checker.ledger.device[number]:
                 self.tell(device, number)

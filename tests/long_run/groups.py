@@ -1,21 +1,22 @@
-"""What people do with groups: make them, bring others in, leave, delete them. One change of a group at a time."""
+"""People's actions with groups: create, add, leave, delete. One change of a group at a time."""
 
 from typing import Any
 
 import trio
 
 from tests.long_run.checker import Chat
+from tests.long_run.crowd import RETRIED_CODES
 from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
-from tests.long_run.world import GROUPS, RETRIED_CODES, World
+from tests.long_run.world import GROUPS, World
 
 SMALLEST, LARGEST = 4, 14
 PAUSE_SECONDS = 1.5
-"""Seconds after which a request whose answer was lost has been done, or will not be."""
+"""Seconds after which a request with a lost answer either took effect or never will."""
 
 
 async def gather(world: World, person: Person, phone: Phone) -> None:
-    """Do one of these things."""
+    """Do one of these actions."""
     dice = world.dice
     own = [chat for chat in world.groups if chat.owner == person.user and chat.type == "group"]
     others = [chat for chat in world.groups if chat.type == "group" and chat.stay(person.user) is not None]
@@ -34,7 +35,7 @@ async def gather(world: World, person: Person, phone: Phone) -> None:
 
 
 async def make(world: World, person: Person, phone: Phone, type_: str = "group") -> None:
-    """Make a group. It has a name of its own, by which it is found again if the answer is lost."""
+    """Make a group with a unique name, by which it is found again if the answer is lost."""
     dice, checker = world.dice, world.checker
     number = world.counts["groups made"]
     world.counts["groups made"] += 1
@@ -86,11 +87,11 @@ async def _change(world: World, phone: Phone, chat: Chat) -> None:
 
 
 async def _settle(world: World, phone: Phone, name: str, payload: Any) -> Any:
-    """Make a change that may be made twice, and that its asker may make."""
+    """Make a repeatable change that its author may make."""
     try:
         return await world.insist(phone, name, payload)
     except Refused as refused:
-        # A user who has left or deleted the chat is refused when they ask once more.
+        # A user who has left or deleted the chat is refused on a repeat.
         if not (refused.repeated and refused.code == "not_found" and name in ("leaveChat", "deleteChat")):
             world.checker.fail(f"{phone.user}: {name} was refused: {refused}")
         return {}
@@ -104,11 +105,11 @@ async def _bring_in(world: World, phone: Phone, chat: Chat, user: str) -> None:
 
 
 async def _take_out(world: World, phone: Phone, chat: Chat, user: str) -> None:
-    """Somebody leaves, or is removed."""
+    """Let a person leave, or remove one."""
     world.checker.leaving(chat, user)
     if user == phone.user:
         await _settle(world, phone, "leaveChat", {"chatId": chat.id})
-        # The answer does not say at which message: others see that.
+        # The answer does not name the message; other members see it.
         other = next(one for one in chat.members() if one != user)
         phone = world.by_name[other].phone(world.dice)
         answer = await _settle(world, phone, "chat", {"chatId": chat.id})

@@ -1,6 +1,6 @@
-"""What the people of a long run asked for and heard, in a few bytes per message.
+"""The requests and events of a long run, in a few bytes per message.
 
-Plain data: no I/O, no trio, nothing of the relay's. An hour of it fits into some tens of megabytes.
+Plain data: no I/O, no trio, no code of the relay. An hour of it fits into some tens of megabytes.
 """
 
 from array import array
@@ -11,7 +11,7 @@ NEW, EDIT, DELETE = 0, 1, 2
 KINDS = ("new", "edit", "delete")
 
 ASKED, ANSWERED, REFUSED = 0, 1, 2
-"""What is known of a request: nothing yet, that it was done, or that it was not done and was not sent again."""
+"""The known outcome of a request: unknown, done, or refused and not repeated."""
 
 _WORDS = "the quick brown fox jumps over a lazy dog while everybody reads along "
 _RARE_LENGTHS = ((250, 4_000), (255, 20_000))
@@ -24,7 +24,7 @@ def client_id(number: int) -> str:
 
 
 def number_of(client_message_id: str) -> int:
-    """Give the request that a client message id belongs to, -1 for an id that nobody here made."""
+    """Return the request of a client message id, -1 for a foreign id."""
     try:
         return int(client_message_id.removeprefix("m"), 16)
     except ValueError:
@@ -32,13 +32,13 @@ def number_of(client_message_id: str) -> int:
 
 
 def word_of(number: int) -> str:
-    """Give the word by which a message can be searched for."""
-    # It ends with a letter: a search for a word finds those that begin with it.
+    """Return the word by which a message can be searched for."""
+    # It ends with a letter, because a search for a word also finds words that begin with it.
     return f"word{number % 997}x"
 
 
 def text_of(number: int, version: int) -> str:
-    """Make the text of a message or of one of its edits: it can be made again from its own beginning."""
+    """Make the text of a message or of one of its edits, which can be rebuilt from its own beginning."""
     head = f"{number:x}.{version:x} {word_of(number)} "
     dice = blake2b(head.encode(), digest_size=4).digest()
     length = 10 + dice[1] // 2
@@ -49,7 +49,7 @@ def text_of(number: int, version: int) -> str:
 
 
 def parse(text: str) -> tuple[int, int] | None:
-    """Give the message and version that a text is, None where it is not exactly such a text."""
+    """Return the message and version of a text; None if it is not exactly such a text."""
     head, _, _ = text.partition(" ")
     number, _, version = head.partition(".")
     try:
@@ -61,7 +61,7 @@ def parse(text: str) -> tuple[int, int] | None:
 
 @dataclass
 class Stay:
-    """One stay of a member in a chat, between message ids. A time that is not known exactly has two bounds."""
+    """One stay of a member in a chat, between message ids. An uncertain time has two bounds."""
 
     after: int
     """They joined at this message at the earliest: they may see only what follows it."""
@@ -73,13 +73,13 @@ class Stay:
     """They left at this message at the latest; None while they are there, or the answer is awaited."""
 
     def may_get(self, message_id: int) -> bool:
-        """Tell whether an event of this message may reach them."""
+        """Return whether an event of this message may reach them."""
         return message_id > self.after and (self.left is None or message_id <= self.left)
 
 
 @dataclass
 class Chat:
-    """One chat: its messages by id, its people, what they marked and what they were told."""
+    """One chat: its messages by id, its people, their receipts and their events."""
 
     key: int
     name: str
@@ -88,28 +88,28 @@ class Chat:
     gone: bool = False
     owner: str = ""
     numbers: "array[int]" = field(default_factory=lambda: array("q", [-1]))
-    """By message id: the number of the request that made it, -1 where it is not known."""
+    """By message id: the number of the request that made it, -1 if unknown."""
     stays: dict[str, list[Stay]] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
-    """By member: up to where `read` was answered."""
+    """By member: the message up to which `read` was answered."""
     read_asked: dict[str, int] = field(default_factory=dict)
-    """By member: up to where `read` was ever asked for; `ALL` for a whole chat."""
+    """By member: the message up to which `read` was ever requested; `ALL` for a whole chat."""
     read_perhaps: dict[str, int] = field(default_factory=dict)
-    """By member: requests before this number may be read, too: how far a `read` went was in an answer that was lost."""
+    """By member: requests before this number may be read, too, because an answer to `read` was lost."""
     targets: dict[int, int] = field(default_factory=dict)
     """By message id: the request to delete it."""
 
     @property
     def last(self) -> int:
-        """The highest message id that anybody knows of."""
+        """The highest known message id."""
         return len(self.numbers) - 1
 
     def number(self, message_id: int) -> int:
-        """Give the number of the request that made a message; -1 where it is not known, as of a history's last one."""
+        """Return the number of the request that made a message; -1 if unknown, as for the last one of a history."""
         return self.numbers[message_id] if message_id <= self.last else -1
 
     def place(self, message_id: int, number: int) -> int:
-        """Note which request a message is of; gives the one that was known before, or this one."""
+        """Note the request of a message; return the one known before, or this one."""
         numbers = self.numbers
         while len(numbers) <= message_id:
             numbers.append(-1)
@@ -118,25 +118,25 @@ class Chat:
         return numbers[message_id]
 
     def stay(self, user: str) -> Stay | None:
-        """Give the stay of somebody who is here now and is not leaving."""
+        """Return the stay of a member who is not about to leave."""
         stays = self.stays.get(user)
         return stays[-1] if stays and stays[-1].until is None else None
 
     def members(self) -> list[str]:
-        """Name those who are here now."""
+        """Name the present members."""
         return [user for user in self.stays if self.stay(user) is not None]
 
     def may_get(self, user: str, message_id: int) -> bool:
-        """Tell whether an event of a message may reach somebody."""
+        """Return whether an event of a message may reach a person."""
         return any(stay.may_get(message_id) for stay in self.stays.get(user, ()))
 
 
 ALL = 2**62
-"""A mark on everything there is."""
+"""A receipt for everything."""
 
 
 class Ledger:
-    """All requests that add to a chat, by number; see `Chat` for where they ended up."""
+    """All requests that add to a chat, by number; see `Chat` for their messages."""
 
     def __init__(self) -> None:
         self.kind = array("B")
@@ -147,17 +147,17 @@ class Ledger:
         self.message_id = array("I")
         self.at = array("q")
         self.seq = array("q")
-        """The event id, 0 while nobody heard of it."""
+        """The event id, 0 while nobody has got the event."""
         self.last_seq = 0
-        """The last event id that anybody has heard of."""
+        """The highest known event id."""
         self.target = array("q")
-        """The request that made the message which this one changes, -1 for a new message."""
+        """The request of the message that this one changes, -1 for a new message."""
         self.version = array("H")
-        """Of an edit: which text it sets. Of a message: the newest text that was ever asked for."""
+        """For an edit: its text version. For a message: the newest requested version."""
         self.last_edit = array("I")
-        """Of a message: the highest message id of its edits."""
+        """For a message: the highest message id of its edits."""
         self.deleted = bytearray()
-        """Of a message: whether its deletion was answered or heard of."""
+        """For a message: whether its deletion was answered or received as an event."""
         self.chats: list[Chat] = []
 
     def __len__(self) -> int:
@@ -172,7 +172,7 @@ class Ledger:
         return chat
 
     def add(self, kind: int, chat: Chat, user: str, device: int, target: int = -1) -> int:
-        """Note that a request is about to be made; gives its number."""
+        """Note that a request is about to be made; return its number."""
         number = len(self.kind)
         self.kind.append(kind)
         self.state.append(ASKED)

@@ -1,6 +1,6 @@
-"""The machine under a long run: a small disk, a clock that can be set, memory that is watched, and commands.
+"""The machine under a long run: a small disk, an adjustable clock, memory samples, and commands.
 
-Where root may mount, the disk is a real one that is made smaller; else calls that write fail by preload.
+If root may mount, the disk is a real one that shrinks; otherwise a preloaded library makes writes fail.
 """
 
 import os
@@ -20,13 +20,13 @@ import trio
 from tests.support.relay_process import RelayProcess, resident
 
 ROOM_BYTES = 4 * 2**30
-"""Bytes the disk has while there is room. Memory, where it is a tmpfs; what is not used costs nothing."""
+"""Bytes of the disk while it has room. A tmpfs only takes memory for used bytes."""
 SPARE_BYTES = 256 * 1024
-"""Bytes that are left on a disk that is about to be full."""
+"""Bytes left on a nearly full disk."""
 SAMPLE_SECONDS = 2.0
-"""Seconds between two looks at the relay's memory."""
+"""Seconds between two samples of the relay's memory."""
 SAMPLES_A_RECORD = 10
-"""Looks of which one is noted in the diary."""
+"""One in this many samples goes into the diary."""
 
 
 class Ran(NamedTuple):
@@ -38,7 +38,7 @@ class Ran(NamedTuple):
 
 
 class Disk:
-    """Where the data is. `fill` takes the room away, `free` gives it back."""
+    """The disk with the data. `fill` takes the room away, `free` gives it back."""
 
     def __init__(self, place: Path, plan: Path, *, mounted: bool) -> None:
         self.data = place
@@ -55,7 +55,7 @@ class Disk:
         self._resize((there.f_blocks - there.f_bfree) * there.f_frsize + SPARE_BYTES)
 
     def free(self) -> None:
-        """Give room."""
+        """Restore the room."""
         if self.real:
             self._resize(ROOM_BYTES)
         else:
@@ -74,14 +74,14 @@ class Clock:
         self.set(0)
 
     def set(self, seconds: int) -> None:
-        """Have it be wrong by so many seconds."""
-        # In place: the relay has it mapped.
+        """Set it wrong by this many seconds."""
+        # Write in place: the relay has it mapped.
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(struct.pack("=q", seconds))
 
 
 class Machine:
-    """The relay's process and all that surrounds it."""
+    """The relay's process and its surroundings."""
 
     def __init__(self, relay: RelayProcess, disk: Disk, clock: Clock, environment: dict[str, str], out: Path) -> None:
         self.relay = relay
@@ -90,22 +90,22 @@ class Machine:
         self.out = out
         """A directory on another disk."""
         self.memory: list[tuple[float, int]] = []
-        """When, by the monotonic clock, and how much the relay held. Begins anew with each process."""
+        """Memory samples with their monotonic times. Starts afresh with each process."""
         self.most_memory = 0
         self.disturbed = 0
-        """How often something was done to the relay or its disk that a command may fail of."""
+        """How many disturbances of the relay or its disk could make a command fail."""
         self._environment = {**os.environ, **environment}
         self._ran = 0
         self.diary = out / "diary"
         self._began = time.monotonic()
 
     def note(self, what: str) -> None:
-        """Write into the diary of the run, for whoever has to find out what happened."""
+        """Write into the diary of the run, for later analysis."""
         with self.diary.open("a") as diary:
             diary.write(f"{time.monotonic() - self._began:8.2f} {what}\n")
 
     async def watch_memory(self) -> None:
-        """Take samples, for ever."""
+        """Take samples, forever."""
         while True:
             await trio.sleep(SAMPLE_SECONDS)
             process = self.relay.process
@@ -120,12 +120,12 @@ class Machine:
                     self.note(f"memory {held / 1e6:.1f} MB")
 
     async def kill(self) -> None:
-        """End the relay between any two of its instructions."""
+        """Kill the relay between any two of its instructions."""
         self.disturbed += 1
         await self.relay.kill()
 
     async def start(self) -> None:
-        """Start the relay again; like systemd once more where a command had the directory for longer than it waits."""
+        """Start the relay again; retry like systemd if a command had the directory for too long."""
         self.memory.clear()
         while True:
             try:
@@ -136,13 +136,13 @@ class Machine:
             self.note("a command has the directory: the start is tried again")
 
     def stall(self, *, on: bool) -> None:
-        """Stop the relay as it stands, or let it go on."""
+        """Freeze the relay, or let it continue."""
         self.disturbed += 1
         assert self.relay.process is not None
         self.relay.process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
 
     async def command(self, *arguments: str | Path, data: Path | None = None, killed_after: float = 1e9) -> Ran:
-        """Run `relay ARGUMENTS` on the data; killed after some seconds where those are given."""
+        """Run `relay ARGUMENTS` on the data; kill it after `seconds`, if given."""
         self._ran += 1
         out, error = self.out / f"{self._ran}.out", self.out / f"{self._ran}.err"
         command = [sys.executable, "-m", "relay", *map(str, arguments), "--data", str(data or self.disk.data)]
@@ -173,7 +173,7 @@ def _shim(source: Path, target: Path) -> str:
 
 @contextmanager
 def prepared(place: Path) -> Iterator[tuple[Disk, Clock, dict[str, str], Path]]:
-    """Give a disk, a clock, the environment of all that runs there, and a directory elsewhere."""
+    """Return a disk, a clock, the environment for its processes, and a directory elsewhere."""
     here = Path(__file__).parent
     out, small, plan, offset = (place / name for name in ("out", "small", "plan", "offset"))
     for directory in (out, small):

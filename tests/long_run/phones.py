@@ -1,4 +1,4 @@
-"""People and their devices, that come and go. What they do is the world's."""
+"""People and their devices, which come and go. The world decides their actions."""
 
 import random
 from collections import deque
@@ -9,16 +9,16 @@ import trio
 from tests.long_run.wire import Lost, Refused, Socket
 
 AWAY = 8.0
-"""Seconds that a device stays away at most."""
+"""Maximum seconds that a device stays away."""
 STAYS = 45.0
-"""Seconds that a device stays on average."""
+"""Average seconds that a device stays."""
 DEAF = 25.0
-"""Seconds for which a device reads nothing at most."""
+"""Maximum seconds for which a device reads nothing."""
 INTERNAL = 1011
 
 
 class Phone:
-    """One device of a person, that comes and goes."""
+    """One device of a person, which comes and goes."""
 
     def __init__(self, world: Any, user: str, token: str, *, says_after: bool) -> None:
         self.user = user
@@ -36,7 +36,7 @@ class Phone:
         return self.socket
 
     async def run(self) -> None:
-        """Connect, stay for a while, go, for ever."""
+        """Connect, stay for a while, disconnect, forever."""
         world, dice = self._world, self._world.dice
         while True:
             socket = Socket(self._heard)
@@ -78,7 +78,7 @@ class Phone:
 
 
 class Person:
-    """Somebody with a few devices, a few friends, and a memory of what they said last."""
+    """A person with a few devices, a few friends, and a memory of their last messages."""
 
     def __init__(self, user: str, phones: list[Phone]) -> None:
         self.user = user
@@ -87,5 +87,5 @@ class Person:
         self.said: deque[int] = deque(maxlen=30)
 
     def phone(self, dice: random.Random) -> Phone:
-        """Take a device, one that is connected if there is any."""
+        """Pick a device, preferably a connected one."""
         return dice.choice([phone for phone in self.phones if phone.socket] or self.phones)

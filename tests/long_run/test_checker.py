@@ -1,4 +1,4 @@
-"""The checker finds what is broken: whole logs pass, and each log that is broken in one place fails by name."""
+"""The checker finds broken promises: intact logs pass, and each log broken in one place fails by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def _whole() -> Talk:
     return talk
 
 
-def test_a_whole_log_passes() -> None:
+def test_intact_log_passes() -> None:
     talk = _whole()
     verdict = talk.verdict()
     verdict.chat_list("a", [talk.item(1)])
@@ -30,7 +30,7 @@ def test_a_whole_log_passes() -> None:
     assert talk.checker.failures == []
 
 
-def test_a_whole_log_that_was_pruned_passes_where_pruning_was_asked_for() -> None:
+def test_intact_pruned_log_passes_if_pruning_was_requested() -> None:
     talk = _whole()
     talk.verdict(pruned=True, first=3)
     assert talk.checker.failures == []
@@ -39,7 +39,7 @@ def test_a_whole_log_that_was_pruned_passes_where_pruning_was_asked_for() -> Non
 
 
 @pytest.mark.parametrize(("first", "fails"), [(1, True), (3, False)])
-def test_an_edit_that_did_not_come_fails_only_where_its_message_is_left(first: int, *, fails: bool) -> None:
+def test_missing_edit_fails_only_if_its_message_remains(first: int, *, fails: bool) -> None:
     talk = _whole()
     talk.make(EDIT, 0)
     talk.verdict(pruned=True, first=first)
@@ -286,13 +286,13 @@ BROKEN: list[tuple[Callable[[Talk], None], str]] = [
 
 
 @pytest.mark.parametrize(("breaks", "says"), BROKEN, ids=[breaks.__name__.strip("_") for breaks, _ in BROKEN])
-def test_a_log_that_is_broken_in_one_place_fails(breaks: Callable[[Talk], None], says: str) -> None:
+def test_log_broken_in_one_place_fails(breaks: Callable[[Talk], None], says: str) -> None:
     talk = _whole()
     breaks(talk)
     assert any(says in one for one in talk.checker.failures), talk.checker.failures
 
 
-def test_a_member_who_was_shown_as_not_having_a_message_they_have_fails() -> None:
+def test_member_shown_without_a_message_that_they_have_fails() -> None:
     talk = _whole()
     history = talk.history()
     history.take([])
@@ -328,7 +328,7 @@ CHANGES: list[tuple[str, list[Change], list[Change]]] = [
 
 
 @pytest.mark.parametrize(("before", "meanwhile"), [one[1:] for one in CHANGES], ids=[one[0] for one in CHANGES])
-def test_a_refusal_while_membership_changes_is_no_fault(before: list[Change], meanwhile: list[Change]) -> None:
+def test_refusal_during_a_membership_change_passes(before: list[Change], meanwhile: list[Change]) -> None:
     talk = _whole()
     for change in before:
         change(talk)
@@ -348,7 +348,7 @@ def test_checker_accepts_a_refused_chat_that_had_not_begun() -> None:
     assert talk.checker.failures == []
 
 
-def test_a_refusal_of_a_member_fails() -> None:
+def test_refusal_of_a_member_fails() -> None:
     talk = _whole()
     _leave(talk)
     _join(talk)
@@ -357,10 +357,10 @@ def test_a_refusal_of_a_member_fails() -> None:
     assert talk.checker.failures == ["c: read (not_found) in crew was refused"]
 
 
-def test_an_unread_count_after_a_read_whose_answer_was_lost_has_two_bounds() -> None:
+def test_unread_count_after_a_read_with_a_lost_answer_has_two_bounds() -> None:
     talk = _whole()
     talk.say()
-    # Between asking, with four messages known, and the answer to the repeat; then one more.
+    # Between the request, with four messages known, and the answer to the repeat; then one more.
     talk.checker.marking(talk.chat, "c", None)
     talk.checker.marked_all(talk.chat, "c", 4, 0)
     talk.say()
@@ -376,14 +376,14 @@ def test_an_unread_count_after_a_read_whose_answer_was_lost_has_two_bounds() -> 
     ]
 
 
-def test_texts_say_what_they_are() -> None:
+def test_text_reveals_its_message_and_version() -> None:
     for number in range(2_000):
         assert parse(text_of(number, number % 5)) == (number, number % 5)
     assert parse("hello") is None
     assert parse("") is None
 
 
-def test_checker_reports_growing_memory_and_not_a_jump() -> None:
+def test_checker_reports_growing_memory_but_not_a_jump() -> None:
     level = [(2.0 * n, 50_000_000 + (20_000_000 if n % 17 == 0 else n % 7 * 100_000)) for n in range(120)]
     assert growth(level) < may_grow(0) / 4
     leaks = [(at, held + int(200_000 * at)) for at, held in level]

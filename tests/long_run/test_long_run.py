@@ -1,4 +1,4 @@
-"""Everything at once for as long as one likes: `uv run pytest tests/long_run --long-run 3600`."""
+"""Everything at once for as long as desired: `uv run pytest tests/long_run --long-run 3600`."""
 
 import random
 import signal
@@ -24,18 +24,18 @@ from tests.support.relay_process import running
 PEOPLE = 200
 DEVICES = 2
 QUIET_SHARE = 0.4
-"""The last part of the run, in which the relay is not killed, so that its memory can be watched."""
+"""The last part of the run, without kills, to observe the relay's memory."""
 MEMORY_SECONDS = 200.0
-"""Seconds of it from which on memory is judged: in less, caches still fill."""
+"""Minimum seconds of it for judging memory: before that, caches still fill."""
 WAIT_SECONDS = 90.0
-"""Seconds without an event or an answer, once nothing goes wrong any more, after which nothing comes any more."""
+"""Seconds without an event or an answer after the last fault that count as the end."""
 DRAIN_SECONDS = 3.0
-"""Seconds without an event after which all marks are told, once everybody has every message."""
+"""Seconds without an event after which all receipts have arrived, once everybody has every message."""
 
 
 @pytest.fixture
 def seconds(request: pytest.FixtureRequest) -> float:
-    """How long the run takes, without its end."""
+    """The duration of the run, without its end."""
     asked: float = request.config.getoption("--long-run")
     if not asked:
         pytest.skip("a long run: ask for it with --long-run SECONDS")
@@ -101,7 +101,7 @@ async def _live(world: World, faults: Faults, seconds: float, nursery: trio.Nurs
     phones = [phone for person in world.people for phone in person.phones]
     for phone in phones:
         nursery.start_soon(phone.run)
-    # A device's first connection decides where its events begin: each makes it before anything is said.
+    # A device's first connection decides where its events begin, so each connects before the first message.
     for phone in phones:
         await phone.online()
     owners = world.dice.sample(world.people, GROUPS)
@@ -120,7 +120,7 @@ async def _live(world: World, faults: Faults, seconds: float, nursery: trio.Nurs
 
 
 async def _announce(world: World, owner: str) -> None:
-    """Say something to everybody now and then."""
+    """Send something to everybody now and then."""
     (channel,) = (chat for chat in world.groups if chat.type == "channel")
     person = world.by_name[owner]
     while not world.quiet.is_set():
@@ -129,7 +129,7 @@ async def _announce(world: World, owner: str) -> None:
 
 
 async def _drain(world: World, faults: Faults) -> None:
-    """Let everybody get an answer to all they asked, come back, and get all they missed."""
+    """Let everybody get all their answers, reconnect, and get all missed events."""
     world.quiet.set()
     for person in world.people:
         for phone in person.phones:
@@ -153,7 +153,7 @@ async def _drain(world: World, faults: Faults) -> None:
 
 
 async def _watch(world: World, draining: trio.CancelScope) -> None:
-    """End the draining once nothing has come for too long; how long it takes in all is the machine's affair."""
+    """End the draining once nothing has come for too long; its total duration depends on the machine."""
     before, heard = -1, 0
     while before != heard:
         before = heard

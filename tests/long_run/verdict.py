@@ -1,6 +1,6 @@
-"""The last word on a long run: all logs against each other, once everything is quiet and everybody has drained.
+"""The final verdict on a long run: compares all logs once everything is quiet and all devices have caught up.
 
-Pure, like the checker that it goes on from.
+Pure, like the checker that it continues.
 """
 
 from array import array
@@ -12,48 +12,48 @@ from tests.long_run.checker import Checker
 from tests.long_run.ledger import ANSWERED, EDIT, NEW, REFUSED, Chat, number_of, parse
 
 WARM_UP = 0.25
-"""Of a series of memory samples this part is left out: caches fill in it."""
+"""The part of a series of memory samples to ignore, while caches fill."""
 GROWTH = 9_000_000
-"""Bytes that a process may have grown by in what is left of the series, beside those of each message.
+"""Bytes by which a process may grow in the rest of the series, besides those per message.
 
-Measured in four minutes at 38 messages a second: 8.2 MB. Of it caches that fill up to their bounds: 175 bytes a message
-of the tails that marks look at, 105 a client id that is not filed, 380 and its text an entry of the latest 4,096
-(together as many objects as came to be), 2 MB pages of SQLite's; the rest is room between them in the C library's heap.
+Measured in four minutes at 38 messages a second: 8.2 MB. Part of it is caches that fill up to their bounds: 175 bytes
+per message in the tails for receipts, 105 per client id not yet in its table, 380 plus the text per entry of the latest
+4,096 (together all new objects), 2 MB of SQLite's pages. The rest is fragmentation of the C library's heap.
 """
 A_MESSAGE = 300
-"""Bytes of each message that may stay, in tails and client ids, until these are at their bounds."""
+"""Bytes per message that may stay, in tails and client ids, until these reach their bounds."""
 MESSAGES = 65_536
-"""How many these are."""
+"""Their bounds."""
 
 
 class History:
-    """A chat as the log has it at the end, read by a member page by page; each page is checked and let go."""
+    """A chat in its final state, read by a member page by page; each page is checked and dropped."""
 
     def __init__(self, checker: Checker, chat: Chat, last: int) -> None:
         """Begin.
 
         Args:
-            checker: what was said and heard.
-            chat: which.
-            last: the last message id by what the relay says of the chat.
+            checker: the requests and events.
+            chat: the chat.
+            last: the chat's last message id according to the relay.
         """
         self.chat = chat
         self.last = last
         self.first = 0
-        """The first message that is left, 0 for none."""
+        """The first remaining message, 0 for none."""
         self.end = 0
-        """The last that was read."""
+        """The last message that was read."""
         self.news: dict[str, array[int]] = {}
         """By author: the messages that are neither edits nor deletions nor deleted."""
         self._checker = checker
 
     @property
     def pruned(self) -> int:
-        """Up to this message it was removed by pruning."""
+        """The message up to which pruning removed the chat."""
         return self.first - 1 if self.first else self.last
 
     def owed(self, user: str) -> range | None:
-        """Which messages a member must have by now, None for somebody who is not there."""
+        """The messages that a member must have by now, None for a non-member."""
         stay = self.chat.stay(user)
         if stay is None or stay.joined is None:
             return None
@@ -78,7 +78,7 @@ class History:
                 self._delivering(row)
 
     def _state(self, number: int, row: Mapping[str, Any]) -> None:
-        """A message is as the last of its changes left it."""
+        """Check that a message is in the state of its last change."""
         ledger, fail = self._checker.ledger, self._checker.fail
         where = f"{self.chat.name}: message {row['messageId']}"
         if ledger.deleted[number] and row["status"] != "deleted":
@@ -94,7 +94,7 @@ class History:
             fail(f"{where} has version {found[1]} of its text; the last edit, {edit}, set {wanted}")
 
     def _delivering(self, row: Mapping[str, Any]) -> None:
-        """Everybody has everything by now, and has read what they said they read, and nothing else."""
+        """Check that everybody has everything, and has read exactly what they marked as read."""
         chat, fail = self.chat, self._checker.fail
         for one in row.get("delivering", ()):
             user = one["userId"]
@@ -111,15 +111,15 @@ class History:
 
 
 class Verdict:
-    """Every check of the end; each notes what it finds in the checker's failures."""
+    """All final checks; each adds its findings to the checker's failures."""
 
     def __init__(self, checker: Checker, histories: Iterable[History], *, pruned: bool) -> None:
         """Begin.
 
         Args:
-            checker: what was said and heard.
-            histories: of every chat that is not deleted.
-            pruned: whether pruning was ever asked for; else everything must be there.
+            checker: the requests and events.
+            histories: the history of every chat that is not deleted.
+            pruned: whether pruning was ever requested; otherwise everything must be there.
         """
         self._checker = checker
         self._ledger = checker.ledger
@@ -135,7 +135,7 @@ class Verdict:
         self.marks()
 
     def log(self) -> None:
-        """Each thing that was answered is in the log: what the pages did not show is missing."""
+        """Check that every answered request is in the log: those on no page are missing."""
         ledger = self._ledger
         for history in self._histories.values():
             chat = history.chat
@@ -153,7 +153,7 @@ class Verdict:
                 self._fail(f"m{number:x} was answered as {ledger.message_id[number]}: lost from {shown.chat.name}")
 
     def pruning(self) -> None:
-        """Pruning takes the oldest of all chats together: nothing that is gone came after something that is left."""
+        """Check that pruning removed the oldest of all chats together: nothing removed is newer than anything left."""
         ledger = self._ledger
         self.boundary, gone_in = 0, ""
         for history in self._histories.values():
@@ -180,7 +180,7 @@ class Verdict:
                     break
 
     def devices(self) -> None:
-        """Everything that is left in the log is on every device of everybody who was there."""
+        """Check that everything left in the log is on every device of every member of the time."""
         ledger = self._ledger
         for device in self._checker.devices:
             for history in self._histories.values():
@@ -193,7 +193,7 @@ class Verdict:
                     number = history.chat.number(message_id)
                     if number >= 0 and ledger.device[number] == device.key:
                         continue
-                    # An edit of what retention removed meanwhile is an event for nobody who was away.
+                    # An edit of a message that retention removed meanwhile is not an event for absent users.
                     target = ledger.target[number] if number >= 0 and ledger.kind[number] == EDIT else -1
                     if target >= 0 and ledger.message_id[target] <= history.pruned:
                         continue
@@ -203,7 +203,7 @@ class Verdict:
                     )
 
     def marks(self) -> None:
-        """Authors were told of every mark that was answered."""
+        """Check that authors got every answered receipt."""
         for history in self._histories.values():
             chat = history.chat
             for reader, upto in chat.read.items():
@@ -214,7 +214,7 @@ class Verdict:
                     at = bisect_right(ids, upto)
                     if author == reader or not at or ids[at - 1] not in owed:
                         continue
-                    # Users who were away for a while are promised no receipts of that time.
+                    # Users who were away are not promised the receipts of that time.
                     if len(chat.stays.get(author, ())) == 1:
                         self._told(chat, author, reader, ids[at - 1])
 
@@ -229,7 +229,7 @@ class Verdict:
                 )
 
     def chat_list(self, user: str, items: Sequence[Mapping[str, Any]]) -> None:
-        """A chat list at the end: one's own chats, each with the unread ones that are left."""
+        """Check a final chat list: the user's chats, each with its remaining unread messages."""
         listed = set()
         for item in items:
             chat = self._checker.chat_of(user, item["id"])
@@ -260,15 +260,15 @@ class Verdict:
             self._fail(f"{user}: {chat.name} counts {missed} unread, not {least} to {most}")
 
     def backup(self, name: str, end: int, exported: Iterable[Mapping[str, Any]]) -> int:
-        """A backup that was made in the middle holds the log up to an entry, and nothing after it.
+        """Check that a backup from the middle contains the log up to an entry, and nothing after it.
 
         Args:
-            name: which backup.
-            end: the last event it says that it holds.
-            exported: the lines of an export of what was restored from it.
+            name: the backup.
+            end: the last event in it, as it says.
+            exported: the lines of an export of the restored relay.
 
         Returns:
-            How many messages were compared.
+            The number of compared messages.
         """
         ledger = self._ledger
         there = set()
@@ -292,15 +292,15 @@ class Verdict:
 
 
 def may_grow(messages: float) -> float:
-    """Tell by how many bytes a process may grow from the end of its warm-up on, while so many messages come."""
+    """Return the bytes by which a process may grow after its warm-up, while this many messages come."""
     return GROWTH + A_MESSAGE * min(messages, MESSAGES)
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> float:
-    """Tell by how much a series grows from the end of its warm-up to its end, in the units of its values.
+    """Return how much a series grows after its warm-up, in the units of its values.
 
     The slope is the median of the slopes between samples half the series apart (Theil and Sen's with fewer
-    pairs), so that single peaks, of a prune or a snapshot, count for nothing.
+    pairs), so that single peaks, such as a prune or a snapshot, do not count.
     """
     settled = samples[int(len(samples) * WARM_UP) :]
     half = len(settled) // 2

@@ -1,7 +1,7 @@
 """A light client: one WebSocket on a bare socket, requests and their answers, and HTTP for files.
 
-Hundreds of them run in one process beside the relay, so it does no more per frame than it must. trio-websocket
-and `relay.client` are tested elsewhere. Knows nothing of what is said.
+Hundreds of them run in one process beside the relay, so it does as little as possible per frame. trio-websocket and
+`relay.client` are tested elsewhere. Does not know the content.
 """
 
 import socket
@@ -14,15 +14,15 @@ import trio
 
 RECEIVE = 65_536
 WAIT_SECONDS = 120.0
-"""Seconds within which a request is answered while its connection lives, however long the relay is stopped and
-however busy the machine is."""
+"""Seconds within which a request is answered while its connection lives, including stops of the relay and a busy
+machine."""
 HANDSHAKE = 30.0
 
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 
 
 class Lost(Exception):
-    """The connection ended before the answer came: nobody knows what became of the request."""
+    """The connection ended before the answer came: the outcome of the request is unknown."""
 
 
 class Refused(Exception):
@@ -33,11 +33,11 @@ class Refused(Exception):
         self.code = code
         self.retry_after = retry_after
         self.repeated = False
-        """Whether the request had been made before, and its answer was lost: it may be done already."""
+        """Whether the request was sent before and its answer lost, so that it may have taken effect already."""
 
 
 class Payload(msgspec.Struct, rename="camel"):
-    """What the payloads of events have, other than a chat list's."""
+    """The fields of event payloads, except for chat lists."""
 
     chat_id: str = ""
     user_id: str = ""
@@ -60,7 +60,7 @@ class Error(msgspec.Struct, rename="camel"):
 
 
 class Frame(msgspec.Struct, rename="camel"):
-    """Anything the relay sends."""
+    """Any frame of the relay."""
 
     type: str = ""
     id: int | None = None
@@ -79,7 +79,7 @@ Heard = Callable[[str, int, int, Any], None]
 
 
 def masked(opcode: int, payload: bytes) -> bytes:
-    """Make a client's frame. Its mask is all zeros: what a mask is for are proxies in between."""
+    """Make a client's frame. Its mask is all zeros: masks matter only to proxies in between."""
     length = len(payload)
     if length < 126:
         head = bytes((0x80 | opcode, 0x80 | length))
@@ -98,7 +98,7 @@ class Socket:
         self.code = 0
         """The close code that the relay gave, 0 for none."""
         self.deaf_until = 0.0
-        """Until this time of trio's it reads nothing, as a phone does that hangs."""
+        """Until this time (trio's) it reads nothing, like a hanging phone."""
         self._heard = heard
         self._waiting: dict[int, tuple[trio.Event, list[Frame]]] = {}
         self._next = 0
@@ -110,7 +110,7 @@ class Socket:
         """Connect and sign in.
 
         Raises:
-            OSError, Lost: nobody is there, or the relay has no room.
+            OSError, Lost: there is no relay, or it has no room.
             Refused: with the status of the answer.
         """
         parts = urlsplit(url)
@@ -139,14 +139,14 @@ class Socket:
             if status != "101":
                 stream.socket.close()
                 raise Refused(status)
-            # A socket of its own, without trio around it: sending must not wait.
+            # Use a bare socket without trio: sending must not wait.
             self._socket = socket.socket(fileno=stream.socket.detach())
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if waiting.cancelled_caught:
             raise Lost("handshake")
 
     async def listen(self) -> None:
-        """Take in what comes until the connection ends."""
+        """Process frames until the connection ends."""
         there = self._socket
         if there is None:
             return
@@ -157,7 +157,7 @@ class Socket:
                     await trio.sleep(0.5)
                     continue
                 if self._out:
-                    # Only where the kernel took no more: rare, so a short sleep does instead of a task of its own.
+                    # Only if the kernel accepts no more, which is rare: a short sleep replaces a separate task.
                     with trio.move_on_after(0.05):
                         await trio.lowlevel.wait_readable(there)
                     self._flush()
@@ -178,7 +178,7 @@ class Socket:
             self.close()
 
     def close(self) -> None:
-        """End it without a word, as phones do."""
+        """End it without a closing handshake, like phones."""
         if self._socket is not None:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
@@ -270,7 +270,7 @@ class Socket:
 
 
 async def http(url: str, method: str, path: str, token: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Make one HTTP request on a connection of its own; gives the status and the body.
+    """Make one HTTP request on a connection of its own; return the status and the body.
 
     Raises:
         OSError, Lost: the connection ended too early.
@@ -290,7 +290,7 @@ async def http(url: str, method: str, path: str, token: str, body: bytes = b"") 
                 while data := await stream.receive_some(RECEIVE):
                     received += data
             except trio.BrokenResourceError:
-                # It may have answered before it had read all.
+                # It may have answered before it had read everything.
                 if b"\r\n\r\n" not in received:
                     raise Lost(path) from None
     head, _, content = received.partition(b"\r\n\r\n")

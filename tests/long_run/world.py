@@ -1,187 +1,33 @@
-"""The people of a long run: what they do, from which devices, and how they insist on an answer.
+"""The people of a long run: their actions, and how often.
 
-Everything they ask and hear goes to the checker. Knows the wire, not the relay's process nor its disk.
+All their requests and events go to the checker. Knows the wire, but neither the relay's process nor its disk.
 """
 
 import hashlib
-import random
-import time
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import trio
 
 from tests.long_run import wire
-from tests.long_run.checker import DELETE, EDIT, NEW, Chat, Checker
-from tests.long_run.ledger import ANSWERED, client_id, text_of, word_of
+from tests.long_run.checker import DELETE, EDIT, NEW, Chat
+from tests.long_run.crowd import RETRIED_CODES, Crowd, Upload
+from tests.long_run.ledger import ANSWERED, word_of
 from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
 
 FRIENDS = 6
-"""People with whom one has dialogs."""
+"""People with whom a person has dialogs."""
 GROUPS = 30
-"""Groups there are at a time, about."""
-REMEMBERED = 200
-"""Answered messages of which one is sent again now and then."""
-REPEATABLE_ENTRIES = 60_000
-"""Entries after a message for which it may be sent again: the relay knows the latest 65,536 that were removed
-(PROTOCOL.md, section 3)."""
-HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
-RETRIED_CODES = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
-"""Refusals after which one tries again."""
+"""About how many groups exist at a time."""
 
 
-class Upload(NamedTuple):
-    """A file that a message holds."""
-
-    number: int
-    file_id: str
-    digest: bytes
-
-
-class World:
-    """All of them."""
-
-    def __init__(self, checker: Checker, dice: random.Random, rate: float) -> None:
-        """Begin with nobody.
-
-        Args:
-            checker: hears of everything.
-            dice: decides everything.
-            rate: things done per second, by all together.
-        """
-        self.checker = checker
-        self.dice = dice
-        self.rate = rate
-        self.url = ""
-        self.people: list[Person] = []
-        self.quiet = trio.Event()
-        """Set at the end: people stop acting, and all devices connect and stay connected."""
-        self.counts: Counter[str] = Counter()
-        self.waits: list[float] = []
-        """Seconds until an answer: a sample."""
-        self.outage = 0.0
-        self.prunes = 0
-        """How often removing messages was begun."""
-        self.uploads: list[Upload] = []
-        self.last_words: list[tuple[Phone, Chat, int]] = []
-        """Which device must have which message before the run is judged."""
-        self.by_name: dict[str, Person] = {}
-        self.groups: list[Chat] = []
-        self._answered_at = 0.0
-        self._locks: dict[int, trio.Lock] = {}
-        self._to_repeat: list[tuple[int, Phone, int, str, Any]] = []
-        """Messages that may be sent again, each with the last entry that was known when it was answered."""
-        self._busy = 0
-
-    def add_person(self, user: str, tokens: list[str]) -> Person:
-        """Add somebody who has these devices."""
-        person = Person(user, [Phone(self, user, token, says_after=n % 2 == 1) for n, token in enumerate(tokens)])
-        self.people.append(person)
-        self.by_name[user] = person
-        return person
-
-    # Asking.
-
-    async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
-        """Make a request over and over until it is answered.
-
-        Args:
-            phone: who asks.
-            name: the request.
-            payload: its payload.
-            may_give_up: whether it may stay unsaid where the relay has no room.
-
-        Raises:
-            Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
-        """
-        lost, prunes = False, self.prunes
-        asked = time.monotonic()
-        while True:
-            socket = await phone.online()
-            if lost and self.prunes != prunes:
-                self.counts["repeats after a prune"] += 1
-            try:
-                answer = await socket.request(name, payload)
-            except Lost as how:
-                lost = True
-                self.counts["answers lost"] += 1
-                if str(how) == "silence":
-                    self.checker.fail(f"{phone.user}: {name} was not answered within {wire.WAIT_SECONDS:.0f} s")
-                await trio.sleep(0.05)
-                continue
-            except Refused as refused:
-                self.counts[f"error {refused.code}"] += 1
-                if refused.code == "internal":
-                    self.checker.fail(f"{phone.user}: {name} was answered with {refused}")
-                refused.repeated = lost
-                if refused.code not in RETRIED_CODES:
-                    raise
-                if may_give_up and not lost and refused.code in HAS_NO_ROOM and self.dice.random() < 0.5:
-                    raise
-                await trio.sleep(max(refused.retry_after / 1_000, 0.3))
-                continue
-            self._note(time.monotonic() - asked)
-            return answer
-
-    def _note(self, wait: float) -> None:
-        now = time.monotonic()
-        if self._answered_at and not self.quiet.is_set():
-            self.outage = max(self.outage, now - self._answered_at)
-        self._answered_at = now
-        self.counts["requests"] += 1
-        if len(self.waits) < 20_000:
-            self.waits.append(wait)
-        else:
-            self.waits[self.dice.randrange(20_000)] = wait
-
-    async def say(self, phone: Phone, kind: int, chat: Chat, target: int = -1, *, attachment: Any = None) -> int:
-        """Send, edit or delete, once and for all; gives its number, -1 where it was refused."""
-        checker, ledger = self.checker, self.checker.ledger
-        number = ledger.add(kind, chat, phone.user, phone.device.key, target)
-        payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat), "clientMessageId": client_id(number)}
-        if kind != DELETE:
-            payload["message"] = text_of(number if kind == NEW else target, ledger.version[number])
-        if kind != NEW:
-            payload["originalMessageId"] = ledger.message_id[target]
-        if attachment is not None:
-            payload["attachments"] = [attachment]
-        name = ("new", "edit", "delete")[kind]
-        right = checker.right(chat, phone.user)
-        try:
-            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW)
-        except Refused as refused:
-            if not chat.gone:
-                checker.refused(number, refused.code)
-            # The message may be deleted or pruned by now, and a file that was not sent in time removed.
-            if kind == NEW and attachment is None and refused.code not in HAS_NO_ROOM:
-                checker.denied(right, chat, phone.user, f"new ({refused})")
-            return -1
-        checker.answered(number, answer)
-        if kind == NEW and self.dice.random() < 0.03:
-            self._to_repeat.append((ledger.last_seq, phone, number, name, payload))
-        if len(self._to_repeat) > REMEMBERED:
-            last, *message = self._to_repeat.pop(self.dice.randrange(REMEMBERED))
-            if ledger.last_seq - last < REPEATABLE_ENTRIES:
-                await self._say_again(*message)
-        return number
-
-    async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
-        """Whoever sends again, a moment later or after a prune, gets the same answer, and nobody the message again."""
-        checker, chat = self.checker, self.checker.ledger.chats[self.checker.ledger.chat[number]]
-        right = checker.right(chat, phone.user)
-        try:
-            checker.answered(number, await self.insist(phone, name, payload))
-        except Refused as refused:
-            checker.denied(right, chat, phone.user, f"sending m{number:x} again ({refused})")
-        self.counts["sent again"] += 1
-
-    # What people do.
+class World(Crowd):
+    """All of them, and what they do."""
 
     def chats_of(self, person: Person) -> list[Chat]:
-        """Give the groups somebody is in and may write to, and the dialogs they have begun."""
+        """Return the groups in which a person may write, and the dialogs that they have begun."""
         groups = [chat for chat in self.groups if chat.type == "group" and chat.stay(person.user) is not None]
         return [*groups, *(self.checker.pair(person.user, friend) for friend in person.friends)]
 
@@ -198,13 +44,13 @@ class World:
             try:
                 await action(self, person, person.phone(dice))
             except (Lost, OSError):
-                # An upload or a look at something: nobody insists on these.
+                # An upload or a read, which is not retried.
                 self.counts["given up"] += 1
             finally:
                 self._busy -= 1
 
     async def say_last(self) -> None:
-        """Say something to everybody and wait until all their devices have it, and whatever came before it."""
+        """Send something to everybody, and wait until all devices have it and everything before it."""
         for person in self.people:
             friend = next(one for one in person.friends if one != person.user)
             chat = self.checker.pair(person.user, friend)
@@ -215,17 +61,17 @@ class World:
             self.last_words += [(phone, chat, message_id) for phone in person.phones]
         while self.unheard():
             await trio.sleep(0.05)
-        # An answer on the same connection: all that these devices acknowledged before was read.
+        # An answer on the same connection means that all earlier acknowledgements were read.
         for person in self.people:
             for phone in person.phones:
                 await self.insist(phone, "profile", {})
 
     def unheard(self) -> list[Phone]:
-        """Give the devices that the last words have not reached."""
+        """Return the devices without the last message."""
         return [phone for phone, chat, message_id in self.last_words if phone.device.lacks(chat.key, message_id)]
 
     def waiting(self) -> str:
-        """Tell who has not come to rest yet."""
+        """Name the people who are still waiting."""
         away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
         unheard = [phone.user for phone in self.unheard()]
         return (
@@ -234,18 +80,18 @@ class World:
         )
 
     async def idle(self) -> None:
-        """Wait until nobody waits for an answer any more."""
+        """Wait until nobody waits for an answer."""
         while self._busy:
             await trio.sleep(0.05)
 
     async def send(self, person: Person, phone: Phone) -> None:
-        """Say something."""
+        """Send a message."""
         number = await self.say(phone, NEW, self.dice.choice(self.chats_of(person)))
         if number >= 0:
             person.said.append(number)
 
     async def change(self, person: Person, phone: Phone) -> None:
-        """Edit or delete something one said a moment ago."""
+        """Edit or delete a recent message of the person."""
         ledger = self.checker.ledger
         if not person.said:
             return
@@ -282,7 +128,7 @@ class World:
             checker.marked(chat, phone.user, message_id)
 
     async def page(self, person: Person, phone: Phone) -> None:
-        """Look back in a chat."""
+        """Read the history of a chat."""
         chat = self.dice.choice(self.chats_of(person))
         payload: dict[str, Any] = {"chatId": self.checker.id_for(person.user, chat)}
         payload["count"] = self.dice.randint(1, 300)
@@ -297,7 +143,7 @@ class World:
         self.checker.page(person.user, chat, rows)
 
     async def search(self, person: Person, phone: Phone) -> None:
-        """Look for a word."""
+        """Search for a word."""
         word = word_of(self.dice.randrange(len(self.checker.ledger) + 1))
         rows = await self.insist(phone, "search", {"query": word, "count": 30})
         places = [self.checker.chat_of(person.user, row["chatId"]) for row in rows]
@@ -339,7 +185,7 @@ class World:
             self.uploads.append(Upload(number, attachment["id"], hashlib.sha256(content).digest()))
 
     async def download(self, person: Person, phone: Phone) -> None:
-        """Open a file that somebody sent lately."""
+        """Open a recently sent file."""
         if self.uploads:
             upload = self.dice.choice(self.uploads[-200:])
             chat = self.checker.ledger.chats[self.checker.ledger.chat[upload.number]]
@@ -352,7 +198,7 @@ class World:
                     self.checker.fail(f"{person.user}: got file {upload.file_id} of {chat.name}, none of theirs")
 
     async def fetch(self, phone: Phone, upload: Upload) -> int:
-        """Get a file and compare it; gives the status."""
+        """Download a file and compare it; return the status."""
         status, body = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
         if status == 200:
             self.counts["downloads"] += 1
@@ -361,7 +207,7 @@ class World:
         return status
 
     async def intrude(self, person: Person, phone: Phone) -> None:
-        """Try what is not allowed: read and write in a group one was never in."""
+        """Try forbidden actions: read and write in a foreign group."""
         strange = [chat for chat in self.groups if person.user not in chat.stays]
         if not strange:
             return
@@ -378,7 +224,7 @@ class World:
             self.checker.fail(f"{person.user}: wrote in {chat.name}, where they never were")
 
     async def flood(self, person: Person, phone: Phone) -> None:
-        """Say too much at once: some of it is refused."""
+        """Send too much at once: some of it is refused."""
         chat = self.checker.pair(person.user, person.user)
         async with trio.open_nursery() as nursery:
             for _ in range(150):
@@ -391,11 +237,11 @@ class World:
         await groups.gather(self, person, phone)
 
     def lock(self, chat: Chat) -> trio.Lock:
-        """One change of a group's people at a time, so that all know who was there when."""
+        """Allow one change of a group's members at a time, so that everybody knows who was a member when."""
         return self._locks.setdefault(chat.key, trio.Lock())
 
     async def signs_of_life(self) -> None:
-        """Have every device show that it lives."""
+        """Send a keepalive from every device."""
         while True:
             for person in self.people:
                 for phone in person.phones:
@@ -404,7 +250,7 @@ class World:
             await trio.sleep(5)
 
     def delivered(self, number: int) -> bool:
-        """Tell whether a message was answered and stands."""
+        """Return whether a message was answered and still exists."""
         ledger = self.checker.ledger
         return ledger.state[number] == ANSWERED and not ledger.deleted[number]
 
@@ -423,4 +269,4 @@ _ACTIONS: list[tuple[Action, float]] = [
     (World.gather, 2),
     (World.flood, 0.05),
 ]
-"""What people do, and how often."""
+"""The actions of people, and their frequencies."""

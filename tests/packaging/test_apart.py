@@ -1,4 +1,4 @@
-"""The suite's tests are kept apart: one that fails takes no other with it."""
+"""The suite isolates its tests: a failing test breaks no other."""
 
 import os
 import subprocess

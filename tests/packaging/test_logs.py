@@ -28,7 +28,7 @@ def root_logger() -> Iterator[None]:
     root.setLevel(level)
 
 
-def test_people_get_a_line_with_what_is_worse_than_usual_marked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_get_a_line_with_warnings_marked(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("info")
     log = logging.getLogger("relay.test")
     log.info("admin request %s", "user.add", extra={"ADMIN": "tom", "REQUEST": "user.add"})
@@ -38,7 +38,7 @@ def test_people_get_a_line_with_what_is_worse_than_usual_marked(capsys: pytest.C
 
 
 def read_datagram(data: bytes) -> dict[str, str]:
-    """Take a datagram apart as journald does."""
+    """Parse a datagram like journald."""
     found = {}
     while data:
         head, _, data = data.partition(b"\n")
@@ -53,7 +53,7 @@ def read_datagram(data: bytes) -> dict[str, str]:
 
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A journal's socket; `JOURNAL_STREAM` says that stderr goes to it, and a test makes that true."""
+    """A journal's socket; `JOURNAL_STREAM` says that stderr goes to it, and the test makes that true."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "journal"))
         listening.settimeout(5)
@@ -100,7 +100,7 @@ def test_an_error_is_logged_with_its_traceback(
     assert message.endswith("ValueError: reason")
 
 
-def test_a_journal_that_does_not_read_does_not_block_the_relay(
+def test_unread_journal_does_not_block_the_relay(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_to(stderr, journal, monkeypatch)
@@ -108,7 +108,7 @@ def test_a_journal_that_does_not_read_does_not_block_the_relay(
         logging.getLogger("relay.test").info("x" * 1_000)
 
 
-def test_a_stderr_that_is_not_the_journal_gets_lines(
+def test_stderr_that_is_not_the_journal_gets_lines(
     journal: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with (tmp_path / "stderr").open("w") as stderr:
@@ -132,7 +132,9 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
             reader.read1(1 << 20)
             log.info("heard")
             assert (
-                reader.read1(1 << 20).decode().endswith("records of the log were lost here: nobody took them)\nheard\n")
+                reader.read1(1 << 20)
+                .decode()
+                .endswith("records of the log were lost here: nothing read them)\nheard\n")
             )
         finally:
             signal.alarm(0)

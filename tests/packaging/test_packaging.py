@@ -1,4 +1,4 @@
-"""What is given to people: the parts of its making that can go wrong without a build being seen to fail."""
+"""The packages: the parts of a build that can go wrong without a visible failure."""
 
 import importlib.util
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,7 @@ def load(name: str) -> ModuleType:
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """What runs first in the single file, where the environment says nothing."""
+    """The single file's entry point, with an empty environment."""
     for name in ("CHAT_RELAY_CACHE", "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME", "RELAY_DATA", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["relay"])
@@ -39,9 +40,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 # The single file.
 
 
-def test_the_directory_that_is_named_is_the_only_one_tried(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_directory_is_the_only_one_tried(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     monkeypatch.setenv("CHAT_RELAY_CACHE", "/srv/cache")
     assert program.candidates() == ["/srv/cache"]
@@ -74,7 +73,7 @@ def archive(path: Path, *names: str) -> Path:
     return path
 
 
-def test_only_what_fits_this_machine_is_unpacked(program: ModuleType, tmp_path: Path) -> None:
+def test_only_the_files_for_this_machine_are_unpacked(program: ModuleType, tmp_path: Path) -> None:
     ours = f"cpython-3{sys.version_info[1]}"
     made = archive(
         tmp_path / "relay",
@@ -89,7 +88,7 @@ def test_only_what_fits_this_machine_is_unpacked(program: ModuleType, tmp_path: 
     target = tmp_path / "out"
     with zipfile.ZipFile(made) as opened:
         program.unpack(opened, "x86_64", str(target))
-        program.unpack(opened, "x86_64", str(target))  # another was first: that is fine
+        program.unpack(opened, "x86_64", str(target))  # another process was first, which is fine
     found = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
     assert found == {
         "trio/core.py": "all/trio/core.py",
@@ -99,7 +98,54 @@ def test_only_what_fits_this_machine_is_unpacked(program: ModuleType, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new-")] == []
 
 
-def test_an_unsupported_system_is_refused_with_what_is_supported(
+def test_unpacked_files_are_synced_before_they_get_their_name(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    synced: list[tuple[bool, list[str]]] = []
+
+    def sync() -> None:
+        synced.append((target.exists(), sorted(path.read_text() for path in tmp_path.glob("*/core.py"))))
+
+    monkeypatch.setattr(os, "sync", sync)
+    with zipfile.ZipFile(archive(tmp_path / "relay", "all/core.py")) as opened:
+        program.unpack(opened, "x86_64", str(target))
+    assert synced == [(False, ["all/core.py"]), (True, ["all/core.py"])]
+
+
+def test_files_of_a_killed_start_are_removed_by_a_later_one(program: ModuleType, tmp_path: Path) -> None:
+    for name, age in ((".new-old", 2 * program.UNFINISHED_SECONDS), (".new-now", 0)):
+        (tmp_path / name / "trio").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with zipfile.ZipFile(archive(tmp_path / "relay", "all/core.py")) as opened:
+        program.unpack(opened, "x86_64", str(tmp_path / "out"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-now", "out", "relay"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 60], ids=["empty", "zeros"])
+def test_single_file_starts_although_its_unpacked_files_are_torn(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "relay"
+    with zipfile.ZipFile(file, "w") as made:
+        made.writestr("VERSION", "1.0")
+        made.writestr("__main__.py", (PACKAGING / "executable_main.py").read_text())
+        made.writestr("all/relay/__init__.py", "")
+        made.writestr("all/relay/__main__.py", "def main(): print('started')")
+
+    def start() -> str:
+        environment = {"CHAT_RELAY_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        ran = subprocess.run(
+            [sys.executable, str(file)], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        return ran.stdout + ran.stderr
+
+    assert start() == "started\n"
+    for path in (tmp_path / "cache").rglob("*.py"):
+        path.write_bytes(content)
+    assert start() == "started\n"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_unsupported_system_is_refused_with_the_supported_ones(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
@@ -114,14 +160,14 @@ def test_an_unsupported_system_is_refused_with_what_is_supported(
 # The package.
 
 
-def test_the_file_for_this_machine_reads_as_old_python_too() -> None:
+def test_entry_point_is_valid_for_old_python_too() -> None:
     compile((PACKAGING / "executable_main.py").read_text(), "main", "exec", flags=0)
     import ast
 
     ast.parse((PACKAGING / "executable_main.py").read_text(), feature_version=(3, 6))
 
 
-def test_nothing_that_is_installed_restarts_the_socket() -> None:
+def test_no_installed_file_restarts_the_socket() -> None:
     for script in ("postinst", "prerm", "postrm"):
         for line in (PACKAGING / "debian" / script).read_text().splitlines():
             assert not re.search(r"restart\b.*relay\.socket", line), line
@@ -160,12 +206,12 @@ def test_files_that_differ_between_pythons_stop_the_build(tmp_path: Path) -> Non
 
 @pytest.fixture
 def lines() -> dict[str, str]:
-    """The README's blocks that CI tries in a bare Debian."""
+    """The README's blocks that CI runs in a bare Debian."""
     text = (TOP / "README.md").read_text()
     return dict(load("e2e/readme").blocks(text))
 
 
-def test_the_readme_has_each_block_that_is_tried(lines: dict[str, str]) -> None:
+def test_readme_has_each_block_that_ci_runs(lines: dict[str, str]) -> None:
     tried = (PACKAGING / "e2e" / "first.sh").read_text()
     for name in lines:
         assert re.search(rf"\b{name}\b", tried)
@@ -177,7 +223,7 @@ def test_readme_blocks_that_start_from_nothing_are_one_line(lines: dict[str, str
     assert lines[name].count("\n") == 1
 
 
-def test_a_block_whose_name_is_given_twice_is_refused() -> None:
+def test_duplicate_block_name_is_refused() -> None:
     block = "<!-- tried: one -->\n```sh\ntrue\n```\n"
     readme = load("e2e/readme")
     assert readme.blocks(block) == {"one": "true\n"}
@@ -186,7 +232,7 @@ def test_a_block_whose_name_is_given_twice_is_refused() -> None:
             readme.blocks(wrong)
 
 
-def test_a_package_of_a_build_before_a_release_is_earlier_than_that_of_the_release(
+def test_pre_release_package_sorts_before_the_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(PACKAGING))
@@ -216,7 +262,7 @@ def test_the_newest_release_of_the_changelog_is_this_version() -> None:
 
 
 @pytest.mark.parametrize(("chapter", "lines"), [("Upgrading", 3), ("The way back", 8)])
-def test_the_guide_has_the_lines_of_an_upgrade_that_the_container_types(chapter: str, lines: int) -> None:
+def test_guide_has_the_upgrade_commands_that_the_container_test_runs(chapter: str, lines: int) -> None:
     guest = (PACKAGING / "e2e" / "guest.sh").read_text()
     program = re.search(r"awk -v chapter=\"\$1\" '(.*)' \$state/help", guest)
     assert program is not None

@@ -1,4 +1,4 @@
-"""Who may reach the socket that systemd opens for the relay: the local network, and nobody else."""
+"""Access to the socket that systemd opens for the relay: only from local networks."""
 
 import ipaddress
 from pathlib import Path
@@ -9,7 +9,7 @@ from relay.net.tls.authority import PRIVATE_NETWORKS
 
 UNIT = Path(__file__).parents[2] / "systemd" / "relay.socket"
 NAMED = {"localhost": ("127.0.0.0/8", "::1/128"), "link-local": ("169.254.0.0/16", "fe80::/64")}
-"""What systemd.resource-control(5) understands by these words."""
+"""The meaning of these words in systemd.resource-control(5)."""
 
 
 def allowed() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

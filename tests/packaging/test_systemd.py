@@ -1,4 +1,4 @@
-"""The relay under systemd: readiness, signs of life, sockets handed over, and a stop that cuts nobody off."""
+"""The relay under systemd: readiness, watchdog pings, inherited sockets, and a stop that cuts nobody off."""
 
 import os
 import signal
@@ -81,7 +81,7 @@ def test_assignments_arrive_in_one_datagram(manager: NotifySocket) -> None:
     assert manager.waiting() == [["READY=1", "STATUS=über alles bereit"]]
 
 
-def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_with_a_leading_at_sign_is_abstract(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"chat-relay-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as abstract:
         abstract.bind(f"\0{name}")
@@ -91,7 +91,7 @@ def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.Monke
         assert abstract.recv(100) == b"WATCHDOG=1"
 
 
-def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
+def test_unresponsive_systemd_stops_nothing(
     tmp_path: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(systemd, "manager", told := systemd.Manager(seconds=0.01))
@@ -108,7 +108,7 @@ def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
     told.close()
 
 
-def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_of_another_process_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     assert systemd.watchdog_seconds() == 30.0
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
@@ -117,7 +117,7 @@ def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyP
     assert systemd.watchdog_seconds() is None
 
 
-async def test_signs_of_life_come_at_half_the_period_and_only_after_a_proof(
+async def test_watchdog_pings_come_at_half_the_period_and_only_after_a_proof(
     manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
@@ -150,7 +150,7 @@ async def test_without_a_watchdog_nothing_is_proved(monkeypatch: pytest.MonkeyPa
 # The writer's proof.
 
 
-async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
+async def test_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         log = tmp_path / "relay.db-wal"
         before = log.stat().st_size
@@ -183,7 +183,7 @@ async def test_long_write_counts_as_alive_for_some_minutes(tmp_path: Path) -> No
         assert "0 connections" in await proof_of_life(server)
 
 
-async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_waits_for_a_stuck_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         arrived, goes_on = trio.Event(), trio.Event()
         execute = relay.connections.writing.execute
@@ -203,7 +203,7 @@ async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypa
         assert await relay.log.probe()
 
 
-async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
+async def test_probe_of_an_unwritable_store_reports_it_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -213,10 +213,10 @@ async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
         assert await relay.log.probe()
 
 
-# Sockets handed over.
+# Inherited sockets.
 
 
-def test_no_sockets_are_inherited_that_were_meant_for_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_meant_for_another_process_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")
     assert systemd.inherited_listeners() == []
@@ -233,7 +233,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 def inheriting(descriptor: int, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start a Python that has a descriptor handed over as systemd does it."""
+    """Start a Python that inherits a descriptor as from systemd."""
     return subprocess.Popen(
         [sys.executable, "-c", INHERITING, str(descriptor), *arguments],
         pass_fds=(descriptor,),
@@ -243,7 +243,7 @@ def inheriting(descriptor: int, *arguments: str, **environment: str) -> "subproc
     )
 
 
-def test_the_relay_serves_the_socket_handed_over_and_reports(
+def test_relay_serves_the_inherited_socket_and_reports_readiness(
     tmp_path: Path, manager: NotifySocket, listener: socket.socket
 ) -> None:
     data = tmp_path / "data"
@@ -272,7 +272,7 @@ def test_the_relay_serves_the_socket_handed_over_and_reports(
             pass
         assert last[0] == "STOPPING=1"
         assert process.wait(WAIT_SECONDS) == 0
-        # The socket is systemd's: whoever comes now waits for the next relay.
+        # The socket belongs to systemd: new clients wait for the next relay.
         with socket.create_connection(listener.getsockname(), WAIT_SECONDS):
             pass
     finally:
@@ -288,7 +288,7 @@ def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> Non
     assert said == "relay: systemd passes 'chat', which is not a listening TCP socket: see relay.socket\n"
 
 
-def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(
+def test_relay_without_a_network_learns_its_address_from_the_socket(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ("lo", "127.0.0.1") in hostnames.interfaces(listener)
@@ -308,7 +308,7 @@ def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket
 
 @asynccontextmanager
 async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitable[trio.SocketStream]], bytes]]:
-    """A relay on a loopback port: its server, what connects to it, and a request for one user without its end."""
+    """A relay on a loopback port: its server, a connect function, and an incomplete request of one user."""
     async with open_relay(data) as relay, trio.open_nursery() as nursery:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
         device = await relay.admin.handle("device.add", control.AddDeviceRequest(user_id="User1"))
@@ -322,7 +322,7 @@ async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitab
         async def connect() -> trio.SocketStream:
             stream = await trio.open_tcp_stream(*address)
             streams.append(stream)
-            # Accepting is a turn or two away.
+            # Accepting takes a turn or two.
             await trio.testing.wait_all_tasks_blocked(0.01)
             return stream
 
@@ -351,7 +351,7 @@ async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
             assert await everything(stream) == b""
 
 
-async def test_a_stop_answers_connections_that_are_still_in_the_handshake(tmp_path: Path) -> None:
+async def test_stop_answers_connections_in_their_handshake(tmp_path: Path) -> None:
     with trio.fail_after(WAIT_SECONDS):
         async with served(tmp_path) as (server, connect, head):
             stream = await connect()

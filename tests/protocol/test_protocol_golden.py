@@ -156,7 +156,7 @@ def test_an_event_is_encoded_as_specified(golden: str) -> None:
 
 
 @pytest.mark.parametrize("golden", EVENTS)
-def test_an_event_is_decoded_to_what_was_encoded(golden: str) -> None:
+def test_encoded_event_is_decoded_to_the_same_value(golden: str) -> None:
     name, event_id, payload = EVENTS[golden]
     frame = codec.decode_server_frame(GOLDEN[golden])
     assert isinstance(frame, envelopes.Event)

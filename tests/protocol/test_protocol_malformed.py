@@ -1,4 +1,4 @@
-"""An invalid frame is answered with the field that is wrong, and what is expected."""
+"""An invalid frame is answered with the wrong field and the expected value."""
 
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_the_expected_value_is_described_in_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["\\\\u0000", "u0000", "\\u00e0\\u0001"])
-def test_text_that_only_looks_like_a_nul_is_accepted(text: str) -> None:
+def test_escaped_text_that_looks_like_a_nul_is_accepted(text: str) -> None:
     frame = (
         b'{"type":"request","id":"1","payloadType":"new","payload":{"chatId":"a","clientMessageId":"1","message":"%s"}}'
     )
@@ -173,12 +173,12 @@ def test_a_lone_surrogate_in_an_invalid_frame_is_refused_once() -> None:
 
 
 @pytest.mark.parametrize("frame", [b"ping", b"", b" ", b"7", b"[1]", b'"{}"', b"null", b"true", "\u2764".encode()])
-def test_text_that_is_no_json_object_is_a_keepalive(frame: bytes) -> None:
+def test_text_that_is_not_a_json_object_is_a_keepalive(frame: bytes) -> None:
     assert codec.is_keepalive(frame)
 
 
 @pytest.mark.parametrize("frame", [b"{}", b" {", b'\n\t {"type":"ack","id":1}'])
-def test_text_that_begins_as_a_json_object_is_no_keepalive(frame: bytes) -> None:
+def test_text_that_begins_as_a_json_object_is_not_a_keepalive(frame: bytes) -> None:
     assert not codec.is_keepalive(frame)
 
 

@@ -1,4 +1,4 @@
-"""Every request of a client is answered and stands in the contract."""
+"""Every request of a client has a handler and is in the contract."""
 
 from pathlib import Path
 
@@ -13,5 +13,5 @@ def test_every_request_has_a_handler() -> None:
     assert HANDLERS.keys() == REQUESTS.keys()
 
 
-def test_every_request_stands_in_the_contract() -> None:
+def test_every_request_is_in_the_contract() -> None:
     assert [name for name in REQUESTS if f"`{name}`" not in CONTRACT and f"**{name}**" not in CONTRACT] == []

@@ -77,5 +77,5 @@ def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
             if isinstance(decoded, envelopes.Request):
                 codec.decode_request(decoded)
         except errors.RelayError as error:
-            # The error can be told: its message is text that can be encoded.
+            # The error can be sent: its message can be encoded.
             codec.error_frame(1, error.error).decode()

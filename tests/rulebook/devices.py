@@ -14,7 +14,7 @@ def _nowhere(_subscriber: Subscriber) -> None:
 
 
 class Listener:
-    """Keeps messages as events tell them: texts by chat and message id, None for a deleted one."""
+    """Keeps messages as described by events: texts by chat and message id, None for a deleted one."""
 
     def __init__(self, user: str) -> None:
         self.user = user
@@ -58,7 +58,7 @@ class Device(Listener):
         self.unacknowledged.clear()
         self.titles: dict[str, str] = {}
         self.lost: dict[str, tuple[str | None, ...]] = {}
-        """How the chats went away that it was told of: reason, who did it, the name then."""
+        """The losses of chats in its events: reason, actor, the name then."""
         self.receipts: dict[tuple[str, str, str], int] = {}
         self.online: set[str] = set()
         self.is_new = self.is_stale = bool(token)
@@ -79,7 +79,7 @@ class Device(Listener):
         return True
 
     def flush(self) -> None:
-        """Do nothing: everything is sent already."""
+        """Do nothing: everything is already sent."""
 
     def start_catch_up(self) -> None:
         """See `Connection`."""

@@ -1,4 +1,4 @@
-"""Who may do what and who sees what, in the fewest lines: written from PROTOCOL.md, not from the code. Plain data."""
+"""Permissions and visibility in as few lines as possible: written from PROTOCOL.md, not from the code. Plain data."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass
 class Member:
-    """A member of a chat. `read` and `got` are the message ids up to which they have everything."""
+    """A member of a chat. `read` and `got` are the message ids up to which they have read and received everything."""
 
     joined: int = 0
     admin: bool = False
@@ -98,10 +98,10 @@ class Model:
         self.chats: dict[str | frozenset[str], Chat] = {}
         self.files: dict[str, str] = {}
         self.lost: dict[tuple[str, str], tuple[str | None, ...]] = {}
-        """How users lost chats that are not in their lists: reason, who did it, the name then; by user and chat id."""
+        """How users lost chats that are not in their lists: reason, actor, the name then; by user and chat id."""
         self._order = count(1)
 
-    # What is true.
+    # Queries.
 
     def find(self, user: str, chat_id: str) -> Chat | None:
         chat = self.chats.get(chat_id) or self.chats.get(frozenset((user, chat_id)))
@@ -139,7 +139,7 @@ class Model:
         hits = [(one, chat) for chat in self.of(user) for one in chat.said(user) if one.text and word in one.text]
         return [(self.called(chat, user), one.id) for one, chat in sorted(hits, key=lambda hit: -hit[0].order)]
 
-    # What may be done. What may not raises the code of its refusal.
+    # Actions. A forbidden one raises the code of its refusal.
 
     def _in(self, user: str, chat_id: str) -> Chat:
         _refuse("not_found", (chat := self.find(user, chat_id)) is None)
@@ -156,9 +156,10 @@ class Model:
         _refuse("forbidden", chat.kind == "channel" and not chat.runs(user))
 
     def _check_joins(self, user: str, others: list[str], owner: str = "") -> None:
-        """Only the machine's admin adds disabled users, not as owners; removed ones are no users any more."""
-        _refuse("not_found", self.removed.intersection(others))
-        _refuse("forbidden", (user != MACHINE and self.off.intersection(others)) or self.off.intersection([owner]))
+        """Only the machine's admin adds disabled users, and not as owners; removed users do not exist."""
+        for some, may_be_off in (([owner], False), (others, user == MACHINE)):
+            _refuse("not_found", self.removed.intersection(some))
+            _refuse("forbidden", not may_be_off and self.off.intersection(some))
 
     def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> Item:
         if (chat := self.find(user, chat_id)) is None:
@@ -195,7 +196,7 @@ class Model:
             self._add(chat, Item(chat.last() + 1, "delete" if text is None else "edit", user, target=target))
 
     def mark(self, chat: Chat, user: str, upto: int, *, read: bool) -> None:
-        """A receipt covers messages of others, up to the last of these."""
+        """Mark messages: a receipt covers messages of others, up to the last of these."""
         member = chat.members[user]
         floor = max(member.cleared, member.read if read else member.got)
         news = [one for one in chat.items.values() if one.kind == "new" and one.author != user and one.text]
@@ -203,9 +204,8 @@ class Model:
         member.got, member.read = max(member.got, top), max(member.read, top if read else 0)
 
     def make(self, user: str, chat_id: str, kind: str, name: str, others: list[str], by: str = "") -> None:
-        self._check_joins(by or user, [user, *others] if by else others, user)
-        members = {one: Member() for one in dict.fromkeys([user, *others])}
-        self.chats[chat_id] = Chat(chat_id, kind, user, name, members)
+        self._check_joins(by or user, others, user)
+        self.chats[chat_id] = Chat(chat_id, kind, user, name, {one: Member() for one in dict.fromkeys([user, *others])})
 
     def add(self, user: str, chat_id: str, other: str) -> None:
         chat = self._group(user, chat_id)
@@ -268,14 +268,14 @@ class Model:
         (self.off.add if off else self.off.discard)(user)
 
     def depart(self, user: str) -> None:
-        """Remove a user from every group; their dialogs stay with the others."""
+        """Remove a user from every group; their dialogs stay for the others."""
         _refuse("not_found", user in self.removed)
         for chat in [one for one in self.of(user) if isinstance(one.id, str)]:
             self.leave(user, str(chat.id), MACHINE)
         self.off, self.removed = self.off | {user}, self.removed | {user}
 
     def prune(self, order: int) -> None:
-        """Retention removes everything up to an item."""
+        """Let retention remove everything up to an item."""
         for chat in self.chats.values():
             chat.pruned = max([chat.pruned, *(one.id for one in chat.items.values() if one.order <= order)])
             chat.items = {one.id: one for one in chat.items.values() if one.order > order}

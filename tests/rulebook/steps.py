@@ -12,6 +12,7 @@ from relay.protocol.errors import RelayError
 from tests.rulebook import model as rules
 from tests.rulebook.devices import Device
 from tests.rulebook.model import GROUPS, MACHINE, Chat
+from tests.rulebook.posted import Posted
 from tests.rulebook.windows import WORDS, Hook
 from tests.rulebook.world import BOT, PEOPLE, T0, World
 
@@ -23,27 +24,11 @@ Got = tuple[Any, str]
 """The relay's answer, and the code that the model expects."""
 
 
-class Posted:
-    """A request to post through a hook, as far as the page reads it."""
-
-    def __init__(self, path: str, text: str) -> None:
-        self.path = path
-        self._key, self._body = text, [text.encode()]
-
-    def header(self, name: bytes) -> str | None:
-        """See `Request`: the text is its own idempotency key."""
-        return self._key if name == b"idempotency-key" else None
-
-    async def piece(self) -> bytes:
-        """See `Request`."""
-        return self._body.pop() if self._body else b""
-
-
 class Playing(World):
     """A world with steps."""
 
     async def _step(self, act: int, who: int, where: int, pick: int, other: int) -> bool:
-        """Take a step; returns whether the relay is to stop."""
+        """Take a step; return whether the relay has to stop."""
         name = f"{PEOPLE[who % len(PEOPLE)]}{pick % 2}"
         whom = [*PEOPLE, BOT][other % (len(PEOPLE) + 1)]
         # Most of the rules are about groups.
@@ -72,7 +57,7 @@ class Playing(World):
 
     @staticmethod
     def _expect(may: Callable[..., object], *what: Any, **more: Any) -> str:
-        """Let the model do something; returns `OK`, or the error's code."""
+        """Let the model do something; return `OK`, or the error's code."""
         try:
             may(*what, **more)
         except rules.Refused as refused:
@@ -208,7 +193,7 @@ class Playing(World):
         assert device.subscriber is None, "a device that may not sign in any more is sent away"
         device.renew("", 0)
 
-    # Steps of those who are not people on their devices: these have a connection or not, whatever they do.
+    # Steps of others than people on their devices.
 
     async def away(self, name: str, _chat_id: str, _whom: str, _pick: int) -> None:
         self.disconnect(name)
@@ -228,7 +213,7 @@ class Playing(World):
         return got, "forbidden" if device.user in self.model.off else OK
 
     async def bring(self, name: str, chat_id: str, _whom: str, pick: int) -> None:
-        """Import a message of a member's."""
+        """Import a message of a member."""
         user, chat = name[:-1], self.model.find(name[:-1], chat_id)
         if chat is None or chat.kind not in GROUPS:
             return
@@ -237,7 +222,7 @@ class Playing(World):
         brought = await self.relay.admin.handle("import.messages", control.MessagesImport(messages=[message]))
         assert not brought[0].error  # type: ignore[index]
         await self.relay.admin.handle("import.end", control.Empty())
-        # It is read for those who had nothing else unread.
+        # It counts as read for members without other unread messages.
         readers = [one for one in chat.members if not chat.missed(one)]
         item = self.model.send(user, chat_id, text, past=True)
         for reader in readers:
@@ -251,7 +236,7 @@ class Playing(World):
         await relay.retention.keep_state()
         rows = await relay.reading.execute("SELECT seq, chat, message_id FROM log WHERE kind <= 3 ORDER BY seq")
         chats = dict(self._chats_by_key())
-        # A deleted chat is in no window.
+        # A deleted chat is in no view.
         rows = [row for row in rows if row[1] in chats]
         if len(rows) < 8:
             return
@@ -286,7 +271,7 @@ class Playing(World):
         return got, expected
 
     def _hooked(self, chat_id: str, user: str, *, writes: bool, let_in: bool) -> None:
-        """A hook acts for a member who may do what it does; only an admin makes them one for it."""
+        """Check a hook's user: a member with the needed right; only an admin may make them one for the hook."""
         model = self.model
         chat = model.chats.get(chat_id)
         if (chat is None and chat_id not in model.names) or chat_id in model.removed:
@@ -310,7 +295,7 @@ class Playing(World):
         if not hooks:
             return None
         hook, text = hooks[pick % len(hooks)], self._text(pick)
-        # A disabled user may come back, so the sender is asked to try again.
+        # A disabled user may come back, so the sender should retry.
         expected = "not_found" if hook.user in self.model.removed else "unavailable"
         if hook.user not in self.model.off:
             expected = self._expect(self.model.send, hook.user, hook.chat_id, text)
@@ -335,7 +320,7 @@ class Playing(World):
     # The machine's admin.
 
     async def _by_machine(self, what: str, request: Any) -> Any:
-        """Ask as the machine's admin; returns the answer, or the error's code."""
+        """Make a request as the machine's admin; return the answer, or the error's code."""
         try:
             return await self.relay.admin.handle(what, request)
         except RelayError as error:
@@ -397,10 +382,10 @@ ACTS: list[Callable[..., Any]] = [
     *[_P.send] * 5, _P.send_file, _P.reply, _P.reply, _P.edit, _P.edit, _P.delete, _P.delete, _P.read, _P.read, _P.make,
     _P.add, _P.add, _P.remove, _P.leave, _P.clear, _P.clear, _P.admins, _P.retitle, _P.rename, _P.revoke,
 ]  # fmt: skip
-"""What people do on a device."""
+"""People's actions on a device."""
 OTHERS: list[Callable[..., Any]] = [
     _P.away, _P.away, _P.back, _P.sign_in, _P.bring, _P.prune, _P.add_hook, _P.add_hook, _P.post, _P.post, _P.post,
     _P.remove_hook, _P.switch, _P.switch, _P.depart, _P.machine_renames, _P.machine_makes, _P.machine_adds,
     _P.machine_removes, _P.machine_deletes,
 ]  # fmt: skip
-"""Other steps; besides all these, the relay stops and starts."""
+"""Other steps; the relay also stops and starts."""

@@ -1,6 +1,6 @@
-"""Random people on two devices each, programs and an admin; what each of them sees is compared with the model.
+"""Random people on two devices each, programs and an admin; each view is compared with the model.
 
-After each step. Run it for longer with --rulebook-steps, and elsewhere with --rulebook-seed.
+The comparison follows each step. Run it for longer with --rulebook-steps, and elsewhere with --rulebook-seed.
 """
 
 import ast
@@ -25,7 +25,7 @@ from tests.rulebook.world import BOT, PEOPLE, T0
 STEPS = 60
 """Steps of one story."""
 SHORT = 300
-"""Steps that have the time limit of any other test: see `tests/conftest.py`."""
+"""The number of steps up to which the usual time limit applies: see `tests/conftest.py`."""
 Story = list[tuple[int, int, int, int, int]]
 number = st.integers(0, 59)
 stories = st.lists(st.tuples(number, number, number, number, number), min_size=STEPS, max_size=STEPS)
@@ -38,15 +38,15 @@ def step(what: str, who: int = 0, where: int = 0, pick: int = 0, other: int = 0)
 
 
 ANN, BEN, CEM, ROBOT, CREW, NEWS = range(6)
-"""Users and chats by number. Ann owns the crew, where ben is an admin; ben owns the news, which ann reads."""
+"""Users and chats by number. Ann owns the crew, with ben as an admin; ben owns the news, which ann reads."""
 AGAIN, FROM_LOG, KILLED = range(3)
 OFF, ON = 0, 1
 OUT, IN = 0, 3
-"""An outgoing and an incoming hook; both add their user to the chat. 1 is an incoming one that adds no one."""
+"""An outgoing and an incoming hook; both add their user to the chat. 1 is an incoming one that adds nobody."""
 
 
 def dialog(*more: tuple[int, int, int, int, int]) -> Story:
-    """Start with a message of ann's to ben."""
+    """Start with a message from ann to ben."""
     return [step("send", ANN, BEN), *more]
 
 
@@ -141,7 +141,7 @@ STORIES: dict[str, Story] = {
         step("post"),
     ],
 }
-"""One story for each rule, as short as possible: they find at once what random stories find in time."""
+"""One story for each rule, as short as possible: they find at once what random stories find eventually."""
 
 
 class Template:
@@ -195,10 +195,10 @@ async def play(template: Template, story: Story, clock: MockClock) -> None:
         await world.live(iter(story))
 
 
-def test_every_window_of_every_user_shows_the_models_state(template: Template, request: pytest.FixtureRequest) -> None:
+def test_every_view_of_every_user_matches_the_model(template: Template, request: pytest.FixtureRequest) -> None:
     steps = int(request.config.getoption("--rulebook-steps"))
 
-    # Making a failure smaller takes minutes: that is for who asks for a long run.
+    # Shrinking a failure takes minutes, so only long runs do it.
     phases = [Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if steps > SHORT else [])]
 
     @settings(
@@ -217,12 +217,12 @@ def test_every_window_of_every_user_shows_the_models_state(template: Template, r
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_a_story_of_one_rule_goes_as_the_model_says(template: Template, name: str) -> None:
+def test_story_of_one_rule_matches_the_model(template: Template, name: str) -> None:
     clock = MockClock(rate=1.0)
     trio.run(play, template, STORIES[name], clock, clock=clock)
 
 
-def test_the_model_is_small_enough_to_be_read_beside_the_contract() -> None:
+def test_model_is_short_enough_to_read_beside_the_contract() -> None:
     text = Path(model.__file__).read_text()
     documented = {
         line

@@ -1,4 +1,4 @@
-"""What every user sees, compared with the model: events, lists, history, search, files, export."""
+"""Every user's view, compared with the model: events, lists, history, search, files, export."""
 
 from typing import Any
 
@@ -28,16 +28,16 @@ class Windows:
     devices: dict[str, Device]
     hooks: list[Hook]
     by_hook: set[str]
-    """The client ids of what was posted through hooks."""
+    """The client ids of posts through hooks."""
     said: int
 
     async def ask(self, device: Device, what: str, **payload: Any) -> Any:
-        """Make a request as clients do; returns the payload, or the error's code."""
+        """Make a request like a client; return the payload, or the error's code."""
         answer = await self.response(device, what, **payload)
         return answer["payload"] if "payload" in answer else answer["error"]["code"]
 
     async def response(self, device: Device, what: str, **payload: Any) -> dict[str, Any]:
-        """Make a request; returns the whole response."""
+        """Make a request; return the whole response."""
         raise NotImplementedError
 
     async def pages(self, device: Device, what: str, cursor: str, **payload: Any) -> list[Any]:
@@ -62,7 +62,7 @@ class Windows:
         for hook in self.hooks:
             self._compare_hook(hook)
 
-    # What was told.
+    # Events.
 
     def _compare_view(self, device: Device, there: set[str]) -> None:
         model, user = self.model, device.user
@@ -99,7 +99,7 @@ class Windows:
     def _title(self, user: str, chat: Chat) -> str:
         return chat.name if chat.kind in GROUPS else self.model.names[self.model.called(chat, user)]
 
-    # What is asked for.
+    # Requests.
 
     async def chat_list(self, device: Device) -> list[Any]:
         """Request a device's whole chat list, in pages if its version has them."""
@@ -200,7 +200,7 @@ class Windows:
             tuple(sorted(waited)) if is_new and chat.kind in GROUPS else (),
         )
 
-    # What the machine's admin takes out.
+    # The admin's export.
 
     async def compare_export(self) -> None:
         """Compare an export with the whole model."""

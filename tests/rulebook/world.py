@@ -1,4 +1,4 @@
-"""A relay that starts and stops, and the devices and programs that connect to it and take in its events."""
+"""A relay that starts and stops, and the devices and programs that connect to it and process its events."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ PEOPLE = ["ann", "ben", "cem"]
 BOT = "robot"
 T0 = 1_767_225_600_000
 IN_ORDER, FROM_LOG, KILLED = range(3)
-"""How the relay restarts: from its snapshot, from its log alone, or from what a killed process leaves."""
+"""How the relay restarts: from its snapshot, from its log alone, or from the files of a killed process."""
 
 
 class World(Windows):
@@ -86,7 +86,7 @@ class World(Windows):
                     store.execute("UPDATE user SET value = '{'")
 
     async def _play(self, story: Iterator[tuple[int, int, int, int, int]]) -> bool:
-        """Take steps until the relay is to stop or the story is over; returns which."""
+        """Take steps until the relay has to stop or the story is over; return which."""
         await self.settle()
         await self.compare()
         for step in story:
@@ -97,7 +97,7 @@ class World(Windows):
         self._ends = IN_ORDER
         return True
 
-    # Doing.
+    # Actions.
 
     async def connect(self, name: str) -> Device | None:
         """Connect a device; None if it is refused."""
@@ -168,7 +168,7 @@ class World(Windows):
                 await trio.testing.wait_all_tasks_blocked()
                 await relay.log.run_exclusive(_nothing, hurried=True)
                 while not self.posting.idle:
-                    # A thread reads the log for it: time goes on as it does.
+                    # A thread reads the log for it, so real time has to pass.
                     await trio.sleep(0.001)
                 busy = bool(relay.log.waiting or relay.log.deferred) or await self._take_in()
                 quiet = 0 if busy else quiet + 1
@@ -178,7 +178,7 @@ class World(Windows):
                     model.mark(chat, device.user, chat.last(), read=False)
 
     async def _take_in(self) -> bool:
-        """Let devices catch up and acknowledge; returns whether one did."""
+        """Let devices catch up and acknowledge; return whether one did."""
         some = False
         for device in self.devices.values():
             if device.subscriber is not None and device.is_behind:
@@ -195,7 +195,7 @@ class World(Windows):
         return some
 
     async def _step(self, act: int, who: int, where: int, pick: int, other: int) -> bool:
-        """Take a step; returns whether the relay is to stop."""
+        """Take a step; return whether the relay has to stop."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""Attachments by an address elsewhere: passed on unchanged, and not stored (PROTOCOL.md, section 8)."""
+"""Attachments with an outside address: passed on unchanged, and not stored (PROTOCOL.md, section 8)."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def named(url: str, id_: str = "doc-7") -> dict[str, Any]:
     }
 
 
-async def test_an_attachment_elsewhere_is_shown_unchanged_live_replayed_and_in_history(tmp_path: Path) -> None:
+async def test_outside_attachment_is_unchanged_live_replayed_and_in_history(tmp_path: Path) -> None:
     sent = named("https://files.example/plan.png")
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         async with made.device("bob") as bob:
@@ -33,7 +33,7 @@ async def test_an_attachment_elsewhere_is_shown_unchanged_live_replayed_and_in_h
     assert not [one for one in await check(tmp_path, lambda _what: None) if one.wrong]
 
 
-async def test_the_id_of_an_attachment_elsewhere_opens_no_file_of_the_relay(tmp_path: Path) -> None:
+async def test_id_of_an_outside_attachment_opens_no_file_of_the_relay(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob", "carol") as made, made.device("bob") as bob:
         keys, content = made.relay.state.user_keys, [b"", b"secret"]
 
@@ -56,7 +56,7 @@ async def test_an_attachment_without_an_http_address_is_refused(tmp_path: Path, 
         assert refused["code"] == "not_found"
 
 
-async def test_a_setting_refuses_attachments_elsewhere_in_messages_and_edits(tmp_path: Path) -> None:
+async def test_setting_refuses_outside_attachments_in_messages_and_edits(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         made.relay.service.settings.files.elsewhere = False
         sent = [named("https://files.example/plan.png")]

@@ -1,4 +1,4 @@
-"""Who counts: bots and people who cannot sign in are neither waited for nor chosen (PROTOCOL.md, section 5)."""
+"""Counting members: bots and people who cannot sign in are neither waited for nor chosen (PROTOCOL.md, section 5)."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def switch(log: MemoryLog, user: str, *, disabled: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["a bot", "disabled before", "disabled after"])
-def test_a_message_is_read_when_everyone_who_can_has_read_it(log: MemoryLog, how: str) -> None:
+def test_message_is_read_when_everyone_who_can_has_read_it(log: MemoryLog, how: str) -> None:
     other = "hook" if how == "a bot" else "carol"
     log.group("alice", "bob", other)
     if how == "disabled before":
@@ -45,7 +45,7 @@ def test_a_message_is_read_when_everyone_who_can_has_read_it(log: MemoryLog, how
     assert status(log) == "read"
 
 
-def test_a_user_who_is_enabled_again_counts_for_later_messages(log: MemoryLog) -> None:
+def test_user_who_is_enabled_again_counts_for_later_messages(log: MemoryLog) -> None:
     log.group("alice", "bob")
     switch(log, "bob", disabled=True)
     log.new("alice", "g-1", "c1")
@@ -74,7 +74,7 @@ def test_enabling_a_user_marks_their_member_rows_dirty(log: MemoryLog) -> None:
     assert stale.chats == {log.key("alice", "g-1"): {log.state.user_keys["bob"]}}
 
 
-def test_a_member_who_does_not_count_is_in_no_list_of_receipts(log: MemoryLog) -> None:
+def test_member_who_does_not_count_is_in_no_list_of_receipts(log: MemoryLog) -> None:
     log.group("alice", "bob", "hook", "carol")
     switch(log, "carol", disabled=True)
     log.new("alice", "g-1", "c1")

@@ -1,4 +1,4 @@
-"""The bound of a user's devices, and which one is signed out for a new one (PROTOCOL.md, section 9)."""
+"""The limit on a user's devices, and the one that is signed out for a new one (PROTOCOL.md, section 9)."""
 
 from pathlib import Path
 
@@ -41,19 +41,19 @@ def add_hook(log: MemoryLog, label: str, user: str = "User1") -> DeviceKey:
     return key
 
 
-def test_a_sign_in_beyond_the_bound_signs_out_the_longest_unused_device() -> None:
+def test_sign_in_beyond_the_limit_signs_out_the_longest_unused_device() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     others = [sign_in(log, "phone", "User2")]
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
     assert signed_in(log) == mine
-    # All were used since but one; the first came before it.
+    # All but one were used since; the first came before it.
     new = sign_in(log, "new", seen={key: log.now + key for key in mine if key != mine[40]})
     assert signed_in(log) == [*mine[:40], *mine[41:], new]
     assert signed_in(log, "User2") == others
 
 
-def test_a_device_that_was_never_used_counts_from_its_sign_in() -> None:
+def test_never_used_device_counts_from_its_sign_in() -> None:
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
@@ -62,7 +62,7 @@ def test_a_device_that_was_never_used_counts_from_its_sign_in() -> None:
     assert mine[0] in signed_in(log)
 
 
-def test_a_device_that_is_connected_stays_signed_in_however_long_ago_it_connected() -> None:
+def test_connected_device_stays_signed_in_however_long_ago_it_connected() -> None:
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
@@ -70,7 +70,7 @@ def test_a_device_that_is_connected_stays_signed_in_however_long_ago_it_connecte
     assert signed_in(log) == [*mine[:2], *mine[3:], new]
 
 
-def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected() -> None:
+def test_sign_in_beyond_the_limit_is_refused_while_all_devices_are_connected() -> None:
     log = MemoryLog()
     log.add_users("User1")
     mine = [sign_in(log, str(n)) for n in range(MAX_DEVICES)]
@@ -81,7 +81,7 @@ def test_a_sign_in_beyond_the_bound_is_refused_while_all_devices_are_connected()
     assert signed_in(log) == mine
 
 
-def test_hooks_neither_count_nor_give_way() -> None:
+def test_hooks_neither_count_nor_are_signed_out() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     log.group("User1", "User2")
@@ -110,9 +110,7 @@ async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("way", ["password", "invite", "admin"])
-async def test_a_script_that_signs_in_each_time_it_runs_leaves_the_connected_phone_signed_in(
-    tmp_path: Path, way: str
-) -> None:
+async def test_script_that_signs_in_at_each_run_leaves_the_connected_phone_signed_in(tmp_path: Path, way: str) -> None:
     async with house(tmp_path, "anna") as opened:
         relay = opened.relay
         signing_in, ask = relay.service.signing_in, relay.admin.handle

@@ -1,4 +1,4 @@
-"""A user's first receipt in a long dialog: the writer reads only its last message, however many are before it."""
+"""A user's first receipt in a long dialog: the writer reads only the last message, however many there are before it."""
 
 import sqlite3
 from contextlib import closing
@@ -52,7 +52,7 @@ async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _work(store: Path, asked: list[tuple[str, Any]]) -> int:
-    """How many steps of SQLite's machine some statements take."""
+    """The number of SQLite VM steps of some statements."""
     steps = 0
 
     def step() -> int:
@@ -76,7 +76,7 @@ async def test_the_first_receipt_of_a_long_dialog_reads_its_last_message_only(
         data.mkdir()
         await _dialog(data, messages)
         async with open_relay(data) as relay:
-            # As after a long run: nothing of the dialog is in memory.
+            # As after a long run, nothing of the dialog is in memory.
             relay.state.tails.clear()
             asked = await _asked_by_first_mark(relay, monkeypatch)
             assert asked, "it was looked up"

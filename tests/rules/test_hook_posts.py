@@ -28,23 +28,23 @@ class Clock:
 
 
 class Post:
-    """An HTTP request to a hook, as far as the page reads it."""
+    """An HTTP request to a hook, with the parts that the route reads."""
 
     def __init__(self, path: str, text: str, key: str | None) -> None:
         self.path = path
         self._key, self._body = key, [text.encode()]
 
     def header(self, name: bytes) -> str | None:
-        """Give a header."""
+        """Return a header."""
         return self._key if name == b"idempotency-key" else None
 
     async def piece(self) -> bytes:
-        """Give the next piece of the body."""
+        """Return the next piece of the body."""
         return self._body.pop() if self._body else b""
 
 
 class House:
-    """A relay with the group "ops" of anna's and ben's."""
+    """A relay with anna and ben in the group "ops"."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
@@ -65,7 +65,7 @@ class House:
         return next(iter(self.relay.state.group_keys))
 
     async def hook(self, user: str = "anna") -> tuple[str, int]:
-        """Make a hook that posts as a user; gives its path and device key."""
+        """Make a hook that posts as a user; return its path and device key."""
         request = control.AddHook(chat=self.chat_id, user_id=user)
         made: Any = await self.relay.admin.handle("hook.add", request)
         return f"/hooks/{str(made.url).rpartition('/')[2]}", made.device_id
@@ -76,7 +76,7 @@ class House:
         assert answer.status == 200
 
     async def send(self, text: str, client_id: str, device: DeviceKey = NO_DEVICE) -> requests.Accepted:
-        """Send as anna's app does, or as an older relay posted for a hook: under the bare key."""
+        """Send like anna's app, or like an older relay's hook: under the bare key."""
         request = requests.New(chat_id=self.chat_id, client_message_id=client_id, message=text)
         user = self.relay.state.user_keys["anna"]
         command = Command(self.relay.clock(), user, device, request)
@@ -115,7 +115,7 @@ async def test_a_hook_and_an_app_of_its_user_may_use_the_same_key(tmp_path: Path
         assert await house.texts() == ["typed", "built"]
 
 
-async def test_posts_without_a_key_are_messages_each(tmp_path: Path) -> None:
+async def test_each_post_without_a_key_is_a_new_message(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         house = await House.of(relay)
         path, _ = await house.hook()
@@ -136,7 +136,7 @@ async def test_post_kept_by_an_older_relay_is_a_repeat_for_its_hook_only(tmp_pat
         assert await house.texts() == ["built", "deployed"]
 
 
-async def test_a_post_that_retention_removed_is_a_repeat_for_a_week(tmp_path: Path) -> None:
+async def test_post_that_retention_removed_is_a_repeat_for_a_week(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         house = await House.of(relay)

@@ -1,4 +1,4 @@
-"""Users by name: who is found under which name, and that former names take no memory."""
+"""Users by name: look-ups, and former names that take no memory."""
 
 from relay.core.model.entities import User
 from relay.core.model.name_index import NameIndex
@@ -20,7 +20,7 @@ def test_a_former_name_takes_no_memory() -> None:
     assert log.state.users_named("Anna 0") == set()
 
 
-def test_two_users_of_one_name_are_found_until_each_has_another() -> None:
+def test_two_users_with_one_name_are_found_until_both_are_renamed() -> None:
     first, second = (User(key=UserKey(key), id=f"u{key}", name="Anna") for key in (1, 2))
     index = NameIndex()
     index.add(first)

@@ -1,4 +1,4 @@
-"""What names people, chats, hooks and devices may have: what can be seen, and whom a name is taken for."""
+"""Allowed names of people, chats, hooks and devices: visible characters, and look-alikes."""
 
 import json
 import unicodedata
@@ -10,6 +10,7 @@ import pytest
 
 from relay.cli.importers.base import fit_name
 from relay.core.files import filenames
+from relay.core.rules import commands
 from relay.net.http.routes.session import Credentials
 from relay.protocol import control, requests
 from relay.text import fold
@@ -47,25 +48,25 @@ def test_names_that_look_different_share_no_look(one: str, other: str) -> None:
     assert looks(one).isdisjoint(looks(other))
 
 
-def test_the_page_has_the_relays_table_of_letters_that_look_alike() -> None:
+def test_page_has_the_relays_table_of_look_alikes() -> None:
     said = PAGE.read_text("utf-8").partition("export const LOOKS = `")[2].removesuffix("`;\n")
     assert said.replace("\\`", "`").replace("\\$", "$").replace("\\\\", "\\") == ALIKE
 
 
-def test_a_look_is_short_however_long_its_name_becomes() -> None:
+def test_look_is_short_however_long_its_name_becomes() -> None:
     (look,) = looks("\ufdfa" * 128)
     assert len(look) <= lookalikes.LONGEST_LOOK
     assert looks("\ufdfa" * 128) != looks("\ufdfa" * 127)
 
 
-def test_a_name_of_every_character_fills_no_memory() -> None:
+def test_name_with_every_character_fills_no_memory() -> None:
     table = lookalikes.Looks(caseless=False, most=100)
     assert "".join(map(chr, range(0x400, 0x800))).translate(table)
     assert len(table) <= 100
 
 
 @pytest.mark.parametrize(("door", "others"), DOORS, ids=lambda one: getattr(one, "__name__", ""))
-def test_a_name_that_cannot_be_seen_is_refused_at_every_door(door: Any, others: dict[str, Any]) -> None:
+def test_invisible_name_is_refused_everywhere(door: Any, others: dict[str, Any]) -> None:
     for name in (*NAMES["blank"], *NAMES["hidden"]):
         with pytest.raises(msgspec.ValidationError, match=r"\$\.name"):
             msgspec.convert({**others, "name": name}, door)
@@ -74,7 +75,7 @@ def test_a_name_that_cannot_be_seen_is_refused_at_every_door(door: Any, others: 
 
 
 @pytest.mark.parametrize("name", NAMES["blank"])
-def test_nothing_is_left_of_a_name_that_cannot_be_seen(name: str) -> None:
+def test_invisible_name_leaves_nothing(name: str) -> None:
     assert not can_be_seen(name)
     assert fit_name(name) == ""
     assert filenames.clean(f"{name}.txt", "application/octet-stream") in ("file.txt", "txt")
@@ -82,7 +83,7 @@ def test_nothing_is_left_of_a_name_that_cannot_be_seen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES["seen"])
-def test_a_name_that_can_be_seen_is_imported_as_it_is(name: str) -> None:
+def test_visible_name_is_imported_unchanged(name: str) -> None:
     assert fit_name(name) == name
     assert filenames.clean(f"{name}.txt", "application/octet-stream") == f"{unicodedata.normalize('NFC', name)}.txt"
 
@@ -96,14 +97,14 @@ def test_hidden_characters_are_left_out_of_imported_names_and_of_files(name: str
     )
 
 
-def test_a_search_counts_for_nothing_what_cannot_be_seen() -> None:
+def test_search_ignores_invisible_characters() -> None:
     letters = (one for one in map(chr, range(0x20000)) if unicodedata.category(one) in ("Mn", "Lo", "Cf"))
     counted = {one for one in letters if not can_be_seen(one) and fold(one)}
-    # Two vowels of Khmer that Unicode advises against, and rare blanks: to drop them too would make each index again.
+    # Two vowels of Khmer that Unicode advises against, and rare blanks: dropping them too would rebuild every index.
     assert counted <= {"\u17b4", "\u17b5", "\U00013441", "\U00013442", "\U00016fe4", "\U0001bc9d"}
 
 
-async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path) -> None:
+async def test_copy_of_another_users_name_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
         await here.relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Ivan Google"))
         for one, other in NAMES["alike"]:
@@ -116,7 +117,7 @@ async def test_a_copy_of_anothers_name_is_refused(tmp_path: Path) -> None:
     "name",
     ["Anna @anna", "A (@anna)", "@anna", "X @ anna", "\uff20anna", "@\u0430nna", "@an\u200dna", "X@Anna.", "@b @anna"],
 )  # fmt: skip
-async def test_a_name_with_the_id_of_another_behind_an_at_sign_is_refused(tmp_path: Path, name: str) -> None:
+async def test_name_with_another_users_id_after_an_at_sign_is_refused(tmp_path: Path, name: str) -> None:
     async with house(tmp_path, "anna", "cara") as here, here.device("cara") as cara:
         refused = await cara.refused("profile", name=name)
     assert refused["code"] == "conflict"
@@ -139,7 +140,7 @@ async def test_a_user_keeps_a_name_that_an_older_relay_allowed(tmp_path: Path) -
             assert (await cara.refused("profile", name="Ivan Goo\u0261le"))["code"] == "conflict"
 
 
-async def test_a_taken_name_is_refused_to_a_user_whose_present_name_is_the_id_of_its_owner(tmp_path: Path) -> None:
+async def test_taken_name_is_refused_to_a_user_named_like_its_owners_id(tmp_path: Path) -> None:
     async with house(tmp_path, "guest", "guest2") as here:
         for user_id, name in (("guest", "Newcomer"), ("guest2", "Guest")):
             await here.relay.admin.handle("user.change", control.ChangeUser(id=user_id, name=name))
@@ -149,7 +150,30 @@ async def test_a_taken_name_is_refused_to_a_user_whose_present_name_is_the_id_of
             assert (await second.request("profile", name="GUEST"))["name"] == "GUEST"
 
 
-async def test_a_name_does_not_turn_into_anothers_in_small_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Anna", "\u0410nn\u0430", "Max @anna"])
+async def test_user_cannot_invite_by_the_name_of_another_user(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path, "anna", "boss") as here:
+        relay = here.relay
+        await relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Anna"))
+        await relay.admin.handle("user.change", control.ChangeUser(id="boss", admin=True))
+        async with here.device("boss") as boss:
+            assert (await boss.refused("invite", name=name))["code"] == "conflict"
+            await boss.request("invite", name="Bert")
+        await relay.service.signing_in.invite(commands.ADMIN, name=name)
+
+
+async def test_newcomer_joins_as_guest_if_the_invited_name_was_taken_meanwhile(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "boss") as here:
+        relay = here.relay
+        await relay.admin.handle("user.change", control.ChangeUser(id="boss", admin=True))
+        async with here.device("boss") as boss, here.device("anna") as anna:
+            invite = await boss.request("invite", name="Bert")
+            await anna.request("profile", name="Bert")
+        await relay.service.signing_in.by_invite(invite["code"], "phone", "10.0.0.1")
+        assert sorted(user.name for user in relay.state.users.values()) == ["Bert", "Guest", "boss"]
+
+
+async def test_name_cannot_turn_into_another_users_in_small_steps(tmp_path: Path) -> None:
     async with house(tmp_path, "vera", "cara") as here, here.device("cara") as cara:
         await cara.request("profile", name="Nera")
         # A capital that looks like `N`, and whose small letter looks like `v`.
@@ -164,7 +188,7 @@ async def test_device_label_loses_invisible_characters(tmp_path: Path) -> None:
     assert labels[-3:] == ["Phone 1", "", ""]
 
 
-async def test_a_store_with_names_that_are_refused_today_opens_and_keeps_them(tmp_path: Path) -> None:
+async def test_store_with_now_forbidden_names_opens_and_keeps_them(tmp_path: Path) -> None:
     given = {"anna": "Anna\u3164", "ben": "\U000e0100", "cara": "Anna", "dora": "\u0251nna @anna"}
     async with house(tmp_path, *given) as here:
         for user_id, name in given.items():

@@ -1,4 +1,4 @@
-"""What users may choose: names, pictures, passwords; and who sees when they were last here."""
+"""Users' own choices: names, pictures, passwords; and the visibility of their last-seen time."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,16 +30,14 @@ from tests.support.tunings import cheap
         ("\u3164", "bad_request"),
     ],
 )
-async def test_a_name_that_looks_like_anothers_or_cannot_be_seen_is_refused(
-    tmp_path: Path, name: str, code: str
-) -> None:
+async def test_invisible_name_or_look_alike_is_refused(tmp_path: Path, name: str, code: str) -> None:
     async with house(tmp_path, "anna") as here:
         await here.relay.admin.handle("user.add", control.AddUser(id="ben", name="Ben Berg"))
         async with here.device("anna") as anna:
             assert (await anna.refused("profile", name=name))["code"] == code
 
 
-async def test_a_users_own_name_is_allowed_and_a_name_given_up_is_free(tmp_path: Path) -> None:
+async def test_own_name_is_allowed_and_a_former_name_is_free(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as here:
         for user_id in ("ben", "carl"):
             await here.relay.admin.handle("user.add", control.AddUser(id=user_id, name="Alex"))
@@ -63,7 +61,7 @@ async def test_a_picture_must_be_a_file_of_the_relay(tmp_path: Path, url: str) -
         assert (await anna.refused("createChat", **asked))["code"] == "bad_request"
 
 
-async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tmp_path: Path) -> None:
+async def test_outside_picture_accepted_by_an_older_relay_is_not_shown(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as here, here.device("anna") as anna:
         user = here.relay.state.user("anna")
         assert user is not None
@@ -71,7 +69,7 @@ async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tm
         assert "avatarUrl" not in await anna.request("profile")
 
 
-# When users were last here.
+# Last-seen times.
 
 
 async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_a_common_password_is_refused(password: str) -> None:
         ("mustermannsson", "M", "mustermann"),
     ],
 )  # fmt: skip
-def test_a_password_made_of_the_users_names_is_refused(user_id: str, name: str, password: str) -> None:
+def test_password_made_of_the_users_names_is_refused(user_id: str, name: str, password: str) -> None:
     with pytest.raises(RelayError, match="own name"):
         check_new(password, user_id, name)
 
@@ -137,7 +135,7 @@ def test_a_password_of_a_few_words_or_signs_is_accepted(password: str) -> None:
     check_new(password, "anna", "Anna Berg")
 
 
-async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path: Path) -> None:
+async def test_user_changes_their_password_and_ends_other_sessions_on_request(tmp_path: Path) -> None:
     async with http_relay(tmp_path, tuning=cheap()) as relay, relay.browser() as browser:
         phone = await relay.user("anna")
         laptop = (await relay.ask("device.add", control.AddDeviceRequest(user_id="anna"))).token
@@ -147,16 +145,18 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
             return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
 
         async with relay.socket(phone) as socket:
-            first: requests.PasswordChanged = await socket.request("password", requests.Password(new="correct horse"))
+            first: requests.PasswordChanged = await socket.request(
+                requests.PASSWORD, requests.Password(new="correct horse")
+            )
             kept = await status(laptop)
             for old in (None, "", "wrong horse"):
                 with pytest.raises(RelayError) as refused:
-                    await socket.request("password", requests.Password(old=old, new="battery staple"))
+                    await socket.request(requests.PASSWORD, requests.Password(old=old, new="battery staple"))
                 assert refused.value.error.code == "unauthorized"
             with pytest.raises(RelayError) as weak:
-                await socket.request("password", requests.Password(old="correct horse", new="password12"))
+                await socket.request(requests.PASSWORD, requests.Password(old="correct horse", new="password12"))
             changed: requests.PasswordChanged = await socket.request(
-                "password", requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
+                requests.PASSWORD, requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
             )
             assert (await status(phone), await status(laptop)) == (200, 401)
         signed_in = await browser.post("/session", json={"userId": "anna", "password": "battery staple"})
@@ -175,7 +175,7 @@ async def test_guesses_at_the_old_password_are_throttled(tmp_path: Path) -> None
         async with relay.socket(token) as socket:
             for _ in range(7):
                 with pytest.raises(RelayError) as refused:
-                    await socket.request("password", requests.Password(old="guess", new="battery staple"))
+                    await socket.request(requests.PASSWORD, requests.Password(old="guess", new="battery staple"))
                 codes.append(refused.value.error.code)
     assert codes[0] == "unauthorized"
     assert codes[-1] == "rate_limited"
@@ -194,7 +194,7 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path: Path) ->
 # A new sign-in.
 
 
-async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp_path: Path) -> None:
+async def test_new_sign_in_is_sent_to_the_users_other_version_2_devices(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "ben") as here:
         async with (
             here.device("anna", path="/ws?v=2") as phone,
@@ -220,9 +220,7 @@ async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp
     ("name", "typed"),
     [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
 )
-async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(
-    tmp_path: Path, name: str, typed: str
-) -> None:
+async def test_user_is_found_in_the_directory_in_any_spelling(tmp_path: Path, name: str, typed: str) -> None:
     async with house(tmp_path, "alice") as made, made.device("alice") as alice:
         await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
@@ -236,9 +234,7 @@ async def test_spaces_around_a_query_of_the_directory_make_no_difference(tmp_pat
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
 
 
-async def test_a_search_of_a_long_directory_leaves_turns_to_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_search_of_a_long_directory_yields_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = Tuning(service=ServiceTuning(slice_users=10))
     async with house(tmp_path, "anna", tuning=tuning) as here:
         async with trio.open_nursery() as nursery:
@@ -266,7 +262,7 @@ async def test_a_search_of_a_long_directory_leaves_turns_to_others(
             assert await anna.request("users", query="nobody") == []
             nursery.cancel_scope.cancel()
         assert len(looked) == 201
-        # Trio shuffles who is next, so of two turns one may be last and the other first.
+        # Trio shuffles the order, so one task may be last in one turn and first in the next.
         assert max(Counter(looked).values()) <= 20
         async with here.device("anna") as anna:
             assert [one["id"] for one in await anna.request("users", query="ÜNAL 19", count=3)] == [

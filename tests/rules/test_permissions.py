@@ -28,14 +28,14 @@ ASKED = {
     Action.REMOVE_ADMIN: (Action.REMOVE, Action.REMOVE_ADMIN),
     Action.REMOVE_OWNER: (Action.REMOVE, Action.REMOVE_OWNER),
 }
-"""The rights that a request checks beyond that of its action."""
+"""The rights that a request checks besides that of its action."""
 BY_MACHINE = {*Action} - {Action.READ, Action.WRITE, Action.EDIT, Action.EDIT_OTHERS, Action.DELETE, Action.LEAVE}
 
 
 def can_be(action: Action, place: ChatKind, role: Role) -> bool:
-    """Whether there is such a case."""
+    """Whether the case exists."""
     if action is Action.TYPE:
-        return False  # It is no command, and has a test of its own.
+        return False  # It is not a command, and has a test of its own.
     if action is Action.CLEAR and place in GROUPS:
         return False  # That is its deletion.
     if action is Action.DELETE_CHAT and place not in GROUPS:
@@ -62,7 +62,7 @@ CASES = [case for case in product(Action, ChatKind, Role) if can_be(*case)]
 
 
 class Scene:
-    """A chat of some kind, and `me`, who is something in it."""
+    """A chat of some kind, and `me` in some role."""
 
     def __init__(self, place: ChatKind, role: Role) -> None:
         self.log = MemoryLog()
@@ -94,7 +94,7 @@ class Scene:
     def _dialog(self, place: ChatKind, role: Role) -> str:
         log = self.log
         if role is Role.OUTSIDER:
-            # Its members call it by each other's names: to a stranger there is no name for it.
+            # Its members name it by each other's ids, so a stranger has no name for it.
             log.new(OTHER, "owner", "mine")
             return "g-none"
         if place is ChatKind.NOTES:
@@ -108,7 +108,7 @@ class Scene:
         return OTHER
 
     def attempt(self, action: Action) -> Any:
-        """Do something by the door that people do it by."""
+        """Do an action through the usual request."""
         log, chat = self.log, self.chat
         requests_ = dict[Action, Decidable](
             {
@@ -137,7 +137,7 @@ class Scene:
         return answer
 
     def plain(self) -> str:
-        """A member who is no admin."""
+        """A member who is not an admin."""
         if self.chat.startswith("g-") and self.chat in self.log.state.group_keys:
             owner = self.log.state.users[self.log.state.chats[self.log.state.group_keys[self.chat]].owner].id
             self.log.do(owner, commands.AddParticipants(self.chat, ["guest"]))
@@ -210,7 +210,7 @@ async def test_a_user_who_may_not_write_is_not_shown_as_typing(tmp_path: Path) -
         assert [frame["payload"] for frame in await alice.rest() if frame.get("eventType") == "typing"] == []
 
 
-def test_a_command_that_waited_while_its_device_was_signed_out_is_refused() -> None:
+def test_command_is_refused_if_its_device_was_signed_out_while_it_waited() -> None:
     log = MemoryLog()
     log.add_users("alice", "bob")
     log.do(None, commands.AddDevice(log.state.user_keys["alice"], "phone", "h"))
@@ -221,7 +221,7 @@ def test_a_command_that_waited_while_its_device_was_signed_out_is_refused() -> N
     assert answer.error.code == "unauthorized"
 
 
-def test_the_contract_shows_the_table_as_it_is() -> None:
+def test_contract_shows_the_current_table() -> None:
     shown = re.search(r"<!-- permissions -->\n(.*?)\n<!-- /permissions -->", PROTOCOL.read_text(), re.DOTALL)
     assert shown is not None
     assert shown[1].splitlines() == list(permissions.as_markdown())

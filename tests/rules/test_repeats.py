@@ -1,4 +1,4 @@
-"""Repeats get the first answer again: after retention removed the message, and on a full disk."""
+"""Repeats get the first answer again, even after retention removed the message and on a full disk."""
 
 import sqlite3
 from contextlib import closing
@@ -25,7 +25,7 @@ PLACES = 65_536
 
 
 class Clock:
-    """A wall clock that is set."""
+    """A wall clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000_000
@@ -66,7 +66,7 @@ def rows(data: Path, sql: str) -> list[tuple[Any, ...]]:
         return store.execute(sql).fetchall()
 
 
-async def test_a_repeat_of_what_retention_removed_gets_the_first_answer(tmp_path: Path) -> None:
+async def test_repeat_of_a_message_that_retention_removed_gets_the_first_answer(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         await two_users(relay)
@@ -158,9 +158,7 @@ async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
         assert (await ask(relay, new("c2"))).message_id == edited.message_id + 1
 
 
-async def test_a_repeat_in_a_batch_that_cannot_be_written_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_repeat_in_an_unwritable_batch_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_relay(tmp_path) as relay:
         await two_users(relay)
         first = await ask(relay, new("c1"))

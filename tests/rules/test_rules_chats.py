@@ -1,4 +1,4 @@
-"""Groups, channels and who may do what in them; users and devices (sections 3 and 5)."""
+"""Groups and channels and their permissions; users and devices (sections 3 and 5)."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_users_and_groups_share_one_name_space(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("request_", [update(name="Other"), add("User4"), remove("User3"), DELETE])
-def test_a_member_who_is_no_admin_cannot_change_a_group(log: MemoryLog, request_: Any) -> None:
+def test_plain_member_cannot_change_a_group(log: MemoryLog, request_: Any) -> None:
     log.group("User1", "User2", "User3")
     assert code(log.do("User2", request_)) == "forbidden"
 
@@ -186,7 +186,7 @@ def test_a_group_is_deleted_when_its_last_member_leaves(log: MemoryLog) -> None:
     assert code(log.do(None, add("User2"))) == "not_found"
 
 
-def test_a_deleted_group_is_gone_for_everyone_the_machines_admin_included(log: MemoryLog) -> None:
+def test_deleted_group_is_gone_for_everyone_including_the_machines_admin(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", DELETE)
     for user in ("User1", "User2"):

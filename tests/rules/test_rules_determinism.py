@@ -1,6 +1,6 @@
-"""The same commands in the same order give the same log, whatever the batches, the memory and the restarts were.
+"""The same commands in the same order give the same log, regardless of batches, memory and restarts.
 
-This is what replaying, checking and, one day, a replicated log stand on (ARCHITECTURE.md, "Room to grow").
+Replaying, checking and, one day, a replicated log depend on this (ARCHITECTURE.md, "Room to grow").
 """
 
 from random import Random
@@ -63,7 +63,7 @@ Script = list[tuple[str, Any]]
 
 
 class Forgetful(dict[ChatKey, Tail]):
-    """Tails that are never there: every mark is looked up in the log."""
+    """Tails that are always empty: every receipt is looked up in the log."""
 
     def get(self, _key: int, _default: object = None) -> None:  # type: ignore[override]
         return None
@@ -76,8 +76,8 @@ def prepared() -> MemoryLog:
 
 
 def command(log: MemoryLog, user: str, step: Any) -> Command | None:
-    """Make a step's command. A mark is of a chat that is there: its key stands in the command."""
-    # The clock of the machine jumps about.
+    """Make a step's command. A receipt needs an existing chat, whose key is in the command."""
+    # The machine's clock jumps around.
     log.now += (700, -900, 40)[log.now % 3]
     generated_id = f"made-up-{len(log.entries)}"
     key = log.state.user_keys[user]
@@ -95,7 +95,7 @@ def command(log: MemoryLog, user: str, step: Any) -> Command | None:
 
 
 def recorded(script: Script) -> tuple[MemoryLog, list[Command], list[Any]]:
-    """Act a script one step after the other: the log it makes, the commands it took, and their answers."""
+    """Run a script step by step; return its log, its commands and their answers."""
     log = prepared()
     taken: list[Command] = []
     answers: list[Any] = []
@@ -120,7 +120,7 @@ def plain(answers: list[Any]) -> list[Any]:
 
 
 def restart(log: MemoryLog, lag: int) -> None:
-    """Put in the place of a log's state what a start would make of the file, with a snapshot that lags behind."""
+    """Replace a log's state by the result of a start from the file, with an older snapshot."""
     before = State()
     for entry in log.entries[: len(log.entries) - lag]:
         before.apply(entry)
@@ -138,7 +138,7 @@ def restart(log: MemoryLog, lag: int) -> None:
 
 
 def as_read(entry: Entry) -> Entry:
-    """An entry as a start reads it: without its texts and what is looked up."""
+    """An entry as a start reads it: without texts and looked-up fields."""
     return Entry(
         entry.seq,
         entry.kind,

@@ -7,7 +7,6 @@ import pytest
 from relay.core.delivery import message_views
 from relay.core.model.tail import Tail
 from relay.core.rules import commands
-from relay.core.rules import receipts as marks
 from relay.keys import NO_DEVICE, ChatKey, UserKey
 from relay.protocol import requests
 from relay.store import kinds
@@ -17,7 +16,7 @@ from tests.support.memory_log import MemoryLog, code
 
 @pytest.fixture(params=["with what was said lately in memory", "read from the log"])
 def log(request: pytest.FixtureRequest) -> MemoryLog:
-    """Two users, and a third for groups. Marks must come out the same whether tails are there or not."""
+    """Two users, and a third for groups. Receipts must be the same with and without tails."""
     log = MemoryLog()
     if request.param == "read from the log":
 
@@ -86,7 +85,7 @@ def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(log: MemoryL
     assert marks == [{"User1": 1, "User3": 2}, {"User3": 3}, {"User3": 4}, {"User3": 6}]
 
 
-def test_the_status_goes_from_undelivered_over_unread_to_read(log: MemoryLog) -> None:
+def test_status_goes_from_undelivered_to_unread_to_read(log: MemoryLog) -> None:
     said(log, 1)
     assert status(log, 1) == "undelivered"
     log.dlvrd("User2", "User1")
@@ -95,7 +94,7 @@ def test_the_status_goes_from_undelivered_over_unread_to_read(log: MemoryLog) ->
     assert status(log, 1) == "read"
 
 
-def test_in_a_group_the_status_is_that_of_the_slowest_member(log: MemoryLog) -> None:
+def test_status_in_a_group_is_that_of_the_slowest_member(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     said(log, 1, "g-1")
     seen = []
@@ -303,14 +302,12 @@ def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) 
     assert log.missed("User2", "g-1") == 1
 
 
-def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(
-    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(marks, "COUNTED_MESSAGES", 2)
+def test_receipt_far_from_both_ends_may_count_too_many_as_unread(log: MemoryLog) -> None:
+    log.counted_messages = 2
     said(log, 10)
     delete(log, 9)
     exact = log.state.tails.get(ChatKey(1)) is not None
-    # Unread are 6, 7, 8 and 10; message 11 is the deletion.
+    # Messages 6, 7, 8 and 10 are unread; message 11 is the deletion.
     assert log.read("User2", "User1", 5).missed == (4 if exact else 6)
     assert log.missed("User2", "User1") == (4 if exact else 6)
     assert log.read("User2", "User1", 9).missed == 1
@@ -318,7 +315,7 @@ def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(
 
 
 class Counted(tuple[Covered, ...]):
-    """Counts what is looked at."""
+    """Counts look-ups."""
 
     __slots__ = ()
 

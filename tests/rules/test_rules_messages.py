@@ -59,7 +59,7 @@ def test_others_do_not_see_a_dialog(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("chat_id", ["Nobody", "g-1"])
-def test_a_chat_of_others_looks_like_one_that_does_not_exist(log: MemoryLog, chat_id: str) -> None:
+def test_foreign_chat_looks_like_a_missing_one(log: MemoryLog, chat_id: str) -> None:
     log.group("User1", "User2", id_="g-1")
     answers = [
         log.new("User3", chat_id, "c1"),
@@ -146,7 +146,7 @@ def test_a_client_id_belongs_to_its_sender_and_chat(log: MemoryLog) -> None:
     assert ids == [1, 2, 1, 1]
 
 
-def test_a_repeat_is_known_after_the_message_was_deleted(log: MemoryLog) -> None:
+def test_repeat_is_recognised_after_the_message_was_deleted(log: MemoryLog) -> None:
     first = log.new("User1", "User2", "c1")
     log.do("User1", delete("User2", 1))
     assert log.new("User1", "User2", "c1") == first
@@ -168,7 +168,7 @@ def test_a_repeat_is_answered_when_its_author_may_no_longer_write(log: MemoryLog
     assert len(log.entries) == entries
 
 
-def test_a_repeated_edit_or_deletion_is_answered_when_its_author_has_no_right_any_more(log: MemoryLog) -> None:
+def test_repeated_edit_or_deletion_is_answered_after_its_author_lost_the_right(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     log.new("User2", "g-1", "c1")
     log.new("User3", "g-1", "c2")
@@ -251,7 +251,7 @@ def test_only_the_author_edits(log: MemoryLog) -> None:
     assert code(log.do("User1", edit("g-1", 1))) == "forbidden"
 
 
-def test_an_edit_that_leaves_nothing_is_refused(log: MemoryLog) -> None:
+def test_edit_that_leaves_nothing_is_refused(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert code(log.do("User1", edit("User2", 1, None))) == "bad_request"
     assert code(log.do("User1", edit("User2", 1, ""))) == "bad_request"
@@ -295,7 +295,7 @@ def test_message_id_is_accepted_for_original_message_id(log: MemoryLog) -> None:
     assert log.do("User1", requests.Delete(chat_id="User2", message_id=1)).message_id == 2
 
 
-def test_a_reply_shows_what_it_answers(log: MemoryLog) -> None:
+def test_reply_shows_the_original_message(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1", "question")
     log.new("User2", "User1", "c2", "answer", reply_to=1)
     reply_to = log.entries[-1].reply_to
@@ -313,7 +313,7 @@ def test_a_reply_to_a_deleted_message_has_no_text_in_its_quote(log: MemoryLog) -
     assert reply_to.message is None
 
 
-def test_a_reply_to_what_retention_removed_is_sent_without_the_quote(log: MemoryLog) -> None:
+def test_reply_to_a_message_that_retention_removed_is_sent_without_the_quote(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1", "question")
     log.new("User1", "User2", "c2", "another")
     log.chat("User1", "User2").pruned = 1
@@ -323,7 +323,7 @@ def test_a_reply_to_what_retention_removed_is_sent_without_the_quote(log: Memory
     assert log.entries[-1].target == 2
 
 
-def test_a_reply_needs_a_message_to_answer(log: MemoryLog) -> None:
+def test_reply_needs_an_original_message(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User1", edit("User2", 1))
     assert code(log.new("User1", "User2", "c2", reply_to=2)) == "bad_request"
@@ -346,7 +346,7 @@ def test_time_never_goes_backwards_along_the_log(log: MemoryLog) -> None:
     assert times == sorted(times)
 
 
-# Recipients who cannot be written to.
+# Recipients who cannot get messages.
 
 
 def test_a_first_message_to_a_disabled_user_is_refused(log: MemoryLog) -> None:

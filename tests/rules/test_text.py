@@ -1,4 +1,4 @@
-"""Folding: the same text is found however it was typed."""
+"""Folding: the same text is found in any spelling."""
 
 import random
 import re
@@ -47,7 +47,7 @@ from relay.unicode.combining_marks import ordered
         ("two \u200b words", "two words"),
     ],
 )
-def test_two_ways_to_type_a_text_fold_alike(said: str, typed: str) -> None:
+def test_two_spellings_of_a_text_fold_alike(said: str, typed: str) -> None:
     assert fold(said) == fold(typed)
 
 
@@ -72,7 +72,7 @@ MARKS = "\u0f73\u0f75\u0f81\u0344\uff9e" + "".join(
 
 
 @given(st.text(alphabet=st.sampled_from("ae" + MARKS), min_size=600, max_size=2_000))
-def test_marks_in_order_are_the_same_text(text: str) -> None:
+def test_order_of_marks_makes_no_difference(text: str) -> None:
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         assert unicodedata.normalize(form, ordered(text)) == unicodedata.normalize(form, text)
 
@@ -86,10 +86,10 @@ def test_marks_in_order_are_the_same_text(text: str) -> None:
         "\uff9e\u0316" * 30_000,
     ],
 )
-def test_a_text_that_consists_of_marks_is_folded_in_no_time(text: str) -> None:
+def test_text_that_consists_of_marks_is_folded_quickly(text: str) -> None:
     began = time.process_time()
     fold(text)
-    # Unsorted it takes some twenty seconds.
+    # Without sorting it takes some twenty seconds.
     assert time.process_time() - began < 2.0
 
 

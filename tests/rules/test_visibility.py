@@ -14,7 +14,7 @@ TEXT = "the plan is apples"
 
 
 async def cleared(made: House, alice: Client, bob: Client) -> None:
-    """Alice wrote to bob, who cleared the dialog, and then changed what she wrote."""
+    """Alice wrote to bob, who cleared the dialog; then she changed her messages."""
     await alice.request("new", chatId="bob", clientMessageId="c1", message=TEXT)
     await bob.until("new")
     await bob.request("deleteChat", chatId="alice")
@@ -47,7 +47,7 @@ async def test_a_quote_of_a_cleared_message_has_no_text(tmp_path: Path) -> None:
         assert [one["messageId"] for one in shown] == [3] * 4
 
 
-async def test_a_cleared_message_cannot_be_answered_or_deleted(tmp_path: Path) -> None:
+async def test_cleared_message_cannot_be_replied_to_or_deleted(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
         await bob.request("new", chatId="alice", clientMessageId="c0", message="mine")
         await bob.request("deleteChat", chatId="alice")
@@ -100,11 +100,11 @@ async def test_the_file_of_a_cleared_message_is_gone(tmp_path: Path, *, again: b
                 await uploads.find(keys["bob"], file.id)
 
 
-# What changes while a page is read.
+# Changes while a page is read.
 
 
 async def _between(made: House, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[Any]]) -> None:
-    """Let something happen once, right after the store was read and before the answer."""
+    """Run an action once, right after the store was read and before the answer."""
     reading, finding = history.messages, made.relay.service.searching.find
     acts = [act]
 

@@ -15,7 +15,7 @@ async def say(client: Client, chat: str, *texts: str, **more: Any) -> None:
 
 
 async def request(client: Client, name: str, **payload: Any) -> None:
-    """Ask in UTF-8 as it is: with each character escaped a long text is no frame any more."""
+    """Make a request in plain UTF-8: with every character escaped, a long text would exceed a frame."""
     fields = {"type": "request", "id": "long", "payloadType": name, "payload": payload}
     await client.text(json.dumps(fields, ensure_ascii=False))
     assert "payload" in await client.answer("long")

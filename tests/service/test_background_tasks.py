@@ -1,4 +1,4 @@
-"""Tasks that run as long as the relay: no error of the system ends one of them, and so never the relay."""
+"""Tasks that run as long as the relay: a system error never ends one of them, nor the relay."""
 
 import ast
 import datetime as dt
@@ -10,9 +10,8 @@ import signal
 import sqlite3
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from relay.net.tls.authority import Authority
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
+from relay.settings.sections import SettingValue
 from relay.tasks.background import PAUSE_SECONDS, REPEAT_SECONDS, keep_running
 from relay.threads import NoThreads
 from tests.support.relay_process import add_users, running
@@ -64,14 +64,14 @@ WITH_AN_END = {
     ("relay.net.websocket.outbox", "self._drain"): "one connection",
     ("relay.store.sqlite.read_views", "run"): "one read",
 }
-"""What else the relay starts, and why an error of it does not end the relay."""
+"""The relay's other tasks, and why an error in them does not end the relay."""
 STARTS = (".start_soon", "nursery.start", "serving.start")
 ELSEWHERE = ("cli", "client", "bench")
 """Packages that run in other processes."""
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-async def test_a_task_goes_on_after_an_error_of_the_system_that_is_logged_once(
+async def test_task_continues_after_a_system_error_that_is_logged_once(
     fault: Exception, autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts: list[float] = []
@@ -90,7 +90,7 @@ async def test_a_task_goes_on_after_an_error_of_the_system_that_is_logged_once(
     assert record.getMessage().startswith("retention: ")
 
 
-async def test_a_task_that_fails_for_hours_is_logged_again_and_so_is_another_error(
+async def test_task_that_fails_for_hours_is_logged_again_and_so_is_another_error(
     autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = 0
@@ -106,7 +106,7 @@ async def test_a_task_that_fails_for_hours_is_logged_again_and_so_is_another_err
     assert ["first" in one.getMessage() for one in caplog.records] == [True, True, False]
 
 
-async def test_a_defect_of_a_task_is_not_hidden() -> None:
+async def test_bug_in_a_task_is_not_hidden() -> None:
     async def run() -> None:
         await trio.lowlevel.checkpoint()
         raise ZeroDivisionError
@@ -130,7 +130,7 @@ async def test_a_task_ends_when_it_is_cancelled(autojump_clock: trio.abc.Clock) 
 
 
 def _started() -> list[tuple[str, str]]:
-    """List what the relay's modules start in nurseries: by module, what is called."""
+    """List the functions that the relay's modules start in nurseries, by module."""
     package = Path(relay.__file__).parent
     found = []
     for path in sorted(package.rglob("*.py")):
@@ -152,7 +152,7 @@ def test_every_task_without_an_end_is_kept_running() -> None:
 
 
 class _Faults:
-    """Has each task fail twice before it runs."""
+    """Makes each task fail twice before it runs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failed: Counter[str] = Counter()
@@ -174,11 +174,15 @@ class _Faults:
 
 @asynccontextmanager
 async def _serving(
-    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, **options: object
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    options: Mapping[str, SettingValue],
+    tuning: Tuning | None = None,
 ) -> AsyncIterator[Callable[[], str]]:
-    """Serve in this process; yields what returns the address once it listens."""
+    """Serve in this process; yield a function that returns the address once the relay listens."""
     caplog.set_level(logging.INFO)
-    # What a process of its own does for its speed would stay in this one.
+    # The speed settings of a separate process would stay in this one.
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "set_threshold", lambda *_counts: None)
     loaded = Loaded(None, options={"listen": ["127.0.0.1:0"], **options}, environment={})
@@ -188,7 +192,7 @@ async def _serving(
         return said[0] if said else ""
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve.serve, data, loaded)
+        nursery.start_soon(serve.serve, data, loaded, tuning)
         with trio.fail_after(20):
             while not address():
                 await trio.sleep(0.02)
@@ -196,7 +200,7 @@ async def _serving(
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def test_a_relay_whose_every_task_fails_goes_on_serving(
+async def test_relay_with_every_task_failing_keeps_serving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
@@ -207,7 +211,7 @@ async def test_a_relay_whose_every_task_fails_goes_on_serving(
         await closed.admin.handle("hook.add", control.AddHook(chat="Team", add=True, url="http://127.0.0.1:9/"))
     Authority(data / "tls").make(["127.0.0.1"], dt.datetime.now(dt.UTC))
     faults = _Faults(monkeypatch)
-    async with _serving(data, monkeypatch, caplog, **{"tls.on": True}) as address:
+    async with _serving(data, monkeypatch, caplog, {"tls.on": True}) as address:
         with trio.fail_after(20):
             while len(faults.going) < sum(STARTERS.values()):
                 await trio.sleep(0.02)
@@ -221,15 +225,14 @@ async def test_a_relay_whose_every_task_fails_goes_on_serving(
 
 
 @pytest.mark.parametrize("days", [0, 30])
-async def test_a_relay_whose_directory_is_away_for_a_moment_goes_on(
+async def test_relay_with_a_briefly_missing_directory_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, days: int
 ) -> None:
     data, away = tmp_path / "data", tmp_path / "away"
     tokens = await add_users(data, "User1", "User2")
     often = Tuning(retention=RetentionTuning(period_seconds=0.05, retry_seconds=0.05))
-    monkeypatch.setattr(serve, "open_relay", partial(open_relay, tuning=often))
     async with (
-        _serving(data, monkeypatch, caplog, **{"retention.days": days}) as address,
+        _serving(data, monkeypatch, caplog, {"retention.days": days}, often) as address,
         connect(address(), tokens["User1"]) as client,
     ):
         await client.send("User2", "before")
@@ -244,7 +247,7 @@ async def test_a_relay_whose_directory_is_away_for_a_moment_goes_on(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-async def test_a_service_that_restarts_begins_no_empty_store_in_the_place_of_one_that_was_moved_away(
+async def test_restarted_service_creates_no_empty_store_in_place_of_a_moved_one(
     tmp_path: Path, how: signal.Signals
 ) -> None:
     data, away, runtime = tmp_path / "data", tmp_path / "away", tmp_path / "runtime"
@@ -266,7 +269,7 @@ async def test_a_service_that_restarts_begins_no_empty_store_in_the_place_of_one
         await process.start()
         async with connect(process.url, tokens["User1"]) as client:
             await client.send("User2", "all is there")
-        # A stop of the service ends what its runtime directory remembers, and somebody may begin again.
+        # A stop of the service clears its runtime directory, after which a new store may begin.
         await process.stop()
         data.rename(away)
         (runtime / "served").unlink()
@@ -274,6 +277,6 @@ async def test_a_service_that_restarts_begins_no_empty_store_in_the_place_of_one
         assert (data / "relay.db").exists()
 
 
-def test_the_unit_keeps_what_tells_of_the_store_while_it_restarts() -> None:
+def test_unit_keeps_the_trace_of_the_store_across_a_restart() -> None:
     unit = Path(relay.__file__).parent.parent / "systemd" / "relay.service"
     assert "RuntimeDirectoryPreserve=restart" in unit.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What one user can make the relay hold or do: bounds in bytes and in counts, whatever their clients say."""
+"""Bounds on one user's use of the relay, in bytes and in counts, whatever their clients send."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -52,7 +52,7 @@ async def fill(relay: House, count: int) -> None:
             await one.request("new", chatId="User1", clientMessageId=str(number), message=LONG)
 
 
-async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
+async def test_pipelined_requests_are_answered_only_as_far_as_the_outbox_has_room(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(relay, 8)
@@ -76,7 +76,7 @@ async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
         nursery.cancel_scope.cancel()
 
 
-async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(relay: House) -> None:
+async def test_several_connections_of_one_user_together_stay_within_their_share(relay: House) -> None:
     await fill(relay, 4)
     relay.relay.tuning.limits.waiting_bytes = 600_000
     key = relay.relay.state.user_keys["User1"]
@@ -176,7 +176,7 @@ async def test_a_user_who_keeps_connecting_is_rate_limited(tmp_path: Path, clock
         await relay.open("User2")
 
 
-async def test_groups_made_by_one_user_are_bounded_by_the_day(tmp_path: Path, clock: MockClock) -> None:
+async def test_groups_made_by_one_user_are_bounded_per_day(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", groups_per_day=3) as relay, relay.device("User1") as one:
         for number in range(3):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])
@@ -214,7 +214,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
 
 
-async def test_temporary_tokens_are_bounded_and_the_oldest_go(tmp_path: Path) -> None:
+async def test_temporary_tokens_are_bounded_and_the_oldest_are_dropped(tmp_path: Path) -> None:
     async with house(tmp_path, "User1", tuning=Tuning(service=ServiceTuning(temporary_tokens=3))) as relay:
         tokens_of = relay.relay.service.tokens
         issued = [tokens_of.issue_temporary(UserKey(1)) for _ in range(5)]
@@ -258,7 +258,7 @@ async def test_a_chat_list_held_up_by_a_full_disk_is_sent_once_there_is_room(rel
         assert (await two.until("chats"))["payload"][0]["name"] == "name 2"
 
 
-async def test_time_of_the_writer_is_charged_to_the_user_whose_request_holds_it_alone(
+async def test_writer_time_is_charged_to_the_user_whose_request_holds_it_alone(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged: list[int] = []
@@ -276,10 +276,10 @@ async def test_time_of_the_writer_is_charged_to_the_user_whose_request_holds_it_
         assert charged == [1, 1]
 
 
-async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
+async def test_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
     tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit of requests allows as much on average; others wait for what comes at once."""
+    """The limit of requests allows the same on average, but others wait for a burst."""
     rests: list[float] = []
     monkeypatch.setattr(Account, "rest", lambda _account, seconds: rests.append(seconds))
     async with house(tmp_path, *(f"User{n}" for n in range(12)), requests_per_second=1.0, burst=25) as relay:
@@ -292,7 +292,7 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
             received = 0
             there = [one for some in relay.relay.hub.presence.subscribers.values() for one in some]
             for number in range(20):
-                # The change of their chats is replayed to them first.
+                # The changes of their chats are replayed to them first.
                 with trio.fail_after(5):
                     while not all(one.live for one in there):
                         await trio.sleep(0.01)
@@ -304,8 +304,8 @@ async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
             assert 0 < rests[0] < 2
 
 
-async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
-    """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
+async def test_refusal_keeps_nothing_of_its_batch_in_memory(relay: House) -> None:
+    """Its traceback kept the frames with all looked-up facts: 90 MB for a hundred refused edits of a long message."""
     user = relay.relay.state.user_keys["User1"]
     draft = relay.relay.engine.decide([Command(1, user, DeviceKey(1), commands.LeaveChat("g-none"))], {})
     (decision,) = draft.decisions
@@ -313,7 +313,7 @@ async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay
     assert decision.answer.__traceback__ is None
 
 
-async def test_one_users_edits_over_many_connections_are_appended_one_after_the_other(relay: House) -> None:
+async def test_one_users_edits_over_many_connections_are_appended_one_by_one(relay: House) -> None:
     """Each is a commit of its own, and somebody else's message must not wait for all of them."""
     appended: list[str] = []
     relay.relay.hub.watchers.append(lambda entry: appended.append(entry.message or ""))
@@ -342,7 +342,7 @@ async def test_one_users_edits_over_many_connections_are_appended_one_after_the_
         assert [text for text in appended if text].index("hello") <= 1
 
 
-async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, clock: MockClock) -> None:
+async def test_only_created_groups_count_for_the_day(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", groups_per_day=2) as relay, relay.device("User1") as one:
         for _ in range(5):
             assert (await one.refused("createChat", type="group", name="x", participants=["Nobody"]))["code"] != (
@@ -354,7 +354,7 @@ async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, cloc
         assert refused["code"] == "rate_limited"
 
 
-async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
+async def test_authors_in_an_import_are_not_charged_for_it(relay: House) -> None:
     limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
     imported = Command(0, user, NO_DEVICE, commands.ReserveSeq(ChatKey(1)), importer=True)
     limits.charge_writer([imported], 5.0)

@@ -1,4 +1,4 @@
-"""How often and how large chat lists are sent, whatever one user does."""
+"""Bounds on the frequency and size of chat lists, whatever one user does."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,6 @@ from trio.testing import MockClock
 
 from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_SECONDS
-from relay.core.limits import rates
 from relay.keys import UserKey
 from tests.support.sessions import House, house
 
@@ -55,14 +54,14 @@ async def test_messages_pass_a_chat_list_that_waits_and_ids_grow(relay: House, c
         await one.request("new", chatId=chat, clientMessageId="1", message="at once")
         frames.append(await two.event("new"))
         clock.jump(LIST_SECONDS)
-        # Nothing else happened: the list needs an id after that of the message, and gets one.
+        # Nothing else happened, so the list needs a new id after that of the message, and gets one.
         frames.append(await two.until("chats"))
         assert frames[-1]["payload"][0]["name"] == "name 2"
         ids = [frame["id"] for frame in frames]
         assert ids == sorted(set(ids))
 
 
-async def test_a_chat_list_that_waited_is_not_lost_with_the_connection(relay: House, clock: MockClock) -> None:
+async def test_delayed_chat_list_is_not_lost_with_the_connection(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one:
         async with relay.device("User2") as two:
             chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
@@ -89,7 +88,7 @@ async def test_the_first_message_of_a_new_chat_waits_for_the_list(relay: House) 
         assert (await two.event("new"))["id"] > chats["id"]
 
 
-async def test_a_chat_that_comes_and_goes_costs_a_list_a_second_at_most(relay: House, clock: MockClock) -> None:
+async def test_chat_that_comes_and_goes_causes_at_most_one_list_a_second(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2") as two:
         chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
         await two.rest()
@@ -104,7 +103,7 @@ async def test_a_chat_that_comes_and_goes_costs_a_list_a_second_at_most(relay: H
 
 @pytest.fixture
 def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many of User1's chat lists were under way whenever one was begun."""
+    """How many of User1's chat lists were under way each time that one was begun."""
     begun: list[int] = []
     under_way = 0
     real = chat_lists.ChatLists.whole
@@ -116,7 +115,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         under_way += 1
         begun.append(under_way)
         try:
-            # Whoever may make another one meanwhile does.
+            # Other tasks that may make a list meanwhile do so.
             await trio.testing.wait_all_tasks_blocked()
             return await real(self, user)
         finally:
@@ -127,10 +126,10 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_chat_lists_of_a_user_are_made_one_by_one_at_a_bounded_rate(
-    relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
+    relay: House, clock: MockClock, lists: list[int]
 ) -> None:
-    monkeypatch.setattr(rates.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(rates.ListBytes, "requests_per_second", 10.0)
+    limits = relay.relay.tuning.limits
+    limits.list_burst_bytes, limits.list_bytes_per_second = 1.0, 10.0
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
@@ -190,7 +189,7 @@ async def test_version_2_gets_the_chats_that_changed(relay: House, clock: MockCl
 async def test_changes_sent_together_in_version_2_have_one_id(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
         await one.request("createChat", type="group", name="0", participants=["User2"])
-        # Told by itself: those that follow wait for a second.
+        # This one is sent alone: the following ones wait for a second.
         await two.until("chat")
         for number in range(1, 4):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])

@@ -1,4 +1,4 @@
-"""One asker's share of the event loop: how much of it they get, in which pieces, and who waits for whom."""
+"""One account's share of the event loop: its size, its pieces, and the waiting order."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,18 +33,18 @@ from tests.support.http_relay import HttpRelay, http_relay, upgrade
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Time goes on where a test works, and nowhere else."""
+    """A clock that advances only when a test works."""
     return MockClock()
 
 
 class Work:
-    """Tasks that work for askers, each piece as long as it says."""
+    """Tasks that work for accounts, each piece with a given duration."""
 
     def __init__(self, clock: MockClock) -> None:
         self.clock = clock
         self.fairness = Fairness(trio.current_time)
         self.done: list[str] = []
-        """Who worked, piece by piece."""
+        """The account of each piece of work."""
 
     async def all_the_time(self, who: str, seconds: float) -> None:
         account = self.fairness.of(who)
@@ -56,7 +56,7 @@ class Work:
             await trio.lowlevel.checkpoint()
 
     async def now_and_then(self, who: str, seconds: float, pieces: int) -> None:
-        """Work a little whenever there is a turn; a round in which nobody does anything takes a moment."""
+        """Work a little at each turn; an idle round takes a moment."""
         fairness.PAYER.set(self.fairness.of(who))
         for _ in range(pieces):
             self.clock.jump(seconds)
@@ -64,7 +64,7 @@ class Work:
             await trio.lowlevel.checkpoint()
 
 
-def test_an_account_beyond_its_burst_waits_until_it_is_paid_off() -> None:
+def test_account_beyond_its_burst_waits_until_it_is_paid_off() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     other.charge(SLICE_SECONDS / 10, 100.0)
     one.charge(BURST_SECONDS, 100.0)
@@ -76,7 +76,7 @@ def test_an_account_beyond_its_burst_waits_until_it_is_paid_off() -> None:
     assert one.wait(100.0 + 0.001 / LOOP_SHARE) < 0
 
 
-def test_an_account_that_is_served_alone_does_not_wait() -> None:
+def test_account_that_is_served_alone_does_not_wait() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     other.charge(0.001, 100.0)
     for _ in range(100):
@@ -88,7 +88,7 @@ def test_an_account_that_is_served_alone_does_not_wait() -> None:
     assert one.wait(101.0) > 30
 
 
-def test_one_account_gets_one_slice_a_round() -> None:
+def test_account_gets_one_slice_per_round() -> None:
     one = (counting := Fairness()).of("one")
     one.charge(SLICE_SECONDS / 2, 100.0)
     assert one.wait(100.0) < 0
@@ -98,8 +98,8 @@ def test_one_account_gets_one_slice_a_round() -> None:
     assert one.wait(100.0) < 0
 
 
-async def test_one_of_many_connections_is_served_between_two_turns_of_everybody_else(clock: MockClock) -> None:
-    """However many connections of one asker have something to do, others wait for one piece of it."""
+async def test_one_of_many_connections_is_served_between_two_turns_of_the_others(clock: MockClock) -> None:
+    """However many connections of one account have work, others wait for one piece of it."""
     work = Work(clock)
     with work.fairness.at_work():
         async with trio.open_nursery() as nursery:
@@ -108,12 +108,12 @@ async def test_one_of_many_connections_is_served_between_two_turns_of_everybody_
             await work.now_and_then("modest", SLICE_SECONDS / 10, 200)
             nursery.cancel_scope.cancel()
     between = "".join("." if who == "greedy" else "|" for who in work.done).split("|")
-    # The order within a round is by chance: one piece may be the last of a round and the next the first of another.
+    # The order within a round is random: one piece may be the last of a round and the next the first of another.
     assert max(map(len, between)) <= 2
     assert work.done.count("greedy") > 20
 
 
-async def test_a_greedy_asker_gets_their_share_of_the_time_and_no_more(clock: MockClock) -> None:
+async def test_greedy_account_gets_only_its_share_of_the_time(clock: MockClock) -> None:
     work = Work(clock)
     with work.fairness.at_work():
         async with trio.open_nursery() as nursery:
@@ -128,8 +128,8 @@ async def test_a_greedy_asker_gets_their_share_of_the_time_and_no_more(clock: Mo
     assert taken >= 0.9 * LOOP_SHARE * seconds
 
 
-async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: MockClock) -> None:
-    """A request's head is read before it is known who asks."""
+async def test_step_that_turns_out_to_be_another_accounts_is_charged_to_that(clock: MockClock) -> None:
+    """A request's head is read before its caller is known."""
     counting = Fairness(trio.current_time)
     address, user = counting.of("192.0.2.1"), counting.of(7)
 
@@ -193,7 +193,7 @@ async def test_threads_of_one_account_are_bounded_and_leave_others_theirs() -> N
     assert 1 <= most <= MAX_THREADS
 
 
-def test_no_more_askers_are_remembered_than_there_is_room_for() -> None:
+def test_number_of_remembered_accounts_is_bounded() -> None:
     counting = Fairness()
     for number in range(fairness.MAX_ACCOUNTS + 100):
         counting.of(f"192.0.2.{number}")
@@ -203,7 +203,7 @@ def test_no_more_askers_are_remembered_than_there_is_room_for() -> None:
     assert counting.of("192.0.2.200") is kept
 
 
-# On real sockets: counts of what happens between two turns of everybody else.
+# On real sockets: counts of calls between two turns of everybody else.
 
 
 class Turns:
@@ -220,7 +220,7 @@ class Turns:
         monkeypatch.setattr(owner, name, counted)
 
     async def most(self, calls: int) -> int:
-        """The most calls between two turns of this task, until there were so many in all."""
+        """The maximum calls between two turns of this task, until a total number is reached."""
         most, before = 0, self.calls
         with trio.fail_after(20):
             while self.calls < calls:
@@ -243,7 +243,7 @@ async def lines(relay: HttpRelay, token: str, count: int) -> AsyncIterator[list[
 
 
 async def poured(stream: trio.SocketStream, data: bytes) -> None:
-    """Send all the time, and take whatever comes."""
+    """Send all the time, and receive everything."""
     async with stream, trio.open_nursery() as nursery:
 
         async def take() -> None:
@@ -255,7 +255,7 @@ async def poured(stream: trio.SocketStream, data: bytes) -> None:
             await stream.send_all(data)
 
 
-async def test_requests_of_one_user_over_many_connections_are_read_one_a_turn(
+async def test_requests_of_one_user_over_many_connections_are_read_one_per_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = Turns(monkeypatch, connection.HttpConnection, "_begin")
@@ -270,7 +270,7 @@ async def test_requests_of_one_user_over_many_connections_are_read_one_a_turn(
 
 
 @pytest.mark.parametrize("text", [b"", b'{"type":"ack","id":1}'], ids=["signs of life", "acknowledgements"])
-async def test_frames_of_a_member_over_many_connections_are_handled_a_few_a_turn(
+async def test_frames_of_one_user_over_many_connections_are_handled_a_few_per_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
 ) -> None:
     turns = Turns(monkeypatch, Service, "take")
@@ -288,8 +288,8 @@ def new(number: int) -> bytes:
     return client_frame(TEXT, codec.encode({"type": "request", "id": number, "payloadType": "new", "payload": payload}))
 
 
-async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One member's messages to a large group lie in a batch before somebody else's."""
+async def test_batch_is_published_a_little_per_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member's messages to a large group come in a batch before another user's."""
     turns = Turns(monkeypatch, Hub, "publish")
     async with http_relay(tmp_path, tuning=Tuning(log=LogTuning(publish_seconds=0.0))) as relay:
         token = await relay.user("member")

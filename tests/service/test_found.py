@@ -1,4 +1,4 @@
-"""What "found" means (PROTOCOL.md, section 5): a message is found however it and the query were typed."""
+"""The meaning of "found" (PROTOCOL.md, section 5): spelling does not matter in the message or the query."""
 
 import hashlib
 import json
@@ -34,9 +34,9 @@ from tests.support.tunings import indexing
 
 _KNOWN = json.loads((Path(__file__).parent.parent / "data" / "found.json").read_text())
 PAIRS: list[tuple[str, str]] = _KNOWN["pairs"]
-"""What stands in a message, and what is typed to find it; the page's tests mark the same."""
+"""Texts of messages, and queries that find them; the page's tests highlight the same."""
 SHORT: list[tuple[str, str]] = _KNOWN["short"]
-"""What is typed, and the message."""
+"""The query, and the message."""
 DIFFERENT: list[tuple[str, str]] = _KNOWN["different"]
 OTHERS = ["nothing like it", "ничего подобного", "没有", "x"]
 
@@ -71,7 +71,7 @@ async def _ways(relay: Relay, text: str, bounds: SearchBounds = search.USUAL_BOU
     return [[row.message for row in rows] for rows, _ in found]
 
 
-async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
+async def test_word_is_found_in_any_spelling(tmp_path: Path) -> None:
     texts = [*(said for said, _ in PAIRS), *OTHERS]
     async with _saying(tmp_path, texts) as relay:
         for said, typed in PAIRS:
@@ -80,16 +80,16 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
                 assert not {*found} & {*OTHERS}, (said, typed)
 
 
-async def test_search_for_one_or_two_characters_finds_what_a_longer_one_does(tmp_path: Path) -> None:
+async def test_search_for_one_or_two_characters_finds_the_same_as_a_longer_one(tmp_path: Path) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
-        # Where none is looked through first the index has to find it.
+        # If no entries are read first, the index has to find it.
         for bounds in (search.USUAL_BOUNDS, SearchBounds(latest_entries=0)):
             for typed, said in SHORT:
                 for found in await _ways(relay, typed, bounds):
                     assert said in found, (typed, bounds)
 
 
-async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
+async def test_rare_character_is_found_by_the_index_and_a_common_one_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[int] = []
@@ -111,7 +111,7 @@ async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
         rows, more = await search.search(relay.reading, Sought("H", {ChatKey(1): 0}, count=10), bounds=bounds)
         assert (len(rows), more) == (10, True)
         assert len(looked_at) == 11
-        # Of two letters that begin too many trigrams the log tells, also page by page.
+        # Two letters that begin too many trigrams are found in the log, also page by page.
         bounds = SearchBounds(latest_entries=20, prefixed_trigrams=2)
         found: list[str | None] = []
         before, more = search.END, True
@@ -137,14 +137,14 @@ class _Asker:
     user = 1
 
 
-async def test_a_query_of_marks_alone_is_refused_in_words(tmp_path: Path) -> None:
+async def test_query_of_marks_alone_is_refused_with_a_message(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["a"]) as relay:
         for query in ("  ", "\u0301", "\u200d\u200b", "\u0640", "\u3000"):
             with pytest.raises(RelayError, match="the query is empty"):
                 await messages.search(relay.service, _Asker(), requests.Search(query=query), print)  # type: ignore[arg-type]
 
 
-async def test_an_edit_of_a_text_with_line_breaks_leaves_nothing_of_it_in_the_index(tmp_path: Path) -> None:
+async def test_edit_of_a_text_with_line_breaks_leaves_nothing_of_it_in_the_index(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["one\n\tTWO  three", "plain"]) as relay:
         for found in await _ways(relay, "e two t"):
             assert found == ["one\n\tTWO  three"]
@@ -169,7 +169,7 @@ async def test_an_edit_and_a_deletion_leave_nothing_of_a_folded_text_in_the_inde
             assert found == []
         for found in await _ways(relay, "anders"):
             assert found == ["ganz ＡＮＤＥＲＳ"]
-        # Not even as a candidate: what left was looked for under the trigrams that it had.
+        # Not even as a candidate: removed texts were removed under their own trigrams.
         for term in ("str", "ger", "gru"):
             assert await relay.reading.execute("SELECT rowid FROM search WHERE search MATCH ?", (term,)) == []
     with closing(sqlite3.connect(tmp_path / "relay.db")) as file, file:
@@ -210,7 +210,7 @@ def test_folding_twice_is_folding_once_and_composing_makes_no_difference(text: s
 
 
 @given(st.lists(LETTERS, min_size=1, max_size=30), st.data())
-def test_a_part_of_a_text_typed_in_another_form_folds_to_a_part(letters: list[str], data: st.DataObject) -> None:
+def test_part_of_a_text_in_another_form_folds_to_a_part(letters: list[str], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(letters) - 1))
     part = "".join(letters[start : start + data.draw(st.integers(1, 10))])
     for retype in RETYPED:
@@ -218,7 +218,7 @@ def test_a_part_of_a_text_typed_in_another_form_folds_to_a_part(letters: list[st
         assert fold(part) in fold(retype("".join(letters)))
 
 
-async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(tmp_path: Path) -> None:
+async def test_message_is_found_by_each_part_in_any_form_indexed_or_not(tmp_path: Path) -> None:
     bounds = SearchBounds(span_entries=5, latest_entries=0)
     messages: list[list[str]] = []
 
@@ -248,8 +248,8 @@ def test_every_character_folds_alike_in_every_case() -> None:
         assert {fold(one.upper()), fold(one.lower()), fold(one.title())} == {folded}, hex(code)
 
 
-def test_a_folding_that_changes_has_another_name() -> None:
-    """A store's index is filled again where `FOLDING` is another one: nothing else would tell."""
+def test_changed_folding_has_a_new_name() -> None:
+    """A store's index is rebuilt if `FOLDING` differs, which is the only sign."""
     stable = [chr(code) for code in range(0x110000) if unicodedata.ucd_3_2_0.category(chr(code)) not in ("Cn", "Cs")]
     digest = hashlib.sha256("\n".join(map(fold, stable)).encode()).hexdigest()[:16]
     assert (FOLDING.partition("/")[0], digest) == ("2", "7fbb91fb4925300a"), (
@@ -257,14 +257,14 @@ def test_a_folding_that_changes_has_another_name() -> None:
     )
 
 
-def test_characters_that_are_remembered_are_bounded() -> None:
+def test_number_of_remembered_characters_is_bounded() -> None:
     table = FoldedCharacters()
     for code in [*range(0x4E00, 0xA000), *range(0xF0000, 0xF0000 + 2 * PLAIN_CHARACTERS_KEPT)]:
         assert chr(code).translate(table) == fold(chr(code))
         assert len(table) <= PLAIN_CHARACTERS_KEPT
 
 
-def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_with_another_form_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     table, made = FoldedCharacters(), 0
     counted = text_module.folded_character
 
@@ -282,11 +282,11 @@ def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPa
     assert len(table) <= PLAIN_CHARACTERS_KEPT + made
 
 
-# What it costs.
+# Costs.
 
 
 def _index(texts: list[str], steps: int) -> tuple[int, int]:
-    """Index texts in a store of so many steps; gives how often Python was asked to fold, and the index's bytes."""
+    """Index texts in a store with this many steps; return the number of Python folds and the index's bytes."""
     asked = 0
 
     def counted(text: str | bytes | None) -> str | None:
@@ -319,15 +319,15 @@ def test_python_folds_only_texts_that_are_not_ascii_and_the_index_is_half_as_lar
         assert size < _index(some, 6)[1] / 2
 
 
-# Stores of before.
+# Older stores.
 
 
-async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_index_of_another_folding_is_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]):
         pass
     with closing(sqlite3.connect(tmp_path / "relay.db")) as file, file:
         file.execute("UPDATE indexed SET folding = '0/1.1.5'")
-    # Whoever checks meanwhile takes it for no fault.
+    # A check meanwhile reports no fault.
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     with caplog.at_level(logging.INFO):
         async with open_relay(tmp_path, tuning=indexing()) as relay:
@@ -369,7 +369,7 @@ async def test_a_kept_store_finds_folded_words_after_the_upgrade(tmp_path: Path)
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
 
 
-async def test_a_program_without_the_folding_reads_a_store_and_cannot_spoil_its_index(tmp_path: Path) -> None:
+async def test_program_without_the_folding_reads_a_store_and_cannot_damage_its_index(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["Straße", "plain"]):
         pass
     with closing(sqlite3.connect(tmp_path / "relay.db")) as file:

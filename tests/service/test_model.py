@@ -1,7 +1,7 @@
-"""Random people on random devices, and a relay that stops and crashes: in the end every device knows what is true.
+"""Random people on random devices, and a relay that stops and crashes: in the end every device has the true state.
 
 A state machine of hypothesis' drives whole sessions over streams in memory against a model (conversation_model).
-Run it for longer with --model-examples. Longer than a module is elsewhere: one class, since hypothesis wants all rules
+Run it for longer with --model-examples. Longer than other modules: one class, because hypothesis wants all rules
 of a state machine in one.
 """
 
@@ -28,7 +28,7 @@ DEVICES = tuple(user + label for user in USERS for label in ("", "laptop"))
 DIALOGS = [("User1", "User2"), ("User1", "User3"), ("User2", "User3")]
 STEPS = 30
 SHORT = 15
-"""Conversations that the suite acts out."""
+"""Conversations that the suite plays."""
 
 users = st.sampled_from(USERS)
 devices = st.sampled_from(DEVICES)
@@ -49,12 +49,12 @@ class Device:
         self.pinged = 0
         self.received = 0
         self.safe = 0
-        """Up to here it has acknowledged everything: none of it may come again."""
+        """It has acknowledged everything up to here, so none of that may come again."""
         self.answers: dict[str, dict[str, Any]] = {}
         self.news = trio.Event()
 
     async def listen(self, client: Client) -> None:
-        """Take in what comes, until the connection ends."""
+        """Process frames until the connection ends."""
         last = 0
         try:
             while True:
@@ -74,14 +74,14 @@ class Device:
             self.news.set()
 
     async def ping(self) -> None:
-        """Say something to which there is an answer: what was said before it has been taken in by then."""
+        """Send something that gets an answer, which proves that everything before it was processed."""
         if self.client is not None:
             self.pinged += 1
             await self.client.ping()
 
     @property
     def unheard(self) -> bool:
-        """Whether such an answer is still to come."""
+        """Whether such an answer is pending."""
         return self.client is not None and len(self.client.pongs) < self.pinged
 
     async def ask(self, payload_type: str, **payload: Any) -> dict[str, Any]:
@@ -100,7 +100,7 @@ async def _nothing(_connection: object) -> None:
 
 
 class World:
-    """A relay that comes and goes, its devices, and the model. Runs in a thread of its own under trio."""
+    """A relay that starts and stops, its devices, and the model. Runs in a thread of its own under trio."""
 
     def __init__(self, data: Path, tokens: dict[str, str], crew: str, clock: MockClock) -> None:
         self.data = data
@@ -115,7 +115,7 @@ class World:
         self._over = False
 
     async def run(self, ready: Callable[[trio.lowlevel.TrioToken], None]) -> None:
-        """Keep a relay open until it is over, and another after each crash or stop."""
+        """Keep a relay open until the end, with a new one after each crash or stop."""
         while not self._over:
             self._go = trio.Event()
             with trio.CancelScope() as self._life:
@@ -128,7 +128,7 @@ class World:
             await trio.lowlevel.checkpoint()
 
     async def stop(self, *, crash: bool) -> None:
-        """Stop the relay in order, or let it vanish; and start it again."""
+        """Stop the relay in order, or crash it; then start it again."""
         assert self.house is not None
         self._gone = trio.Event()
         before = self.house
@@ -165,7 +165,7 @@ class World:
         return device
 
     async def settle(self) -> None:
-        """Let everything that is under way happen: replays, acknowledgements, late marks."""
+        """Finish everything under way: replays, acknowledgements, deferred receipts."""
         assert self.house is not None
         log, quiet = self.house.relay.log, 0
         for device in self.devices.values():
@@ -174,7 +174,7 @@ class World:
             while quiet < 3:
                 self.clock.jump(0.16)
                 await trio.testing.wait_all_tasks_blocked(0.0005)
-                # What is done between two batches comes after the one that is under way.
+                # Work between two batches comes after the current one.
                 await log.run_exclusive(_nothing)
                 busy = bool(log.waiting or log.deferred) or await self._acknowledge()
                 busy = busy or any(device.unheard for device in self.devices.values())
@@ -190,7 +190,7 @@ class World:
         )
 
     async def _acknowledge(self) -> bool:
-        """Let devices acknowledge what they have; what that marks is true once it is settled."""
+        """Let devices acknowledge their events; the receipts are true once everything is settled."""
         some = False
         for device in self.devices.values():
             if device.client is None or not device.acknowledges:
@@ -213,7 +213,7 @@ class World:
         return self.talks[frozenset([self.crew]) if chat_id == self.crew else frozenset([user, chat_id])]
 
     def chats(self, user: str) -> list[tuple[str, Talk]]:
-        """The chats that a user is in, as they call them."""
+        """The chats of a user, by the user's ids for them."""
         found = []
         for key, talk in self.talks.items():
             if user in talk.members:
@@ -299,10 +299,10 @@ class World:
             else:
                 await trio.aclose_forcefully(client.stream)
 
-    # What must be true.
+    # Invariants.
 
     async def compare(self) -> None:
-        """Let all devices catch up; each knows what the model does, and so does the relay."""
+        """Let all devices catch up; compare each, and the relay, with the model."""
         for name, device in self.devices.items():
             device.acknowledges = True
             await self.connected(name)
@@ -383,7 +383,7 @@ class People(RuleBasedStateMachine):
         try:
             trio.from_thread.run(done, trio_token=self.token)
         except BaseException as error:  # noqa: BLE001 - it is raised again, or what caused it
-            # Where the world has ended, what ended it says more than what was left undone by that.
+            # If the world has ended, its error says more than the steps left undone.
             self.thread.join(1)
             raise self.failure or error from None
 
@@ -477,7 +477,7 @@ class Template:
             async with made.device("User1") as one:
                 chat = await one.request("createChat", type="group", name="Crew", participants=["User2", "User3"])
             self.tokens, self.crew = made.tokens, chat["chatId"]
-            # No device has been there yet.
+            # No device has connected yet.
             made.relay.log.stop()
             await made.relay.log.stopped.wait()
 
@@ -488,7 +488,7 @@ TEMPLATE = Template()
 def test_every_device_ends_up_with_the_true_state(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     trio.run(TEMPLATE.make, tmp_path / "template")
     examples = int(request.config.getoption("--model-examples"))
-    # Making a failure smaller takes minutes: that is for who asks for a long run.
+    # Shrinking a failure takes minutes, so only long runs do it.
     phases = set(Phase) if examples > SHORT else {Phase.explicit, Phase.reuse, Phase.generate}
     run_state_machine_as_test(
         People,

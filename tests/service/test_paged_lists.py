@@ -1,7 +1,7 @@
-"""Every list that has pages gives each of its items exactly once, whatever is written between two pages.
+"""Every paged list returns each item exactly once, whatever is written between two pages.
 
-All that is written has the same millisecond, or each thing one of its own. What was there at the first page and still
-is at the last comes once; what came or went meanwhile comes once at most.
+All writes have the same millisecond, or each its own. Items that exist from the first page to the last come once; items
+that came or went meanwhile come at most once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,11 +18,11 @@ from tests.support.sessions import T0, Client, House, house
 
 PEOPLE = ("Anna", "Ben", "Cem")
 FIRST = 24
-"""Messages, people and groups that are there at the beginning."""
+"""Messages, people and groups at the beginning."""
 
 
 class Life:
-    """What goes on in a relay while somebody reads a list page by page."""
+    """Activity in a relay while a user reads a list page by page."""
 
     def __init__(self, house: House, random: Random, everybody: dict[str, Client], step: int = 0) -> None:
         self.house = house
@@ -32,14 +32,14 @@ class Life:
         self.count = 0
         self.at = T0
         self.step = step
-        """Milliseconds from one thing to the next."""
+        """Milliseconds between two writes."""
 
     async def ask(self, name: str, request: Any) -> Any:
-        """Ask as the machine's admin."""
+        """Make a request as the machine's admin."""
         return await self.house.relay.admin.handle(name, request)
 
     async def say(self, who: str, chat_id: str) -> None:
-        """Say something that searches for a long and for a short text find."""
+        """Send a message that a long and a short query find."""
         self.count += 1
         text = f"needle {self.count}"
         await self.everybody[who].request("new", chatId=chat_id, clientMessageId=text, message=text)
@@ -53,7 +53,7 @@ class Life:
         self.groups.append(made["chatId"])
 
     async def add_user(self) -> None:
-        """Make a user whose id is anywhere in the order, and let them into the first group, or some other."""
+        """Make a user with a random position in the order, and add them to the first group, or another one."""
         self.count += 1
         user = f"{self.random.choice('AMZ')}{self.count}"
         await self.ask("user.add", control.AddUser(id=user))
@@ -61,7 +61,7 @@ class Life:
         await self.ask("chat.add", control.ChatUsers(id=group, participants=[user]))
 
     async def begin(self) -> None:
-        """Let there be something of everything."""
+        """Create some of everything."""
         await self.make_group()
         for _ in range(FIRST):
             await self.say("Anna", "Ben")
@@ -69,7 +69,7 @@ class Life:
             await self.add_user()
 
     async def go_on(self) -> None:
-        """Do some of all that may come between two pages."""
+        """Do some of the possible actions between two pages."""
         for _ in range(self.random.randrange(1, 5)):
             self.at += self.step
             act = self.random.choice((self._say, self._say_in_group, self._change, self.make_group, self.add_user))
@@ -80,7 +80,7 @@ class Life:
         await self.say(*self.random.choice((("Anna", "Ben"), ("Ben", "Anna"))))
 
     async def _say_in_group(self) -> None:
-        # The last of the list mostly, which then is its first.
+        # Mostly the last one of the list, which then becomes the first.
         await self.say("Ben", self.random.choice(self.groups[: FIRST // 2]))
 
     async def _change(self) -> None:
@@ -97,7 +97,7 @@ class Life:
 
 
 async def pages(client: Client, life: Life, name: str, cursor: str, **payload: Any) -> list[Any]:
-    """Read all pages of a list, and let life go on between two."""
+    """Read all pages of a list, with activity between two."""
     found: list[Any] = []
     more: dict[str, Any] = {}
     while True:
@@ -111,7 +111,7 @@ async def pages(client: Client, life: Life, name: str, cursor: str, **payload: A
 
 
 Read = Callable[[Client, Life], Awaitable[list[Any]]]
-"""Reads a list page by page, and gives what tells its items apart."""
+"""Reads a list page by page, and returns keys of its items."""
 
 
 def search(text: str, **where: str) -> Read:
@@ -185,7 +185,7 @@ LISTS: dict[str, Read] = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages(tmp_path: Path, name: str) -> None:
+async def test_paged_list_returns_each_item_once_whatever_is_written_between_pages(tmp_path: Path, name: str) -> None:
     tuning = Tuning(
         delivery=DeliveryTuning(list_page_chats=5, list_page_bytes=1_500), service=ServiceTuning(page_bytes=600)
     )
@@ -213,17 +213,17 @@ async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages
 
 
 async def _at_once(read: Read, client: Client, life: Life) -> list[Any]:
-    """Read a list while nothing else goes on."""
+    """Read a list without other activity."""
 
     async def nothing() -> None:
-        """Let nothing happen."""
+        """Do nothing."""
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(life, "go_on", nothing)
         return await read(client, life)
 
 
-async def test_an_export_has_each_message_once_and_knows_everybody_whom_it_names(tmp_path: Path) -> None:
+async def test_export_has_each_message_once_and_describes_everybody_it_names(tmp_path: Path) -> None:
     async with house(tmp_path, *PEOPLE) as made:
         life = Life(made, Random(0), {who: await made.open(who, path="/ws?v=2") for who in PEOPLE[:2]})
         await life.begin()

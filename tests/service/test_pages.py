@@ -1,4 +1,4 @@
-"""Answers and replays end by bytes, and what is read page by page is everything, each once."""
+"""Answers and replays are bounded in bytes, and the pages together contain everything once."""
 
 import json
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def one(relay: House) -> AsyncIterator[Client]:
 
 
 async def all_pages(client: Client, name: str, cursor: str, **payload: Any) -> list[list[Any]]:
-    """All pages, each asked for with the `next` of the one before."""
+    """All pages, each requested with the `next` of the one before."""
     found = [await page(client, name, **payload)]
     while found[-1].get("more"):
         found.append(await page(client, name, **payload, **{cursor: found[-1]["next"]}))
@@ -36,7 +36,9 @@ async def all_pages(client: Client, name: str, cursor: str, **payload: Any) -> l
 # messages
 
 
-async def test_messages_end_at_a_megabyte_and_go_on_without_a_gap_in_both_directions(relay: House, one: Client) -> None:
+async def test_message_pages_end_at_a_megabyte_and_continue_without_a_gap_in_both_directions(
+    relay: House, one: Client
+) -> None:
     await say(one, "User2", *(f"{number} {LONG}" for number in range(12)))
     down: list[int] = []
     answer = await page(one, "messages", chatId="User2", count=100)
@@ -54,7 +56,7 @@ async def test_messages_end_at_a_megabyte_and_go_on_without_a_gap_in_both_direct
     assert down == up == list(range(1, 13))
 
 
-async def test_messages_say_that_there_are_more_where_the_count_ends_them(relay: House, one: Client) -> None:
+async def test_message_page_that_ends_by_count_says_that_there_are_more(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     assert (await page(one, "messages", chatId="User2", count=2))["more"] is True
     assert "more" not in await page(one, "messages", chatId="User2", count=3)
@@ -93,7 +95,7 @@ async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(relay:
     assert small == whole
 
 
-def test_a_page_has_at_least_one_item_and_ends_at_the_first_that_does_not_fit() -> None:
+def test_page_has_at_least_one_item_and_ends_at_the_first_that_does_not_fit() -> None:
     made = PageMaker(10)
     assert made.add("x" * 1_000)
     assert not made.add("y")
@@ -103,7 +105,7 @@ def test_a_page_has_at_least_one_item_and_ends_at_the_first_that_does_not_fit() 
     assert len(made) == 1
 
 
-async def test_a_chat_of_many_thousands_gives_its_participants_in_pages(relay: House, one: Client) -> None:
+async def test_chat_of_many_thousands_returns_its_participants_in_pages(relay: House, one: Client) -> None:
     chat = (await one.request("createChat", type="group", name="Hub", participants=["User2", "User3"]))["chatId"]
     answer = await page(one, "chat", chatId=chat)
     assert [who["id"] for who in answer["payload"]["meta"]["participants"]] == ["User1", "User2", "User3"]
@@ -158,7 +160,7 @@ async def test_invalid_page_cursor_is_refused_with_a_message(relay: House, one: 
         assert "before" in answer["error"]["message"]
 
 
-async def test_another_users_cursor_shows_nothing_of_theirs(relay: House, one: Client) -> None:
+async def test_another_users_cursor_reveals_nothing(relay: House, one: Client) -> None:
     await say(one, "User2", *(f"needle {number}" for number in range(4)))
     theirs = (await page(one, "search", query="needle", count=2))["next"]
     async with relay.device("User3") as three:
@@ -167,7 +169,7 @@ async def test_another_users_cursor_shows_nothing_of_theirs(relay: House, one: C
         assert (await page(three, "search", query="needle", before="s99999"))["payload"][0]["sender"] == "User3"
 
 
-async def test_cleared_messages_make_no_page_shorter(relay: House, one: Client) -> None:
+async def test_cleared_messages_do_not_shorten_a_page(relay: House, one: Client) -> None:
     await say(one, "User2", *(f"needle {number}" for number in range(6)))
     await one.request("deleteChat", chatId="User2")
     await say(one, "User2", "needle after")
@@ -185,7 +187,7 @@ async def test_each_user_comes_once(relay: House, one: Client) -> None:
     assert ids == sorted(ids)
     assert len(ids) == len(set(ids)) == 13
     assert [len(users) for users in pages] == [4, 4, 4, 1]
-    # Those who do not know `next` go on from the last id.
+    # Clients that do not know `next` continue after the last id.
     assert (await page(one, "users", count=4, after=ids[3]))["payload"] == pages[1]
 
 

@@ -1,4 +1,4 @@
-"""Pages of a replay, and of answers that are read while something is changed."""
+"""Pages of a replay, and answers that are read during changes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ async def one(relay: House) -> AsyncIterator[Client]:
 
 
 async def come(client: Client, count: int) -> list[dict[str, Any]]:
-    """So many events about messages, waited for; and then nothing more."""
+    """Wait for this many events about messages, and then for silence."""
     found: list[dict[str, Any]] = []
     while len(message_ids(found)) < count:
         found.append(await client.receive(patience=30))
@@ -47,7 +47,7 @@ def message_ids(frames: list[dict[str, Any]]) -> list[Any]:
     return [frame["payload"]["messageId"] for frame in frames if frame.get("eventType") in ("new", "edit", "delete")]
 
 
-async def test_a_replay_page_ends_by_bytes_and_all_comes(
+async def test_replay_page_ends_by_bytes_and_everything_comes(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
@@ -68,7 +68,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
     assert len(read) >= 7
 
 
-async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one: Client) -> None:
+async def test_replay_reads_only_the_users_own_chats(relay: House, one: Client) -> None:
     reading = relay.relay.connections.replaying
     async with relay.device("User3") as three:
         await say(three, "User2", "old")
@@ -80,7 +80,7 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     assert reading.started - before <= 6, "as many statements as there are pages of one's own"
 
 
-async def test_a_replay_of_many_chats_comes_in_order_and_whole(relay: House, one: Client) -> None:
+async def test_replay_of_many_chats_comes_in_order_and_complete(relay: House, one: Client) -> None:
     tuning = relay.relay.tuning.delivery
     tuning.replay_page_entries, tuning.replay_read_ahead_entries = 7, 1
     chats = [
@@ -142,14 +142,14 @@ async def test_a_user_with_two_replays_lets_another_user_read_between_them(
     assert order == ["first of 2", "first of 3", "second of 2"]
 
 
-def test_a_profile_is_never_larger_than_is_reckoned() -> None:
+def test_profile_stays_within_its_estimated_size() -> None:
     from relay.core.service.answer_pages import MAX_PROFILE_BYTES
 
     longest = Profile(id="i" * 64, name="漢" * 128, avatar_url="u" * 2_048, last_seen=2**53 - 1, bot=True)
     assert len(json.dumps(longest.__class__.__struct_fields__)) < MAX_PROFILE_BYTES
 
 
-async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(
+async def test_page_is_read_again_only_if_more_was_changed_than_is_in_memory(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.relay.tuning.delivery.recent_entries = 3

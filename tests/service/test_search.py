@@ -1,4 +1,4 @@
-"""Full text: every script is found, what is not one's own is not, and what is deleted is gone from the index."""
+"""Full text: every script is found, other people's chats are not, and deleted texts are gone from the index."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -80,7 +80,7 @@ async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str
         assert await _find(relay, query, ()) == []
 
 
-async def test_messages_that_are_not_indexed_yet_are_found(tmp_path: Path) -> None:
+async def test_unindexed_messages_are_found(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=indexing(index_seconds=3_600.0)) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
@@ -109,12 +109,12 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
     file.close()
 
 
-# What a search costs others.
+# The cost of a search for others.
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
-async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
+async def test_reads_of_others_delay_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=indexing()) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
@@ -137,7 +137,7 @@ async def _for_ever(reading: Connection) -> None:
         await reading.execute(ENDLESS)
 
 
-async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
+async def test_user_has_one_search_at_a_time_and_delays_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: list[int] = []
@@ -170,7 +170,7 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
     assert not len(searching.turns)
 
 
-async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
+async def test_word_that_is_common_elsewhere_is_found_in_the_users_own_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def too_long(*_arguments: object, **_limits: object) -> tuple[list[HistoryRow], bool]:

@@ -1,4 +1,4 @@
-"""What a search looks at: few candidates for a rare phrase, each match once over the pages, for a bounded time."""
+"""The work of a search: few candidates for a rare phrase, each match once over the pages, in a bounded time."""
 
 import random
 import time
@@ -56,7 +56,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path, looked_at: list[int]) -> None:
+async def test_rare_phrase_of_common_trigrams_has_few_candidates(tmp_path: Path, looked_at: list[int]) -> None:
     async with _saying(tmp_path, [f"{number:04} the thing is that" for number in range(SAID)]) as relay:
         find = relay.service.searching.find
         rows, more = await find(UserKey(1), Sought("0217 the thing", {ChatKey(1): 0}))
@@ -70,7 +70,7 @@ async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path
         assert len(looked_at) == 11
 
 
-async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
+async def test_only_trigrams_that_narrow_the_search_are_looked_up() -> None:
     usual = TrigramShares()
 
     def asked(text: str, entries: int) -> list[str]:
@@ -120,16 +120,16 @@ async def test_each_match_comes_once_over_the_pages(tmp_path: Path, half: bool) 
             assert found == [text for (text,) in by_hand if fold(query) in fold(text)]
 
 
-# For how long.
+# Time limits.
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i <= ?1 OR i < 0"
 
 
-async def test_a_page_that_takes_too_long_ends_with_what_was_found(tmp_path: Path) -> None:
+async def test_page_that_takes_too_long_ends_with_its_matches_so_far(tmp_path: Path) -> None:
     bound = PageBound(10, 1_000, lambda _row: 1)
     async with database.connect(tmp_path / "empty.db", writing=False) as reading:
         rows, more = await reading.page(ENDLESS, (3,), bound, seconds=0.1, partly=True)
-        # Python reads a row ahead, and loses the one before where that fails: it comes with the next page.
+        # Python reads a row ahead, and loses the previous one if that fails: it comes with the next page.
         assert rows in ([(1,), (2,)], [(1,), (2,), (3,)])
         assert more
         for found, partly in ((0, True), (3, False)):
@@ -157,10 +157,10 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
         assert len(rows) == 1
 
 
-# Marks.
+# Receipts.
 
 
-def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None:
+def test_first_receipt_in_a_long_group_reads_only_the_latest_messages() -> None:
     ticks = {}
     for number in (2 * fact_lookup.COVERED_MESSAGES, 8 * fact_lookup.COVERED_MESSAGES):
         store = statement_plans.empty_store()

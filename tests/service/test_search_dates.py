@@ -1,4 +1,4 @@
-"""Searches that go on by time: the date that is compared is the one that is shown (PROTOCOL.md, section 5)."""
+"""Searches that continue by time: they compare the date that is shown (PROTOCOL.md, section 5)."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ IMPORTED = 30
 
 
 async def import_messages(opened: House) -> None:
-    """Import a dialog of anna and ben, a message a minute."""
+    """Import a dialog of anna and ben with one message per minute."""
     people = ["anna", "ben"]
     handle = opened.relay.admin.handle
     source = object()
@@ -34,7 +34,7 @@ async def import_messages(opened: House) -> None:
 
 
 async def by_time(client: Client, **where: Any) -> list[str]:
-    """Page through a search as a client does that knows nothing of `next`."""
+    """Page through a search like a client that does not know `next`."""
     found: list[str] = []
     while True:
         page = await client.request("search", query="needle", count=7, **where)
@@ -46,7 +46,7 @@ async def by_time(client: Client, **where: Any) -> list[str]:
 
 @pytest.mark.parametrize("chat", [{}, {"chatId": "ben"}])
 @pytest.mark.parametrize("through", [False, True])
-async def test_search_that_goes_on_by_time_finds_what_was_imported_into_a_used_relay(
+async def test_search_that_continues_by_time_finds_imported_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: dict[str, Any], *, through: bool
 ) -> None:
     if through:

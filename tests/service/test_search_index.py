@@ -1,4 +1,4 @@
-"""A full-text index that is damaged is made once more from the log: nothing is lost, searches and edits go on."""
+"""A damaged full-text index is rebuilt from the log: nothing is lost, searches and edits continue."""
 
 import logging
 import sqlite3
@@ -98,7 +98,7 @@ async def test_check_finds_a_damaged_index(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["message 0123", "23"])
-async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_more(
+async def test_search_that_meets_a_damaged_index_answers_and_starts_a_rebuild(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, query: str
 ) -> None:
     async with _with_messages(tmp_path):
@@ -124,9 +124,7 @@ async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_
 
 
 @pytest.mark.parametrize("request_", ["edit", "delete"])
-async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the_same(
-    tmp_path: Path, request_: str
-) -> None:
+async def test_edit_or_deletion_that_meets_a_damaged_index_is_written(tmp_path: Path, request_: str) -> None:
     async with _with_messages(tmp_path):
         pass
     _damage(tmp_path)
@@ -145,28 +143,28 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
     _whole(tmp_path)
 
 
-def test_check_names_the_command_that_makes_the_index_once_more(tmp_path: Path) -> None:
+def test_check_names_the_command_that_rebuilds_the_index(tmp_path: Path) -> None:
     async def use(found: list[str | None]) -> None:
         async with _with_messages(tmp_path) as relay:
             await _indexed(relay)
             found += await _find(relay, "message 0123")
 
     trio.run(use, [])
-    # Nothing that reads this index would notice: it has no segment at all.
+    # No reader of this index would notice: it has no segments at all.
     _damage(tmp_path, DAMAGES["segments missing"])
     checked = run("check", data=tmp_path)
     assert checked.code == 1
     assert "WRONG  full-text index" in checked.out
     assert "relay reindex" in checked.out
     assert "restore" not in checked.out.lower()
-    assert "being remade" in done("reindex", data=tmp_path).out
+    assert "being rebuilt" in done("reindex", data=tmp_path).out
     found: list[str | None] = []
     trio.run(use, found)
     assert found == ["message 0123 of some length"]
     assert done("check", data=tmp_path)
 
 
-async def test_status_says_that_the_index_is_made_once_more(tmp_path: Path) -> None:
+async def test_status_reports_the_rebuild_of_the_index(tmp_path: Path) -> None:
     async with _with_messages(tmp_path) as relay:
         await relay.admin.handle("reindex", control.Empty())
         shown = await relay.admin.handle("status.show", control.Empty())
@@ -182,12 +180,12 @@ async def test_status_says_that_the_index_is_made_once_more(tmp_path: Path) -> N
         assert not list(warnings(shown))
 
 
-async def test_a_rebuild_that_is_interrupted_goes_on_after_the_next_start(tmp_path: Path) -> None:
+async def test_interrupted_rebuild_continues_after_the_next_start(tmp_path: Path) -> None:
     async with _with_messages(tmp_path):
         pass
     _damage(tmp_path)
     with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:
-        # What a relay had done when it was killed: the index is used for nothing, and half emptied.
+        # The state after a kill: the index is unused, and half emptied.
         file.execute("UPDATE indexed SET seq = 0")
         file.execute("DELETE FROM search_data WHERE id > 10")
         file.execute("DELETE FROM search_docsize WHERE id < 100")
@@ -199,7 +197,7 @@ async def test_a_rebuild_that_is_interrupted_goes_on_after_the_next_start(tmp_pa
     _whole(tmp_path)
 
 
-async def test_a_damaged_log_is_not_taken_for_a_damaged_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_damaged_log_is_not_mistaken_for_a_damaged_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = sqlite3.DatabaseError("database disk image is malformed")
     damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
@@ -229,7 +227,7 @@ async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
     assert portions > SAID / 50
 
 
-# Other things that are derived from the log.
+# Other data derived from the log.
 
 
 @pytest.mark.parametrize(
@@ -256,7 +254,7 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
         assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(tmp_path: Path) -> None:
+async def test_indexing_is_bounded_in_text_at_a_time(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=indexing(index_seconds=float("inf"))) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -282,7 +280,7 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(tmp_path: P
         assert len(await _find(relay, "éééé")) == 4
 
 
-async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(tmp_path: Path) -> None:
+async def test_long_texts_are_not_indexed_along_with_a_batch(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=indexing(quiet_seconds=float("inf"))) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -297,7 +295,7 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(tmp_path
         assert indexed == last - 3
 
 
-async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_restore_left_out(tmp_path: Path) -> None:
+async def test_entries_left_to_index_are_counted_without_the_gap_of_a_restore(tmp_path: Path) -> None:
     async with _with_messages(tmp_path) as relay:
         for _ in range(2):
             await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, NoteRestore(relay.state.seq + 1_000_000)))

@@ -1,4 +1,4 @@
-"""A search reads hardly more of a log that has become long: pages and steps are counted, and candidates."""
+"""A search reads hardly more in a longer log: counts pages, steps and candidates."""
 
 import random
 import statistics
@@ -26,24 +26,24 @@ from tests.support.tunings import indexing
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000
 PORTION = 500
-"""Entries that the full-text index is brought further at a time."""
+"""Entries to index at a time."""
 NAMED = 50
-"""One of so many messages has a name in it that no other has."""
+"""One in this many messages has a unique name in it."""
 TOWN = "quaxopolis"
-"""A word whose trigrams come together only, in one of so many messages, each time before another word."""
+"""A word whose trigrams only occur together, in one of this many messages, each time before a different word."""
 TOWNED = 100
 LONE = "u9"
-"""Somebody to whom little was said."""
+"""A user with few messages."""
 SAID = 3
-"""Messages of theirs, the first of all."""
+"""Their messages, the first ones of all."""
 ALONE, LARGE = {ChatKey(1): 0}, {ChatKey(2): 0}
-"""Their chat by its key, and the other."""
+"""Their chat's key, and the other one's."""
 STEP = 10
-"""Steps of SQLite's machine between two ticks."""
+"""SQLite VM steps between two ticks."""
 
 
 class Cost(NamedTuple):
-    """What a search took."""
+    """The cost of a search."""
 
     read: float
     """Bytes of the file."""
@@ -68,7 +68,7 @@ def _name(number: int) -> str:
 
 
 def _text(number: int) -> str:
-    """What a message says: usual words, and in some a name, or a word that others have as well."""
+    """The text of a message: common words, and in some a name, or a shared word."""
     chance = random.Random(number)
     words = [WORDS[int(len(WORDS) * chance.random() ** 3)] for _ in range(12)]
     words += [_name(number)] * (number % NAMED == 0)
@@ -84,7 +84,7 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
         for start in range(0, messages, BATCH):
             await _say(relay, "b", range(start, start + BATCH))
         last, _ = await positions.ends(relay.reading)
-    # Always in the same portions: the relay's own depend on the time that each took.
+    # Always in the same portions: the relay's own depend on the time of each.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
             while await full_text_index.index(writing, min(last, upto)) < min(last, upto):
@@ -119,7 +119,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 class _Meter:
-    """Searches on a connection that keeps hardly a page, and counts."""
+    """Searches on a connection with a tiny cache, and counts."""
 
     def __init__(self, connection: Connection, usual: TrigramShares) -> None:
         self._connection = connection
@@ -143,7 +143,7 @@ class _Meter:
 
 
 def _bytes_read() -> int:
-    """What this process has read of files."""
+    """Bytes that this process has read from files."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
@@ -165,7 +165,7 @@ async def _metered(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         monkeypatch.undo()
 
 
-async def test_a_rare_word_reads_few_pages_more_of_a_long_log(
+async def test_rare_word_reads_few_pages_more_in_a_long_log(
     stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {}
@@ -181,7 +181,7 @@ async def test_a_rare_word_reads_few_pages_more_of_a_long_log(
     assert many.candidates <= 2
 
 
-async def test_a_phrase_whose_trigrams_come_together_is_found_among_few_candidates(
+async def test_phrase_with_clustered_trigrams_is_found_among_few_candidates(
     stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with _metered(stores[MIDDLE], monkeypatch) as meter:
@@ -192,7 +192,7 @@ async def test_a_phrase_whose_trigrams_come_together_is_found_among_few_candidat
             assert _text(number) in await meter.find(Sought(text, LARGE))
 
 
-async def test_a_usual_word_is_found_in_a_small_chat_without_looking_at_others(
+async def test_common_word_is_found_in_a_small_chat_without_reading_others(
     stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with _metered(stores[MIDDLE], monkeypatch) as meter:

@@ -1,4 +1,4 @@
-"""Long work beside people who send: it ends, takes little at a time, and stops when its client is gone."""
+"""Long work while people send: it ends, takes little at a time, and stops when its client is gone."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ import trio.testing
 
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
-from relay.core.tuning import RetentionTuning, Tuning
+from relay.core.tuning import DiskTuning, RetentionTuning, Tuning
 from relay.keys import ChatKey
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -94,7 +94,7 @@ async def test_a_portion_of_long_texts_is_bounded_in_bytes(
     assert max(before - after for before, after in pairwise(left)) >= 40, "the short ones at once"
 
 
-async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
+async def test_prune_takes_far_fewer_portions_than_it_frees_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -106,7 +106,7 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
         assert portions < (before - after) / 8
 
 
-async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_free_pages_do_not_accumulate_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     real = removal.remove_history
 
@@ -143,7 +143,7 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
             await stream.receive_some(100)
             await stream.aclose()
-            # Longer than an export ever rests between two pages.
+            # Longer than an export's longest rest between two pages.
             await trio.testing.wait_all_tasks_blocked(0.3)
         assert asked < 20, "nobody takes the other pages"
         nursery.cancel_scope.cancel()
@@ -151,9 +151,9 @@ async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
 
 
 async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(tmp_path: Path) -> None:
-    # No mock clock: SQLite's thread does not know of it.
+    # No mock clock, because SQLite's thread does not use it.
     async with open_relay(tmp_path) as relay:
-        room = DiskRoom(Reserve(tmp_path, 0), relay.log, (0.0, 0.0, 0.0))
+        room = DiskRoom(Reserve(tmp_path, 0), relay.log, DiskTuning(retry_seconds=(0.0, 0.0, 0.0)))
         tries = 0
 
         def full() -> sqlite3.Error:
@@ -187,7 +187,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
 ) -> None:
     async with open_relay(tmp_path) as relay:
         monkeypatch.setattr(Reserve, "target_size", wanted)
-        room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
+        room = DiskRoom(Reserve(tmp_path, wanted), relay.log, DiskTuning())
         await room.begin()
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
         room.reserve.short = True
@@ -199,7 +199,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 
-async def test_reserve_is_taken_back_when_the_last_of_several_has_freed_the_disk(
+async def test_reserve_returns_when_the_last_of_several_has_freed_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def autocheckpoint() -> Any:
@@ -212,7 +212,7 @@ async def test_reserve_is_taken_back_when_the_last_of_several_has_freed_the_disk
 
     async with open_relay(tmp_path) as relay:
         monkeypatch.setattr(Reserve, "target_size", 64 << 10)
-        room = DiskRoom(Reserve(tmp_path, 64 << 10), relay.log)
+        room = DiskRoom(Reserve(tmp_path, 64 << 10), relay.log, DiskTuning())
         room.reserve.fill()
         room.reserve.short = True
         async with trio.open_nursery() as nursery:
@@ -221,7 +221,7 @@ async def test_reserve_is_taken_back_when_the_last_of_several_has_freed_the_disk
                 nursery.start_soon(shorter, begun, end)
                 await begun.wait()
                 end.set()
-                # Longer than taking it back would need.
+                # Longer than filling it again would take.
                 await trio.sleep(0.3)
                 assert room.reserve.size == 0
                 assert (room.full, relay.log.thrifty) == (True, True), "no message may take the space"
@@ -236,7 +236,7 @@ def test_long_work_rests_in_proportion_and_never_for_long() -> None:
     assert portion.rest_after(60.0) == portion.LONGEST_REST_SECONDS
 
 
-def test_a_process_beside_the_relay_is_nicer_until_its_work_ends() -> None:
+def test_process_beside_the_relay_has_a_higher_niceness_until_its_work_ends() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if os.geteuid():
         pytest.skip("only root takes back what it gave up")
@@ -265,8 +265,10 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
 
 
-def test_work_beside_the_relay_goes_on_if_it_must_not_change_its_niceness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The unit of the backup lets nobody set priorities: every backup of the service failed."""
+def test_work_beside_the_relay_continues_without_the_right_to_change_its_niceness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The backup's unit forbids setting priorities, so every backup of the service failed."""
 
     def refuse(*_what: int) -> None:
         raise PermissionError

@@ -1,4 +1,4 @@
-"""What `relay restore` takes out of an archive: a store and its files, and nothing that somebody hid in it."""
+"""What `relay restore` unpacks from an archive: a store and its files, and nothing that somebody hid in it."""
 
 import errno
 import fcntl
@@ -27,7 +27,7 @@ async def store(data: Path) -> None:
         pass
 
 
-async def test_a_store_and_its_files_come_back(tmp_path: Path) -> None:
+async def test_store_and_its_files_are_restored(tmp_path: Path) -> None:
     await store(tmp_path / "data")
     (tmp_path / "data/files/ab").mkdir(parents=True)
     (tmp_path / "data/files/ab/picture").write_bytes(b"pixels")
@@ -56,7 +56,7 @@ async def test_restore_refuses_archive_members_that_no_backup_has(tmp_path: Path
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
-async def test_a_compressed_archive_is_no_backup(tmp_path: Path, mode: Literal["w:gz", "w:xz"]) -> None:
+async def test_compressed_archive_is_not_a_backup(tmp_path: Path, mode: Literal["w:gz", "w:xz"]) -> None:
     await store(tmp_path / "data")
     with tarfile.open(tmp_path / "backup.tar", mode) as tar:
         tar.add(tmp_path / "data" / "relay.db", "relay.db")
@@ -79,7 +79,7 @@ def tls_of(data: Path) -> dict[str, bytes]:
 
 
 def authority(data: Path, name: bytes) -> dict[str, bytes]:
-    """Put an authority into a data directory: what it consists of is of no matter here."""
+    """Put an authority into a data directory; its content does not matter here."""
     (data / "tls").mkdir(mode=0o750)
     for file in ("ca.crt", "ca.key", "relay.crt", "relay.key", "names.txt"):
         path = data / "tls" / file
@@ -88,7 +88,7 @@ def authority(data: Path, name: bytes) -> dict[str, bytes]:
     return tls_of(data)
 
 
-async def test_a_backup_brings_the_tls_authority_back_and_undo_the_one_before(tmp_path: Path) -> None:
+async def test_backup_restores_the_tls_authority_and_undo_the_former_one(tmp_path: Path) -> None:
     await store(tmp_path / "data")
     kept = authority(tmp_path / "data", b"that all phones trust")
     back_up(tmp_path / "data", tmp_path / "backup.tar")
@@ -114,7 +114,7 @@ async def test_a_backup_without_an_authority_leaves_the_present_one(tmp_path: Pa
     assert tls_of(tmp_path / "data") == kept
 
 
-async def test_backup_without_access_to_the_key_says_so_and_leaves_it_out(
+async def test_backup_without_access_to_the_key_reports_it_and_leaves_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(tmp_path / "data")
@@ -128,7 +128,7 @@ async def test_backup_without_access_to_the_key_says_so_and_leaves_it_out(
         assert not [name for name in tar.getnames() if name.startswith("tls")]
 
 
-async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_path: Path) -> None:
+async def test_undo_removes_an_authority_that_the_restore_brought(tmp_path: Path) -> None:
     await store(tmp_path / "from")
     restored = authority(tmp_path / "from", b"in the backup")
     back_up(tmp_path / "from", tmp_path / "backup.tar")
@@ -142,7 +142,7 @@ async def test_an_undo_removes_an_authority_that_the_restore_had_brought(tmp_pat
     assert not list((tmp_path / "data").glob("*.absent"))
 
 
-async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -> None:
+async def test_undo_keeps_an_authority_made_since(tmp_path: Path) -> None:
     await store(tmp_path / "data")
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     restore(tmp_path / "backup.tar", tmp_path / "data")
@@ -153,7 +153,7 @@ async def test_an_undo_leaves_an_authority_that_was_made_since(tmp_path: Path) -
 
 
 def half_replaced(data: Path) -> dict[str, bytes]:
-    """Leave what a `tls init --again` that was killed between its renames leaves; gives the new authority."""
+    """Create the state of a `tls init --again` killed between its renames; return the new authority."""
     plan = tls_folder.plan(data / "tls")
     authority(data, b"made before")
     committed = data / plan.committed
@@ -222,6 +222,6 @@ async def test_a_restore_after_a_killed_replacement_of_the_authority_keeps_both(
     assert tls_of(tmp_path / "data") == new
 
 
-def test_undo_without_a_data_directory_says_that_there_is_none(tmp_path: Path) -> None:
+def test_undo_without_a_data_directory_reports_it(tmp_path: Path) -> None:
     with pytest.raises(CannotRestore, match="there is no data directory"), replaced_store(tmp_path / "none"):
         pass

@@ -1,11 +1,11 @@
-"""Which statements hold texts, which is released first, and when."""
+"""Statements that hold texts, and the order and time of their release."""
 
 from relay.store.log.bound_parameters import BoundParameters
 
 MOST = 1_000
 
 
-def test_a_statement_holds_only_what_it_wrote_last() -> None:
+def test_statement_holds_only_its_latest_values() -> None:
     held = BoundParameters(MOST)
     assert not held
     held.note("one", MOST + 1)
@@ -15,7 +15,7 @@ def test_a_statement_holds_only_what_it_wrote_last() -> None:
     assert not held.too_much
 
 
-def test_the_statement_that_holds_most_is_released_first() -> None:
+def test_statement_with_the_most_bytes_is_released_first() -> None:
     held = BoundParameters(MOST)
     for name, size in (("small", 1), ("large", MOST), ("middle", 2)):
         held.note(name, size)

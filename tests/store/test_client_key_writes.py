@@ -1,4 +1,4 @@
-"""Client keys on their way from memory to their table: repeats are recognised in both, and memory stays bounded."""
+"""Moving client keys from memory to their table: repeats are recognised in both, and memory stays bounded."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from tests.support.disk import T0, answers, failures, new, people, rows, say, un
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Real time that can be made to jump."""
+    """Real time with jumps on demand."""
     return MockClock(rate=1.0)
 
 
@@ -62,7 +62,7 @@ async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(t
         await people(relay, "User1", "User2")
         first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(200)]
         with trio.fail_after(30):
-            # They are filed beside what is sent, when there is time.
+            # They are moved while others send, when there is time.
             while (filed := rows(tmp_path, "SELECT count(*) FROM client")[0][0]) < 100:
                 await trio.sleep(0.01)
         assert filed < 200, "most have left the memory, the latest have not"
@@ -81,7 +81,7 @@ async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(t
         assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(0,)], "none is written again"
 
 
-async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeated(tmp_path: Path) -> None:
+async def test_interrupted_key_flush_loses_no_client_id_and_is_repeated(tmp_path: Path) -> None:
     tuning = Tuning(log=LogTuning(held_keys=20, key_retry_seconds=0.0))
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path, tuning=tuning) as relay:
@@ -119,7 +119,7 @@ async def test_many_client_keys_are_written_without_rest(tmp_path: Path) -> None
 
 
 async def test_client_keys_in_memory_stay_bounded_under_a_flood(tmp_path: Path) -> None:
-    # Each portion stays as small as in a busy loop, where it looks slow.
+    # Each portion stays as small as in a busy loop, in which it looks slow.
     tuning = Tuning(log=LogTuning(key_portion=PortionSize(64, least=64, most=64), held_keys=128))
     async with open_relay(tmp_path, tuning=tuning) as relay:
         await people(relay, "User1", "User2")

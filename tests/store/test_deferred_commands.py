@@ -1,4 +1,4 @@
-"""When deferred commands are written, and how many at once. Pure, so time is a number here."""
+"""The timing and number of deferred commands. Pure, so time is a number here."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ def test_deferred_commands_form_their_own_batch_after_twice_the_delay() -> None:
     assert deferred.alone_at == float("inf")
 
 
-def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
+def test_command_with_the_furthest_reach_replaces_others_of_its_key() -> None:
     deferred = DeferredCommands(nothing)
     for reach in (2, 7, 5):
         deferred.add(DeferredCommand("a chat", reach, mark(reach)), 0.0)
@@ -62,7 +62,7 @@ def test_a_large_batch_takes_as_many_deferred_commands_as_it_has() -> None:
     assert len(deferred_with(500).take(300, DEFER_SECONDS)) == 300
 
 
-def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> None:
+def test_remaining_deferred_commands_wait_before_they_form_a_batch() -> None:
     deferred = deferred_with(COMMANDS_ALONE + COMMANDS_WITH_BATCH)
     deferred.take(1, DEFER_SECONDS)
     assert deferred.alone_at == 2 * DEFER_SECONDS
@@ -83,7 +83,7 @@ def test_announced_commands_are_collected_when_they_are_due() -> None:
     assert not deferred
 
 
-def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
+def test_commands_announced_with_others_left_wait_their_own_time() -> None:
     calls: list[float] = []
     deferred = deferred_with(COMMANDS_WITH_BATCH + 1, lambda: calls.append(1))
     deferred.take(1, DEFER_SECONDS)
@@ -103,7 +103,7 @@ def test_a_flush_takes_all_deferred_commands() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
-def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, str]]) -> None:
+def test_each_key_is_written_with_its_furthest_reach(steps: list[tuple[int, int, str]]) -> None:
     deferred, wanted, written, now = DeferredCommands(nothing), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3

@@ -1,4 +1,4 @@
-"""Which failures count as a full disk."""
+"""Failures that count as a full disk."""
 
 import errno
 import sqlite3
@@ -39,7 +39,7 @@ def _quota(_folder: Path, _size: int, *, sync: bool) -> OSError:
     return OSError(errno.EDQUOT, "Disk quota exceeded")
 
 
-def test_a_quota_that_sqlite_does_not_name_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quota_error_that_sqlite_hides_counts_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_full, "refusal", _quota)
     error = _sqlite(sqlite3.SQLITE_IOERR_WRITE)
     find_cause(error, tmp_path)
@@ -49,7 +49,7 @@ def test_a_quota_that_sqlite_does_not_name_is_a_full_disk(tmp_path: Path, monkey
     assert not is_full(other)
 
 
-def test_a_disk_that_takes_a_file_is_not_full(tmp_path: Path) -> None:
+def test_disk_that_accepts_a_file_is_not_full(tmp_path: Path) -> None:
     error = _sqlite(sqlite3.SQLITE_IOERR_WRITE)
     find_cause(error, tmp_path)
     assert not is_full(error)

@@ -1,4 +1,5 @@
-"""The reserve of a full disk while several free it: it comes back, and messages are accepted again, after the last."""
+"""The reserve of a full disk while several tasks free it: it returns, with messages accepted again, after the last
+one."""
 
 import errno
 import os
@@ -9,19 +10,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.core.maintenance import disk_room
 from relay.core.maintenance.disk_room import CHECKPOINT_PAGES
 from relay.core.relay import Relay, open_relay
+from relay.core.tuning import DiskTuning, Tuning
 from relay.protocol.errors import RelayError
 from relay.store.files.reserve import Reserve
 from tests.support.disk import people, say
 
 RESERVE_BYTES = 20 << 20
+OFTEN = Tuning(disk=DiskTuning(fill_seconds=0.01))
 _numbers = count()
 
 
 class _Disk:
-    """The disk of a test: full while `full` is set, whatever the machine's own has left."""
+    """The disk of a test: full while `full` is set, whatever the machine's own disk has left."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = False
@@ -47,7 +49,7 @@ class _Disk:
 
 
 async def _pages(relay: Relay) -> int:
-    """Ask at how many pages each commit copies SQLite's log."""
+    """Read the number of pages at which each commit copies SQLite's log."""
     ((pages,),) = await relay.log.run_exclusive(
         lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True
     )
@@ -69,7 +71,7 @@ async def _assert_freeing(relay: Relay) -> None:
 
 
 class _Holder:
-    """Somebody who frees the disk until told to stop."""
+    """A task that frees the disk until told to stop."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -90,7 +92,7 @@ class _Holder:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-async def test_the_reserve_and_messages_come_back_after_the_last_of_several_who_free_a_disk(
+async def test_reserve_and_messages_return_after_the_last_of_several_tasks_that_free_a_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
 ) -> None:
     disk = _Disk(monkeypatch)
@@ -100,7 +102,7 @@ async def test_the_reserve_and_messages_come_back_after_the_last_of_several_who_
         async with trio.open_nursery() as nursery:
             holders = [await nursery.start(_Holder(relay).run) for _ in order]
             await _assert_freeing(relay)
-            # There is room now, but whoever still frees the disk needs it.
+            # There is room now, but the task that still frees the disk needs it.
             disk.full = False
             for leaving in order[:-1]:
                 await holders[leaving].leave()
@@ -112,25 +114,24 @@ async def test_the_reserve_and_messages_come_back_after_the_last_of_several_who_
         assert await _send(relay) == ""
 
 
-async def test_the_periodic_filling_leaves_the_reserve_to_those_who_free_the_disk(
+async def test_periodic_filling_leaves_the_reserve_to_tasks_that_free_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
     disk = _Disk(monkeypatch)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=OFTEN) as relay:
         await people(relay, "User1", "User2")
         disk.full = True
         async with trio.open_nursery() as nursery:
             async with relay.room.freeing():
                 disk.full = False
                 nursery.start_soon(relay.room.run)
-                await trio.sleep(20 * disk_room.FILL_SECONDS)
+                await trio.sleep(20 * OFTEN.disk.fill_seconds)
                 await _assert_freeing(relay)
                 assert disk.filled == 0
             nursery.cancel_scope.cancel()
 
 
-async def test_who_begins_while_the_last_one_ends_gets_the_reserve(
+async def test_task_that_begins_while_the_last_one_ends_gets_the_reserve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = _Disk(monkeypatch)
@@ -147,7 +148,7 @@ async def test_who_begins_while_the_last_one_ends_gets_the_reserve(
             second = _Holder(relay)
             nursery.start_soon(second.run)
             with trio.move_on_after(0.2):
-                # It may begin now or once the first one has ended, but not in the middle of it.
+                # It may begin now or after the end of the first one, but not in between.
                 await second.begun.wait()
             disk.fill_may_go_on.set()
             await second.begun.wait()
@@ -157,7 +158,7 @@ async def test_who_begins_while_the_last_one_ends_gets_the_reserve(
         assert relay.room.reserve.size == RESERVE_BYTES
 
 
-async def test_who_is_cancelled_while_beginning_leaves_the_reserve_to_another(
+async def test_task_cancelled_while_beginning_leaves_the_reserve_to_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = _Disk(monkeypatch)
@@ -177,12 +178,9 @@ async def test_who_is_cancelled_while_beginning_leaves_the_reserve_to_another(
         assert relay.room.reserve.size == RESERVE_BYTES
 
 
-async def test_a_stop_keeps_the_room_that_it_was_given_when_another_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_room, "FILL_SECONDS", 0.01)
+async def test_stop_keeps_its_room_when_another_task_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = _Disk(monkeypatch)
-    async with open_relay(tmp_path) as relay:
+    async with open_relay(tmp_path, tuning=OFTEN) as relay:
         await people(relay, "User1", "User2")
         disk.full = True
         async with trio.open_nursery() as nursery:
@@ -191,7 +189,7 @@ async def test_a_stop_keeps_the_room_that_it_was_given_when_another_ends(
             disk.full = False
             relay.stop()
             await holder.leave()
-            await trio.sleep(20 * disk_room.FILL_SECONDS)
+            await trio.sleep(20 * OFTEN.disk.fill_seconds)
             assert relay.room.reserve.size == 0
             nursery.cancel_scope.cancel()
     assert relay.room.reserve.size == RESERVE_BYTES, "for the next start"

@@ -1,4 +1,4 @@
-"""When the segments of the full-text index are merged, and that deleted texts are gone from them afterwards."""
+"""Merges of the full-text index's segments: their timing, and the erasure of deleted texts."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ SECRET = "zqxjkvwpy"
 NOW = 1_000.0
 
 
-# When.
+# Timing.
 
 
 def test_an_index_merge_has_nothing_to_do_after_a_start() -> None:
@@ -58,14 +58,14 @@ def test_a_text_deleted_during_a_merge_needs_another_merge() -> None:
     assert (schedule.texts, schedule.steps) == (1, 0)
 
 
-def test_an_index_merge_that_fails_is_retried_later() -> None:
+def test_failed_index_merge_is_retried_later() -> None:
     schedule = IndexMerge(LogTuning())
     schedule.start(1)
     schedule.failed(NOW)
     assert schedule.due_at == NOW + index_merge.MERGE_RETRY_SECONDS
 
 
-# What becomes of them.
+# Erasure.
 
 
 def in_small_steps() -> Tuning:
@@ -99,7 +99,7 @@ def _unmerged(data: Path) -> int:
 
 
 def _holds_secret(data: Path) -> bool:
-    """Whether the segments hold all of the secret's trigrams that follow from one another."""
+    """Whether the segments contain all consecutive trigrams of the secret."""
     with closing(sqlite3.connect(data / "relay.db")) as file:
         segments = b"|".join(block for (block,) in file.execute("SELECT block FROM search_data"))
     return all(SECRET[at : at + 3].encode() in segments for at in range(len(SECRET) - 2))
@@ -179,7 +179,7 @@ async def test_the_index_is_not_merged_while_messages_come(relay: Relay, monkeyp
     assert not any(merged)
 
 
-async def test_a_merge_that_fails_ends_nothing(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_merge_ends_nothing(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     async def merge(*_arguments: object, **_which: bool) -> bool:
         failed.set()
         raise sqlite3.OperationalError("database or disk is full")

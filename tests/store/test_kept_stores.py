@@ -39,14 +39,14 @@ from tests.support.kept_stores import (
 TOP = Path(__file__).parent.parent.parent
 TODAY = (sys.executable, "-m", "relay")
 FIRST = "983708a"
-"""The commit from which on every store opens."""
+"""The first commit whose stores all later relays open."""
 VERSIONS = sorted(path.name.removesuffix(".tar.xz") for path in STORES.glob("*.tar.xz"))
 CHANGES = "pwrite64,write,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat"
 """System calls that change the disk."""
 
 
 def git(*arguments: str) -> str:
-    """Ask git about this source tree; skips where there is none, or not its history."""
+    """Ask git about this source tree; skip without git or its history."""
     try:
         ran = subprocess.run(["git", "-C", TOP, *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -56,7 +56,7 @@ def git(*arguments: str) -> str:
 
 @pytest.fixture(params=VERSIONS)
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """A data directory of a released relay, and what is known of it."""
+    """A data directory of a released relay, and its known content."""
     data = tmp_path / "data"
     return data, unpack(request.param, data)
 
@@ -79,7 +79,7 @@ def test_a_store_of_each_release_still_opens_with_its_contents(kept: tuple[Path,
             with pytest.raises(urllib.error.HTTPError, match="401"):
                 http(f"{url}{secrets['files'][0]}", token=token)
         with Talker(url, secrets["tokens"]["anna"]) as anna:
-            # A client that did not hear the answer before the upgrade sends it again.
+            # A client that did not get the answer before the upgrade sends it again.
             again = anna.ask("new", chatId=secrets["group"], message="again", clientMessageId="with-picture")
             old = known["answers"][f"anna: messages of {secrets['group']}"]
             assert again["messageId"] == next(
@@ -112,7 +112,7 @@ def columns_of(path: Path) -> str:
 
 
 def start(data: Path, *prefix: str) -> int:
-    """Open a data directory and leave it, in a process of its own."""
+    """Open and close a data directory, in a separate process."""
     script = (
         "import sys, trio; from pathlib import Path; from relay.core.relay import open_relay\n"
         "async def main():\n    async with open_relay(Path(sys.argv[1])): pass\ntrio.run(main)"
@@ -123,9 +123,9 @@ def start(data: Path, *prefix: str) -> int:
 
 
 def points(trace: str, rounds: int) -> list[tuple[str, int]]:
-    """Choose so many of the calls in a trace, evenly spread: each by its name and its number in its thread.
+    """Choose `count` of the calls in a trace, evenly spread: each by its name and its number in its thread.
 
-    strace counts the calls of each name and each thread by themselves.
+    strace counts the calls per name and thread.
     """
     counts: Counter[tuple[str, str]] = Counter()
     found = []
@@ -138,7 +138,7 @@ def points(trace: str, rounds: int) -> list[tuple[str, int]]:
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="system calls are counted with strace")
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_upgrade_that_is_killed_goes_on_at_the_next_start(version: str, tmp_path: Path, kill_rounds: int) -> None:
+def test_killed_upgrade_continues_at_the_next_start(version: str, tmp_path: Path, kill_rounds: int) -> None:
     whole = tmp_path / "whole"
     unpack(version, whole)
     columns, before = columns_of(whole / "relay.db"), version_of(whole / "relay.db")
@@ -185,8 +185,8 @@ def test_check_of_an_older_store_asks_for_a_start_and_reports_no_damage(
         assert (data / "relay.db").read_bytes() == before
 
 
-def test_the_steps_of_a_store_never_change() -> None:
-    """A store of an earlier relay is brought on by the steps that follow its own: those it has must be the same."""
+def test_steps_of_a_store_never_change() -> None:
+    """A store of an earlier relay is upgraded by the steps after its own, so its own steps must be the same."""
     known = (STORES / "steps.txt").read_text().split()
     steps = [hashlib.sha256(step.encode()).hexdigest() for step in MIGRATIONS]
     assert steps[: len(known)] == known, "a step that earlier stores have is another one now: add one in its place"
@@ -194,7 +194,7 @@ def test_the_steps_of_a_store_never_change() -> None:
     assert not missing, f"append these lines to tests/data/stores/steps.txt, and never change them:\n{missing}"
 
 
-def test_the_first_release_refuses_a_store_of_this_one_in_words(tmp_path: Path) -> None:
+def test_first_release_refuses_a_store_of_this_one_in_words(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path / "data")
     archive = tmp_path / "old.tar"
     git("archive", "--output", str(archive), FIRST, "relay")
@@ -218,7 +218,7 @@ def test_the_first_release_refuses_a_store_of_this_one_in_words(tmp_path: Path) 
     assert [one["id"] for one in done("user", "list", "--json", data=tmp_path / "data").json] == ["anna"]
 
 
-# Who wrote it.
+# The last writer.
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ async def test_a_store_names_the_relay_that_wrote_to_it_last(tmp_path: Path) -> 
         assert await opened.reading.execute(written_by.LAST) == [(relay.__version__,)]
 
 
-def test_a_store_of_an_unreleased_relay_says_so_in_the_log_and_in_doctor(tmp_path: Path) -> None:
+def test_store_of_an_unreleased_relay_is_reported_in_the_log_and_by_doctor(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", data=data)
     said = "an unreleased build, 0.9.0.dev3, wrote to it last"

@@ -1,4 +1,4 @@
-"""Links in a data directory: one that leads nowhere is not an absent file, and one that leads somewhere stays right."""
+"""Links in a data directory: a dangling one is not a missing file, and an intact one stays intact."""
 
 import io
 import sqlite3
@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def unmounted(data: Path, name: str) -> Path:
-    """Make a part of a data directory a link to a disk that is not mounted; gives where that would be."""
+    """Replace a part of a data directory by a link to an unmounted disk; return the target."""
     away = data.parent / "disk" / name
     if (data / name).exists():
         (data / name).rename(data.parent / f"{name}-away")
@@ -65,9 +65,7 @@ def refused(ran: Ran, path: Path, away: Path) -> None:
         ),
     ],
 )
-def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
-    data: Path, name: str, command: tuple[str, ...]
-) -> None:
+def test_dangling_link_is_refused_and_nothing_is_created(data: Path, name: str, command: tuple[str, ...]) -> None:
     away = unmounted(data, name)
     before = sorted(data.rglob("*"))
     refused(typed(*command, data=data), data / name, away)
@@ -76,7 +74,7 @@ def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
 
 
 @pytest.mark.parametrize("name", ["backups", "tls"])
-def test_a_relay_that_does_not_need_a_disk_runs_without_it(data: Path, name: str) -> None:
+def test_relay_that_does_not_need_a_disk_runs_without_it(data: Path, name: str) -> None:
     away = unmounted(data, name)
     with running(data):
         done("send", "anna", "hello", "--as", "anna", data=data)
@@ -86,19 +84,19 @@ def test_a_relay_that_does_not_need_a_disk_runs_without_it(data: Path, name: str
     assert not away.exists()
 
 
-def test_a_backup_and_a_restore_elsewhere_need_no_disk_for_backups(data: Path, tmp_path: Path) -> None:
+def test_backup_and_restore_elsewhere_need_no_disk_for_backups(data: Path, tmp_path: Path) -> None:
     unmounted(data, "backups")
     done("backup", tmp_path / "backup.tar", data=data)
     done("restore", tmp_path / "backup.tar", "--yes", data=data)
 
 
-def test_a_backup_to_a_disk_that_is_not_mounted_names_the_link(data: Path) -> None:
+def test_backup_to_an_unmounted_disk_names_the_link(data: Path) -> None:
     away = unmounted(data, "backups")
     refused(run("backup", data / "backups" / "new.tar", data=data), data / "backups", away)
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_no_store_is_begun_while_a_part_of_the_directory_is_not_mounted(tmp_path: Path, name: str) -> None:
+def test_no_store_is_created_while_a_part_of_the_directory_is_not_mounted(tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
     away = unmounted(data, name)
@@ -107,14 +105,14 @@ def test_no_store_is_begun_while_a_part_of_the_directory_is_not_mounted(tmp_path
 
 
 @pytest.mark.parametrize("name", ["relay.db", "files", "tls"])
-def test_a_backup_of_a_link_that_leads_nowhere_is_refused(data: Path, tmp_path: Path, name: str) -> None:
+def test_backup_of_a_dangling_link_is_refused(data: Path, tmp_path: Path, name: str) -> None:
     away = unmounted(data, name)
     refused(run("backup", tmp_path / "backup.tar", data=data), data / name, away)
     assert not (tmp_path / "backup.tar").exists()
 
 
 @pytest.mark.parametrize("command", [("check",), ("status",)])
-def test_reading_a_store_that_is_not_mounted_names_the_link(data: Path, command: tuple[str, ...]) -> None:
+def test_reading_an_unmounted_store_names_the_link(data: Path, command: tuple[str, ...]) -> None:
     away = unmounted(data, "relay.db")
     ran = run(*command, data=data)
     assert ran.code == 1
@@ -124,19 +122,19 @@ def test_reading_a_store_that_is_not_mounted_names_the_link(data: Path, command:
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_doctor_names_a_link_that_leads_nowhere(data: Path, name: str) -> None:
+def test_doctor_names_a_dangling_link(data: Path, name: str) -> None:
     away = unmounted(data, name)
     ran = run("doctor", data=data)
     assert f"{data / name} cannot be used (it is a link to {away}, which is not there)" in ran.out
 
 
-def test_a_data_directory_that_is_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+def test_data_directory_that_is_a_dangling_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to("disk")
     for command in (("user", "add", "anna"), START, ("restore", "--undo")):
         refused(typed(*command, data=tmp_path / "data"), tmp_path / "data", tmp_path / "disk")
 
 
-def test_a_link_to_itself_is_no_absent_file(tmp_path: Path) -> None:
+def test_link_to_itself_is_not_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="loop"):
         directory.is_there(tmp_path / "loop")
@@ -145,9 +143,7 @@ def test_a_link_to_itself_is_no_absent_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["relay.db", "files"])
-def test_a_relative_link_that_a_restore_puts_aside_leads_to_the_same_file(
-    data: Path, tmp_path: Path, name: str
-) -> None:
+def test_relative_link_put_aside_by_a_restore_leads_to_the_same_file(data: Path, tmp_path: Path, name: str) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("user", "add", "ben", data=data)
@@ -166,7 +162,7 @@ def test_a_relative_link_that_a_restore_puts_aside_leads_to_the_same_file(
     assert not list(data.glob("*.link"))
 
 
-def test_a_relative_link_that_an_earlier_relay_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+def test_relative_link_put_aside_by_an_earlier_relay_comes_back(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("user", "add", "ben", data=data)
@@ -194,7 +190,7 @@ def test_an_undo_without_a_data_directory_is_refused(tmp_path: Path) -> None:
         ["files/" + "x" * 300],
     ],
 )
-def test_an_archive_with_names_that_cannot_be_is_no_backup(data: Path, tmp_path: Path, names: list[str]) -> None:
+def test_archive_with_impossible_names_is_not_a_backup(data: Path, tmp_path: Path, names: list[str]) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     with tarfile.open(backup, "a", format=tarfile.PAX_FORMAT) as tar:

@@ -1,4 +1,4 @@
-"""One relay to a store: what removes or goes around the lock's file lets no second one in."""
+"""One relay per store: removing or bypassing the lock's file lets no second one in."""
 
 import errno
 import fcntl
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.cli.offline import CommandTuning
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.store.files import lock, reserve
@@ -24,14 +25,14 @@ from tests.support.disk import people, say
 
 @contextmanager
 def another_relay(data: Path) -> Iterator[None]:
-    """Try to open a data directory; the lock belongs to an open file, so this process stands for another one."""
+    """Try to open a data directory; the lock belongs to an open file, so this process can act as another one."""
     with locked(data):
         yield
 
 
 @pytest.fixture
 def linked(tmp_path: Path) -> tuple[Path, Path]:
-    """Make a data directory with a store, and another one whose `relay.db` leads to it."""
+    """Make a data directory with a store, and another one whose `relay.db` is a link to it."""
     first, second = tmp_path / "first", tmp_path / "second"
     done("user", "add", "anna", data=first)
     second.mkdir()
@@ -68,9 +69,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
         assert done("user", "add", "anna", data=data).out, "the first one still has the control socket"
 
 
-def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_file_replaced_during_locking_is_locked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flock, path = fcntl.flock, tmp_path / lock.LOCK_NAME
     replaced = False
 
@@ -88,7 +87,7 @@ def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
         assert path.read_text().split()[0] == str(os.getpid())
 
 
-async def test_a_store_is_locked_for_every_directory_that_leads_to_it(linked: tuple[Path, Path]) -> None:
+async def test_store_is_locked_for_every_directory_with_a_link_to_it(linked: tuple[Path, Path]) -> None:
     first, second = linked
     for opened, other in ((first, second), (second, first)):
         async with open_relay(opened):
@@ -121,20 +120,17 @@ def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
         assert kinds == {"POSIX"}
 
 
-def test_a_command_on_a_link_names_the_directory_in_use(
-    linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_on_a_link_names_the_directory_in_use(linked: tuple[Path, Path]) -> None:
     first, second = linked
-    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     with running(first) as relay:
-        ran = run("user", "add", "ben", data=second)
+        ran = run("user", "add", "ben", data=second, tuning=CommandTuning(wait_seconds=0.2))
         assert ran.code == 1
         assert f"process {relay.process.pid} (relay serve in {first}) already has {second} open" in ran.err
         done("user", "add", "cem", data=first)
     assert [user["id"] for user in done("user", "list", "--json", data=second).json] == ["anna", "cem"]
 
 
-def test_stores_of_two_names_in_one_directory_can_be_open_at_once(tmp_path: Path) -> None:
+def test_two_stores_in_one_directory_can_be_open_at_once(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     for name in "ab":
@@ -152,7 +148,7 @@ def test_stores_of_two_names_in_one_directory_can_be_open_at_once(tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_lock_that_root_makes_beside_a_linked_store_is_the_stores_owners(linked: tuple[Path, Path]) -> None:
+def test_lock_made_by_root_beside_a_linked_store_belongs_to_the_stores_owner(linked: tuple[Path, Path]) -> None:
     first, second = linked
     (first / lock.LOCK_NAME).unlink()
     os.chown(first / "relay.db", 65_534, 65_534)
@@ -160,7 +156,7 @@ def test_a_lock_that_root_makes_beside_a_linked_store_is_the_stores_owners(linke
         assert (first / lock.LOCK_NAME).stat().st_uid == 65_534
 
 
-def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
+def test_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("content")
     (tmp_path / lock.LOCK_NAME).symlink_to("precious")
     with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
@@ -181,7 +177,7 @@ def test_lock_is_taken_without_a_name_when_its_record_does_not_fit(
             pass
 
 
-def test_a_lock_file_on_a_disk_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_file_on_a_failing_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", partial(_refuse, errno.EIO))
     with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
         pass
@@ -211,7 +207,7 @@ async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Pa
         assert await relay.log.probe()
 
 
-async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_entry_of_another_program_is_reported_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
         with closing(sqlite3.connect(tmp_path / "relay.db")) as other, other:
@@ -222,7 +218,7 @@ async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, capl
         answer = await say(relay, "User1", "User2", "c1")
         assert isinstance(answer, RelayError)
         assert answer.error.code == "unavailable"
-        # What the other one wrote is not this test's: its end is.
+        # Only the end of the other program matters here, not its writes.
         await relay.log.run_exclusive(
             lambda writing: writing.script("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
         )
@@ -251,8 +247,8 @@ ALIASES = {
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to mount")
 @pytest.mark.parametrize("alias", ALIASES)
-def test_a_killed_relays_store_is_not_opened_by_another_name_which_has_no_log(tmp_path: Path, alias: str) -> None:
-    """The user who was answered as added was lost."""
+def test_killed_relays_store_is_not_opened_by_a_name_without_its_log(tmp_path: Path, alias: str) -> None:
+    """This once lost a user who had been confirmed as added."""
     first, second = tmp_path / "a", tmp_path / "q"
     done("user", "add", "anna", data=first)
     with running(first) as relay:

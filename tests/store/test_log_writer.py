@@ -1,4 +1,4 @@
-"""The writer: one transaction for all that waits, failures change nothing, repeats are recognised."""
+"""The writer: one transaction for all waiting commands, failures change nothing, repeats are recognised."""
 
 import errno
 import logging
@@ -31,7 +31,7 @@ from tests.support.memory_log import facts_of
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Real time that can be made to jump."""
+    """Real time with jumps on demand."""
     return MockClock(rate=1.0)
 
 
@@ -51,7 +51,7 @@ async def test_waiting_commands_are_written_in_one_transaction(relay: Relay) -> 
     assert commits(relay.data) == before + 1
 
 
-async def test_writer_figures_count_what_is_written(relay: Relay) -> None:
+async def test_writer_counters_match_the_writes(relay: Relay) -> None:
     figures = relay.log.figures
     batches, commands, entries, seconds = figures.batches, figures.commands, figures.entries, figures.commit_seconds
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(7)))
@@ -94,7 +94,7 @@ async def test_responses_come_in_the_order_of_the_log(relay: Relay) -> None:
     assert order == list(range(30))
 
 
-async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(relay: Relay) -> None:
+async def test_failed_transaction_changes_nothing_and_the_next_one_works(relay: Relay) -> None:
     writing = relay.connections.writing
     await writing.execute(
         "CREATE TEMP TRIGGER poison BEFORE INSERT ON log WHEN NEW.message = 'poison'"
@@ -160,7 +160,7 @@ async def test_exceeded_quota_counts_as_a_full_disk_and_prune_uses_the_reserve(
     assert "Disk quota exceeded" in caplog.text
 
 
-async def test_a_command_that_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
+async def test_undecidable_command_ends_neither_the_writer_nor_the_relay(
     relay: Relay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_arguments: object) -> None:
@@ -209,7 +209,7 @@ async def test_the_queue_and_a_batch_are_bounded_in_bytes_too(relay: Relay) -> N
     assert not relay.log.full, "what is read while nothing waits is no command that waits"
 
 
-async def test_statements_release_the_texts_that_they_wrote_last(
+async def test_statements_release_the_texts_of_their_last_write(
     relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run: list[tuple[str, object]] = []
@@ -231,7 +231,7 @@ async def test_statements_release_the_texts_that_they_wrote_last(
     assert [parameters for parameters in last.values() if any(isinstance(value, str) for value in parameters)] == []  # type: ignore[attr-defined]
 
 
-async def test_statements_that_hold_much_are_released_at_once(tmp_path: Path) -> None:
+async def test_statements_with_many_bytes_are_released_at_once(tmp_path: Path) -> None:
     tuning = Tuning(log=LogTuning(quiet_seconds=3_600.0, held_bytes=1_000))
     async with open_relay(tmp_path, tuning=tuning) as relay:
         await people(relay, "User1", "User2")
@@ -241,7 +241,7 @@ async def test_statements_that_hold_much_are_released_at_once(tmp_path: Path) ->
         assert not relay.log.bound_parameters.too_much
 
 
-async def test_a_stopped_log_accepts_nothing_and_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:
+async def test_stopped_log_accepts_nothing_and_finishes_its_queue(tmp_path: Path, clock: MockClock) -> None:
     got: list[Any] = []
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
@@ -271,9 +271,7 @@ async def test_a_stop_while_a_full_disk_is_freed_does_not_hang(relay: Relay) -> 
             await relay.log.stopped.wait()
 
 
-async def test_a_job_that_meets_a_full_disk_is_no_fault_in_the_log(
-    relay: Relay, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_job_that_meets_a_full_disk_logs_no_bug(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
     async def job(_writing: Connection) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

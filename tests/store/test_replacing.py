@@ -15,7 +15,7 @@ class Killed(BaseException):
 
 
 class Disk:
-    """Notes in which directories names were changed and not synced, and ends the process at a call."""
+    """Records directories with unsynced name changes, and ends the process at a call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.unsynced: set[Path] = set()
@@ -130,7 +130,9 @@ def test_a_relative_link_leads_to_the_same_file_after_a_kill_at_any_call(
     assert kill_at > 8
 
 
-def test_killed_undo_still_removes_an_item_that_was_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_undo_still_removes_an_item_that_did_not_exist_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = Disk(monkeypatch)
     for undone in (False, True):
         kill_at, finished = 0, False

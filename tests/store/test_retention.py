@@ -1,4 +1,4 @@
-"""Removing history: unread counts follow, devices go on from what is left, and the store stays consistent."""
+"""Removing history: unread counts follow, devices continue with the rest, and the store stays consistent."""
 
 import random
 import sqlite3
@@ -42,7 +42,7 @@ def tuned(**numbers: Any) -> Tuning:
 
 
 class Clock:
-    """A wall clock that is set."""
+    """A wall clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000_000
@@ -83,13 +83,13 @@ async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Pat
             await _say(relay, 1, "b", f"young {number}")
         assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 10
         assert (await relay.retention.prune(days=30)).removed == 11
-        # Of the ten that were unread three are left to read.
+        # Three of the ten unread ones are left to read.
         assert relay.state.missed(relay.state.chats[ChatKey(1)], UserKey(2)) == 3
         rows, _ = await history.messages(relay.reading, ChatKey(1), start=1, end=None, after=0, count=100)
         assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
         assert await search.search(relay.reading, Sought("old 5", {ChatKey(1): 0})) == ([], False)
         assert (await _say(relay, 2, "a", "next")).message_id == 14
-        # The relay did not stop in order yet: the check must hold all the same.
+        # The relay has not stopped in order yet, but the check must pass.
         assert await _faults(tmp_path) == []
     assert await _faults(tmp_path) == []
     async with open_relay(tmp_path, clock=clock) as relay:
@@ -120,9 +120,7 @@ async def test_unread_counts_after_a_prune_match_the_log(tmp_path: Path, seed: i
     assert await _faults(tmp_path) == []
 
 
-async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_prune_reads_only_the_removed_entries_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Prunable] = []
     real = fact_lookup.look_up
 
@@ -145,7 +143,7 @@ async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
         assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
-async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
+async def test_interrupted_prune_is_completed_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path, tuning=tuned(step_messages_and_members=1)) as relay:
@@ -167,7 +165,7 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
                 first = await prunable.first_prunable(relay.reading, 0)
                 await relay.retention.remove_entries(first, first + 5)
     async with open_relay(tmp_path) as relay:
-        # The relay's own look at its start has no limits to keep.
+        # The relay's own prune at its start has no limits set.
         with trio.fail_after(10):
             while (await prunable.first_prunable(relay.reading, 0)) <= first + 5:
                 await relay.retention.prune()
@@ -177,7 +175,7 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     assert await _faults(tmp_path) == []
 
 
-async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
+async def test_cancelled_prune_leaves_entries_younger_than_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -202,8 +200,8 @@ async def test_a_prune_that_was_cancelled_leaves_what_is_younger_than_its_part(
     assert await _faults(tmp_path) == []
 
 
-async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> None:
-    # The index would make the store larger again while the test looks.
+async def test_store_that_is_too_large_loses_its_oldest_entries(tmp_path: Path) -> None:
+    # The index would make the store larger again during the test.
     async with open_relay(tmp_path, tuning=Tuning(log=LogTuning(index_seconds=3_600.0))) as relay:
         await _two_users(relay)
         for number in range(200):
@@ -217,7 +215,7 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> Non
     assert await _faults(tmp_path) == []
 
 
-async def test_a_store_whose_index_is_not_merged_loses_no_more_history_than_it_must(tmp_path: Path) -> None:
+async def test_store_with_an_unmerged_index_loses_no_more_history_than_needed(tmp_path: Path) -> None:
     words = random.Random(7)
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
@@ -270,7 +268,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
-async def test_erasing_on_a_full_disk_goes_on_in_smaller_portions(
+async def test_erasing_on_a_full_disk_continues_in_smaller_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = removal.erase_chat
@@ -299,7 +297,7 @@ async def test_erasing_on_a_full_disk_goes_on_in_smaller_portions(
 
 
 async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> None:
-    """Its text was in the message's row: an edit without one blanked what a device still had."""
+    """Its text was in the message's row: an edit without text blanked the message on a device that still had it."""
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         await _say(relay, 1, "b", "first")
@@ -339,7 +337,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
         ("UPDATE log SET deleted = 1, changed = 2 WHERE kind = 1 AND message_id = 1", "state and log agree"),
     ],
 )
-async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str) -> None:
+async def test_check_names_the_faults(tmp_path: Path, damage: str, named: str) -> None:
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         for number in range(3):
@@ -353,7 +351,7 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
     assert named in [finding.what for finding in await _faults(tmp_path)]
 
 
-def test_pages_of_the_index_are_counted_also_during_a_merge() -> None:
+def test_pages_of_the_index_are_counted_even_during_a_merge() -> None:
     chance = random.Random(1)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
         store.execute(
@@ -369,7 +367,7 @@ def test_pages_of_the_index_are_counted_also_during_a_merge() -> None:
         for begin in range(12):
             store.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (4 if begin else -4,))
             (segments,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
-            # A leaf's id is its segment's and its number; the rest says where long lists go on.
+            # A leaf's id consists of its segment's id and its number; the rest are continuations of long lists.
             leaves = store.execute("SELECT count(*) FROM search_data WHERE id > 10 AND (id >> 31) & 63 = 0").fetchone()
             assert (storage.index_pages(segments),) == leaves
             counts.add(leaves)

@@ -1,4 +1,4 @@
-"""The trace of the store that a service serves, where that store is not in its place."""
+"""The trace of a served store, if that store is no longer in its place."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return data, runtime
 
 
-def test_a_store_that_was_moved_away_is_missed(places: tuple[Path, Path]) -> None:
+def test_store_that_was_moved_away_is_reported(places: tuple[Path, Path]) -> None:
     with pytest.raises(MovedAway):
         served.refuse(*places)
 
 
-def test_a_restore_that_was_interrupted_between_its_renames_may_be_finished(places: tuple[Path, Path]) -> None:
+def test_restore_interrupted_between_its_renames_may_be_finished(places: tuple[Path, Path]) -> None:
     data, runtime = places
     (data / "relay.replacing" / "old").mkdir(parents=True)
     (data / "relay.replacing" / "relay.db").write_bytes(b"restored")
@@ -33,13 +33,13 @@ def test_a_restore_that_was_interrupted_between_its_renames_may_be_finished(plac
     served.refuse(data, runtime)
 
 
-def test_what_lies_around_a_missing_store_is_told_by_the_check_of_empty_stores(places: tuple[Path, Path]) -> None:
+def test_files_around_a_missing_store_are_reported_by_the_check_of_empty_stores(places: tuple[Path, Path]) -> None:
     data, runtime = places
     (data / "relay.db-wal").write_bytes(b"log")
     served.refuse(data, runtime)
 
 
-def test_the_folder_that_a_disk_brings_is_no_trace_of_a_store(tmp_path: Path) -> None:
+def test_disks_own_folder_is_no_trace_of_a_store(tmp_path: Path) -> None:
     (tmp_path / "files" / "lost+found").mkdir(parents=True)
     assert empty.trace(tmp_path) is None
     (tmp_path / "files" / "x").touch()

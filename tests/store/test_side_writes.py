@@ -1,4 +1,4 @@
-"""Receipts and cursors: written a moment later with a batch, by themselves, or at a stop."""
+"""Receipts and cursors: written a moment later with a batch, in their own, or at a stop."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support.disk import T0, answers, command, commits, failures, new, peo
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Real time that can be made to jump."""
+    """Real time with jumps on demand."""
     return MockClock(rate=1.0)
 
 
@@ -30,7 +30,7 @@ async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
         yield opened
 
 
-# Late marks and lazy cursors.
+# Deferred receipts and cursors.
 
 
 def cursors(data: Path) -> dict[int, int]:
@@ -42,7 +42,7 @@ def marks(data: Path) -> list[int]:
 
 
 def acknowledge(relay: Relay, message_id: int) -> None:
-    """What the service does with the acknowledgement of a `new` event by User2's device."""
+    """Do what the service does for an acknowledgement of a `new` event by User2's device."""
     chat = relay.state.chat_key(UserKey(2), "User1")
     assert chat is not None
     mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
@@ -76,7 +76,7 @@ async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) 
     assert commits(relay.data) == before + 1
 
 
-async def test_a_cursor_never_goes_back(relay: Relay) -> None:
+async def test_cursor_never_goes_back(relay: Relay) -> None:
     relay.log.keep_cursor(DeviceKey(2), 9, T0)
     relay.log.keep_cursor(DeviceKey(2), 4, T0)
     assert relay.log.cursors[DeviceKey(2)][0] == 9
@@ -137,7 +137,7 @@ class Nowhere:
 
 
 def reader(relay: Relay, *seqs: int) -> Subscriber:
-    """User2's device, which was sent these events."""
+    """User2's device, which got these events."""
     there = Nowhere()
     subscriber = Subscriber(relay.hub.next_number(), UserKey(2), DeviceKey(2), there, there, 0)
     for seq in seqs:
@@ -179,9 +179,7 @@ async def test_a_stop_ends_within_a_bound_if_no_acknowledgement_can_be_written(
     assert 2 not in cursors(tmp_path), "so the device is sent the message again"
 
 
-async def test_a_stop_writes_an_acknowledgement_if_the_store_takes_it_at_a_second_try(
-    tmp_path: Path, clock: MockClock
-) -> None:
+async def test_stop_writes_an_acknowledgement_if_the_second_try_succeeds(tmp_path: Path, clock: MockClock) -> None:
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")
@@ -210,7 +208,7 @@ async def test_a_stop_refuses_commands_that_keep_coming_to_a_failing_store(tmp_p
             await relay.log.stopped.wait()
 
 
-async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_others(
+async def test_failed_acknowledgement_ends_neither_the_writer_nor_the_others(
     relay: Relay, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     seq = relay.state.seq

@@ -1,4 +1,4 @@
-"""Snapshot and base in portions: whatever is written in between, a start agrees with the log."""
+"""Snapshot and base in portions: a start agrees with the log, whatever is written in between."""
 
 import random
 from collections.abc import Callable
@@ -34,7 +34,7 @@ async def faults(data: Path) -> list[CheckResult]:
 
 
 async def restarted(relay: Relay) -> State:
-    """The state of a start from the file as it is now."""
+    """The state after a start from the current file."""
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
@@ -47,13 +47,13 @@ async def restarted(relay: Relay) -> State:
 
 
 def small(size: int, **more: Any) -> Tuning:
-    """Have snapshot and base written so many rows at a time."""
+    """Write snapshot and base in portions of this many rows."""
     portion = PortionSize(size, least=size, most=size)
     return Tuning(log=LogTuning(snapshot_rows=portion, **more), retention=RetentionTuning(members=portion))
 
 
 async def more(relay: Relay, chance: random.Random) -> None:
-    """Do what no conversation does: admins, people who come and go, deletions, passwords."""
+    """Make changes beyond a conversation: admins, people who come and go, deletions, passwords."""
     group = next((chat.id for chat in relay.state.chats.values() if chat.id and not chat.gone), None)
     user = chance.choice(("User1", "User2", "User3"))
     match chance.randrange(8):
@@ -102,7 +102,7 @@ async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_lo
         assert facts_of(again.state) == facts_of(relay.state)
 
 
-async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_repeated(tmp_path: Path) -> None:
+async def test_snapshot_that_fails_half_way_leaves_a_valid_store_and_is_repeated(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=small(1)) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, random.Random(1), 30)
@@ -120,7 +120,7 @@ async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_
         assert await faults(tmp_path) == []
 
 
-async def test_a_requested_snapshot_has_everything_from_before_the_request(tmp_path: Path) -> None:
+async def test_requested_snapshot_includes_everything_before_the_request(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=small(1)) as relay:
         await people(relay, "User1", "User2", "User3")
         async with trio.open_nursery() as nursery:
@@ -135,7 +135,8 @@ async def test_a_requested_snapshot_has_everything_from_before_the_request(tmp_p
 async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts, since a shared machine's clock says little: no commit writes more rows than a portion has, and a chat."""
+    """Counts rows, because times on a shared machine say little: no commit writes more rows than a portion plus a
+    chat."""
     async with open_relay(tmp_path, tuning=small(50)) as relay:
         names = [f"User{number}" for number in range(1, 31)]
         for name in names:
@@ -184,7 +185,7 @@ async def test_a_prune_while_people_talk_leaves_a_consistent_store(tmp_path: Pat
 
 
 class Killed(Exception):
-    """As if the process had ended here."""
+    """Simulates the end of the process."""
 
 
 @pytest.mark.parametrize("step", range(0, 40, 5))
@@ -224,7 +225,7 @@ async def test_a_prune_that_ends_at_any_step_leaves_a_consistent_store(
         assert rows(tmp_path, "SELECT count(DISTINCT round) FROM base_part") == [(1,)]
 
 
-async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_path: Path) -> None:
+async def test_store_with_a_base_of_an_older_relay_is_read_and_pruned(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2", "User3")
         await talk(relay, random.Random(5), 60)

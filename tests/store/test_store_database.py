@@ -1,4 +1,4 @@
-"""A connection to the file: a statement that takes too long is stopped, and no other."""
+"""A connection to the file: a statement that takes too long is stopped, and others are not."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +18,7 @@ async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
         yield opened
 
 
-async def test_a_statement_that_takes_too_long_is_stopped_and_the_next_is_not(connection: Connection) -> None:
+async def test_only_the_statement_that_takes_too_long_is_stopped(connection: Connection) -> None:
     with trio.fail_after(5):
         with pytest.raises(TooLong):
             await connection.execute(ENDLESS, seconds=0.05)
@@ -26,7 +26,7 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_next_is_not(co
         assert await connection.execute("SELECT 2") == [(2,)]
 
 
-async def test_a_statement_that_was_cancelled_delays_no_other(connection: Connection) -> None:
+async def test_cancelled_statement_delays_no_other(connection: Connection) -> None:
     with trio.fail_after(5):
         with trio.move_on_after(0.01) as gone:
             await connection.execute(ENDLESS, seconds=60)
@@ -72,7 +72,7 @@ async def test_a_statement_cancelled_before_its_turn_does_not_run(connection: Co
 
 
 async def test_an_interrupt_never_stops_the_next_statement(connection: Connection) -> None:
-    """Cancelled at any moment: before it begins, while it runs, when it is over."""
+    """Cancelled at any moment: before it begins, while it runs, after its end."""
     short = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT count(*) FROM n"
     for number in range(300):
         with trio.move_on_after(number % 30 / 10_000):
@@ -102,8 +102,8 @@ async def test_a_page_ends_before_the_row_that_does_not_fit(
     assert page == ([(number,) for number in found], more)
 
 
-async def test_a_page_reads_nothing_beyond_its_bound(connection: Connection) -> None:
-    """The statement would never end."""
+async def test_page_reads_nothing_beyond_its_bound(connection: Connection) -> None:
+    """The whole statement would never end."""
     endless = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
     with trio.fail_after(5):
         rows, more = await connection.page(endless, (), PageBound(1_000, 100, lambda _: 10))

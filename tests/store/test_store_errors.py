@@ -1,4 +1,4 @@
-"""What a person is told about a store that cannot be opened, and what helps."""
+"""Messages about a store that cannot be opened, with advice."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from relay.store.sqlite.database import connect
 
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
-    """Lower the limit of this process so far that no file can be opened."""
+    """Lower this process's limit until no file can be opened."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     spare = [os.open(os.devnull, os.O_RDONLY)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (spare[0] + 1, before[1]))
@@ -35,7 +35,7 @@ def no_descriptor_left() -> Iterator[None]:
             os.close(descriptor)
 
 
-async def test_a_store_that_lacks_a_descriptor_is_not_called_full_or_read_only(tmp_path: Path) -> None:
+async def test_missing_descriptor_is_not_reported_as_a_full_or_read_only_disk(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
         pass
     with no_descriptor_left():
@@ -49,13 +49,13 @@ async def test_a_store_that_lacks_a_descriptor_is_not_called_full_or_read_only(t
     assert "read-only" not in said
 
 
-def test_a_file_that_lacks_a_descriptor_is_not_blamed_on_its_directory(tmp_path: Path) -> None:
+def test_missing_descriptor_is_not_blamed_on_the_directory(tmp_path: Path) -> None:
     said = about_file(OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(tmp_path / "relay.lock")))
     assert "no file descriptors left (EMFILE" in said
     assert "--data" not in said
 
 
-async def test_a_store_that_cannot_be_opened_with_descriptors_left_is_blamed_on_its_disk(tmp_path: Path) -> None:
+async def test_unopenable_store_with_descriptors_left_is_blamed_on_its_disk(tmp_path: Path) -> None:
     (tmp_path / "relay.db").mkdir()
     with pytest.raises(sqlite3.OperationalError) as found:
         async with connect(tmp_path / "relay.db", writing=True):

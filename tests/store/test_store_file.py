@@ -1,4 +1,4 @@
-"""The file: who may open it, the state after a start, and what is left after a crash."""
+"""The file: access to it, the state after a start, and its content after a crash."""
 
 import os
 import random
@@ -45,7 +45,7 @@ async def test_second_relay_is_refused_with_the_name_of_the_first(tmp_path: Path
         pass
 
 
-def test_the_lock_holds_against_other_processes_and_dies_with_its_own(tmp_path: Path) -> None:
+def test_lock_holds_against_other_processes_and_ends_with_its_own(tmp_path: Path) -> None:
     script = """
         import sys, time
         from pathlib import Path
@@ -97,7 +97,7 @@ async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
             await relay.reading.execute("DELETE FROM log")
 
 
-# What a start makes of it.
+# The state after a start.
 
 
 async def folded(relay: Relay) -> State:
@@ -181,7 +181,7 @@ BETWEEN = """
 """
 
 
-async def test_a_crash_between_commit_and_response_loses_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_crash_between_commit_and_response_neither_loses_nor_doubles_anything(tmp_path: Path) -> None:
     with child(BETWEEN, str(tmp_path)) as process:
         assert process.stdout is not None
         assert process.stdout.read() == "answered\n"
@@ -209,7 +209,7 @@ async def test_time_does_not_go_back_after_a_restart(tmp_path: Path) -> None:
     "text",
     ["x" * 65_536, "\u2764\ufe0f \U0001f600", "'; DROP TABLE log; --", '{"a": [1]}', "line\n\ttab\\", "\ufffe\x01\x7f"],
 )
-async def test_texts_are_kept_as_they_were_sent(tmp_path: Path, text: str) -> None:
+async def test_texts_are_stored_as_sent(tmp_path: Path, text: str) -> None:
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", text[:128], text)
@@ -239,7 +239,7 @@ async def test_files_made_by_root_belong_to_the_owner_of_the_directory(tmp_path:
     assert (elsewhere / "file").stat().st_uid == elsewhere.stat().st_uid == 0
 
 
-# A file of no bytes.
+# An empty file.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""No statement reads the whole log or sorts without a bound, and none is left out here."""
+"""No statement reads the whole log or sorts without a bound, and this test misses none."""
 
 import ast
 import re
@@ -19,14 +19,14 @@ FEW = {"writer", "indexed", "unmerged", "snapshot", "base", "filed", "invite", "
 NAMED = re.compile(r"(?:FROM|JOIN|UPDATE|INTO|,)\s+(\w+)(?:\s+AS)?\s+(\w+)", re.IGNORECASE)
 MADE_OF = re.compile(r"\b(\w+)(?:\s*\([^)]*\))?\s+AS\s+(?:MATERIALIZED\s+)?\(", re.IGNORECASE)
 AT_AN_END = re.compile(r"(?:min|max)\(seq\)(?:, \d\))? FROM log(?:\)|$)")
-"""The first or the last entry, whatever it is: one look. With a condition it is a walk."""
+"""The first or the last entry of any kind takes one step; with a condition it takes a scan."""
 NO_NAMES = {"WHERE", "LEFT", "CROSS", "JOIN", "ON", "NOT", "INDEXED", "ORDER", "GROUP", "UNION", "SET", "SELECT"}
 MADE_FOR_A_NUMBER = {"plain_statement", "flush_statement"}
 """Functions that make statements; `statement_plans` calls each."""
 
 
 def scanned(sql: str, steps: list[statement_plans.Step]) -> Iterator[tuple[str, bool]]:
-    """What tables the plan reads from end to end, and whether it does so again and again."""
+    """The tables that the plan reads from end to end, and whether it does so repeatedly."""
     names = {alias: table for table, alias in NAMED.findall(sql) if alias.upper() not in NO_NAMES}
     small = FEW | {"CONSTANT"} | set(MADE_OF.findall(sql))
     by_number = {step.number: step for step in steps}
@@ -34,7 +34,7 @@ def scanned(sql: str, steps: list[statement_plans.Step]) -> Iterator[tuple[str, 
     for step in steps:
         verb, name, *how = [*step.says.split(), ""]
         table = names.get(name, name)
-        # The index that says nothing is the one of a scan; any other is an argument of the table.
+        # An empty index argument means a scan; any other is an argument of the table.
         virtual = how[:2] == ["VIRTUAL", "TABLE"] and how[3] != "0:"
         if verb == "SCAN" and not virtual and not name.startswith("(") and table not in small:
             within, again = step.within, step.within in looped
@@ -47,7 +47,7 @@ def scanned(sql: str, steps: list[statement_plans.Step]) -> Iterator[tuple[str, 
 
 
 def faults(store: sqlite3.Connection, statement: Statement) -> list[str]:
-    """What is wrong with a statement's plan, and what it excuses without need."""
+    """The faults of a statement's plan, and its unnecessary excuses."""
     steps = statement_plans.plan(store, statement)
     found = list(scanned(statement, steps))
     wrong = [f"reads {table} again and again" for table, again in found if again]
@@ -73,12 +73,12 @@ def store() -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda one: " ".join(one.split())[:60])
-def test_a_statement_reads_by_an_index_and_sorts_little(store: sqlite3.Connection, statement: Statement) -> None:
+def test_statement_uses_an_index_and_sorts_little(store: sqlite3.Connection, statement: Statement) -> None:
     wrong = faults(store, statement)
     assert not wrong, "\n".join(step.says for step in statement_plans.plan(store, statement))
 
 
-def test_a_trigger_reads_by_an_index(store: sqlite3.Connection) -> None:
+def test_trigger_uses_an_index(store: sqlite3.Connection) -> None:
     for statement in statement_plans.of_triggers(store):
         assert not faults(store, statement), statement
 
@@ -100,7 +100,7 @@ def test_a_statement_that_reads_too_much_is_found(store: sqlite3.Connection, sql
 
 
 def test_composed_sql_is_a_statement_made_once() -> None:
-    """So that its plan is tested as well: what stands in the code as one text is found there."""
+    """This way its plan is tested as well; other SQL is found in the code as one text."""
     forgotten = [f"{path.name}:{line}" for path, line, sql in statement_plans.texts() if sql is None]
     for path in sorted(RELAY.rglob("*.py")):
         forgotten += [f"{path.name}:{line}" for line in _made_in_functions(ast.parse(path.read_text()))]

@@ -1,4 +1,4 @@
-"""What a sender waited for: the longest wait of the last hour, and the work that took most of it."""
+"""Stalls of a sender: the longest wait of the last hour, and the work that took most of it."""
 
 from relay.store import portion
 from relay.store.log import stalls
@@ -12,7 +12,7 @@ def test_longest_wait_is_none_before_the_first_batch() -> None:
     assert Stalls().longest(NOW) is None
 
 
-def test_the_work_that_took_most_of_a_wait_is_its_cause() -> None:
+def test_work_that_took_most_of_a_wait_is_its_cause() -> None:
     traced = Stalls()
     traced.worked("index", NOW, NOW + 0.3)
     traced.worked("sync", NOW + 0.3, NOW + 0.4)
@@ -22,7 +22,7 @@ def test_the_work_that_took_most_of_a_wait_is_its_cause() -> None:
     assert (round(wait.seconds, 3), wait.cause, wait.at) == (0.4, "index", NOW + 0.4)
 
 
-def test_a_work_that_began_before_the_wait_counts_only_from_then_on() -> None:
+def test_work_begun_before_the_wait_counts_only_from_the_wait_on() -> None:
     traced = Stalls()
     traced.worked("prune", NOW, NOW + 1.0)
     traced.worked("sync", NOW + 1.0, NOW + 1.2)
@@ -30,14 +30,14 @@ def test_a_work_that_began_before_the_wait_counts_only_from_then_on() -> None:
     assert traced.longest(NOW + 2).cause == "sync"  # type: ignore[union-attr]
 
 
-def test_time_that_no_work_took_counts_for_the_loop() -> None:
+def test_time_without_any_work_counts_for_the_loop() -> None:
     traced = Stalls()
     traced.worked("sync", NOW + 0.5, NOW + 0.51)
     traced.waited(NOW, NOW + 0.51)
     assert traced.longest(NOW + 1).cause == "loop"  # type: ignore[union-attr]
 
 
-def test_a_busy_loop_is_blamed_for_a_work_that_could_not_end() -> None:
+def test_busy_loop_is_blamed_for_work_that_could_not_end() -> None:
     traced = Stalls()
     traced.turned(NOW + 0.01, NOW + 0.29)
     traced.worked("sync", NOW, NOW + 0.291)
@@ -45,7 +45,7 @@ def test_a_busy_loop_is_blamed_for_a_work_that_could_not_end() -> None:
     assert traced.longest(NOW + 1).cause == "loop"  # type: ignore[union-attr]
 
 
-def test_a_wait_is_forgotten_after_an_hour_and_a_longer_one_takes_its_place() -> None:
+def test_wait_is_forgotten_after_an_hour_or_replaced_by_a_longer_one() -> None:
     traced = Stalls()
     traced.worked("sync", NOW, NOW + 0.4)
     traced.waited(NOW, NOW + 0.4)
@@ -58,7 +58,7 @@ def test_a_wait_is_forgotten_after_an_hour_and_a_longer_one_takes_its_place() ->
     assert traced.longest(NOW + 9_000) is None
 
 
-def test_records_are_bounded_and_forgotten_works_are_not_blamed_on_the_loop() -> None:
+def test_records_are_bounded_and_forgotten_work_is_not_blamed_on_the_loop() -> None:
     traced = Stalls()
     for number in range(2_000):
         traced.worked("prune", NOW + number * 0.01, NOW + number * 0.01 + 0.01)
@@ -67,7 +67,7 @@ def test_records_are_bounded_and_forgotten_works_are_not_blamed_on_the_loop() ->
     assert len(traced) <= stalls.KEPT_WORKS + stalls.KEPT_MINUTES
 
 
-def test_a_portion_becomes_as_large_as_its_time_allows() -> None:
+def test_portion_grows_as_far_as_its_time_allows() -> None:
     one = Portion(100, least=10, most=1_000)
     for _ in range(10):
         one.took(one.size * portion.AIM_SECONDS / 400)

@@ -1,4 +1,4 @@
-"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small."""
+"""The write-ahead log: its used size, copying it back, and keeping it small."""
 
 import errno
 import os
@@ -19,8 +19,9 @@ from relay.keys import MessageId
 from relay.protocol import control, requests
 from relay.store.backup import archive
 from relay.store.sqlite import wal
-from relay.store.sqlite.database import Connection, Rows
+from relay.store.sqlite.database import Connection
 from relay.store.sqlite.read_views import TooBusy, Views
+from relay.store.sqlite.statements import Rows
 from relay.store.sqlite.wal import WalTuning
 from tests.support.disk import answers, command, new, people, rows, say, until
 
@@ -29,7 +30,7 @@ TEXT = "many words of a text that is not short " * 20
 
 
 def in_use(data: Path) -> int:
-    """Bytes of the write-ahead log that are in use, as SQLite says."""
+    """Used bytes of the write-ahead log, according to SQLite."""
     file = os.open(data / "relay.db-wal", os.O_RDONLY)
     try:
         count, size = wal.frames(file)
@@ -39,13 +40,13 @@ def in_use(data: Path) -> int:
 
 
 async def many(relay: Relay, batches: int, start: int = 0) -> None:
-    """Say much: about 60 KB of log a batch."""
+    """Send many messages: about 60 KB of log per batch."""
     for batch in range(start, start + batches):
         await answers(relay, *(new(relay, "User1", "User2", f"c{batch} {n}", TEXT) for n in range(50)))
 
 
 def small(**bounds: Any) -> Tuning:
-    """Bounds that a test reaches soon, and others as they are given."""
+    """Bounds that a test reaches soon, with overrides."""
     reached = {
         "copy_pages": 400,
         "restart_pages": 800,
@@ -57,7 +58,7 @@ def small(**bounds: Any) -> Tuning:
     return Tuning(wal=WalTuning(**(reached | bounds)))
 
 
-def test_pages_in_use_end_before_those_of_an_earlier_round(tmp_path: Path) -> None:
+def test_used_pages_end_before_those_of_an_earlier_round(tmp_path: Path) -> None:
     path = tmp_path / "wal"
     frame = struct.Struct(">II8sII")
     now, before = b"new salt", b"old salt"
@@ -70,7 +71,7 @@ def test_pages_in_use_end_before_those_of_an_earlier_round(tmp_path: Path) -> No
         os.close(file)
 
 
-def test_a_file_without_a_head_has_no_pages(tmp_path: Path) -> None:
+def test_file_without_a_header_has_no_pages(tmp_path: Path) -> None:
     path = tmp_path / "wal"
     path.write_bytes(b"")
     file = os.open(path, os.O_RDONLY)
@@ -78,7 +79,7 @@ def test_a_file_without_a_head_has_no_pages(tmp_path: Path) -> None:
     os.close(file)
 
 
-async def test_write_ahead_log_begins_again_under_constant_sends(tmp_path: Path) -> None:
+async def test_write_ahead_log_restarts_under_constant_sends(tmp_path: Path) -> None:
     async with open_relay(tmp_path, tuning=small()) as relay:
         await people(relay, "User1", "User2")
         most = 0
@@ -90,7 +91,7 @@ async def test_write_ahead_log_begins_again_under_constant_sends(tmp_path: Path)
         assert most < 2 * SLOWDOWN_BYTES, "a disk that is slow may let it grow a little beyond"
 
 
-async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(tmp_path: Path) -> None:
+async def test_file_soon_has_its_target_length_and_commits_lose_nothing_by_it(tmp_path: Path) -> None:
     kept = 2 << 20
     tuning = Tuning(wal=WalTuning(kept_bytes=kept, step_bytes=1 << 18, first_step_seconds=0.0, step_seconds=0.0))
     file = tmp_path / "relay.db-wal"
@@ -104,7 +105,7 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(tmp_p
             lengthened = in_use(tmp_path)
         assert lengthened < kept, "it is longer than what is in use"
         await many(relay, 10, batch)
-        # A copy of the files as they are is what is left after the power is gone.
+        # A copy of the present files is what a power cut leaves.
         copy = tmp_path / "copy"
         copy.mkdir()
         for name in ("relay.db", "relay.db-wal"):
@@ -113,7 +114,7 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(tmp_p
     assert said == [(50 * (batch + 10),)]
 
 
-async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
+async def test_relay_continues_after_a_failed_write_on_closing_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network file systems report a quota only then."""
@@ -137,9 +138,7 @@ async def test_a_relay_goes_on_where_closing_the_log_reports_a_failed_write(
     assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(1,)]
 
 
-async def test_the_file_is_not_lengthened_where_little_room_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_file_is_not_extended_on_a_nearly_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tuning = WalTuning(first_step_seconds=0.0, step_seconds=0.0, lengthening_free_bytes=2**62)
     looked, real = trio.Event(), os.fstatvfs
 
@@ -180,7 +179,7 @@ async def test_open_view_slows_the_writer_and_the_log_shrinks_after_it(tmp_path:
         assert not relay.log.wal.crowded
 
 
-async def test_check_backup_and_export_beside_people_who_send_leave_the_log_small(tmp_path: Path) -> None:
+async def test_check_backup_and_export_under_load_leave_the_log_small(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     async with open_relay(data, tuning=small()) as relay:
@@ -196,7 +195,7 @@ async def test_check_backup_and_export_beside_people_who_send_leave_the_log_smal
                 await many(relay, 1, number)
                 most = max(most, in_use(data))
                 number += 1
-                # The time that a disk takes for a commit: where the tests' files are in memory, there is none.
+                # The time that a disk takes for a commit; files in memory take none.
                 await trio.sleep(0.01)
 
         async with trio.open_nursery() as nursery:
@@ -240,7 +239,7 @@ async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(
         assert await relay.reading.execute("SELECT 1") == [(1,)]
 
 
-async def test_a_checkpoint_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failing_checkpoint_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed, execute = trio.Event(), Connection.execute
 
     async def fail(connection: Connection, sql: str, *rest: Any, **options: Any) -> Rows:

@@ -21,7 +21,7 @@ BROKEN = "CREATE TABLE four (a INTEGER) STRICT; INSERT INTO missing VALUES (1)"
 
 
 def newer(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
-    """Let this relay know more steps than it does."""
+    """Add further steps to this relay."""
     migrations = (*schema.MIGRATIONS, *more)
     for module in (database, migrate, schema):
         monkeypatch.setattr(module, "MIGRATIONS", migrations)
@@ -38,7 +38,7 @@ def version(path: Path) -> object:
 
 
 async def used(data: Path) -> Path:
-    """Make a store with something in it, and return its file."""
+    """Make a store with data in it, and return its file."""
     async with open_relay(data) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
     return data / "relay.db"
@@ -70,7 +70,7 @@ async def test_an_older_store_is_copied_and_then_upgraded(tmp_path: Path, monkey
     assert (tmp_path / name).stat().st_mode & 0o077 == 0
 
 
-async def test_a_step_that_fails_leaves_the_store_as_the_step_before_left_it(
+async def test_failing_step_leaves_the_store_as_after_the_step_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await used(tmp_path)
@@ -85,7 +85,7 @@ async def test_a_step_that_fails_leaves_the_store_as_the_step_before_left_it(
         assert finding.level == "bad"
         assert f"relay-{NOW}-to-{NOW + 2}.db" in finding.what
 
-    # The one that mends it goes on, and the copy stays that of before.
+    # A fixed relay continues, and the copy is still the earlier one.
     newer(monkeypatch, *STEPS)
     async with open_relay(tmp_path):
         pass
@@ -95,7 +95,7 @@ async def test_a_step_that_fails_leaves_the_store_as_the_step_before_left_it(
     assert "upgrade" not in {one.check for one in doctor(tmp_path)}
 
 
-async def test_the_copy_of_an_upgrade_that_changed_nothing_is_made_again(
+async def test_copy_of_an_upgrade_that_changed_nothing_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await used(tmp_path)
@@ -145,7 +145,7 @@ async def test_outdated_copy_of_a_store_is_not_reused_by_an_upgrade(
             async with open_relay(tmp_path):
                 pass
     with monkeypatch.context() as patched:
-        # The relay of the version in between goes on with the store.
+        # The relay of the version in between continues with the store.
         newer(patched, STEPS[0])
         async with open_relay(tmp_path) as relay:
             await relay.admin.handle("user.add", control.AddUser(id="User2"))
@@ -157,7 +157,7 @@ async def test_outdated_copy_of_a_store_is_not_reused_by_an_upgrade(
     assert read(tmp_path / name, "SELECT * FROM log") == before
 
 
-async def test_a_store_that_cannot_be_copied_is_not_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_store_that_cannot_be_copied_is_not_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await used(tmp_path)
     newer(monkeypatch, *STEPS)
 
@@ -172,7 +172,7 @@ async def test_a_store_that_cannot_be_copied_is_not_upgraded(tmp_path: Path, mon
     assert copies(tmp_path) == []
 
 
-async def test_a_downgrade_is_refused_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_downgrade_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         newer(patched, *STEPS)
         store = await used(tmp_path)
@@ -187,7 +187,7 @@ def doctor(data: Path) -> list[Finding]:
     return list(find_upgrade(data / "relay.db"))
 
 
-async def test_the_way_back_of_an_earlier_upgrade_ends_when_the_next_needs_no_copy(
+async def test_copy_of_an_earlier_upgrade_is_removed_when_the_next_needs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await used(tmp_path)
@@ -208,7 +208,7 @@ async def test_the_way_back_of_an_earlier_upgrade_ends_when_the_next_needs_no_co
     assert store.exists()
 
 
-async def test_an_upgrade_that_was_interrupted_before_the_relay_ran_keeps_its_copy(
+async def test_upgrade_interrupted_before_the_relay_ran_keeps_its_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await used(tmp_path)

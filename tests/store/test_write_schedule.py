@@ -1,4 +1,4 @@
-"""What the writer writes beside batches: when each is due, and what delays it. Nothing here writes."""
+"""The schedule of writes beside batches: due times and delays. Nothing here writes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ FAR = float("inf")
 
 @pytest.fixture
 def schedule() -> WriteSchedule:
-    """A schedule that has begun with an empty file."""
+    """A schedule that began with an empty file."""
     made = WriteSchedule({}, TUNING)
     made.begin(0, 0, START)
     return made
@@ -23,7 +23,7 @@ def schedule() -> WriteSchedule:
 def take(
     schedule: WriteSchedule, now: float, commands: int = 0, *, marks_held: bool = False, last: bool = False
 ) -> SideWrites:
-    """Take what is due as the writer does."""
+    """Take the due writes like the writer."""
     return schedule.take(commands, now, marks_held=marks_held, last=last)
 
 
@@ -36,7 +36,7 @@ def test_nothing_is_due_if_nothing_happened(schedule: WriteSchedule) -> None:
 # Cursors.
 
 
-def test_cursors_wait_their_time_and_are_written_earlier_with_a_batch(schedule: WriteSchedule) -> None:
+def test_cursors_wait_for_their_time_and_are_written_earlier_with_a_batch(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(DeviceKey(2), 7, 70, START)
     schedule.keep_cursor(DeviceKey(3), 8, 80, START + 1)
     assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
@@ -61,13 +61,13 @@ def test_a_first_cursor_is_due_at_once_with_its_first_value(schedule: WriteSched
     assert schedule.left, "what it acknowledged since has the time that it always has"
 
 
-def test_a_stop_leaves_no_cursor_over(schedule: WriteSchedule) -> None:
+def test_stop_leaves_no_cursor_unwritten(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(DeviceKey(2), 7, 70, START)
     assert schedule.left
     assert take(schedule, START, last=True).cursors == {2: (7, 70)}
 
 
-def test_a_cursor_that_could_not_be_written_is_written_later_with_its_latest_value(schedule: WriteSchedule) -> None:
+def test_cursor_that_could_not_be_written_is_written_later_with_its_latest_value(schedule: WriteSchedule) -> None:
     schedule.keep_first_cursor(DeviceKey(2), 7, 70)
     schedule.not_written(take(schedule, START), START)
     schedule.keep_cursor(DeviceKey(2), 9, 90, START + 1)
@@ -103,7 +103,7 @@ def test_entries_during_a_round_of_the_snapshot_belong_to_the_next(schedule: Wri
     assert schedule.snapshot_at == START + 100 + write_schedule.SNAPSHOT_SECONDS
 
 
-def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: WriteSchedule) -> None:
+def test_snapshot_that_could_not_be_written_is_retried_after_the_same_time(schedule: WriteSchedule) -> None:
     schedule.entries_written(1, 1)
     schedule.snapshot_begins()
     failed = START + write_schedule.SNAPSHOT_SECONDS
@@ -115,7 +115,7 @@ def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(sched
 
 
 def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
-    """Index what a batch may take along now; return up to which entry, 0 for none."""
+    """Index the entries that a batch may take along; return the last one, 0 for none."""
     taken = take(schedule, now, commands)
     schedule.written(taken, now)
     return taken.indexed
@@ -179,14 +179,14 @@ def test_an_index_that_could_not_be_written_is_retried_later(schedule: WriteSche
     assert schedule.index_at == START + 10 + TUNING.index_seconds
 
 
-def test_a_start_goes_on_where_the_index_was_left() -> None:
+def test_start_continues_where_the_index_was_left() -> None:
     schedule = WriteSchedule({}, TUNING)
     schedule.begin(10, 4, START)
     assert not schedule.indexed
     assert schedule.index_upto(3) == 7
 
 
-def test_entries_to_index_are_counted_without_the_gaps_between_their_numbers() -> None:
+def test_entries_to_index_are_counted_without_gaps_in_their_numbers() -> None:
     schedule = WriteSchedule({}, TUNING)
     schedule.begin(2_000_020, 0, START, gaps=[(0, 11), (20, 1_000_021), (1_000_030, 2_000_011)])
     assert schedule.index_behind == 30

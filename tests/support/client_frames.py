@@ -1,4 +1,4 @@
-"""A client's frames as bytes, right or wrong in every way a header can be; touches nothing else of ours."""
+"""A client's frames as bytes, valid or with any fault in the header; independent of our other code."""
 
 from itertools import cycle
 
@@ -15,7 +15,7 @@ def client_frame(
     announced: int | None = None,
     length_bytes: int | None = None,
 ) -> bytes:
-    """Return a frame; `announced` lies about its length, `length_bytes` (0, 2, 8) forces the form of it."""
+    """Return a frame; `announced` lies about its length, `length_bytes` (0, 2, 8) forces the form of the length."""
     length = len(payload) if announced is None else announced
     if length_bytes is None:
         length_bytes = 0 if length < 126 else 2 if length < 65536 else 8

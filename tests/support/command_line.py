@@ -18,14 +18,15 @@ from unittest.mock import patch
 import msgspec
 
 from relay.__main__ import main
+from relay.cli.offline import COMMAND_TUNING, CommandTuning, command_tuning
 from tests.support.log_secrets import TALKATIVE, check
 
 WAIT_SECONDS = 60.0
-"""Seconds that a relay has to start."""
+"""Maximum seconds for a start of the relay."""
 
 
 class Ran(NamedTuple):
-    """What came of a command."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -46,7 +47,7 @@ class Undone(AssertionError):
 
 
 def said(ran: Ran) -> str:
-    """What a command that failed said, in its one line."""
+    """The one line of a failed command."""
     assert (ran.code, ran.out) == (1, ""), ran
     assert ran.err.startswith("relay: ")
     assert ran.err.count("\n") == 1, ran.err
@@ -54,18 +55,25 @@ def said(ran: Ran) -> str:
 
 
 def modes(data: Path) -> dict[str, str]:
-    """The mode of each file of a data directory, as `ls` shows it."""
+    """The mode of each file in a data directory, as shown by `ls`."""
     return {path.name: stat.filemode(path.lstat().st_mode) for path in data.iterdir()}
 
 
-def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
+def run(
+    *arguments: str | Path,
+    data: Path | None = None,
+    stdin: str = "",
+    whole_hints: bool = False,
+    tuning: CommandTuning = COMMAND_TUNING,
+) -> Ran:
     """Run `relay ARGUMENTS`.
 
     Args:
-        arguments: what is typed.
+        arguments: the typed arguments.
         data: the data directory.
-        stdin: what is piped in.
-        whole_hints: whether the commands that a text names keep `--data`, which stands in each of them.
+        stdin: the piped input.
+        whole_hints: whether the commands in a text keep their `--data`.
+        tuning: numbers of the command line.
     """
     argv = ["relay", *map(str, arguments)]
     if data is not None:
@@ -81,13 +89,15 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole
         patch.object(sys, "stdin", io.StringIO(stdin)),
         patch.dict(os.environ, {"COLUMNS": "200"}),
     ):
-        # `uv run pytest` must not show in what the relay says of itself.
+        # `uv run pytest` must not appear in the relay's hints.
         os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
+        before = command_tuning.set(tuning)
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
         finally:
+            command_tuning.reset(before)
             os.umask(umask)
     named = "" if data is None or whole_hints else f" --data {shlex.quote(str(data.absolute()))}`"
     said = (raw.getvalue().decode(), err.getvalue())
@@ -95,7 +105,7 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole
 
 
 def done(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
-    """Run a command that must go well; see `run`."""
+    """Run a command that must succeed; see `run`."""
     ran = run(*arguments, data=data, stdin=stdin, whole_hints=whole_hints)
     if ran.code:
         raise Undone(ran)

@@ -1,4 +1,4 @@
-"""What a relay should amount to, in the fewest lines: chats, messages, marks, and what each author was told.
+"""A minimal model of a relay: chats, messages, receipts, and each author's events.
 
 Plain data, written from PROTOCOL.md and not from the code.
 """
@@ -20,14 +20,14 @@ class Said:
 
 @dataclass
 class Talk:
-    """One chat: its history by message id, its members, who has what, and who was told so."""
+    """One chat: its history by message id, its members, their receipts, and the authors' events about them."""
 
     members: set[str]
     said: dict[int, Said] = field(default_factory=dict)
     dlvrd: dict[str, set[int]] = field(default_factory=dict)
     read: dict[str, set[int]] = field(default_factory=dict)
     told: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    """Up to which of an author's messages they heard of a mark: by (author, marker, kind)."""
+    """The message up to which an author got receipts: by (author, sender, kind)."""
     joined: dict[str, int] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     """Users who were away once: they are not guaranteed the receipts of that time."""
@@ -46,7 +46,7 @@ class Talk:
             self.said[one.target].deleted = True
 
     def messages(self, but_of: str | None = None) -> list[int]:
-        """Messages that can be read: neither edits nor deletions nor deleted, of others."""
+        """Other users' messages that can be read: neither edits nor deletions nor deleted."""
         return [
             message_id
             for message_id, one in self.said.items()
@@ -57,7 +57,7 @@ class Talk:
         return [message_id for message_id in self.messages() if self.said[message_id].author == user]
 
     def mark(self, marker: str, upto: int, *, read: bool) -> None:
-        """A mark covers every earlier message of others that lacks it; each author is told of their highest."""
+        """Apply a receipt: it covers every earlier message of others without one; each author gets their highest."""
         if marker not in self.members:
             return
         for kind, marks in (("read", self.read), ("dlvrd", self.dlvrd)):
@@ -88,7 +88,7 @@ class Talk:
         return "read"
 
     def join(self, user: str) -> None:
-        """Who joins has nothing unread, and nobody waits for them."""
+        """Add a member, who has nothing unread and whom nobody waits for."""
         self.members.add(user)
         self.joined[user] = self.last
         for marks in (self.read, self.dlvrd):
@@ -100,13 +100,13 @@ class Talk:
 
 
 class View:
-    """A device's view, built from events as any client would."""
+    """A device's view, built from events like a client's."""
 
     def __init__(self) -> None:
         self.texts: dict[str, dict[int, str | None]] = {}
-        """By chat and message: the text, None where it was deleted."""
+        """By chat and message: the text, None if it was deleted."""
         self.told: dict[tuple[str, str, str], int] = {}
-        """By (chat, marker, kind): the highest of one's own messages."""
+        """The highest of the user's own messages, by (chat, sender, kind)."""
 
     def said(self, chat: str, message_id: int, text: str | None) -> None:
         self.texts.setdefault(chat, {})[message_id] = text
@@ -122,7 +122,7 @@ class View:
             texts[target] = None
 
     def hear(self, user: str, name: str, payload: Any) -> None:
-        """Take an event in."""
+        """Apply an event."""
         chat = payload.get("chatId", "") if isinstance(payload, dict) else ""
         if name == "new":
             self.said(chat, payload["messageId"], None if payload["status"] == "deleted" else payload["message"])

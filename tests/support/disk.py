@@ -1,4 +1,4 @@
-"""An open relay on a real file, without its network, and what tests of the store ask of both."""
+"""An open relay on a real file, without its network, and helpers for tests of the store."""
 
 import random
 import sqlite3
@@ -24,7 +24,7 @@ T0 = 1_767_225_600_000
 
 
 def command(relay: Relay, user: str | None, request: Decidable, generated_id: str = "") -> Command:
-    """Make a command of a user's, or of an admin's."""
+    """Make a command of a user or an admin."""
     key = ADMIN if user is None else relay.state.user_keys[user]
     return Command(relay.clock(), key, NO_DEVICE, request, generated_id=generated_id)
 
@@ -35,7 +35,7 @@ def new(relay: Relay, user: str, chat_id: str, client_id: str, text: str = "hell
 
 
 async def answers(relay: Relay, *batch: Command) -> list[Any]:
-    """Append commands in one turn, and wait for what each is answered with."""
+    """Append commands in one turn, and wait for their answers."""
     got: dict[int, Any] = {}
     done = trio.Event()
 
@@ -68,12 +68,12 @@ async def people(relay: Relay, *ids: str) -> None:
 
 
 def failures(answers: list[Any]) -> list[str]:
-    """Give the error codes among answers."""
+    """Return the error codes among answers."""
     return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
 
 
 async def until(true: Callable[[], object]) -> None:
-    """Wait until something is true, soon."""
+    """Wait for a condition, for a short time."""
     with trio.fail_after(5):
         while not true():
             await trio.sleep(0.005)
@@ -89,7 +89,7 @@ async def settled(relay: Relay, clock: MockClock) -> None:
 
 
 def commits(data: Path) -> int:
-    """How many transactions the write-ahead log holds: frames that end one say how large the file is after it.
+    """The number of transactions in the write-ahead log: the last frame of each has the size of the file after it.
 
     Source: the SQLite file format, section 4.1. Only while nothing was checkpointed.
     """
@@ -105,7 +105,7 @@ def commits(data: Path) -> int:
 
 
 def rows(data: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Read from a relay's file, as any other program could."""
+    """Read from a relay's file like any other program."""
     with sqlite3.connect(data / "relay.db") as connection:
         found = connection.execute(sql, parameters).fetchall()
     connection.close()
@@ -144,12 +144,12 @@ async def talk(relay: Relay, chance: random.Random, steps: int) -> None:
 
 
 async def history(client: Client) -> list[str | None]:
-    """Read all of a dialog with User2, in pages: one answer is bounded."""
+    """Read a whole dialog with User2, in pages: one answer is bounded."""
     found: list[str | None] = []
     start = 1
     while True:
         request = requests.Messages(chat_id="User2", start_id=start, count=20)
-        page: list[objects.Message] = await client.request("messages", request)
+        page: list[objects.Message] = await client.request(requests.MESSAGES, request)
         if not page:
             return found
         found += [message.message for message in page]

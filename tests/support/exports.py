@@ -1,4 +1,4 @@
-"""Exports as data, compared with each other whatever ids were made for them."""
+"""Exports as data, compared regardless of generated ids."""
 
 import json
 import tarfile
@@ -9,13 +9,13 @@ from tests.support.command_line import done
 
 
 def exported(data: Path, to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Export a relay, and read that."""
+    """Export a relay, and read the export."""
     done("export", "--files", to, data=data)
     return read(to)
 
 
 def read(to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """An export: its records, and the contents of its files; ids of files in the order in which they come."""
+    """An export: its records, and the contents of its files; ids of files in order of appearance."""
     records: list[dict[str, Any]] = []
     contents: dict[str, bytes] = {}
     numbers: dict[str, str] = {}
@@ -48,7 +48,7 @@ def _number(record: dict[str, Any], numbers: dict[str, str]) -> None:
 
 
 def same(one: tuple[list[Any], dict[str, bytes]], other: tuple[list[Any], dict[str, bytes]]) -> None:
-    """Compare record by record: the first that differs says more than all."""
+    """Compare record by record, because the first difference says more than all of them."""
     for ours, theirs in zip(one[0], other[0], strict=False):
         assert ours == theirs, (ours, theirs)
     assert len(one[0]) == len(other[0])

@@ -1,4 +1,4 @@
-"""Exports of Slack and Mattermost as tests write them, and what of one is in a relay afterwards."""
+"""Exports of Slack and Mattermost for tests, and the content of a relay after an import."""
 
 import json
 import struct
@@ -38,7 +38,7 @@ def folder(root: Path, entries: Entries) -> Path:
 
 
 def packed(path: Path, entries: Entries, name: Callable[[str], bytes] = str.encode, flag: int = 0) -> Path:
-    """A zip file whose names are these bytes, marked as UTF-8 or not; `zipfile` would choose for itself."""
+    """A zip file whose names are these bytes, marked as UTF-8 or not; `zipfile` would choose the mark itself."""
     with zipfile.ZipFile(path, "w") as target:
         for number, content in enumerate(entries.values()):
             target.writestr(f"{number:09}", content if isinstance(content, bytes) else json.dumps(content))
@@ -80,7 +80,7 @@ def texts(data: Path) -> list[str]:
 
 
 def brought(source: Path, data: Path) -> dict[str, Any]:
-    """Import it; what a dry run tells beforehand is what happens then."""
+    """Import it, and check that a dry run foretold the result."""
     planned = done("import", "--dry-run", "--json", "--same", source, data=data).json
     came: dict[str, Any] = done("import", "--json", "--same", source, data=data).json
     assert {**came, "dryRun": True} == planned
@@ -91,7 +91,7 @@ def decomposed(name: str) -> bytes:
     return unicodedata.normalize("NFD", name).encode()
 
 
-# Who is in it, and who owns it.
+# Its members and its owner.
 
 
 def group(data: Path) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def group(data: Path) -> dict[str, Any]:
 
 
 def two_people_talk(tmp_path: Path, kind: str, first: str, second: str) -> Path:
-    """An export of a dialog, in which the source names the first one first."""
+    """An export of a dialog in which the source names the first user first."""
     if kind == "slack":
         people = [{"id": f"U{one}", "name": one} for one in ("anna", "ben")]
         dialog = {"id": "D1", "members": [f"U{first}", f"U{second}"]}

@@ -1,6 +1,6 @@
-"""Streams of client frames for tests that try what nobody thought of: made up, broken, and cut into reads.
+"""Random streams of client frames: generated, broken, and split into reads.
 
-Everything is drawn from a `random.Random`, so that hypothesis can shrink it and a long run can repeat it.
+All randomness comes from a `random.Random`, so that hypothesis can shrink it and a long run can repeat it.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ BAD_CODES = (0, 999, 1004, 1005, 1006, 1015, 2000, 2999, 5000, 65535)
 
 
 def corpus() -> dict[str, bytes]:
-    """Return the streams kept as files, by name."""
+    """Return the streams stored as files, by name."""
     return {path.stem: path.read_bytes() for path in sorted(CORPUS.glob("*.bin"))}
 
 
@@ -95,7 +95,7 @@ def valid_stream(random: Random, *, limit: int) -> bytes:
 
 
 def any_frame(random: Random) -> bytes:
-    """Return a frame that is wrong in one or the other way more often than a client would be."""
+    """Return a frame that is invalid in some way more often than a client's."""
 
     def rarely() -> bool:
         return random.randrange(20) == 0
@@ -145,7 +145,7 @@ def mutated(stream: bytes, other: bytes, random: Random) -> bytes:
 
 
 def any_stream(pool: list[bytes], random: Random, *, limit: int) -> bytes:
-    """Return bytes a client could send by mistake or malice."""
+    """Return bytes that a client could send by mistake or malice."""
     match random.randrange(4):
         case 0:
             return b"".join(any_frame(random) for _ in range(random.randint(1, 6)))

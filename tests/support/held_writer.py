@@ -23,7 +23,7 @@ class HeldWriter:
         self._released = trio.Event()
 
     async def hold(self) -> None:
-        """Have the writer wait."""
+        """Make the writer wait."""
         self._nursery.start_soon(partial(self._log.run_exclusive, self._wait, hurried=True))
         await self._held.wait()
 
@@ -32,7 +32,7 @@ class HeldWriter:
         await self._released.wait()
 
     async def queue(self, work: Work) -> list[Any]:
-        """Start something, and wait until its command is in the queue.
+        """Start a function, and wait until its command is in the queue.
 
         Returns:
             A list that gets the result, or the error, once there is one.
@@ -47,7 +47,7 @@ class HeldWriter:
         return ended
 
     def release(self) -> None:
-        """Let the writer go on."""
+        """Let the writer continue."""
         self._released.set()
 
 
@@ -60,7 +60,7 @@ async def _note(work: Work, ended: list[Any]) -> None:
 
 @asynccontextmanager
 async def held_writer(log: Log) -> AsyncIterator[HeldWriter]:
-    """Hold the writer until `release`, or the end of the block; then wait for all that was queued."""
+    """Hold the writer until `release`, or the end of the block; then wait for all queued commands."""
     async with trio.open_nursery() as nursery:
         writer = HeldWriter(log, nursery)
         await writer.hold()

@@ -1,4 +1,4 @@
-"""Files over HTTP: uploaded, fetched, sent, and found on the disk."""
+"""Files over HTTP: upload, download, send, and find on the disk."""
 
 from collections.abc import AsyncIterable, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A whole relay on a real loopback socket for tests of HTTP, and a client of somebody else's make for it."""
+"""A whole relay on a real loopback socket for tests of HTTP, and a third-party client for it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,7 +21,7 @@ from relay.settings import Settings
 
 
 class HttpRelay:
-    """A relay that listens, and the few things a test asks of it."""
+    """A listening relay, and helpers for tests."""
 
     def __init__(self, relay: Relay, server: Server, port: int) -> None:
         self.relay = relay
@@ -31,7 +31,7 @@ class HttpRelay:
         self.url = f"http://{self.host}"
 
     def browser(self, **options: Any) -> httpx.AsyncClient:
-        """Give a client that keeps cookies and says which page it comes from, as browsers do."""
+        """Return a client that keeps cookies and sends its page's origin, like a browser."""
         headers = {"Origin": self.url, **options.pop("headers", {})}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
 
@@ -39,12 +39,12 @@ class HttpRelay:
         return await self.relay.admin.handle(name, request)
 
     async def user(self, user_id: str, **what: Any) -> str:
-        """Make a user with a device, and give its token."""
+        """Make a user with a device, and return its token."""
         await self.ask("user.add", control.AddUser(id=user_id, **what))
         return str((await self.ask("device.add", control.AddDeviceRequest(user_id=user_id))).token)
 
     async def invite(self, user_id: str, **what: Any) -> str:
-        """Make an invite, and give its code."""
+        """Make an invite, and return its code."""
         return str((await self.ask("invite", control.AddInvite(user_id=user_id, **what))).code)
 
     def socket(self, token: str) -> AbstractAsyncContextManager[Client]:
@@ -103,7 +103,7 @@ UPGRADE = (
 
 
 async def upgrade(relay: HttpRelay, *headers: tuple[str, str]) -> trio.SocketStream:
-    """Ask for a WebSocket with these headers; what comes is for the caller to read."""
+    """Request a WebSocket with these headers; the caller reads the response."""
     return await relay.raw(upgrade_request(relay, *headers))
 
 
@@ -113,7 +113,7 @@ def upgrade_request(relay: HttpRelay, *headers: tuple[str, str]) -> bytes:
 
 
 async def close_code(stream: trio.abc.ReceiveStream) -> int:
-    """Read a WebSocket until the relay closes it, and give the code that it closes with."""
+    """Read a WebSocket until the relay closes it, and return its close code."""
     data = b""
     with trio.fail_after(5):
         while (at := data.find(b"\x88")) < 0 or len(data) < at + 4:

@@ -1,4 +1,4 @@
-"""A hub with users and connections that note what they are sent, without a store or sockets."""
+"""A hub with users and connections that record their frames, without a store or sockets."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ FIRST_DEVICE = DeviceKey(1)
 
 
 class Ear:
-    """An outlet that keeps what it is told."""
+    """An outlet that keeps its frames."""
 
     waiting = (0, 0.0)
 
@@ -31,7 +31,7 @@ class Ear:
         return not self.full
 
     def flush(self) -> None:
-        """All is out already."""
+        """Do nothing: everything is out already."""
 
     def start_catch_up(self) -> None:
         self.is_behind = True
@@ -40,7 +40,7 @@ class Ear:
         self.closed = code
 
     def take(self) -> list[tuple[str, Any]]:
-        """What was heard since the last time, as (event, what of it matters)."""
+        """The events since the last call, as (event, its relevant fields)."""
         heard, self.heard = self.heard, []
         return [(frame["eventType"], _gist(frame["payload"])) for frame in heard]
 
@@ -68,7 +68,7 @@ class House:
         self.hub.flush()
 
     def later(self, seconds: float = 1.0) -> list[tuple[UserKey, ChatKey]]:
-        """Let time go by, and send what is due; give whose chat list needs an entry for its event id."""
+        """Advance time, and send what is due; return the users whose chat list needs an entry for its event id."""
         self.now += round(seconds * 1_000)
         return self.hub.tick(self.now / 1_000)
 

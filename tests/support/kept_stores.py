@@ -1,10 +1,10 @@
-"""Stores as released relays wrote them, and what they must still say: `VERSION.tar.xz` and `.json.xz` in data/stores.
+"""Stores written by released relays, and their expected contents: `VERSION.tar.xz` and `.json.xz` in data/stores.
 
     uv run python tests/support/kept_stores.py /path/to/that/relay
 
-makes those of another release: it drives that relay by its commands and over its wire, asks it everything, and
-keeps the answers beside the store. `test_kept_stores.py` asks today's relay the same. Everything in here speaks to a
-relay from outside, so that it works with every version.
+makes those of another release: it drives that relay by its commands and over the wire, requests everything, and stores
+the answers beside the store. `test_kept_stores.py` makes the same requests of today's relay. All of it talks to a relay
+from outside, so it works with every version.
 """
 
 import base64
@@ -36,7 +36,7 @@ PASSWORD = "a password of the old store"
 VOCABULARY = ("the", "printer", "is", "out", "of", "paper", "again", "and", "nobody", "knows", "why")
 DURABLE = ("new", "edit", "delete")
 FLEETING = {"online", "lastSeen"}
-"""Fields that tell of now, not of what is kept."""
+"""Fields about the present moment, not about stored data."""
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -45,7 +45,7 @@ Command = Sequence[str | Path]
 
 
 def command(relay: Command, data: Path, *words: str, stdin: str = "") -> str:
-    """Run one of the relay's commands; gives what it prints."""
+    """Run one of the relay's commands; return its output."""
     ran = subprocess.run(
         [*relay, *words, "--data", data], input=stdin, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
     )
@@ -55,7 +55,7 @@ def command(relay: Command, data: Path, *words: str, stdin: str = "") -> str:
 
 @contextlib.contextmanager
 def serving(relay: Command, data: Path) -> Iterator[str]:
-    """Run a relay on a data directory; gives its HTTP address."""
+    """Run a relay on a data directory; yield its HTTP address."""
     log = data.parent / f"{data.name}.served"
     environment = {**os.environ, "RELAY_LISTEN": "127.0.0.1:0", "RELAY_AUTH_INVITE_HOURS": "876000"}
     with log.open("w") as said:
@@ -73,7 +73,7 @@ def serving(relay: Command, data: Path) -> Iterator[str]:
 
 
 class Talker:
-    """One device's connection; events that come meanwhile are passed over."""
+    """One device's connection; events in between are skipped."""
 
     def __init__(self, url: str, token: str, after: int | None = None) -> None:
         path = "/ws" if after is None else f"/ws?after={after}"
@@ -96,7 +96,7 @@ class Talker:
         return dict(json.loads(self._socket.recv(patience)))
 
     def ask(self, name: str, /, **payload: Any) -> Any:
-        """Send a request and give what it is answered with."""
+        """Send a request and return its answer."""
         self._count += 1
         request = {"type": "request", "id": str(self._count), "payloadType": name, "payload": payload}
         self._socket.send(json.dumps(request))
@@ -111,7 +111,7 @@ class Talker:
 
 
 def http(url: str, body: bytes | None = None, token: str | None = None, **headers: str) -> bytes:
-    """GET, or POST where there is a body."""
+    """Send a GET, or a POST if there is a body."""
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=WAIT_SECONDS) as answer:
@@ -119,12 +119,12 @@ def http(url: str, body: bytes | None = None, token: str | None = None, **header
 
 
 def sign_in(url: str, **how: str) -> str:
-    """Sign in by an invite or a password; gives the user's id."""
+    """Sign in by an invite or a password; return the user's id."""
     body = json.dumps(how).encode()
     return str(json.loads(http(f"{url}/session", body, **{"Content-Type": "application/json"}))["userId"])
 
 
-# What is put into a store.
+# The content of a store.
 
 
 def fill(relay: Command, data: Path) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def fill(relay: Command, data: Path) -> dict[str, Any]:
             for number in range(400):
                 (anna if number % 3 else ben).say(group, f"{number} {text[: 60 + number % 90]}")
             ben.ask("read", chatId=group)
-    # Stopped, so that the file is all there is; the older part of what was said goes.
+    # Stop it, so that everything is in the file; the older messages are removed.
     do("prune", "--max-bytes", str((data / "relay.db").stat().st_size * 7 // 8), "--yes")
 
     with serving(relay, data) as url:
@@ -208,18 +208,18 @@ def fill(relay: Command, data: Path) -> dict[str, Any]:
     }
 
 
-# What it is asked.
+# The requests.
 
 
 def answers(relay: Command, data: Path, secrets: dict[str, Any]) -> dict[str, Any]:
-    """Ask a relay everything that is kept, and change nothing by it."""
+    """Request everything stored in a relay, without changing it."""
     found: dict[str, Any] = {}
     with serving(relay, data) as url:
         for name in ("user", "device", "chat", "hook"):
             found[f"{name} list"] = json.loads(command(relay, data, name, "list", "--json"))
         found["audit"] = json.loads(command(relay, data, "audit", "--count", "1000", "--json"))
         exported = [json.loads(line) for line in command(relay, data, "export").splitlines()[1:]]
-        # What every format has: edits, deletions and what was deleted are in newer ones only.
+        # The fields of every format: edits, deletions and deleted messages are in newer ones only.
         found["export"] = [
             one for one in exported if one["type"] in ("user", "chat", "message") and not one.get("deleted")
         ]
@@ -251,12 +251,12 @@ def without_fleeting(value: Any) -> Any:
 
 
 def replayed(url: str, token: str, ids: Sequence[int] | None) -> list[dict[str, Any]]:
-    """Take all messages, edits and deletions that are replayed from the beginning.
+    """Receive all messages, edits and deletions of a replay from the beginning.
 
     Args:
-        url: of the relay.
-        token: of the device.
-        ids: those that must come; None takes what comes until it is quiet.
+        url: the relay's URL.
+        token: the device's token.
+        ids: those that must come; None receives until it is quiet.
     """
     found: list[dict[str, Any]] = []
     with Talker(url, token, after=0) as talker, contextlib.suppress(TimeoutError):
@@ -268,7 +268,7 @@ def replayed(url: str, token: str, ids: Sequence[int] | None) -> list[dict[str, 
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Name what was there and is not any more; what a newer relay says beside it is no difference."""
+    """Name the missing content; additional content of a newer relay is no difference."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name, value in old.items():
             yield from differences(value, new.get(name), f"{where}/{name}")
@@ -280,14 +280,14 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 
 def unpack(name: str, target: Path) -> dict[str, Any]:
-    """Lay a kept store out as a data directory; gives what is known of it."""
+    """Unpack a stored store as a data directory; return its known content."""
     with tarfile.open(STORES / f"{name}.tar.xz") as archive:
         archive.extractall(target, filter="data")
     return dict(json.loads(lzma.decompress((STORES / f"{name}.json.xz").read_bytes())))
 
 
 def main(relay: Command) -> None:
-    """Make the store of a release, and note what it says."""
+    """Make the store of a release, and record its content."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch, "data")
         version = subprocess.run([*relay, "version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,5 +1,5 @@
-"""What no log may hold: the text of a message, a token, an invite's code. Every relay that a test starts in a process
-of its own is held to it once it has stopped, at the level that says most."""
+"""Contents that no log may have: the text of a message, a token, an invite's code. Every relay that a test starts in a
+separate process is checked once it has stopped, at the most verbose level."""
 
 import re
 import sqlite3
@@ -9,9 +9,9 @@ from pathlib import Path
 TALKATIVE = {"RELAY_LOG_LEVEL": "debug"}
 """Makes a relay log as much as it can."""
 _TOKEN = re.compile(r"(?<![\w/-])[\w-]{43}(?![\w-])")
-"""What 256 random bits look like in a token."""
+"""Matches 256 random bits in a token."""
 _SHORTEST = 6
-"""Texts that are shorter stand in a log by chance."""
+"""Shorter texts may be in a log by chance."""
 
 
 def check(log: str, data: Path) -> None:
@@ -32,7 +32,7 @@ def _texts(store: Path) -> list[str]:
             )
             return [text for (text,) in rows]
     except sqlite3.Error:
-        # Some tests leave a store that nobody can read.
+        # Some tests leave an unreadable store.
         return []
 
 

@@ -1,6 +1,6 @@
 """The log without a disk: commands are decided, their entries applied, and facts answered from a dict.
 
-For tests of the rules. It does what the store's writer does, batch by batch, in the fewest lines.
+For tests of the rules. It does the same as the store's writer, batch by batch, in as few lines as possible.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from relay.core.model.entities import Chat, Member
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
+from relay.core.rules.draft import COUNTED_MESSAGES
 from relay.keys import NO_DEVICE, ChatKey, DeviceKey
 from relay.outcomes import Decidable
 from relay.protocol import control, objects, requests
@@ -40,11 +41,11 @@ from relay.store.entry import (
 
 T0 = 1_767_225_600_000
 ROUNDS = 6
-"""How often a batch may ask for facts: what one answers must not depend on many before it."""
+"""How often a batch may ask for facts: an answer must not depend on many before it."""
 
 
 class MemoryLog:
-    """A state, the entries that made it, and the messages as they are now."""
+    """A state, its entries, and the messages in their current form."""
 
     def __init__(self, apply: Callable[[Entry], None] | None = None) -> None:
         self.files: dict[str, StoredFile] = {}
@@ -52,22 +53,24 @@ class MemoryLog:
         self.entries: list[Entry] = []
         self.messages: dict[tuple[int, int], StoredMessage] = {}
         self.batches = 0
+        self.counted_messages = COUNTED_MESSAGES
+        """Maximum messages counted for one receipt."""
         self.now = T0
         self.device_uses = DeviceUses()
-        """How the devices of whoever signs in are used."""
+        """The use of the devices of the user who signs in."""
         self.apply = apply or self.state.apply
 
-    # The way of a command.
+    # The path of a command.
 
     def run(self, *batch: Command, alone: bool = False) -> list[Any]:
-        """Decide commands as the writer does: together, but for those that need a batch of their own.
+        """Decide commands like the writer: together, except for those that need a batch of their own.
 
         Args:
-            batch: what waits, in its order.
+            batch: the waiting commands, in order.
             alone: give every command a batch of its own.
 
         Returns:
-            What each is answered with.
+            The answer to each.
         """
         answers: list[Any] = []
         waiting = list(batch)
@@ -83,7 +86,7 @@ class MemoryLog:
     def _commit(self, batch: list[Command]) -> list[Any]:
         facts: Facts = {}
         for _ in range(ROUNDS):
-            draft = rules.decide(self.state, batch, facts)
+            draft = rules.decide(self.state, batch, facts, self.counted_messages)
             if draft.unknown:
                 facts.update({fact: self._look_up(fact) for fact in draft.unknown})
                 continue
@@ -157,7 +160,7 @@ class MemoryLog:
                 return {key: file for key, file in self.files.items() if key in fact.ids}
 
     def _said(self, chat: int, user: int, first: int, last: int) -> list[StoredMessage]:
-        """What others said in a chat and is not deleted, ascending."""
+        """Other users' undeleted messages of a chat, ascending."""
         found = [
             one
             for (key, message_id), one in self.messages.items()
@@ -182,18 +185,18 @@ class MemoryLog:
                 return FirstReceipt(said[-1].message_id, said[-1].client_id, entry.at)
         return None
 
-    # Commands in words.
+    # Shorthands for commands.
 
     def command(
         self, user: str | None, request: Decidable, generated_id: str = "", device: DeviceKey = NO_DEVICE
     ) -> Command:
-        """Make a command of a user's, or of an admin's; every one a second later than the one before."""
+        """Make a command of a user or an admin, a second later than the one before."""
         self.now += 1_000
         key = ADMIN if user is None else self.state.user_keys[user]
         return Command(self.now, key, device, request, generated_id=generated_id)
 
     def do(self, user: str | None, request: Decidable, generated_id: str = "") -> Any:
-        """Have one command decided, and give its answer."""
+        """Decide one command, and return its answer."""
         (answer,) = self.run(self.command(user, request, generated_id))
         return answer
 
@@ -210,7 +213,7 @@ class MemoryLog:
         )
 
     def mark(self, user: str, chat_id: str, message_id: int | None = None, *, read: bool) -> Command:
-        """Make the command of a mark."""
+        """Make the command of a receipt."""
         key = self.key(user, chat_id)
         return self.command(
             user,
@@ -232,10 +235,10 @@ class MemoryLog:
         self.do(owner, requests.CreateChat(type=type_, name="Crew", participants=[*participants]), id_)
         return id_
 
-    # What is true now.
+    # Queries.
 
     def key(self, user: str, chat_id: str) -> ChatKey:
-        """Find a chat as a user calls it."""
+        """Find a chat by a user's id for it."""
         key = self.state.chat_key(self.state.user_keys[user], chat_id)
         assert key is not None, f"{user} has no chat {chat_id}"
         return key
@@ -253,11 +256,11 @@ class MemoryLog:
         return self.state.missed(self.chat(user, chat_id), self.state.user_keys[user])
 
     def members(self, user: str, chat_id: str) -> set[str]:
-        """Who is in a chat."""
+        """The members of a chat."""
         return {self.state.users[key].id for key in self.state.members[self.key(user, chat_id)]}
 
     def file(self) -> objects.Attachment:
-        """Give an attachment that User1 has uploaded."""
+        """Return an attachment that User1 has uploaded."""
         uploader = self.state.user_keys["User1"]
         self.files["f1"] = StoredFile("f1", "0" * 64, uploader, "a.txt", UNKNOWN, 1, None, None, 1, ())
         meta = objects.AttachmentMeta(extension="txt", size=1)

@@ -1,4 +1,4 @@
-"""A relay with outgoing hooks, whose receiver is in memory."""
+"""A relay with outgoing hooks and a receiver in memory."""
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,7 +58,7 @@ class Address:
 
 
 class Place:
-    """A relay with the group `ops` of anna, ben and whoever else."""
+    """A relay with the group `ops` of anna, ben and others."""
 
     def __init__(self, house: House, ops: str) -> None:
         self.house = house

@@ -1,4 +1,4 @@
-"""Small files of every kind that is shown, made from nothing, so that no binary lies in the repository."""
+"""Small files of every displayable type, generated so that the repository needs no binary files."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""A store as a program opens it that is no relay: whatever is written by hand goes through the same triggers."""
+"""A store opened by a program other than the relay: manual writes go through the same triggers."""
 
 import sqlite3
 from collections.abc import Iterator

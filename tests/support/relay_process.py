@@ -1,4 +1,4 @@
-"""A real `relay serve` in a process of its own, for tests from outside: real sockets, real signals, real disks."""
+"""A real `relay serve` in a separate process, for tests from outside: real sockets, real signals, real disks."""
 
 import os
 import re
@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import trio
 
 from relay.core.relay import open_relay
+from relay.core.tuning import Tuning
+from relay.net.tuning import NetTuning
 from relay.protocol import control
 from tests.support.log_secrets import TALKATIVE, check
 
@@ -22,7 +25,7 @@ _LISTENING = re.compile(rb"listening on (?P<url>ws://127\.0\.0\.1:\d+/ws)")
 
 
 async def add_users(data: Path, *ids: str) -> dict[str, str]:
-    """Make users and a device for each, while no relay runs; gives their tokens."""
+    """Make users and a device for each, while no relay runs; return their tokens."""
     data.mkdir(parents=True, exist_ok=True)
     tokens: dict[str, str] = {}
     async with open_relay(data) as relay:
@@ -42,7 +45,8 @@ class RelayProcess:
         data: Path,
         environment: Mapping[str, str],
         prefix: Sequence[str],
-        constants: Mapping[str, object] | None = None,
+        tuning: Tuning | None = None,
+        net: NetTuning | None = None,
     ) -> None:
         self.data = data
         self.url = ""
@@ -54,12 +58,12 @@ class RelayProcess:
             **TALKATIVE,
             **environment,
         }
-        self._command = [*prefix, sys.executable, *program(constants or {})]
+        self._command = [*prefix, sys.executable, *program(tuning, net)]
         self.log_file = data.parent / f"{data.name}.log"
 
     @property
     def log(self) -> str:
-        """What it has said so far."""
+        """Its output so far."""
         return self.log_file.read_text(errors="replace")
 
     @property
@@ -90,12 +94,12 @@ class RelayProcess:
                     self.url = found["url"].decode()
                     return
                 await trio.sleep(0.01)
-        # If it hangs, let it say where.
+        # If it hangs, print a traceback.
         await self.stop(signal.SIGABRT)
         raise AssertionError(f"the relay did not start:\n{self.log[-6000:]}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it a signal and wait until it is gone; gives its exit code."""
+        """Send it a signal and wait until it is gone; return its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -103,19 +107,31 @@ class RelayProcess:
             return await self.process.wait()
 
     async def kill(self) -> None:
-        """Take it away between any two of its instructions."""
+        """Kill it between any two of its instructions."""
         await self.stop(signal.SIGKILL)
 
 
-def program(constants: Mapping[str, object]) -> list[str]:
-    """Return Python's arguments that run the relay, with other values for some constants of its modules."""
-    if not constants:
+def program(tuning: Tuning | None = None, net: NetTuning | None = None) -> list[str]:
+    """Return Python's arguments that run the relay with these numbers; `serve` comes next."""
+    if tuning is None and net is None:
         return ["-m", "relay"]
-    lines = ["import sys"]
-    for name, value in constants.items():
-        module, _, constant = name.rpartition(".")
-        lines.append(f"import {module}; assert hasattr({module}, {constant!r}); {module}.{constant} = {value!r}")
-    return ["-c", "; ".join([*lines, "from relay.__main__ import main; sys.argv[0] = 'relay'; main()"])]
+    given = ", ".join(
+        f"{name}=json.decode({msgspec.json.encode(value)!r}, type={type(value).__name__})"
+        for name, value in (("tuning", tuning), ("net", net))
+        if value is not None
+    )
+    lines = (
+        "import os, sys",
+        "from msgspec import json",
+        "from relay.__main__ import UMASK",
+        "from relay.core.tuning import Tuning",
+        "from relay.net.tuning import NetTuning",
+        "from relay.serve import main",
+        "sys.argv[0] = 'relay'",
+        "os.umask(UMASK)",
+        f"sys.exit(main(sys.argv[2:], {given}))",
+    )
+    return ["-c", "; ".join(lines)]
 
 
 @asynccontextmanager
@@ -124,18 +140,19 @@ async def running(
     *,
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
-    constants: Mapping[str, object] | None = None,
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
 ) -> AsyncIterator[RelayProcess]:
     """A relay on a data directory, stopped at the end.
 
     Args:
         data: its directory.
-        environment: variables beside those of this process.
+        environment: variables besides those of this process.
         prefix: the words before its command.
-        constants: other values of constants, so that a test need not wait for so long: by module and name, as in
-            `relay.net.server.ROOM_AGAIN_SECONDS`.
+        tuning: the relay's tuning, for shorter waits.
+        net: the server's tuning, as well.
     """
-    relay = RelayProcess(data, environment or {}, prefix, constants)
+    relay = RelayProcess(data, environment or {}, prefix, tuning, net)
     await relay.start()
     try:
         yield relay
@@ -146,6 +163,6 @@ async def running(
 
 
 def resident(pid: int) -> int:
-    """How many bytes of memory a process holds."""
+    """The bytes of memory that a process uses."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

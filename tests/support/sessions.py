@@ -1,7 +1,6 @@
 """Sessions over streams in memory: a whole relay with its file, and clients on the other end of a fake link.
 
-The clients speak through wsproto, which is not the codec the relay uses. Time goes on as it does, and jumps
-where a test says so.
+The clients use wsproto, which is not the relay's codec. Time passes as usual, and jumps on demand.
 """
 
 import json
@@ -38,9 +37,9 @@ from relay.settings import LimitsSection, Settings
 
 T0 = 1_767_225_600_000
 WAIT_SECONDS = 5.0
-"""Seconds that a client waits for what must come."""
+"""Seconds that a client waits for an expected frame."""
 QUIET_SECONDS = 0.1
-"""Seconds after which nothing will come any more."""
+"""Seconds without a frame that count as the end."""
 
 
 async def go_by(clock: MockClock, seconds: float) -> None:
@@ -104,7 +103,7 @@ class Client:
             await self.raw(self.protocol.send(CloseConnection(1000)))
 
     async def ask(self, payload_type: str, **payload: Any) -> str:
-        """Send a request and do not wait; gives its id."""
+        """Send a request without waiting; return its id."""
         self._requests += 1
         request_id = f"req{self._requests:03}"
         await self.frame(type="request", id=request_id, payloadType=payload_type, payload=payload)
@@ -117,10 +116,10 @@ class Client:
     # In.
 
     async def handshake(self, token: str | None, path: str) -> None:
-        """Come in.
+        """Do the handshake.
 
         Raises:
-            Refused: with the status and what was said.
+            Refused: with the status and the message.
         """
         headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
         await self.raw(self.protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
@@ -135,7 +134,7 @@ class Client:
         assert isinstance(event, AcceptConnection)
 
     async def receive(self, *, patience: float = WAIT_SECONDS) -> dict[str, Any]:
-        """The next frame, waited for so many seconds.
+        """Return the next frame within this many seconds.
 
         Raises:
             Closed: the relay closed the connection in its place.
@@ -169,39 +168,39 @@ class Client:
                 raise Closed(None, "the connection broke")
 
     async def event(self, name: str) -> dict[str, Any]:
-        """The next frame, which must be an event of this name."""
+        """Return the next frame, which must be an event of this name."""
         frame = await self.receive()
         assert frame.get("eventType") == name, frame
         return frame
 
     async def until(self, name: str) -> dict[str, Any]:
-        """The next event of a name, whatever comes before it."""
+        """Return the next event of a name, skipping others."""
         while True:
             frame = await self.receive()
             if frame.get("eventType") == name:
                 return frame
 
     async def answer(self, request_id: str) -> dict[str, Any]:
-        """The response to a request, whatever comes before it."""
+        """Return the response to a request, skipping other frames."""
         while True:
             frame = await self.receive()
             if frame["type"] == "response" and frame["id"] == request_id:
                 return frame
 
     async def request(self, payload_type: str, **payload: Any) -> Any:
-        """Ask and wait for the response's payload."""
+        """Make a request and return the response's payload."""
         answer = await self.answer(await self.ask(payload_type, **payload))
         assert "payload" in answer, answer
         return answer["payload"]
 
     async def refused(self, payload_type: str, **payload: Any) -> Any:
-        """Ask and wait for the response's error."""
+        """Make a request and return the response's error."""
         answer = await self.answer(await self.ask(payload_type, **payload))
         assert "error" in answer, answer
         return answer["error"]
 
     async def closed(self) -> int | None:
-        """Wait until the relay closes, whatever comes before; gives the code."""
+        """Wait until the relay closes, skipping other frames; return the code."""
         try:
             while True:
                 await self.receive()
@@ -209,7 +208,7 @@ class Client:
             return closed.code
 
     async def rest(self) -> list[dict[str, Any]]:
-        """All that comes until it is quiet."""
+        """Return all frames until it is quiet."""
         found: list[dict[str, Any]] = []
         while True:
             with trio.move_on_after(QUIET_SECONDS) as patience:
@@ -223,7 +222,7 @@ class Client:
 
 
 class House:
-    """A relay, and who is connected to it."""
+    """A relay, and its connected devices."""
 
     def __init__(self, relay: Relay, server: Server, nursery: trio.Nursery) -> None:
         self.relay = relay
@@ -243,7 +242,7 @@ class House:
         self.tokens[user_id + label] = made.token
 
     async def open(self, who: str | None, *, path: str = "/ws", lockstep: bool = False) -> Client:
-        """Connect a device; with `lockstep` nothing goes through before the other end takes it."""
+        """Connect a device; with `lockstep` bytes pass only when the other end reads them."""
         return await self.enter(None if who is None else self.tokens.get(who, who), path=path, lockstep=lockstep)
 
     async def enter(self, token: str | None, *, path: str = "/ws", lockstep: bool = False) -> Client:
@@ -261,12 +260,12 @@ class House:
             await trio.aclose_forcefully(stream)
 
     def open_from(self, who: str, after: int) -> AbstractAsyncContextManager[Client]:
-        """Connect a device that says which event it had last."""
+        """Connect a device that names its last event."""
         return self.device(who, path=f"/ws?after={after}")
 
     @asynccontextmanager
     async def device(self, who: str, **how: Any) -> AsyncIterator[Client]:
-        """Connect a device, and part from it in order."""
+        """Connect a device, and close it in order."""
         client = await self.open(who, **how)
         try:
             yield client

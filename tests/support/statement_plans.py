@@ -1,4 +1,4 @@
-"""Every SQL statement of the relay with SQLite's plan for it; run as a program it prints them.
+"""Every SQL statement of the relay with SQLite's plan for it; run as a program, it prints them.
 
 python tests/support/statement_plans.py > tests/golden/plans.txt
 """
@@ -26,7 +26,7 @@ IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
 
 
 def all_statements() -> list[Statement]:
-    """All statements: those of the modules, those built for a number of rows, and those written inline."""
+    """All statements: those of the modules, those built for a number of rows, and inline ones."""
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -52,12 +52,12 @@ EXCUSED = {
     "SELECT l.chat, l.message_id, l.actor FROM json_each": "what is removed of chats, a slice at a time",
     "SELECT count(*) FILTER": "what a restore says of the store, once",
 }
-"""What stands in the code and reads or sorts more than by an index, and why that is bounded."""
+"""Inline SQL that reads or sorts without an index, and why that is bounded."""
 SQL = re.compile(r"\s*(SELECT|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|WITH \w+|REPLACE INTO)\b", re.ASCII)
 
 
 def texts() -> Iterator[tuple[Path, int, str | None]]:
-    """SQL in the code that is no `Statement`: where, and the text; None where it is put together from parts."""
+    """SQL in the code that is not a `Statement`: its place and text; None if it is composed."""
     for path in sorted(Path(relay.__path__[0]).rglob("*.py")):
         # An import's list of messages is a temporary file of its own.
         if path.name != "schema.py" and path.parent.name != "importers":
@@ -82,7 +82,7 @@ def texts() -> Iterator[tuple[Path, int, str | None]]:
 
 
 def _with_kinds(node: ast.JoinedStr) -> str | None:
-    """The text, where nothing but the numbers of kinds is put into it; else None."""
+    """The text, if only the numbers of kinds are inserted; else None."""
     parts = []
     for value in node.values:
         if isinstance(value, ast.Constant):
@@ -112,7 +112,7 @@ def unlisted(sql: str, whole: str = "") -> Statement:
 
 
 def of_triggers(store: sqlite3.Connection) -> Iterator[Statement]:
-    """The statements in the bodies of triggers, with a parameter in the place of each column of the row."""
+    """The statements in the bodies of triggers, with a parameter in place of each column of the row."""
     for (sql,) in store.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"):
         begin = re.search(r"\bBEGIN\b", sql)
         assert begin is not None, sql
@@ -127,7 +127,7 @@ class Step(NamedTuple):
 
     number: int
     within: int
-    """The step that it is part of."""
+    """Its parent step."""
     says: str
 
 
@@ -142,7 +142,7 @@ def plan(store: sqlite3.Connection, sql: str) -> list[Step]:
 
 
 def listing() -> Iterator[str]:
-    """All of it, as text."""
+    """The whole plan, as text."""
     store = empty_store()
     yield f"SQLite {sqlite3.sqlite_version}"
     for statement in [*all_statements(), *of_triggers(store)]:

@@ -1,4 +1,4 @@
-"""Numbers of a relay for tests: hashes that cost next to nothing, an index that is written at once."""
+"""Numbers of a relay for tests: cheap hashes, an index that is written at once."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from relay.store.log.tuning import LogTuning
 
 
 def cheap() -> Tuning:
-    """Give the numbers of a relay whose hashes cost next to nothing."""
+    """Return the numbers of a relay with cheap hashes."""
     return Tuning(sign_in=SignInTuning(hash_memory_kib=64, hash_passes=1))
 
 
 def cheap_argon2() -> Argon2:
-    """Give the hasher of such a relay."""
+    """Return a cheap hasher."""
     return Argon2(64, 1)
 
 
 def indexing(**numbers: Any) -> Tuning:
-    """Give the numbers of a relay that indexes messages at once, and others as they are given."""
+    """Return the numbers of a relay that indexes messages at once, with overrides."""
     return Tuning(log=LogTuning(**({"index_seconds": 0.0} | numbers)))

@@ -1,9 +1,9 @@
-"""What no test reaches, by module and function, from the JSON report of coverage.py.
+"""Code that no test reaches, by module and function, from the JSON report of coverage.py.
 
     python tests/support/uncovered.py coverage.json
 
-A line for each module in which something is missing: its share of lines and branches, the functions that are never
-called, and those of which a part is never run, with the number of its lines.
+A line for each incomplete module: its share of lines and branches, the functions that are never called, and those with
+unexecuted parts, with the number of lines.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def line_of(module: str, found: dict[str, Any]) -> str | None:
-    """Describe what is missing in a module; None if nothing is."""
+    """Describe the missing parts of a module; None if there are none."""
     share = found["summary"]["percent_covered"]
     never, in_part = [], []
     for name, function in found["functions"].items():

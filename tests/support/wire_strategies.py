@@ -1,4 +1,5 @@
-"""Hypothesis strategies for any wire type, made from the type itself: what the protocol allows, and no more."""
+"""Hypothesis strategies for any wire type, derived from the type itself: exactly the values that the protocol
+allows."""
 
 from typing import Any
 
@@ -28,7 +29,7 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.BytesType():
             return st.binary(max_size=12)
         case inspect.IntType():
-            # Beyond 64 bits there is no room in the store; the types that reach it say so themselves.
+            # The store has no room beyond 64 bits; types with a lower limit state it.
             return st.integers(info.ge if info.ge is not None else -(2**53), info.le if info.le is not None else 2**53)
         case inspect.FloatType():
             return st.floats(allow_nan=False, allow_infinity=False)

@@ -1,4 +1,4 @@
-"""The relay's own authority: its certificates, what it may vouch for, and renewal."""
+"""The relay's own authority: its certificates, the names that it may certify, and renewal."""
 
 import datetime as dt
 import errno
@@ -43,7 +43,7 @@ def test_private_keys_are_readable_by_their_owner_only(made: Authority) -> None:
     assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
 
 
-def test_a_backup_takes_every_file_of_the_authority(made: Authority) -> None:
+def test_backup_includes_every_file_of_the_authority(made: Authority) -> None:
     assert {path.name for path in made.directory.iterdir()} == set(tls_folder.TLS_FILES)
 
 
@@ -67,7 +67,7 @@ def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made:
     assert made.leaf.read_bytes().endswith(made.certificate.read_bytes())
 
 
-def test_the_authority_vouches_for_nothing_on_the_internet(made: Authority) -> None:
+def test_authority_certifies_nothing_on_the_internet(made: Authority) -> None:
     ca = load(made.certificate)
     assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
     constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
@@ -76,7 +76,7 @@ def test_the_authority_vouches_for_nothing_on_the_internet(made: Authority) -> N
     assert made.permitted(wanted) == ["chat.office.lan"]
 
 
-def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made: Authority) -> None:
+def test_authority_certifies_only_the_relays_own_names_and_networks(made: Authority) -> None:
     own = ["chat.office.lan", "localhost", "192.168.7.7", "192.168.7.99", "127.0.0.1", "::1", "fd00::8"]
     others = ["nas.lan", "router.local", "office.lan", "192.168.8.7", "10.1.2.3", "172.16.0.1", "fd01::7", "127.0.0.2"]
     assert made.permitted([*own, *others]) == own
@@ -88,7 +88,7 @@ def test_a_public_address_is_permitted_without_its_network(tmp_path: Path) -> No
     assert one.permitted(["chat.example.org", "203.0.113.9", "203.0.113.10"]) == ["chat.example.org", "203.0.113.9"]
 
 
-def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made: Authority) -> None:
+def test_certificate_is_due_before_it_expires_and_for_a_new_address(made: Authority) -> None:
     assert not made.needs_renewal(NAMES, NOW)
     assert not made.needs_renewal(NAMES[:2], NOW)
     assert made.needs_renewal([*NAMES, "192.168.7.8"], NOW)
@@ -101,7 +101,7 @@ def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made: Authori
     load(made.leaf).verify_directly_issued_by(before)
 
 
-def test_a_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path: Path) -> None:
+def test_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path: Path) -> None:
     one = Authority(tmp_path)
     one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
     assert load(one.leaf).not_valid_before_utc >= EARLIEST_TIME - dt.timedelta(days=1)
@@ -114,7 +114,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Authority(tmp_path).make(NAMES, NOW)
 
 
-def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+def test_file_that_is_not_a_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.crt").write_text("nonsense")
     with pytest.raises(AuthorityError, match=r"x\.crt"):
         reading.read(tmp_path / "x.crt")
@@ -134,7 +134,7 @@ def test_a_key_that_does_not_belong_to_the_certificate_is_named(tmp_path: Path, 
         Certificates(tmp_path, TlsSection(certificate=str(certificate), key=str(key)))
 
 
-def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(
+def test_invalid_name_in_the_settings_leaves_the_certificate_unchanged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Authority(tmp_path / "tls").make(NAMES, NOW)
@@ -144,7 +144,7 @@ def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(
 
 @pytest.mark.parametrize("failing", ["issue", "locked"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=os.strerror)
-async def test_a_certificate_that_cannot_be_renewed_is_a_warning_at_the_start_as_while_it_is_used(
+async def test_failed_renewal_is_a_warning_at_the_start_as_at_run_time(
     made: Authority,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -169,7 +169,7 @@ async def test_a_certificate_that_cannot_be_renewed_is_a_warning_at_the_start_as
     assert all(str(made.directory) in one for one in said), "the folder of the certificate, and not the data directory"
 
 
-def test_what_an_interrupted_command_left_of_a_certificate_is_no_obstacle_on_a_read_only_disk(
+def test_interrupted_replacement_does_not_prevent_a_start_on_a_read_only_disk(
     made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_arguments: object) -> None:
@@ -184,7 +184,7 @@ def test_what_an_interrupted_command_left_of_a_certificate_is_no_obstacle_on_a_r
         Certificates(tmp_path, TlsSection())
 
 
-def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made: Authority, tmp_path: Path) -> None:
+def test_admins_own_certificate_is_used_and_reloaded_when_it_changes(made: Authority, tmp_path: Path) -> None:
     settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)
     assert not certificates.own
@@ -195,7 +195,7 @@ def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made
     assert certificates.ends() > before
 
 
-def test_a_certificate_that_cannot_be_loaded_leaves_the_one_before_in_use(made: Authority, tmp_path: Path) -> None:
+def test_unloadable_certificate_leaves_the_former_one_in_use(made: Authority, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     before = served(certificates)
     key = made.leaf_key.read_bytes()
@@ -217,7 +217,7 @@ def test_a_certificate_that_cannot_be_loaded_leaves_the_one_before_in_use(made: 
 
 
 def served(certificates: Certificates) -> bytes:
-    """Return the certificate that a client is shown."""
+    """Return the certificate that a client gets."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     ends = [ssl.MemoryBIO() for _ in range(4)]
@@ -251,7 +251,7 @@ def test_the_machines_addresses_are_read_from_the_kernel() -> None:
     assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 
-def test_a_process_that_may_make_no_socket_uses_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_without_the_right_to_sockets_uses_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as handed:
         whole = hostnames.addresses(handed)
         monkeypatch.setattr(socket, "socket", refused)
@@ -281,7 +281,7 @@ def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["with a list", "made by a version without one"])
-def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(
+def test_name_given_by_an_admin_stays_after_a_renewal(
     made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
     now = dt.datetime.now(dt.UTC)
@@ -297,7 +297,7 @@ def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["CPython's decoder", "cryptography in its place"])
-def test_a_certificate_is_read_as_cryptography_reads_it(
+def test_certificate_is_read_like_by_cryptography(
     made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
 ) -> None:
     if not private:
@@ -327,7 +327,7 @@ def test_hsts_needs_an_authority_that_is_not_the_relays_own(made: Authority, tmp
     assert (own.publicly_trusted, theirs.publicly_trusted, selfsigned.publicly_trusted) == (False, True, False)
 
 
-def test_another_authority_keeps_the_one_before(made: Authority) -> None:
+def test_second_authority_keeps_the_former_one(made: Authority) -> None:
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
     kept = made.make(NAMES, NOW)
     assert kept is not None
@@ -352,7 +352,7 @@ def test_a_link_to_an_empty_folder_stays_and_the_folder_gets_the_authority(tmp_p
     assert made.chosen_names == NAMES[:1]
 
 
-def test_another_authority_in_place_of_a_linked_one_keeps_that_one(tmp_path: Path) -> None:
+def test_new_authority_in_place_of_a_linked_one_keeps_that_one(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "tls").symlink_to("../keys")

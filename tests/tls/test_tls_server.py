@@ -22,7 +22,7 @@ from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all
 
 
 class SecureRelay(HttpRelay):
-    """A relay with TLS, and what a client needs to trust it."""
+    """A relay with TLS, and the certificate that a client needs to trust it."""
 
     def __init__(self, running: HttpRelay, trust: ssl.SSLContext) -> None:
         super().__init__(running.relay, running.server, running.port)
@@ -63,7 +63,7 @@ async def test_a_browser_that_trusts_the_authority_signs_in(tmp_path: Path) -> N
     assert "strict-transport-security" not in page.headers
 
 
-async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path: Path) -> None:
+async def test_browser_that_does_not_trust_the_authority_gets_nothing(tmp_path: Path) -> None:
     async with tls_relay(tmp_path) as relay, secure_browser(relay, ssl.create_default_context()) as browser:
         with pytest.raises(httpx.ConnectError) as refused:
             await browser.get("/")
@@ -114,7 +114,7 @@ async def test_plain_http_is_redirected_to_https_on_the_same_port(tmp_path: Path
 
 
 @pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example"])
-async def test_a_redirect_stays_on_the_relay(tmp_path: Path, target: str) -> None:
+async def test_redirect_stays_on_the_relay(tmp_path: Path, target: str) -> None:
     async with tls_relay(tmp_path) as relay:
         request = f"GET {target} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"
         answer = await read_all(await relay.raw(request.encode()))
@@ -122,7 +122,7 @@ async def test_a_redirect_stays_on_the_relay(tmp_path: Path, target: str) -> Non
     assert location.startswith(f"Location: https://127.0.0.1:{relay.port}/")
 
 
-async def test_plain_http_is_served_where_the_redirect_is_off(tmp_path: Path) -> None:
+async def test_plain_http_is_served_if_the_redirect_is_off(tmp_path: Path) -> None:
     async with tls_relay(tmp_path, redirect=False) as relay, relay.browser() as browser:
         assert (await browser.get("/")).status_code == 200
 
@@ -138,7 +138,7 @@ async def test_the_trust_page_is_served_over_plain_http(tmp_path: Path) -> None:
     assert "script-src" not in page.headers["content-security-policy"]
 
 
-async def test_without_an_authority_there_is_nothing_to_trust(tmp_path: Path) -> None:
+async def test_trust_page_is_missing_without_an_authority(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert [(await browser.get(path)).status_code for path in ("/ca.crt", "/trust")] == [404, 404]
 
@@ -169,7 +169,7 @@ async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_pat
             assert b" 403 " in await raw.receive_some()
 
 
-async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_address(
+async def test_local_program_needs_no_tls_if_the_relay_listens_on_one_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hostnames, "is_loopback", lambda _address: False)
@@ -177,7 +177,7 @@ async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_addre
         token = await relay.user("robot")
         async with relay.socket(token) as socket:
             assert (await socket.send("robot", "note")).message_id == 1
-    # Where it listens on all addresses, the address of a peer says nothing.
+    # If it listens on all addresses, a peer's address says nothing.
     (tmp_path / "all").mkdir()
     async with tls_relay(tmp_path / "all", host="0.0.0.0") as relay:
         token = await relay.user("robot")
@@ -195,7 +195,7 @@ async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path: Path) -> Non
     assert answer.content == content[1_000_000:]
 
 
-async def test_a_handshake_that_hangs_times_out(tmp_path: Path) -> None:
+async def test_hanging_handshake_times_out(tmp_path: Path) -> None:
     async with tls_relay(tmp_path, NetTuning(tls_handshake_seconds=0.2)) as relay:
         assert await read_all(await relay.raw(b"\x16\x03\x01\x02\x00\x01")) == b""
 

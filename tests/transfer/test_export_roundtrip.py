@@ -1,6 +1,6 @@
-"""What a relay exports comes back identical: out of a random store, into an empty directory, and out again.
+"""A relay's export survives a round trip: from a random store into an empty directory, and out again.
 
-Only these differ: the ids of files (whose ids are secrets that the relay makes), and when the export was made.
+The only differences are the ids of files (secrets that the relay generates) and the time of the export.
 """
 
 import json
@@ -37,7 +37,7 @@ NAMES = ("Anna", "Ben Ö", "Zoë", "李", "O'Neil", "Dr. No")
 
 
 class Life:
-    """Random things that people do, as the log takes them."""
+    """Random actions of people, as commands for the log."""
 
     def __init__(self, relay: Relay, random: Random) -> None:
         self.relay = relay
@@ -57,7 +57,7 @@ class Life:
             return None
 
     def user(self) -> UserKey:
-        # Who was removed does nothing any more; the first one stays, so that somebody can.
+        # Removed users do nothing any more; the first one stays, so that somebody can act.
         return self.random.choice([user.key for user in self.relay.state.users.values() if not user.removed])
 
     def group(self) -> str:
@@ -194,7 +194,7 @@ STEPS: tuple[tuple[int, Callable[[Life], Any]], ...] = (
 
 
 async def live(data: Path, seed: int, steps: int) -> None:
-    """Let people live in a new relay for a while."""
+    """Let people use a new relay for a while."""
     random = Random(seed)
     data.mkdir()
     lives: list[Life] = []
@@ -235,7 +235,7 @@ def there_and_back(seed: int, steps: int) -> None:
 
 
 def in_use(here: Path, first: list[dict[str, Any]]) -> None:
-    """Into a relay that is in use everything comes with the dates and the people that it has elsewhere."""
+    """Import into a relay in use, and check that everything keeps its dates and people."""
     done("user", "add", "local", data=here / "used")
     done("send", "--as", "local", "local", "said today", data=here / "used")
     done("import", here / "one.tar", data=here / "used")
@@ -243,7 +243,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
     kinds = ("user", "chat", "edit", "delete", "message")
 
     def lines_of(records: list[dict[str, Any]]) -> list[str]:
-        # A deletion erases all that a message had, the date that it said itself too.
+        # A deletion erases everything of a message, including its own date.
         found = []
         for record in records:
             if record["type"] in kinds:

@@ -1,4 +1,4 @@
-"""Exports of other systems as people really have them: each case is one that somebody reported, here or elsewhere."""
+"""Real exports of other systems: somebody reported each of these cases, here or elsewhere."""
 
 import json
 import tracemalloc
@@ -35,7 +35,7 @@ from tests.support.foreign_exports import (
 )
 
 
-# Archives that were packed again (zulip/zulip#22533, mattermost/mattermost#6807, radiasoft/sirepo#1587,
+# Repacked archives (zulip/zulip#22533, mattermost/mattermost#6807, radiasoft/sirepo#1587,
 # lavr/python-emails#24, mattermost/mmetl#19).
 @pytest.mark.parametrize("channel", ["büro", "склад", "倉庫", "general"])
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ from tests.support.foreign_exports import (
         pytest.param(lambda name: f"slack export/Nov 14/{name}".encode(), 0x800, id="folders around it"),
     ],
 )
-def test_a_channel_of_any_script_comes_in_with_its_messages(
+def test_channel_with_any_script_is_imported_with_its_messages(
     channel: str, name: Callable[[str], bytes], flag: int, tmp_path: Path
 ) -> None:
     source = packed(tmp_path / "slack.zip", workspace(channel), name, flag)
@@ -58,7 +58,7 @@ def test_a_channel_of_any_script_comes_in_with_its_messages(
 
 
 @pytest.mark.parametrize(("channel", "encoding"), [("büro", "cp850"), ("büro", "cp1252"), ("склад", "cp866")])
-def test_a_folder_named_in_an_old_encoding_of_windows_is_found(channel: str, encoding: str, tmp_path: Path) -> None:
+def test_folder_named_in_an_old_windows_encoding_is_found(channel: str, encoding: str, tmp_path: Path) -> None:
     source = packed(tmp_path / "slack.zip", workspace(channel), lambda name: name.encode(encoding))
     assert brought(source, tmp_path / "data")["left"] == {}
     assert texts(tmp_path / "data") == ["one", "two"]
@@ -72,13 +72,13 @@ def test_files_that_macos_adds_to_an_archive_are_ignored(tmp_path: Path) -> None
     assert (came["added"]["messages"], came["left"]) == (2, {})
 
 
-def test_a_folder_of_no_channel_is_reported_as_left_behind(tmp_path: Path) -> None:
+def test_folder_without_a_channel_is_reported_as_left_behind(tmp_path: Path) -> None:
     source = folder(tmp_path / "slack", workspace(more={f"gone-channel/{DAY}": [message("U1", "lost")]}))
     came = brought(source, tmp_path / "data")
     assert came["left"] == {"days of a folder that belongs to no channel: gone-channel": 1}
 
 
-def test_private_messages_in_a_folder_that_two_channels_claim_go_into_neither(tmp_path: Path) -> None:
+def test_private_messages_in_a_folder_claimed_by_two_channels_go_into_neither(tmp_path: Path) -> None:
     lists = {
         "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
         "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
@@ -86,10 +86,10 @@ def test_private_messages_in_a_folder_that_two_channels_claim_go_into_neither(tm
     source = folder(tmp_path / "slack", workspace("ops", dict(lists)))
     came = brought(source, tmp_path / "data")
     assert (came["added"]["chats"], came["added"]["messages"]) == (2, 0)
-    assert came["left"] == {"days of a folder that could be of several channels: ops (C1, G1)": 1}
+    assert came["left"] == {"days of a folder that several channels could claim: ops (C1, G1)": 1}
 
 
-def test_a_folder_named_by_a_channels_id_is_that_channels_and_the_name_is_the_others(tmp_path: Path) -> None:
+def test_folder_named_by_a_channels_id_belongs_to_that_channel(tmp_path: Path) -> None:
     lists = {
         "channels.json": [{"id": "C1", "name": "ops", "members": ["U1", "U2"]}],
         "groups.json": [{"id": "G1", "name": "ops", "members": ["U1"]}],
@@ -100,7 +100,7 @@ def test_a_folder_named_by_a_channels_id_is_that_channels_and_the_name_is_the_ot
     assert sorted(said) == [("slack-C1", "one"), ("slack-C1", "two"), ("slack-G1", "secret")]
 
 
-def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name(tmp_path: Path) -> None:
+def test_dialogs_folder_belongs_to_it_even_if_a_channel_is_named_by_its_id(tmp_path: Path) -> None:
     lists = {
         "channels.json": [{"id": "C1", "name": "D1", "members": ["U1", "U2"]}],
         "dms.json": [{"id": "D1", "members": ["U1", "U2"]}],
@@ -111,7 +111,7 @@ def test_a_dialogs_folder_is_the_dialogs_also_where_a_channel_has_its_id_as_name
 
 @pytest.mark.parametrize("around", ["", "Export/"])
 @pytest.mark.parametrize("both", [False, True])
-def test_an_export_of_a_whole_slack_organization_comes_in_with_its_users(
+def test_export_of_a_whole_slack_organization_is_imported_with_its_users(
     around: str, both: bool, tmp_path: Path
 ) -> None:
     entries = workspace()
@@ -127,7 +127,7 @@ def test_an_export_of_a_whole_slack_organization_comes_in_with_its_users(
 
 @pytest.mark.parametrize("missing", ["users.json", "channels.json"])
 def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
-    # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing had come in.
+    # thomasloupe/Slackord#41, mattermost/mattermost#15150: it "was successful", and nothing was imported.
     entries = workspace()
     del entries[missing]
     ran = run("import", folder(tmp_path / "slack", entries), data=tmp_path / "data")
@@ -147,7 +147,7 @@ def test_a_missing_list_is_named(missing: str, tmp_path: Path) -> None:
     ],
 )
 def test_files_in_any_encoding_are_read(encode: Callable[[str], bytes | str], tmp_path: Path) -> None:
-    # get-convex/convex-backend#138: a mark of UTF-8 at the beginning, and nothing could be read.
+    # get-convex/convex-backend#138: a byte order mark at the beginning made it unreadable.
     def encoded(content: Any) -> bytes:
         made = encode(json.dumps(content, ensure_ascii=False))
         return made if isinstance(made, bytes) else made.encode()
@@ -178,7 +178,7 @@ def test_an_empty_slack_day_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["channels.json", "groups.json", "mpims.json", "dms.json", f"general/{DAY}"])
-def test_a_slack_list_that_is_null_is_empty_and_everything_else_comes(name: str, tmp_path: Path) -> None:
+def test_slack_list_that_is_null_is_empty_and_everything_else_is_imported(name: str, tmp_path: Path) -> None:
     # rusq/slackdump#110.
     talk: Entries = {"dms.json": [{"id": "D1", "members": ["U1", "U2"]}], f"D1/{DAY}": [message("U1", "to ben")]}
     talk = workspace(more=talk if name != "dms.json" else None)
@@ -196,7 +196,7 @@ def test_null_among_the_people_of_a_reaction_is_ignored(tmp_path: Path) -> None:
     assert came["left"] == {"reactions": 1}
 
 
-# What programs posted (RocketChat/Rocket.Chat.iOS#314, discourse/discourse-chat#291).
+# Posts of programs (RocketChat/Rocket.Chat.iOS#314, discourse/discourse-chat#291).
 PROGRAMS = [
     pytest.param({"attachments": [{"fields": [{"title": "Build", "value": "red &amp; late"}]}]}, "Build: red & late"),
     pytest.param({"attachments": [{"title": "Run 7", "title_link": "https://ci/7"}]}, "Run 7 (https://ci/7)"),
@@ -245,7 +245,7 @@ def test_the_blocks_of_a_persons_message_do_not_repeat_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["slack", "mattermost", "relay"])
 @pytest.mark.parametrize("people", [("anna", "ben"), ("ben", "anna")])
 @pytest.mark.parametrize("here", [("anna", "ben"), ("ben", "anna")])
-def test_a_dialog_is_the_same_in_any_order_of_its_users(
+def test_dialog_is_the_same_in_any_order_of_its_users(
     kind: str, people: tuple[str, str], here: tuple[str, str], tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -260,7 +260,7 @@ def test_a_dialog_is_the_same_in_any_order_of_its_users(
 
 
 async def accept(kind: RequestType[Any, Any], payload: Any, /) -> Any:
-    """Answer as a relay that takes everything."""
+    """Answer like a relay that accepts everything."""
     if kind is IMPORT_MESSAGES:
         return [control.MessageImportResult(added=True) for _ in payload.messages]
     return control.ImportResult(added=True)
@@ -294,10 +294,10 @@ def test_memory_does_not_grow_with_the_number_of_messages(tmp_path: Path) -> Non
     assert peak(8_000) < 1.5 * peak(800)
 
 
-# Our own, of an older relay.
+# Exports of an older relay.
 
 
-def test_a_repeated_edit_of_a_deleted_message_is_known(tmp_path: Path) -> None:
+def test_repeated_edit_of_a_deleted_message_is_recognised(tmp_path: Path) -> None:
     place = {"participants": ["anna"], "sender": "anna", "originalSender": "anna", "original": "1"}
     found = [
         {"type": "relay", "at": T0, "format": 2, "version": "0"},
@@ -339,7 +339,7 @@ def test_former_members_in_an_older_relays_export_stay_out(tmp_path: Path) -> No
 
 
 def with_file(root: Path) -> Path:
-    """A bulk export of two messages, of which the second holds a file."""
+    """A bulk export of two messages, the second one with a file."""
     records: list[Entries] = [{"type": "version", "version": 1}]
     records += [{"type": "user", "user": {"username": name}} for name in ("anna", "ben")]
     post = {"channel_members": ["anna", "ben"], "user": "anna", "message": "one", "create_at": T0 * 1_000}
@@ -349,7 +349,7 @@ def with_file(root: Path) -> Path:
     return folder(root, {"bulk.jsonl": "\n".join(map(json.dumps, records)).encode(), "data/a.txt": b"a" * 5_000})
 
 
-def test_a_file_for_which_there_is_no_room_ends_an_import_and_comes_with_the_next(
+def test_file_without_room_ends_an_import_and_comes_with_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, data = with_file(tmp_path / "export"), tmp_path / "data"
@@ -357,13 +357,13 @@ def test_a_file_for_which_there_is_no_room_ends_an_import_and_comes_with_the_nex
     ran = run("import", source, data=data)
     assert ran.code == 1
     assert "files.total_bytes" in ran.err
-    assert "call it again then" in ran.err
+    assert "run it again then" in ran.err
     monkeypatch.delenv("RELAY_FILES_TOTAL_BYTES")
     again = done("import", source, "--json", data=data).json
     assert (again["added"]["files"], again["added"]["messages"], again["left"]) == (1, 2, {})
 
 
-def test_a_file_for_which_its_sender_has_no_room_stays_behind_and_all_else_comes(
+def test_file_beyond_its_senders_quota_is_left_out_and_everything_else_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, data = with_file(tmp_path / "export"), tmp_path / "data"
@@ -373,7 +373,7 @@ def test_a_file_for_which_its_sender_has_no_room_stays_behind_and_all_else_comes
     assert sum(came["left"].values()) == 1
 
 
-def test_a_zip_whose_names_are_not_what_they_say_is_called_damaged(tmp_path: Path) -> None:
+def test_zip_with_inconsistent_names_is_called_damaged(tmp_path: Path) -> None:
     source = packed(tmp_path / "slack.zip", workspace("büro"), lambda name: name.encode("cp1252"), 0x800)
     ran = run("import", source, data=tmp_path / "data")
     assert ran.code == 1

@@ -1,4 +1,4 @@
-"""Imports into a relay that runs: one at a time, each with its own files; one that is killed leaves nothing behind."""
+"""Imports into a running relay: one at a time, each with its own files; a killed one leaves nothing behind."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from relay.protocol import control
 
 
 class Importer(trio.abc.AsyncResource):
-    """A connection to the control socket, as `relay import` has one."""
+    """A connection to the control socket, like that of `relay import`."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -59,7 +59,7 @@ async def test_a_file_of_one_import_gets_no_piece_of_another(tmp_path: Path) -> 
         assert "another import" in refused["error"]["message"]
         await one.piece("anna", b"anna", first=False, more=False)
         assert contents(tmp_path) == [b"ANNAanna"]
-        # What changes nothing may be asked meanwhile.
+        # Requests that change nothing are allowed meanwhile.
         dry = control.FileImport(sender="ben", name="b", size=1, at=1, dry=True)
         assert "error" not in await other.ask("import.file", dry)
 

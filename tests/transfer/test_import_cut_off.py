@@ -1,4 +1,4 @@
-"""An import that was cut off and is repeated ends in the same state as one that was not."""
+"""A repeated import after an interruption ends in the same state as an undisturbed one."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ CLIENT = object()
 
 
 def unproved_clock() -> RelayClock:
-    """A right clock that nothing vouches for."""
+    """A right clock without proof."""
     return RelayClock(lambda: None, wall=lambda: NOW * 1_000_000, elapsed=lambda: 0)
 
 
@@ -60,7 +60,9 @@ def unread(relay: Relay, user: str) -> int:
     return relay.state.missed(chat, found.key)
 
 
-async def test_messages_of_a_repeated_import_are_read_by_who_had_nothing_unread(whole: Path, tmp_path: Path) -> None:
+async def test_messages_of_a_repeated_import_are_read_for_users_without_other_unread_messages(
+    whole: Path, tmp_path: Path
+) -> None:
     async with open_relay(whole, clock=unproved_clock()) as relay:
         await begin(relay, local=True)
         await send(relay, "import.messages", batch(1, 2, 3))
@@ -77,7 +79,9 @@ async def test_messages_of_a_repeated_import_are_read_by_who_had_nothing_unread(
         assert unread(relay, "ben") == 0
 
 
-async def test_messages_of_a_repeated_import_stay_unread_for_who_had_others_unread(whole: Path, tmp_path: Path) -> None:
+async def test_messages_of_a_repeated_import_stay_unread_for_users_with_other_unread_messages(
+    whole: Path, tmp_path: Path
+) -> None:
     async with open_relay(whole, clock=unproved_clock()) as relay:
         await begin(relay, local=True)
         say = control.Say(user_id="anna", chat_id="ben", message="have you read this?", client_message_id="own")
@@ -92,7 +96,7 @@ async def test_messages_of_a_repeated_import_stay_unread_for_who_had_others_unre
         assert unread(relay, "ben") == 3
 
 
-async def test_a_right_clock_is_believed_after_an_import_was_cut_off(whole: Path, tmp_path: Path) -> None:
+async def test_right_clock_is_trusted_after_an_interrupted_import(whole: Path, tmp_path: Path) -> None:
     async with open_relay(whole, clock=unproved_clock()) as relay:
         await begin(relay, local=False)
         await send(relay, "import.messages", batch(1, 2))

@@ -1,4 +1,4 @@
-"""Dates of an import: which are read, which are none, and what they do to the relay's time."""
+"""Dates of an import: valid and invalid ones, and their effect on the relay's time."""
 
 import time
 from pathlib import Path
@@ -33,12 +33,12 @@ NO_DATES: list[object] = [-1, 0, "", "noon", None, True, float("nan"), float("in
         *((none, None) for none in NO_DATES),
     ],
 )
-def test_a_date_is_read_or_is_none(said: Any, is_: int | None) -> None:
+def test_date_is_read_or_rejected(said: Any, is_: int | None) -> None:
     assert moment(said) == is_
 
 
 @pytest.mark.parametrize("odd", [-1, 0, "noon", None, ""])
-def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path: Path) -> None:
+def test_message_without_a_date_gets_that_of_the_previous_one(odd: Any, tmp_path: Path) -> None:
     # A `create_at` of -1 once ended the import (see also vmiklos/plees-tracker#579).
     file = lines(tmp_path, bulk(post("first"), {**post("second"), "create_at": odd}))
     came = brought(file, tmp_path / "data")
@@ -49,7 +49,7 @@ def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path:
     assert came["left"] == {"invalid dates: these messages get the date of the previous one": 1}
 
 
-def test_a_date_after_the_year_9999_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_date_after_the_year_9999_is_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     far = 2**53 - 1
     said = [{"type": "message", "chat": "g", "sender": "anna", "clientMessageId": text, "text": text, "at": at}
             for text, at in (("first", T0), ("far", far))]  # fmt: skip
@@ -61,7 +61,7 @@ def test_a_date_after_the_year_9999_is_none(tmp_path: Path, monkeypatch: pytest.
     ]
     done("import", lines(tmp_path, export), data=tmp_path / "data")
     assert [one["at"] for one in records(tmp_path / "data", "message")] == [T0, T0]
-    # Every command that shows one ended with a traceback.
+    # Every command that showed one ended with a traceback.
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     try:
@@ -96,7 +96,7 @@ def test_a_future_date_is_shown_and_does_not_move_the_clock(tmp_path: Path) -> N
     assert new["at"] < 3_000_000_000_000
 
 
-def test_after_an_import_time_goes_on_from_today(tmp_path: Path) -> None:
+def test_time_after_an_import_continues_from_today(tmp_path: Path) -> None:
     done("import", folder(tmp_path / "slack", workspace()), data=tmp_path / "data")
     done("send", "--as", "anna", "general", "today", data=tmp_path / "data")
     assert records(tmp_path / "data", "message")[-1]["at"] > (T0 + 86_400) * 1_000
@@ -110,7 +110,7 @@ def test_a_reply_dated_before_its_post_follows_it(tmp_path: Path) -> None:
     assert (root["text"], reply["text"], reply["replyTo"]) == ("root", "reply", root["clientMessageId"])
 
 
-def test_threads_stay_together_and_answers_to_nothing_are_counted(tmp_path: Path) -> None:
+def test_threads_stay_together_and_orphaned_replies_are_counted(tmp_path: Path) -> None:
     # mattermost/mattermost#10203, chattocorp/chatto#483: a reply whose root is not in the export.
     root = f"{T0:.6f}"
     day = [

@@ -1,4 +1,4 @@
-"""Exports with flaws: what is sound in them is imported, and `--dry-run` foretells exactly what stays behind."""
+"""Exports with flaws: the valid part is imported, and `--dry-run` predicts exactly what stays behind."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def disabled(data: Path) -> set[str]:
     return {one["id"] for one in records(data, "user") if one.get("disabled")}
 
 
-# People whom no record describes.
+# People without a record.
 
 
 def test_an_author_without_a_record_becomes_a_disabled_user(data: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_member_without_a_record_becomes_a_disabled_user_and_stays_a_member(da
     assert group(data)["participants"] == ["anna", "ben"]
 
 
-def test_an_owner_who_is_no_member_gives_way_to_one_who_is(data: Path, tmp_path: Path) -> None:
+def test_owner_who_is_no_member_is_replaced_by_one_who_is(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), chat("anna", owner="ben"), said("one")), data)
     assert came["left"] == {}
     assert group(data)["owner"] == "anna"
@@ -91,7 +91,7 @@ def test_chat_without_anyone_who_can_sign_in_is_skipped(state: str, data: Path, 
     }
 
 
-def test_a_chat_with_the_id_of_a_user_stays_behind(data: Path, tmp_path: Path) -> None:
+def test_chat_with_a_users_id_stays_behind(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), user("g"), chat("anna"), said("one")), data)
     assert came["left"] == {"chats (the id 'g' is taken)": 1, "messages of chats that stay behind": 1}
 
@@ -102,7 +102,7 @@ def test_user_with_an_invalid_id_is_skipped_with_their_messages(data: Path, tmp_
     assert came["left"]["messages (there is no user 'a b' here)"] == 1
 
 
-def test_a_user_who_is_listed_twice_is_one(data: Path, tmp_path: Path) -> None:
+def test_user_listed_twice_is_imported_once(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), user("anna"), chat("anna")), data)
     assert (came["added"]["users"], came["here"]["users"]) == (1, 1)
 
@@ -114,11 +114,11 @@ def test_two_dialogs_of_slack_with_the_same_people_are_one_chat(data: Path, tmp_
     assert (came["added"]["chats"], came["here"]["chats"], came["added"]["messages"]) == (2, 1, 4)
 
 
-LOST = "links from answers to messages that are not here"
+LOST = "links from replies to messages that are not here"
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_dry_run_foretells_which_replies_lose_their_message(times: int, data: Path, tmp_path: Path) -> None:
+def test_dry_run_predicts_which_replies_lose_their_original(times: int, data: Path, tmp_path: Path) -> None:
     people = [user("anna"), user("ben"), chat("anna", "ben")]
     found = [
         said("one"),
@@ -134,7 +134,7 @@ def test_a_dry_run_foretells_which_replies_lose_their_message(times: int, data: 
     assert came["left"] == {LOST: 3 if times == 1 else 2}
 
 
-def test_a_dry_run_foretells_a_lost_reply_across_many_messages(data: Path, tmp_path: Path) -> None:
+def test_dry_run_predicts_a_lost_reply_across_many_messages(data: Path, tmp_path: Path) -> None:
     between = [said(f"m{number}") for number in range(450)]
     answers = [
         said("here", replyTo="m0", replySender="anna"),
@@ -149,9 +149,7 @@ def test_a_dry_run_foretells_a_lost_reply_across_many_messages(data: Path, tmp_p
 
 
 @pytest.mark.parametrize("key", ["k" * 129, "k" * 200])
-def test_a_long_client_id_is_shortened_and_known_when_it_is_imported_again(
-    key: str, data: Path, tmp_path: Path
-) -> None:
+def test_long_client_id_is_shortened_and_recognised_at_the_next_import(key: str, data: Path, tmp_path: Path) -> None:
     answer = said("two", replyTo=key, replySender="anna")
     edit = {"type": "edit", "at": T0 + 2, "chat": "g", "sender": "anna", "clientMessageId": "e" * 200,
             "original": key, "originalSender": "anna"}  # fmt: skip
@@ -175,7 +173,7 @@ def test_message_that_cannot_be_imported_is_skipped_alone(flaw: dict[str, str], 
     assert sum(count for what, count in came["left"].items() if what.startswith("messages (")) == 1
 
 
-# Halves of characters.
+# Half characters.
 
 HALF = "\\ud83d"
 PAIR = "\\ud83d\\ude00"
@@ -183,7 +181,7 @@ PAIR = "\\ud83d\\ude00"
 
 @pytest.mark.parametrize("half", [HALF, "\\ude00", "\\uD83D\\ud83d"])
 @pytest.mark.parametrize("kind", ["slack", "mattermost", "own"])
-def test_half_a_character_becomes_a_replacement_character(kind: str, half: str, data: Path, tmp_path: Path) -> None:
+def test_half_character_becomes_a_replacement_character(kind: str, half: str, data: Path, tmp_path: Path) -> None:
     if kind == "slack":
         source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": [message("U1", "a HALF b WHOLE")]}))
         file = source / "general" / DAY
@@ -197,13 +195,13 @@ def test_half_a_character_becomes_a_replacement_character(kind: str, half: str, 
     assert text == "a " + "\ufffd" * (len(half) // 6) + " b 😀"
 
 
-def test_half_a_character_in_bytes_leaves_the_other_letters_as_they_are(data: Path, tmp_path: Path) -> None:
+def test_half_character_in_bytes_leaves_the_other_letters_unchanged(data: Path, tmp_path: Path) -> None:
     day = json.dumps([message("U1", "grün \ud83d")], ensure_ascii=False).encode("utf-8", "surrogatepass")
     came = brought(folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day})), data)
     assert (texts(data), came["left"]) == (["grün \ufffd"], {})
 
 
-def test_a_message_that_the_relay_refuses_is_counted_and_asks_for_no_repeat(
+def test_message_refused_by_the_relay_is_counted_without_asking_for_a_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from relay.core.admin.importing.messages import MessageHistoryImport
@@ -219,7 +217,7 @@ def test_a_message_that_the_relay_refuses_is_counted_and_asks_for_no_repeat(
     assert "call it again" not in ran.out
 
 
-# Texts that are made while a message is read.
+# Texts generated while a message is read.
 
 
 def _program(**more: Any) -> dict[str, Any]:
@@ -237,7 +235,7 @@ def _emoji_block(code: str) -> list[dict[str, Any]]:
     ("code", "shown"),
     [("1f600", "😀"), ("d83d-de00", "😀"), ("d83d", "\ufffd"), ("de00-d83d", "\ufffd\ufffd"), ("zz", ":smile:")],
 )
-def test_an_emoji_of_half_characters_costs_nothing_else(data: Path, tmp_path: Path, code: str, shown: str) -> None:
+def test_emoji_of_half_characters_affects_nothing_else(data: Path, tmp_path: Path, code: str, shown: str) -> None:
     came = brought(folder(tmp_path / "slack", _program(blocks=_emoji_block(code))), data)
     assert (came["added"]["messages"], came["left"]) == (3, {})
     assert texts(data) == ["one", shown, "two"]
@@ -252,7 +250,7 @@ def test_half_characters_in_json_within_json_are_replaced(data: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"caf\xed\xa0\xbd"], ids=["Windows", "half a character"])
-def test_a_folder_whose_name_is_not_utf8_is_accounted_for_in_json_too(data: Path, tmp_path: Path, name: bytes) -> None:
+def test_folder_with_a_name_outside_utf8_is_also_reported_in_json(data: Path, tmp_path: Path, name: bytes) -> None:
     source = folder(tmp_path / "slack", workspace())
     folder(source, {f"{os.fsdecode(name)}/{DAY}": [message("U1", "lost")]})
     came = brought(source, data)

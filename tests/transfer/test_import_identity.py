@@ -1,4 +1,4 @@
-"""Who somebody of an export is here: known by the id that their own system has of them, whatever else it says."""
+"""Matching people of an export with users here: by their id in the source system, whatever else it says."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ NEW: Entries = {"id": "U3", "name": "max", "real_name": "Max Neu"}
 
 
 def slack(root: Path, users: list[Entries], days: dict[str, list[Entries]], **lists: Any) -> Path:
-    """A workspace with the channel C1 of all its users, and the messages of some folders on one day."""
+    """A workspace with the channel C1 of all its users, and one day's messages of some folders."""
     channel = {"id": "C1", "name": "general", "created": T0 - 5, "members": [user["id"] for user in users]}
     entries = {f"{name}/{DAY}": day for name, day in days.items()}
     more = {f"{name}.json": content for name, content in lists.items()}
@@ -29,14 +29,14 @@ def names(data: Path) -> dict[str, str]:
 
 
 def said(data: Path) -> list[tuple[str, str]]:
-    """Of each message the name of its author and its text, by text."""
+    """The author's name and the text of each message, by text."""
     people = names(data)
     found = [(people[one["sender"]], one["text"]) for one in records(data, "message")]
     return sorted(found, key=lambda one: one[1])
 
 
 def readers(data: Path) -> dict[str, set[str]]:
-    """Of each message in a dialog the names of its two people."""
+    """The names of the two people of each message in a dialog."""
     people = names(data)
     found = [one for one in records(data, "message") if one.get("participants")]
     return {one["text"]: {people[user] for user in one["participants"]} for one in found}
@@ -45,7 +45,7 @@ def readers(data: Path) -> dict[str, set[str]]:
 # Slack: an id never changes; handles do, and several people may have the same.
 
 
-def test_private_messages_stay_with_their_reader_when_two_people_of_one_handle_change_places(tmp_path: Path) -> None:
+def test_private_messages_stay_with_their_reader_when_two_people_swap_handles(tmp_path: Path) -> None:
     dms = [{"id": "D1", "members": ["U1", "U2"]}, {"id": "D2", "members": ["U1", "U3"]}]
     days = {"general": [message("U2", "a")], "D1": [message("U1", "to old")], "D2": [message("U1", "to new")]}
     data = tmp_path / "data"
@@ -67,7 +67,7 @@ def test_users_with_non_latin_handles_keep_their_ids_when_another_joins(tmp_path
     assert said(data) == [("анна", "from anna"), ("борис", "from boris"), ("вера", "from vera")]
 
 
-def test_a_person_whose_handle_was_changed_is_the_same_person(tmp_path: Path) -> None:
+def test_person_with_a_changed_handle_is_the_same_person(tmp_path: Path) -> None:
     day, data = [message("U1", "one")], tmp_path / "data"
     brought(slack(tmp_path / "first", [ANNA], {"general": day}), data)
     renamed = {**ANNA, "name": "anna.meyer", "real_name": "Anna Meyer"}
@@ -76,7 +76,7 @@ def test_a_person_whose_handle_was_changed_is_the_same_person(tmp_path: Path) ->
     assert said(data) == [("anna", "one"), ("anna", "two")]
 
 
-def test_a_new_person_with_the_former_handle_of_another_is_another_person(tmp_path: Path) -> None:
+def test_new_person_with_a_former_handle_of_another_is_a_new_user(tmp_path: Path) -> None:
     data = tmp_path / "data"
     brought(slack(tmp_path / "first", [OLD], {"general": [message("U2", "old")]}), data)
     days = {"general": [message("U2", "old"), message("U3", "new", 1)]}
@@ -86,7 +86,7 @@ def test_a_new_person_with_the_former_handle_of_another_is_another_person(tmp_pa
 
 
 @pytest.mark.parametrize("option", [(), ("--map", "U1=eva")])
-def test_a_person_who_is_in_no_channel_is_known_by_the_workspace(option: tuple[str, ...], tmp_path: Path) -> None:
+def test_person_in_no_channel_is_matched_by_the_workspace(option: tuple[str, ...], tmp_path: Path) -> None:
     """A channel of the same id and date shows which workspace it is."""
     zoe, day = {"id": "U4", "name": "zoe"}, [message("U1", "one"), message("U4", "two", 1)]
     data, source = tmp_path / "data", slack(tmp_path / "first", [zoe], {"general": day}, org_users=[ANNA])
@@ -112,9 +112,7 @@ def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
          message("W1", "3", 3, user_profile={"name": "gus.g"})],
     ],
 )  # fmt: skip
-def test_importing_a_later_export_doubles_no_message_of_bots_or_unknown_people(
-    day: list[Entries], tmp_path: Path
-) -> None:
+def test_later_export_doubles_no_message_of_bots_or_unknown_people(day: list[Entries], tmp_path: Path) -> None:
     data = tmp_path / "data"
     brought(slack(tmp_path / "first", [ANNA], {"general": day}), data)
     before = {one["text"]: one["sender"] for one in records(data, "message")}
@@ -132,7 +130,7 @@ def test_messages_of_programs_without_an_id_and_comments_on_files_have_their_aut
     assert said(tmp_path / "data") == [("anna", "nice"), ("GitHub", "push")]
 
 
-def test_channels_that_a_message_names_by_their_ids_have_their_names(tmp_path: Path) -> None:
+def test_channels_mentioned_by_id_get_their_names(tmp_path: Path) -> None:
     section = {"type": "rich_text_section", "elements": [{"type": "channel", "channel_id": "C1"}]}
     program = bot("B1", "GitHub", "", 1) | {"blocks": [{"type": "rich_text", "elements": [section]}]}
     day = [message("U1", "see <#C1|> and <#C9>"), program]
@@ -140,7 +138,7 @@ def test_channels_that_a_message_names_by_their_ids_have_their_names(tmp_path: P
     assert [text for _, text in said(tmp_path / "data")] == ["#general", "see #general and #C9"]
 
 
-# Mattermost: a name is all that an export says of a user.
+# Mattermost: an export identifies a user only by name.
 
 
 def mattermost(*found: tuple[str, Any]) -> list[Entries]:
@@ -152,7 +150,7 @@ def direct(to: str, text: str) -> tuple[str, Any]:
     return "direct_post", {"channel_members": members, "user": "anna", "message": text, "create_at": T0 * 1_000}
 
 
-def test_private_messages_stay_with_their_reader_when_users_of_like_names_change_places(tmp_path: Path) -> None:
+def test_private_messages_stay_with_their_reader_when_similar_names_are_swapped(tmp_path: Path) -> None:
     users = [("user", {"username": name}) for name in ("anna", "max", "max.")]
     posts, data = [direct("max", "to max"), direct("max.", "to max.")], tmp_path / "data"
     brought(lines(tmp_path, mattermost(*users, *posts)), data)
@@ -170,7 +168,7 @@ def team(name: str, channel: str, user: str, text: str) -> list[tuple[str, Any]]
     ]
 
 
-def test_two_channels_of_like_names_in_two_exports_stay_two(tmp_path: Path) -> None:
+def test_two_channels_with_similar_names_in_two_exports_stay_two(tmp_path: Path) -> None:
     data = tmp_path / "data"
     one, two = team("a", "b-c", "anna", "of anna"), team("a-b", "c", "ben", "of ben")
     for found in (one, two, [*two, *one], one):
@@ -182,15 +180,15 @@ def test_two_channels_of_like_names_in_two_exports_stay_two(tmp_path: Path) -> N
     ]
 
 
-# Those whom an older relay imported, and others of whom nothing but a name is known.
+# People imported by an older relay, and others known only by name.
 
 
 def older(source: Path, tmp_path: Path) -> Path:
-    """A relay that has imported an export and noted no ids of its system."""
+    """A relay that imported an export without noting its system's ids."""
     there, data = tmp_path / "there", tmp_path / "older"
     brought(source, there)
     export = [json.loads(line) for line in done("export", data=there).out.splitlines()]
-    # It numbered those who wished for the same id.
+    # It numbered people who wanted the same id.
     text = "\n".join(json.dumps({key: one[key] for key in one if key != "origins"}) for one in export)
     for number, user in enumerate((user for user in records(there, "user") if user["id"].startswith("max")), start=1):
         text = text.replace(f'"{user["id"]}"', f'"max-{number}"' if number > 1 else '"max"')
@@ -210,7 +208,7 @@ def test_a_unique_person_of_an_older_import_is_confirmed_once(tmp_path: Path) ->
     assert said(data) == [("anna", "one")]
 
 
-def test_people_of_one_handle_in_an_older_import_are_not_guessed(tmp_path: Path) -> None:
+def test_people_with_one_handle_in_an_older_import_are_not_guessed(tmp_path: Path) -> None:
     dms = [{"id": "D1", "members": ["U1", "U2"]}, {"id": "D2", "members": ["U1", "U3"]}]
     days = {"D1": [message("U1", "to old")], "D2": [message("U1", "to new")]}
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], days, dms=dms), tmp_path)
@@ -234,7 +232,7 @@ def test_ambiguous_handle_of_an_older_import_is_not_guessed(tmp_path: Path) -> N
     assert (ran.code, "--map max=NEW" in ran.err) == (1, True)
 
 
-def test_person_of_an_older_import_is_known_if_the_other_of_that_handle_is(tmp_path: Path) -> None:
+def test_person_of_an_older_import_is_matched_if_the_other_one_with_that_handle_is(tmp_path: Path) -> None:
     day = [message("U2", "old"), message("U3", "new", 1)]
     data = older(slack(tmp_path / "first", [ANNA, OLD, NEW], {"general": day}), tmp_path)
     done("import", "--same", "--map", "max=max", slack(tmp_path / "old", [ANNA, OLD], {"general": day[:1]}), data=data)
@@ -272,14 +270,14 @@ def test_equal_id_of_another_workspace_is_asked_about(tmp_path: Path) -> None:
 # A relay's own export.
 
 
-def test_people_are_known_elsewhere_by_the_ids_of_the_system_they_came_from(tmp_path: Path) -> None:
+def test_people_are_matched_elsewhere_by_the_ids_of_their_source_system(tmp_path: Path) -> None:
     dms = [{"id": "D1", "members": ["U1", "U2"]}, {"id": "D2", "members": ["U1", "U3"]}]
     days = {"D1": [message("U1", "to old")], "D2": [message("U1", "to new")]}
     here, there, third = tmp_path / "here", tmp_path / "there", tmp_path / "third"
     brought(slack(tmp_path / "first", [ANNA, OLD], days, dms=dms), here)
     brought(slack(tmp_path / "second", [ANNA, NEW], days, dms=dms), there)
     (tmp_path / "out.jsonl").write_text(done("export", data=here).out)
-    # Max of one relay is another one than Max of the other, although both came with exports of the same date.
+    # Max on one relay and Max on the other are different people, although both came with exports of the same date.
     brought(tmp_path / "out.jsonl", there)
     assert readers(there) == {"to old": {"anna", "Max Alt"}, "to new": {"anna", "Max Neu"}}
     (tmp_path / "both.jsonl").write_text(done("export", data=there).out)

@@ -1,4 +1,4 @@
-"""Imports into a relay in which people talk: what they say, read and delete there stays as it is."""
+"""Imports into a relay in use: its own messages, receipts and deletions stay unchanged."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ CLIENT = object()
 
 @asynccontextmanager
 async def dialog(data: Path, *, signed_in: bool = True) -> AsyncIterator[Relay]:
-    """A relay in which anna and ben have a dialog."""
+    """A relay with a dialog of anna and ben."""
     async with open_relay(data) as relay:
         for user in ("anna", "ben"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -79,14 +79,14 @@ def unread(relay: Relay, name: str) -> int:
 
 
 def receipts(relay: Relay, name: str) -> int:
-    """Up to which message somebody has read the dialog."""
+    """The message up to which a user has read the dialog."""
     ((key, _),) = relay.state.chats.items()
     user = relay.state.user(name)
     assert user is not None
     return relay.state.members[key][user.key].read_upto
 
 
-async def test_a_message_that_is_deleted_twice_in_one_batch_is_counted_once(tmp_path: Path) -> None:
+async def test_message_deleted_twice_in_one_batch_is_counted_once(tmp_path: Path) -> None:
     async with dialog(tmp_path) as relay:
         await messages(relay, said("1"), said("2"))
         first, second = await messages(relay, changed("delete", "3", "1"), changed("delete", "4", "1"))
@@ -95,7 +95,7 @@ async def test_a_message_that_is_deleted_twice_in_one_batch_is_counted_once(tmp_
         assert chat.count == 1
 
 
-async def test_a_message_that_comes_and_is_deleted_twice_in_one_batch_is_counted_once(tmp_path: Path) -> None:
+async def test_message_imported_and_deleted_twice_in_one_batch_is_counted_once(tmp_path: Path) -> None:
     async with dialog(tmp_path) as relay:
         await messages(relay, said("1"), changed("delete", "3", "1"), changed("delete", "4", "1"))
         (chat,) = relay.state.chats.values()
@@ -140,7 +140,7 @@ def sent_with_the_second(monkeypatch: pytest.MonkeyPatch) -> Callable[[Relay], N
     return prepare
 
 
-async def test_a_message_that_is_sent_during_an_import_stays_unread(
+async def test_message_sent_during_an_import_stays_unread(
     tmp_path: Path, sent_with_the_second: Callable[[Relay], None]
 ) -> None:
     async with dialog(tmp_path) as relay:
@@ -152,7 +152,7 @@ async def test_a_message_that_is_sent_during_an_import_stays_unread(
         assert unread(relay, "ben") == 1
 
 
-async def test_an_import_rests_while_others_send(
+async def test_import_pauses_while_others_send(
     tmp_path: Path, sent_with_the_second: Callable[[Relay], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
@@ -172,7 +172,7 @@ async def test_an_import_rests_while_others_send(
 
 async def test_unread_message_stays_unread_for_a_user_without_devices(tmp_path: Path) -> None:
     async with dialog(tmp_path, signed_in=False) as relay:
-        # An import writes when it began, and waits for that.
+        # An import writes its start time, and waits for the write.
         await send(relay, "import.end", control.Empty())
         say = control.Say(user_id="anna", chat_id="ben", message="have you read this?", client_message_id="own")
         await relay.admin.handle("say", say)
@@ -192,11 +192,11 @@ async def test_long_texts_are_deleted_a_few_at_a_time(length: int, batches: int,
         assert all(record.deleted for record in await exported(relay))
 
 
-async def test_a_dialog_that_begins_while_its_import_waits_stays_the_only_one_of_the_two(tmp_path: Path) -> None:
+async def test_dialog_begun_while_its_import_waits_stays_the_only_one(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         for user in ("anna", "ben"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
-        # An import writes when it began, and waits for that.
+        # An import writes its start time, and waits for the write.
         await send(relay, "import.end", control.Empty())
         say = control.Say(user_id="anna", chat_id="ben", client_message_id="1", message="the first one")
         chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=THEN)

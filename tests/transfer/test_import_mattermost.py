@@ -1,4 +1,4 @@
-"""Exports of Mattermost: channels, groups, and posts that have no ids."""
+"""Exports of Mattermost: channels, groups, and posts without ids."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_former_members_of_a_private_channel_are_not_members(tmp_path: Path) -> 
     assert people == {"anna": False, "ben": False, "gone": True, "nobody-knows": True}
 
 
-def test_a_mattermost_channel_without_members_has_its_authors(tmp_path: Path) -> None:
+def test_mattermost_channel_without_members_gets_its_authors(tmp_path: Path) -> None:
     posts = [
         {**post("old", "ben"), "channel": "old", "replies": [{"user": "anna", "message": "so", "create_at": T0}]},
         {**post("carl joined", "carl"), "channel": "old", "type": "system_join_channel"},
@@ -52,13 +52,13 @@ class Item(msgspec.Struct):
 
 
 @pytest.mark.parametrize("count", [0, 6, 7, 21, 22, 101, 500])
-def test_more_items_than_are_sorted_in_memory_come_in_order_and_equal_ones_in_theirs(count: int) -> None:
+def test_more_items_than_fit_in_memory_are_sorted_and_equal_ones_keep_their_order(count: int) -> None:
     items = [Item(number * 37 % 101, number) for number in range(count)]
     found = list(in_order(items, Item, lambda one: (one.at,), run_items=7, most_runs=3))
     assert found == sorted(items, key=lambda one: one.at)
 
 
-def test_messages_that_an_export_has_in_disorder_come_in_order(tmp_path: Path) -> None:
+def test_unordered_messages_of_an_export_come_in_order(tmp_path: Path) -> None:
     posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
     brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
     dates = [one["at"] for one in records(tmp_path / "data", "message")]
@@ -66,7 +66,7 @@ def test_messages_that_an_export_has_in_disorder_come_in_order(tmp_path: Path) -
     assert dates == sorted(dates)
 
 
-def test_two_groups_whose_names_begin_alike_stay_two(tmp_path: Path) -> None:
+def test_two_groups_with_the_same_beginning_of_their_names_stay_two(tmp_path: Path) -> None:
     people = [f"somebody-with-a-long-name-{number}" for number in range(4)]
     groups = [people[:3], people[:2] + people[3:]]
     posts = [
@@ -85,7 +85,7 @@ def test_two_groups_whose_names_begin_alike_stay_two(tmp_path: Path) -> None:
         (("acme-corporation", f"customer-support-germany-escalations-{n}") for n in (1, 2)),
     ],
 )
-def test_two_channels_whose_ids_would_be_alike_stay_two(places: Iterable[tuple[str, str]], tmp_path: Path) -> None:
+def test_two_channels_with_similar_ids_stay_two(places: Iterable[tuple[str, str]], tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
     for user, (team, channel) in zip(("anna", "ben"), places, strict=True):
         teams = [{"name": team, "channels": [{"name": channel}]}]
@@ -100,7 +100,7 @@ def test_two_channels_whose_ids_would_be_alike_stay_two(places: Iterable[tuple[s
     assert sorted((chats[chat], said[chat]) for chat in chats) == [(["anna"], "of anna"), (["ben"], "of ben")]
 
 
-def test_two_groups_whose_names_join_alike_stay_two(tmp_path: Path) -> None:
+def test_two_groups_whose_joined_names_are_equal_stay_two(tmp_path: Path) -> None:
     groups = [["a-b", "c", "d"], ["a", "b-c", "d"]]
     posts = [
         {"type": "direct_post", "direct_post": {
@@ -112,12 +112,12 @@ def test_two_groups_whose_names_join_alike_stay_two(tmp_path: Path) -> None:
 
 
 def test_a_later_export_adds_only_new_messages(tmp_path: Path) -> None:
-    # mattermost/docs#9154: a trial import, weekly exports, and the one of the last day.
+    # mattermost/docs#9154: a trial import, weekly exports, and a final one on the last day.
     at = T0 * 1_000
     replies = [{"user": "ben", "message": f"reply {number}", "create_at": at + number} for number in range(1, 4)]
     first = bulk(post("one", replies=replies[:2]), post("two", "ben", at + 10))
     brought(lines(tmp_path, first), tmp_path / "data")
-    # Somebody new stands before the posts, and a reply was deleted.
+    # A new user comes before the posts, and a reply was deleted.
     later = bulk(
         post("one", replies=replies[1:]),
         post("two", "ben", at + 10),
@@ -129,13 +129,13 @@ def test_a_later_export_adds_only_new_messages(tmp_path: Path) -> None:
     assert sorted(texts(tmp_path / "data")) == ["one", "reply 1", "reply 2", "reply 3", "three", "two"]
 
 
-def test_the_same_words_at_one_moment_in_two_channels_are_two_messages(tmp_path: Path) -> None:
+def test_same_text_at_the_same_time_in_two_channels_is_two_messages(tmp_path: Path) -> None:
     direct = {"channel_members": ["anna", "ben"], "user": "anna", "message": "hello", "create_at": T0 * 1_000}
     found = [*bulk(post("hello"), post("hello, too")), {"type": "direct_post", "direct_post": direct}]
     assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["messages"] == 3
 
 
-def test_a_file_larger_than_one_request_is_imported_whole(tmp_path: Path) -> None:
+def test_file_larger_than_one_request_is_imported_completely(tmp_path: Path) -> None:
     content = bytes(range(256)) * 50_000
     folder(tmp_path / "data", {"big.bin": content, "empty.bin": b""})
     found = bulk(post("look", attachments=[{"path": "big.bin"}, {"path": "empty.bin"}, {"path": "missing.bin"}]))
@@ -147,7 +147,7 @@ def test_a_file_larger_than_one_request_is_imported_whole(tmp_path: Path) -> Non
     assert came["added"]["files"] == 0
 
 
-def test_a_message_that_is_listed_twice_is_counted_once(tmp_path: Path) -> None:
+def test_message_listed_twice_is_counted_once(tmp_path: Path) -> None:
     entries = workspace(more={"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
     entries["groups.json"] = entries["channels.json"]
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")

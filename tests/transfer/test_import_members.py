@@ -1,4 +1,4 @@
-"""Who is in an imported chat, and who owns it."""
+"""Members and owners of imported chats."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from tests.support.foreign_exports import DAY, T0, brought, bulk, folder, group,
         pytest.param("U9", ["U9", "U2"], "ben", id="who is in no list"),
     ],
 )
-def test_membership_and_owner_are_what_the_export_states(
+def test_members_and_owner_come_from_the_export(
     creator: str | None, members: list[str], owner: str, tmp_path: Path
 ) -> None:
-    # RocketChat/Rocket.Chat#3911 and #4934 (a creator who is unknown), mattermost/mattermost#1518, adsr/irslackd#67.
+    # RocketChat/Rocket.Chat#3911 and #4934 (an unknown creator), mattermost/mattermost#1518, adsr/irslackd#67.
     users: list[dict[str, Any]] = [
         {"id": "U1", "name": "anna"},
         {"id": "U2", "name": "ben"},
@@ -42,7 +42,7 @@ def test_membership_and_owner_are_what_the_export_states(
 
 
 def test_channel_without_a_possible_owner_is_skipped_and_counted(tmp_path: Path) -> None:
-    # zulip/zulip#15102: channels with history and without anybody.
+    # zulip/zulip#15102: channels with history but without members.
     users = [{"id": "U1", "name": "anna", "deleted": True}, {"id": "U2", "name": "ben"}]
     channels = [{"id": "C1", "name": "general", "members": ["U1"]}, {"id": "C2", "name": "empty", "members": []}]
     entries = workspace(more={"users.json": users, "channels.json": channels})
@@ -56,7 +56,7 @@ def test_channel_without_a_possible_owner_is_skipped_and_counted(tmp_path: Path)
 
 
 @pytest.mark.parametrize("members", [[], None])
-def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
+def test_slack_channel_without_a_list_of_members_gets_its_creator_and_authors(
     members: list[str] | None, tmp_path: Path
 ) -> None:
     # An archived channel.
@@ -76,7 +76,7 @@ def test_a_slack_channel_without_a_list_of_members_has_its_creator_and_authors(
 
 
 @pytest.mark.parametrize(("authors", "came_in"), [(["U1", "U2"], 2), (["U1", "U1"], 0)])
-def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
+def test_dialog_without_a_list_of_members_is_imported_if_both_wrote(
     authors: list[str], came_in: int, tmp_path: Path
 ) -> None:
     day = [message(author, f"m{number}", number) for number, author in enumerate(authors)]
@@ -85,7 +85,7 @@ def test_a_dialog_without_a_list_of_members_comes_in_if_both_wrote(
     assert came["added"]["messages"] == 2 + came_in
 
 
-def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
+def test_unlisted_authors_become_disabled_users(tmp_path: Path) -> None:
     # mattermost/mattermost#11856 (deleted users), zulip/zulip#10772 and #23552, RocketChat/Rocket.Chat#12075.
     guest = {"real_name": "Gus Guest", "name": "gus"}
     day = [message("U8", "from elsewhere", user_profile=guest), message("U9", "who was deleted", 1)]
@@ -98,7 +98,7 @@ def test_authors_in_no_list_become_disabled_users(tmp_path: Path) -> None:
 UNKNOWN = "members of channels who are in no list of users and wrote nothing"
 
 
-def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+def test_unknown_members_of_a_slack_channel_are_counted(tmp_path: Path) -> None:
     channels = [{"id": "C1", "name": "general", "members": ["U1", "U2", "U7", "U8", "U8", None, "U9"]}]
     day = [message("U9", "of somebody who was deleted")]
     entries = workspace(more={"channels.json": channels, f"general/{DAY}": day})
@@ -106,7 +106,7 @@ def test_members_of_a_slack_channel_of_whom_nothing_is_known_are_counted(tmp_pat
     assert sorted(group(tmp_path / "data")["participants"]) == ["U9", "anna", "ben"]
 
 
-def test_members_of_a_mattermost_group_of_whom_nothing_is_known_are_counted(tmp_path: Path) -> None:
+def test_unknown_members_of_a_mattermost_group_are_counted(tmp_path: Path) -> None:
     direct = {"channel_members": ["anna", "ben", "nobody"], "user": "anna", "message": "hello", "create_at": T0}
     found = [*bulk(), {"type": "direct_post", "direct_post": direct}]
     assert brought(lines(tmp_path, found), tmp_path / "data")["left"] == {UNKNOWN: 1}

@@ -1,4 +1,4 @@
-"""People of an export whose ids users here have: nobody is taken for somebody else without being asked."""
+"""People of an export with the ids of users here: nobody is matched with another person without the admin's word."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_dry_run_names_each_namesake(source: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--same", "--map=anna=anna"])
-def test_a_namesake_who_is_the_same_person_gets_the_messages(option: str, source: Path, data: Path) -> None:
+def test_namesake_who_is_the_same_person_gets_the_messages(option: str, source: Path, data: Path) -> None:
     done("import", option, source, data=data)
     assert senders(data) == {"anna", "ben"}
     assert "anna.2" not in done("user", "list", data=data).out
@@ -65,7 +65,7 @@ def test_unrelated_namesake_becomes_a_new_user(source: Path, data: Path) -> None
     assert sorted(chat["participants"]) == ["anna.2", "ben"]
 
 
-def test_an_import_that_is_repeated_has_no_namesakes(source: Path, tmp_path: Path) -> None:
+def test_repeated_import_has_no_namesakes(source: Path, tmp_path: Path) -> None:
     data = tmp_path / "empty"
     brought(source, data)
     done("import", source, data=data)
@@ -79,7 +79,7 @@ def test_a_later_export_of_the_same_workspace_has_no_namesakes(tmp_path: Path) -
     assert namesakes(folder(tmp_path / "more", more), data) == []
 
 
-def test_a_relays_own_export_has_no_namesakes_where_it_came_from(data: Path, tmp_path: Path) -> None:
+def test_relays_own_export_has_no_namesakes_at_its_origin(data: Path, tmp_path: Path) -> None:
     done("send", "--as", "anna", "anna", "a note", data=data)
     file = tmp_path / "export.jsonl"
     done("export", file, data=data)
@@ -95,7 +95,7 @@ def test_a_relays_own_export_has_no_namesakes_where_it_came_from(data: Path, tmp
         (("--map", "anna=ben"), "anna and ben would both be ben"),
     ],
 )
-def test_a_map_that_cannot_be_meant_is_refused(options: tuple[str, ...], said: str, source: Path, data: Path) -> None:
+def test_contradictory_map_is_refused(options: tuple[str, ...], said: str, source: Path, data: Path) -> None:
     ran = run("import", *options, source, data=data)
     assert ran.code != 0
     assert said in ran.err
@@ -121,7 +121,7 @@ def other(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def with_team(data: Path, other: Path, tmp_path: Path) -> Path:
-    """A relay in use that has a group of its own with this id, and its own Anna in it."""
+    """A relay in use with a group of its own with this id, and its own Anna in it."""
     changed = other.read_text().replace("Anna Stein", "Anna Berg").replace("about the others", "about us")
     mine = tmp_path / "mine.jsonl"
     lines_ = [json.loads(line) for line in changed.splitlines()]
@@ -138,11 +138,11 @@ def test_an_import_with_the_id_of_a_group_here_is_refused(other: Path, with_team
     assert ran.code == 1
     assert "team (Team there, Our team here)" in ran.err
     assert "about the others" not in done("export", data=with_team).out
-    # That somebody is in a group of the same id is no sign that they are the same.
+    # Membership in a group with the same id does not prove that two people are the same.
     assert [one["id"] for one in namesakes(other, with_team)] == ["anna", "team"]
 
 
-def test_a_group_that_is_another_one_gets_an_id_of_its_own(other: Path, with_team: Path) -> None:
+def test_different_group_gets_an_id_of_its_own(other: Path, with_team: Path) -> None:
     done("import", "--map", "team=team-2", "--map", "anna=anna.2", other, data=with_team)
     groups = {chat["id"]: chat["name"] for chat in records(with_team, "chat") if chat.get("id")}
     assert groups == {"team": "Our team", "team-2": "Team"}
@@ -150,7 +150,7 @@ def test_a_group_that_is_another_one_gets_an_id_of_its_own(other: Path, with_tea
     assert said == {"about us": "team", "about the others": "team-2"}
 
 
-def test_a_group_cannot_get_the_id_of_a_user_of_the_export(other: Path, with_team: Path) -> None:
+def test_group_cannot_get_the_id_of_a_user_of_the_export(other: Path, with_team: Path) -> None:
     ran = run("import", "--map", "team=zoe", other, data=with_team)
     assert ran.code != 0
     assert "zoe and team would both be zoe" in ran.err

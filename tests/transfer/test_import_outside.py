@@ -1,4 +1,4 @@
-"""An export is untrusted: nothing outside of it is read, and what it claims to hold is bounded."""
+"""An export is untrusted: nothing outside of it is read, and its claimed content is bounded."""
 
 import gzip
 import io
@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.importers.base import NotUnderstood, fit_name
-from relay.cli.importers.formats import archive
-from relay.cli.importers.formats.archive import Archive
+from relay.cli.importers.formats.archive import Archive, ArchiveBounds
 from relay.cli.importers.formats.detect import open_source
 from relay.cli.importers.formats.mattermost import Mattermost
 
@@ -44,7 +43,7 @@ def outside(tmp_path: Path) -> Path:
     return secret
 
 
-def test_a_file_beside_an_export_is_read_from_its_own_folder_only(tmp_path: Path, outside: Path) -> None:
+def test_file_beside_an_export_is_read_only_from_its_own_folder(tmp_path: Path, outside: Path) -> None:
     folder = tmp_path / "export"
     (folder / "data").mkdir(parents=True)
     (folder / ".ssh").mkdir()
@@ -60,7 +59,7 @@ def test_a_file_beside_an_export_is_read_from_its_own_folder_only(tmp_path: Path
     assert enclosed(folder / "bulk.jsonl") == ["mine", "mine"]
 
 
-def test_a_link_in_a_folder_leads_nowhere_outside(tmp_path: Path, outside: Path) -> None:
+def test_link_in_a_folder_does_not_lead_outside(tmp_path: Path, outside: Path) -> None:
     folder = tmp_path / "export"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "mine.txt").write_text("mine")
@@ -75,7 +74,7 @@ def test_a_link_in_a_folder_leads_nowhere_outside(tmp_path: Path, outside: Path)
     assert enclosed(folder) == ["mine", "mine"]
 
 
-def test_a_link_that_is_put_there_later_is_not_followed(tmp_path: Path, outside: Path) -> None:
+def test_link_created_later_is_not_followed(tmp_path: Path, outside: Path) -> None:
     folder = tmp_path / "export"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "a.txt").write_text("mine")
@@ -96,7 +95,7 @@ def test_links_and_devices_in_a_tar_file_are_ignored(tmp_path: Path, outside: Pa
     assert enclosed(tmp_path / "x.tar") == []
 
 
-def test_a_compressed_tar_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_compressed_tar_file_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "bulk.jsonl").write_text(bulk())
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "bulk.jsonl", "bulk.jsonl")
@@ -104,7 +103,7 @@ def test_a_compressed_tar_file_is_refused_with_what_to_do(tmp_path: Path) -> Non
         Archive(tmp_path / "x.tar.gz")
 
 
-def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
+def test_archive_that_unpacks_to_more_than_the_free_room_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("bulk.jsonl", bulk())
         bomb.writestr("data/zeros", bytes(50_000_000))
@@ -113,17 +112,16 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_p
         open_source(tmp_path / "bomb.zip", room=1_000_000)
 
 
-def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "LIST_BYTES", 1_000)
-    monkeypatch.setattr(archive, "EXPORT_LINE_BYTES", 1_000)
+def test_list_and_line_are_read_up_to_a_limit(tmp_path: Path) -> None:
+    small = ArchiveBounds(list_bytes=1_000, line_bytes=1_000)
     with zipfile.ZipFile(tmp_path / "slack.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", " " * 1_001)
         target.writestr("channels.json", "[]")
     with pytest.raises(NotUnderstood, match=r"users\.json is larger than 1,000 bytes"):
-        open_source(tmp_path / "slack.zip", room=ROOM)
+        open_source(tmp_path / "slack.zip", room=ROOM, bounds=small)
     (tmp_path / "long.jsonl").write_text(bulk() + "\n" + " " * 2_000)
     with pytest.raises(NotUnderstood, match=r"a line is longer than 1,000 bytes"):
-        open_source(tmp_path / "long.jsonl", room=ROOM)
+        open_source(tmp_path / "long.jsonl", room=ROOM, bounds=small)
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))
     with pytest.raises(NotUnderstood, match="more than 10 files"):
-        Archive(tmp_path / "x.tar", most_files=10)
+        Archive(tmp_path / "x.tar", ArchiveBounds(files=10))
 
 
 def test_damaged_or_encrypted_archive_is_reported_in_one_line(tmp_path: Path) -> None:
@@ -152,18 +150,18 @@ def test_damaged_or_encrypted_archive_is_reported_in_one_line(tmp_path: Path) ->
         open_source(path, room=ROOM)
 
 
-def test_a_gzip_of_lines_is_no_export(tmp_path: Path) -> None:
+def test_gzip_of_lines_is_not_an_export(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(bulk().encode()))
     with pytest.raises(NotUnderstood):
         open_source(tmp_path / "x.jsonl.gz", room=ROOM)
 
 
-def test_an_imported_name_has_nothing_unseen_in_it() -> None:
+def test_imported_name_has_no_invisible_characters() -> None:
     assert fit_name("An\u202ena\u200b  B") == "Anna B"
     assert fit_name("\u3164\u200d") == ""
 
 
-def test_a_file_in_a_tar_file_is_found_without_reading_through_all_others(
+def test_file_in_a_tar_file_is_found_without_reading_all_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed, many = tmp_path / "export.tar", 50
@@ -189,7 +187,7 @@ def test_a_file_in_a_tar_file_is_found_without_reading_through_all_others(
     assert heads <= 2 * many
 
 
-def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path: Path) -> None:
+def test_sparse_file_in_a_tar_file_is_complete(tmp_path: Path) -> None:
     holes = tmp_path / "holes"
     with holes.open("wb") as file:
         file.seek(2**20)
@@ -202,7 +200,7 @@ def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path: Path) -> None:
     assert found.read() == holes.read_bytes()
 
 
-def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path: Path) -> None:
+def test_truncated_packed_export_is_not_called_compressed(tmp_path: Path) -> None:
     whole, cut = tmp_path / "export.tar", tmp_path / "cut.tar"
     (tmp_path / "a.txt").write_bytes(b"a" * 50_000)
     with tarfile.open(whole, "w") as tar:
@@ -213,7 +211,7 @@ def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path: Path
         Archive(cut)
 
 
-def test_a_backup_is_called_one_and_what_takes_it_is_named(tmp_path: Path) -> None:
+def test_backup_is_recognised_and_the_command_for_it_is_named(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "backup.tar", "w") as tar:
         (tmp_path / "relay.db").write_bytes(b"")
         tar.add(tmp_path / "relay.db", "relay.db")

@@ -43,7 +43,7 @@ async def faults(data: Path) -> list[str]:
 
 @pytest.mark.parametrize(("kind", "participants"), WRONG)
 @pytest.mark.parametrize("dry", [True, False])
-async def test_a_chat_of_the_wrong_people_is_refused(
+async def test_chat_with_the_wrong_people_is_refused(
     tmp_path: Path, kind: str, participants: list[str], *, dry: bool
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -57,7 +57,7 @@ async def test_a_chat_of_the_wrong_people_is_refused(
 
 
 @pytest.mark.parametrize(("kind", "participants"), WRONG)
-async def test_a_chat_of_the_wrong_people_is_refused_where_chats_of_these_people_exist(
+async def test_chat_with_the_wrong_people_is_refused_even_if_such_chats_exist(
     tmp_path: Path, kind: str, participants: list[str]
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -69,7 +69,7 @@ async def test_a_chat_of_the_wrong_people_is_refused_where_chats_of_these_people
         assert refused.value.error.code == "bad_request"
 
 
-async def test_a_dialog_comes_without_a_name_and_admins_that_an_export_states(tmp_path: Path) -> None:
+async def test_dialog_is_imported_without_an_exports_name_and_admins(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await add_people(relay)
         await import_chat(relay, "dialog", ["anna", "ben"], name="Bank", admins=["ben"])
@@ -79,7 +79,7 @@ async def test_a_dialog_comes_without_a_name_and_admins_that_an_export_states(tm
     assert await faults(tmp_path) == []
 
 
-async def test_the_check_names_a_dialog_of_three_that_an_older_relay_made(
+async def test_check_names_a_dialog_of_three_made_by_an_older_relay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(imports, "check_type", lambda _kind, _people: None)
@@ -90,7 +90,7 @@ async def test_the_check_names_a_dialog_of_three_that_an_older_relay_made(
     assert await faults(tmp_path) == [f"chat {key} is of the type 'dialog' and has 3 people"]
 
 
-def test_every_type_that_the_log_takes_can_be_imported() -> None:
+def test_every_chat_type_of_the_log_can_be_imported() -> None:
     (kinds,) = (field.type for field in msgspec.structs.fields(changes.ChatMade) if field.name == "type")
     for kind in get_args(kinds):
         imports.check_type(kind, PEOPLE_OF_TYPE.get(kind, 3))

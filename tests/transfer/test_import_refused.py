@@ -1,4 +1,4 @@
-"""What the relay refuses of an import costs what it refuses, and `--dry-run` foretells it."""
+"""Refusals of an import only cost the refused objects, and `--dry-run` predicts them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +50,7 @@ def _talk(there: Path) -> Path:
 
 
 @pytest.mark.parametrize("removed", ["here", "there", "nowhere"])
-def test_the_picture_of_a_removed_user_stays_behind_and_everything_else_comes(tmp_path: Path, removed: str) -> None:
+def test_picture_of_a_removed_user_is_left_out_and_everything_else_comes(tmp_path: Path, removed: str) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     for user in ("anna", "carl"):
         done("user", "add", user, data=there)
@@ -73,7 +73,7 @@ def test_the_picture_of_a_removed_user_stays_behind_and_everything_else_comes(tm
 
 
 Answer = Callable[[RequestType[Any, Any], Any], None]
-"""Raises what the relay is to refuse."""
+"""Raises the refusals that the test wants."""
 
 
 async def _import(relay: Relay, source: Path, refuse: Answer) -> Importing:
@@ -93,7 +93,7 @@ async def _import(relay: Relay, source: Path, refuse: Answer) -> Importing:
     return importing
 
 
-async def test_a_batch_that_is_refused_for_one_message_brings_the_others(tmp_path: Path) -> None:
+async def test_batch_refused_for_one_message_brings_the_others(tmp_path: Path) -> None:
     source = folder(tmp_path / "slack", workspace())
     (tmp_path / "data").mkdir()
 
@@ -110,7 +110,7 @@ async def test_a_batch_that_is_refused_for_one_message_brings_the_others(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["import.user", "import.chat", "import.picture", "import.file", "import.messages"])
-async def test_no_request_about_one_object_ends_an_import_when_it_is_refused(tmp_path: Path, kind: str) -> None:
+async def test_refused_request_about_one_object_ends_no_import(tmp_path: Path, kind: str) -> None:
     source = await trio.to_thread.run_sync(_talk, tmp_path / "there")
     (tmp_path / "here").mkdir()
     asked = set()

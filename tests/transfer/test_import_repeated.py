@@ -1,4 +1,4 @@
-"""An import that is repeated, or that goes into a relay in use."""
+"""A repeated import, and one into a relay in use."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.foreign_exports import (
     workspace,
 )
 
-# Again, and into a relay that is in use.
+# Repeats, and imports into a relay in use.
 
 
 def test_a_repeated_import_restores_no_member(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_repeated_import_restores_no_member(tmp_path: Path) -> None:
     assert texts(data) == ["one", "two", "three"]
 
 
-def test_a_chat_that_was_deleted_here_is_not_made_again(tmp_path: Path) -> None:
+def test_chat_deleted_here_is_not_created_again(tmp_path: Path) -> None:
     source, data = folder(tmp_path / "slack", workspace()), tmp_path / "data"
     brought(source, data)
     done("chat", "delete", "general", "--yes", data=data)
@@ -68,13 +68,13 @@ def test_unread_messages_of_a_relay_in_use_stay_unread(tmp_path: Path) -> None:
 
 
 def seen(data: Path, user: str, chat: str) -> dict[str, tuple[int | None, str]]:
-    """A chat as a member sees it: of each message when it was said, in seconds, and how far it has come."""
+    """A member's view of a chat: each message's time in seconds, and its status."""
     token = done("device", "add", user, data=data).out.strip()
     with running(data) as relay:
 
         async def ask() -> Any:
             async with connect(relay.url, token) as client:
-                return await client.request("messages", requests.Messages(chat_id=chat))
+                return await client.request(requests.MESSAGES, requests.Messages(chat_id=chat))
 
         found = trio.run(ask)
     return {one.message: (one.created_at // 1_000 if one.created_at < 1.75e12 else None, one.status) for one in found}
@@ -94,8 +94,8 @@ def test_imported_dates_are_shown_everywhere(tmp_path: Path) -> None:
                 source = folder(tmp_path / "slack", workspace(more={f"general/{DAY}": day}))
                 await trio.to_thread.run_sync(brought, source, data)
                 wanted = requests.Messages(chat_id="slack-C1")
-                messages: list[objects.Message] = await client.request("messages", wanted)
-                chats: list[objects.ChatListItem] = await client.request("chats", requests.ChatsRequest())
+                messages: list[objects.Message] = await client.request(requests.MESSAGES, wanted)
+                chats: list[objects.ChatListItem] = await client.request(requests.CHATS, requests.ChatsRequest())
                 return messages, chats
 
         messages, chats = trio.run(ask)
@@ -107,7 +107,7 @@ def test_imported_dates_are_shown_everywhere(tmp_path: Path) -> None:
 
 
 def test_former_members_stay_out_and_keep_their_messages(tmp_path: Path) -> None:
-    # In a relay's own export: bob once could read messages from after his removal.
+    # In a relay's own export: bob could once read messages from after his removal.
     data, there = tmp_path / "data", tmp_path / "there"
     for user in ("alice", "bob", "carol"):
         done("user", "add", user, data=data)
@@ -136,7 +136,7 @@ def test_the_order_of_joining_survives_an_import(tmp_path: Path) -> None:
         assert group(where)["owner"] == "carol"
 
 
-def test_messages_that_retention_removed_lately_are_not_imported_again(tmp_path: Path) -> None:
+def test_messages_that_retention_removed_recently_are_not_imported_again(tmp_path: Path) -> None:
     found, data = two_people_talk(tmp_path, "relay", "anna", "ben"), tmp_path / "data"
     brought(found, data)
     done("prune", "--max-bytes", "1", "--yes", data=data)

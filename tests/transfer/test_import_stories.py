@@ -1,4 +1,4 @@
-"""Random exports of one workspace, imported again and again: people stay who they are, and no message is doubled."""
+"""Random exports of one workspace, imported repeatedly: people keep their identity, and no message is doubled."""
 
 import random
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def bot(bot_id: str | None, name: str, text: str, seconds: float) -> Entries:
     return {**message(None, text, seconds), "subtype": "bot_message", "bot_id": bot_id, "username": name}
 
 
-# Mattermost: a name is all that an export says of a user.
+# Mattermost: an export identifies a user only by name.
 
 
 def mattermost(*found: tuple[str, Any]) -> list[Entries]:
@@ -39,11 +39,11 @@ def team(name: str, channel: str, user: str, text: str) -> list[tuple[str, Any]]
     ]
 
 
-# Random exports of one workspace, again and again.
+# Random exports of one workspace, repeatedly.
 
 
 async def bring(relay: Relay, source: Path) -> Importing:
-    """Import into a relay that runs, and check that a dry run has said the same."""
+    """Import into a running relay, and check that a dry run predicted the same."""
 
     async def ask(kind: RequestType[Any, Any], request: Any, /) -> Any:
         try:
@@ -64,7 +64,7 @@ async def bring(relay: Relay, source: Path) -> Importing:
 
 
 async def check_messages(relay: Relay, seen: dict[str, tuple[Any, ...]]) -> None:
-    """Check that each message is there once, each author is one person, and each dialog that of its people.
+    """Check that each message exists once, each author is one person, and each dialog belongs to its people.
 
     A message's text has the source's ids of its chat and its author; in a dialog also those of both people.
     """
@@ -149,7 +149,7 @@ def slack_story(rng: random.Random, root: Path) -> Callable[[], Path]:
 
 
 def mattermost_story(rng: random.Random, root: Path) -> Callable[[], Path]:
-    """A server with users and channels of like names, of which each export has some."""
+    """A server with users and channels with similar names; each export has some of them."""
     people = ["max", "max.", "max-", "max-2", "anna", "a.b", "a-b"]
     places = [("a", "b-c"), ("a-b", "c"), ("a", "b"), ("a-b-c", "d"), ("a", "b-c-d")]
     teams: list[Entries] = [{"name": name, "channels": [{"name": channel}]} for name, channel in places]

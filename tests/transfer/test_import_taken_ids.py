@@ -1,4 +1,4 @@
-"""Imports of people whose id somebody else has: an import that was told otherwise gives nobody another's messages."""
+"""Imports of people whose id was taken meanwhile: nobody gets another person's messages."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ SLACK = {
 
 
 async def imported(relay: Relay, source: Path, meanwhile: tuple[str, Any], *, dry: bool = False) -> Importing:
-    """Import from a source; between the questions who everybody is and the import, something else is done."""
+    """Import from a source, with an action between matching people and the import."""
     client = object()
 
     async def ask(kind: Any, request: Any) -> Any:
@@ -42,7 +42,7 @@ async def imported(relay: Relay, source: Path, meanwhile: tuple[str, Any], *, dr
 
 
 async def found(relay: Relay) -> list[control.Record]:
-    """All that is in the relay."""
+    """The whole content of the relay."""
     all_found: list[control.Record] = []
 
     async def take(record: control.Record) -> None:
@@ -68,7 +68,7 @@ async def test_user_who_takes_an_id_during_an_import_gets_none_of_its_messages(d
     assert [one.text for one in here if one.type == "message"] == ([] if dry else ["of boats"])
 
 
-async def test_a_group_that_takes_an_id_during_an_import_gets_no_message_of_another(tmp_path: Path) -> None:
+async def test_group_that_takes_an_id_during_an_import_gets_none_of_its_messages(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="zoe", name="Zoe"))
         taken = ("import.chat", control.ChatImport(id="slack-C1", name="Boats", participants=["zoe"], at=T0))

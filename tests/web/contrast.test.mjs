@@ -1,4 +1,4 @@
-// Colours that can be read: WCAG AA everywhere, AAA for the text of messages, in both themes.
+// Legible colours: WCAG AA everywhere, AAA for the text of messages, in both themes.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ const css = readFileSync(new URL("../../relay/web/styles/tokens.css", import.met
 const tokens = (block) => Object.fromEntries([...block.matchAll(/--([\w-]+):\s*(#[0-9a-f]{6});/g)].map(([, name, value]) => [name, value]));
 const light = tokens(css.slice(0, css.indexOf(':root[data-theme="dark"] {')));
 const system = tokens(css.match(/@media \(prefers-color-scheme: dark\) \{([\s\S]*?)\n\}/)[1]);
-const chosen = tokens(css.slice(css.indexOf("/* The same once more")));
+const chosen = tokens(css.slice(css.indexOf("/* Repeated for people")));
 const themes = { light, dark: { ...light, ...system } };
 
 function luminance(colour) {

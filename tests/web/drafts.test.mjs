@@ -1,9 +1,9 @@
-// What is kept of a text that is being written: tabs that die at any key, clocks that are wrong, two stores, signing out.
+// Drafts are saved: tabs that die at any key, clocks that are wrong, two stores, signing out.
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { FakeStorage, load } from "./page_modules.mjs";
 
-/** Tabs hear each other at once; one that is closed hears nothing. */
+/** Tabs get each other's news at once; a closed one gets none. */
 class Channel {
   static open = new Set();
 
@@ -44,7 +44,7 @@ test("a tab that dies after any key has lost nothing", async () => {
   for (let keys = 1; keys <= text.length; keys += 1) {
     const tab = await open();
     for (let at = 1; at <= keys; at += 1) tab.draft("ben", { text: text.slice(0, at) });
-    // It dies: nothing of it runs any more, and nothing was waited for.
+    // It dies: nothing of it runs any more, without waiting.
     assert.equal((await draftsNow()).get("ben").text, text.slice(0, keys));
   }
 });
@@ -72,7 +72,7 @@ test("in two tabs that write and die at random the later word stands, and an emp
     const key = keys[random(keys.length)];
     const text = random(5) === 0 ? "" : `text ${step}`;
     const tab = tabs[at];
-    // Another tab's word arrives late, as a `storage` event does, but what is kept does not depend on it.
+    // Another tab's news arrives late, like a `storage` event, but saving does not depend on it.
     const known = JSON.parse(localStorage.getItem(`draft/anna/${key}`))?.at;
     tab.state = model.mergeDraft(tab.state, key, tab.storage.draft(key, { text }, known));
     right.set(key, text);

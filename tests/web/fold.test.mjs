@@ -1,4 +1,4 @@
-// The same text however it was typed: what the relay finds is what the page marks. And names that look alike.
+// Folding: the page highlights exactly what the relay finds. And look-alike names.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -30,6 +30,35 @@ test("no key is asked for in another way than as a plain string", () => {
   }
 });
 
+/** By language, the texts that are the same words as in English. */
+const ALIKE = {
+  de: [
+    "list.title", "search.chats", "presence.online", "presence.offline", "chat.membersOnline", "message.video",
+    "composer.emoji", "settings.version", "new.name",
+  ],
+  es: ["list.title", "search.chats", "person.bot", "composer.emoji", "details.admin"],
+  fr: [
+    "search.messages", "chat.messages", "person.bot", "message.image", "composer.placeholder", "composer.emoji",
+    "settings.version", "notifications.on", "details.admin",
+  ],
+  ru: [],
+  zh: [],
+};
+
+for (const [code, alike] of Object.entries(ALIKE)) {
+  test(`${code} has no English texts`, () => {
+    const same = Object.keys(languages.en).filter((key) => {
+      try {
+        assert.deepEqual(languages[code][key], languages.en[key]);
+      } catch {
+        return false;
+      }
+      return true;
+    });
+    assert.deepEqual(same, alike);
+  });
+}
+
 for (const code of CODES) {
   test(`${code} has every key that is used`, () => {
     assert.deepEqual([...used].filter((key) => !(key in languages[code])), []);

@@ -15,15 +15,23 @@ const LAYERS = [
 ];
 const layer = (name) => LAYERS.findIndex((heads) => heads.some((head) => name.startsWith(head)));
 
-/** Of each module the modules of ours that it imports when it is loaded. */
+const STATIC = /^(?:import|export)\b(?:[^;"'\n]|\n(?!import|export))*?["'](\.[^"']+)["']/gm;
+const LATER = /\bimport\(\s*["'](\.[^"']+)["']/g;
+
+/** Give the modules of ours that a module names in imports of one form. */
+function imported(path, form) {
+  const found = readFileSync(path, "utf8").matchAll(form);
+  return [...found].map(([, name]) => new URL(name, `file://${path}`).pathname.slice(WEB.length));
+}
+
+/** Our modules that each module imports on loading. */
 const imports = new Map(
   readdirSync(WEB, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".js") && entry.name !== "sw.js")
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
     .filter((path) => !path.includes("/vendor/"))
     .map((path) => {
-      const found = readFileSync(path, "utf8").matchAll(/^(?:import|export)\b[^;]*?"(\.[^"]+)";/gms);
-      return [path.slice(WEB.length), [...found].map(([, name]) => new URL(name, `file://${path}`).pathname.slice(WEB.length))];
+      return [path.slice(WEB.length), imported(path, STATIC)];
     }),
 );
 
@@ -35,6 +43,44 @@ test("every module of the page has a layer", () => {
 test("no module imports from a layer above its own", () => {
   for (const [name, others] of imports) {
     for (const other of others) assert.ok(layer(other) <= layer(name), `${name} imports ${other}`);
+  }
+});
+
+test("no module imports from a layer above its own later on", () => {
+  let count = 0;
+  for (const name of imports.keys()) {
+    for (const other of imported(join(WEB, name), LATER)) {
+      assert.ok(layer(other) <= layer(name), `${name} imports ${other}`);
+      count += 1;
+    }
+  }
+  assert.ok(count > 3);
+});
+
+test("imports of every form are seen", () => {
+  const source = `import { a } from './one.js'\nexport * from "./two.js";\nimport {\n  b,\n} from "./three.js"\nimport './four.js';\n`;
+  assert.deepEqual([...source.matchAll(STATIC)].map(([, name]) => name), ["./one.js", "./two.js", "./three.js", "./four.js"]);
+});
+
+// The views are a list, a view each. Longer paths in index.html, which every visit fetches, would cost the first load some
+// of the few bytes that are left of its limit (assets.test.mjs).
+const MOST_MODULES = 12;
+const LISTS = { "views/": 20 };
+
+test("a room of the page has at most 12 modules, but for a list", () => {
+  const rooms = new Map();
+  for (const name of imports.keys()) {
+    const room = name.slice(0, name.lastIndexOf("/") + 1);
+    rooms.set(room, (rooms.get(room) ?? 0) + 1);
+  }
+  assert.ok(rooms.size > 5);
+  for (const [room, count] of rooms) assert.ok(count <= (LISTS[room] ?? MOST_MODULES), `${room} has ${count} modules`);
+});
+
+test("a module of the page has at most 400 lines, but for tables", () => {
+  for (const name of imports.keys()) {
+    const lines = readFileSync(join(WEB, name), "utf8").trimEnd().split("\n").length;
+    assert.ok(lines <= 400 || name === "model/looks.js", `${name} has ${lines} lines`);
   }
 });
 

@@ -1,4 +1,4 @@
-// The model of the chat list in version 2: its pages, single changes, and chats that are lost.
+// The model of the chat list in version 2: its pages, single changes, and lost chats.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { applyEvent } from "../../relay/web/model/events.js";
@@ -48,6 +48,12 @@ test("somebody who is removed by another reads on what the device has, and can w
   assert.deepEqual(texts(state, "lab"), ["m1", "m2", "m3"]);
   assert.equal(model.mayWrite(state, "lab"), false);
   assert.equal(model.nameOf(state, "anna"), "Anna");
+});
+
+test("a message that comes late to a lost chat is not unread: nobody can read it away", () => {
+  const state = apply(apply(lab(), "chatGone", removal), "new", { chatId: "lab", messageId: 4, sender: "anna", message: "late", missed: 4 });
+  assert.equal(state.chats.get("lab").missed, 0);
+  assert.equal(model.unreadTotal(state), 0);
 });
 
 test("a lost chat is at its end, whatever was said since it was loaded", () => {

@@ -1,4 +1,4 @@
-// Names and presence: who is drawn without a name, what the relay says of whom, and texts that run in two directions.
+// Names and presence: people drawn without a name, known presence, and texts in two directions.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// The outbox: what goes out when, what is tried again, and what is given up with which words.
+// The outbox: the order and time of sending, retries, and failures with their messages.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { beforeEach, test } from "node:test";
@@ -19,13 +19,13 @@ await useLanguage("en");
 
 const CHAT = { type: "dialog", id: "ben", name: "Ben", lastMessageId: 0, missed: 0 };
 const GROUP = { type: "group", id: "team", name: "Team", lastMessageId: 0, missed: 0 };
-/** Time that passes only when a test says so. It goes on from test to test, as the page's does. */
+/** Time that passes only on demand. It continues from test to test, like the page's. */
 const time = {
   ms: 1_000_000,
   timers: [],
   serial: 0,
 
-  /** Wait until nothing more happens without time; an import goes through another thread, one after the other. */
+  /** Wait until nothing more happens without time passing; imports go through another thread, one by one. */
   async settle() {
     for (let turn = 0; turn < 3; turn += 1) {
       await load("net/upload.js");
@@ -57,7 +57,7 @@ globalThis.clearTimeout = (id) => {
   time.timers = time.timers.filter((one) => one.id !== id);
 };
 
-/** The relay's side of the requests; `say` is what it answers each. */
+/** The relay's side of the requests; `say` makes each answer. */
 function relay(say) {
   const asked = [];
   let messageId = 0;
@@ -74,7 +74,7 @@ function relay(say) {
   return asked;
 }
 
-/** The device's side: a disk, and the other tabs' ears. */
+/** The device's side: a disk, and news for other tabs. */
 function device({ keeps = true, kept = new Map() } = {}) {
   const said = [];
   let at = 0;
@@ -94,7 +94,7 @@ function device({ keeps = true, kept = new Map() } = {}) {
   return runtime.storage;
 }
 
-/** Uploads; `answer` tells how the n-th one ends: "ok", "broken", "hangs", or {status, response}. */
+/** Uploads; `answer` decides how the n-th one ends: "ok", "broken", "hangs", or {status, response}. */
 function uploads(answer) {
   const tried = [];
   globalThis.XMLHttpRequest = class {
@@ -126,7 +126,7 @@ const rows = () => signals.state.value.outbox;
 
 beforeEach(() => {
   globalThis.localStorage = new FakeStorage();
-  // What waits in the outbox is forgotten with the user, and a pause ends.
+  // The outbox is cleared with the user, and a pause ends.
   signals.state.value = null;
   time.ms += 600_000;
   signals.state.value = model.setChats(model.initial({ id: "anna", name: "Anna" }), [CHAT, GROUP]);
@@ -304,10 +304,55 @@ test("a file is not sent by two tabs: the one that has it says so", async () => 
   outbox.hear({ kind: "mine", clientMessageId: "theirs" });
   await time.pass(1_250);
   assert.equal(tried.length, 0);
-  // That tab has died meanwhile, without a word.
+  // That tab has died meanwhile, without notice.
   await time.pass(10_000);
   assert.equal(tried.length, 1);
   assert.deepEqual(rows(), []);
+});
+
+test("a long upload of another tab is asked after ever more rarely, and keeps no file of this tab waiting", async () => {
+  relay();
+  const tried = uploads(() => "ok");
+  const theirs = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "ben", message: "", files: [{ name: "a", size: 1 }], createdAt: 1, state: "queued" });
+  for (const id of ["theirs", "theirs too"]) signals.state.value = model.enqueue(signals.state.value, theirs(id));
+  let asked = 0;
+  runtime.storage.tell = ({ kind, clientMessageId }) => {
+    if (kind !== "whose") return;
+    asked += 1;
+    queueMicrotask(() => outbox.hear({ kind: "mine", clientMessageId }));
+  };
+  outbox.pump();
+  await time.settle();
+  assert.equal(asked, 2);
+  outbox.send("ben", { files: [file()] });
+  await time.settle();
+  assert.equal(tried.length, 1, "the other tab has answered, so nothing is waited for");
+  await time.pass(300_000, 1_000);
+  assert.ok(asked > 10 && asked < 24, `${asked}`);
+  assert.equal(tried.length, 1);
+});
+
+test("of a lost chat that one removes from the list nothing is left on the device", async () => {
+  relay();
+  const kept = new Map();
+  const storage = device({ kept });
+  let rooms;
+  storage.tidyRooms = (ids) => (rooms = ids);
+  const lost = { ...GROUP, lastMessageId: 3, gone: { reason: "removed", by: "ben" } };
+  signals.state.value = model.setChats(signals.state.value, [CHAT]);
+  signals.state.value = { ...signals.state.value, chats: new Map(signals.state.value.chats).set("team", lost) };
+  const row = { kind: "new", clientMessageId: "waits", chatId: "team", message: "secret", createdAt: 1, state: "failed" };
+  signals.state.value = model.enqueue(signals.state.value, row);
+  kept.set("waits", row);
+  for (const key of ["team", "caption/team", "edit/team/3", "ben", "edit/ben/4"]) {
+    signals.state.value = model.mergeDraft(signals.state.value, key, { text: "secret", at: 0 });
+  }
+  outbox.forgetChat("team");
+  assert.equal(kept.size, 0);
+  assert.deepEqual(rows(), []);
+  assert.deepEqual([...signals.state.value.drafts].filter(([, { text }]) => text).map(([key]) => key), ["ben", "edit/ben/4"]);
+  assert.deepEqual([...rooms], ["ben"]);
+  assert.equal(signals.state.value.chats.has("team"), false);
 });
 
 test("a tab that has a row's files says so, and sends them when another tab says to try again", async () => {
@@ -387,7 +432,7 @@ test("every code of a failure has words of its own, in the protocol and in the p
   const contract = readFileSync(new URL("../../relay/protocol/PROTOCOL.md", import.meta.url), "utf8");
   const line = contract.match(/Error codes: (.*)/)[1];
   const codes = [...line.matchAll(/`([a-z_]+)`/g)].map(([, code]) => code).filter((code) => !["quota"].includes(code) && /^[a-z]+(_[a-z]+)*$/.test(code));
-  const own = ["connection_lost", "upload_broken", "file_unreadable", "folder", "stale_page", "busy", "aborted", "quota_full"];
+  const own = ["name_taken", "connection_lost", "upload_broken", "file_unreadable", "folder", "stale_page", "busy", "aborted", "quota_full"];
   const fallback = explain("internal");
   for (const code of [...codes, ...own]) {
     if (code === "internal") continue;

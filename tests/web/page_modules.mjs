@@ -1,4 +1,4 @@
-// Lets tests load modules of the page that import others by bare names, and gives them what a browser would.
+// Lets tests load modules of the page that import others by bare names, and provides a browser's globals.
 import { readFileSync } from "node:fs";
 import { register } from "node:module";
 

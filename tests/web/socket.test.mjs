@@ -1,4 +1,4 @@
-// The wire on a fake socket and a fake clock: nothing here waits for real time.
+// The wire on a fake socket and a fake clock: no real waiting.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createClock } from "../../relay/web/net/clock.js";
@@ -137,7 +137,7 @@ test("a request that would happen twice fails with the connection instead", asyn
 test("a request too large for a frame fails at once and is never sent, counted in bytes", async () => {
   const it = setUp();
   it.live();
-  // Fewer characters than the limit has bytes, and more bytes.
+  // Fewer characters than the limit's bytes, but more bytes.
   const text = "ж".repeat(USUAL_FRAME_BYTES * 0.6);
   await assert.rejects(it.wire.request("search", { query: text }), { code: "too_large" });
   await assert.rejects(it.wire.request("search", { query: "x".repeat(USUAL_FRAME_BYTES) }), { code: "too_large" });
@@ -296,6 +296,14 @@ test("stopped means stopped", async () => {
   assert.equal(it.clock.timers.size, 0);
 });
 
+test("what waits for an answer fails when the wire is stopped", async () => {
+  const it = setUp();
+  it.live();
+  const waiting = [it.wire.request("chats", {}), it.wire.request("createChat", {})];
+  it.wire.stop();
+  for (const one of waiting) await assert.rejects(one, { code: "connection_lost" });
+});
+
 test("from the stamp of an answer, and of an event made just now, the clock learns the relay's time", async () => {
   const it = setUp();
   it.live();
@@ -332,7 +340,7 @@ test("the waits before a message is tried again grow to a minute", () => {
 
 // ---------------------------------------------------------------- over HTTP
 
-/** Ask for the session of a network that answers so. */
+/** Request the session on a network with this answer. */
 function askSession(answer) {
   return callRelay("GET", "/session", {
     isOurs: (object, status) => (status === 401 ? Array.isArray(object.signIn) : typeof object.userId === "string"),
@@ -345,7 +353,7 @@ const json = (object, status = 200) => () => new Response(JSON.stringify(object)
 const text = (body, status = 200) => () => new Response(body, { status });
 const elsewhere = () => Object.defineProperty(json({ userId: "anna" })(), "redirected", { value: true });
 const hang = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-// The timer of a signal alone does not hold node up.
+// The timer of a signal alone does not keep node running.
 const hold = setInterval(() => {}, 1_000);
 
 test("an answer of the relay is believed", async () => {

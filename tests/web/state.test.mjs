@@ -1,4 +1,4 @@
-// The model: what each event and each answer makes of the state.
+// The model: the effect of each event and each answer on the state.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as events from "../../relay/web/model/events.js";
@@ -301,7 +301,7 @@ test("a page holds the first unread message when a read one stands before it, or
   assert.equal(model.reachesUnread([message(399, { status: "read" }), ...pages(400, 900)], "User1", 900), true);
   assert.equal(model.reachesUnread(pages(400, 900), "User1", 501), true);
   assert.equal(model.reachesUnread(pages(1, 500), "User1", 900), true);
-  // An edit is nobody's unread message, and no read one either.
+  // An edit counts neither as an unread nor as a read message.
   const edit = { ...message(398, { status: "read" }), type: "edit", payload: { originalMessageId: 1 } };
   assert.equal(model.reachesUnread([edit, ...pages(400, 900)], "User1", 900), false);
 });

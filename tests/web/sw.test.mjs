@@ -1,4 +1,4 @@
-// The service worker on fake caches and a fake network: what it keeps, and what it opens when the network lies.
+// The service worker on fake caches and a fake network: what it caches, and what it opens on a broken network.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -44,7 +44,7 @@ function setUp(network) {
     kept,
     install: () => fire("install", {}).done(),
     open: (address = "/", mode = "navigate") => fire("fetch", { request: { url: ORIGIN + address, method: "GET", mode } }),
-    /** The time that the page may take is over. */
+    /** The page's time limit has passed. */
     async lateness() {
       for (let tries = 0; timers.length === 0 && tries < 50; tries += 1) await new Promise((resolve) => setImmediate(resolve));
       for (const fn of timers.splice(0)) fn();

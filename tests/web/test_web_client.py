@@ -1,4 +1,4 @@
-"""The web client's own tests, which node runs without a browser, as one test of the suite."""
+"""The web client's own tests, run by node without a browser, as one test of the suite."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def test_the_client_passes_its_own_tests() -> None:
 
 
 @pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
-def test_page_repeats_the_requests_that_the_protocol_lets_it_repeat() -> None:
+def test_page_repeats_the_requests_that_the_protocol_allows_to_repeat() -> None:
     assert NODE
     script = (
         f"import {{ NOT_REPEATED }} from {json.dumps(SOCKET.as_uri())}; console.log(JSON.stringify([...NOT_REPEATED]))"
@@ -33,7 +33,7 @@ def test_page_repeats_the_requests_that_the_protocol_lets_it_repeat() -> None:
     assert set(json.loads(done.stdout)) == {name for name, kind in REQUESTS.items() if not kind.repeatable}
 
 
-def test_vendored_files_and_stamps_are_the_recorded_ones() -> None:
+def test_vendored_files_and_stamps_match_the_record() -> None:
     script = HERE.parent.parent / "packaging" / "web_assets.py"
     done = subprocess.run([sys.executable, str(script), "check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -10,13 +10,13 @@ import { Device, onlyRefused, Tab } from "./truth_tab.mjs";
 
 const STEPS = Number(process.env.TRUTH_STEPS ?? 20_000);
 const SEED = Number(process.env.TRUTH_SEED ?? 1);
-/** Steps of one history, and steps after which all comes to rest and is compared. */
+/** Steps of one history, and steps between two comparisons at rest. */
 const STEPS_OF_HISTORY = 1_000;
 const STEPS_TO_REST = 125;
 const CHATS = ["ben", "group", ME];
 const RANK = { undelivered: 0, unread: 1, read: 2 };
 
-/** One turn of the event loop: all promises that are settled have been followed. */
+/** One turn of the event loop: all settled promises have run their callbacks. */
 const turn = () => new Promise(setImmediate);
 
 const isNew = (entry) => entry.kind === "new";
@@ -35,7 +35,7 @@ class World {
     return new Tab(this.relay, this.device, (tab) => this.checkAlways(tab));
   }
 
-  // ---------------------------------------------------------------- what may happen
+  // ---------------------------------------------------------------- possible steps
 
   step() {
     const { random, relay } = this;
@@ -136,7 +136,7 @@ class World {
     tab.pump();
   }
 
-  // ---------------------------------------------------------------- what always holds
+  // ---------------------------------------------------------------- permanent invariants
 
   checkAlways(tab) {
     const { state } = tab;
@@ -167,9 +167,9 @@ class World {
     }
   }
 
-  // ---------------------------------------------------------------- what holds when all has come to rest
+  // ---------------------------------------------------------------- invariants at rest
 
-  /** Let everything that is under way arrive. */
+  /** Deliver everything under way. */
   async settle() {
     for (let round = 0; round < 2_000; round += 1) {
       let moved = false;
@@ -219,7 +219,7 @@ class World {
 
   checkList(tab) {
     const fields = ({ id, type, lastMessageText, lastMessageStatus, lastMessageId, missed, isMine }) => {
-      // Only for one's own message the list shows whether it was read, and of a group only what is loaded tells it.
+      // The list shows only an own message's status, and for a group only if it is loaded.
       const isKnown = isMine && (type !== "group" || messageOf(tab.state, id, lastMessageId));
       const status = isKnown || lastMessageStatus === "deleted" ? lastMessageStatus : null;
       return { id, text: lastMessageText ?? "", status, lastMessageId, missed: missed ?? 0, isMine };
@@ -247,7 +247,7 @@ class World {
       assert.equal(message.replyTo?.messageId, said.replyTo?.messageId);
       if (quote && quote.id > chat.cleared) {
         assert.equal(message.replyTo.message, said.replyTo.message, `quote of ${quote.id} in ${message.messageId}`);
-        // Until the deletion is loaded, the relay's quote reads like that of a picture: it has no text.
+        // Until the deletion is loaded, the relay's quote looks like that of a picture: it has no text.
         const deletion = chat.entries.find((one) => one.kind === "delete" && one.target === quote.id);
         const isTold = message.replyTo.status === "deleted";
         if (!deletion || (deletion.id >= room.first && deletion.id <= room.last)) assert.equal(isTold, Boolean(deletion), `quote of ${quote.id} in ${message.messageId}`);
@@ -267,7 +267,8 @@ class World {
   }
 
   checkStatus(tab, chatId, message, said) {
-    // Marks of messages further up are not told again: to a tab that was away while another took the events, nor to what
+    // Receipts of messages further up are not repeated: to a tab that was away while another took the events, nor to
+    // what
     // the disk had while the chat was not loaded.
     if ((tab.hasMissed || tab.fromDisk.has(chatId)) && RANK[message.status] < RANK[said.status]) return;
     assert.equal(message.status, said.status, `status of ${message.messageId} in ${chatId}`);

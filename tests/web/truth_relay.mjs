@@ -1,5 +1,6 @@
-// A small model of the relay, for the property test of the page's state: chats, marks, the log, and what one user's
-// connections are told. It follows PROTOCOL.md: ids without gaps, events in order, live ones as of then, replayed ones as
+// A small model of the relay, for the property test of the page's state: chats, receipts, the log, and the events of
+// one user's connections. It follows PROTOCOL.md: ids without gaps, events in order, live ones as of then, replayed
+// ones as
 // of now, one cursor for all connections of a device, answers in the order of the frames.
 
 /** Make a seeded generator: () => 0 to 1, `below(n)`, `one(list)`, `chance(p)`. */
@@ -40,7 +41,7 @@ export class Relay {
     this.chats.set(id, { id, type, others, entries: [], read: {}, dlvrd: {}, cleared: 0, isMember: true, listed: type !== "dialog", known: new Map() });
   }
 
-  // ---------------------------------------------------------------- what is true
+  // ---------------------------------------------------------------- queries
 
   top(chat) {
     return chat.entries.length;
@@ -70,7 +71,7 @@ export class Relay {
     return { messageId, clientMessageId: client, message: deleted || target <= chat.cleared ? undefined : text, sender, createdAt: at };
   }
 
-  /** A message as the user sees it now. */
+  /** A message as the user sees it. */
   message(chat, entry) {
     const { id, kind, client, sender, text, deleted, target, at, changedAt } = entry;
     const message = {
@@ -113,9 +114,10 @@ export class Relay {
     return [...this.chats.values()].filter((chat) => chat.listed && chat.isMember).map((chat) => this.item(chat));
   }
 
-  // ---------------------------------------------------------------- what happens
+  // ---------------------------------------------------------------- actions
 
-  /** Write a message, an edit or a deletion; `origin` is the connection that asked. Returns the answer, null if refused. */
+  /** Write a message, an edit or a deletion; `origin` is the sender's connection. Returns the answer, null if refused.
+   * */
   write(chatId, kind, sender, { client, text, target }, origin) {
     const chat = this.chats.get(chatId);
     const known = chat.known.get(`${sender}/${client}`);
@@ -142,7 +144,7 @@ export class Relay {
     return answer;
   }
 
-  /** Somebody got or read a chat up to a message. */
+  /** Let a user receive or read a chat up to a message. */
   mark(chatId, kind, user, id, origin) {
     const chat = this.chats.get(chatId);
     if (id > this.top(chat) || (user === ME && !chat.isMember)) return;
@@ -155,7 +157,7 @@ export class Relay {
     if (user === ME ? kind === "read" : own) this.publish({ kind, chat, user, id: user === ME ? id : own.id, at: this.at }, origin);
   }
 
-  /** The user clears the dialog on another device: it leaves the list until something is said in it. */
+  /** Clear the dialog on another device: it leaves the list until the next message. */
   clear(chatId) {
     const chat = this.chats.get(chatId);
     if (!chat.listed) return;
@@ -164,7 +166,7 @@ export class Relay {
     this.publish({ kind: "chatGone", chat, payload: { chatId, by: ME, reason: "deleted" } });
   }
 
-  /** Somebody removes the user from the group, or adds them again: they read all, and none of it is news. */
+  /** Remove the user from the group, or add them again: they see everything, and nothing is unread. */
   member(chatId, isMember) {
     const chat = this.chats.get(chatId);
     if (chat.isMember === isMember) return;
@@ -197,7 +199,7 @@ export class Relay {
     return (kind === "new" ? entry.id : entry.target) > chat.cleared;
   }
 
-  /** The event of a change, as it is now. */
+  /** The event of a change in its current form. */
   frame({ seq, kind, chat, entry, user, id, at, payload: loss }) {
     if (kind === "chat") return { id: seq, eventType: kind, payload: { item: this.item(chat) } };
     if (loss) return { id: seq, eventType: kind, payload: loss };
@@ -217,7 +219,7 @@ export class Relay {
     return { id: seq, eventType: kind, payload };
   }
 
-  /** Connect a tab: what its device has not acknowledged comes again, but for what the device did itself. */
+  /** Connect a tab: events that its device has not acknowledged come again, except for its own actions. */
   connect(tab) {
     const replay = this.log.filter((one) => one.seq > this.cursor && !one.own && this.concerns(one));
     const connection = { tab, inbox: [], outgoing: [], replay };
@@ -233,7 +235,7 @@ export class Relay {
 
   // ---------------------------------------------------------------- requests
 
-  /** Answer a request of a connection. The answers to what only reads may overtake others. */
+  /** Answer a request of a connection. Answers to read-only requests may overtake others. */
   answerNext(connection, random) {
     const reads = ({ type }) => READING.has(type);
     const at = connection.outgoing.every(reads) && random ? random.below(connection.outgoing.length) : 0;

@@ -1,4 +1,4 @@
-// A tab of the page for the property test: the model's own functions, driven as actions/ drives them, with small pages, a
+// A tab of the page for the property test: the model's own functions, driven like by actions/, with small pages, a
 // disk and other tabs. Its promises settle when the test lets the relay answer.
 import * as events from "../../relay/web/model/events.js";
 import * as messages from "../../relay/web/model/messages.js";
@@ -16,12 +16,12 @@ const KEPT_ON_DISK = 8;
 /** A copy, as it comes over a socket. */
 const sent = (what) => JSON.parse(JSON.stringify(what));
 
-/** The relay refuses what concerns a chat that the user is not in. */
+/** The relay refuses requests about a chat that the user is not in. */
 export function onlyRefused(failure) {
   if (failure.message !== "refused") throw failure;
 }
 
-/** What all tabs of a browser share. */
+/** The shared parts of all tabs of a browser. */
 export class Device {
   tabs = [];
   chats = [];
@@ -49,7 +49,7 @@ export class Tab {
   paging = new Set();
   inFlight = new Set();
   fromDisk = new Set();
-  /** Events came while only another tab was connected, and took them. */
+  /** Events came while only another tab was connected, which received them. */
   hasMissed = false;
   serial = 0;
   connections = 0;
@@ -65,7 +65,7 @@ export class Tab {
     this.state = first;
   }
 
-  /** The tab is gone at once: nothing more is saved. */
+  /** Close the tab at once: nothing more is saved. */
   kill() {
     this.disconnect();
     this.device.tabs = this.device.tabs.filter((one) => one !== this);
@@ -99,7 +99,7 @@ export class Tab {
   // ---------------------------------------------------------------- the connection
 
   connect() {
-    // What other tabs said is there before the relay's first answer.
+    // News of other tabs is there before the relay's first answer.
     while (this.words.length > 0) this.hear();
     this.hasMissed ||= this.relay.log.some(({ seq, own }) => seq > this.applied && (own || seq <= this.relay.cursor));
     this.connection = this.relay.connect(this);
@@ -128,7 +128,7 @@ export class Tab {
     });
   }
 
-  /** The next frame of the relay comes. Returns whether promises follow, which do before the next one comes. */
+  /** Deliver the relay's next frame. Returns whether promises follow, which run before the next frame. */
   receive() {
     const { frame, id, answer } = this.connection.inbox.shift();
     if (frame) {
@@ -145,7 +145,7 @@ export class Tab {
     return true;
   }
 
-  /** Apply the events that came. */
+  /** Apply the received events. */
   flush() {
     const frames = this.frames.splice(0);
     for (const frame of frames) {

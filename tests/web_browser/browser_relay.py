@@ -1,4 +1,4 @@
-"""A relay for browsers: the real one, started as users start it, and what Chromium is started with."""
+"""A relay for browsers: the real one, started like by users, and Chromium's options."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(*arguments: str, data: Path) -> str:
 
 
 class Relay:
-    """One relay of its own, that can be stopped, frozen and started again on the same port."""
+    """A relay that can be stopped, frozen and started again on the same port."""
 
     def __init__(self, data: Path, tokens: dict[str, list[str]], *options: str) -> None:
         self.data = data
@@ -86,7 +86,7 @@ class Relay:
             check(self._log.read_text(), self.data)
 
     def freeze(self) -> None:
-        """Let it hang: sockets stay open and nothing answers, as when a laptop slept."""
+        """Freeze it: sockets stay open and nothing answers, as on a sleeping laptop."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
 
@@ -95,5 +95,5 @@ class Relay:
         self.process.send_signal(signal.SIGCONT)
 
     def token(self, user: str) -> str:
-        """Give the token of a device that nobody uses yet."""
+        """Return the token of an unused device."""
         return self.tokens[user].pop()

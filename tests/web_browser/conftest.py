@@ -1,6 +1,6 @@
 """A relay on loopback, a Chromium, and people in it. Everything here is skipped without --browser.
 
-The relay is the real one, started as users start it; people sign in with tokens that its command line made.
+The relay is the real one, started like by users; people sign in with tokens from its command line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PEOPLE = {
     "lei": "李雷",
     "yusuf": "Youssef أمين",
 }
-# A page of the relay's own origin that is not the client: from it a test speaks the protocol as somebody else.
+# A page of the relay's own origin that is not the client: a test uses it to speak the protocol as another user.
 BLANK = "/icons/icon.svg"
 SPEAK = """async ([requests, wait]) => {
   const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ws');
@@ -106,7 +106,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Person:
-    """Somebody with a browser of their own."""
+    """A person with a browser of their own."""
 
     def __init__(self, relay: Relay | LyingNetwork, browser: Any, user: str | None, **options: Any) -> None:
         self.relay = relay
@@ -122,7 +122,7 @@ class Person:
         self._voice: Any = None
 
     def open(self, path: str = "/") -> Any:
-        """Open the client; what its console complains of ends in `problems`, what it asks for in `asked`."""
+        """Open the client; collect console errors in `problems`, and requests in `asked`."""
         page = self.context.new_page()
         page.on("console", lambda line: self.problems.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -143,7 +143,7 @@ class Person:
         return answers
 
     def speaker(self) -> Any:
-        """Give a page of the relay that is not the client; from it this person speaks."""
+        """Return a page of the relay that is not the client; this person uses it to speak the protocol."""
         if self._voice is None:
             self._voice = self.context.new_page()
             self._voice.goto(self.relay.url + BLANK)
@@ -155,14 +155,14 @@ class Person:
         return said
 
     def say_meanwhile(self, chat: str, texts: list[str], *, wait: int) -> None:
-        """Begin to say something every `wait` ms, and go on without waiting for the end."""
+        """Start to send a message every `wait` ms, without waiting for the end."""
         requests = [["new", {"chatId": chat, "message": text}] for text in texts]
         self.speaker().evaluate(f"(what) => void ({SPEAK})(what)", [requests, wait])
 
 
 @pytest.fixture
 def person(relay: Relay, chromium: Any) -> Iterator[Any]:
-    """Bring somebody in: person("anna"), or person(None) for one who is not signed in."""
+    """Add a person: person("anna"), or person(None) for one who is not signed in."""
     people: list[Person] = []
 
     def bring(user: str | None, **options: Any) -> Person:
@@ -176,7 +176,7 @@ def person(relay: Relay, chromium: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where pictures of screens go: a folder that is kept when --pictures names one."""
+    """The folder for pictures of screens, which is kept if --pictures names one."""
     folder = Path(request.config.getoption("--pictures") or os.fspath(tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""What the gallery is made with: a wire that holds and refuses requests, a judge of the screen, and people who talk.
+"""Tools of the gallery: a wire that holds and refuses requests, a judge of the screen, and people who talk.
 
 Nothing of the page is replaced: its socket goes through the browser's own proxy of sockets, its files through routes.
 """
@@ -24,11 +24,11 @@ MODES: dict[str, dict[str, Any]] = {
     # A window of 1280 by 800 with the page at 200 %: a browser lays it out as one of half the size.
     "zoom": {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},
 }
-# Bits of the page that come and go softly have another contrast half way.
+# Parts of the page that fade have another contrast half way.
 CALM = {"reduced_motion": "reduce"}
 
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
-# Two that are off by default: what is pressed is said as it is written, and is 24 pixels large.
+# Two rules that are off by default: labels match the visible text, and targets have 24 pixels.
 ALSO = {"label-content-name-mismatch": {"enabled": True}, "target-size": {"enabled": True}}
 ALL_RULES = {"runOnly": {"type": "tag", "values": list(TAGS)}, "rules": ALSO, "resultTypes": ["violations"]}
 # In the other theme only colours change.
@@ -38,14 +38,14 @@ MOVING = (
     "document.getAnimations().some((one) => one.playState === 'running' && one.effect.getTiming().iterations === 1)"
 )
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-# What is pressed with a finger and is smaller than 44 pixels; a link in a text is as high as its line.
+# Touch targets smaller than 44 pixels; a link in a text is as high as its line.
 SMALL = """() => !matchMedia('(pointer: coarse)').matches ? []
   : [...document.querySelectorAll('button, input, select, textarea')]
   .filter((one) => one.checkVisibility() && !one.closest('.hidden'))
   .map((one) => [one, (one.closest('label') ?? one).getBoundingClientRect()])
   .filter(([, { width, height }]) => width > 0 && Math.min(width, height) < 44)
   .map(([one, { width, height }]) => `${one.className || one.tagName} ${Math.round(width)}x${Math.round(height)}`)"""
-# Wider than the window, or inside a column that would have to be scrolled sideways.
+# Wider than the window, or in a column that would need sideways scrolling.
 WIDE = """() => [document.documentElement, ...document.querySelectorAll('.scroll, .panel, .modal-inside, .composer')]
   .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
   .map((one) => `${one.className || one.tagName} ${one.scrollWidth} in ${one.clientWidth}`)"""
@@ -59,7 +59,7 @@ UPLOAD = """async ([bytes, name, type]) => {
 
 
 class Wire:
-    """The socket of somebody's pages: requests can be held (their answer never comes) or refused."""
+    """The socket of a person's pages: requests can be held (their answer never comes) or refused."""
 
     def __init__(self, context: Any) -> None:
         self.held: set[str] = set()
@@ -99,14 +99,14 @@ class Wire:
         self._open.clear()
 
     def let_go(self) -> None:
-        """Let everything pass again that comes from now on."""
+        """Let all new frames pass again."""
         self.held.clear()
         self.refused.clear()
         self.cut = False
 
 
 class Gallery:
-    """Looks at each state of each view: keeps a picture of it, and what is against the rules."""
+    """Checks each state of each view: keeps a picture of it, and violations of the rules."""
 
     def __init__(self, folder: Path | None, mode: str) -> None:
         from axe_playwright_python.sync_playwright import Axe
@@ -118,7 +118,7 @@ class Gallery:
         self.seen: list[str] = []
 
     def show(self, page: Any, state: str) -> None:
-        """Judge what is on the screen in both themes; `state` is the name of its picture."""
+        """Judge the screen in both themes; `state` is the name of its picture."""
         assert state not in self.seen, state
         self.seen.append(state)
         for scheme, rules in (("light", ALL_RULES), ("dark", COLOURS)):
@@ -150,12 +150,12 @@ class Gallery:
                 self._note(fault, place)
 
     def check(self) -> None:
-        """Fail with all that was found."""
+        """Fail with all findings."""
         assert not self.found, "\n".join(f"{fault}\n  in {', '.join(places)}" for fault, places in self.found.items())
 
 
 def picture(width: int, height: int, hue: int) -> bytes:
-    """Draw a PNG that looks like something from far away."""
+    """Draw a PNG that looks like a picture from far away."""
     rows = bytearray()
     for y in range(height):
         rows.append(0)
@@ -172,7 +172,7 @@ def picture(width: int, height: int, hue: int) -> bytes:
 
 
 def upload(person: Any, content: bytes, name: str, kind: str) -> dict[str, Any]:
-    """Upload a file as somebody; what a message about it carries."""
+    """Upload a file as a user; return its attachment for a message."""
     sent: dict[str, Any] = person.speaker().evaluate(UPLOAD, [list(content), name, kind])
     return sent
 
@@ -188,7 +188,7 @@ CODE = "See\n```\nERR 17: no pressure\n  at pump.start (pump.c:212) " + "-" * 15
 
 
 def talk(person: Any) -> dict[str, str]:
-    """Let people say something of each kind there is; the ids of the chats that got one."""
+    """Let people send a message of each kind; return the ids of the chats."""
     anna, ben, carla, maria, yusuf = (person(one) for one in ("anna", "ben", "carla", "maria", "yusuf"))
     members = ["ben", "carla", "lei", "maria", "yusuf"]
     [group] = anna.ask(("createChat", {"type": "group", "name": "Harbour crew", "participants": members}))
@@ -232,7 +232,7 @@ def talk(person: Any) -> dict[str, str]:
 
 
 def until(page: Any, condition: str) -> None:
-    """Wait for a condition; the page's policy forbids the waiting that evaluates text inside it."""
+    """Wait for a condition; the page's policy forbids waiting that evaluates text inside it."""
     for _ in range(200):
         if page.evaluate(condition):
             return

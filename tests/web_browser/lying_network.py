@@ -1,4 +1,4 @@
-"""A proxy before the relay that can turn into a network that lies: it hangs, fails, or answers in the relay's place."""
+"""A proxy before the relay that can act like a captive network: it hangs, fails, or answers in the relay's place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWERS = {
     "broken": ("502 Bad Gateway", "<h1>502 Bad Gateway</h1>"),
     "password": ("401 Unauthorized", "<h1>401 Authorization Required</h1>"),
 }
-"""What the proxy says of its own, by mode. In the mode "pass" it passes all on, in "hang" it answers nothing."""
+"""The proxy's own answers, by mode. In the mode "pass" it forwards everything, in "hang" it answers nothing."""
 
 
 class LyingNetwork:
@@ -35,7 +35,7 @@ class LyingNetwork:
         return self._relay.token(user)
 
     def turn(self, mode: str) -> None:
-        """Turn into another network. What was open breaks; in "hang" it stays open and silent."""
+        """Turn into another network. Open connections break; in "hang" they stay open and silent."""
         self.mode = mode
         if mode != "hang":
             self._break()
@@ -79,7 +79,7 @@ class LyingNetwork:
             client.sendall(head.encode() + body.encode())
 
     def _pump(self, source: socket.socket, target: socket.socket | None) -> None:
-        """Pass on what comes; where the network hangs, hold it back."""
+        """Forward bytes; hold them back if the network hangs."""
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 while self.mode == "hang":

@@ -1,4 +1,4 @@
-"""What the tests of the page share: what people do on it, what a test waits for, and scripts that run in it."""
+"""Helpers for tests of the page: people's actions, waiting conditions, and scripts that run in the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IN_VIEW = """(selector) => {
     return box.top >= scroller.top - 1 && box.bottom <= scroller.bottom + 1;
   });
 }"""
-# The window loses (or gets back) the focus, as when somebody looks at another one.
+# The window loses (or regains) the focus, as when the person looks at another one.
 LOOK_AWAY = """(away) => {
   document.hasFocus = () => !away;
   dispatchEvent(new Event(away ? 'blur' : 'focus'));
@@ -43,7 +43,7 @@ def open_chat(page: Any, chat: str) -> None:
 
 
 def until(page: Any, condition: str, seconds: float = 10) -> None:
-    """Wait for a condition; the page's policy forbids the waiting that evaluates text inside it."""
+    """Wait for a condition; the page's policy forbids waiting that evaluates text inside it."""
     for _ in range(int(seconds * 20)):
         if page.evaluate(condition):
             return

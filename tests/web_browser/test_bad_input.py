@@ -1,4 +1,4 @@
-"""Whatever people type is text on everybody's screen: no field lets markup, a script or an address out of it.
+"""All typed input is text on everybody's screen: no field lets markup, a script or an address out of it.
 
 Everything is typed into the page's own fields, and looked at by somebody else too.
 """
@@ -21,7 +21,7 @@ HOSTILE = "img[src*=evil], img[onerror], svg[onload], iframe, object, embed, [hr
 
 
 def harmless(page: Any, someone: Any) -> None:
-    """Nothing became an element, ran, complained or went to another place."""
+    """Check that no element was made, no script ran, nothing was logged and the address is the same."""
     assert page.locator(HOSTILE).count() == 0
     assert "owned" not in page.title()
     assert someone.problems == []
@@ -81,7 +81,7 @@ def test_markup_in_any_field_is_text_for_everybody(person: Any) -> None:
     harmless(other, ben)
 
 
-def test_the_fields_of_the_way_in_take_markup_for_text(person: Any) -> None:
+def test_sign_in_fields_treat_markup_as_text(person: Any) -> None:
     anna, guest = person("anna"), person(None)
     page = anna.chats()
     page.click("text=Invite people")
@@ -92,7 +92,7 @@ def test_the_fields_of_the_way_in_take_markup_for_text(person: Any) -> None:
     came = guest.open("/#invite=" + "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
     came.click("text=Join")
     came.wait_for_selector(".form-error")
-    # A refused sign-in is told to the console by the browser itself.
+    # The browser itself logs a refused sign-in to the console.
     guest.problems.clear()
     came.click("text=I have an invite")
     came.fill("input[name=invite]", link)
@@ -107,7 +107,7 @@ def test_the_fields_of_the_way_in_take_markup_for_text(person: Any) -> None:
     harmless(page, anna)
 
 
-def test_a_files_name_can_neither_mislead_nor_mark_up(person: Any) -> None:
+def test_file_name_can_neither_mislead_nor_contain_markup(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     ben.say("anna", "send them")
     page = anna.chats()
@@ -129,7 +129,7 @@ def test_a_files_name_can_neither_mislead_nor_mark_up(person: Any) -> None:
     harmless(other, ben)
 
 
-def test_a_file_that_lies_elsewhere_is_a_link_that_says_where_it_leads_and_is_not_loaded(person: Any) -> None:
+def test_outside_file_is_a_link_that_names_its_target_and_is_not_loaded(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     url = "https://evil.example/pixel.png"
     meta = {"mimetype": "image/png", "width": 80, "height": 80, "size": 7}

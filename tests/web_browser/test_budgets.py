@@ -1,4 +1,4 @@
-"""How little the page asks for, and how quick it stays."""
+"""Budgets of the page: requests, bytes and time."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ TYPE = """async () => {
   }
   return waits.sort((a, b) => a - b)[Math.floor(waits.length * 0.9)];
 }"""
-# What a machine that is shared with other work takes longer for is not the page's fault.
+# Delays from other work on a shared machine are not the page's fault.
 SLACK = 2
 
 
 def late(page: Any) -> list[int]:
-    """Tell the long tasks that were too long, but for the one in which the machine was elsewhere."""
+    """Return the tasks that were too long, except for one, in which the machine was busy."""
     return sorted(task for task in page.evaluate("window.long") if task > 50 * SLACK)[:-1]
 
 
 def all_came(page: Any) -> None:
-    """Open the page anew and wait until the relay has nothing more to tell."""
+    """Reopen the page and wait until the relay has nothing more to send."""
     frames: list[float] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(time.monotonic())))
     page.reload()
@@ -74,7 +74,7 @@ def all_came(page: Any) -> None:
     pytest.fail("the relay has been telling for a minute")
 
 
-def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person: Any) -> None:
+def test_first_load_is_small_and_the_second_requests_next_to_nothing(person: Any) -> None:
     ben = person("ben")
     ben.say("anna", "hello")
     page = ben.chats()
@@ -95,7 +95,7 @@ def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person:
     assert len(over) + 1 <= 3, over
 
 
-def test_the_page_keeps_to_its_policy(person: Any) -> None:
+def test_page_complies_with_its_policy(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -107,7 +107,7 @@ def test_the_page_keeps_to_its_policy(person: Any) -> None:
     assert anna.problems == []
 
 
-def test_it_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
+def test_page_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
     def shown(who: Any, chat: str) -> float:
         page = who.context.new_page()
         devtools = who.context.new_cdp_session(page)
@@ -121,11 +121,11 @@ def test_it_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
     phone = {"viewport": {"width": 390, "height": 844}}
     ben, anna = person("ben", **phone), person("anna", **phone)
     ben.say("anna", "hello")
-    # Each is here for the first time; the better of the two is nearer to what the page itself takes.
+    # Each is a first visit; the better of the two is closer to the page's own time.
     assert min(shown(ben, "anna"), shown(anna, "ben")) <= 1_000 * SLACK
 
 
-def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
+def test_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     for start in range(0, 20_000, 1_000):
         ben.say("anna", *(f"message {at} " + "lorem ipsum " * (at % 9) for at in range(start, start + 1_000)))
@@ -143,7 +143,7 @@ def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
     assert late(page) == []
 
 
-def test_fifty_messages_a_second_leave_it_responsive(person: Any) -> None:
+def test_fifty_messages_a_second_leave_the_page_responsive(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"message {at}" for at in range(200)))
     page = anna.chats()
@@ -163,7 +163,7 @@ def test_fifty_messages_a_second_leave_it_responsive(person: Any) -> None:
 def long_lists(
     template: tuple[Path, dict[str, list[str]]], chromium: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Person]:
-    """Give somebody with 2,000 chats, in one of which are 100,000 messages that were read."""
+    """Return a user with 2,000 chats, one of them with 100,000 read messages."""
     data = tmp_path_factory.mktemp("long") / "data"
     shutil.copytree(template[0], data)
     export = data.parent / "long.jsonl"
@@ -179,7 +179,7 @@ def long_lists(
 
 
 def records() -> Iterator[dict[str, Any]]:
-    """Make up an export of a relay."""
+    """Generate an export of a relay."""
     began = int(time.time() * 1000) - 86_400_000
     yield {"type": "relay", "at": began, "format": 2, "version": "0.2.0"}
     for user in ("anna", "ben"):
@@ -198,7 +198,7 @@ def records() -> Iterator[dict[str, Any]]:
         yield {**said, "at": began + CHATS + at, "participants": two, "clientMessageId": f"m{at}", "text": text}
 
 
-# What of a task is the page's own: scripts, and what the engine does for them (compiling, collecting garbage).
+# The page's own part of a task: scripts, and the engine's work for them (compiling, collecting garbage).
 SCRIPT = {
     *("FunctionCall", "EvaluateScript", "v8.compile", "v8.evaluateModule", "RunMicrotasks", "FireAnimationFrame"),
     *("TimerFire", "EventDispatch", "FireIdleCallback", "XHRReadyStateChange", "MinorGC", "MajorGC"),
@@ -207,10 +207,10 @@ DRAWING = {"Layout", "UpdateLayoutTree", "PrePaint", "Paint", "Layerize", "Commi
 
 
 def own_work(trace: dict[str, Any]) -> list[float]:
-    """Tell, for each task of the page's thread, the milliseconds of processor time that its scripts took.
+    """Return, for each task of the page's thread, the CPU milliseconds of its scripts.
 
-    Drawing is left out, even where a script asked for it. Times are the thread's own: what other processes of the
-    machine took in between is not counted.
+    Drawing is left out, even where a script asked for it. Times are the thread's own, without other processes in
+    between.
     """
     events = [one for one in trace["traceEvents"] if one.get("ph") == "X" and "tts" in one and "tdur" in one]
     scripts: dict[tuple[int, int], float] = {}
@@ -281,7 +281,7 @@ def test_a_list_of_2_000_chats_scrolls_in_short_tasks(long_lists: Person, tmp_pa
 
     def use() -> None:
         wheel(page, 1_500, 80)
-        # Somebody writes meanwhile: each message sorts the list and draws it again.
+        # New messages come meanwhile: each sorts the list and redraws it.
         long_lists.ask(*(("new", {"chatId": f"g{at}", "message": "news"}) for at in range(5)))
         wheel(page, -1_500, 20)
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests.web_browser.page_actions import write
 
 
-def test_an_empty_list_says_what_to_do(person: Any) -> None:
+def test_empty_list_says_what_to_do(person: Any) -> None:
     page = person("ben").chats()
     page.wait_for_selector(".empty")
     assert page.locator("text=Invite people").count() == 0
@@ -19,7 +19,7 @@ def test_an_empty_list_says_what_to_do(person: Any) -> None:
     page.wait_for_selector("[data-chat=anna] .ticks-sent")
 
 
-def test_a_group_is_made_and_managed(person: Any) -> None:
+def test_group_is_created_and_managed(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     page = anna.chats()
     page.click(".column-list .bar .is-accent")

@@ -1,4 +1,4 @@
-"""Devices whose clock is wrong by minutes, hours or years: what decides by time goes by the relay's."""
+"""Devices whose clock is wrong by minutes, hours or years: decisions by time use the relay's clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOUR = 3_600_000
 
 
 @pytest.mark.parametrize("ahead", [90_000, 3 * HOUR, -3 * HOUR, 5 * 365 * 24 * HOUR])
-def test_a_device_whose_clock_is_wrong_sounds_and_says_the_relays_time(person: Any, ahead: int) -> None:
+def test_device_with_a_wrong_clock_sounds_and_shows_the_relays_time(person: Any, ahead: int) -> None:
     anna, ben = person("anna"), person("ben")
     for user in ("ben", "carla"):
         anna.say(user, "first")
@@ -45,7 +45,7 @@ def test_typing_ends_on_a_device_whose_clock_is_behind(person: Any) -> None:
     anna.context.add_init_script(SHIFT % (-3 * HOUR, -3 * HOUR))
     page = anna.chats()
     page.wait_for_selector("[data-chat=ben]")
-    # Somebody types, and the end of it is lost.
+    # Somebody types, and the end event is lost.
     other = ben.chats()
     open_chat(other, "anna")
     other.locator(".composer textarea").press_sequentially("h")

@@ -1,4 +1,4 @@
-"""Connections: a dead one is noticed and said, and without one the page shows what it knows."""
+"""Connections: a dead one is noticed and reported, and without one the page shows its stored data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.web_browser.page_actions import open_chat, until
 
 
-def test_a_dead_connection_is_noticed_on_waking_and_said_after_two_seconds(person: Any, relay: Any) -> None:
+def test_dead_connection_is_noticed_on_waking_and_reported_after_two_seconds(person: Any, relay: Any) -> None:
     ben = person("ben")
     ben.say("anna", "hello")
     page = person("anna").chats()
@@ -24,7 +24,7 @@ def test_a_dead_connection_is_noticed_on_waking_and_said_after_two_seconds(perso
     page.wait_for_selector(".text:has-text('awake again')")
 
 
-def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: Any) -> None:
+def test_page_without_a_relay_still_shows_its_stored_data(person: Any, relay: Any) -> None:
     anna = person("anna")
     person("ben").say("anna", "kept")
     page = anna.chats()
@@ -42,7 +42,7 @@ def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: An
     assert page.evaluate("window.stayed")
 
 
-def test_the_page_opens_without_a_network_once_it_was_there(person: Any, relay: Any) -> None:
+def test_page_opens_without_a_network_after_a_first_visit(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "written before")
     page = anna.chats()

@@ -1,4 +1,4 @@
-"""Files that cannot be sent: each says so, with the limit and what to do, and nothing hammers the relay."""
+"""Files that cannot be sent: each shows an error with the limit and advice, and nothing hammers the relay."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def chat(person: Any) -> Any:
 
 
 def uploads_of(page: Any) -> list[str]:
-    """Collect what the page tries to upload from now on."""
+    """Collect the page's upload attempts from now on."""
     tried: list[str] = []
     page.on("request", lambda one: tried.append(one.url) if one.url.endswith("/files") else None)
     return tried
 
 
-def test_a_file_that_changed_since_it_was_chosen_is_said_and_not_tried(person: Any, tmp_path: Path) -> None:
+def test_file_changed_since_it_was_chosen_is_reported_and_not_tried(person: Any, tmp_path: Path) -> None:
     page = chat(person)
     tried = uploads_of(page)
     report = tmp_path / "report.txt"
@@ -50,7 +50,7 @@ def test_a_file_that_changed_since_it_was_chosen_is_said_and_not_tried(person: A
     assert len(tried) == 1
 
 
-def test_a_folder_is_refused_in_words_and_the_files_beside_it_are_taken(person: Any, tmp_path: Path) -> None:
+def test_folder_is_refused_with_a_message_and_files_beside_it_are_accepted(person: Any, tmp_path: Path) -> None:
     page = chat(person)
     (tmp_path / "afolder").mkdir()
     (tmp_path / "README").write_bytes(b"")
@@ -70,7 +70,7 @@ def test_a_folder_is_refused_in_words_and_the_files_beside_it_are_taken(person: 
     page.wait_for_selector(".is-mine a.file:has-text('README')")
 
 
-def test_a_file_over_the_relays_limit_is_refused_with_the_limit_before_it_is_sent(
+def test_file_over_the_limit_is_refused_with_the_limit_before_it_is_sent(
     person: Any, relay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELAY_FILES_FILE_BYTES", "10000")
@@ -86,7 +86,7 @@ def test_a_file_over_the_relays_limit_is_refused_with_the_limit_before_it_is_sen
     assert tried == []
 
 
-def test_an_upload_that_never_gets_through_is_tried_with_pauses(person: Any) -> None:
+def test_upload_that_never_gets_through_is_retried_with_pauses(person: Any) -> None:
     page = chat(person)
     tried = uploads_of(page)
     page.route("**/files", lambda route: route.abort())
@@ -98,7 +98,7 @@ def test_an_upload_that_never_gets_through_is_tried_with_pauses(person: Any) -> 
     page.wait_for_selector(".is-mine a.file")
 
 
-def test_on_a_phone_enter_breaks_the_line_of_a_caption(person: Any) -> None:
+def test_enter_breaks_the_line_of_a_caption_on_a_phone(person: Any) -> None:
     anna = person("anna", **PHONE)
     anna.say("ben", "hello")
     page = anna.chats()

@@ -1,4 +1,4 @@
-"""What is open when its ground goes: a chat, a message, an answer; and keys that belong to an input method."""
+"""Open dialogs whose subject disappears: a chat, a message, a reply; and keys that belong to an input method."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.web_browser.page_actions import CUT, LOOK_AWAY, open_chat, until, write
 
-# A key that an input method takes for itself while it composes: Safari tells some of them by the code alone.
+# A key that an input method consumes while it composes: Safari marks some of them only by the code.
 METHOD_KEY = """([key, composing, altKey]) => {
   const what = { key, altKey, isComposing: composing, keyCode: 229, bubbles: true, cancelable: true };
   document.activeElement.dispatchEvent(new KeyboardEvent('keydown', what));
@@ -38,7 +38,7 @@ def leave_out(anna: Any, chat: str) -> None:
 
 
 @pytest.mark.parametrize("composing", [True, False])
-def test_the_keys_of_an_input_method_reach_no_handler_of_the_page(person: Any, *, composing: bool) -> None:
+def test_input_method_keys_reach_no_handler_of_the_page(person: Any, *, composing: bool) -> None:
     anna = person("anna")
     anna.say("carla", "hello")
     anna.say("ben", "hello")
@@ -67,7 +67,7 @@ def test_the_keys_of_an_input_method_reach_no_handler_of_the_page(person: Any, *
 
 
 @pytest.mark.parametrize("above", ["nothing", "dialog", "panel"])
-def test_a_chat_that_goes_is_closed_whatever_lies_above_it(person: Any, above: str) -> None:
+def test_lost_chat_is_closed_whatever_is_open_above_it(person: Any, above: str) -> None:
     anna, chat = group(person, "ben", "carla")
     page = person("ben").chats()
     open_chat(page, chat)
@@ -83,13 +83,13 @@ def test_a_chat_that_goes_is_closed_whatever_lies_above_it(person: Any, above: s
     page.wait_for_selector(".notice:has-text('Trip'), .notice:has-text('no longer exists')")
     assert page.locator(".modal").count() == (1 if above == "dialog" else 0)
     assert page.locator(".column-details").count() == 0
-    # And there is no way back to it.
+    # There is no way back to it.
     page.keyboard.press("Escape")
     page.go_back() if page.evaluate("history.state.depth") > 0 else None
     assert page.locator(".conversation").count() == 0
 
 
-def test_a_dialog_that_would_send_into_a_lost_chat_is_closed(person: Any) -> None:
+def test_dialog_that_would_send_into_a_lost_chat_is_closed(person: Any) -> None:
     anna, chat = group(person, "ben", "carla")
     anna.say(chat, "hello")
     page = person("ben").chats()
@@ -101,7 +101,7 @@ def test_a_dialog_that_would_send_into_a_lost_chat_is_closed(person: Any) -> Non
     page.wait_for_selector(".modal", state="detached")
 
 
-def test_what_waits_for_a_chat_that_is_gone_is_told_and_forgotten(person: Any) -> None:
+def test_pending_messages_for_a_lost_chat_are_reported_and_dropped(person: Any) -> None:
     anna, chat = group(person, "ben", "carla")
     ben = person("ben")
     ben.context.add_init_script(f"({CUT})(); window.cut = false;")
@@ -122,7 +122,7 @@ def test_what_waits_for_a_chat_that_is_gone_is_told_and_forgotten(person: Any) -
     until(page, f"{OUTBOX}.then((count) => count === 0)")
 
 
-def test_a_question_about_a_message_that_was_deleted_meanwhile_is_withdrawn(person: Any) -> None:
+def test_question_about_a_message_deleted_meanwhile_is_withdrawn(person: Any) -> None:
     anna = person("anna")
     said = anna.say("ben", "mistake")[0]
     page = anna.chats()
@@ -136,7 +136,7 @@ def test_a_question_about_a_message_that_was_deleted_meanwhile_is_withdrawn(pers
     page.wait_for_selector(".notice:has-text('Message deleted')")
 
 
-def test_an_edit_of_a_message_that_was_deleted_meanwhile_ends_with_a_word(person: Any) -> None:
+def test_edit_of_a_message_deleted_meanwhile_ends_with_a_notice(person: Any) -> None:
     anna = person("anna")
     said = anna.say("ben", "mistake")[0]
     page = anna.chats()
@@ -154,7 +154,7 @@ def test_an_edit_of_a_message_that_was_deleted_meanwhile_ends_with_a_word(person
     assert page.input_value(".composer textarea") == "a better word"
 
 
-def test_a_setting_and_ones_name_are_the_same_in_two_tabs(person: Any) -> None:
+def test_setting_and_own_name_are_the_same_in_two_tabs(person: Any) -> None:
     anna = person("anna")
     one, two = anna.chats(), anna.chats()
     for page in (one, two):
@@ -168,7 +168,7 @@ def test_a_setting_and_ones_name_are_the_same_in_two_tabs(person: Any) -> None:
     assert (kept["theme"], kept["language"]) == ("dark", "de")
 
 
-def test_notifications_go_with_their_reason(person: Any) -> None:
+def test_notification_disappears_with_its_reason(person: Any) -> None:
     anna, ben, carla = person("anna"), person("ben"), person("carla")
     again = person("anna")
     for one in (ben, carla):
@@ -182,7 +182,7 @@ def test_notifications_go_with_their_reason(person: Any) -> None:
     ben.say("anna", "from ben")
     secret = carla.say("anna", "from carla")[0]["messageId"]
     until(page, f"{NOTIFIED}.then((all) => all.length === 2)")
-    # Edited: the notification says what the message says.
+    # Edited: the notification shows the message's text.
     carla.ask(("edit", {"chatId": "anna", "originalMessageId": secret, "clientMessageId": "e1", "message": "mended"}))
     until(page, f"{NOTIFIED}.then((all) => all.some((one) => one.includes('mended')))")
     # Read on another device.
@@ -209,7 +209,7 @@ def test_notifications_go_with_their_reason(person: Any) -> None:
     until(page, f"{NOTIFIED}.then((all) => all.length === 0)")
 
 
-def test_zooming_with_two_fingers_leaves_the_layout_alone(person: Any) -> None:
+def test_two_finger_zoom_leaves_the_layout_alone(person: Any) -> None:
     anna = person("anna", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     anna.say("ben", "hello")
     page = anna.chats()

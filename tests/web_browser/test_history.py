@@ -1,4 +1,4 @@
-"""The messages of a chat in a browser: what is loaded, where it opens, and what others change in it meanwhile."""
+"""The messages of a chat in a browser: loading, the opening position, and changes by others meanwhile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_chat_that_ends_in_many_changes_shows_the_next_message(person: Any, ch
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_chat_left_far_back_opens_where_its_news_begin(person: Any, device: dict[str, Any]) -> None:
+def test_chat_left_far_back_opens_at_its_first_unread_message(person: Any, device: dict[str, Any]) -> None:
     ben, anna = person("ben"), person("anna", **device)
     person("carla").say("anna", "hello")
     ben.say("anna", "the needle is here", *(f"line {at}" for at in range(400)))
@@ -66,7 +66,7 @@ def test_a_chat_left_far_back_opens_where_its_news_begin(person: Any, device: di
     until(page, "!document.querySelector('[data-chat=ben] .badge')")
 
 
-def test_what_comes_while_one_is_far_back_is_heard_and_stays_unread(person: Any) -> None:
+def test_messages_arriving_while_reading_far_back_stay_unread(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "the needle is here", *(f"line {at}" for at in range(300)))
     anna.say("ben", "my last")
@@ -79,7 +79,7 @@ def test_what_comes_while_one_is_far_back_is_heard_and_stays_unread(person: Any)
     page.click(".hit")
     page.wait_for_selector(".message.is-flash:has-text('needle')")
     page.fill("input[type=search]", "")
-    # ↑ changes the last message at the end of the chat: of what was said long ago none is the last.
+    # ↑ edits the last message at the end of the chat; old messages are never the last one.
     page.focus(".composer textarea")
     page.keyboard.press("ArrowUp")
     page.wait_for_timeout(100)
@@ -96,7 +96,7 @@ def test_what_comes_while_one_is_far_back_is_heard_and_stays_unread(person: Any)
     page.wait_for_selector(".what:has-text('my last')")
 
 
-def test_an_answer_quotes_its_message_as_it_reads_when_it_is_sent(person: Any) -> None:
+def test_reply_quotes_its_message_as_of_sending(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     anna.say("ben", "meet at three", "the gate code is 1234")
     page = ben.chats()
@@ -118,7 +118,7 @@ def test_an_answer_quotes_its_message_as_it_reads_when_it_is_sent(person: Any) -
     assert "1234" not in page.inner_text(".conversation")
 
 
-def test_what_was_changed_while_another_tab_took_the_news_is_seen_on_return(person: Any, relay: Any) -> None:
+def test_changes_during_another_tabs_turn_are_shown_on_return(person: Any, relay: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "the gate code is 1234", "meet at three", *(f"line {at}" for at in range(150)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -150,7 +150,7 @@ def test_what_was_changed_while_another_tab_took_the_news_is_seen_on_return(pers
     assert "1234" not in page.inner_text(".conversation")
 
 
-def test_a_message_deleted_unread_leaves_no_badge(person: Any) -> None:
+def test_message_deleted_unread_leaves_no_badge(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     page = anna.chats()
     ben.say("anna", "wrong chat", "right chat")

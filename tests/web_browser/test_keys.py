@@ -1,4 +1,4 @@
-"""Keys: everything is reached by them, the focus goes along, and what they mark is told."""
+"""Keys: they reach everything, the focus follows, and the selection is announced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.web_browser.page_actions import open_chat, texts, until
 
 
-def test_everything_is_reached_by_keys(person: Any) -> None:
+def test_everything_is_reachable_by_keys(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "to ben")
     anna.say("carla", "to carla")
@@ -44,7 +44,7 @@ def test_everything_is_reached_by_keys(person: Any) -> None:
     page.wait_for_selector(".keys", state="detached")
 
 
-def test_the_focus_goes_along_and_comes_back(person: Any) -> None:
+def test_focus_follows_and_returns(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna").chats()
 
@@ -76,7 +76,7 @@ def test_the_focus_goes_along_and_comes_back(person: Any) -> None:
     focus_is_on(".chat-list [aria-label='New chat']")
 
 
-def test_the_menu_of_the_keyboard_is_beside_the_message(person: Any) -> None:
+def test_keyboard_menu_opens_beside_the_message(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -89,7 +89,7 @@ def test_the_menu_of_the_keyboard_is_beside_the_message(person: Any) -> None:
     assert abs(menu.bounding_box()["x"] - bubble.bounding_box()["x"]) < 200
 
 
-def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> None:
+def test_message_is_replied_to_and_deleted_by_keyboard(person: Any) -> None:
     anna = person("anna")
     person("ben").say("anna", "question?")
     page = anna.chats()
@@ -113,7 +113,7 @@ def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> Non
     page.wait_for_selector(".is-mine .is-deleted")
 
 
-def test_what_the_arrows_mark_in_a_finder_is_told(person: Any) -> None:
+def test_search_result_selected_by_arrow_keys_is_announced(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "to ben")
     anna.say("carla", "to carla")
@@ -132,7 +132,7 @@ def test_what_the_arrows_mark_in_a_finder_is_told(person: Any) -> None:
     until(page, f"({marked})()[2].includes('Ben')")
 
 
-def test_a_letter_over_an_open_menu_leaves_it_closable(person: Any) -> None:
+def test_letter_typed_over_an_open_menu_leaves_it_closable(person: Any) -> None:
     anna = person("anna")
     person("ben").say("anna", "question?")
     page = anna.chats()
@@ -147,7 +147,7 @@ def test_a_letter_over_an_open_menu_leaves_it_closable(person: Any) -> None:
     page.wait_for_selector("[role=menu]", state="detached")
 
 
-def test_walking_through_messages_says_them(person: Any) -> None:
+def test_walking_through_messages_announces_them(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "is the `boat` ready?")
     anna.say("ben", "nearly")

@@ -1,4 +1,4 @@
-"""Networks that lie: what the page shows and keeps while something else answers in the relay's place, or nothing."""
+"""Captive and broken networks: what the page shows and keeps while something else answers, or nothing does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def anna(network: Any, chromium: Any) -> Iterator[Person]:
 
 
 def ready(anna: Person) -> Any:
-    """Open the page and wait until it is kept on the device."""
+    """Open the page and wait until it is stored on the device."""
     page = anna.chats()
     page.wait_for_selector("[data-chat=ben]")
     until(page, KEPT)
@@ -46,7 +46,7 @@ def ready(anna: Person) -> Any:
     ("mode", "trouble"),
     [("hang", "silent"), ("broken", "refused"), ("captive", "elsewhere"), ("password", "elsewhere")],
 )
-def test_behind_a_lying_network_the_kept_page_opens_within_three_seconds_and_says_so(
+def test_stored_page_opens_behind_a_captive_network_within_three_seconds_with_a_notice(
     network: LyingNetwork, anna: Person, mode: str, trouble: str
 ) -> None:
     anna.say("ben", "written before")
@@ -62,7 +62,7 @@ def test_behind_a_lying_network_the_kept_page_opens_within_three_seconds_and_say
     page.wait_for_selector("[data-chat=ben]:has-text('begun')")
     assert time.monotonic() - begun < 3
     page.wait_for_selector(f".connection[data-trouble={trouble}]", timeout=25_000)
-    # Nothing that something else says signs the user out or takes what was begun.
+    # No foreign answer signs the user out or removes drafts.
     assert page.evaluate(REMEMBERED) == "anna"
     open_chat(page, "ben")
     assert page.input_value(".composer textarea") == "begun"
@@ -74,7 +74,7 @@ def test_behind_a_lying_network_the_kept_page_opens_within_three_seconds_and_say
     page.wait_for_selector(".is-mine:has-text('sent later') .ticks-sent")
 
 
-def test_an_open_page_says_that_something_else_answers_and_shows_it(network: LyingNetwork, anna: Person) -> None:
+def test_open_page_reports_a_foreign_answer_and_shows_it(network: LyingNetwork, anna: Person) -> None:
     anna.say("ben", "hello")
     page = ready(anna)
     network.turn("captive")
@@ -85,9 +85,7 @@ def test_an_open_page_says_that_something_else_answers_and_shows_it(network: Lyi
     assert page.evaluate(REMEMBERED) == "anna"
 
 
-def test_before_anything_is_kept_a_network_that_wants_a_password_is_no_sign_in(
-    network: LyingNetwork, chromium: Any
-) -> None:
+def test_network_login_before_a_first_visit_is_not_the_relays_sign_in(network: LyingNetwork, chromium: Any) -> None:
     one = Person(network, chromium, "anna")
     page = one.context.new_page()
     html = {"content_type": "text/html", "body": "<h1>401</h1>", "status": 401}
@@ -100,7 +98,7 @@ def test_before_anything_is_kept_a_network_that_wants_a_password_is_no_sign_in(
     one.context.close()
 
 
-def test_a_device_signed_out_elsewhere_says_so_and_what_was_lost(person: Any, relay: Any) -> None:
+def test_device_signed_out_elsewhere_shows_it_and_what_was_lost(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page, other = anna.chats(), anna.chats()

@@ -1,4 +1,4 @@
-"""How messages are laid out: captions, albums, names of any direction, text size, hover, three columns."""
+"""Layout of messages: captions, albums, names of any direction, text size, hover, three columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UPLOAD = """async ([name, body]) => {
 
 
 def send_pictures(person: Any, chat: str, number: int, text: str = "", picture: bytes = PICTURE) -> None:
-    """Send one message with so many pictures, from a device of the person."""
+    """Send one message with this many pictures, from a device of the person."""
     body = base64.b64encode(picture).decode()
     page = person.context.new_page()
     page.goto(person.relay.url + "/icons/icon.svg")
@@ -77,24 +77,24 @@ def test_pictures_of_one_message_are_a_grid_that_fits_a_phone(person: Any, pictu
     page.wait_for_selector(".viewer img")
 
 
-def test_a_picture_that_cannot_be_shown_is_offered_as_a_file(person: Any) -> None:
+def test_undisplayable_picture_is_offered_as_a_file(person: Any) -> None:
     send_pictures(person("ben"), "anna", 1, picture=webp(200, 200))  # a header, and nothing behind it
     page = person("anna").open("/#chat=ben")
     page.wait_for_selector(".file .file-name")
     assert page.locator(".picture").count() == 0
 
 
-def test_hover_styles_stand_only_where_there_is_hover() -> None:
+def test_hover_styles_apply_only_to_devices_with_hover() -> None:
     loose = [line for line in STYLES.splitlines() if ":hover" in line and not line.startswith("@media (hover: hover)")]
     assert loose == []
 
 
-def test_no_text_size_is_in_pixels_so_that_all_text_follows_the_browsers() -> None:
+def test_no_text_size_is_in_pixels() -> None:
     assert re.findall(r"font(?:-size)?: [^;]*?[\d.]+px[^;]*;", STYLES) == []
 
 
 @pytest.mark.parametrize("width", [390, 800, 960, 1180, 1280])
-def test_the_details_never_cover_a_part_of_the_composer(person: Any, pictures: Path, width: int) -> None:
+def test_details_never_cover_a_part_of_the_composer(person: Any, pictures: Path, width: int) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", viewport={"width": width, "height": 800}).open("/#chat=ben")
     page.locator(".chat-title").click()

@@ -1,4 +1,4 @@
-"""Messages: text is only ever text, times and quotes keep up, text grows as asked, and each is announced."""
+"""Messages: text stays text, times and quotes are kept current, text grows as set, and each is announced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.web_browser.page_actions import open_chat, texts, until, wheel_up
 
 
-def test_messages_group_and_text_is_only_ever_text(person: Any) -> None:
+def test_messages_are_grouped_and_text_stays_text(person: Any) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"> javascript:alert(1) <b>bold</b>"
     ben = person("ben")
     ben.say("anna", "one", "two", attack, "see https://example.org/a(b).", "use `x < 1`", "👍🏽", "سلام دنیا")
@@ -30,7 +30,7 @@ def test_messages_group_and_text_is_only_ever_text(person: Any) -> None:
     assert [problem for problem in anna.problems if "Trusted" not in problem] == []
 
 
-def test_the_quote_of_a_deleted_message_says_so(person: Any) -> None:
+def test_quote_of_a_deleted_message_says_so(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "take that back", "keep that")
     anna.ask(("new", {"chatId": "ben", "message": "an answer", "replyTo": 1}))
@@ -42,7 +42,7 @@ def test_the_quote_of_a_deleted_message_says_so(person: Any) -> None:
     page.wait_for_timeout(1_000)
     page.reload()
     page.wait_for_selector(".quote:has-text('Message deleted')")
-    # On a device that has nothing yet, and far from the message itself.
+    # On a fresh device, and far from the message itself.
     ben.say("anna", *(f"later {at}" for at in range(200)))
     other = person("anna").open("/#chat=ben")
     other.wait_for_selector(".message")
@@ -54,7 +54,7 @@ def test_the_quote_of_a_deleted_message_says_so(person: Any) -> None:
     assert other.inner_text(".quote .quote-text") == "Message deleted"
 
 
-def test_what_is_said_of_times_keeps_up_with_the_time(person: Any) -> None:
+def test_relative_times_are_kept_current(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "see you")
     anna.context.clock.install()
@@ -68,7 +68,7 @@ def test_what_is_said_of_times_keeps_up_with_the_time(person: Any) -> None:
     assert "Today" not in page.get_attribute(".message", "aria-label")
 
 
-def test_text_grows_with_the_size_the_person_has_set(person: Any) -> None:
+def test_text_grows_with_the_persons_font_size(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()

@@ -1,4 +1,4 @@
-"""Where a chat opens: at the newest message, where the news begin, or where one stopped; and a link to no chat."""
+"""The opening position of a chat: the newest message, the first unread one, or where the person stopped; dead links."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.web_browser.gallery import Wire
 from tests.web_browser.page_actions import IN_VIEW, LOOK_AWAY, badge, open_chat, texts, until, write
 
 
@@ -21,7 +22,7 @@ def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:
     assert page.evaluate(IN_VIEW, ".message:last-child")
 
 
-def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
+def test_chat_with_unread_messages_opens_at_the_first(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"old {at}" for at in range(60)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -38,7 +39,7 @@ def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *, kept: bool) -> None:
+def test_chat_with_more_unread_messages_than_a_page_opens_at_the_first(person: Any, *, kept: bool) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"old {at}" for at in range(60)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -52,7 +53,7 @@ def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *
         page.close()
         path = "/#chat=ben"
     ben.say("anna", "new 0")
-    # Edits take ids as well: the first unread message is further up than the count alone says.
+    # Edits take ids as well: the first unread message is further up than the count suggests.
     ben.ask(*(("edit", {"chatId": "anna", "originalMessageId": 61, "message": "new 0"}) for _ in range(120)))
     ben.say("anna", *(f"new {at}" for at in range(1, 900)))
     page = anna.open(path)
@@ -76,13 +77,13 @@ def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *
     until(page, "!document.querySelector('[data-chat=ben] .badge')")
 
 
-def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None:
+def test_partly_read_chat_opens_where_the_person_stopped(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"new {at}" for at in range(250)))
     page = anna.chats()
     open_chat(page, "ben")
     page.wait_for_selector(".divider-new")
-    # To the end of what is loaded and back: what this device keeps then begins in the midst of what is unread.
+    # To the end of the loaded messages and back: the device's stored messages then begin amid the unread ones.
     page.evaluate(LOOK_AWAY, True)
     page.click(".to-end")
     page.wait_for_selector(".text:has-text('new 249')")
@@ -100,20 +101,78 @@ def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None
 
 
 @pytest.mark.parametrize("chat", ["nobody", "x" * 200])
-def test_a_link_to_a_chat_that_is_not_there_says_so(person: Any, chat: str) -> None:
+def test_link_to_an_unknown_chat_says_so(person: Any, chat: str) -> None:
     person("ben").say("anna", "hello")
     anna = person("anna")
     page = anna.open(f"/#chat={chat}")
     page.wait_for_selector(".notice:has-text('no longer exists')")
     page.wait_for_selector(".nothing")
-    # The list is known now, and the page as it was.
+    # The list is known now, and the page is as before.
     page.evaluate("(chat) => { location.hash = `chat=${chat}`; }", chat)
     until(page, "location.hash === ''")
     page.wait_for_selector(".nothing")
     page.wait_for_selector("[data-chat=ben]")
-    # Somebody one has not written to yet is no such chat.
+    # A user without a dialog yet is not an unknown chat.
     page.goto(anna.relay.url + "/#chat=carla")
     page.wait_for_selector(".hello")
     page.wait_for_timeout(500)
     write(page, "hello, Carla")
     page.wait_for_selector(".is-mine .ticks-sent")
+
+
+def test_a_chat_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    wire = Wire(anna.context)
+    wire.refused["messages"] = "internal"
+    page = anna.open("/#chat=ben")
+    page.wait_for_selector(".messages .none:has-text('Something went wrong')")
+    assert page.locator(".messages .spinner").count() == 0
+    wire.let_go()
+    page.click(".messages button:has-text('Try again')")
+    page.wait_for_selector(".text:has-text('hello')")
+
+
+def test_a_list_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    wire = Wire(anna.context)
+    wire.refused["chats"] = "internal"
+    page = anna.open()
+    page.wait_for_selector(".chat-list .none:has-text('Something went wrong')")
+    wire.let_go()
+    page.click(".chat-list button:has-text('Try again')")
+    page.wait_for_selector("[data-chat=ben]")
+
+
+def test_a_group_that_is_being_loaded_is_not_called_by_its_id_nor_said_to_be_empty(person: Any) -> None:
+    anna = person("anna")
+    [made] = anna.ask(("createChat", {"type": "group", "name": "Harbour crew", "participants": ["ben"]}))
+    wire = Wire(anna.context)
+    wire.mute = True
+    page = anna.open(f"/#chat={made['chatId']}&panel=details")
+    page.wait_for_selector(".chat-title-name:has-text('Loading')")
+    page.wait_for_selector(".column-details .none:has-text('Loading')")
+    assert made["chatId"] not in page.inner_text("body")
+    assert page.locator(".column-details .is-danger").count() == 0
+    wire.mute = False
+    wire.held.update(("chat", "messages"))
+    page.reload()
+    # Of the list one knows its name, not yet who is in it and who may do what.
+    page.wait_for_selector(".chat-title-name:has-text('Harbour crew')")
+    page.wait_for_selector(".column-details .none:has-text('Loading')")
+    assert "member" not in page.inner_text(".column-details").lower()
+    assert page.locator(".column-details .is-danger").count() == 0
+    wire.let_go()
+    page.reload()
+    page.wait_for_selector(".column-details .hint:has-text('2 members')")
+    page.wait_for_selector(".column-details .person >> nth=1")
+
+
+def test_notes_to_oneself_have_their_title_before_the_first_note(person: Any) -> None:
+    page = person("anna").open("/#chat=anna")
+    page.wait_for_selector(".hello:has-text('Keep notes')")
+    assert page.inner_text(".chat-title-name") == "Notes to self"
+    assert "only you see this" in page.inner_text(".chat-title-sub")
+    page.click(".chat-title")
+    assert page.inner_text(".column-details h3") == "Notes to self"

@@ -1,4 +1,4 @@
-"""The outbox: what is sent waits for a connection and goes once, or is refused with a reason; states of messages."""
+"""The outbox: messages wait for a connection and go once, or are refused with a reason; states of messages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.web_browser.page_actions import open_chat, write
 if TYPE_CHECKING:
     import pytest
 
-# A message that asks to answer one that is not there: the relay refuses it.
+# A reply to a missing message, which the relay refuses.
 SPOIL = """() => {
   const send = WebSocket.prototype.send;
   WebSocket.prototype.send = function (text) {
     return send.call(this, text.replace('"message":"forbidden words"', '"replyTo":99,"message":"x"'));
   };
 }"""
-# A message in the outbox on disk that is over what the relay takes in a frame.
+# A message in the stored outbox that exceeds the relay's frame limit.
 KEEP_LARGE = """() => new Promise((resolve, reject) => {
   const opening = indexedDB.open('relay:anna');
   opening.onerror = reject;
@@ -30,7 +30,7 @@ KEEP_LARGE = """() => new Promise((resolve, reject) => {
 })"""
 
 
-def test_what_is_written_offline_survives_the_tab_and_is_sent_once(person: Any, relay: Any) -> None:
+def test_message_written_offline_survives_the_tab_and_is_sent_once(person: Any, relay: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "hello")
     page = anna.chats()
@@ -50,7 +50,7 @@ def test_what_is_written_offline_survives_the_tab_and_is_sent_once(person: Any, 
     assert sent.count("from the tunnel") == 1
 
 
-def test_a_file_that_waits_goes_out_of_another_tab_when_its_own_closes(person: Any, relay: Any) -> None:
+def test_pending_file_is_sent_by_another_tab_when_its_own_closes(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     one = anna.chats()
@@ -58,7 +58,7 @@ def test_a_file_that_waits_goes_out_of_another_tab_when_its_own_closes(person: A
     for page in (one, two):
         open_chat(page, "ben")
         page.wait_for_selector(".text:has-text('hello')")
-    # What the dialog is made of has come before the connection goes.
+    # The dialog's module is loaded before the connection breaks.
     one.bring_to_front()
     one.locator(".text:has-text('hello')").click(button="right")
     one.wait_for_selector("[role=menu]")
@@ -74,13 +74,13 @@ def test_a_file_that_waits_goes_out_of_another_tab_when_its_own_closes(person: A
     assert [len(one.get("attachments", [])) for one in anna.ask(("messages", {"chatId": "ben"}))[0]] == [0, 1]
 
 
-def test_what_waits_for_a_connection_can_be_taken_back(person: Any, relay: Any) -> None:
+def test_pending_message_can_be_cancelled_offline(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
     open_chat(page, "ben")
     page.wait_for_selector(".text:has-text('hello')")
-    # What menus are made of has come before the connection goes.
+    # The menus' module is loaded before the connection breaks.
     page.locator(".text:has-text('hello')").click(button="right")
     page.wait_for_selector("[role=menu]")
     page.keyboard.press("Escape")
@@ -96,7 +96,7 @@ def test_what_waits_for_a_connection_can_be_taken_back(person: Any, relay: Any) 
     assert len(anna.ask(("messages", {"chatId": "ben"}))[0]) == 1
 
 
-def test_the_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
+def test_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -110,7 +110,7 @@ def test_the_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
     assert "Read" in page.locator(".message.is-mine:last-child .ticks").inner_text()
 
 
-def test_a_refused_message_says_why_and_offers_to_try_again(person: Any) -> None:
+def test_refused_message_shows_the_reason_and_offers_a_retry(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -124,7 +124,7 @@ def test_a_refused_message_says_why_and_offers_to_try_again(person: Any) -> None
     page.wait_for_selector(".failed", state="detached")
 
 
-def test_what_is_too_long_is_said_and_holds_nothing_up(person: Any) -> None:
+def test_too_long_message_shows_an_error_and_delays_no_other(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -148,7 +148,7 @@ def test_what_is_too_long_is_said_and_holds_nothing_up(person: Any) -> None:
     page.wait_for_selector(".message.is-mine:last-child .ticks-sent")
 
 
-def test_a_message_kept_from_before_that_is_too_large_does_not_hold_up_the_others(person: Any) -> None:
+def test_stored_oversized_message_does_not_block_the_others(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -164,7 +164,7 @@ def test_a_message_kept_from_before_that_is_too_large_does_not_hold_up_the_other
     page.wait_for_selector(".failed", state="detached")
 
 
-def test_a_message_over_a_relays_small_limit_is_refused_without_losing_the_connection(
+def test_message_over_a_relays_small_limit_is_refused_without_losing_the_connection(
     person: Any, relay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RELAY_LIMITS_FRAME_BYTES", "8192")

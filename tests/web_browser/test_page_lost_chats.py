@@ -1,4 +1,4 @@
-"""What people see of version 2 of the protocol: the list in pages, lost chats, and new devices of theirs."""
+"""Version 2 of the protocol on the page: the list in pages, lost chats, and new devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.web_browser.browser_relay import run
 
-# What the disk has of a chat: its messages, and how it was lost.
+# The stored data of a chat: its messages, and how it was lost.
 KEPT = """(chatId) => new Promise((resolve, reject) => {
   const opening = indexedDB.open('relay:ben');
   opening.onerror = reject;
@@ -26,7 +26,7 @@ REMOVED = "Anna Lindqvist removed you from “Lab”"
 
 
 def lab(person: Any, *texts: str) -> tuple[Any, str]:
-    """Let Anna make a group with Ben, and say something in it."""
+    """Let Anna make a group with Ben, and send a message in it."""
     anna = person("anna")
     made = anna.ask(("createChat", {"type": "group", "name": "Lab", "participants": ["ben"]}))
     chat: str = made[0]["chatId"]
@@ -35,7 +35,7 @@ def lab(person: Any, *texts: str) -> tuple[Any, str]:
 
 
 def wait_until_kept(page: Any, chat: str, kept: dict[str, Any] | None) -> None:
-    """Wait until the disk has this of a chat; None for nothing."""
+    """Wait until the stored data of a chat is this; None for nothing."""
     for _ in range(200):
         if page.evaluate(KEPT, chat) == kept:
             return
@@ -53,7 +53,7 @@ def open_chat(who: Any, chat: str) -> Any:
     return page
 
 
-def test_somebody_who_is_removed_while_reading_reads_on_and_learns_by_whom(person: Any) -> None:
+def test_member_removed_while_reading_can_read_on_and_sees_who_removed_them(person: Any) -> None:
     anna, chat = lab(person)
     ben = person("ben")
     page = open_chat(ben, chat)
@@ -81,7 +81,7 @@ def test_somebody_who_is_removed_while_reading_reads_on_and_learns_by_whom(perso
     assert not ben.problems
 
 
-def test_somebody_who_was_removed_while_away_reads_on_and_learns_by_whom(person: Any) -> None:
+def test_member_removed_while_away_can_read_on_and_sees_who_removed_them(person: Any) -> None:
     anna, chat = lab(person)
     ben = person("ben")
     page = open_chat(ben, chat)
@@ -98,7 +98,7 @@ def test_somebody_who_was_removed_while_away_reads_on_and_learns_by_whom(person:
     assert "Secret" not in page.content()
 
 
-def test_members_of_a_chat_that_was_deleted_read_on_and_learn_who_did_it(person: Any) -> None:
+def test_members_of_a_deleted_chat_can_read_on_and_see_who_deleted_it(person: Any) -> None:
     anna, chat = lab(person)
     page = open_chat(person("ben"), chat)
     anna.ask(("deleteChat", {"chatId": chat}))
@@ -106,7 +106,7 @@ def test_members_of_a_chat_that_was_deleted_read_on_and_learn_who_did_it(person:
     assert page.locator(".message").count() == 2
 
 
-def test_somebody_who_is_added_again_reads_all_and_writes(person: Any) -> None:
+def test_member_added_again_reads_everything_and_writes(person: Any) -> None:
     anna, chat = lab(person)
     page = open_chat(person("ben"), chat)
     remove(anna, chat)
@@ -120,7 +120,7 @@ def test_somebody_who_is_added_again_reads_all_and_writes(person: Any) -> None:
     page.wait_for_selector(".message .ticks-delivered, .message .ticks-sent, .message .ticks-read")
 
 
-def test_somebody_who_leaves_on_another_device_is_told_no_more_than_that(person: Any) -> None:
+def test_member_who_leaves_on_another_device_gets_no_other_notice(person: Any) -> None:
     _, chat = lab(person)
     ben = person("ben")
     page = open_chat(ben, chat)
@@ -130,14 +130,14 @@ def test_somebody_who_leaves_on_another_device_is_told_no_more_than_that(person:
     assert page.locator(".lost").count() == 0
 
 
-def test_the_list_comes_in_pages_and_each_is_shown_at_once(person: Any) -> None:
+def test_list_comes_in_pages_that_are_shown_at_once(person: Any) -> None:
     anna = person("anna")
     for name in ("One", "Two", "Three"):
         anna.ask(("createChat", {"type": "group", "name": name, "participants": []}))
     held: list[Any] = []
 
     def pages(route: Any) -> None:
-        """Stand between the page and the relay; give one chat a page, and the second page when it is told to."""
+        """Stand between the page and the relay; send one chat per page, and the second page on demand."""
         server = route.connect_to_server()
         asked: dict[str, str | None] = {}
         whole: list[Any] = []
@@ -176,7 +176,7 @@ def test_the_list_comes_in_pages_and_each_is_shown_at_once(person: Any) -> None:
     page.wait_for_selector(".chat-row >> nth=2")
 
 
-def test_a_new_device_of_ones_own_is_told_with_a_way_to_all_devices(person: Any, relay: Any) -> None:
+def test_new_device_is_announced_with_a_way_to_all_devices(person: Any, relay: Any) -> None:
     page = person("ben").chats()
     person("anna").say("ben", "are you there")
     page.wait_for_selector("text=are you there")

@@ -1,4 +1,4 @@
-"""Names: known wherever they are drawn, told apart, set in their own direction; presence as the relay tells it."""
+"""Names: known everywhere, distinguishable, set in their own direction; presence as sent by the relay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lab(person: Any, *members: str) -> tuple[Any, str]:
     return anna, made[0]["chatId"]
 
 
-def test_an_author_in_the_list_is_known_by_name_though_the_group_was_never_opened(person: Any) -> None:
+def test_author_in_the_list_is_named_without_opening_the_group(person: Any) -> None:
     _, chat = lab(person, "ben", "carla")
     person("carla").say(chat, "good morning")
     ben = person("ben")
@@ -41,7 +41,7 @@ def test_an_author_in_the_list_is_known_by_name_though_the_group_was_never_opene
     assert not ben.problems
 
 
-def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, relay: Any, pictures: Any) -> None:
+def test_right_to_left_names_are_placed_like_all_names(person: Any, relay: Any, pictures: Any) -> None:
     add(relay, "leila", LEILA)
     anna, chat = lab(person, "ben", "leila")
     leila = person("leila")
@@ -51,13 +51,13 @@ def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, rela
     ben = person("ben", **PHONE)
     page = ben.chats()
     page.wait_for_selector(".chat-row-author:has-text('لیلا')")
-    # Before the name of a group is an icon.
+    # A group's name has an icon before it.
     begins = {one.evaluate(SPAN)[0] for one in page.locator(".chat-row-name:first-child bdi").all()}
     assert len(begins) == 1, begins
     author = page.locator(f"[data-chat='{chat}'] .chat-row-author").evaluate(SPAN)
     said = page.locator(f"[data-chat='{chat}'] .chat-row-said").evaluate(SPAN)
     assert author[1] <= said[0]
-    # A long text of the other direction loses its end, not its beginning, and begins where texts do.
+    # A long right-to-left text loses its end, not its beginning, and begins where texts do.
     row = page.locator("[data-chat=leila] .chat-row-said")
     assert row.evaluate("(one) => [getComputedStyle(one).direction, getComputedStyle(one).textAlign]") == [
         "rtl",
@@ -76,7 +76,7 @@ def test_names_of_the_other_direction_stand_where_all_names_do(person: Any, rela
     assert not ben.problems
 
 
-def test_of_a_stranger_the_page_does_not_say_that_they_are_offline(person: Any) -> None:
+def test_stranger_is_not_shown_as_offline(person: Any) -> None:
     person("ben").chats()
     page = person("anna").chats()
     page.goto(f"{page.url.split('#')[0]}#chat=ben")
@@ -87,7 +87,7 @@ def test_of_a_stranger_the_page_does_not_say_that_they_are_offline(person: Any) 
     page.wait_for_selector(".chat-title-sub .is-online")
 
 
-def test_while_the_relay_is_away_nobody_is_drawn_as_offline(person: Any, relay: Any) -> None:
+def test_nobody_is_shown_as_offline_while_the_relay_is_away(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     person("ben").chats()
@@ -99,8 +99,8 @@ def test_while_the_relay_is_away_nobody_is_drawn_as_offline(person: Any, relay: 
     page.wait_for_selector("[data-chat=ben] .presence.is-online", timeout=60_000)
 
 
-def test_two_people_of_one_look_alike_name_are_told_apart_by_their_ids(person: Any, relay: Any) -> None:
-    # The second one's first letter is Cyrillic; an admin may name people as they are called.
+def test_people_with_look_alike_names_are_distinguished_by_their_ids(person: Any, relay: Any) -> None:
+    # The second one's first letter is Cyrillic; an admin may give any name.
     for user, name in (("eve1", "Eve Park"), ("eve2", "\u0415ve park")):
         run("user", "add", user, "--name", name, data=relay.data)
     page = person("anna").chats()
@@ -112,7 +112,7 @@ def test_two_people_of_one_look_alike_name_are_told_apart_by_their_ids(person: A
     page.wait_for_selector(".chat-title-name:has-text('Eve Park @eve1')")
 
 
-def test_typing_and_presence_are_seen(person: Any) -> None:
+def test_typing_and_presence_are_shown(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     anna.say("ben", "hello")
     page, other = anna.chats(), ben.chats()

@@ -1,4 +1,4 @@
-"""Finding: people in the list's search, words while a search runs, and hits that read as their messages do now."""
+"""Search: people in the list's search, progress messages, and results with the current text of their messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCROLL = """(part) => {
   const list = document.querySelector('.chat-list .scroll');
   list.scrollTop = part * list.scrollHeight;
 }"""
-# How many rows the list draws, and the number of the first that is in view.
+# The number of drawn rows of the list, and the number of the first visible one.
 ROWS = """() => {
   const list = document.querySelector('.chat-list .scroll');
   const top = list.getBoundingClientRect().top;
@@ -25,7 +25,7 @@ def search(page: Any, query: str) -> None:
     page.fill(".chat-list input[type=search]", query)
 
 
-def test_the_search_finds_people_by_name_and_by_id_before_there_is_a_dialog(person: Any) -> None:
+def test_search_finds_people_by_name_and_id_before_a_dialog_exists(person: Any) -> None:
     page = person("ben").chats()
     for query in ("мария", "MARIA"):
         search(page, query)
@@ -38,7 +38,7 @@ def test_the_search_finds_people_by_name_and_by_id_before_there_is_a_dialog(pers
     page.wait_for_selector(".chat-title-name:has-text('Мария Кузнецова')")
 
 
-def test_a_dialog_is_found_by_the_other_ones_id(person: Any) -> None:
+def test_dialog_is_found_by_the_other_users_id(person: Any) -> None:
     person("lei").say("ben", "hello")
     page = person("ben").chats()
     search(page, "lei")
@@ -46,7 +46,7 @@ def test_a_dialog_is_found_by_the_other_ones_id(person: Any) -> None:
     assert page.locator("[data-person=lei]").count() == 0
 
 
-def test_a_search_while_the_relay_is_away_says_so_and_answers_when_it_is_back(person: Any, relay: Any) -> None:
+def test_search_without_the_relay_says_so_and_answers_on_its_return(person: Any, relay: Any) -> None:
     person("anna").say("ben", "the needle is here")
     page = person("ben").chats()
     page.wait_for_selector("[data-chat=anna]")
@@ -59,7 +59,7 @@ def test_a_search_while_the_relay_is_away_says_so_and_answers_when_it_is_back(pe
     page.wait_for_selector(".chat-list .none", state="detached")
 
 
-def test_a_search_that_the_relay_refuses_says_why(person: Any) -> None:
+def test_search_refused_by_the_relay_shows_the_reason(person: Any) -> None:
     ben = person("ben")
 
     def refuse(route: Any) -> None:
@@ -86,7 +86,7 @@ def test_a_search_that_the_relay_refuses_says_why(person: Any) -> None:
     page.wait_for_selector(".modal .none[role=alert]")
 
 
-def test_a_hit_follows_the_edit_and_the_deletion_of_its_message(person: Any) -> None:
+def test_result_follows_the_edit_and_the_deletion_of_its_message(person: Any) -> None:
     anna = person("anna")
     first, second = anna.say("ben", "needle one", "needle two")
     page = person("ben").chats()
@@ -101,7 +101,7 @@ def test_a_hit_follows_the_edit_and_the_deletion_of_its_message(person: Any) -> 
     page.wait_for_selector(".hit:has-text('needle two')", state="detached")
 
 
-def test_a_list_of_many_chats_draws_a_window_of_them(person: Any) -> None:
+def test_list_of_many_chats_draws_only_a_window_of_them(person: Any) -> None:
     ben = person("ben")
     chats = [
         {
@@ -152,7 +152,7 @@ def test_a_list_of_many_chats_draws_a_window_of_them(person: Any) -> None:
         assert abs(int(shown["first"][1:]) - at) <= 14
         assert abs(shown["height"] - height) <= 70
     assert page.get_attribute("li:has(> [data-chat=g3])", "aria-posinset") == "4"
-    # By keyboard one comes through all of it.
+    # The keyboard reaches all of them.
     page.focus(".chat-list input[type=search]")
     for _ in range(90):
         page.keyboard.press("ArrowDown")
@@ -175,22 +175,55 @@ def test_a_search_leads_to_the_message(person: Any) -> None:
     page.wait_for_selector(".text:has-text('hay 349')")
 
 
-def test_one_character_is_searched_for_where_it_is_a_word(person: Any) -> None:
+def test_single_character_is_searched_for_if_it_is_a_word(person: Any) -> None:
     person("ben").say("anna", "我 有 猫")
     page = person("anna").chats()
     page.wait_for_selector("[data-chat=ben]")
     page.fill("input[type=search]", "猫")
     page.wait_for_selector(".hit mark:has-text('猫')")
-    # What was not asked is not said to be nowhere.
+    # Without a search, the page does not claim that there are no results.
     page.fill("input[type=search]", "q")
     page.wait_for_selector(".hit", state="detached")
     page.wait_for_selector(".none:has-text('Type more to search the messages')")
 
 
-def test_a_word_is_marked_however_it_was_typed(person: Any) -> None:
+def test_word_is_highlighted_in_any_spelling(person: Any) -> None:
     person("ben").say("anna", "alle Wege führen über die Große Straße")
     page = person("anna").chats()
     page.wait_for_selector("[data-chat=ben]")
     page.fill("input[type=search]", "GROSSE STRASSE")
     page.wait_for_selector(".hit mark:has-text('Große')")
     page.wait_for_selector(".hit mark:has-text('Straße')")
+
+
+def test_the_words_that_were_searched_are_marked_in_the_message_until_one_leaves_it(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "the Needle `needle` is here", *(f"hay {at}" for at in range(40)))
+    anna.ask(("read", {"chatId": "ben"}))
+    anna.say("carla", "hello")
+    page = anna.chats()
+    search(page, "NEEDLE")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash mark")
+    assert page.locator(".message mark").all_inner_texts() == ["Needle", "needle"]
+    assert page.locator(".message code mark").count() == 1
+    # Back in the chat one reads on at its end, and nothing is marked.
+    search(page, "")
+    page.click("[data-chat=carla]")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.click("[data-chat=ben]")
+    page.wait_for_selector(".text:has-text('hay 39')")
+    page.wait_for_timeout(300)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+    assert page.locator(".message mark").count() == 0
+
+
+def test_a_hit_of_the_search_in_a_chat_is_marked_in_its_message(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "the needle is here", "hay")
+    page = anna.open("/#chat=ben")
+    page.click(".chat-bar [aria-label='Search in this chat']")
+    page.fill(".modal input", "needle")
+    page.wait_for_selector(".modal mark")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".message mark:has-text('needle')")

@@ -1,4 +1,4 @@
-"""An upgrade of the relay under an open page: it is noticed, nothing is lost by it, and no two versions are mixed."""
+"""An upgrade of the relay under an open page: it is noticed, nothing is lost, and versions are never mixed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HIDE = """(hidden) => {
 
 @pytest.fixture
 def upgrade(relay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make a relay with a newer page, whose settings are called otherwise, take the place of the running one."""
+    """Replace the running relay by one with a newer page, whose settings have another title."""
 
     def replace() -> None:
         copy = tmp_path / "newer"
@@ -38,7 +38,7 @@ def upgrade(relay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:10]
             page = re.sub(rf"/{name}\?v=\w+", f"/{name}?v={digest}", page)
         (web / "index.html").write_text(page)
-        # The relay's own package is found from where it is started.
+        # The relay's own package is found from the working directory.
         monkeypatch.chdir(copy)
         relay.stop()
         relay.start()
@@ -46,7 +46,7 @@ def upgrade(relay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return replace
 
 
-def test_a_new_version_is_offered_and_loaded_when_nobody_looks_and_nothing_is_lost(
+def test_new_version_is_offered_and_loaded_unseen_without_losing_anything(
     person: Any, upgrade: Callable[[], None]
 ) -> None:
     anna = person("anna")
@@ -62,7 +62,7 @@ def test_a_new_version_is_offered_and_loaded_when_nobody_looks_and_nothing_is_lo
     upgrade()
     for one in (page, other):
         one.wait_for_selector(".connection:has-text('There is a new version')", timeout=20_000)
-    # An answer that was begun would be lost: the page waits.
+    # An unfinished reply would be lost, so the page waits.
     page.locator(".text:has-text('hello')").click(button="right")
     page.click("[role=menuitem]:has-text('Reply')")
     page.evaluate(HIDE, True)
@@ -79,7 +79,7 @@ def test_a_new_version_is_offered_and_loaded_when_nobody_looks_and_nothing_is_lo
     other.wait_for_selector("text=Looks")
 
 
-def test_a_part_of_the_old_page_is_not_mixed_with_a_new_one_and_says_to_reload(
+def test_part_of_the_old_page_is_not_mixed_with_a_new_one_and_asks_to_reload(
     person: Any, upgrade: Callable[[], None]
 ) -> None:
     # Over plain http to another machine there is no worker that keeps the old page.
@@ -95,7 +95,7 @@ def test_a_part_of_the_old_page_is_not_mixed_with_a_new_one_and_says_to_reload(
     page.wait_for_selector("text=Looks")
 
 
-def test_what_waits_to_be_sent_is_sent_by_the_new_page(person: Any, relay: Any, upgrade: Callable[[], None]) -> None:
+def test_pending_messages_are_sent_by_the_new_page(person: Any, relay: Any, upgrade: Callable[[], None]) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.web_browser.gallery import Wire
 from tests.web_browser.page_actions import PHONE, open_chat, texts
 
 
-def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
+def test_keyboard_of_a_phone_waits_for_a_tap(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -19,7 +20,7 @@ def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
     assert page.locator(".chat-list").is_visible()
 
 
-def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
+def test_back_closes_only_what_is_on_top(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -32,7 +33,7 @@ def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
     page.wait_for_timeout(300)
     assert page.locator(".column-details .panel").is_visible()
     assert "panel=details" in page.url
-    # An address that somebody types is where they want to go.
+    # A typed address is the person's intended target.
     page.click(".list-button:has-text('Search in this chat')")
     page.wait_for_selector(".modal")
     page.evaluate("location.hash = 'panel=settings'")
@@ -48,12 +49,12 @@ def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
     assert page.locator(".chat-list").is_visible()
 
 
-def test_on_a_phone_a_field_gets_the_focus_from_a_finger_only(person: Any) -> None:
+def test_field_on_a_phone_gets_the_focus_only_by_a_tap(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
     page.tap(".composer textarea")
-    # Some browsers leave the focus where it is when a button is tapped.
+    # Some browsers do not move the focus when a button is tapped.
     page.evaluate("document.querySelector('.chat-title').click()")
     page.wait_for_selector(".column-details .panel")
     page.go_back()
@@ -62,7 +63,7 @@ def test_on_a_phone_a_field_gets_the_focus_from_a_finger_only(person: Any) -> No
     assert page.evaluate("document.activeElement?.tagName") != "TEXTAREA"
 
 
-def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> None:
+def test_enter_on_a_phone_breaks_the_line_and_the_button_sends(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -76,7 +77,7 @@ def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> N
     assert texts(page)[-1] == "one\ntwo"
 
 
-def test_a_long_press_opens_a_menu_that_can_be_closed_and_opened_again(person: Any) -> None:
+def test_long_press_opens_a_menu_that_can_be_closed_and_opened_again(person: Any) -> None:
     person("ben").say("anna", "one", "two")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
@@ -113,3 +114,27 @@ def test_nothing_is_wider_than_a_phone(person: Any) -> None:
     open_chat(page, "ben")
     page.wait_for_selector("pre")
     assert page.evaluate("document.querySelector('.messages > .scroll').scrollWidth") <= 390
+
+
+def test_on_a_phone_an_open_chat_says_what_is_wrong_with_the_connection(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna", **PHONE)
+    wire = Wire(anna.context)
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.route("**/session", lambda route: route.fulfill(status=200, content_type="text/html", body="Sign in, please"))
+    wire.go_away()
+    page.wait_for_selector(".column-chat .connection[data-trouble=elsewhere] >> text=Show it", timeout=20_000)
+    wire.let_go()
+    page.wait_for_selector(".column-chat .connection", state="detached", timeout=30_000)
+
+
+def test_a_wide_window_says_once_what_is_wrong_with_the_connection(person: Any) -> None:
+    anna = person("anna")
+    wire = Wire(anna.context)
+    page = anna.open("/#chat=ben")
+    page.wait_for_selector(".composer")
+    wire.go_away()
+    page.wait_for_selector(".column-list .connection", timeout=20_000)
+    assert page.locator(".connection:visible").count() == 1

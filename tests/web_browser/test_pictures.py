@@ -1,6 +1,6 @@
-"""A picture of every screen, on a phone and on a desk, light and dark, for somebody to look at.
+"""A picture of every screen, on a phone and on a desktop, light and dark, for human review.
 
-Kept with --pictures DIR. Nothing here judges beauty; it fails when a screen cannot be reached or is wider than the
+Kept with --pictures DIR. Nothing here judges beauty; a test fails if a screen cannot be reached or is wider than the
 window.
 """
 
@@ -22,7 +22,7 @@ MANY = 130
 
 
 def talk(person: Any) -> str:
-    """Fill the chats with what people write, in their languages; the id of the group."""
+    """Fill the chats with messages in several languages; return the id of the group."""
     anna, ben, carla, maria, lei, yusuf = (person(one) for one in ("anna", "ben", "carla", "maria", "lei", "yusuf"))
     members = ["ben", "carla", "maria"]
     [group] = anna.ask(
@@ -112,7 +112,7 @@ def test_every_screen_has_its_picture(person: Any, pictures: Path, size: str, sc
     page.wait_for_selector("[role=menu]")
     take(page, "menu")
     page.keyboard.press("Escape")
-    # The browser takes one step back at a time: two at once are one.
+    # The browser goes back one step at a time: two at once count as one.
     page.wait_for_selector("[role=menu]", state="detached")
     page.wait_for_timeout(150)
     leave(page)

@@ -1,4 +1,4 @@
-"""What a person may choose: notifications, which nobody is asked about unasked, and the theme."""
+"""A person's preferences: notifications, which the page requests only on demand, and the theme."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from tests.web_browser.page_actions import until
 
-# The person says no when the browser asks about notifications.
+# The person denies notifications when the browser asks.
 REFUSE = """Notification.requestPermission = () => {
   window.asked = true;
   return Promise.resolve('denied');
 };"""
 
 
-def test_the_title_counts_and_nobody_is_asked_about_notifications_unasked(person: Any) -> None:
+def test_title_shows_a_count_and_notifications_are_requested_only_on_demand(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     anna.context.add_init_script(REFUSE)
     ben.say("anna", "one", "two")

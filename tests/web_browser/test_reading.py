@@ -1,4 +1,4 @@
-"""Reading: what one reads stays where it is, what comes is shown when asked for, and read marks wait for a look."""
+"""Reading: the read position stays, new messages are shown on demand, and read receipts wait for the reader."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.web_browser.page_actions import CUT, IN_VIEW, LOOK_AWAY, badge, open_chat, until, wheel_up, write
 
-# The first message that is wholly in view, and where it is.
+# The first completely visible message, and its position.
 PLACE = """() => {
   const scroller = document.querySelector('.messages > .scroll').getBoundingClientRect();
   for (const one of document.querySelectorAll('.message')) {
@@ -16,7 +16,7 @@ PLACE = """() => {
 }"""
 
 
-def test_what_comes_while_one_is_away_is_not_taken_for_read(person: Any) -> None:
+def test_messages_arriving_in_an_unfocused_window_stay_unread(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "hello")
     page = anna.chats()
@@ -36,7 +36,7 @@ def test_what_comes_while_one_is_away_is_not_taken_for_read(person: Any) -> None
     assert chat["missed"] > 100
 
 
-def test_older_pages_do_not_move_what_one_reads(person: Any) -> None:
+def test_older_pages_do_not_move_the_read_position(person: Any) -> None:
     person("ben").say("anna", *(f"line {at} " + "word " * (at % 30) for at in range(400)))
     anna = person("anna")
     anna.ask(("read", {"chatId": "ben"}))
@@ -52,7 +52,7 @@ def test_older_pages_do_not_move_what_one_reads(person: Any) -> None:
     page.keyboard.press("Escape")
 
 
-def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
+def test_new_messages_do_not_scroll_a_reader_who_is_further_up(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"line {at}" for at in range(100)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -69,7 +69,7 @@ def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
     until(page, "!document.querySelector('.to-end')")
 
 
-def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -> None:
+def test_interruption_does_not_move_the_read_position(person: Any, relay: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"before {at}" for at in range(250)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -79,7 +79,7 @@ def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -
     page.wait_for_timeout(400)
     wheel_up(page, 12)
     before = page.evaluate(PLACE)
-    # Another tab of this browser takes what comes meanwhile, so that none of it is repeated to this one.
+    # Another tab of this browser receives the new messages, so they are not replayed to this one.
     other = anna.chats()
     other.wait_for_selector("[data-chat=ben]")
     page.evaluate(CUT)
@@ -89,7 +89,7 @@ def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -
     other.wait_for_selector("[data-chat=ben]:has-text('meanwhile 699')")
     other.wait_for_timeout(500)
     other.close()
-    # All of it is read elsewhere: there is no first unread message to go on from.
+    # Everything was read elsewhere, so there is no first unread message to continue from.
     anna.ask(("read", {"chatId": "ben"}))
     page.evaluate("window.cut = false")
     page.evaluate("dispatchEvent(new Event('online'))")
@@ -100,7 +100,7 @@ def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -
     page.wait_for_selector(".text:has-text('meanwhile 699')")
 
 
-def test_an_answer_far_back_leads_to_the_end(person: Any) -> None:
+def test_reply_far_back_leads_to_the_end(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"message {at} " + "word " * (at % 30) for at in range(1_000)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -118,7 +118,7 @@ def test_an_answer_far_back_leads_to_the_end(person: Any) -> None:
     assert page.evaluate(IN_VIEW, ".message:last-child")
 
 
-def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
+def test_growing_composer_keeps_the_end_in_view(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"line {at}" for at in range(60)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -131,7 +131,7 @@ def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
 
 
 def _status_once_delivered(page: Any, sender: Any) -> str:
-    """Give the status of the sender's last message to anna; its acknowledgement may take a while on a busy machine."""
+    """Return the status of the sender's last message to anna, which may take a while on a busy machine."""
     for _ in range(100):
         status: str = sender.ask(("messages", {"chatId": "anna"}))[0][-1]["status"]
         if status != "undelivered":
@@ -140,7 +140,7 @@ def _status_once_delivered(page: Any, sender: Any) -> str:
     return status
 
 
-def test_read_marks_wait_for_a_window_that_is_looked_at(person: Any) -> None:
+def test_read_receipts_wait_for_a_focused_window(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "first")
     page = anna.chats()

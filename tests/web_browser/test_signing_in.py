@@ -1,4 +1,4 @@
-"""Signing in and out: invites, the page before one is in, other devices, and what a sign-out leaves."""
+"""Signing in and out: invites, the sign-in page, other devices, and the state after a sign-out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.web_browser.page_actions import open_chat
 
 
-def test_an_invite_leads_in_and_asks_for_a_name(person: Any) -> None:
+def test_invite_signs_in_and_asks_for_a_name(person: Any) -> None:
     page = person("anna").chats()
     page.click("text=Invite people")
     page.fill(".modal input[name=name]", "Nora")
@@ -32,13 +32,13 @@ def test_an_invite_leads_in_and_asks_for_a_name(person: Any) -> None:
     assert "Ask for a new link" in again.wait_for_selector(".form-error").inner_text()
 
 
-def test_an_invite_opened_by_somebody_who_is_here_says_what_to_do(person: Any) -> None:
+def test_invite_opened_by_a_signed_in_user_says_what_to_do(person: Any) -> None:
     anna = person("anna")
     page = anna.open("/#invite=made-up")
     page.wait_for_selector(".chat-list")
     assert "invite" not in page.url
     page = anna.chats()
-    # Once the page is there: it is said for some seconds only.
+    # Once the page is there: the message shows for some seconds only.
     page.evaluate("location.hash = 'invite=made-up'")
     page.wait_for_selector(".notice:has-text('signed in as Anna Lindqvist')")
     assert "invite" not in page.url
@@ -58,7 +58,7 @@ def test_a_device_can_be_signed_out_from_another(person: Any) -> None:
     assert page.evaluate("localStorage.getItem('session')") is None
 
 
-def test_signing_out_leaves_nothing_that_was_being_written_in_another_tab(person: Any) -> None:
+def test_signing_out_leaves_no_drafts_of_another_tab(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page, other = anna.chats(), anna.chats()
@@ -75,8 +75,41 @@ def test_signing_out_leaves_nothing_that_was_being_written_in_another_tab(person
 
 
 @pytest.mark.parametrize("code", ["de", "es", "fr", "ru", "zh"])
-def test_the_page_speaks_the_persons_language(person: Any, code: str) -> None:
+def test_page_uses_the_persons_language(person: Any, code: str) -> None:
     page = person(None, locale=code).open()
     page.wait_for_selector(".signin form")
     assert page.evaluate("document.documentElement.lang") == code
     assert not re.search(r"\b[a-z]+\.[a-zA-Z]+\b", page.inner_text(".signin"))
+
+
+def test_what_is_said_while_a_dialog_is_open_is_said_in_it(person: Any) -> None:
+    page = person("anna").chats()
+    page.click("text=Invite people")
+    page.click(".modal .button:has-text('Make a link')")
+    page.wait_for_selector("svg.qr path")
+    page.click(".copy-field button")
+    # What lies behind a modal dialog is covered by it, and no screen reader says it.
+    page.wait_for_selector("dialog[open] .notice")
+    assert page.locator(".notices").count() == 1
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".modal", state="detached")
+    assert page.locator(".notices").count() == 1
+
+
+def test_a_page_whose_texts_cannot_be_fetched_begins_again(person: Any) -> None:
+    anna = person("anna", service_workers="block")
+    page = anna.context.new_page()
+    page.route("**/i18n/en.js*", lambda route: route.abort())
+    page.goto(anna.relay.url)
+    page.wait_for_timeout(1_000)
+    assert page.locator(".chat-list").count() == 0
+    page.unroute("**/i18n/en.js*")
+    page.wait_for_selector(".chat-list")
+
+
+def test_a_name_that_somebody_has_is_told_as_taken_in_the_settings(person: Any) -> None:
+    page = person("anna").open("/#panel=settings")
+    page.fill(".panel input[name=name]", "Ben Okafor")
+    page.click(".panel form .button")
+    page.wait_for_selector(".form-error:has-text('This name is taken here. Pick another.')")
+    assert page.input_value(".panel input[name=name]") == "Ben Okafor"

@@ -1,6 +1,6 @@
-"""What works over plain http, over TLS with the warning clicked away, and over TLS with the authority trusted.
+"""Features over plain http, over TLS with the warning dismissed, and over TLS with a trusted authority.
 
-The relay's own page at /trust says so; here Chromium is asked. The relay is reached under a name of the LAN, since
+The relay's page at /trust lists them; here Chromium confirms the list. The relay is reached under a LAN name, because
 browsers make exceptions for a machine's own addresses. The authority is trusted as that page says, by certutil.
 """
 
@@ -26,7 +26,7 @@ PIXEL = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
     b"\x00\x00\x00\nIDATx\x9cc\x00\x01\x00\x00\x05\x00\x01\r\n-\xb4\x00\x00\x00\x00IEND\xaeB`\x82"
 )
-# Keeps how the page's own attempt to register its worker went.
+# Keeps the result of the page's own attempt to register its worker.
 OVERHEAR = """if (window.ServiceWorkerContainer) {
   const { register } = ServiceWorkerContainer.prototype;
   ServiceWorkerContainer.prototype.register = function (...what) {
@@ -39,7 +39,7 @@ REGISTERED = """async () => {
   for (let tries = 0; !window.registered && tries < 200; tries += 1) await new Promise((next) => setTimeout(next, 100));
   return window.registered ?? 'never tried';
 }"""
-# A notification without a worker, as the page does where it has none.
+# A notification without a worker, as the page makes it if it has none.
 NOTIFY = """() => new Promise((resolve) => {
   const shown = new Notification('title');
   shown.onshow = () => resolve('shown');
@@ -53,7 +53,7 @@ NOTIFY_BY_WORKER = """async () => {
 
 
 class LanRelay(Relay):
-    """A relay with a name of the LAN, with or without TLS."""
+    """A relay with a LAN name, with or without TLS."""
 
     def __init__(self, data: Path, *, secure: bool) -> None:
         settings = data.parent / "relay.toml"
@@ -65,7 +65,7 @@ class LanRelay(Relay):
         self.url = self.plain.replace("http", "https", 1) if secure else self.plain
 
     def invite(self, user: str) -> str:
-        """Make an invite; what stands after the # in its link."""
+        """Make an invite; return the part after the # in its link."""
         url: str = json.loads(run("invite", user, "--json", data=self.data))["url"]
         return url[url.index("#") :]
 
@@ -87,8 +87,8 @@ def lan_relay(template: tuple[Path, dict[str, list[str]]], tmp_path: Path) -> It
 
 @pytest.fixture
 def lan_context(chromium: Any) -> Iterator[Any]:
-    """A browser of its own, with a home of its own: what it trusts is nobody else's."""
-    # Not below pytest's directory: the browser makes a socket there, whose path has its limit.
+    """A separate browser with a home of its own, so its trust settings affect no other."""
+    # Not below pytest's directory: the browser makes a socket there, whose path is limited.
     place = tempfile.TemporaryDirectory()
     home = Path(place.name, "home")
     opened: list[Any] = []
@@ -124,7 +124,7 @@ def _authority(relay: LanRelay) -> str:
 
 
 def chat(page: Any, relay: LanRelay) -> None:
-    """Come in by an invite, write to somebody, send a picture, and find what was written."""
+    """Sign in by an invite, write to a user, send a picture, and find the message."""
     page.goto(relay.url + "/" + relay.invite("anna"))
     page.click("text=Join")
     page.click(".modal .button")
@@ -143,14 +143,14 @@ def chat(page: Any, relay: LanRelay) -> None:
 
 
 def offers_notifications(page: Any) -> bool:
-    """Whether the settings have a switch for notifications, or say why not."""
+    """Whether the settings have a switch for notifications, or give a reason."""
     page.click(".me")
     page.wait_for_selector("text=Appearance")
     return bool(page.locator(".setting:has-text('otification')").count())
 
 
 def click_through(page: Any, url: str) -> None:
-    """Pass the browser's warning, by what one types where there is no button to see."""
+    """Dismiss the browser's warning by its hidden key sequence."""
     from playwright.sync_api import Error
 
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
@@ -160,7 +160,7 @@ def click_through(page: Any, url: str) -> None:
     page.wait_for_selector(".signin form")
 
 
-def test_over_plain_http_one_can_chat_and_nothing_promises_more(lan_relay: Any, lan_context: Any) -> None:
+def test_plain_http_allows_chatting_and_promises_nothing_more(lan_relay: Any, lan_context: Any) -> None:
     relay = lan_relay(secure=False)
     page = lan_context(relay).new_page()
     chat(page, relay)
@@ -169,7 +169,9 @@ def test_over_plain_http_one_can_chat_and_nothing_promises_more(lan_relay: Any, 
     assert not offers_notifications(page)
 
 
-def test_past_the_warning_one_can_chat_and_be_notified_but_not_install(lan_relay: Any, lan_context: Any) -> None:
+def test_dismissed_warning_allows_chatting_and_notifications_but_no_installation(
+    lan_relay: Any, lan_context: Any
+) -> None:
     relay = lan_relay(secure=True)
     page = lan_context(relay).new_page()
     click_through(page, relay.url)
@@ -180,7 +182,7 @@ def test_past_the_warning_one_can_chat_and_be_notified_but_not_install(lan_relay
     assert page.evaluate(NOTIFY) == "shown"
 
 
-def test_with_the_authority_trusted_everything_works(lan_relay: Any, lan_context: Any) -> None:
+def test_trusted_authority_allows_everything(lan_relay: Any, lan_context: Any) -> None:
     relay = lan_relay(secure=True)
     context = lan_context(relay, trust=True)
     page = context.new_page()
@@ -192,14 +194,14 @@ def test_with_the_authority_trusted_everything_works(lan_relay: Any, lan_context
     assert offers_notifications(page)
     assert page.evaluate(NOTIFY_BY_WORKER) == 1
     found = context.new_cdp_session(page).send("Page.getInstallabilityErrors")
-    # Nothing in the way but that this browser keeps nothing.
+    # The only obstacle is that this browser keeps nothing.
     assert {error["errorId"] for error in found["installabilityErrors"]} <= {"in-incognito"}
     relay.stop()
     page.goto(relay.url)
     page.wait_for_selector(".chat-list")
 
 
-def test_the_page_about_trust_says_what_was_found_here(lan_relay: Any, lan_context: Any) -> None:
+def test_trust_page_matches_the_results_here(lan_relay: Any, lan_context: Any) -> None:
     relay = lan_relay(secure=True)
     page = lan_context(relay).new_page()
     page.goto(relay.plain + "/trust")

@@ -1,4 +1,4 @@
-"""Tabs that die, and tabs and devices beside each other: nothing that was typed is lost, and all show the same."""
+"""Crashed tabs, and parallel tabs and devices: no typed text is lost, and all show the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}
 
 
 def kill(page: Any) -> None:
-    """Let the process of a page die as it does when the system needs its memory: nothing of the page runs any more."""
+    """Kill the process of a page, as the system does when it needs memory: nothing of the page runs any more."""
     from playwright.sync_api import Error
 
     with page.expect_event("crash"), contextlib.suppress(Error):
@@ -27,7 +27,7 @@ def at(person: Any, chat: str) -> Any:
     return page
 
 
-def test_a_tab_killed_at_any_key_shows_all_that_was_typed(person: Any) -> None:
+def test_tab_killed_at_any_key_keeps_the_typed_text(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = at(anna, "ben")
@@ -39,7 +39,7 @@ def test_a_tab_killed_at_any_key_shows_all_that_was_typed(person: Any) -> None:
         until(page, f"document.querySelector('{FIELD}').value === '{text[:keys]}'")
 
 
-def test_a_message_is_sent_once_though_its_tab_was_killed_at_the_key_that_sent_it(person: Any, relay: Any) -> None:
+def test_message_is_sent_once_although_its_tab_was_killed_while_sending(person: Any, relay: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = at(anna, "ben")
@@ -56,7 +56,7 @@ def test_a_message_is_sent_once_though_its_tab_was_killed_at_the_key_that_sent_i
     assert sent == ["hello", "from the tunnel"]
 
 
-def test_an_answer_an_edit_and_a_caption_go_on_after_the_tab_was_killed(person: Any) -> None:
+def test_reply_edit_and_caption_survive_a_killed_tab(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     ben.say("anna", "when?")
     anna.say("ben", "at three")
@@ -94,7 +94,7 @@ def test_an_answer_an_edit_and_a_caption_go_on_after_the_tab_was_killed(person: 
     page.wait_for_selector(".is-mine:has-text('the list') a.file")
 
 
-def test_an_edit_waits_while_one_looks_at_another_chat(person: Any) -> None:
+def test_edit_waits_while_another_chat_is_open(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "at three")
     anna.say("carla", "hello")
@@ -115,7 +115,7 @@ def test_an_edit_waits_while_one_looks_at_another_chat(person: Any) -> None:
     assert page.locator(".what").count() == 0
 
 
-def test_a_file_goes_out_of_another_tab_when_its_own_is_killed(person: Any) -> None:
+def test_file_is_sent_by_another_tab_when_its_own_is_killed(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     one, two = at(anna, "ben"), at(anna, "ben")
@@ -130,7 +130,7 @@ def test_a_file_goes_out_of_another_tab_when_its_own_is_killed(person: Any) -> N
     assert [len(one.get("attachments", [])) for one in anna.ask(("messages", {"chatId": "ben"}))[0]] == [0, 1]
 
 
-def test_a_failure_shows_in_both_tabs_and_either_can_try_again(person: Any) -> None:
+def test_failure_is_shown_in_both_tabs_and_either_can_retry(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     one, two = at(anna, "ben"), at(anna, "ben")
@@ -147,14 +147,14 @@ def test_a_failure_shows_in_both_tabs_and_either_can_try_again(person: Any) -> N
         page.wait_for_selector(".failed", state="detached")
 
 
-def test_a_setting_holds_in_all_tabs(person: Any) -> None:
+def test_setting_applies_to_all_tabs(person: Any) -> None:
     anna = person("anna")
     one, two = anna.chats(), anna.chats()
     one.evaluate("localStorage.setItem('settings', JSON.stringify({ theme: 'dark', language: 'de', sound: false }))")
     until(two, "document.documentElement.dataset.theme === 'dark' && document.documentElement.lang === 'de'")
 
 
-def test_what_was_typed_last_is_there_after_a_reload(person: Any) -> None:
+def test_last_typed_text_is_there_after_a_reload(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -193,7 +193,7 @@ def test_a_tab_is_quiet_while_the_person_looks_at_another(person: Any) -> None:
     two.wait_for_selector(".text:has-text('hello')")
     one.wait_for_selector("[data-chat=ben] .badge", state="detached")
     one.evaluate(LOOK_AWAY, True)
-    # The first message came just before the tab was opened, so that it may have been heard there.
+    # The first message came just before the tab was opened, so it may have sounded there.
     heard = one.evaluate("window.sounds")
     ben.say("anna", "you see this")
     two.wait_for_selector(".text:has-text('you see this')")

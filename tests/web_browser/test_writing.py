@@ -1,4 +1,4 @@
-"""Writing: text and files that are pasted, dragged or chosen into the composer, and what was begun there."""
+"""Writing: text and files that are pasted, dragged or chosen into the composer, and drafts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PIXEL = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
     b"\x00\x00\x00\nIDATx\x9cc\x00\x01\x00\x00\x05\x00\x01\r\n-\xb4\x00\x00\x00\x00IEND\xaeB`\x82"
 )
-# A file let fall on the conversation; whether the browser was left to open it.
+# Drops a file on the conversation; returns whether the browser would open it.
 DROP_FILE = """() => {
   const dataTransfer = new DataTransfer();
   dataTransfer.items.add(new File(['x'], 'dropped.txt', { type: 'text/plain' }));
   const event = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer });
   return document.querySelector('.conversation').dispatchEvent(event);
 }"""
-# What is in the clipboard is put into the composer; whether the browser was left to do it.
+# Pastes the clipboard into the composer; returns whether the browser would do it.
 PASTE = """([text, file]) => {
   const clipboardData = new DataTransfer();
   if (text) clipboardData.setData('text/plain', text);
@@ -27,7 +27,7 @@ PASTE = """([text, file]) => {
 }"""
 
 
-def test_a_file_sent_meanwhile_leaves_an_edit_as_it_is(person: Any) -> None:
+def test_file_sent_meanwhile_leaves_an_edit_unchanged(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -45,7 +45,7 @@ def test_a_file_sent_meanwhile_leaves_an_edit_as_it_is(person: Any) -> None:
     assert texts(page) == ["hello again"]
 
 
-def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
+def test_picture_is_sent_with_its_place_kept(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "send it")
     page = anna.chats()
@@ -66,7 +66,7 @@ def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
     other.wait_for_selector(".viewer", state="detached")
 
 
-def test_a_file_is_taken_only_where_one_may_write(person: Any) -> None:
+def test_file_is_accepted_only_with_the_right_to_write(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     [channel] = anna.ask(("createChat", {"type": "channel", "name": "Notices", "participants": ["ben"]}))
     anna.say(channel["chatId"], "read this")
@@ -79,7 +79,7 @@ def test_a_file_is_taken_only_where_one_may_write(person: Any) -> None:
         assert page.locator(".modal").count() == int(writes)
 
 
-def test_text_is_pasted_as_text_though_a_picture_of_it_comes_along(person: Any) -> None:
+def test_text_is_pasted_as_text_although_a_picture_of_it_comes_along(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "hello")
     page = anna.chats()
@@ -88,7 +88,7 @@ def test_text_is_pasted_as_text_though_a_picture_of_it_comes_along(person: Any) 
     assert page.evaluate(PASTE, ["1\t2\n3\t4", "image.png"]) is True
     page.wait_for_timeout(200)
     assert page.locator(".modal").count() == 0
-    # A file manager puts the name beside the file, or where it lies.
+    # A file manager adds the file's name or its path.
     for text in ("", "boat.png", "/home/anna/boat.png"):
         assert page.evaluate(PASTE, [text, "boat.png"]) is False
         page.wait_for_selector(".modal .files")
@@ -109,3 +109,23 @@ def test_text_can_be_dragged_into_the_composer(person: Any) -> None:
     page.mouse.move(field["x"] + 40, field["y"] + 8, steps=8)
     page.mouse.up()
     assert "carry me over" in page.input_value(".composer textarea")
+
+
+def test_an_answer_that_was_begun_goes_on_after_an_edit(person: Any) -> None:
+    person("ben").say("anna", "which pump?")
+    anna = person("anna")
+    anna.say("ben", "the old one")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.locator(".message:has-text('which pump?')").click(button="right")
+    page.click("[role=menuitem]:has-text('Reply')")
+    page.fill(".composer textarea", "half an answer")
+    page.locator(".message:has-text('the old one')").click(button="right")
+    page.click("[role=menuitem]:has-text('Edit')")
+    page.fill(".composer textarea", "the new one")
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".edited")
+    page.wait_for_selector(".what .quote-text:has-text('which pump?')")
+    assert page.input_value(".composer textarea") == "half an answer"
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".message:has-text('half an answer') .quote:has-text('which pump?')")

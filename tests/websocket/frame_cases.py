@@ -1,6 +1,6 @@
-"""Streams of frames and what comes of them: the cases of the usual conformance suites, as data.
+"""Streams of frames and their expected results: the cases of the usual conformance suites, as data.
 
-One table, longer than a module is elsewhere, in the order of those suites.
+One table, longer than other modules, in the order of those suites.
 """
 
 from dataclasses import dataclass

@@ -43,14 +43,14 @@ def closes(relay: HttpRelay, token: str) -> None:
 
 
 def ends(relay: HttpRelay, token: str) -> None:
-    """Connect and hang up."""
+    """Connect and disconnect."""
     with _upgraded(relay, token) as client:
         client.sendall(PING)
         client.recv(65_536)
 
 
 def resets(relay: HttpRelay, token: str) -> None:
-    """Connect and reset, as a phone that loses its network."""
+    """Connect and reset, like a phone that loses its network."""
     with _upgraded(relay, token) as client:
         client.sendall(PING)
         client.recv(65_536)

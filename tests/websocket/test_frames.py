@@ -40,7 +40,7 @@ def decode(reads: list[bytes], limit: int) -> tuple[list[tuple[int, bytes]], int
 
 
 def cuts(stream: bytes) -> list[int]:
-    """Return where to cut a stream in two: everywhere, or in a long one wherever a header may be."""
+    """Return the places to split a stream: everywhere, or in a long one wherever a header may be."""
     if len(stream) < 1000:
         return list(range(len(stream) + 1))
     return [*range(300), *range(300, len(stream), 9973), *range(len(stream) - 40, len(stream))]
@@ -48,24 +48,24 @@ def cuts(stream: bytes) -> list[int]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 class TestEveryCase:
-    def test_stream_in_one_read_is_decoded(self, case: Case) -> None:
+    def test_stream_in_one_read_is_decoded_to_its_messages(self, case: Case) -> None:
         assert decode([case.stream], case.limit) == (case.messages, case.code)
 
-    def test_stream_read_byte_by_byte_is_decoded_alike(self, case: Case) -> None:
+    def test_stream_read_byte_by_byte_gives_the_same_messages(self, case: Case) -> None:
         reads = [case.stream[i : i + 1] for i in range(len(case.stream))]
         assert decode(reads, case.limit) == (case.messages, case.code)
 
-    def test_stream_cut_anywhere_is_decoded_alike(self, case: Case) -> None:
+    def test_stream_split_anywhere_gives_the_same_messages(self, case: Case) -> None:
         for cut in cuts(case.stream):
             reads = [case.stream[:cut], case.stream[cut:]]
             assert decode(reads, case.limit) == (case.messages, case.code), f"cut at {cut}"
 
-    def test_stream_after_a_complete_frame_is_decoded_alike(self, case: Case) -> None:
+    def test_stream_after_a_complete_frame_gives_the_same_messages(self, case: Case) -> None:
         if case.limit >= len(HELLO[1]):
             assert decode([HELLO_FRAME + case.stream], case.limit) == ([HELLO, *case.messages], case.code)
 
 
-# The shortest part of each stream that is a violation: with one byte less it is none yet.
+# The shortest violating part of each stream: with one byte less it is still valid.
 SHORTEST = {
     "reserved bit": client_frame(TEXT, b"x", reserved=1)[:2],
     "reserved opcode": client_frame(3, b"x")[:2],
@@ -99,7 +99,7 @@ def test_violation_is_found_at_the_first_possible_byte(stream: bytes) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.code], ids=lambda case: case.name)
-def test_violation_ends_decoding_and_says_why(case: Case) -> None:
+def test_violation_ends_decoding_with_a_reason(case: Case) -> None:
     decoder = Decoder(limit=case.limit)
     decoder.feed(case.stream)
     violation = decoder.violation
@@ -142,14 +142,14 @@ def test_idle_decoder_is_small() -> None:
     assert sys.getsizeof(decoder) <= 128
 
 
-def test_an_announced_length_allocates_nothing() -> None:
+def test_announced_length_allocates_nothing() -> None:
     decoder = Decoder(limit=1 << 40)
     decoder.feed(client_frame(BINARY, announced=1 << 40))
     assert sum(map(sys.getsizeof, decoder.kept)) < 200
 
 
 def time_of(reads: list[bytes]) -> float:
-    """Return the processor time that decoding these reads takes, in seconds: the least of three."""
+    """Return the CPU seconds for decoding these reads: the minimum of three."""
     times = []
     for _ in range(3):
         decoder = Decoder(limit=1 << 20)
@@ -172,7 +172,7 @@ def trickling_fragments(count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("reads", "size"), [(trickling_frame, 1 << 14), (trickling_fragments, 1 << 12)])
-def test_trickle_takes_linear_time(reads: Callable[[int], list[bytes]], size: int) -> None:
+def test_trickling_bytes_take_linear_time(reads: Callable[[int], list[bytes]], size: int) -> None:
     # Sixteen times the bytes: about sixteen times the work, or hundreds if it were quadratic.
     assert time_of(reads(16 * size)) < 40 * time_of(reads(size))
 
@@ -255,7 +255,7 @@ def test_close_reason_with_a_lone_surrogate_is_still_sent() -> None:
     assert encode_close(1000, "\ud800") == b"\x88\x03" + close_body(1000, b"?")
 
 
-def test_payloads_are_bytes() -> None:
+def test_payloads_are_returned_as_bytes() -> None:
     stream = HELLO_FRAME + fragments(TEXT, b"a", b"b") + client_frame(PING, b"x") + client_frame(BINARY)
     decoder = Decoder(limit=LIMIT)
     messages = [message for byte in stream for message in decoder.feed(bytes([byte]))]

@@ -13,8 +13,8 @@ from tests.support.frame_streams import any_stream, corpus, cut, valid_stream
 
 LIMIT = 3000
 POOL = list(corpus().values())
-# Whatever a stream announced last is there after so many bytes more, and what follows is not masked: both
-# ends have come to a verdict, however early or late each of them looks.
+# These bytes complete any announced frame, and the rest is unmasked, so both decoders reach a verdict, however early or
+# late each of them checks.
 PADDING = bytes(LIMIT + 14)
 
 Body = bytes | str | tuple[int, str]
@@ -69,12 +69,12 @@ def test_invalid_streams_are_refused_as_by_wsproto(random: Random) -> None:
     their_seen, their_code = theirs([stream, PADDING])
     event(f"violation {code}")
     if code == 1009:
-        # wsproto knows no limit: it must agree on all before, and on that the next message is over it.
+        # wsproto has no limit: it must agree on everything before, and that the next message exceeds it.
         assert their_seen[: len(seen)] == seen
         later = [body for opcode, body in their_seen[len(seen) :] if opcode in (TEXT, BINARY)]
         assert not later or len(later[0]) > LIMIT
     elif seen and seen[-1][0] == CLOSE and seen[-1][1][0] == 1014:
-        # wsproto does not know this code: IANA registered it later.
+        # wsproto does not know this code, which IANA registered later.
         assert (their_seen, their_code) == (seen[:-1], 1002)
     else:
         assert (seen, code) == (their_seen, their_code)

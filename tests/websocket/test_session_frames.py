@@ -35,7 +35,7 @@ async def client(relay: House) -> AsyncIterator[Client]:
         yield opened
 
 
-# Coming in.
+# Handshakes.
 
 
 @pytest.mark.parametrize("token", [None, "wrong", "wrong token"])
@@ -97,7 +97,7 @@ async def test_every_request_is_answered_once_under_its_id(client: Client) -> No
 
 
 @pytest.mark.parametrize("request_id", ["req001", 7, "", "\u2764", 2**63])
-async def test_an_id_is_only_echoed(client: Client, request_id: Any) -> None:
+async def test_request_id_is_only_echoed(client: Client, request_id: Any) -> None:
     await client.frame(type="request", id=request_id, payloadType="chats")
     answer = await client.receive()
     assert answer == {"type": "response", "id": request_id, "timestamp": answer["timestamp"], "payload": []}
@@ -142,7 +142,7 @@ async def test_typing_in_a_foreign_chat_is_answered_with_not_found(relay: House,
         assert (await stranger.receive())["error"]["code"] == "not_found"
 
 
-# Signs of life and nonsense.
+# Keepalives and bad frames.
 
 
 @pytest.mark.parametrize("text", ["ping", "", "[]", "7"])
@@ -197,7 +197,7 @@ async def test_a_frame_over_the_limit_ends_the_connection(client: Client, clock:
     clock.jump(2.1)
 
 
-async def test_a_frame_of_the_limit_is_accepted(client: Client) -> None:
+async def test_frame_at_the_limit_is_accepted(client: Client) -> None:
     await client.text("x" * 262_144)
     assert await client.receive() == {"event": "pong"}
 
@@ -291,7 +291,7 @@ async def test_large_waiting_messages_pause_reading(relay: House, client: Client
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run_exclusive, wait)
         await client.ask("new", chatId="User2", clientMessageId="c0", message="x" * 60_000)
-        # Its answer comes after the message has been taken.
+        # Its answer comes after the message was processed.
         await client.text("ping")
         assert await client.receive() == {"event": "pong"}
         assert not log.full

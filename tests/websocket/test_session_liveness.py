@@ -15,7 +15,7 @@ from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, Closed, House, Refused, go_by, house
 
 STEP = 0.05
-"""Real seconds within which something must happen."""
+"""Real seconds within which an event must happen."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ SIGNS: list[Callable[[Client], Awaitable[None]]] = [
 
 
 async def alive(client: Client, clock: MockClock, seconds: float) -> None:
-    """Move the clock; the connection must stay."""
+    """Advance the clock; the connection must stay open."""
     await go_by(clock, seconds)
     await trio.sleep(STEP)
     await client.rest()
@@ -181,7 +181,7 @@ async def test_users_without_a_common_chat_get_no_presence(relay: House, clock: 
         await stranger.quiet()
 
 
-async def test_a_connecting_device_is_sent_who_is_online_once(relay: House) -> None:
+async def test_connecting_device_gets_the_online_contacts_once(relay: House) -> None:
     async with relay.device("User2"), relay.device("User3"), relay.device("User1") as one:
         frames = [frame for frame in await one.rest() if frame["eventType"] == "online"]
         assert [frame["payload"] for frame in frames] == [{"userId": "User2"}]
@@ -219,7 +219,7 @@ async def test_typing_is_announced_and_ends_after_6_s(relay: House, clock: MockC
         await one.quiet()
 
 
-async def test_further_typing_prolongs_it(relay: House, clock: MockClock) -> None:
+async def test_further_typing_extends_it(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2") as two:
         await one.rest()
         for _ in range(3):
@@ -254,7 +254,7 @@ async def test_a_stop_a_message_or_a_disconnect_ends_typing(relay: House, clock:
         assert heard == [("typing", True), ("offline", None)]
 
 
-# Sent away.
+# Ended connections.
 
 
 async def test_a_revoked_token_ends_its_connections(relay: House) -> None:
@@ -293,7 +293,7 @@ async def test_a_device_that_is_revoked_during_its_handshake_is_refused(
         let_in.set()
 
 
-async def test_connection_whose_position_cannot_be_read_gets_503(
+async def test_connection_with_an_unreadable_position_gets_503(
     relay: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def too_long(*_who: Any) -> int:
@@ -310,10 +310,10 @@ async def test_connection_whose_position_cannot_be_read_gets_503(
     await relay.open("User2")
 
 
-# How much one may ask.
+# Rate limits.
 
 
-async def test_requests_beyond_the_rate_limit_are_refused_with_a_time_to_wait(tmp_path: Path, clock: MockClock) -> None:
+async def test_requests_beyond_the_rate_limit_are_refused_with_a_wait_time(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=3) as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             for _ in range(3):

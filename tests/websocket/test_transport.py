@@ -84,7 +84,7 @@ async def test_a_read_wakes_no_task() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_an_error_is_raised_in_its_own_connection_only() -> None:
+async def test_error_is_raised_in_its_own_connection_only() -> None:
     def fail(_data: bytes, _now: float) -> None:
         raise ValueError("a fault")
 
@@ -127,7 +127,7 @@ async def test_nothing_is_read_while_a_read_is_being_awaited() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_large_sender_lets_others_have_their_turn() -> None:
+async def test_large_sender_lets_others_take_turns() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         order: list[int] = []
         for number in (0, 1):
@@ -153,7 +153,7 @@ async def test_nothing_is_read_after_a_cancellation() -> None:
 
 
 @pytest.mark.parametrize("what", ["nothing", "an error", "something to await"])
-async def test_a_read_that_cancels_its_own_connection_leaves_others_alone(what: str) -> None:
+async def test_read_that_cancels_its_own_connection_leaves_others_alone(what: str) -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
         got: list[bytes] = []

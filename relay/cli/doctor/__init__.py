@@ -1,1 +1,1 @@
-"""`relay doctor`: each check, and what to do about what it finds."""
+"""`relay doctor`: each check, and advice on its findings."""

@@ -1,11 +1,11 @@
-"""`relay doctor`: what is wrong on this machine, and what to do about it.
+"""`relay doctor`: problems of this machine, and what to do about them.
 
 Each check yields findings and changes nothing. A check whose tool is missing is skipped.
 """
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import typer
@@ -19,6 +19,23 @@ from relay.cli.output import Failure, as_json, visible
 from relay.protocol import control
 from relay.protocol.control.table import STATUS_SHOW
 from relay.settings import Loaded, WrongSettings, data_directory
+
+Check = Callable[[Subject], Iterator[Finding]]
+
+DOCTOR_CHECKS: tuple[Check, ...] = (
+    reach.network,
+    machine.names,
+    machine.clock,
+    store.search,
+    machine.disk,
+    machine.permissions,
+    machine.limits,
+    store.sqlite,
+    store.leftovers,
+    service.certificate,
+    service.systemd,
+    service.journal,
+)
 
 
 def doctor(data: Data = None, json: Json = False) -> None:
@@ -35,12 +52,17 @@ def doctor(data: Data = None, json: Json = False) -> None:
     if json:
         as_json([finding._asdict() for finding in found])
     else:
-        for finding in found:
-            print(f"{_mark(finding.level)} {finding.check:<12}{finding.what}")
-            if finding.advice:
-                print(f"{'':<15}{finding.advice}")
+        show(found)
     if any(finding.level == "bad" for finding in found):
         raise typer.Exit(1)
+
+
+def show(found: Iterable[Finding]) -> None:
+    """Print findings for a person."""
+    for finding in found:
+        print(f"{_mark(finding.level)} {finding.check:<12}{finding.what}")
+        if finding.advice:
+            print(f"{'':<15}{finding.advice}")
 
 
 def _mark(level: Level) -> str:
@@ -50,8 +72,8 @@ def _mark(level: Level) -> str:
     return f"\x1b[{ {'good': 32, 'note': 33, 'bad': 31}[level] }m{mark}\x1b[0m"
 
 
-def examine(data: Path) -> Iterator[Finding]:
-    """Run all checks on a data directory and yield what they find."""
+def examine(data: Path, checks: Sequence[Check] = DOCTOR_CHECKS) -> Iterator[Finding]:
+    """Run checks on a data directory and yield their findings."""
     try:
         settings = Loaded(environment=os.environ, options={})
     except WrongSettings as error:
@@ -64,7 +86,7 @@ def examine(data: Path) -> Iterator[Finding]:
         status = None
         yield Finding("relay", "bad", str(failure), "The relay could not be asked for more.")
     subject = Subject(data, status, settings)
-    for check in DOCTOR_CHECKS:
+    for check in checks:
         try:
             yield from map(_in_one_line, check(subject))
         except Exception as error:  # noqa: BLE001 - the other checks must still run
@@ -75,19 +97,3 @@ def examine(data: Path) -> Iterator[Finding]:
 def _in_one_line(finding: Finding) -> Finding:
     """Keep the output of another program in one line, without control characters."""
     return finding._replace(what=visible(" ".join(finding.what.split())))
-
-
-DOCTOR_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
-    reach.network,
-    machine.names,
-    machine.clock,
-    store.search,
-    machine.disk,
-    machine.permissions,
-    machine.limits,
-    store.sqlite,
-    store.leftovers,
-    service.certificate,
-    service.systemd,
-    service.journal,
-)

@@ -1,4 +1,4 @@
-"""Finds what restores, backups and upgrades left in a data directory: unfinished, put aside, or missing."""
+"""Finds leftovers of restores, backups and upgrades in a data directory: unfinished, put aside, or missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ LACKS = {
     "backups": "No backup is written there before that.",
     "tls": "No backup and no restore is made before that, and the relay's own certificate cannot be used.",
 }
-"""What is impossible while a part of the data directory cannot be reached."""
+"""The tasks that are impossible while a part of the data directory cannot be reached."""
 
 
 class Left(NamedTuple):
@@ -43,7 +43,7 @@ def examine(data: Path) -> Iterator[Left]:
         except empty.EmptiedStore as error:
             yield Left("bad", str(error), "`relay restore` puts a backup in place, or `relay restore --undo`.")
         except directory.UnusablePart:
-            # It is named above.
+            # It is listed above.
             pass
     for path in opening.leftovers(data):
         if path.name != replacing.STORE_WITH_FILES.committed:

@@ -14,11 +14,11 @@ from relay.protocol import control
 from relay.store.files import room
 
 LONG_WAIT_MS = 1_000.0
-"""A wait for an answer that was longer is reported."""
+"""A longer wait for an answer is reported."""
 LEAST_FREE_BYTES = 500_000_000
 """A disk with less free space is reported."""
 WEAR_BYTES_A_DAY = 2_000_000_000
-"""Bytes written a day that wear out a cheap SD card within a few years."""
+"""Bytes written per day that wear out a cheap SD card within a few years."""
 EARLIEST_YEAR = 2025
 """A clock that shows an earlier year was never set."""
 
@@ -43,7 +43,7 @@ def names(_subject: Subject) -> Iterator[Finding]:
 
 
 def clock(subject: Subject) -> Iterator[Finding]:
-    """Check the machine's clock, and whether the relay believes it."""
+    """Check the machine's clock, and whether the relay trusts it."""
     status = subject.status
     if status is not None and status.clock_ahead:
         yield Finding(
@@ -84,7 +84,7 @@ def _machine_clock() -> Iterator[Finding]:
 
 
 def disk(subject: Subject) -> Iterator[Finding]:
-    """Check that the disk can be written, has room, and is not worn out soon; and how long writes wait."""
+    """Check that the disk is writable, has room and will not wear out soon, and how long writes wait."""
     if not subject.data.exists():
         return
     found = room.of(subject.data)

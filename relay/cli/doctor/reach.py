@@ -1,4 +1,4 @@
-"""Whether people can reach the relay: on the addresses where it listens, or through the proxy in front of it.
+"""Checks whether people can reach the relay: on its addresses, or through the proxy in front of it.
 
 Asks the relay's own /healthz over the network, and changes nothing.
 """
@@ -40,7 +40,7 @@ def network(subject: Subject) -> Iterator[Finding]:
 
 
 def _places(status: control.Status) -> Iterator[tuple[str, int]]:
-    """List the addresses where the relay should answer; for an unspecified address, all of the machine's."""
+    """List the addresses where the relay should answer; for an unspecified address, all addresses of the machine."""
     for text in status.listening:
         place = urlsplit(f"//{text}")
         host, port = (place.hostname or "").partition("%")[0], place.port or 0
@@ -113,7 +113,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
 
 
 def healthy(secure: bool, host: str, port: int) -> str | None:
-    """Ask a relay's /healthz. Return what is wrong, None for nothing.
+    """Ask a relay's /healthz. Return the problem; None if there is none.
 
     Args:
         secure: whether by TLS.

@@ -17,7 +17,7 @@ UNIT = "relay"
 
 
 def running(data: Path, status: control.Status | None) -> Finding:
-    """Tell how the relay on a data directory is doing, if one runs."""
+    """Return the status of the relay on a data directory, if one runs."""
     if status is None:
         return Finding(
             "relay", "bad", f"no relay runs on {data}", "Start it: `systemctl start relay`, or `relay serve`."
@@ -42,7 +42,7 @@ def running(data: Path, status: control.Status | None) -> Finding:
 
 
 def certificate(subject: Subject) -> Iterator[Finding]:
-    """Check when the certificate ends."""
+    """Check when the certificate expires."""
     url = urlsplit(subject.status.url or "") if subject.status else None
     openssl = shutil.which("openssl")
     if url is None or url.scheme != "wss" or openssl is None:

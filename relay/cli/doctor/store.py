@@ -1,4 +1,4 @@
-"""Checks of the store: SQLite's version, damage, unfinished upgrades, the index, and what commands left behind."""
+"""Checks of the store: SQLite's version, damage, unfinished upgrades, the index, and leftovers of commands."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ OLDEST_SQLITE = (3, 38, 0)
 
 
 def search(subject: Subject) -> Iterator[Finding]:
-    """Tell whether the full-text index is being remade."""
+    """Return whether the full-text index is being rebuilt."""
     status = subject.status
     if status is not None and status.index_remaking:
         yield Finding("search", "note", index_remaking(status))
@@ -82,7 +82,7 @@ def upgrade(path: Path) -> Iterator[Finding]:
 
 
 def _damage(path: Path) -> str:
-    """Return what is wrong with the file; an empty text if it is whole.
+    """Return the damage of the file; an empty text if it is intact.
 
     Raises:
         sqlite3.OperationalError: it cannot be read now.
@@ -95,7 +95,7 @@ def _damage(path: Path) -> str:
 
     async def look() -> str:
         async with database.connect(path, writing=False) as reading:
-            # The store of a newer relay may be whole; its version is a finding of its own.
+            # The store of a newer relay may be intact; its version is a finding of its own.
             with suppress(database.NewerStore):
                 await database.recognise(reading)
             return await storage.damage(reading)
@@ -111,7 +111,7 @@ def _damage(path: Path) -> str:
 
 
 def leftovers(subject: Subject) -> Iterator[Finding]:
-    """List what commands that were killed left, and what restores put aside."""
+    """List leftovers of killed commands, and the folders that restores put aside."""
     from relay.cli.doctor.leftovers import examine
 
     for left in examine(subject.data):

@@ -1,1 +1,1 @@
-"""`relay import`: who is who, in which order, and the requests to the relay. `formats/` reads what is imported."""
+"""`relay import`: matching people, sorting messages, and the requests to the relay. `formats/` reads the exports."""

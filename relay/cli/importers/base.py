@@ -1,6 +1,6 @@
-"""What every source gives: users, chats and messages in the relay's terms, with the messages in the order sent.
+"""The interface of every source: users, chats and messages in the relay's terms, with the messages in the order sent.
 
-A source counts what it has to leave behind. Knows neither the file system nor a relay.
+A source counts the objects that it leaves behind. Knows neither the file system nor a relay.
 """
 
 import re
@@ -13,16 +13,16 @@ from relay.protocol.objects import Attachment, ChatType
 from relay.unicode.unseen import one_line
 
 KEY_CHARACTERS = 128
-"""Characters that a message's client id may have (`protocol.base.ClientMessageId`)."""
+"""Maximum characters of a message's client id (`protocol.base.ClientMessageId`)."""
 TEXT_CHARACTERS = 65_536
-"""Characters that a message may have (`protocol.base.Text`)."""
+"""Maximum characters of a message (`protocol.base.Text`)."""
 NAME_CHARACTERS = 128
-"""Characters that the name of a user or a chat may have (`protocol.base.Name`)."""
+"""Maximum characters of the name of a user or a chat (`protocol.base.Name`)."""
 ORIGIN_CHARACTERS = 256
-"""Characters that an origin may have (`protocol.control.transfer.Origin`)."""
+"""Maximum characters of an origin (`protocol.control.transfer.Origin`)."""
 
 UNKNOWN_MEMBERS = "members of channels who are in no list of users and wrote nothing"
-"""The count of members of whom nothing but an id is known."""
+"""The description of members of whom only an id is known."""
 
 
 class NotUnderstood(Exception):
@@ -30,18 +30,18 @@ class NotUnderstood(Exception):
 
 
 class SourceFile(NamedTuple):
-    """A file that a message holds, or the picture of a user or a chat."""
+    """A file in a message, or the picture of a user or a chat."""
 
     name: str
     size: int
     pieces: Callable[[], Iterator[bytes]]
-    """Reads its content from the beginning; raises `NotUnderstood` where that is damaged."""
+    """Reads its content from the beginning; raises `NotUnderstood` if that is damaged."""
     key: str = ""
-    """Identifies it in the source, where several messages may hold it."""
+    """Identifies it in the source, where several messages may use it."""
     sender: str = ""
-    """The id of who uploaded it, where that is not the author of the message."""
+    """The id of the uploader, if that is not the author of the message."""
     known: Attachment | None = None
-    """The attachment as the message has it, in a relay's own export."""
+    """The attachment in the message, in a relay's own export."""
 
     def read(self) -> bytes:
         """Read all of its content."""
@@ -52,20 +52,20 @@ class SourceUser(NamedTuple):
     """A user that the source describes."""
 
     id: str
-    """Identifies them in the source: its chats and messages name them so."""
+    """Identifies them in the source, in its chats and messages."""
     name: str
     wish: str = ""
-    """What they are called there, from which their id here is made; empty where that is `id`."""
+    """Their name there, from which their id here is made; empty if that is `id`."""
     origins: tuple[str, ...] = ()
-    """What this system and others call them; see `core.model.entities.User`."""
+    """Their ids in this system and others; see `core.model.entities.User`."""
     fixed: bool = False
-    """Whether that never changes and is unique; names are neither."""
+    """Whether these never change and are unique; names are neither."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
     removed: bool = False
     at: int | None = None
-    """When the account was made, Unix milliseconds; None where the source does not say."""
+    """When the account was made, Unix milliseconds; None if the source does not say."""
     picture: SourceFile | None = None
 
 
@@ -73,21 +73,21 @@ class SourceChat(NamedTuple):
     """A chat that the source describes."""
 
     key: str
-    """Identifies it in the source: its messages name it so."""
+    """Identifies it in the source, in its messages."""
     id: str
     """The id that a group or channel should get here; empty for a dialog, which is identified by its participants."""
     name: str
     kind: ChatType
     owner: str | None
-    """The user who owns it, where the source says so."""
+    """The owner, if the source names one."""
     founder: str | None
-    """The user who made it, where the source does not say who owns it."""
+    """The creator, if the source names no owner."""
     admins: list[str]
     participants: list[str]
     at: int | None = None
     picture: SourceFile | None = None
     origins: tuple[str, ...] = ()
-    """As of a user."""
+    """As for a user."""
 
 
 Reference = tuple[str, str]
@@ -100,13 +100,13 @@ class SourceMessage(NamedTuple):
     at: int
     """Unix milliseconds."""
     key: str
-    """Its client id: the same each time it is imported."""
+    """Its client id: the same at each import."""
     sender: str
     chat: str
     """The key of its chat."""
     text: str
     reply_to: Reference | None = None
-    """The message that it answers."""
+    """The message that it replies to."""
     files: tuple[SourceFile, ...] = ()
     kind: Literal["new", "edit", "delete", "clear"] = "new"
     original: Reference | None = None
@@ -119,22 +119,22 @@ class Source(Protocol):
     """Something that can be imported."""
 
     left: Counter[str]
-    """By description, how much stays behind."""
+    """How much stays behind, by description."""
     start: int
-    """The date of the oldest record, Unix milliseconds; 0 where there is none."""
+    """The date of the oldest record, Unix milliseconds; 0 if there is none."""
 
     def users(self) -> Iterator[SourceUser]:
-        """Give all users."""
+        """Return all users."""
 
     def chats(self) -> Iterator[SourceChat]:
-        """Give all chats that can be imported; others are counted in `left`, with their messages."""
+        """Return all chats that can be imported; others are counted in `left`, with their messages."""
 
     def messages(self) -> Iterator[SourceMessage]:
-        """Give all messages in the order they were sent."""
+        """Return all messages in the order they were sent."""
 
 
 def fit_name(name: str) -> str:
-    """Turn a name into a valid one: in one line, and not too long. Empty where nothing visible is left."""
+    """Make a valid name: in one line, and not too long. Empty if nothing visible is left."""
     return one_line(name, NAME_CHARACTERS)
 
 
@@ -144,12 +144,12 @@ def fit_id(name: str) -> str:
 
 
 def with_hash(id_: str, key: str) -> str:
-    """Make a unique id: its beginning, and a hash of what identifies its owner in the source."""
+    """Make a unique id from its beginning and a hash of its owner's key in the source."""
     return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
 
 
 def fit_origin(system: str, key: str) -> str:
-    """Make an origin from what identifies a user or chat in a system."""
+    """Make an origin from the key of a user or chat in a system."""
     origin = f"{system}:{key}"
     if len(origin) <= ORIGIN_CHARACTERS:
         return origin

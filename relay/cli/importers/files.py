@@ -1,4 +1,4 @@
-"""The files of an import: each is handed over once, in pieces, or accounted for by a dry run."""
+"""The files of an import: each is sent once, in pieces, or counted by a dry run."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterator
@@ -16,15 +16,15 @@ from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 
 PIECE_BYTES = 4 * 2**20
-"""Bytes of a file that go in one request."""
+"""Bytes of a file in one request."""
 SHARED_FILES = 4_096
-"""Files that are remembered for other messages that hold the same one."""
+"""Files to remember for other messages that contain the same one."""
 STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
-"""Refusals that say nothing against what is imported: the import ends, and can be repeated."""
+"""Refusals that are not the imported data's fault: the import ends, and can be repeated."""
 
 
 class FileImporter:
-    """Imports files; counts what was imported and what stays behind."""
+    """Imports files; counts those that were imported and those left behind."""
 
     def __init__(
         self, ask_one: Ask, users: Container[str], added: Counter[str], left: Counter[str], *, dry: bool
@@ -33,9 +33,9 @@ class FileImporter:
 
         Args:
             ask_one: asks the relay.
-            users: ids of the people who are here by now, or would be.
-            added: counts what is imported.
-            left: counts what stays behind.
+            users: ids of the people who are here by now, or would be in a dry run.
+            added: counts imported objects.
+            left: counts objects left behind.
             dry: whether to change nothing.
         """
         self._ask = ask_one
@@ -45,18 +45,18 @@ class FileImporter:
         self._dry = dry
         self._shared: OrderedDict[str, Attachment | None] = OrderedDict()
         self._bytes_before: Counter[str] = Counter()
-        """With a dry run, by user: the bytes, as they count, of the files that would be imported."""
+        """In a dry run, by user: the bytes that the files to import would take of the quota."""
 
     async def bring(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         """Import a file, once.
 
         Args:
             file: the file.
-            sender: who uploads it, unless the file itself names its sender.
-            at: the time that it gets in the log, Unix milliseconds.
+            sender: the uploader, unless the file itself names one.
+            at: its time in the log, Unix milliseconds.
 
         Returns:
-            The attachment; None where the file stays behind, and always with a dry run.
+            The attachment; None if the file stays behind, and always in a dry run.
         """
         if file.key and file.key in self._shared:
             self._shared.move_to_end(file.key)
@@ -69,7 +69,7 @@ class FileImporter:
                     self._shared.popitem(last=False)
         if found is None or file.known is None or found.type != "video" or file.known.type != "video":
             return found
-        # The size and length of a video are what its sender stated.
+        # The size and length of a video come from its sender.
         return msgspec.structs.replace(found, meta=file.known.meta)
 
     async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
@@ -94,8 +94,8 @@ class FileImporter:
             self._left[f"files ({error})"] += 1
             return None
         except RequestRefused as refused:
-            # A full disk ends the import: a message that came without its file would stay without it. A user's quota
-            # does not, for the files of others still find room.
+            # A full disk ends the import: a message imported without its file would stay without it. A full quota does
+            # not, because other users' files still have room.
             if refused.code in STOPPING and refused.quota is None:
                 end_import(refused)
             self._left[f"files ({refused})"] += 1
@@ -105,16 +105,16 @@ class FileImporter:
 
 
 def end_import(refused: RequestRefused) -> NoReturn:
-    """End an import because of a refusal that says nothing against what is imported, one of `STOPPING`.
+    """End an import because of a refusal in `STOPPING`.
 
     Raises:
         Failure: always.
     """
-    raise Failure(f"{refused}; call it again then, and it goes on where it stopped") from None
+    raise Failure(f"{refused}; run it again then, and it continues where it stopped") from None
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:
-    """Divide a file into pieces for one request each, with whether others follow; an empty file is one piece."""
+    """Divide a file into pieces for one request each, each with whether others follow; an empty file is one piece."""
     held = bytearray()
     for piece in content():
         held += piece

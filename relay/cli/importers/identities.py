@@ -1,8 +1,8 @@
-"""Finds out who the users and groups of a source are here, before anything is imported.
+"""Matches the users and groups of a source with those here, before anything is imported.
 
 A user or group that was imported before is recognised by its id in the source's system (`origins`), even if renamed. A
-new one gets a readable id if no other has it or would get it, and otherwise one with a hash of the source's id: never
-one that depends on the order of an export. Where only a name suggests that two are the same, the admin decides.
+new one gets a readable id if no other has it or would get it, and otherwise one with a hash of the source's id, so that
+ids never depend on the order of an export. If only a name suggests that two are the same, the admin decides.
 """
 
 from collections import Counter
@@ -25,32 +25,32 @@ from relay.protocol import control
 
 
 class Namesake(NamedTuple):
-    """A user or group of the source who may be one here, or another one."""
+    """A user or group of the source who may or may not be the one here."""
 
     id: str
-    """What `--map` calls them."""
+    """Their name in `--map`."""
     there: str
     """The name in the source."""
     here: str
     """The name of the user or group here."""
     here_id: str
     unique: bool
-    """Whether no other, here or in the source, could be meant as well: `--same` decides only then."""
+    """Whether nobody else, here or in the source, could be meant: only then does `--same` decide."""
 
 
 class Identity(NamedTuple):
-    """Who a user or group of the source is here."""
+    """The match of a user or group of the source here."""
 
     key: str
     """Identifies them in the source."""
     id: str
     """Their id here."""
     label: str
-    """What `--map` calls them."""
+    """Their name in `--map`."""
     wish: str
     """The id that they would have if it were free."""
     origins: tuple[str, ...]
-    """What is noted of them here."""
+    """The origins to note for them here."""
     new: bool = False
     """Whether they are not here yet."""
     known: bool = False
@@ -60,37 +60,37 @@ class Identity(NamedTuple):
     fixed: bool = False
     """Whether their origins never change and are unique in that system."""
     refused: bool = False
-    """Whether the relay refuses to import them, or the group was deleted here: they have no match here."""
+    """Whether they have no match here, because the relay refuses to import them or the group was deleted."""
     doubt: Namesake | None = None
-    """What the admin is asked, unless they said it."""
+    """The question to the admin, unless it is answered."""
 
     @property
     def expected(self) -> control.Expected:
-        """What the import itself expects of the relay, which refuses it if the id was taken meanwhile."""
+        """The expectation to send with the import; the relay refuses it if the id was taken meanwhile."""
         if self.known:
             return "known"
         return "new" if self.new or self.refused else "here"
 
 
 Question = Callable[[str, tuple[str, ...], bool], Awaitable[control.ImportResult | None]]
-"""Asks the relay what importing a user or group would do, by id, origins and whether the admin said who they are;
-None where it refuses."""
+"""Asks the relay what importing a user or group would do, by id, origins and whether the admin matched them; None if it
+refuses."""
 
 
 class Wanted(NamedTuple):
-    """A user or group of the source, in what both have in common."""
+    """The common fields of users and groups of the source."""
 
     key: str
     """Identifies them in the source."""
     wish: str
     """The id that they get if it is free."""
     exact: bool
-    """Whether the source itself calls them so."""
+    """Whether the source itself uses this id."""
     name: str
     origins: tuple[str, ...]
     fixed: bool
     numbered: bool
-    """Whether older relays numbered those who wished for the same id."""
+    """Whether older relays numbered people who wanted the same id."""
     ask: Question
 
 
@@ -109,15 +109,14 @@ def wanted_group(chat: SourceChat, ask: Question) -> Wanted:
 
 
 async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[Identity]:
-    """Find out who everybody is here; each once.
+    """Match all users or groups, each once.
 
     Args:
         wanted: users, or groups.
-        chosen: the ids here that the admin says, by what the source calls each: by its own id, or by the id that
-            they should get.
+        chosen: the admin's ids here, by the source's own id or by the id that they should get.
 
     Raises:
-        NotUnderstood: an admin's choice contradicts what is known.
+        NotUnderstood: an admin's choice contradicts known facts.
     """
     each = list({one.key: one for one in wanted}.values())
     wishes = Counter(one.wish for one in each)
@@ -126,7 +125,7 @@ async def identify(wanted: Sequence[Wanted], chosen: Mapping[str, str]) -> list[
 
 
 async def _asked_again(one: Wanted, found: Identity) -> Identity:
-    """Ask about an id and its origins, where the relay was asked only about others."""
+    """Ask about an id and its origins, if the relay was asked only about others."""
     asked = found.doubt is None if found.said else found.id == found.wish
     if found.known or asked:
         return found
@@ -159,8 +158,8 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
         return found._replace(id=own, new=True)
     if answer.namesake is None and not shared:
         return found
-    # Of the user with this id nothing else is known: they may have come with an import of an older relay, which
-    # numbered those who wished for the same id in the order of the export.
+    # Nothing else is known of the user with this id. They may have come with an import by an older relay, which
+    # numbered people who wanted the same id in the order of the export.
     alike = one.exact or answer.namesake == one.name
     unique = alike and not shared and numbered is None
     here_id, here = (wish, answer.namesake) if numbered is None or not answer.taken else numbered
@@ -169,10 +168,10 @@ async def _identify(one: Wanted, chosen: Mapping[str, str], *, shared: bool) -> 
 
 
 async def _numbered(one: Wanted) -> tuple[str, str | None] | None:
-    """Find the first user here with a number behind the wished id of whom no id of this system is known.
+    """Find the first user here whose id is the wanted one plus a number, and who has no known id in this system.
 
     Returns:
-        Their id and name; None where there is none.
+        Their id and name; None if there is none.
     """
     for number in count(2):
         user_id = f"{one.wish}-{number}"
@@ -185,7 +184,7 @@ async def _numbered(one: Wanted) -> tuple[str, str | None] | None:
 
 
 async def _as_chosen(one: Wanted, found: Identity) -> Identity:
-    """Take what the admin says, unless an earlier import knows better: all messages would come twice."""
+    """Take the admin's choice, unless it contradicts an earlier import: all messages would come twice."""
     answer = await one.ask(found.id, one.origins, True)
     if answer is None or not answer.known or answer.id == found.id:
         new = answer is not None and answer.added
@@ -195,12 +194,12 @@ async def _as_chosen(one: Wanted, found: Identity) -> Identity:
     found = found._replace(said=True, doubt=doubt)
     if answer.namesake is None or (one.fixed and answer.namesake == one.name):
         refuse(found)
-    # Two of one system have the same id there, as in two workspaces: only the first one is known by it.
+    # Two of one system have the same id there, as in two workspaces: only the first one keeps it.
     return found._replace(origins=())
 
 
 def refuse(one: Identity) -> NoReturn:
-    """Refuse what the admin says of a user who is known.
+    """Refuse the admin's choice for a user who is already matched.
 
     Raises:
         NotUnderstood: always.
@@ -210,7 +209,7 @@ def refuse(one: Identity) -> NoReturn:
 
 
 def check(identities: Sequence[Identity], chosen: Mapping[str, str]) -> None:
-    """Refuse two that would be one here, and choices that match none.
+    """Refuse two that would become one here, and choices that match nobody.
 
     Raises:
         NotUnderstood: there are such.
@@ -233,21 +232,21 @@ class Mapped:
     """Replaces the ids of a source's users, wherever they occur, and of its groups."""
 
     def __init__(self, users: Mapping[str, str], groups: Mapping[str, str]) -> None:
-        """Take the ids here.
+        """Prepare the replacement.
 
         Args:
-            users: the id here of a user, by the id in the source.
-            groups: the id here of a group, by its key in the source.
+            users: ids here by ids in the source.
+            groups: ids here by keys in the source.
         """
         self._users = users
         self._groups = groups
 
     def user(self, user: SourceUser) -> SourceUser:
-        """Give a user as they are called here."""
+        """Return a user with the id used here."""
         return user._replace(id=self._id(user.id), picture=self._picture(user.picture))
 
     def chat(self, chat: SourceChat) -> SourceChat:
-        """Give a chat with its people as they are called here."""
+        """Return a chat with the ids used here."""
         return chat._replace(
             id=self._groups.get(chat.key, chat.id),
             owner=None if chat.owner is None else self._id(chat.owner),
@@ -258,7 +257,7 @@ class Mapped:
         )
 
     def message(self, message: SourceMessage) -> SourceMessage:
-        """Give a message with its author, and those whom it refers to, as they are called here."""
+        """Return a message with the ids used here, for its author and the people it refers to."""
         return message._replace(
             sender=self._id(message.sender),
             reply_to=self._reference(message.reply_to),

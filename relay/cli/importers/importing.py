@@ -1,7 +1,7 @@
-"""One import, from its source into a relay, or with a dry run the account of what it would do.
+"""One import, from its source into a relay, or a dry run that counts what it would do.
 
-It holds the people and chats of a source, and only as many messages as one request takes. A dry run asks the relay the
-same questions as the import itself and keeps account of what would have been imported by then.
+It holds the people and chats of a source in memory, and only as many messages as one request takes. A dry run sends the
+relay the same requests as a real import and tracks what would have been imported by then.
 """
 
 from collections import Counter
@@ -26,6 +26,7 @@ from relay.cli.importers.identities import (
 )
 from relay.cli.importers.order import MessageIdentity, SeenMessages
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
+from relay.cli.offline import command_tuning
 from relay.cli.output import progress
 from relay.core.model.counting import can_act
 from relay.protocol import control
@@ -34,21 +35,19 @@ from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
 from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
-BATCH_MESSAGES = 200
-"""Messages that go in one request."""
 BATCH_CHARACTERS = 1_000_000
-"""Characters of text that go in one request, or one message."""
+"""Maximum characters of text in one request; a longer message goes alone."""
 
 
 class Importing:
     """Imports the people, chats and messages of a source, each once; counts what is new, here already, or left behind.
 
     Attributes:
-        added: by kind, how many were imported, or would be.
-        here: by kind, how many were here already.
-        left: by description, how many stay behind.
+        added: how many were imported, or would be, by kind.
+        here: how many were here already, by kind.
+        left: how many stay behind, by description.
         admins: new users whom the export calls admins.
-        others: new users and groups with another id than they wish for, because another has or wishes it.
+        others: new users and groups that get another id than the wanted one, because somebody else has or wants that.
     """
 
     def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
@@ -56,22 +55,23 @@ class Importing:
 
         Args:
             ask_one: asks the relay.
-            source: what is imported.
-            now: Unix milliseconds, for what has no date.
-            dry: whether to change nothing, and count what would be imported.
+            source: the source.
+            now: Unix milliseconds, for objects without a date.
+            dry: whether to change nothing, and only count.
         """
         self._ask = ask_one
         self._source = source
-        # Read once: a source counts what it leaves behind while it is read.
+        # Read it only once: a source counts what it leaves behind while it is read.
         self._people = list(source.users())
         self._chats = list(source.chats())
         self._mapped = Mapped({}, {})
         self._said: set[str] = set()
         """Local ids of users and groups that the admin has matched."""
         self._expected: dict[str, control.Expected] = {}
-        """What the relay answered to `identify`, by the local id of a user or group."""
+        """The relay's answers to `identify`, by the local id of a user or group."""
         self._start = source.start or now
         self._dry = dry
+        self._batch_messages = command_tuning.get().batch_messages
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.here: Counter[str] = Counter(users=0, chats=0, messages=0)
         self.left = source.left
@@ -81,29 +81,29 @@ class Importing:
         """Ids of the people who are here by now, or would be."""
         self._files = FileImporter(ask_one, self._users, self.added, self.left, dry=dry)
         self._newcomers: dict[str, SourceUser] = {}
-        """With a dry run: the people who would be new, by id."""
+        """In a dry run: the people who would be new, by id."""
         self._planned: dict[str | frozenset[str], list[str]] = {}
-        """With a dry run: the people of each chat that would be new, by its id or, for a dialog, by its people."""
+        """In a dry run: the people of each chat that would be new, by its id or, for a dialog, by its people."""
         self._places: dict[str, tuple[str, list[str]]] = {}
-        """By the source's key of a chat: its id here, or the people of a dialog."""
+        """The id of each chat here, or the people of a dialog, by the source's key."""
         self._new_chats: set[str] = set()
-        """The source's keys of chats that are new: none of their messages is here."""
+        """The source's keys of new chats: none of their messages is here."""
         self._batch: list[SourceMessage] = []
         self._batch_characters = 0
         self._seen = SeenMessages()
-        """With a dry run: the messages that would be new."""
+        """In a dry run: the messages that would be new."""
 
     async def identify(self, chosen: Mapping[str, str]) -> list[Namesake]:
-        """Find out who the users and groups of the source are here; changes nothing.
+        """Match the users and groups of the source with those here. Changes nothing.
 
         Args:
-            chosen: the ids here that the admin says; see `identities.identify`.
+            chosen: the admin's choices; see `identities.identify`.
 
         Returns:
-            Those of which only the admin can say whether they are here already.
+            The uncertain matches, which only the admin can decide.
 
         Raises:
-            NotUnderstood: what the admin says contradicts what is known.
+            NotUnderstood: the admin's choices contradict known facts.
         """
         users = await identify([wanted_user(one, partial(self._ask_about_user, one)) for one in self._people], chosen)
         self._mapped = Mapped({one.key: one.id for one in users}, {})
@@ -121,7 +121,7 @@ class Importing:
         certain = {one.key for one in groups if not one.new and one.doubt is None}
         known = certain & {one.key for one in groups if one.known}
         if any(chat.at is not None and chat.key in known for chat in self._chats):
-            # The same group, made at the same time: this is the system that was imported before.
+            # The same group, made at the same time: this system was imported before.
             for one in users:
                 if one.said and one.fixed and one.doubt is not None:
                     refuse(one)
@@ -130,9 +130,9 @@ class Importing:
         return [*doubtful, *(one.doubt for one in groups if one.doubt is not None)]
 
     async def _without_members(self, users: Sequence[Identity], groups: Container[str]) -> list[Namesake]:
-        """Leave out those who are in a group here that was imported from this source, and would have been in it there.
+        """Leave out people who are in a group imported from this source, and were members of it there.
 
-        That is no sign where the source's system has an id of its own that is not known here.
+        This proves nothing if the source's system has an id of its own that is unknown here.
         """
         doubts = {one.id: one.doubt for one in users if one.doubt is not None}
         signed = {one.id for one in users if one.doubt is not None and (one.known or not one.origins)}
@@ -173,14 +173,14 @@ class Importing:
                     continue
                 self._batch.append(message)
                 self._batch_characters += len(message.text)
-                if len(self._batch) >= BATCH_MESSAGES or self._batch_characters >= BATCH_CHARACTERS:
+                if len(self._batch) >= self._batch_messages or self._batch_characters >= BATCH_CHARACTERS:
                     advance(await self.flush())
             advance(await self.flush())
         if not self._dry:
             await self._ask(IMPORT_END, control.Empty())
 
     async def _ask_or_none(self, kind: RequestType[PayloadT, ResponseT], request: PayloadT) -> ResponseT | None:
-        """Ask the relay; None where it refuses."""
+        """Ask the relay; None if it refuses."""
         try:
             return await self._ask(kind, request)
         except RequestRefused as refused:
@@ -191,7 +191,7 @@ class Importing:
     async def _ask_or_count(
         self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
     ) -> ResponseT | None:
-        """Ask the relay; None where it refuses, which is counted with the reason as left behind."""
+        """Ask the relay; None if it refuses, which counts as left behind, with the reason."""
         try:
             return await self._ask(kind, request)
         except RequestRefused as refused:
@@ -221,7 +221,7 @@ class Importing:
             self._newcomers[person.id] = person
         if person.admin and answer.added and can_act(person):
             self.admins.append(person.id)
-        # A picture is the user's own file, so the user is made first; an import may have been cut off in between.
+        # A picture is the user's own file, so the user is made first; an import may have been interrupted in between.
         if person.picture is not None and answer.bare:
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
@@ -237,7 +237,7 @@ class Importing:
             return
         expected = self._expected[chat.id] if chat.id else ""
         if expected in ("", "new") and not self._users.issuperset(chat.participants):
-            # The id belongs to another user here, who would get their messages.
+            # The id belongs to another user here, who would get these messages.
             self.left["chats with people who stay behind"] += 1
             return
         concerned = dict.fromkeys([*chat.participants, chat.id])
@@ -246,7 +246,7 @@ class Importing:
             chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said, expected=expected
         )
         if chat.picture is not None:
-            # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
+            # The picture comes first, so that the entry that makes the chat has it, however the import ends.
             planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))
             if planned is None:
                 return
@@ -279,7 +279,7 @@ class Importing:
     # Messages.
 
     async def flush(self) -> int:
-        """Import the messages that wait, or account for them; give how many these were."""
+        """Import the waiting messages, or count them; return how many they were."""
         batch, self._batch, self._batch_characters = self._batch, [], 0
         if not batch:
             return 0
@@ -295,7 +295,7 @@ class Importing:
         return len(batch)
 
     def _flaw(self, message: SourceMessage) -> str:
-        """Say why a message cannot be imported, whatever else is; nothing where it can."""
+        """Say why a message can never be imported; nothing if it can."""
         reason = flaw(message_payload(message, self._places[message.chat]))
         if not reason and message.sender not in self._users:
             reason = RelayError.no_user(message.sender).error.message
@@ -310,10 +310,10 @@ class Importing:
         if counts:
             self._count("messages", added=answer.added)
         if answer.reply_lost:
-            self.left["links from answers to messages that are not here"] += 1
+            self.left["links from replies to messages that are not here"] += 1
 
     async def _rehearse(self, batch: list[SourceMessage]) -> list[control.MessageImportResult]:
-        """Give what the relay would answer to a batch."""
+        """Return what the relay would answer to a batch."""
         known = await self._look_up(batch)
         answers = []
         for message in batch:
@@ -337,7 +337,7 @@ class Importing:
         return chat_id, sorted(people), author, key
 
     async def _look_up(self, batch: list[SourceMessage]) -> dict[int, control.MessageImportResult]:
-        """Ask which of these messages are here already, or those that they answer; by `id()`. In a new chat none is."""
+        """Ask which of these messages, or the ones they reply to, are here already; by `id()`. A new chat has none."""
         found = {id(one): control.MessageImportResult(added=True, reply_lost=one.reply_to is not None) for one in batch}
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
@@ -350,7 +350,7 @@ class Importing:
         """Import a batch, with its files."""
         if not batch:
             return []
-        # Files come before the message that holds them, so those of messages that are here already would come twice.
+        # Files come before their message, so files of messages that are here already would come twice.
         known = await self._look_up([one for one in batch if one.files])
         messages = []
         # Files come before all messages of their batch, and must not take the log's time past them.
@@ -366,7 +366,7 @@ class Importing:
     async def _ask_about_messages(
         self, messages: list[control.MessageImport], *, dry: bool
     ) -> list[control.MessageImportResult]:
-        """Ask the relay about messages; where it refuses all of them for one, about each alone."""
+        """Ask the relay about messages; if it refuses all because of one, ask about each alone."""
         try:
             return await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=dry))
         except RequestRefused as refused:
@@ -377,11 +377,11 @@ class Importing:
         return [answer for one in messages for answer in await self._ask_about_messages([one], dry=dry)]
 
     async def _content(self, message: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
-        """Give a message's text and files as the relay takes them; count what does not fit.
+        """Return a message's text and files in the relay's form; count what does not fit.
 
         Args:
-            message: what the source gives.
-            at: the time that its files get in the log, Unix milliseconds.
+            message: the source's message.
+            at: the time of its files in the log, Unix milliseconds.
         """
         text = message.text.replace("\0", "")
         attachments: list[Attachment] = []

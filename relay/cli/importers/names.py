@@ -1,4 +1,4 @@
-"""Names and texts in archives, which may have been packed again on any system. Pure functions."""
+"""Names and texts in archives, which may have been repacked on any system. Pure functions."""
 
 import codecs
 import struct
@@ -16,7 +16,7 @@ T = TypeVar("T")
 _UTF8_FLAG = 0x800
 """The flag of a zip file's entry whose name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _UNICODE_PATH = 0x7075
-"""The extra field that holds the name in UTF-8 (APPNOTE 4.6.9)."""
+"""The extra field with the name in UTF-8 (APPNOTE 4.6.9)."""
 _JUNK_FOLDERS = frozenset({"__MACOSX", ".Spotlight-V100", ".Trashes", "$RECYCLE.BIN"})
 _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", "cp1253", "cp932", "cp936", "cp949")
 """The encodings in which zip programs on Windows wrote names, by language."""
@@ -25,7 +25,7 @@ _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", 
 def shown_name(name: str) -> str:
     """Normalize a file's name: composed, with `/` between folders; empty for files that macOS or Windows add.
 
-    Bytes of it that are no UTF-8 are shown by their numbers.
+    Bytes that are not UTF-8 are shown by their numbers.
     """
     parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
     junk = not parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
@@ -35,7 +35,7 @@ def shown_name(name: str) -> str:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """Give the name of a zip file's entry: many programs write UTF-8 without the flag."""
+    """Return the name of a zip file's entry: many programs write UTF-8 without the flag."""
     if entry.flag_bits & _UTF8_FLAG:
         return entry.filename
     raw = entry.orig_filename.encode("cp437", errors="replace")
@@ -55,7 +55,7 @@ def _unicode_path(extra: bytes) -> str | None:
 
 
 def guess_name(name: str, names: Collection[str]) -> str | None:
-    """Find which of `names` was written in another encoding and read as cp437, the old default of zip files."""
+    """Find the one of `names` that was written in another encoding and read as cp437, the old default of zip files."""
     try:
         raw = name.encode("cp437")
     except UnicodeEncodeError:
@@ -88,7 +88,7 @@ def as_utf8(content: bytes) -> tuple[bytes, bool]:
 
 
 def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
-    """Convert UTF-8 that has surrogates encoded like characters; None where it is something else."""
+    """Convert UTF-8 with surrogates encoded like characters; None if it is something else."""
     try:
         text = content.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -100,7 +100,7 @@ def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
     """Decode a JSON text; half a surrogate pair in it becomes U+FFFD.
 
     Raises:
-        msgspec.DecodeError: it is no JSON, or is not of the decoder's type.
+        msgspec.DecodeError: it is not JSON, or not of the decoder's type.
     """
     try:
         return decode(content)

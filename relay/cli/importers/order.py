@@ -1,4 +1,4 @@
-"""Sorts and remembers more than fits in memory, in temporary files: sorted runs are merged as they are read."""
+"""Sorts and remembers more items than fit in memory, in temporary files: sorted runs are merged as they are read."""
 
 import heapq
 import sqlite3
@@ -12,9 +12,9 @@ import msgspec
 T = TypeVar("T")
 
 RUN_ITEMS = 20_000
-"""Items that are sorted in memory at a time."""
+"""Items sorted in memory at a time."""
 MAX_RUNS = 64
-"""Runs that are merged at a time: each is an open file."""
+"""Runs merged at a time: each is an open file."""
 MessageIdentity = tuple[str, list[str], str, str]
 """A message by the id of its chat or the people of its dialog, its author, and its client id."""
 
@@ -31,10 +31,10 @@ def in_order(
 
     Args:
         items: the structs.
-        kind: their type, by which they are read back.
-        key: gives what they are sorted by.
-        run_items: items that are sorted in memory at a time.
-        most_runs: runs that are merged at a time: each is an open file.
+        kind: their type, for reading them back.
+        key: returns the sort key.
+        run_items: items sorted in memory at a time.
+        most_runs: runs merged at a time: each is an open file.
     """
     runs: list[_Run[T]] = []
     held: list[T] = []
@@ -64,10 +64,10 @@ class _Run(Generic[T]):
 
 
 class SeenMessages:
-    """The messages that a dry run has had so far: their hashes, in a temporary file that goes with it."""
+    """The messages of a dry run so far: their hashes, in a temporary file that is removed with it."""
 
     def __init__(self) -> None:
-        # An empty name is a temporary file, of which no more than SQLite's cache is in memory.
+        # An empty name makes a temporary file; only SQLite's cache of it is in memory.
         self._file = sqlite3.connect("", isolation_level=None)
         self._file.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
         self._file.execute("BEGIN")
@@ -77,7 +77,7 @@ class SeenMessages:
         self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_hash(message),))
 
     def __contains__(self, message: MessageIdentity) -> bool:
-        """Tell whether a message was added."""
+        """Return whether a message was added."""
         return self._file.execute("SELECT 1 FROM seen WHERE hash = ?", (_hash(message),)).fetchone() is not None
 
     def close(self) -> None:

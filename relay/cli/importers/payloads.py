@@ -1,4 +1,4 @@
-"""The requests of an import, made from what a source gives. Pure functions."""
+"""The requests of an import, made from a source's objects. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,10 +19,10 @@ def user_payload(
 
     Args:
         person: the user.
-        start: the time that they get in the log, Unix milliseconds.
+        start: their time in the log, Unix milliseconds.
         dry: whether to ask only what would happen.
         same: whether the admin says that they are the user here with this id.
-        expected: who they are by what the relay was asked before.
+        expected: the relay's earlier answer about them.
     """
     return control.UserImport(
         id=person.id,
@@ -53,11 +53,11 @@ def chat_payload(
 
     Args:
         chat: the chat.
-        start: the time that it gets in the log, Unix milliseconds.
+        start: its time in the log, Unix milliseconds.
         newcomers: with `dry`, users who would have been imported before it.
         dry: whether to ask only what would happen.
         same: whether the admin says that it is the group here with this id.
-        expected: which group it is by what the relay was asked before.
+        expected: the relay's earlier answer about it.
     """
     group = is_group(chat)
     return control.ChatImport(
@@ -89,10 +89,10 @@ def message_payload(
     """Make the request that imports a message, an edit, a deletion or a clearing.
 
     Args:
-        message: what the source gives.
+        message: the source's message.
         chat: the chat's id here, or the people of a dialog.
-        text: what it says, as the relay takes it.
-        attachments: its files, which are imported already.
+        text: its text, in the relay's form.
+        attachments: its files, already imported.
     """
     chat_id, participants = chat
     return control.MessageImport(
@@ -110,9 +110,9 @@ def message_payload(
 
 
 def flaw(payload: control.MessageImport) -> str:
-    """Say what the relay would refuse about the form of a message; nothing where it is sound.
+    """Say what the relay would refuse about the form of a message; nothing if it is valid.
 
-    A request that holds one such message is refused whole, and would be each time.
+    The relay refuses the whole request that contains one such message, each time.
     """
     try:
         codec.decode_payload(_decoder, msgspec.Raw(codec.encode(payload)))
@@ -124,7 +124,7 @@ def flaw(payload: control.MessageImport) -> str:
 
 
 def is_group(chat: SourceChat) -> bool:
-    """Tell whether a chat has an id of its own, and is not named by its people."""
+    """Return whether a chat has an id of its own rather than being identified by its people."""
     return chat.kind in ("group", "channel")
 
 

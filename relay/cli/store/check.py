@@ -1,4 +1,4 @@
-"""`relay check` and `relay reindex`: whether the store is intact, and remaking its full-text index."""
+"""`relay check` and `relay reindex`: checking the store, and rebuilding its full-text index."""
 
 import trio
 import typer
@@ -17,7 +17,7 @@ from relay.store.backup import pacing
 from relay.store.integrity import INDEX, TEXTS
 
 RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
-REMAKE = "No message is lost, since the index is made from the messages. `relay reindex` remakes it."
+REMAKE = "No message is lost, since the index is built from the messages. `relay reindex` rebuilds it."
 
 TEXT = (
     "The relay runs with these, and shows \ufffd in place of what is lost. Edit or delete such a message, or restore a"
@@ -52,7 +52,7 @@ def check(data: Data = None, json: Json = False) -> None:
 
 
 def reindex(data: Data = None, json: Json = False) -> None:
-    """Remake the full-text index from the messages, after `relay check` found it damaged.
+    """Rebuild the full-text index from the messages, after `relay check` found it damaged.
 
     The relay does it in the background. Until it is done, searches read the messages instead.
 
@@ -62,4 +62,4 @@ def reindex(data: Data = None, json: Json = False) -> None:
     if json:
         as_json(done)
     else:
-        say("the full-text index is being remade; `relay status` shows how much is left")
+        say("the full-text index is being rebuilt; `relay status` shows how much is left")

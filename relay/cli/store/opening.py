@@ -1,4 +1,4 @@
-"""What the commands about a store begin with: finding it, and saying in one line why it cannot be used."""
+"""The common beginning of the store's commands: finding it, and saying in one line why it cannot be used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ def existing_store(data: Path) -> Path:
 
 @contextmanager
 def plain_faults(data: Path) -> Iterator[None]:
-    """Turn faults of the store into a failure that says in one line what to do."""
+    """Turn errors of the store into a failure that says in one line what to do."""
     try:
         yield
     except FAULTS as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 import trio
 import typer
 
+from relay.cli.offline import command_tuning
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say
 from relay.cli.paths import cannot_read, cannot_write
@@ -25,7 +26,7 @@ from relay.store.files.lock import Locked
 EVENT_ID_GAP = 1_000_000
 """Event ids after a restore go on this far above those of the backup, beyond any id that a device may have seen."""
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
-"""The socket is stopped too, since it would start the relay again for the next connection."""
+"""The socket is stopped too, because it would start the relay again for the next connection."""
 
 
 def restore(
@@ -55,9 +56,11 @@ def restore(
     """
     if (file is None) != undo:
         raise WrongUse("name the backup, or give --undo to bring back what the last restore put aside")
-    where = data_directory(data)
+    where, wait = data_directory(data), command_tuning.get().wait_seconds
     try:
-        with restoring.replaced_store(where) if file is None else restoring.unpacked(file, where) as prepared:
+        with (
+            restoring.replaced_store(where, wait) if file is None else restoring.unpacked(file, where, wait) as prepared
+        ):
             _confirm(prepared, file, force=force, yes=yes_)
             with plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + EVENT_ID_GAP, sign_out_all)
@@ -67,7 +70,7 @@ def restore(
     except Locked as error:
         raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
     except RelayError as error:
-        # The present store was not touched yet.
+        # The present store has not been touched yet.
         if error.error.code == "storage_full":
             raise cannot_write(where, OSError(errno.ENOSPC, "")) from None
         raise Failure(f"nothing was restored: {error.error.message}") from None
@@ -112,7 +115,7 @@ def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: b
 
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
-    """Let event ids go on above `last`; end all sessions and invites if `sign_out_all`."""
+    """Continue event ids above `last`; end all sessions and invites if `sign_out_all`."""
     # The scratch directory needs no reserve.
     settings = Settings(store=StoreSection(reserve_bytes=0), limits=LimitsSection(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:

@@ -1,6 +1,6 @@
 """The requests of the control socket, from their table to their answers.
 
-They are answered in the same way by a running relay and by a command that has opened the store itself. Each module of
+A running relay and a command that has opened the store itself answer them alike. Each module of
 this room handles the requests about one subject.
 """
 
@@ -80,7 +80,9 @@ IMPORT_PREFIX = "import."
 """The prefix of the names of import requests."""
 
 Handler = Callable[[Any], Awaitable[object]]
-StreamingHandler = Callable[[Any, SendItem[Any]], Awaitable[object]]
+"""Any: takes the payload of the request that `_by` pairs it with, and no other."""
+StreamingHandler = Callable[[Any, SendItem[object]], Awaitable[object]]
+"""Any: as above; the items are those of its request, too."""
 
 
 def _by(
@@ -106,7 +108,7 @@ class PruneNow(Protocol):
     """Removes old messages, like `Retention.prune`."""
 
     async def __call__(self, *, days: int | None, max_bytes: int | None) -> PruneResult:
-        """Prune, and return what was removed and what is left."""
+        """Prune, and return how much was removed and how much is left."""
 
 
 class Admin:
@@ -191,7 +193,7 @@ class Admin:
         """The handlers of requests that send items before their answer."""
 
     async def handle(
-        self, name: str, payload: msgspec.Struct, item: SendItem[Any] = discard, *, client: object = None
+        self, name: str, payload: msgspec.Struct, item: SendItem[object] = discard, *, client: object = None
     ) -> object:
         """Handle a request and return its answer.
 
@@ -219,7 +221,7 @@ class Admin:
         now = self._clock.trust()
         await self._submit(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
-            # The earlier time may be one at which the clock was wrong.
+            # The clock may have been wrong at the earlier time.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrustResult(timestamp=now)
 

@@ -1,9 +1,7 @@
 """Log entries as an admin reads them, with users and chats by name. Pure.
 
-Message texts are left out by default: administering the machine does not require reading what people write.
+Message texts are left out by default: an admin of the machine need not read what people write.
 """
-
-from typing import Any
 
 import msgspec
 
@@ -12,8 +10,9 @@ from relay.core.model.addresses import without_password
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
-from relay.keys import UserKey
-from relay.protocol.control import EntryInfo
+from relay.keys import DeviceKey, UserKey
+from relay.protocol.base import JsonValue
+from relay.protocol.control import EntryInfo, Value
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -32,7 +31,7 @@ def describe(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
     """
     kind = entry.kind
     chat = state.chats.get(entry.chat)
-    change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
+    change = None if entry.extra is None or kind <= kinds.READ else _change(entry.extra)
     message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
     return EntryInfo(
         id=entry.seq,
@@ -46,7 +45,7 @@ def describe(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
         message=message if texts else None,
         characters=None if message is None else len(message),
         attachments=len(entry.attachments) if entry.attachments else None,
-        change=None if change is None else change["change"],
+        change=None if change is None else str(change["change"]),
         details=None if change is None else _details(state, kind, change),
     )
 
@@ -59,7 +58,7 @@ def chat_label(state: State, chat: Chat) -> str:
 
 
 def is_audited(entry: Entry) -> bool:
-    """Whether an entry belongs in the audit: it changes users, rights or groups, and is not a message or a receipt."""
+    """Return whether an entry belongs in the audit: it changes users, rights or groups, not messages or receipts."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
     change = changes.change_of(entry)
@@ -69,46 +68,54 @@ def is_audited(entry: Entry) -> bool:
 
 
 def actor_name(state: State, user: UserKey) -> str:
-    """Name who did something: a user by their id, the machine's admin as `(admin)`."""
+    """Name the actor of a change: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME
     known = state.users.get(user)
     return known.id if known else str(user)
 
 
-def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
-    details: dict[str, Any] = {}
+_change = msgspec.json.Decoder(dict[str, JsonValue]).decode
+
+
+def _details(state: State, kind: int, change: dict[str, JsonValue]) -> dict[str, Value]:
+    details: dict[str, Value] = {}
     for field, value in change.items():
         if field not in SECRET and field != "change" and value is not None:
             details.update(_detail(state, kind, field, value))
     if kind == kinds.DEVICE and "user" not in details:
-        device = state.devices.get(change.get("key", 0))
+        key = change.get("key")
+        device = state.devices.get(DeviceKey(key)) if isinstance(key, int) else None
         if device is not None:
             details["user"] = actor_name(state, device.user)
     if change["change"] == "inviteUsed":
-        details |= _invited(state, change["codeHash"])
+        details |= _invited(state, str(change["codeHash"]))
     return details
 
 
-def _invited(state: State, code_hash: str) -> dict[str, Any]:
-    """Name the user an invite is for. Expired invites are forgotten when the next one is made."""
+def _invited(state: State, code_hash: str) -> dict[str, Value]:
+    """Name the user an invite is for. The next new invite removes the expired ones from the state."""
     invite = state.invites.get(code_hash)
     if invite is None:
         return {}
     return {"user": actor_name(state, invite.user)} if invite.user else {"name": invite.name}
 
 
-def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
+def _detail(state: State, kind: int, field: str, value: JsonValue) -> dict[str, Value]:
     """Describe one field of a change: users by name, long lists by their length."""
-    match field:
-        case "hook":
-            return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
-        case "key":
-            return {"user": actor_name(state, value)} if kind == kinds.USER else {"device": value}
-        case "user" | "owner" | "by":
-            return {field: actor_name(state, value)}
-        case "users" | "members" | "admins":
-            return {field: [actor_name(state, user) for user in value]}
-        case "origins":
-            return {field: value}
-    return {field: len(value) if isinstance(value, list) else value}
+    match field, value:
+        case "hook", dict(hook):
+            return {"hook": without_password(str(hook.get("url") or "")) or "in", "chat": str(hook["chat"])}
+        case "key", int(key):
+            return {"user": actor_name(state, UserKey(key))} if kind == kinds.USER else {"device": key}
+        case "user" | "owner" | "by", int(user):
+            return {field: actor_name(state, UserKey(user))}
+        case "users" | "members" | "admins", list(users):
+            return {field: [actor_name(state, UserKey(user)) for user in users if isinstance(user, int)]}
+        case "origins", list(origins):
+            return {field: [*map(str, origins)]}
+        case _, list(many) | dict(many):
+            return {field: len(many)}
+        case _, bool(one) | int(one) | float(one) | str(one):
+            return {field: one}
+    return {}

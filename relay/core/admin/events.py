@@ -1,4 +1,4 @@
-"""What an admin sees of the log: new entries (`relay tail`), and earlier changes (`relay audit`)."""
+"""The log as an admin sees it: new entries (`relay tail`), and earlier changes (`relay audit`)."""
 
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
@@ -19,9 +19,9 @@ from relay.store.queries import log_entries
 from relay.store.sqlite.database import Connection
 
 MAX_WAITING_ENTRIES = 1_000
-"""Entries that wait for one watcher; for a slower one, entries are dropped and counted."""
+"""The most entries that wait for one watcher. Entries for a slower watcher are dropped and counted."""
 HEARTBEAT_SECONDS = 10.0
-"""Seconds without an entry after which an empty item is sent, to find out whether the client is still connected."""
+"""Seconds without an entry before an empty item is sent, to find out whether the client is still connected."""
 
 SendItem = Callable[[ItemT | None], Awaitable[None]]
 """Sends an item of a streaming request, before its answer; None only shows that the connection is alive."""

@@ -1,11 +1,11 @@
 """The admin request of `relay export`: users, chats, messages and files, in the form that `relay import` reads.
 
-Reads only, one page at a time. Passwords, devices, invites, hooks and receipts are not exported: they are of no use in
-another system.
+Reads only, one page at a time. Passwords, devices, invites, hooks and receipts are not exported: another system cannot
+use them.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import trio
 
@@ -24,10 +24,10 @@ from relay.store.queries import export_rows, stored_files
 from relay.store.sqlite.database import Connection
 
 PAGE_MESSAGES = 500
-"""Messages in one page; between two pages the export pauses while people send."""
+"""Messages per page. Between two pages the export pauses while people send."""
 FORMAT_VERSION = 2
-"""The version of the format. Version 1 had no edits, deletions, clearings and pictures, and named the message of a
-reply by its client id alone."""
+"""The version of the format. Version 1 had no edits, deletions, clearings or pictures, and named the message that a
+reply quotes by its client id alone."""
 _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
     kinds.NEW: "message",
     kinds.EDIT: "edit",
@@ -47,7 +47,7 @@ class Exporter:
     async def export(self, request: control.Export, item: SendItem[control.Record]) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
-        Visibility does not apply: its caller can read the store itself. Cleared messages are included.
+        Visibility does not apply: the caller can read the store anyway. Cleared messages are included.
         """
         state = self._state
         upto = state.seq
@@ -67,7 +67,7 @@ class Exporter:
         return control.Exported(users=users, chats=chats, messages=messages)
 
     async def _send_users(self, given: int, item: SendItem[control.Record]) -> int:
-        """Send the users after the first `given` (their keys count up), and return how many there are now."""
+        """Send the users after the first `given` (keys count up), and return how many there are now."""
         users = self._state.users
         while given < len(users):
             given += 1
@@ -89,7 +89,7 @@ class Exporter:
         )
 
     def _chat_record(self, chat: Chat) -> control.Record:
-        # In the order in which they joined: the longest member may inherit the chat.
+        # In order of joining: the longest member may become the next owner.
         members = sorted(self._state.members[chat.key].items(), key=lambda one: (one[1].joined_seq, one[0]))
         return control.Record(
             type="chat",
@@ -138,7 +138,7 @@ class _Messages:
         self._item = item
         self._with_files = files
         self._open: set[tuple[ChatKey, MessageId]] = set()
-        """Deleted messages whose deletion has not been sent yet, as chat and message id."""
+        """Deletions that have not been sent yet, each as chat and message id."""
         self._cleared = {
             key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
             for key, chat in state.chats.items()
@@ -164,7 +164,7 @@ class _Messages:
             await self._log.rest(trio.current_time() - began)
             began = trio.current_time()
         while self._open and after < self._state.seq:
-            # The message was deleted during the export, so it was sent without its text: its deletion must follow.
+            # The message was deleted during the export and sent without its text, so its deletion must follow.
             rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE_MESSAGES)
             for row in rows:
                 after = row.seq
@@ -196,7 +196,7 @@ class _Messages:
         return row.kind == kinds.NEW and not row.deleted
 
     async def _clear(self, chat: ChatKey, before: int | None) -> None:
-        """Send the clearings of a dialog that are due before a message id, or all that are left."""
+        """Send the clearings of a dialog that come before a message id, or all that are left."""
         due = [one for one in self._cleared[chat] if before is None or one[0] < before]
         left = [one for one in self._cleared[chat] if one not in due]
         last = self._last.get(chat)
@@ -204,13 +204,15 @@ class _Messages:
             if last is None:
                 # Retention removed everything that they had cleared.
                 continue
+            place, pair = self._place(chat)
             record = control.Record(
                 type="clear",
                 sender=self._state.users[user].id,
                 at=0,
                 original=last.client_message_id,
                 original_sender=last.sender,
-                **self._place(chat),
+                chat=place,
+                participants=pair,
             )
             await self._item(record)
         if left:
@@ -218,11 +220,10 @@ class _Messages:
         else:
             del self._cleared[chat]
 
-    def _place(self, key: ChatKey) -> dict[str, Any]:
+    def _place(self, key: ChatKey) -> tuple[str | None, list[str] | None]:
+        """Name a chat by its id, or a dialog, which has none, by its two users."""
         chat = self._state.chats[key]
-        if chat.id is not None:
-            return {"chat": chat.id}
-        return {"participants": sorted(_ids(self._state, self._state.members[key]))}
+        return chat.id, sorted(_ids(self._state, self._state.members[key])) if chat.id is None else None
 
     def _record(self, row: export_rows.ExportRow) -> control.Record:
         users = self._state.users
@@ -230,6 +231,7 @@ class _Messages:
         new = row.kind == kinds.NEW
         changes = (None, None) if new else target
         answers = target if new else (None, None)
+        place, pair = self._place(row.chat)
         return control.Record(
             type=_KINDS[row.kind],
             sender=users[row.actor].id,
@@ -243,5 +245,6 @@ class _Messages:
             reply_sender=answers[1],
             original=changes[0],
             original_sender=changes[1],
-            **self._place(row.chat),
+            chat=place,
+            participants=pair,
         )

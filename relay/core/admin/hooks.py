@@ -41,8 +41,8 @@ class HookAdmin:
         """Create a hook.
 
         Raises:
-            RelayError: there is no such chat or user; or the named user is not in the chat, or may not write there, and
-                the admin did not allow to change that (`add`).
+            RelayError: the chat or user does not exist; or the named user is not in the chat or may not write there,
+                and the admin did not ask to change that (`add`).
         """
         state = self._state
         if request.url is not None:
@@ -77,7 +77,7 @@ class HookAdmin:
         """Remove a hook; its bot and its messages stay.
 
         Raises:
-            RelayError: `not_found`, the number is no hook's.
+            RelayError: `not_found`, no hook has this number.
         """
         device = self._state.devices.get(DeviceKey(request.device_id))
         if device is None or device.hook is None or device.revoked_at:
@@ -105,7 +105,7 @@ def _check_address(url: str) -> None:
     """Check that a URL can be posted to.
 
     Raises:
-        RelayError: it is no usable http or https URL.
+        RelayError: it is not a usable http or https URL.
     """
     if not url.startswith(("http://", "https://")):
         raise RelayError.bad_field("url", f"{url[:64]!r} is no address that begins with http:// or https://")

@@ -1,4 +1,4 @@
-"""The admin requests about invites: make one, list those that are neither used nor expired, revoke them."""
+"""The admin requests about invites: make one, list the open ones, revoke them."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -46,11 +46,11 @@ class InviteAdmin:
         return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=chat_id)
 
     async def list_all(self, _request: control.Empty) -> list[control.InviteInfo]:
-        """List the invites that are neither used nor expired, the first to expire first."""
+        """List the invites that are neither used nor expired, by expiry, the next first."""
         return [self._info(invite) for invite in self._unfinished(lambda _invite: True)]
 
     async def revoke(self, request: control.InviteRevocation) -> list[control.InviteInfo]:
-        """Revoke one invite, or all that are for a user. Those that are used or expired count as absent.
+        """Revoke one invite, or all for a user. Used and expired ones count as absent.
 
         Returns:
             The invites that were revoked.
@@ -86,14 +86,14 @@ class InviteAdmin:
         return found
 
     def _unfinished(self, wanted: Callable[[Invite], bool]) -> list[Invite]:
-        """Select from the invites that are or can come to be open, the first to expire first."""
+        """Select from the invites that are open or may open again, by expiry, the next first."""
         found = [
             invite for invite in self._state.invites.values() if wanted(invite) and not self._status(invite).is_final
         ]
         return sorted(found, key=lambda invite: (invite.expires_at, invite.code_hash))
 
     def _status(self, invite: Invite) -> InviteState:
-        # The log's time decides about an invite; it does not go back when the machine's clock is set back.
+        # An invite expires by the log's time, which does not go back when the machine's clock is set back.
         return invite_state(self._state, invite, max(self._clock(), self._state.at))
 
     def _info(self, invite: Invite) -> control.InviteInfo:

@@ -1,4 +1,4 @@
-"""Finds what an admin names: a user by id; a chat by id, by name, or by its two users."""
+"""Finds the user or chat that an admin names: a user by id; a chat by id, by name, or by its two users."""
 
 from collections.abc import Iterable
 
@@ -82,7 +82,7 @@ class Lookup:
         return key
 
     def _pair(self, called: str) -> tuple[User, User] | None:
-        """Find the two people of a dialog that is called `anna~ben`; None where that is no such name."""
+        """Find the two people of a dialog that is called `anna~ben`; None if the name has another form."""
         first, _, second = called.partition("~")
         one, other = self._state.user(first), self._state.user(second)
         return None if one is None or other is None else (one, other)

@@ -11,7 +11,7 @@ from relay.store.log.log import Log
 
 
 class MessageAdmin:
-    """Sends messages of users without one of their devices."""
+    """Sends users' messages without a device of theirs."""
 
     def __init__(self, state: State, log: Log, clock: Clock) -> None:
         self._find = Lookup(state)

@@ -26,7 +26,7 @@ MAX_SLOW_READERS = 5
 
 
 class Runtime:
-    """What is known only of a relay that runs and listens."""
+    """Facts that only a running, listening relay has."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Runtime:
         browser_address: Callable[[], str] = str,
         most_connections: Callable[[], int] | None = None,
     ) -> None:
-        """Note how the relay runs; nothing of it where a command has opened the store.
+        """Note how the relay runs. All are empty if a command has opened the store.
 
         Args:
             settings: the settings in force, with their sources.
@@ -56,7 +56,7 @@ class Runtime:
         self.browser_address = browser_address
         self.most_connections = most_connections
         self.hooks = dict[DeviceKey, str]()
-        """By device of an outgoing hook, why its posts are failing."""
+        """Why an outgoing hook's posts are failing, by its device."""
 
 
 class StatusReport:
@@ -148,7 +148,7 @@ class StatusReport:
         return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
 
     def _most_connections(self) -> control.UserConnections | None:
-        """Find the user with the most connections, if anybody has more than one."""
+        """Find the user with the most connections, if any user has more than one."""
         subscribers = self._presence.subscribers
         user = max(subscribers, key=lambda one: len(subscribers[one]), default=None)
         if user is None or len(subscribers[user]) < 2:

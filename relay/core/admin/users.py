@@ -83,7 +83,7 @@ class UserAdmin:
     # Devices.
 
     async def add_device(self, request: control.AddDeviceRequest) -> control.Token:
-        """Create a device and return its token, which is never shown again."""
+        """Create a device, and return its token, which is shown only this once."""
         user = self._find.user(request.user_id)
         token = new_token()
         added = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
@@ -128,7 +128,7 @@ class UserAdmin:
         return control.Revoked(count=count)
 
     async def issue_temporary_token(self, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
-        """Issue a temporary token, by which a command on this machine acts as a user; find the chat that they mean.
+        """Issue a temporary token for a command on this machine that acts as a user; find the chat that it names.
 
         Raises:
             RelayError: there is no such user or chat, the user is disabled or not in the chat.

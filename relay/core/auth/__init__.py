@@ -1,1 +1,1 @@
-"""Signing in: invites, passwords, tokens, and what slows guessing down."""
+"""Signing in: invites, passwords, tokens, and the limits on guessing."""

@@ -1,6 +1,6 @@
 """Counts and logs failed sign-ins. In memory, bounded.
 
-A record names the address, and the user if there is one of that id. An unknown id stays out of the log: people type
+A record names the address, and the user if the id exists. An unknown id stays out of the log: people type
 their password into the wrong field.
 """
 
@@ -12,12 +12,12 @@ import trio
 logger = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 20
-"""Log records per minute of each kind: of wrong passwords and invites for a user, of those for unknown users, and of
-attempts that came too early. Failures beyond them are counted in one record later. Failures that
-anyone can cause without limit must not hide guesses at a real user."""
+"""Log records per minute for each kind: wrong passwords and invites for a user, those for unknown users, and attempts
+that came too early. Further failures are counted in one later record. Failures that anyone can cause without limit must
+not hide guesses at a real user."""
 MINUTE = 60.0
 EARLY = "wait"
-"""The way of an attempt that came before its wait was over."""
+"""The `way` of an attempt that came before its wait was over."""
 
 
 class FailedSignIns:
@@ -35,9 +35,9 @@ class FailedSignIns:
         """Count a failed sign-in and log it.
 
         Args:
-            address: where it came from.
-            way: what was tried: `password`, `invite`, or `wait` for one that came too early.
-            user: the id of the user it was tried for; None where there is no such user.
+            address: the address it came from.
+            way: the kind of attempt: `password`, `invite`, or `wait` for one that came too early.
+            user: the id of the user it was tried for; None if there is no such user.
         """
         self.total += 1
         now = trio.current_time()

@@ -1,8 +1,8 @@
 """Guesses at users' passwords from networks where they have not signed in. Pure: takes the time, knows no passwords.
 
-A guess costs a slot of the user whom it is for, and no other's: guesses at one user hold up no other one. A network
-that finds no free slot is promised the next one and keeps it, so networks come in turn, however often one asks.
-Networks that have failed often share slots of their own, so that they do not take those of the others.
+A guess takes a slot of the guessed user only, so guesses at one user delay no other user. A network
+that finds no free slot is promised the next one and keeps it, so networks take turns, however often one asks. Networks
+that have failed often share slots of their own, so that they do not take slots from the others.
 """
 
 from collections import OrderedDict
@@ -12,37 +12,37 @@ from relay.core.auth.throttle import FORGET_SECONDS, Slots, Throttle
 from relay.keys import Seconds, UserKey
 
 FIRST_TRIES = 3
-"""Slots that a network takes as those of a user who may have mistyped."""
+"""Attempts of a network that count as typing mistakes and take the slots for those."""
 FIRST_SECONDS, FIRST_AT_ONCE = 60.0, 8
-"""A user's slots for such tries: seconds between two, and how many at once."""
+"""A user's slots for typing mistakes: seconds between two, and how many at once."""
 LATER_SECONDS, LATER_AT_ONCE = 180.0, 5
-"""A user's slots for further tries of a network. With the former and those kept they are at most 100 in any hour (OWASP
-ASVS 4.0.3, 2.2.1)."""
+"""A user's slots for a network's further attempts. With the slots above and the kept ones they are at most 100 in any
+hour (OWASP ASVS 4.0.3, 2.2.1)."""
 PAIR_WAIT_SECONDS = 900.0
-"""The longest that a network has to wait after its own failures to guess one user's password."""
+"""Maximum wait of a network after its own wrong guesses at one user's password."""
 PROMISED_SECONDS = 300.0
-"""How long a promised slot is kept for its network: a person has to come back in time."""
+"""How long a promised slot is reserved for its network: long enough for a person to come back."""
 MAX_PROMISED = 32
-"""Networks that are promised a slot at a time. Further ones are asked to come again and are promised nothing."""
+"""Maximum networks with a promised slot. Further ones are told to try again, without a promise."""
 MAX_NETWORKS = 64
-"""Networks of one user whose failures are kept. The one that failed or asked least recently is dropped."""
+"""Maximum networks per user whose failures are kept. The one that failed or asked least recently is dropped."""
 MAX_UNKNOWN = 8_192
-"""Networks and ids that no user has, in all. The ids that were tried least recently are dropped."""
+"""Maximum networks and unknown ids in total. The ids that were tried least recently are dropped."""
 
 
 class _Queue:
-    """Slots that are promised to networks in the order in which they asked."""
+    """Slots promised to networks in the order in which they asked."""
 
     def __init__(self, every: float, at_once: int) -> None:
         self._slots = Slots(every, at_once)
         self._promised: dict[str, float] = {}
-        """When each network's slot is: the earliest first, as slots are taken in order."""
+        """The time of each network's slot, the earliest first: slots are taken in order."""
 
     def __len__(self) -> int:
         return len(self._promised)
 
     def promised(self, network: str, now: Seconds) -> float | None:
-        """Give the time of the slot that a network is promised."""
+        """Return the time of the slot that a network is promised."""
         while self._promised:
             first, slot = next(iter(self._promised.items()))
             if slot + PROMISED_SECONDS >= now:
@@ -51,10 +51,10 @@ class _Queue:
         return self._promised.get(network)
 
     def ask(self, network: str, now: Seconds) -> tuple[float, bool, float]:
-        """Use a slot, or be promised one.
+        """Use a slot, or reserve the next one.
 
         Returns:
-            The seconds until it, 0.0 for one that is used now; whether it was taken just now; and the time of the slot.
+            The seconds until the slot, 0.0 if it is used now; whether it was taken just now; and the time of the slot.
         """
         promised = self.promised(network, now)
         is_new = promised is None
@@ -70,18 +70,18 @@ class _Queue:
         return 0.0, is_new, promised
 
     def give_back(self, network: str, slot: float) -> None:
-        """Promise a used slot to its network once more. It ends no later for that, so slots cannot be saved up."""
+        """Promise a used slot to its network once more. Its end does not move, so slots cannot be saved up."""
         self._promised.setdefault(network, slot)
         self._promised = dict(sorted(self._promised.items(), key=lambda one: one[1]))
 
     def idle(self, now: Seconds) -> bool:
-        """Tell whether it is as it was in the beginning."""
+        """Return whether nothing is promised or used."""
         return self._slots.full(now)
 
 
 class _Tries(NamedTuple):
     slots: int
-    """Slots that a network took, also if it let one pass: otherwise it could keep others waiting for nothing."""
+    """Slots that a network took or let pass: otherwise it could keep others waiting for nothing."""
     asked_at: float
 
 
@@ -89,15 +89,15 @@ class Attempt(NamedTuple):
     """An attempt that was counted, or has to wait."""
 
     wait: float
-    """0.0 where the password may be checked now, else the seconds after which it may be."""
+    """Seconds until the password may be checked; 0.0 for now."""
     slot: float
-    """When its slot was."""
+    """The time of its slot."""
     is_first: bool
-    """Whether that was one of the slots for a user who may have mistyped."""
+    """Whether that was a slot for typing mistakes."""
 
 
 class _GuessedUser:
-    """What was guessed at one user, or at an id that no user has."""
+    """The guesses at one user, or at an unknown id."""
 
     __slots__ = ("_asked_at", "_failures", "_first", "_later", "_tries")
 
@@ -106,7 +106,8 @@ class _GuessedUser:
         self._first = _Queue(FIRST_SECONDS, FIRST_AT_ONCE)
         self._later = _Queue(LATER_SECONDS, LATER_AT_ONCE)
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
-        """Networks that took slots. While one goes on asking nothing is forgiven, however rarely it gets one."""
+        """Networks that took slots. Failures of a network that keeps asking are not forgiven, however rarely it gets a
+        slot."""
         self._asked_at = 0.0
 
     def __len__(self) -> int:
@@ -143,7 +144,7 @@ class _GuessedUser:
 
 
 class Guesses:
-    """All guesses, by user. Ids that no user has are treated alike, in a table that takes no room from users."""
+    """All guesses, by user. Guesses at unknown ids have a table of their own, which takes no room from users."""
 
     def __init__(self) -> None:
         self._users: OrderedDict[UserKey, _GuessedUser] = OrderedDict()
@@ -154,11 +155,11 @@ class Guesses:
         return sum(map(len, self._users.values())) + self._unknown_size
 
     def attempt(self, who: UserKey | str, network: str, now: Seconds) -> Attempt:
-        """Count an attempt as a failure, or tell how long it has to wait.
+        """Count an attempt as a failure, or return how long it has to wait.
 
         Args:
-            who: the user's key; an id that no user has as text.
-            network: where it comes from (`rate_limit_key`).
+            who: the user's key; an unknown id as text.
+            network: the network it comes from (`rate_limit_key`).
             now: seconds of any clock that does not jump.
         """
         if isinstance(who, str):
@@ -183,12 +184,12 @@ class Guesses:
             self._unknown_size -= len(self._unknown.popitem(last=False)[1])
 
     def give_back(self, who: UserKey | str, network: str, attempt: Attempt) -> None:
-        """Take a counted attempt back whose password was never checked.
+        """Take back a counted attempt whose password was never checked.
 
-        Its network keeps the slot for another attempt, as it keeps one that it was promised: no other gets it.
+        Its network keeps the slot for another attempt, like a promised slot.
 
         Args:
-            who: the user's key, or the id that no user has.
+            who: the user's key, or the unknown id.
             network: where the attempt came from, as `rate_limit_key` names it.
             attempt: what counting it returned.
         """
@@ -202,7 +203,7 @@ class Guesses:
             self._forget_unknown()
 
     def succeeded(self, user: UserKey, network: str) -> None:
-        """Forget a network's failures at a user. The slot stays used, so that a success makes no room for guesses."""
+        """Forget a network's failures at a user. The slot stays used, so a success makes no room for guesses."""
         guessed = self._users.get(user)
         if guessed is not None:
             guessed.succeeded(network)

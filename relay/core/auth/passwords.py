@@ -32,19 +32,20 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Hashes for users and admins whom the relay knows that may wait, and as many for all others, in turn by user or by
-network. Beyond it, the newest of the user or network with the most is dropped."""
+"""Maximum hashes waiting for users and admins whom the relay knows, and the same for all others, who take turns by user
+or by network. Beyond it, the newest hash of the user or network with the most is dropped."""
 NOBODYS_SECONDS, NOBODYS_AT_ONCE = 1.0, 40
-"""Hashes for ids that no user has: seconds between two, and how many at once. Further ones only take as long as one."""
+"""Hashes for unknown ids: seconds between two, and how many at once. Further attempts only wait as long as one
+takes."""
 TIMES_KEPT = 32
-"""The latest hashes whose times are known."""
+"""How many of the latest hashes are timed."""
 MIN_LENGTH, MAX_LENGTH = 10, 1_024
 """Characters of a new password. 10 suffice since guessing is slowed down and common passwords are refused."""
 
 MIN_NAME_PART = 3
-"""Characters of the shortest word of a name that is looked for: shorter ones are in any password."""
+"""Length of the shortest word of a name that is searched for: shorter ones occur in any password."""
 MIN_LETTERS_BESIDE_NAME = 4
-"""Letters that a password must have beside the own name: digits and signs are tried with each name."""
+"""Letters that a password must have besides the user's own name: guessers append digits and signs to each name."""
 
 
 def check_new(password: str, *about: str) -> None:
@@ -52,7 +53,7 @@ def check_new(password: str, *about: str) -> None:
 
     Args:
         password: the new one.
-        about: what the person is called: their id and name.
+        about: the person's id and name.
 
     Raises:
         RelayError: `bad_request`, saying what is wrong with it.
@@ -82,12 +83,12 @@ def _plain(text: str) -> str:
 
 
 def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
-    """Tell whether a folded password is little more than the person's names or words of them, in any order.
+    """Return whether a folded password is little more than the person's names or their words, in any order.
 
     Args:
         plain: the password.
-        core: what is left of it without digits and signs around it.
-        about: what the person is called.
+        core: the password without the digits and signs around it.
+        about: the person's id and name.
     """
     called = {_plain(one) for one in about}
     words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= MIN_NAME_PART}
@@ -99,7 +100,7 @@ def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
 
 
 def _is_run(text: str) -> bool:
-    """Tell whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210."""
+    """Return whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210."""
     steps = {
         (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
         for before, after in pairwise(text)
@@ -115,24 +116,24 @@ def _common() -> frozenset[str]:
 
 
 class Hasher(Protocol):
-    """Makes and checks hashes. Called in a thread, by one at a time."""
+    """Makes and checks hashes. Called in a thread, one call at a time."""
 
     def hash(self, password: str) -> str:
         """Hash a password."""
 
     def matches(self, hashed: str, password: str) -> bool:
-        """Tell whether a password is the one that was hashed."""
+        """Return whether a password matches a hash."""
 
 
 class Argon2:
     """argon2id, loaded with the first password."""
 
     def __init__(self, memory_kib: int, passes: int) -> None:
-        """Begin without loading it.
+        """Store the cost without loading argon2.
 
         Args:
             memory_kib: KiB for one hash.
-            passes: over that memory.
+            passes: passes over that memory.
         """
         self._memory_kib = memory_kib
         self._passes = passes
@@ -148,7 +149,7 @@ class Argon2:
         return self._hasher.hash(password)
 
     def matches(self, hashed: str, password: str) -> bool:
-        """Tell whether a password is the one that was hashed; what is no hash has none."""
+        """Return whether a password matches a hash; nothing matches an invalid hash."""
         from argon2.exceptions import InvalidHashError, VerificationError
 
         try:
@@ -172,19 +173,19 @@ class Passwords:
         """
         self.hasher = hasher
         self.lock = FairLock(most_waiting)
-        """Held while a hash is made: owners take turns."""
+        """Held while a hash is computed; owners take turns."""
         self._timer = timer
         self._limiter = trio.CapacityLimiter(1)
         self._nobodys = Slots(NOBODYS_SECONDS, NOBODYS_AT_ONCE)
         self._times: deque[float] = deque(maxlen=TIMES_KEPT)
-        """Seconds that the latest hashes took which were made to check a password."""
+        """Seconds that each of the latest password checks took."""
 
     async def hash(self, password: str, owner: Hashable) -> str:
         """Hash a new password.
 
         Args:
             password: the new one.
-            owner: for whom, a user who is signed in or the admin: owners take turns.
+            owner: the signed-in user or the admin it is for; owners take turns.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
@@ -194,15 +195,16 @@ class Passwords:
     async def check(
         self, hashed: str | None, password: str, owner: Hashable, *, known: bool = True, trusted: bool = False
     ) -> bool:
-        """Tell whether a password is the one that was hashed. It takes as long if there is no hash.
+        """Return whether a password matches a hash. It takes as long if there is no hash.
 
         Args:
-            hashed: the hash of the password; None if there is none.
+            hashed: the hash; None if there is none.
             password: what was typed.
-            owner: for whom, a user or a network: owners take turns.
-            known: whether there is such a user. There are ids without end, so not all attempts at
-                unknown ids are hashed: they must not keep the processor from real users.
-            trusted: whether the relay knows the owner: a user from their own device. Guessers do not delay these.
+            owner: the user or network it is for; owners take turns.
+            known: whether the user exists. Unknown ids are unlimited in number, so not every attempt at one is hashed:
+                they must not take the processor from real users.
+            trusted: whether the relay knows the owner: a user from their own device. Guessers do not delay known
+                owners.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
@@ -213,7 +215,7 @@ class Passwords:
                 await trio.sleep(sum(secrets.choice(self._times) for _ in _forms(password)))
                 return False
             self._nobodys.take(now)
-        # A user without a password must not get in by the empty one, whose hash stands in for theirs.
+        # A user without a password must not get in with the empty one, whose hash stands in for theirs.
         right = await self._in_turn(
             lambda: self._matches(hashed or self._nobodys_hash, password), owner, trusted=trusted
         )
@@ -222,10 +224,10 @@ class Passwords:
     async def prove(
         self, user: User | None, password: str, owner: Hashable, *, trusted: bool = False
     ) -> CheckedPassword | None:
-        """Check a user's password; the result is for the command that needs it. None where it is wrong.
+        """Check a user's password, and return the proof that a command needs; None if it is wrong.
 
         Args:
-            user: who they say they are; None for an unknown id.
+            user: the user they claim to be; None for an unknown id.
             password: what was typed.
             owner: as for `check`.
             trusted: as for `check`.
@@ -233,14 +235,14 @@ class Passwords:
         Raises:
             RelayError: as `check`.
         """
-        # Read before the wait: the password may be another one after it.
+        # Read it before the wait: the password may change during it.
         hashed = "" if user is None else user.password
         right = await self.check(hashed, password, owner, known=user is not None, trusted=trusted)
         return CheckedPassword(user.key, hashed) if right and user is not None else None
 
     @staticmethod
     def nothing_to_prove(user: User) -> CheckedPassword:
-        """Let a user who has no password do what needs it, as long as they have none."""
+        """Return the proof for a user without a password; it holds as long as they have none."""
         assert not user.password
         return CheckedPassword(user.key, "")
 
@@ -268,6 +270,6 @@ class Passwords:
 
 
 def _forms(password: str) -> list[str]:
-    """Give the forms in which a password may have been hashed: older relays hashed it as it came."""
+    """Return the forms in which a password may have been hashed: older relays did not normalize it."""
     typed = _as_typed(password)
     return [typed] if typed == password else [typed, password]

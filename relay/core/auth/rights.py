@@ -1,4 +1,4 @@
-"""Ends what a user does the moment they lose the right to it: one mechanism for uploads, downloads and hooks."""
+"""Ends a user's work the moment they lose the right to it: one mechanism for uploads, downloads and hooks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import trio
 from relay.store import kinds
 
 KINDS = frozenset({kinds.CHATS, kinds.USER, kinds.DEVICE})
-"""Kinds of entries by which a user may lose or get a right."""
+"""Kinds of entries that may give or take away a right."""
 
 
 class Rights:
@@ -19,10 +19,10 @@ class Rights:
 
     @contextmanager
     def while_allowed(self, allowed: Callable[[], bool]) -> Iterator[trio.CancelScope]:
-        """Cancel what is done inside as soon as it is no longer allowed.
+        """Cancel the work inside this block as soon as it is no longer allowed.
 
         Args:
-            allowed: asked at the beginning, and again after each entry that may take a right away.
+            allowed: called at the beginning, and again after each entry that may take away a right.
         """
         with trio.CancelScope() as scope:
             self._held[scope] = allowed
@@ -34,7 +34,7 @@ class Rights:
                 del self._held[scope]
 
     def look(self) -> None:
-        """Cancel what is no longer allowed; called after each entry of `KINDS`."""
+        """Cancel work that is no longer allowed; called after each entry of `KINDS`."""
         for scope, allowed in list(self._held.items()):
             if not allowed():
                 scope.cancel()

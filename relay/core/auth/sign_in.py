@@ -1,6 +1,6 @@
 """Signs users in by an invite, by a password or, on an open relay, by a name: each gets a token.
 
-Of tokens and invites' codes the relay keeps hashes only. How often one may guess is limited here. No sockets.
+The relay stores only hashes of tokens and invite codes. The limits on guessing are here. No sockets.
 """
 
 import re
@@ -36,16 +36,16 @@ from relay.store.command import Command
 from relay.store.log.log import Log
 
 SIGN_UP_WAIT_SECONDS = 60.0
-"""The longest that an address has to wait before it makes one more user on an open relay, in seconds."""
+"""Maximum seconds that an address waits before it makes one more user on an open relay."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
-"""The longest wait after wrong invites, and how many are free. They have 128 bits, so none is guessed; a right one
-never waits."""
+"""Maximum seconds of wait after wrong invites, and how many of them are free. Codes have 128 bits, so none is guessed;
+a right one never waits."""
 MAX_PROVEN = 8_192
-"""Networks with users who signed in from there that are remembered; the least recent is dropped."""
+"""Maximum remembered networks with users who signed in from there; the least recent is dropped."""
 HOUR_MS = 3_600_000
 
 CONNECTED = "a connection"
-"""Stands for the address of a signed-in user."""
+"""Placeholder for the address of a signed-in user."""
 WRONG = "the user id or the password is wrong"
 
 
@@ -55,13 +55,13 @@ def new_code() -> str:
 
 
 def id_for(name: str) -> str:
-    """Make a user id from a name: the part of it that an id may contain (PROTOCOL.md, section 3)."""
+    """Make a user id from a name: without the characters that an id may not contain (PROTOCOL.md, section 3)."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_-]+", ".", plain).strip(".")[:48] or "guest"
 
 
 class Entered(NamedTuple):
-    """A new sign-in: its token, which is given this once."""
+    """A new sign-in: its token, which is shown only this once."""
 
     token: str
     user_id: str
@@ -69,19 +69,19 @@ class Entered(NamedTuple):
 
 
 Address = Callable[[], str]
-"""Gives the relay's address as it is at the moment."""
+"""Returns the relay's current address."""
 
 
 class _Counted(NamedTuple):
-    """An attempt at a password. It counts as a failure before the check, so that many at once are not all checked."""
+    """An attempt at a password. It counts as a failure before the check, so that parallel attempts are limited too."""
 
     wait: float
-    """Seconds until the password may be checked; 0.0 where the attempt was counted."""
+    """Seconds until the password may be checked; 0.0 if the attempt was counted."""
     give_back: Callable[[], None]
 
     @contextmanager
     def unless_checked(self) -> Iterator[None]:
-        """Give the attempt back if the check ends without an answer: no thread, no room, or the client has gone."""
+        """Take back the attempt if the check ends without an answer: no thread, no room, or the client has gone."""
         try:
             yield
         except BaseException:
@@ -90,7 +90,7 @@ class _Counted(NamedTuple):
 
 
 class SignIn:
-    """The ways in."""
+    """The ways to sign in."""
 
     def __init__(
         self,
@@ -107,9 +107,9 @@ class SignIn:
             state: the users and their devices, and the invites.
             log: takes the commands.
             clock: Unix milliseconds.
-            settings: the ways in that are open.
-            tuning: what a password costs, and how many people come in by name.
-            address: returns where a browser reaches the relay, for links: `http://192.168.1.5:8765`.
+            settings: the ways to sign in that are allowed.
+            tuning: the cost of a password hash, and how many people may sign up by name.
+            address: returns the relay's address for browsers, for links: `http://192.168.1.5:8765`.
         """
         self.address = address
         self.passwords = Passwords(Argon2(tuning.hash_memory_kib, tuning.hash_passes))
@@ -120,33 +120,33 @@ class SignIn:
         self.refusals = FailedSignIns()
         self._guesses = Guesses()
         self._where_known = Throttle(PAIR_WAIT_SECONDS)
-        """Failures at users from where they signed in before, by the network or the device and the user."""
+        """Failures from networks and devices where the user signed in before, by network or device and user."""
         self._proven: OrderedDict[str, None] = OrderedDict()
         """Networks and the users who signed in from there."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
         self._signed_up = Throttle(SIGN_UP_WAIT_SECONDS)
         self._signed_up_near = Throttle(SIGN_UP_WAIT_SECONDS, free=tuning.network_free_sign_ups)
-        """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
+        """Users made, by address and by IPv6 network: nobody may fill an open relay with users."""
 
     def proof(self, token: str) -> str:
-        """Make what shows that the device of a valid token was signed in; empty for a temporary token."""
+        """Make the proof that the device of a valid token was signed in; empty for a temporary token."""
         device = self._state.device_keys.get(token_hash(token))
         return "" if device is None else device_proof(self._state.devices[device])
 
     def ways(self) -> list[str]:
-        """Name the ways in that a sign-in page may offer."""
+        """Name the ways to sign in that a page may offer."""
         ways = ["invite", "password"]
         if self._settings.open:
             ways.append("open")
         return ways
 
     async def by_invite(self, code: str, label: str, address: str) -> Entered:
-        """Sign a user in by an invite, which is used up by it.
+        """Sign a user in by an invite, which uses it up.
 
         Args:
-            code: the invite's.
-            label: what the device is called.
-            address: where they come from.
+            code: the invite's code.
+            label: a name for the new device.
+            address: the client's address.
 
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many failures.
@@ -170,9 +170,9 @@ class SignIn:
         """Make a user with a name of their choice, if the relay is open.
 
         Args:
-            name: the name that they pick; their id is made from it.
+            name: the name that they choose; their id is made from it.
             label: a name for the new device.
-            address: where they come from.
+            address: the client's address.
 
         Raises:
             RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.
@@ -193,7 +193,7 @@ class SignIn:
         try:
             return await self._enter(request, token, id_for(name))
         except RelayError:
-            # Only users that were made count: a name that is taken must not hold up the next person behind an address.
+            # Count only users that were made: a taken name must not delay the next person behind the same address.
             for attempts, who in counted:
                 attempts.forgive(who)
             raise
@@ -204,12 +204,12 @@ class SignIn:
         Args:
             user_id: the user's id, as it was typed.
             password: what was typed.
-            label: what the device is called.
-            address: where they come from.
+            label: a name for the new device.
+            address: the client's address.
             proof: shows that they were signed in from this device before (`tokens.device_proof`).
 
         Raises:
-            RelayError: `unauthorized`, or `rate_limited` after too many that were.
+            RelayError: `unauthorized`, or `rate_limited` after too many failures.
         """
         user = self._state.user_typed(user_id.strip())
         site = rate_limit_key(address, SITE_BITS)
@@ -218,7 +218,7 @@ class SignIn:
         if known_at is not None:
             counted = self._count_known(known_at)
         else:
-            # An unknown id is treated as a known one, so that an attempt does not show who exists.
+            # Treat an unknown id like a known one, so that an attempt does not show who exists.
             guessed = typed_id(user_id.strip()) if user is None else user.key
             counted = self._count_guess(guessed, site)
         self._refuse_early(counted.wait, address, None if user is None else user.id)
@@ -236,12 +236,12 @@ class SignIn:
         except RelayError as error:
             if error.error.code not in ("unauthorized", "forbidden"):
                 raise
-            # Meanwhile the password was changed, or the user disabled.
+            # The password was changed or the user disabled meanwhile.
             raise self._wrong(address, user) from None
         return Entered(token, user.id)
 
     def _wrong(self, address: str, user: User | None) -> RelayError:
-        """Note a wrong password, and give the refusal: it does not tell whether there is such a user."""
+        """Note a wrong password, and return the refusal, which does not reveal whether the user exists."""
         self.refusals.note(address, "password", None if user is None else user.id)
         return RelayError("unauthorized", WRONG)
 
@@ -250,17 +250,20 @@ class SignIn:
         return Entered(token, self._state.users[entered.user].id, entered.chat_id)
 
     def _own_device(self, user: User, proof: str) -> str | None:
-        """Name the device from which this user signed in before. Others may guess in its network, so it goes first."""
+        """Name the device from which this user signed in before.
+
+        The device is tried before the network, because others may guess from the same network.
+        """
         device = proven_device(self._state.devices, proof)
         return f"device {device.key}" if device is not None and device.user == user.key else None
 
     def _known_network(self, user: User, address: str) -> str | None:
-        """Name the network from which this user signed in before; None where this is not one."""
+        """Name the network from which this user signed in before; None if this is not one."""
         pair = f"{rate_limit_key(address)} {user.key}"
         return pair if pair in self._proven else None
 
     def _count_known(self, known_at: str) -> "_Counted":
-        """Count an attempt from where its user signed in before as a failure."""
+        """Count an attempt from a network or device where the user signed in before as a failure."""
         now = trio.current_time()
         wait = self._where_known.wait(known_at, now)
         if wait == 0:
@@ -273,7 +276,7 @@ class SignIn:
         return _Counted(attempt.wait, partial(self._guesses.give_back, who, network, attempt))
 
     def _succeeded(self, user: User, address: str, known_at: str | None) -> None:
-        """Forget the failures of this user here, and that the network is new to them."""
+        """Forget this user's failures here, and remember the network as known to them."""
         if known_at is not None:
             self._where_known.succeeded(known_at)
         self._guesses.succeeded(user.key, rate_limit_key(address, SITE_BITS))
@@ -302,16 +305,16 @@ class SignIn:
         """Make an invite.
 
         Args:
-            by: who invites, `ADMIN` for an admin on the machine.
-            device: from which device.
-            user_id: whom; None for a person who is not a user yet.
+            by: the user who invites, `ADMIN` for an admin on the machine.
+            device: the device they use.
+            user_id: the invited user; None for a person who is not a user yet.
             name: the name of a person who is not a user yet.
             chat_id: the chat that they join.
 
         Raises:
-            RelayError: they may not, or there is no such user or chat.
+            RelayError: they may not invite, or the user or chat does not exist.
         """
-        # By the log's time, which it is checked by: it does not go back when the machine's clock is set back.
+        # By the log's time, as in the check: it does not go back when the machine's clock is set back.
         now = max(self._clock(), self._state.at)
         code = new_code()
         expires_at = now + round(self._settings.invite_hours * HOUR_MS)
@@ -324,18 +327,18 @@ class SignIn:
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
 
     async def set_password(self, user_id: str, password: str, *, sign_out: bool = False) -> int:
-        """Set a user's password as an admin; an empty one takes it away.
+        """Set a user's password as an admin; an empty one removes it.
 
         Args:
-            user_id: whose.
-            password: the new one.
+            user_id: the user's id.
+            password: the new password.
             sign_out: whether their devices have to sign in again.
 
         Returns:
             How many devices were signed out.
 
         Raises:
-            RelayError: there is no such user, or the password may not be one.
+            RelayError: the user does not exist, or the password is not good enough.
         """
         user = self._state.user(user_id)
         if password and user is not None:
@@ -351,23 +354,23 @@ class SignIn:
         """Change a user's own password; the old one is checked first, if there is one.
 
         Args:
-            key: whose.
-            device: from which device, which stays signed in.
-            old: the one they have.
-            new: the one they want.
+            key: the user's key.
+            device: the device they use, which stays signed in.
+            old: the current password.
+            new: the new password.
             sign_out_others: whether their other devices have to sign in again.
 
         Returns:
             How many devices were signed out.
 
         Raises:
-            RelayError: `unauthorized`, the old one is wrong; `rate_limited` after too many that were; `bad_request`,
-                the new one may not be one.
+            RelayError: `unauthorized`, the old one is wrong; `rate_limited` after too many failures; `bad_request`, the
+                new one is not good enough.
         """
         user = self._state.users[key]
         check_new(new, user.id, user.name)
         if user.password:
-            # Each device by itself: guesses from elsewhere keep no user from changing their password.
+            # Counted per device, so that guesses from elsewhere do not keep users from changing their password.
             known_at = f"device {device}" if device != NO_DEVICE else f"user {key}"
             counted = self._count_known(known_at)
             self._refuse_early(counted.wait, CONNECTED, user.id)

@@ -1,6 +1,6 @@
 """How often a client may guess: each failure makes the next attempt wait longer. In memory, bounded.
 
-Plain counting; the caller knows what an attempt is for and chooses the keys that failures are counted under.
+Plain counting; the caller chooses the keys under which failures are counted.
 """
 
 from collections import OrderedDict
@@ -16,14 +16,15 @@ FIRST_WAIT_SECONDS = 1.0
 FORGET_SECONDS = 3_600.0
 """Seconds without a failure after which a key is forgotten."""
 FORGIVE_SECONDS = 600.0
-"""Seconds without a failure after which one failure is forgiven, and after as many more another one."""
+"""Seconds without a failure after which one failure is forgiven; after the same time again, another one."""
 MAX_TRACKED = 8_192
 """Maximum number of keys tracked. Beyond it the key that failed least recently is dropped."""
 
 HOUSEHOLD_BITS = 64
-"""Bits of an IPv6 address that a household has for itself."""
+"""Prefix length, in bits, of the IPv6 network that a household has to itself."""
 SITE_BITS = 48
-"""Bits of an IPv6 address that a site has for itself at most (RFC 6177): within it, it has 65,536 networks of /64."""
+"""Prefix length, in bits, of the largest IPv6 network that a site has (RFC 6177): it contains 65,536 networks of
+/64."""
 
 
 class _Failures(NamedTuple):
@@ -51,14 +52,14 @@ class Throttle:
         return len(self._failures)
 
     def failures(self, who: str, now: Seconds) -> int:
-        """Count the failures of a key that neither time nor a success has forgiven."""
+        """Return how many failures of a key neither time nor a success has forgiven."""
         known = self._failures.get(who)
         if known is None or now - known.last > FORGET_SECONDS:
             return 0
         return max(0, known.times - int((now - known.last) / FORGIVE_SECONDS))
 
     def wait(self, who: str, now: Seconds) -> float:
-        """Give the seconds until the next attempt is looked at; `now` in seconds of any clock that does not jump."""
+        """Return the seconds until the next attempt is allowed; `now` in seconds of any clock that does not jump."""
         failures = self._failures.get(who)
         if failures is None:
             return 0.0
@@ -77,7 +78,7 @@ class Throttle:
             self._failures.popitem(last=False)
 
     def forgive(self, who: str) -> None:
-        """Take one failure back: it was counted before the attempt turned out to be right."""
+        """Take back one failure that was counted before the attempt succeeded."""
         failures = self._failures.get(who)
         if failures is not None:
             self._failures[who] = failures._replace(times=failures.times - 1)
@@ -88,39 +89,39 @@ class Throttle:
 
 
 class Slots:
-    """Points in time at which one attempt each is looked at: at a fixed distance, some of them at once."""
+    """Slots in time, one for each attempt: a fixed interval apart, some of them at once."""
 
     def __init__(self, every: float, at_once: int) -> None:
-        """Begin with all that may be taken at once.
+        """Begin with all `at_once` slots free.
 
         Args:
             every: seconds between two slots.
-            at_once: slots that may be taken at once, after a time in which none was.
+            at_once: slots that may be taken at once after a pause.
         """
         self.every = every
         self._ahead = (at_once - 1) * every
         self._full_at = float("-inf")
 
     def next(self, now: Seconds) -> float:
-        """Give the time of the next slot: `now` where one is free."""
+        """Return the time of the next slot: `now` if one is free."""
         return max(now, self._full_at - self._ahead)
 
     def take(self, now: Seconds) -> float:
-        """Take the next slot, which may lie ahead, and give its time."""
+        """Take the next slot, which may lie ahead, and return its time."""
         slot = self.next(now)
         self._full_at = max(self._full_at, now) + self.every
         return slot
 
     def full(self, now: Seconds) -> bool:
-        """Tell whether nothing is taken any more."""
+        """Return whether all slots are free."""
         return self._full_at <= now
 
 
 def rate_limit_key(address: str, bits: int = HOUSEHOLD_BITS) -> str:
-    """Give the key that failures from an address count under: of IPv6 its network, since a household has all of one.
+    """Return the key for counting an address's failures: for IPv6 its network, since a household has a whole one.
 
     Args:
-        address: an IP address, or any other name of where a client comes from.
+        address: an IP address, or another name for the client's origin.
         bits: the length of the network's prefix.
     """
     try:

@@ -1,4 +1,4 @@
-"""Tokens: what a device signs in with, and temporary ones for commands on this machine.
+"""Tokens: the ones that devices sign in with, and temporary ones for commands on this machine.
 
 The store keeps the SHA-256 of a device's token. A temporary token is in memory only and belongs to no device.
 """
@@ -41,7 +41,7 @@ def device_proof(device: Device) -> str:
 
 
 def proven_device(devices: Mapping[DeviceKey, Device], proof: str) -> Device | None:
-    """Find the device, revoked or not, that a proof stands for. A hook is none."""
+    """Find the device, revoked or not, that a proof is for. Hooks do not count."""
     number = proof.partition(".")[0]
     device = devices.get(DeviceKey(int(number))) if number.isdecimal() and len(number) < MAX_DIGITS else None
     if device is None or device.hook is not None:
@@ -50,7 +50,7 @@ def proven_device(devices: Mapping[DeviceKey, Device], proof: str) -> Device | N
 
 
 class Tokens:
-    """All valid tokens, and whom each one signs in."""
+    """All valid tokens, and the user that each one signs in."""
 
     def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection, most_temporary: int) -> None:
         """Begin without temporary tokens.
@@ -60,7 +60,7 @@ class Tokens:
             log: knows when each device was last connected.
             clock: Unix milliseconds.
             settings: after how many days a device has to sign in again.
-            most_temporary: temporary tokens that are valid at a time; beyond it the oldest are dropped.
+            most_temporary: maximum temporary tokens; beyond it the oldest are dropped.
         """
         self._most_temporary = most_temporary
         self._state = state
@@ -68,15 +68,15 @@ class Tokens:
         self._clock = clock
         self._settings = settings
         self._temporary: dict[str, tuple[UserKey, Seconds]] = {}
-        """User key and expiry (trio's time), by the token's hash."""
+        """User and expiry (trio's time) by the token's hash."""
         self._last_sign_in: dict[DeviceKey, UnixMs] = {}
         """When each device last signed in since the start, Unix milliseconds."""
 
     def authenticate(self, token: str) -> tuple[UserKey, DeviceKey] | None:
-        """Find whose token this is.
+        """Find the user and device of a token.
 
         Returns:
-            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token is not valid.
+            The keys of user and device (`NO_DEVICE` for a temporary token); None if the token is not valid.
         """
         hashed = token_hash(token)
         state = self._state
@@ -97,7 +97,7 @@ class Tokens:
         return user.key, device
 
     def issue_temporary(self, user: UserKey) -> str:
-        """Make a token for a command on this machine that acts as a user. It is never written anywhere."""
+        """Make a token for a command on this machine that acts as a user. It is kept in memory only."""
         now = trio.current_time()
         self._temporary = {hashed: issued for hashed, issued in self._temporary.items() if issued[1] > now}
         while len(self._temporary) >= self._most_temporary:
@@ -107,7 +107,7 @@ class Tokens:
         return token
 
     def _is_unused(self, device: DeviceKey) -> bool:
-        """Whether a device was away for so long that it has to sign in again (`auth.device_days`).
+        """Whether a device was away so long that it has to sign in again (`auth.device_days`).
 
         Nothing is written, so a clock that was wrong for a while signs no device out for good.
         """

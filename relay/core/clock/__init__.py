@@ -1,1 +1,1 @@
-"""The relay's time, and what vouches for it."""
+"""The relay's clock, and the evidence that it is right."""

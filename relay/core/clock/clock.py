@@ -1,4 +1,4 @@
-"""The relay's time, which stamps the log, and whether the machine's clock may be believed.
+"""The relay's time, which stamps the log, and whether the machine's clock is credible.
 
 Code that deletes or expires something by time asks this module first (PROTOCOL.md, section 3). It reads the machine's
 clocks through functions that are passed in; the rules never read a clock.
@@ -17,18 +17,18 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], UnixMs]
 """Returns the current time."""
 Proof = Callable[[], str | None]
-"""Names what vouches for the machine's clock (NTP, a real-time clock); None if nothing does."""
+"""Names the evidence that the machine's clock is right (NTP, a real-time clock); None if there is none."""
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 PLAUSIBLE_DAYS = 7
 """The default of `clock.plausible_days`."""
 EARLIEST_MS = 1_735_689_600_000
-"""The start of 2025: a clock that shows an earlier time was never set."""
+"""The start of 2025. A clock that shows an earlier time was never set."""
 RECHECK_MS = 60_000
 """Milliseconds for which a clock that was found credible is not checked again."""
 PROOF_RETRY_MS = 6_000
-"""Milliseconds for which a missing proof is not looked for again."""
+"""Milliseconds before a missing proof is looked for again."""
 
 
 def wall_clock() -> int:
@@ -37,12 +37,12 @@ def wall_clock() -> int:
 
 
 def boot_clock() -> int:
-    """Read the milliseconds since the machine booted, time in suspend included. Nothing can set it."""
+    """Read the milliseconds since the machine booted, time in suspend included. Nobody can set this clock."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 class RelayClock:
-    """The machine's clock while it is plausible or vouched for; else the log's last time plus the time since then.
+    """The machine's clock while it is plausible or proven; else the log's last time plus the time since then.
 
     A clock is plausible within some days of the time expected: the last known time plus the time since then.
     """
@@ -58,7 +58,7 @@ class RelayClock:
         """Start without a known time: the machine's clock is believed until `begin`.
 
         Args:
-            proof: names what vouches for the machine's clock.
+            proof: names the evidence for the machine's clock.
             wall: the machine's clock, Unix nanoseconds.
             elapsed: a monotonic clock in milliseconds.
             days: how many days from the expected time are plausible.
@@ -70,7 +70,7 @@ class RelayClock:
         self._known: tuple[int, int] | None = None
         """The latest time known to be right, and the monotonic clock's value then."""
         self._believed_from, self._believed_until = 1, 0
-        """While the machine's clock is between these it needs no check (Unix ms). Empty while it is not believed."""
+        """While the machine's clock is between these, it needs no check (Unix ms). Empty while it is not believed."""
         self._proof_again = 0
         self._held = 0
         """1 while the machine's clock is too far ahead to be believed, -1 while it is too far behind, else 0."""
@@ -95,28 +95,28 @@ class RelayClock:
         return self._wall() // 1_000_000
 
     def credible(self) -> bool:
-        """Tell whether things may be deleted or expire by time now. Logs once when they may not."""
+        """Return whether things may be deleted or expire by time now. Logs once when they may not."""
         self._look(self._now())
         return not self._held
 
     def offset(self) -> int:
-        """Return the milliseconds by which a clock that is not believed is ahead of the relay's time; else 0."""
+        """Return how many milliseconds a disbelieved clock is ahead of the relay's time; else 0."""
         now = self._now()
         time_now = self._look(now)
         return now - time_now if self._held else 0
 
     def behind(self, last: int) -> int:
-        """Return the milliseconds by which the machine's clock is behind the log's last time; 0 if under an hour."""
+        """Return how many milliseconds the machine's clock is behind the log's last time; 0 if under an hour."""
         behind = last - self._now()
         return behind if behind > HOUR_MS else 0
 
     def earlier_time(self) -> int:
-        """Return the earlier of the machine's and the relay's time, for what must not begin in the future."""
+        """Return the earlier of the machine's and the relay's time, for periods that must not begin in the future."""
         now = self._now()
         return min(now, self._look(now))
 
     def trust(self) -> int:
-        """Take an admin's word that the machine's clock is right, and return its time.
+        """Accept an admin's word that the machine's clock is right, and return its time.
 
         Raises:
             RelayError: the clock was never set.
@@ -147,7 +147,7 @@ class RelayClock:
         return expected
 
     def _proved(self, off: int) -> bool:
-        """Tell whether something vouches for a clock that is ahead."""
+        """Return whether there is evidence for a clock that is ahead."""
         elapsed = self._elapsed()
         if self._held and elapsed < self._proof_again:
             return False

@@ -1,4 +1,4 @@
-"""What vouches for the machine's clock: NTP, or a real-time clock that agrees. Asks the kernel and reads two files."""
+"""Evidence that the machine's clock is right: NTP, or a real-time clock that agrees. Reads the kernel and two files."""
 
 import time
 from pathlib import Path
@@ -9,17 +9,17 @@ TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches this file whenever it sets the clock."""
 CLOCKS = Path("/sys/class/rtc")
 TIME_ERROR = 5
-"""adjtimex(2): the clock is not synchronised, or was set by hand since."""
+"""adjtimex(2): the clock is not synchronised, or was set by hand since then."""
 TIMEX_BYTES = 512
-"""More than the size of any `struct timex`."""
+"""Larger than any `struct timex`."""
 RTC_TOLERANCE_SECONDS = 86_400
-"""How far a real-time clock may be off: many keep local time."""
+"""Maximum error of a real-time clock: many keep local time."""
 SYNC_VALID_SECONDS = 7 * 86_400
-"""How long after its last change timesyncd's file counts."""
+"""How long timesyncd's file counts after its last change."""
 
 
 def machine_proof() -> str | None:
-    """Name what vouches for the machine's clock now; None if nothing does."""
+    """Name the evidence for the machine's clock now; None if there is none."""
     if kernel_is_synchronised():
         return "NTP (adjtimex)"
     now = time.time()
@@ -29,7 +29,7 @@ def machine_proof() -> str | None:
 
 
 def kernel_is_synchronised() -> bool:
-    """Tell whether the kernel's clock is synchronised: adjtimex(2), which the systemd unit permits for this."""
+    """Return whether the kernel's clock is synchronised: adjtimex(2), which the systemd unit permits for this."""
     import ctypes
 
     try:
@@ -40,7 +40,7 @@ def kernel_is_synchronised() -> bool:
 
 
 def touched_lately(file: Path, now: Seconds) -> bool:
-    """Tell whether a file was changed within the last week, by a clock that shows `now` (Unix seconds)."""
+    """Return whether a file was changed within the last week, by a clock that shows `now` (Unix seconds)."""
     try:
         touched = file.stat().st_mtime
     except OSError:

@@ -19,27 +19,28 @@ from relay.core.rules.permissions import Action
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, Seconds, UserKey
 from relay.protocol import codec, events
+from relay.protocol.base import Encodable
 from relay.store.entry import Entry
 
 MAX_INTRODUCED = 512
-"""Connected members of a chat up to which they are announced to each other when a user joins or leaves: every pair is
-looked at. In larger chats clients learn it when they connect."""
+"""Maximum connected members of a chat who are announced to each other when a user joins or leaves: the cost grows with
+the pairs. In larger chats clients learn about each other when they connect."""
 MAX_WAITING_USERS = 8_192
-"""Users whose pairs wait for that; beyond it clients learn it when they connect."""
+"""Maximum users whose pairs wait to be announced; beyond it clients learn about each other when they connect."""
 
 Frame = Callable[[bytes], bytes]
-"""Encodes one message as a frame, once for all who get it."""
+"""Encodes one message as a frame, once for all recipients."""
 
 
 class Send(Protocol):
     """Offers a frame to all devices of a user."""
 
     def __call__(self, user: UserKey, frame: bytes, *, least_version: int = 1) -> None:
-        """Offer it to those that speak at least this version of the protocol."""
+        """Offer the frame to devices that speak at least this version of the protocol."""
 
 
 class Announcements:
-    """Who is announced to whom, and when."""
+    """Decides whom to announce to whom, and when."""
 
     def __init__(
         self,
@@ -71,7 +72,8 @@ class Announcements:
         self._tuning = tuning
         self.typing = Typists()
         self._pairs: deque[tuple[list[UserKey], int]] = deque()
-        """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
+        """Users whose shared chats have changed, as a list and a position in it: the user there forms pairs with those
+        after it."""
 
     @property
     def pending(self) -> bool:
@@ -79,7 +81,7 @@ class Announcements:
         return bool(self.typing or self._presence.pending or self._pairs)
 
     def tick(self, now: Seconds) -> None:
-        """Announce what is due: who fell silent, and who came or went a while ago; `now` is trio's time."""
+        """Announce what is due: who stopped typing, and who came or went a while ago; `now` is trio's time."""
         for chat, user, stopped in self.typing.due(now):
             self._send_typing(chat, user, stop=True if stopped else None)
         for user, is_online in self._presence.due(now):
@@ -89,7 +91,7 @@ class Announcements:
     # Presence.
 
     def presence_changed(self, user: UserKey) -> None:
-        """Announce that a user came or went: at once, or after a second what is true then."""
+        """Announce that a user came or went: at once, or after a second with the state at that time."""
         if not self._presence.online(user):
             for chat in self.typing.chats_of(user):
                 self.stop_typing(chat, user)
@@ -97,11 +99,11 @@ class Announcements:
             self._send_presence(user, is_online=self._presence.online(user))
 
     def online_contacts(self, user: UserKey) -> list[bytes]:
-        """Make the frames that tell a user who connects which of their contacts are online."""
+        """Make the frames that tell a newly connected user which of their contacts are online."""
         return [self._online(contact) for contact in self._state.contacts(user, self._presence.all_shown())]
 
     def introduce(self, entry: Entry) -> None:
-        """Announce to each other those who come to share a chat by this entry and shared none before."""
+        """Announce users to each other whose first shared chat this entry creates."""
         concerned = self._presence.concerned(self._state.members[entry.chat].keys())
         newcomers = concerned.intersection(list_readers.list_change(entry).newcomers)
         if self._is_much(concerned, newcomers):
@@ -116,7 +118,7 @@ class Announcements:
                     self._send(other, online[user])
 
     def part(self, entry: Entry) -> None:
-        """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
+        """Announce users as offline to each other who no longer share a chat: they get no more news of each other."""
         gone = list_readers.list_change(entry).goes_for
         shown = self._presence.shown
         concerned = self._presence.concerned({*gone, *self._state.members[entry.chat]})
@@ -133,7 +135,7 @@ class Announcements:
                         self._send(other, self._offline(user))
 
     def _is_much(self, concerned: AbstractSet[UserKey], moved: AbstractSet[UserKey]) -> bool:
-        """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
+        """Return whether these are too many pairs to announce at once; if so, they wait for the next ticks."""
         if len(concerned) * len(moved) <= self._tuning.slice_pairs:
             return False
         if len(concerned) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
@@ -144,8 +146,9 @@ class Announcements:
     def _announce_pairs(self) -> None:
         """Announce some of the waiting pairs as they are now.
 
-        A user is online for the other if they are shown so and the two share a chat. Else they are offline, which is
-        sent also if they went away while the pair waited: only those who shared a chat with them then received it.
+        A user is online for the other if they are shown so and the two share a chat. Otherwise they are offline. That
+        is sent even if they went away while the pair waited, because only users who shared a chat with them at that
+        time received it.
         """
         frames: dict[tuple[UserKey, bool], bytes] = {}
         left = self._tuning.slice_pairs
@@ -174,13 +177,13 @@ class Announcements:
     def _online(self, user: UserKey) -> bytes:
         return self._event("online", events.Online(user_id=self._state.users[user].id))
 
-    def _event(self, name: str, payload: object) -> bytes:
+    def _event(self, name: str, payload: Encodable) -> bytes:
         return self._frame(codec.event(name, self._clock(), payload))
 
     # Typing.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
-        """Announce that a user types, unless that was done lately.
+        """Announce that a user types, unless it was announced recently.
 
         Args:
             chat: the chat's key.
@@ -196,7 +199,7 @@ class Announcements:
             self._send_typing(chat, user, stop=True)
 
     def end_typing_rights(self) -> None:
-        """Stop the typing of those who may no longer write in their chat."""
+        """Stop the typing of users who may no longer write in their chat."""
         for chat, user in self.typing.typists():
             if not permissions.may(self._state, self._state.chats[chat], user, Action.TYPE):
                 self.stop_typing(chat, user)
@@ -214,7 +217,7 @@ class Announcements:
     # Devices.
 
     def device_added(self, entry: Entry) -> None:
-        """Tell a user's other devices that one more may sign in, so that a stolen invite or password is noticed."""
+        """Announce a new device to the user's other devices, so that a stolen invite or password is noticed."""
         change = changes.change_of(entry)
         if not isinstance(change, changes.DeviceAdded) or change.hook is not None:
             return

@@ -25,11 +25,11 @@ from relay.store.log.log import Log
 from relay.store.queries import replay
 
 SLICE_ENTRIES, SLICE_CHARACTERS = 16, 32_768
-"""Entries of a replay, and characters of their texts, that are sent before others have their turn."""
+"""Entries of a replay, and characters of their texts, that are sent before other tasks get a turn."""
 
 
 class CatchUp:
-    """Sends a subscriber what it has missed."""
+    """Sends a subscriber the events that it has missed."""
 
     def __init__(self, state: State, hub: Hub, replays: Replays, chat_lists: ChatLists, list_bytes: RateLimit) -> None:
         self._state = state
@@ -39,14 +39,14 @@ class CatchUp:
         self._list_bytes = list_bytes
 
     async def page(self, subscriber: Subscriber) -> None:
-        """Read the next page of the log for a subscriber and send what of it concerns them.
+        """Read the next page of the log for a subscriber, and send the events in it that concern the user.
 
         Raises:
             sqlite3.Error: the store cannot be read.
         """
         state = self._state
         if subscriber.position < state.pruned:
-            # What the device would need next was removed: it gets its chat list and goes on with what is left.
+            # Retention removed the next entries: the device gets its chat list and goes on with the rest.
             pruned = state.pruned
             await self._send_chat_list(subscriber, pruned, state.at)
             subscriber.position = pruned
@@ -54,7 +54,7 @@ class CatchUp:
             await self._send_chat_list(subscriber, subscriber.position, state.at)
             return
         async with self._replays.turn(subscriber.user):
-            # Read only now: what happened during the wait need not be in memory afterwards.
+            # Read this after the wait: entries written during it may have left the memory already.
             position, upto = subscriber.position, state.seq
             ends = {
                 chat: last
@@ -73,22 +73,22 @@ class CatchUp:
             subscriber.lookahead.clear()
         recent = self._hub.recent
         for some in _slices(page.entries):
-            # Before the first slice as well: it, too, was read a while ago.
+            # Also before the first slice, which was read a while ago, too.
             if not recent.refresh(page.entries, upto):
                 return
             for seq, at in self._hub.replay(subscriber, some):
                 await self._send_chat_list(subscriber, seq, at)
                 if not recent.refresh(page.entries, upto):
-                    # What was sent is not sent again: a list that came before an entry does not stand for it.
+                    # Entries that were sent are not sent again: a list sent before an entry does not cover it.
                     subscriber.position = max(subscriber.position, seq)
                     return
             await fairness.wait_for_turn()
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: Seq, at: UnixMs) -> None:
-        """Send the event `seq` that stands for changes of the chat list, as the list is now.
+        """Send the event `seq` that covers changes of the chat list, with the current list.
 
-        One list of a user is made at a time, once there is room for it and earlier ones are paid for.
+        One list per user is made at a time, once there is room for it and the rate allows it.
         """
         share, user = subscriber.share, subscriber.user
         # After a prune the changes are unknown. `pruned` is read before the wait, since a prune may move it.
@@ -102,7 +102,7 @@ class CatchUp:
             self._hub.flush()
 
     async def _make_chat_list(self, subscriber: Subscriber, seq: Seq, at: UnixMs, *, is_unknown: bool) -> int:
-        """Put that event into the outbox; gives its size in bytes."""
+        """Put that event into the outbox, and return its size in bytes."""
         changed, since = subscriber.begin_list(self._state.seq, trio.current_time())
         since = since if since < seq else 0
         size = 0
@@ -121,23 +121,23 @@ class CatchUp:
 
 
 class EmptyEntries:
-    """Appends entries that say nothing, where a chat list needs an event id that no other event has."""
+    """Appends entries without content, to give a chat list an event id that no other event has."""
 
     def __init__(self, state: State, log: Log, clock: Clock) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._requested_at = -1
-        """The last `seq` when an entry was requested: one does for all who ask until it is written."""
+        """The last `seq` when an entry was requested: it serves all requests until it is written."""
 
     def request(self, user: UserKey, chat: ChatKey) -> None:
         """Append such an entry.
 
         Args:
-            user: who needs it.
-            chat: what changed in their list; `NO_CHAT` for a name.
+            user: the user who needs it.
+            chat: the chat that changed in their list; `NO_CHAT` for a name.
         """
-        # The entry is an event for no user, so any chat will do where a name changed.
+        # The entry is an event for no user, so if a name changed, any chat will do.
         key = chat if chat in self._state.members else next(iter(self._state.members), None)
         if key is not None and self._requested_at != self._state.seq:
             self._requested_at = self._state.seq
@@ -150,7 +150,7 @@ class EmptyEntries:
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Cut the entries of a replay into what is sent at a time, by count and by text."""
+    """Cut the entries of a replay into slices to send at a time, by count and by text."""
     some: list[Entry] = []
     size = 0
     for entry in entries:

@@ -1,7 +1,7 @@
 """Chat lists, encoded: whole (version 1), in pages, and the changes of one (version 2) (PROTOCOL.md, section 5).
 
-One list is made at a time, a few chats a turn, so that a change of a large group does not stop the relay while all its
-members ask for their lists.
+One list is made at a time, a few chats per turn, so that a change in a large group does not stall the relay while all
+its members fetch their lists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,16 @@ from relay.core.rules.visibility import LostChat
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, UnixMs, UserKey
 from relay.protocol import codec, events
+from relay.protocol.base import Encodable
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
 from relay.store.sqlite.database import Connection
 
 SLICE_CHATS = 16
-"""Chats of a list that are encoded before others have their turn."""
+"""Chats of a list that are encoded before other tasks get a turn."""
 MAX_CHANGES = 256
-"""Changed chats that are named one by one; beyond it the client gets `chatsStale` and asks for the list again."""
+"""Maximum changed chats that are named one by one; beyond it the client gets `chatsStale` and fetches the list
+again."""
 CONCURRENT_LISTS = 1
 """Chat lists that are made at a time."""
 
@@ -51,11 +53,11 @@ class ChatLists:
         The order of the first page holds for all pages: new messages would move chats from one page to another.
 
         Args:
-            subscriber: who asks.
+            subscriber: the connection that asks.
             after: the `next` of the page before; None for the first page.
 
         Raises:
-            RelayError: `after` is no such thing.
+            RelayError: `after` is not a valid cursor.
         """
         state, user = self._state, subscriber.user
         chats = chat_views.listed(state, user)
@@ -63,7 +65,7 @@ class ChatLists:
             present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
             chats = [present[key] for key in subscriber.listing if key in present]
         elif after is not None:
-            # From an earlier connection, or asked for again: go by the places that chats have now.
+            # The cursor is from an earlier connection, or was used before: go by the chats' present positions.
             last = _parse_place(after)
             chats = [one for one in chats if chat_views.list_position(one[0]) < last]
         most = self._tuning.list_page_chats
@@ -79,13 +81,13 @@ class ChatLists:
 
     async def changes(
         self, user: UserKey, changed: Mapping[ChatKey, LostChat | None] | None
-    ) -> list[tuple[str, object]]:
-        """Make the events of version 2 that say how chats changed in a user's list.
+    ) -> list[tuple[str, Encodable]]:
+        """Make the version 2 events that describe how chats changed in a user's list.
 
         Args:
-            user: whose list it is.
-            changed: the chats, each with how it was lost (None: it was not, or nobody knows); None if nobody knows
-                which ones changed.
+            user: the owner of the list.
+            changed: the chats, each with the way it was lost (None: not lost, or unknown); None if it is unknown which
+                ones changed.
 
         Returns:
             Event types and payloads, at least one.
@@ -95,7 +97,7 @@ class ChatLists:
             return [("chatsStale", events.ChatsStale())]
         present: dict[ChatKey, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
-        made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
+        made: list[tuple[str, Encodable]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [
             ("chatGone", chat_views.gone(state, user, state.chats[key], loss))
             for key, loss in changed.items()
@@ -109,19 +111,19 @@ class ChatLists:
         """Encode lines of a chat list, a few at a time.
 
         Args:
-            user: whose list it is.
-            chats: which chats.
+            user: the owner of the list.
+            chats: the chats to encode.
             most: bytes after which to stop, once there is one line.
 
         Returns:
-            The lines, and how many of the chats they cover.
+            The lines, and the number of chats that they cover.
         """
         state, presence = self._state, self._presence
         lines: list[bytes] = []
         size = 0
 
         def is_member(chat: Chat, member: Member) -> bool:
-            """Tell whether the user is still in a chat: they may have been removed during a wait."""
+            """Return whether the user is still in a chat: they may have been removed during a wait."""
             return state.members[chat.key].get(user) is member
 
         async with self.concurrent:
@@ -129,7 +131,7 @@ class ChatLists:
             texts = await history.chat_texts(self._reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % SLICE_CHATS == SLICE_CHATS - 1:
-                    # Charged, but not waited for: a wait in here would hold up everybody's lists.
+                    # Charge without waiting: a wait here would delay everybody's lists.
                     await trio.lowlevel.checkpoint()
                 if not is_member(chat, member):
                     continue
@@ -142,10 +144,10 @@ class ChatLists:
 
 
 def _parse_place(after: str) -> tuple[UnixMs, ChatKey]:
-    """Read where a page of the chat list ended.
+    """Parse the cursor of a page of the chat list.
 
     Raises:
-        RelayError: it says nothing of the kind.
+        RelayError: it is not a valid cursor.
     """
     at, _, key = after.partition(".")
     try:

@@ -1,6 +1,6 @@
 """How a user sees chats and people: lines of the chat list, one chat in full, profiles.
 
-Reads the state and what it is given; no I/O.
+Reads the state and its arguments; no I/O.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def _title(state: State, chat: Chat, user: UserKey) -> tuple[str, str | None]:
 def wanted_texts(
     state: State, user: UserKey, chats: Iterable[tuple[Chat, Member]]
 ) -> list[tuple[ChatKey, MessageId, MessageId]]:
-    """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them.
+    """Return the texts that lines of a user's chat list need, as `history.chat_texts` takes them.
 
     Args:
         state: the state.
@@ -46,23 +46,23 @@ def wanted_texts(
         chats: the chats, with the user's membership in each.
 
     Returns:
-        For each chat its key, the id of its newest message, and the id after which the user's first unread message is
-        looked for (-1: nothing is unread).
+        For each chat its key, the id of its newest message, and the id after which to look for the user's first unread
+        message (-1: nothing is unread).
     """
     return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
 
 
 def list_position(chat: Chat) -> tuple[UnixMs, ChatKey]:
-    """Give a chat's position in a list; the greatest comes first.
+    """Return a chat's sort key in a list; the greatest comes first.
 
     Returns:
-        When its last message was sent, or when it was made (Unix milliseconds), and its key.
+        The time of its last message, or of its creation (Unix milliseconds), and its key.
     """
     return chat.newest_at or chat.created_at, chat.key
 
 
 def listed(state: State, user: UserKey) -> list[tuple[Chat, Member]]:
-    """Give the chats of a user's list, the latest first.
+    """Return the chats of a user's list, the latest first.
 
     Returns:
         Each chat with the user's membership in it.
@@ -77,11 +77,11 @@ def list_item(
 
     Args:
         state: the state.
-        user: whose list it is.
+        user: the owner of the list.
         chat: the chat.
         member: the user as its member.
-        texts: what was read for the line; None if nothing was.
-        presence: who is online.
+        texts: the texts read for the line; None if none were.
+        presence: the users who are online.
     """
     name, photo_url = _title(state, chat, user)
     missed = state.missed(chat, user)
@@ -112,13 +112,13 @@ def list_item(
 
 
 def gone(state: State, user: UserKey, chat: Chat, loss: LostChat | None) -> events.ChatGone:
-    """Tell a user that a chat is out of their list, and how that came.
+    """Describe to a user how a chat left their list.
 
     Args:
         state: the state.
-        user: whose list it was in.
+        user: the owner of the list.
         chat: the chat.
-        loss: how they lost it; None if nobody knows.
+        loss: how they lost it; None if unknown.
     """
     chat_id = state.chat_id(chat, user)
     if loss is None:
@@ -141,7 +141,7 @@ def chat(state: State, user: UserKey, chat: Chat, first_missed: str | None, pres
         user: the key of a member.
         chat: the chat.
         first_missed: the client id of their first unread message; None if all is read.
-        presence: who is online.
+        presence: the users who are online.
     """
     name, photo_url = _title(state, chat, user)
     if chat.id is None:

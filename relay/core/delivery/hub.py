@@ -1,10 +1,10 @@
-"""Who is connected, and sending them what happens: entries that are on disk, and announcements.
+"""The hub: knows all connections, and sends them entries that are on disk, and announcements.
 
-Its promise of order: a live subscriber gets the events of entries in the order of the log, each once. One that cannot
-keep up falls behind; what it misses is read from the log, and `rejoin` takes it live again.
+Order: a live subscriber gets the events of entries in the order of the log, each once. One that cannot keep up falls
+behind: it reads the missed entries from the log, and `rejoin` takes it live again.
 
-The module has over 400 lines, because live events, replays and chat lists must agree on that order: what is sent to
-whom, and when, is read in one place.
+The module has over 400 lines, because live events, replays and chat lists must agree on that order, so one place
+decides it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ from relay.store import kinds
 from relay.store.entry import Entry
 
 FREE_CONNECTIONS = 8
-"""Connections that may be sent a message before its author is charged for them."""
+"""Connections that may get a message before its author is charged for them."""
 REVOKED_CLOSE_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
 
@@ -45,7 +45,7 @@ def _nothing(_user: UserKey, _what: int) -> None:
 
 
 class Hub:
-    """All connections, and what is sent to them."""
+    """All connections, and everything that is sent to them."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Hub:
         """Begin without connections.
 
         Args:
-            state: what entries are about; it has each entry before it is published.
+            state: the state; it has each entry before the entry is published.
             clock: the time that events carry, Unix milliseconds.
             frame: encodes a message as a frame.
             time: monotonic seconds, for what is sent later.
-            charge: takes a user and to how many connections something they did was sent.
+            charge: takes a user and the number of connections that one of their actions was sent to.
             tuning: how much is sent at a time and remembered; None for the defaults.
         """
         self.state = state
@@ -75,7 +75,7 @@ class Hub:
         """How much is sent at a time and remembered; read at each use."""
         self.list_changes = ListChanges(state, time)
         self.pending = trio.Event()
-        """Set while something is to be sent later: `tick` sends it."""
+        """Set while something waits for `tick` to send it."""
         self.presence = Presence()
         self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral, tuning)
         self.rights = Rights()
@@ -91,7 +91,7 @@ class Hub:
         """Whether an entry is being sent in slices."""
         self._numbers = 0
         self._revoked: list[Subscriber] = []
-        """Subscribers to close once what this turn had to say is sent."""
+        """Subscribers to close once the frames of this turn are sent."""
 
     # Frames.
 
@@ -101,14 +101,14 @@ class Hub:
         self.dirty[outlet] = None
 
     def flush(self) -> None:
-        """Send all that is queued: one write per connection, however much it is."""
+        """Send all queued frames: one write per connection, however much it is."""
         dirty = self.dirty
         if dirty:
             self.dirty = {}
             for outlet in dirty:
                 outlet.flush()
         while self._revoked:
-            # Only now: who signed their own device out is answered first.
+            # Close after the frames: a user who signed out their own device gets the answer first.
             self._reject(self._revoked.pop())
 
     def _send_ephemeral(self, user: UserKey, frame: bytes, *, least_version: int = 1) -> None:
@@ -125,9 +125,9 @@ class Hub:
         return self._numbers
 
     def connect(self, subscriber: Subscriber) -> None:
-        """Take a connection in: its user may come online, and it is sent which of their contacts are.
+        """Add a connection: its user may come online, and gets the list of online contacts.
 
-        It was authenticated a while ago. If its device was revoked since, it is closed.
+        If its device was revoked since it was authenticated, the connection is closed.
         """
         if self._is_revoked(subscriber):
             self._reject(subscriber)
@@ -142,7 +142,7 @@ class Hub:
         self.dirty[subscriber.outlet] = None
 
     def disconnect(self, subscriber: Subscriber) -> None:
-        """Take a connection out: its user may go offline."""
+        """Remove a connection: its user may go offline."""
         self.list_changes.forget(subscriber)
         if self.presence.disconnect(subscriber, self.clock()):
             self._presence_changed(subscriber.user)
@@ -162,7 +162,7 @@ class Hub:
         self.announcements.presence_changed(user)
 
     def _disconnect_revoked(self, entry: Entry) -> None:
-        """Close the connections of devices and users that may no longer be here."""
+        """Close the connections of devices and users that have lost their access."""
         if entry.kind == kinds.CHATS:
             return
         revoked = [
@@ -219,11 +219,11 @@ class Hub:
     # Entries.
 
     def publish(self, entry: Entry) -> Iterator[None] | None:
-        """Send an entry to all live subscribers whom it concerns; it is on disk, and the state has it already.
+        """Send an entry to all live subscribers whom it concerns. It is on disk, and the state has it already.
 
         Returns:
-            For a large chat the rest of the work: each step sends to about `slice_connections`. Between two steps the
-            caller lets others have their turn; no other entry may be applied before the last step. None if all is done.
+            The remaining steps for a large chat: each sends to about `slice_connections`. Between two steps the caller
+            lets other tasks run; no other entry may be applied before the last step. None if all is done.
         """
         self.recent.add(entry)
         for watch in self.watchers:
@@ -250,18 +250,18 @@ class Hub:
         return None
 
     def _end_rights(self) -> None:
-        """End what a user may no longer do after this entry."""
+        """End work that a user may no longer do after this entry."""
         self.rights.look()
         self.announcements.end_typing_rights()
 
     def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
-        """Send an entry to many users, a slice a step, in the order of the log and to each connection once.
+        """Send an entry to many users, one slice per step, in the order of the log and once to each connection.
 
-        A subscriber that connects or rejoins between two steps gets the entry by its replay, and later steps pass it
-        over: its position is the entry's.
+        A subscriber that connects or rejoins between two steps gets the entry by its replay. Later steps skip it,
+        because its position is already the entry's.
         """
         for subscriber in self.presence.subscribers.get(entry.actor, ()):
-            # Before any step: its replay must know, whenever it comes.
+            # Before any step: a replay must know it, whenever it starts.
             if subscriber.number == entry.origin and not subscriber.live:
                 subscriber.note_own(entry.seq)
         sent, count = 0, self.tuning.slice_members
@@ -276,16 +276,16 @@ class Hub:
             self.publishing = False
 
     def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[UserKey, Member]]) -> int:
-        """Send a message, an edit or a deletion to these members; gives to how many connections.
+        """Send a message, an edit or a deletion to these members, and return the number of connections.
 
         Args:
-            entry: what is sent.
-            shared: frames by the unread count that they say, for those who see the same.
+            entry: the message, edit or deletion.
+            shared: frames by the unread count in them, for members whose frames are equal.
             members: user keys and members of its chat.
         """
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        # Every member sees a new message (none can have cleared it), and it is to be delivered to all but its author.
+        # Every member sees a new message (none can have cleared it), and all but its author have to acknowledge it.
         is_new = entry.kind == kinds.NEW
         seq = entry.seq
         awaited = AwaitedEvent(seq, entry.chat, entry.message_id if is_new else 0)
@@ -315,7 +315,8 @@ class Hub:
                 sent += 1
         self.delivered += sent
         if sent > FREE_CONNECTIONS and origin:
-            # Over a connection: a hook has a limit of its own, and an import names authors who did not ask for it.
+            # Charge only what came over a connection: hooks have a limit of their own, and an import's authors did not
+            # ask for it.
             self._charge(actor, sent)
         return sent
 
@@ -340,9 +341,10 @@ class Hub:
                     self.delivered += 1
 
     def _publish_pruned(self, entry: Entry) -> None:
-        """Send the chats again whose unread counts a prune has lowered.
+        """Resend the chats whose unread counts a prune has lowered.
 
-        Also to devices that are still catching up: their list may be older than this entry, and no replay has it.
+        Devices that are still catching up get them too: their list may be older than this entry, and no replay includes
+        it.
         """
         change = changes.change_of(entry)
         if not isinstance(change, changes.HistoryPruned):
@@ -360,7 +362,7 @@ class Hub:
     # Chat lists.
 
     def _publish_list_change(self, entry: Entry) -> Iterator[None] | None:
-        """Note whose chat list changed; the lists are made while their readers catch up."""
+        """Note which users' chat lists changed; the lists are made while their readers catch up."""
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)
@@ -374,7 +376,7 @@ class Hub:
         return None
 
     def _note_list_change(self, entry: Entry, change: list_readers.ListChange, users: Iterable[UserKey]) -> int:
-        """Note for these users that their list changed; gives how many connections they have."""
+        """Note for these users that their list changed, and return how many connections they have."""
         count = 0
         for user in users:
             for subscriber in self.presence.subscribers.get(user, ()):
@@ -389,7 +391,7 @@ class Hub:
     # Replay.
 
     def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterator[tuple[Seq, UnixMs]]:
-        """Send what of these entries concerns a subscriber, and stop wherever their chat list is to be sent.
+        """Send the events of these entries that concern a subscriber, and stop wherever a chat list has to be sent.
 
         Yields:
             The event id and the time of each list; the caller sends it before it goes on.
@@ -406,7 +408,7 @@ class Hub:
             elif entry.kind <= kinds.READ:
                 list_first = subscriber.appeared and subscriber.position > subscriber.sent
                 if list_first and self._is_event_for(subscriber, entry):
-                    # What is said in a chat comes after the list that the chat appears in.
+                    # The messages of a chat come after the list in which the chat appears.
                     yield subscriber.position, entry.at
                 if self._is_event_for(subscriber, entry):
                     awaited = _awaited(entry, to_author=user == entry.actor)
@@ -414,24 +416,24 @@ class Hub:
             subscriber.position = entry.seq
 
     def send_replayed(self, subscriber: Subscriber, frame: bytes, awaited: AwaitedEvent) -> None:
-        """Queue a replayed event, however much waits already: the caller bounds that.
+        """Queue a replayed event, however much waits already; the caller bounds it.
 
         Args:
             subscriber: the connection.
             frame: the event, encoded as a frame.
-            awaited: what its acknowledgement means.
+            awaited: the meaning of its acknowledgement.
         """
         subscriber.replayed(frame, awaited)
         self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
-        """Take a subscriber live where its replay stopped, if all that happened since is still in memory.
+        """Take a subscriber live where its replay stopped, if all entries since then are still in memory.
 
-        There is no gap: nothing can happen between the last entry taken from memory and the first live one, since
-        nothing in here waits.
+        There is no gap: this function never waits, so nothing happens between the last entry from memory and the first
+        live one.
 
         Returns:
-            Whether it is live now; else a page of the log comes first.
+            Whether it is live now; otherwise it needs another page of the log first.
         """
         if subscriber.list_fits(self.time()):
             return False
@@ -453,11 +455,11 @@ class Hub:
 
 
 def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
-    """Tell whether an entry was made by this very connection, or by its device over an earlier one.
+    """Return whether an entry was made by this very connection, or by its device over an earlier one.
 
     See PROTOCOL.md, section 4.
 
-    Two pages of a browser are one device: what one of them does is news to the other, if that was connected too.
+    Two pages in one browser are one device: an action of one is news to the other, if both were connected.
     """
     if entry.origin == subscriber.number or entry.seq in subscriber.own_entries:
         return True
@@ -466,5 +468,5 @@ def _is_own(subscriber: Subscriber, entry: Entry) -> bool:
 
 
 def _awaited(entry: Entry, *, to_author: bool) -> AwaitedEvent:
-    """Note what acknowledging a message means: the author's own is not delivered by it (PROTOCOL.md, section 6)."""
+    """Record the meaning of an acknowledgement (PROTOCOL.md, section 6): authors do not deliver to themselves."""
     return AwaitedEvent(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)

@@ -1,7 +1,7 @@
-"""Changes of chat lists that live subscribers are owed, and when each gets them (PROTOCOL.md, section 4).
+"""Changes of chat lists that live subscribers have not got yet, and when each gets them (PROTOCOL.md, section 4).
 
-A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. A
-subscriber that has just got a list gets the next one a moment later, with all that changes until then.
+A list needs texts from the log, so a subscriber that gets one falls behind and catches up. A subscriber that has just
+got a list gets the next one a moment later, with all changes until then.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from relay.store.entry import Entry
 
 
 class ListChanges:
-    """The live subscribers that are owed a chat list."""
+    """The live subscribers that wait for a chat list."""
 
     def __init__(self, state: State, time: Callable[[], Seconds]) -> None:
-        """Begin without lists that are owed.
+        """Begin with nobody waiting.
 
         Args:
             state: the state, which has each entry before it is noted here.
@@ -29,11 +29,11 @@ class ListChanges:
 
     @property
     def pending(self) -> bool:
-        """Whether a list is owed that `tick` sends later."""
+        """Whether a subscriber waits for a list from `tick`."""
         return bool(self._owed)
 
     def forget(self, subscriber: Subscriber) -> None:
-        """Owe nothing to a subscriber that is gone."""
+        """Forget a subscriber that is gone."""
         self._owed.pop(subscriber, None)
 
     def note(self, subscriber: Subscriber, entry: Entry, change: list_readers.ListChange) -> None:
@@ -79,13 +79,13 @@ class ListChanges:
         self._owed[subscriber] = None
 
     def tick(self, now: Seconds) -> list[tuple[UserKey, ChatKey]]:
-        """Let subscribers get their list that were owed it for long enough.
+        """Let subscribers get their list that have waited long enough.
 
         Args:
             now: monotonic seconds.
 
         Returns:
-            Users whose list needs an event id that no event has, each with a changed chat (`NO_CHAT` for a name).
+            Users whose list needs an event id of its own, each with a changed chat (`NO_CHAT` for a name).
         """
         without_id: list[tuple[UserKey, ChatKey]] = []
         seq = self._state.seq
@@ -94,7 +94,7 @@ class ListChanges:
                 del self._owed[subscriber]
             elif subscriber.live and subscriber.list_due(now):
                 if subscriber.sent < seq:
-                    # The list gets the id of the last entry, which was no event for this subscriber.
+                    # The list gets the id of the last entry, which was not an event for this subscriber.
                     subscriber.fall_behind(seq)
                 else:
                     without_id.append((subscriber.user, next(iter(subscriber.owed))))

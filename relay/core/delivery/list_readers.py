@@ -1,6 +1,6 @@
 """Whose chat list an entry changes, and how (PROTOCOL.md, section 4).
 
-Reads the state and what it is given; no I/O.
+Reads the state and its arguments; no I/O.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey
         user: the key of one of its readers.
 
     Returns:
-        Chat keys; `NO_CHAT` stands for none, for a change of the user's own name or picture.
+        Chat keys; `NO_CHAT` stands for a change of the user's own name or picture.
     """
     change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):
@@ -54,7 +54,7 @@ def changed_chats(state: State, entry: Entry, user: UserKey) -> Sequence[ChatKey
 
 
 def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
-    """Tell whether `chat_list_readers` names a user, without looking at every chat of a user who changed.
+    """Return whether `chat_list_readers` names a user, without visiting every chat of a user who changed.
 
     Args:
         state: the state, which has the entry.
@@ -67,19 +67,21 @@ def changes_list(state: State, entry: Entry, user: UserKey) -> bool:
 
 
 def _is_shown(change: changes.UserChanged) -> bool:
-    """Tell whether a change of a user changes their name or picture; a removed user has no picture any more."""
+    """Return whether a change of a user changes their name or picture; a removed user has no picture."""
     return change.name is not None or change.photo_url is not None or bool(change.removed)
 
 
 def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
-    A line shows the name and the picture of the other user of a dialog, and to the author of a group's last message
-    its status, which waits for no disabled user. Rights as an admin are in no line; a removed user has left
-    each group by an entry of its own; messages from before a user was enabled again wait for them no more than before.
+    A line shows the name and the picture of the other user of a dialog, if it is in the list. To the author of a
+    group's last message it shows the message's status, which does not wait for disabled users. Lines do not show admin
+    rights. A removed user has left each group by an entry of its own. Messages from before a user was enabled again
+    still do not wait for them.
     """
     if chat.id is None:
-        return state.members[chat.key] if _is_shown(change) else ()
+        members = state.members[chat.key]
+        return [user for user, member in members.items() if not member.hidden] if _is_shown(change) else ()
     members, author = state.members[chat.key], chat.newest_by
     waited = members.get(change.key)
     if not change.disabled or waited is None or author == change.key or author not in members or chat.newest_deleted:
@@ -88,20 +90,20 @@ def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iter
 
 
 class ListChange(NamedTuple):
-    """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
+    """The effect of an entry of kind CHATS or USER on chat lists, besides changed lines."""
 
     newcomers: frozenset[UserKey]
-    """Users whom it makes members of the chat."""
+    """Users who join the chat by it."""
     appears_for: frozenset[UserKey]
-    """Users to whose list it adds a chat."""
+    """Users whose list gains a chat."""
     goes_for: frozenset[UserKey]
-    """Users from whose list it removes a chat."""
+    """Users whose list loses a chat."""
     loss: LostChat | None = None
-    """What these may learn of that."""
+    """What the latter may learn about it."""
 
 
 def list_change(entry: Entry) -> ListChange:
-    """Read what an entry of kind CHATS or USER does to chat lists."""
+    """Read the effect of an entry of kind CHATS or USER on chat lists."""
     nobody: frozenset[UserKey] = frozenset()
     change = changes.change_of(entry)
     match change:

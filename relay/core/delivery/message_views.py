@@ -1,6 +1,6 @@
 """How a user sees a message: as an event, as a line of history, and its status; the same live and replayed.
 
-Reads the state and what it is given; no I/O.
+Reads the state and its arguments; no I/O.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,16 @@ _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: 
 
 
 def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: MessageId) -> objects.MessageStatus:
-    """Give the status of a message as its author sees it (PROTOCOL.md, section 6).
+    """Return the status of a message as its author sees it (PROTOCOL.md, section 6).
 
     Args:
         state: the state.
         chat: the chat's key.
         author: the author's key.
-        message_id: the message.
+        message_id: the message's id.
 
     Returns:
-        `undelivered` while a member whom it waits for has not got it, `unread` while one has not read it, else `read`.
+        `undelivered` until every counting member has got it, `unread` until all of them have read it, else `read`.
     """
     status: objects.MessageStatus = "read"
     where = state.chats[chat]
@@ -47,14 +47,14 @@ def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: 
 def status_for(
     state: State, chat: ChatKey, user: UserKey, author: UserKey, message_id: MessageId, *, deleted: bool
 ) -> objects.MessageStatus:
-    """Give a message's status as one member sees it.
+    """Return a message's status as one member sees it.
 
     Args:
         state: the state.
         chat: the key of the chat.
         user: the member's key.
         author: the author's key.
-        message_id: the message's.
+        message_id: the message's id.
         deleted: whether it is deleted.
     """
     if deleted:
@@ -68,7 +68,7 @@ def status_for(
 def event(state: State, entry: Entry, user: UserKey) -> tuple[str, msgspec.Struct]:
     """Make the event of an entry for a user whom it concerns.
 
-    Entries that change the chat list are not made here: their payload is the list.
+    Entries that change the chat list are handled elsewhere: their payload is the list.
 
     Args:
         state: the state, which has the entry.
@@ -133,7 +133,7 @@ def event(state: State, entry: Entry, user: UserKey) -> tuple[str, msgspec.Struc
 
 
 def _quote(state: State, chat: Chat, user: UserKey, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
-    """Show the message that is quoted, without its text to a member who does not see it."""
+    """Show a quoted message, without its text if the member may not see it."""
     if quoted is None or visibility.sees(chat, state.members[chat.key].get(user), quoted.message_id):
         return quoted
     return msgspec.structs.replace(quoted, message=None)
@@ -155,7 +155,7 @@ def messages(
         user: the member.
         chat: the chat.
         rows: the page, in either order.
-        receipts: those that cover these messages, as `history.receipts` returns them; for groups only.
+        receipts: receipts that cover these messages, as `history.receipts` returns them; for groups only.
         with_chat_id: whether each message names its chat, as in the results of a search.
     """
     delivering: dict[MessageId, list[objects.Delivering]] = {}
@@ -206,10 +206,10 @@ def _message(
 
 
 def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.Message:
-    """Show a message as it is after an edit or a deletion that came while it was read.
+    """Apply an edit or a deletion that came while a message was being read.
 
     Args:
-        message: what was read.
+        message: the message as it was read.
         change: the edit or the deletion, of this message or of the one that it quotes.
         sees: whether the member sees the message that is changed.
     """
@@ -237,9 +237,10 @@ def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.M
 def _delivering(
     state: State, chat: Chat, rows: Sequence[HistoryRow], receipts: Sequence[CoveringReceipt]
 ) -> dict[MessageId, list[objects.Delivering]]:
-    """Give for each message of a group who got and read it, and when: a receipt covers all messages before it.
+    """Return for each message of a group who got and read it, and when. A receipt covers all messages before it.
 
-    Goes from the last message down, so that of a member's receipts the one met last is the first that covers a message.
+    Goes from the last message down, so the receipt of a member that is met last is the earliest one that covers a
+    message.
     """
     found: dict[MessageId, list[objects.Delivering]] = {}
     got: dict[UserKey, UnixMs] = {}

@@ -1,4 +1,4 @@
-"""Who is online, and how often that is announced (PROTOCOL.md, section 4). In memory only; never written."""
+"""Which users are online, and how often that is announced (PROTOCOL.md, section 4). In memory only; never written."""
 
 from collections.abc import Set as AbstractSet
 
@@ -6,7 +6,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.keys import Seconds, UnixMs, UserKey
 
 ANNOUNCE_SECONDS = 1.0
-"""A user's presence is announced at most once in this many seconds; then again at their end, if it has changed."""
+"""A user's presence is announced at most once in this many seconds, and again at their end if it has changed."""
 
 
 class Presence:
@@ -15,38 +15,38 @@ class Presence:
     def __init__(self) -> None:
         self.subscribers: dict[UserKey, list[Subscriber]] = {}
         self.last_seen: dict[UserKey, UnixMs] = {}
-        """When users went offline who were online since the relay started, Unix milliseconds."""
+        """When each user went offline who was online since the relay started, Unix milliseconds."""
         self._announced: dict[UserKey, tuple[bool, Seconds]] = {}
-        """What was announced of a user in the last second, and when (monotonic seconds)."""
+        """The last announcement about each user within the last second, and its time (monotonic seconds)."""
 
     def announces_now(self, user: UserKey, now: Seconds) -> bool:
-        """Tell whether to announce at once that a user came or went; else `due` gives it, if it is still true then."""
+        """Return whether to announce at once that a user came or went; otherwise `due` may return it later."""
         if user in self._announced:
             return False
         self._announced[user] = (self.online(user), now)
         return True
 
     def shown(self, user: UserKey) -> bool:
-        """Tell whether a user is online by what was announced: who connects now learns the same."""
+        """Return whether a user was announced as online: new connections learn the same."""
         announced = self._announced.get(user)
         return self.online(user) if announced is None else announced[0]
 
     def concerned(self, users: AbstractSet[UserKey]) -> set[UserKey]:
-        """Return those of some users who are connected, or were announced in the last second and may have gone since.
+        """Select the users who are connected, or were announced within the last second and may have gone since.
 
         Only these can be shown as online, or receive presence events.
         """
         return (users & self.subscribers.keys()) | (users & self._announced.keys())
 
     def all_shown(self) -> list[UserKey]:
-        """Return all users who are online by what was announced, some of whom may have gone a moment ago."""
+        """Return all users who were announced as online; some may have gone a moment ago."""
         return [user for user in self.subscribers.keys() | self._announced.keys() if self.shown(user)]
 
     def due(self, now: Seconds) -> list[tuple[UserKey, bool]]:
         """Take out the users to announce at `now` (monotonic seconds).
 
         Returns:
-            User, and whether they are online.
+            Each user, and whether they are online.
         """
         changed = []
         for user, (was, at) in list(self._announced.items()):
@@ -62,25 +62,25 @@ class Presence:
 
     @property
     def pending(self) -> bool:
-        """Whether `due` may have something to give later."""
+        """Whether `due` may return something later."""
         return bool(self._announced)
 
     def online(self, user: UserKey) -> bool:
-        """Tell whether a user has a device in the foreground."""
+        """Return whether a user has a device in the foreground."""
         return any(one.foreground for one in self.subscribers.get(user, ()))
 
     def last(self, user: UserKey) -> UnixMs | None:
-        """Give when a user was last online, Unix milliseconds; None if they are now, or if it is unknown."""
+        """Return when a user was last online, Unix milliseconds; None if they are now, or if it is unknown."""
         return None if self.online(user) else self.last_seen.get(user)
 
     def connect(self, subscriber: Subscriber) -> bool:
-        """Add a connection; tell whether its user came online by it."""
+        """Add a connection; return whether its user came online by it."""
         before = self.online(subscriber.user)
         self.subscribers.setdefault(subscriber.user, []).append(subscriber)
         return not before
 
     def disconnect(self, subscriber: Subscriber, now: UnixMs) -> bool:
-        """Remove a connection; tell whether its user went offline by it. `now` is Unix milliseconds."""
+        """Remove a connection; return whether its user went offline by it. `now` is Unix milliseconds."""
         before = self.online(subscriber.user)
         there = self.subscribers.get(subscriber.user, [])
         if subscriber in there:
@@ -90,13 +90,13 @@ class Presence:
         return self._gone(subscriber.user, now, before=before)
 
     def background(self, subscriber: Subscriber, now: UnixMs) -> bool:
-        """Note that a device went to the background; tell whether its user went offline by it."""
+        """Note that a device went to the background; return whether its user went offline by it."""
         before = self.online(subscriber.user)
         subscriber.foreground = False
         return self._gone(subscriber.user, now, before=before)
 
     def foreground(self, subscriber: Subscriber) -> bool:
-        """Note that a device is back; tell whether its user came online by it."""
+        """Note that a device is back; return whether its user came online by it."""
         before = self.online(subscriber.user)
         subscriber.foreground = True
         return not before

@@ -1,7 +1,7 @@
-"""Pages of the log for devices that catch up, read on a connection of their own, one page of a user at a time.
+"""Pages of the log for devices that catch up, read on a connection of their own, one page per user at a time.
 
-A page is merged from the user's chats, each read ahead by its index: entries of other chats cost nothing, however old
-the cursor is.
+A page merges the user's chats, each read ahead by its index. Entries of other chats cost nothing, however old the
+cursor is.
 """
 
 from collections import deque
@@ -24,21 +24,21 @@ from relay.store.sqlite.database import Connection
 
 
 class ReplayPage(NamedTuple):
-    """Entries in order, and the `seq` up to which the log was searched for them."""
+    """Entries in order, and the `seq` up to which the log was searched."""
 
     entries: list[Entry]
     upto: Seq
 
 
 class _Source:
-    """The next entries of a chat, or of the changes of chat lists, as far as they are known."""
+    """The known next entries of a chat, or of the changes of chat lists."""
 
     __slots__ = ("known", "seqs")
 
     def __init__(self, position: Seq) -> None:
         self.seqs: deque[Seq] = deque()
         self.known = position
-        """The `seq` up to which all its entries are in `seqs`, or were."""
+        """All its entries up to this `seq` are in `seqs`, or were."""
 
     def skip(self, position: Seq) -> None:
         seqs = self.seqs
@@ -48,7 +48,7 @@ class _Source:
 
 
 class ReadAhead:
-    """What was read ahead for one device that catches up, kept from page to page."""
+    """The entries read ahead for one device that catches up, kept from page to page."""
 
     __slots__ = ("_sources",)
 
@@ -56,7 +56,7 @@ class ReadAhead:
         self._sources: dict[ChatKey, _Source] = {}
 
     def clear(self) -> None:
-        """Drop it: the end of the log is reached."""
+        """Drop everything: the end of the log is reached."""
         self._sources = {}
 
     async def page(
@@ -82,9 +82,9 @@ class ReadAhead:
             least: entries read ahead per chat at least, however many chats there are.
 
         Returns:
-            The entries' `seq`, ascending; and up to which `seq` there are no others.
+            The entries' `seq`, ascending, and the `seq` up to which there are no others.
         """
-        # A chat that the user has left is forgotten, and one that they came to begins here.
+        # Forget chats that the user has left; chats that they have joined begin here.
         sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
         for source in sources.values():
             source.skip(position)
@@ -120,7 +120,7 @@ class Replays:
 
     @asynccontextmanager
     async def turn(self, user: UserKey) -> AsyncIterator[None]:
-        """Wait for the connection, one device of a user after another; inside, pages are read without waiting again."""
+        """Wait for the connection, one device of a user after another; within the block pages need no further wait."""
         async with self.turns.of(user), self._next:
             yield
 
@@ -136,10 +136,10 @@ class Replays:
         """Read the next page, in the user's `turn`.
 
         Args:
-            ahead: what was read ahead for this device.
+            ahead: the entries read ahead for this device.
             position: the last `seq` that it has.
             upto: the last `seq` of interest.
-            ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES`.
+            ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES_CHAT`.
             listed: the `seq` up to which changes of chat lists are known to the device.
             users: users by key, for the names in answers.
 

@@ -1,4 +1,4 @@
-"""One connection as the hub sees it: whose it is, its place in the log, and what it has acknowledged.
+"""One connection as the hub sees it: its user and device, its place in the log, and its acknowledgements.
 
 No sockets: frames go to an `Outlet`, and a `ClientConnection` catches up or closes.
 """
@@ -14,13 +14,14 @@ from relay.core.tuning import LimitsTuning
 from relay.keys import NO_CHAT, ChatKey, DeviceKey, MessageId, Seconds, Seq, UserKey
 
 MAX_UNACKNOWLEDGED = 32_768
-"""Events whose acknowledgement is awaited at most: a client may never acknowledge."""
+"""Maximum events whose acknowledgement is awaited: a client may never acknowledge."""
 
 MAX_OWN_ENTRIES = 4_096
-"""Own entries that a connection remembers while it is behind; beyond them all earlier ones of its device count."""
+"""Maximum entries of its own that a connection remembers while it is behind; beyond it, all earlier ones of its device
+count as its own."""
 
 LIST_SECONDS = 1.0
-"""Seconds in which one connection is sent its chat list, or changes of it, once."""
+"""A connection gets its chat list, or changes of it, at most once in this many seconds."""
 
 
 class Outlet(Protocol):
@@ -28,37 +29,37 @@ class Outlet(Protocol):
 
     @property
     def waiting(self) -> tuple[int, float]:
-        """Bytes that wait, and since when the peer has not kept up (trio's time; 0.0 if it does)."""
+        """Waiting bytes, and since when the peer has not kept up (trio's time; 0.0 if it does)."""
 
     def put(self, frame: bytes) -> None:
         """Queue a frame; nothing is sent before `flush`."""
 
     def offer(self, frame: bytes) -> bool:
-        """Queue an event unless too much waits already; tell whether it did."""
+        """Queue an event unless too much waits already; return whether it was queued."""
 
     def flush(self) -> None:
-        """Send as much of what is queued as goes without waiting."""
+        """Send as many queued frames as possible without waiting."""
 
 
 class ClientConnection(Protocol):
     """The connection that a subscriber belongs to."""
 
     def start_catch_up(self) -> None:
-        """Start to read what was missed from the log, once what is queued has gone out."""
+        """Start to read missed entries from the log, once the queued frames have gone out."""
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with a close code (PROTOCOL.md, section 1)."""
 
 
 class AwaitedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event that a device has to acknowledge, and what its acknowledgement means; one object for all recipients."""
+    """An event that a device has to acknowledge, and what the acknowledgement means; one object for all recipients."""
 
     seq: Seq
     chat: ChatKey
     message_id: MessageId
-    """The message that is delivered by it; 0 for none."""
+    """The message that it delivers; 0 for none."""
     since: Seq = 0
-    """For a chat list: the first change it stands for, if that is not `seq`; it is acknowledged too. Else 0."""
+    """For a chat list: the first change it covers, if that is not `seq`; it is acknowledged too. Else 0."""
 
 
 class Subscriber:
@@ -118,65 +119,66 @@ class Subscriber:
         self.outlet = outlet
         self.connection = connection
         self.position = position
-        """While it is not live: the last `seq` that was replayed to it or does not concern it."""
+        """While it is not live: it needs no entry up to this `seq` any more."""
         self.connected_seq = position
         """The last `seq` when it connected."""
         self.own_entries: set[Seq] = set()
-        """Entries that it caused itself while it was not live. The log knows devices, but not their connections."""
+        """Entries that it caused itself while it was not live. The log records devices, but not their connections."""
         self.lookahead = ReadAhead()
-        """What was read ahead for it while it catches up."""
+        """The entries read ahead for it while it catches up."""
         self.live = False
-        """Whether it gets events as they happen; else they are read from the log."""
+        """Whether it gets events as they happen; otherwise they are read from the log."""
         self.foreground = True
         self.chats_as_of = 0
-        """The `seq` as of which the last chat list was sent: the client knows older changes."""
+        """The last chat list was current as of this `seq`: the client knows older changes."""
         self.version = version
         """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
         self.share = share or Share(LimitsTuning())
-        """The share of its user, over all their connections."""
+        """Its user's share, over all their connections."""
         self.sent = position
         """No event sent so far has a `seq` above this one."""
         self.owed: dict[ChatKey, LostChat | None] = {}
-        """Chats that changed in the list since it was last sent; how each was lost, if the last of that was a loss."""
+        """Chats that changed in the list since it was last sent, each with how it was lost if the last change was a
+        loss."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
         self.appeared: set[ChatKey] = set()
-        """Owed chats that the device does not know yet: they are sent before anything else."""
+        """Changed chats that the device does not know yet: they are sent before anything else."""
         self.gone: set[ChatKey] = set()
-        """Owed chats that the user has left and the device still has."""
+        """Changed chats that the user has left and the device still has."""
         self.listed_at = float("-inf")
-        """When the list or changes of it were last sent, the hub's time."""
+        """When the list or its changes were last sent, by the hub's clock."""
         self.listing: list[ChatKey] = []
         """Chats on pages of a list that the client has not asked for yet, in the order of the list."""
         self.listing_after: str | None = None
-        """The `after` that asks for them."""
+        """The `after` that requests them."""
         self.ack_pending = False
-        """Whether it has acknowledgements that were not applied yet."""
+        """Whether it has acknowledgements that are not applied yet."""
         self.acked_up_to: dict[ChatKey, MessageId] = {}
-        """The highest message acknowledged by these, by chat."""
+        """The highest message that these acknowledge, by chat."""
         self._unacknowledged: dict[Seq, AwaitedEvent] = {}
-        """Events that were sent and not acknowledged, by `seq` in its order."""
+        """Events sent and not acknowledged yet, in the order of `seq`."""
         self._latest = position
-        """The highest `seq` that was acknowledged."""
+        """The highest acknowledged `seq`."""
         self._frozen = False
 
     @property
     def cursor(self) -> Seq:
-        """The highest `seq` up to which nothing is outstanding; entries that do not concern this user count as had.
+        """The highest `seq` up to which nothing is outstanding; entries for other users count as acknowledged.
 
-        Computed when it is asked for: acknowledgements are many more than that.
+        Computed on demand, because acknowledgements are much more frequent.
         """
         first = next(iter(self._unacknowledged), None)
         return self._latest if first is None else first - 1
 
     @property
     def unacknowledged(self) -> int:
-        """Events that were sent and not acknowledged."""
+        """The number of events sent and not acknowledged yet."""
         return len(self._unacknowledged)
 
     def event(self, frame: bytes, awaited: AwaitedEvent) -> None:
         """Send a durable event, or fall behind if too much waits already."""
-        # Once for each member of a group: one call to the outlet, and none while few acknowledgements are awaited.
+        # This runs once for each member of a group, so it makes only one call to the outlet.
         if self.appeared or not self.outlet.offer(frame):
             self.fall_behind(awaited.seq - 1)
             return
@@ -195,7 +197,7 @@ class Subscriber:
     def _await(self, awaited: AwaitedEvent) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= self._most_unacknowledged:
-            # Too much to know what is missing: the cursor stays here for good, and a replay starts from it.
+            # Too many to track: the cursor stays here for good, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
             unacknowledged.clear()
@@ -203,26 +205,26 @@ class Subscriber:
             unacknowledged[awaited.seq] = awaited
 
     def fall_behind(self, position: Seq) -> None:
-        """Stop live events: what comes after `position` is read from the log."""
+        """Stop live events: entries after `position` are read from the log."""
         self.live = False
         self.position = position
         self.connection.start_catch_up()
 
     def note_own(self, seq: Seq) -> None:
-        """Remember an entry of this connection that it will meet in the log."""
+        """Remember an entry of this connection that its replay will meet."""
         if len(self.own_entries) >= self._most_own_entries:
             self.connected_seq = seq
             self.own_entries.clear()
         self.own_entries.add(seq)
 
     def go_live(self, position: Seq) -> None:
-        """Begin live events: all up to `position` was replayed."""
+        """Begin live events: everything up to `position` was replayed."""
         self.position = position
         self.live = True
         self.own_entries.clear()
 
     def acknowledge(self, seq: Seq) -> AwaitedEvent | None:
-        """Take an acknowledgement; return the event that it is of, None if none is awaited."""
+        """Take an acknowledgement; return the event that it is for, None if none is awaited."""
         awaited = self._unacknowledged.pop(seq, None)
         if awaited is not None and awaited.since:
             self._unacknowledged.pop(awaited.since, None)
@@ -243,7 +245,7 @@ class Subscriber:
         """
         if not self.owed or seq < self.owed_since:
             self.owed_since = seq
-            # Until the list is sent, acknowledgements of later events move no cursor past this entry.
+            # Until the list is sent, acknowledgements of later events must not move the cursor past this entry.
             if not self._frozen:
                 self._unacknowledged[seq] = AwaitedEvent(seq, NO_CHAT, 0)
         if appears or loss is not None:
@@ -269,29 +271,29 @@ class Subscriber:
         if self.live:
             self.owe_list(seq, chat, appears=False)
             return
-        # What is replayed has lower ids: awaited before them, this entry would move the cursor past all of them.
+        # Replayed entries have lower ids: if this entry were awaited before them, it would move the cursor past all of
+        # them.
         if not self.owed:
             self.owed_since = seq
         self.owed.setdefault(chat, None)
 
     def list_due(self, now: Seconds) -> bool:
-        """Tell whether changes of the list are owed and the last ones were sent long enough ago."""
+        """Return whether the list has changes to send and the last ones were sent long enough ago."""
         return bool(self.owed) and now - self.listed_at >= LIST_SECONDS
 
     def list_fits(self, now: Seconds) -> bool:
-        """Tell whether the list is to be sent as the event `position`: no event has that id or a later one."""
+        """Return whether to send the list as the event `position`: no event has that id or a later one."""
         return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
     def begin_list(self, as_of: int, now: Seconds) -> tuple[dict[ChatKey, LostChat | None], Seq]:
         """Count the list as sent.
 
         Args:
-            as_of: the `seq` at which it is true.
+            as_of: the `seq` at which it was current.
             now: monotonic seconds.
 
         Returns:
-            The chats that it has to tell of, each with how it was lost (see `owed`), and the `seq` since which that was
-            owed.
+            The chats that it covers, each with how it was lost (see `owed`), and the `seq` of the first change.
         """
         chats, since = self.owed, self.owed_since
         self.owed = {}

@@ -1,16 +1,17 @@
 """Who is typing where, for how long, and how often that is announced (PROTOCOL.md, section 4). Never written.
 
-Pure: the time is handed in. Clients may repeat it as often as they like; it is announced every few seconds.
+Pure: takes the time as an argument. Clients may repeat the event as often as they like; it is announced every few
+seconds.
 """
 
 from relay.keys import ChatKey, Seconds, UserKey
 
 TYPING_SECONDS = 6.0
-"""Seconds after which a typist who does not repeat it has stopped."""
+"""Seconds after which a typist who does not repeat the event has stopped."""
 REPEAT_SECONDS = 2.5
-"""Seconds in which it is announced once that a user types in a chat."""
+"""A user's typing in a chat is announced at most once in this many seconds."""
 MAX_CHATS = 4
-"""Chats in which one user can be typing at a time, those included that were announced within `REPEAT_SECONDS`."""
+"""Chats in which one user can be typing at a time, including those announced within `REPEAT_SECONDS`."""
 
 
 class _Typist:
@@ -21,14 +22,14 @@ class _Typist:
     def __init__(self) -> None:
         self.typing = False
         self.shown = False
-        """Whether the others see it."""
+        """Whether the other members see it."""
         self.until = 0.0
-        """When the typist falls silent; for one who has stopped, until when the last announcement is remembered."""
+        """When the typing ends; if it has ended, until when the last announcement is remembered."""
         self.announced_at = -REPEAT_SECONDS
         """When it was last announced."""
 
     def announces(self, now: Seconds) -> bool:
-        """Tell whether to announce it now."""
+        """Return whether to announce it now."""
         if now - self.announced_at < REPEAT_SECONDS:
             return False
         self.announced_at = now
@@ -37,7 +38,7 @@ class _Typist:
 
 
 class Typists:
-    """All typists, and when each falls silent."""
+    """All typists, and when the typing of each ends."""
 
     def __init__(self) -> None:
         self.users: dict[UserKey, dict[ChatKey, _Typist]] = {}
@@ -65,7 +66,7 @@ class Typists:
         return place.announces(now)
 
     def stop(self, chat: ChatKey, user: UserKey) -> bool:
-        """Note that a user has stopped; tell whether to announce it."""
+        """Note that a user has stopped; return whether to announce it."""
         place = self.users.get(user, {}).get(chat)
         if place is None or not place.typing:
             return False
@@ -75,7 +76,7 @@ class Typists:
         return shown
 
     def chats_of(self, user: UserKey) -> list[ChatKey]:
-        """Give the chats in which a user is typing."""
+        """Return the chats in which a user is typing."""
         return [chat for chat, place in self.users.get(user, {}).items() if place.typing]
 
     def typists(self) -> list[tuple[ChatKey, UserKey]]:
@@ -87,7 +88,7 @@ class Typists:
         return [(chat, user) for user in self.users for chat in self.chats_of(user)]
 
     def due(self, now: Seconds) -> list[tuple[ChatKey, UserKey, bool]]:
-        """Take out what to announce now, and drop what is over.
+        """Take out the typing to announce now, and drop typing that is over.
 
         Returns:
             Chat, user, and whether they have stopped.
@@ -113,7 +114,7 @@ class Typists:
 
 
 def _make_room(places: dict[ChatKey, _Typist], now: Seconds) -> bool:
-    """Drop a chat in which the user does not type and that was not announced lately."""
+    """Drop a chat in which the user does not type and that was not announced recently."""
     for chat, place in places.items():
         if not place.typing and place.until <= now:
             del places[chat]

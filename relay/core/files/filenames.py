@@ -23,7 +23,7 @@ def clean(name: str, mimetype: str) -> str:
     """Make a name safe to show and to save.
 
     Args:
-        name: the name that the sender has given.
+        name: the sender's name for the file.
         mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that no one
             opens a picture as a page.
     """
@@ -44,6 +44,6 @@ def clean(name: str, mimetype: str) -> str:
 
 
 def _cut(text: str, characters: int, size: int) -> str:
-    """Cut a name to its length; `file` where nothing of it can be seen."""
+    """Cut a name to its length; `file` if nothing of it is visible."""
     short = text[:characters].encode()[:size].decode(errors="ignore").rstrip(". ")
     return short if can_be_seen(short) else "file"

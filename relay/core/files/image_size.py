@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 Size = tuple[int, int]
 MAX_PIXELS = 2**25
-"""Pixels up to which a picture is shown as one. A few bytes can claim any size, and browsers allocate four bytes a
+"""The most pixels of a picture that is shown as one. A few bytes can claim any size, and browsers allocate four bytes a
 pixel. Photos of 33 megapixels pass; larger pictures are sent as files."""
 MAX_SEGMENTS = 1_000
-"""Segments, and bytes between them, that are read before giving up."""
+"""Segments, and bytes between them, to read before giving up."""
 FIRST_ROTATED_ORIENTATION = 5
 """The first of the Exif orientations that swap width and height."""
 

@@ -5,7 +5,7 @@ one table, and the libraries for it take 2.5 MiB (filetype) and 2.7 MiB (puremag
 """
 
 UNKNOWN = "application/octet-stream"
-"""The type of everything that is unknown or not safe to show: it can only be downloaded."""
+"""The type of everything unknown or unsafe to show: it can only be downloaded."""
 SNIFFED_BYTES = 512
 """Bytes that `sniff` needs."""
 

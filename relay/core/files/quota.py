@@ -25,18 +25,18 @@ class Allowance:
         self._quota = quota
         self._user = user
         self.size = 0
-        """Bytes that the upload has so far."""
+        """Bytes received so far."""
         self.reserved = 0
-        """Bytes that are reserved for the upload."""
+        """Bytes reserved for the upload."""
         self.scope: trio.CancelScope | None = None
-        """Cancelled when a user with fewer uploads needs the place."""
+        """Cancelled when a user with fewer uploads needs the slot."""
 
     @contextmanager
     def until_displaced(self) -> Iterator[None]:
-        """Receive the upload within this block, which ends when a user with fewer uploads needs its place.
+        """Receive the upload within this block, which ends when a user with fewer uploads needs its slot.
 
         Raises:
-            RelayError: `rate_limited`, it did.
+            RelayError: `rate_limited`, the upload lost its slot.
         """
         with trio.CancelScope() as self.scope:
             yield
@@ -57,7 +57,7 @@ class Allowance:
 
     @property
     def user(self) -> UserKey:
-        """The key of the user who uploads."""
+        """The key of the uploading user."""
         return self._user
 
 
@@ -74,9 +74,9 @@ class Quota:
         """Begin without reservations.
 
         Args:
-            state: has the bytes that each user has stored.
+            state: knows the bytes that each user has stored.
             limits: the settings.
-            room: returns the room that the disk has.
+            room: returns the free room on the disk.
             tuning: how many uploads there may be; None for the defaults.
         """
         self.tuning = tuning or FilesTuning()
@@ -89,7 +89,7 @@ class Quota:
 
     @contextmanager
     def upload(self, user: UserKey, announced: int | None) -> Iterator[Allowance]:
-        """Reserve what an upload needs, until it has ended in one way or another.
+        """Reserve the bytes that an upload needs until it ends, whether or not it succeeds.
 
         Args:
             user: the key of the user who uploads.
@@ -116,14 +116,14 @@ class Quota:
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes that all uploads under way have reserved."""
+        """Bytes reserved by all uploads under way."""
         return self._reserved.total()
 
     def _count(self) -> int:
         return sum(map(len, self._running.values()))
 
     def _displace(self, held: int) -> bool:
-        """Cancel the latest upload of the user with the most, if they have more than a user with `held` would."""
+        """Cancel the latest upload of the user with the most, if they have more than one with `held` would."""
         most = max(self._running.values(), key=len)
         latest = most[-1]
         if len(most) <= held + 1 or latest.scope is None:
@@ -145,7 +145,7 @@ class Quota:
         Args:
             user: the key of the user who would upload; None for a user who is not here yet.
             size: the size of the file in bytes.
-            before: bytes that the same user would have stored before, as they count for the quota.
+            before: further bytes that the user would have stored by then, as they count for the quota.
 
         Raises:
             RelayError: the upload would not be allowed.
@@ -163,7 +163,7 @@ class Quota:
         Args:
             allowance: the reservation to change.
             desired: bytes in total.
-            needed: bytes in total that the upload cannot do without.
+            needed: the fewest bytes in total with which the upload can go on.
 
         Raises:
             RelayError: the needed bytes are not available.

@@ -1,6 +1,6 @@
-"""Uploaded files: received within the quota, found for those who may read them, removed when no message needs them.
+"""Uploaded files: receives them within the quota, finds them for users who may read them, removes unused ones.
 
-Knows the log and the directory of contents; how the bytes arrive is the business of the network.
+Knows the log and the directory of contents; the network brings the bytes.
 """
 
 import errno
@@ -37,26 +37,26 @@ from relay.store.sqlite.database import Connection
 logger = logging.getLogger(__name__)
 
 UPLOAD_WRITE_BYTES = 262_144
-"""Bytes collected before a thread writes them."""
+"""Bytes to collect before a thread writes them."""
 UNSENT_MS = 86_400_000
 """Milliseconds after which an uploaded file is removed unless a message holds it."""
 SWEEP_SECONDS = 60.0
 """Seconds between two searches for unused files; a deletion starts one at once."""
 UNUSED_FILES = 100
-"""Unused files that are removed at a time."""
+"""Unused files removed at a time."""
 
 Pieces = Callable[[], Awaitable[bytes]]
 """Returns the next piece of an upload; empty at its end."""
 
 
 class FileRelease:
-    """The signal that files may have been released: applying an entry gives it, the removal of files waits for it."""
+    """The signal that files may have been released: applying an entry sets it, the removal of files waits for it."""
 
     def __init__(self) -> None:
         self._noted = trio.Event()
 
     def note(self) -> None:
-        """Have unused files searched for soon."""
+        """Start a search for unused files soon."""
         self._noted.set()
 
     async def wait(self) -> None:
@@ -64,7 +64,7 @@ class FileRelease:
         await self._noted.wait()
 
     def clear(self) -> None:
-        """Begin to wait for the next time."""
+        """Reset the signal."""
         self._noted = trio.Event()
 
 
@@ -87,7 +87,7 @@ class Uploads:
 
         Args:
             directory: where the contents are stored.
-            state: has the users and what they have stored.
+            state: knows the users and their stored bytes.
             log: takes the commands.
             reading: a connection that reads.
             clock: Unix milliseconds, as far as it is credible.
@@ -100,17 +100,17 @@ class Uploads:
         self.uploaded_bytes = 0
         """Bytes uploaded since the start, for the metrics."""
         self.released = released
-        """Notes that a message may have released its files."""
+        """Records that a message may have released its files."""
         self._state = state
         self._log = log
         self._reading = reading
         self._clock = clock
         self._rights = rights
         self.quota = Quota(state, limits, self.contents.room, tuning)
-        """What uploads under way have reserved."""
+        """The reservations of uploads under way."""
         self._turns = Turns()
         self._swept = False
-        """Whether what an earlier run left was removed."""
+        """Whether the remains of an earlier run were removed."""
 
     # Receiving.
 
@@ -128,7 +128,7 @@ class Uploads:
         Args:
             user: the key of the user who uploads.
             device: the key of their device.
-            name: the name that the user has given.
+            name: the user's name for the file.
             announced: the announced size in bytes; None if there is none.
             pieces: returns the bytes.
             at: when the file was uploaded elsewhere, in Unix milliseconds; now by default.
@@ -208,8 +208,8 @@ class Uploads:
             incoming: the file, whole.
             user: the key of its owner.
             device: the device that sent it.
-            name: the name that the owner has given.
-            head: its first bytes, by which its type is detected.
+            name: the owner's name for the file.
+            head: its first bytes, from which its type is detected.
             at: when it was uploaded elsewhere, Unix milliseconds; None for now.
         """
         mimetype = media_types.sniff(head)
@@ -248,7 +248,7 @@ class Uploads:
         Raises:
             RelayError: `not_found`, whether there is no such file or the user may not read it.
         """
-        # One look-up at a time for each user, over all their connections: others read over this connection too.
+        # One look-up at a time per user, over all their connections: other users share this database connection.
         async with self._turns.of(user):
             found = await stored_files.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
@@ -258,7 +258,7 @@ class Uploads:
     def while_readable(
         self, user: UserKey, device: DeviceKey, file: StoredFile
     ) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel what runs inside once the user may no longer read the file.
+        """Cancel the work inside this block once the user may no longer read the file.
 
         Args:
             user: the user's key.
@@ -266,7 +266,7 @@ class Uploads:
             file: the file.
 
         Returns:
-            A context manager that gives the scope of what runs inside.
+            A context manager that yields the block's cancel scope.
         """
         state = self._state
         return self._rights.while_allowed(
@@ -276,9 +276,9 @@ class Uploads:
     # Removing.
 
     async def run(self) -> None:
-        """Remove unused files, forever; first the remains of an earlier run."""
+        """Remove unused files, forever, and first the remains of an earlier run."""
         if not self._swept:
-            # Once a run, also where it fails: what follows must not wait for a folder that cannot be read.
+            # Only once per run, even if it fails: an unreadable folder must not stop the rest.
             self._swept = True
             await self.sweep()
         while True:
@@ -303,7 +303,7 @@ class Uploads:
             await self._drop(digests)
 
     async def _drop(self, digests: list[str]) -> None:
-        """Remove those contents that no file has any more."""
+        """Remove the contents that no file uses any more."""
         with self.contents.unpinned(digests) as leaving:
             leaving.difference_update(await stored_files.known_digests(self._reading, digests))
             while leaving:
@@ -346,7 +346,7 @@ class UploadInPieces:
 
         Args:
             user: the key of its owner.
-            name: the name that the owner has given.
+            name: the owner's name for the file.
             at: when the file was uploaded elsewhere, in Unix milliseconds.
 
         Raises:
@@ -364,9 +364,9 @@ class UploadInPieces:
 
 
 def _write_error(error: OSError) -> RelayError:
-    """Log why a file could not be written, without its internal path, and make the answer of it.
+    """Log why a file could not be written, without its internal path, and make the error for the client.
 
-    Only a full disk is answered as one: after any other error it does not help to free space.
+    Only a full disk is reported as such: after any other error, freeing space does not help.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         logger.error("a file cannot be saved: the disk is full")

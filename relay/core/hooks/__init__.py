@@ -1,1 +1,1 @@
-"""What hooks and bots may do in a chat, and limits for those that answer each other."""
+"""The rights of hooks and bots in a chat, and limits for programs that answer each other."""

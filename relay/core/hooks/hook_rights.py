@@ -1,4 +1,4 @@
-"""What a hook may do now. Pure."""
+"""The present rights of a hook. Pure."""
 
 from relay.core.model.entities import Device
 from relay.core.model.state import State
@@ -7,7 +7,7 @@ from relay.keys import NO_DEVICE, ChatKey
 
 
 def may_act(state: State, device: Device) -> bool:
-    """Tell whether a hook is in use: it is not removed, its user is not disabled and is in its chat.
+    """Return whether a hook is in use: it is not removed, and its user is enabled and in its chat.
 
     A hook that writes to one user is in use before their dialog begins.
     """
@@ -18,9 +18,9 @@ def may_act(state: State, device: Device) -> bool:
 
 
 def problem(state: State, device: Device) -> str | None:
-    """Say why a hook cannot do what it is for: post into its chat, or follow it. None where it can.
+    """Say why a hook cannot post into its chat (incoming) or follow it (outgoing); None if it can.
 
-    An incoming hook is asked what a message of its user is asked, so that no other rule applies to it.
+    An incoming hook passes the same checks as a message of its user.
     """
     hook, user = device.hook, state.users[device.user]
     if user.disabled or user.removed:
@@ -43,5 +43,5 @@ def problem(state: State, device: Device) -> str | None:
 
 
 def chat_of(state: State, device: Device) -> ChatKey | None:
-    """Find the chat of a hook; None where its user is not in it, or it has not begun."""
+    """Find the chat of a hook; None if its user is not in it, or it has not begun."""
     return None if device.hook is None else state.chat_key(device.user, device.hook.chat)

@@ -1,6 +1,6 @@
-"""Limits on loops: a message of one program that makes another program answer, without end. No I/O.
+"""Limits on loops: programs that answer each other without end. No I/O.
 
-Both limits are generous, because alarms come in bursts that are no loops.
+Both limits are generous, because alarms come in bursts without being loops.
 """
 
 import logging
@@ -13,9 +13,9 @@ from relay.protocol.errors import RelayError
 logger = logging.getLogger(__name__)
 
 MAX_ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
-"""Messages by which programs may answer each other in one chat: at once, and then a second."""
+"""Messages by which programs may answer each other in one chat: at once, and then per second."""
 MAX_MESSAGES_IN_A_ROW, RECOVERY_MS = 100, 10_000
-"""Messages of programs in a row that one outgoing hook posts, and the milliseconds after which it posts one more."""
+"""Messages of programs in a row that one outgoing hook posts, and the milliseconds before it posts one more."""
 WARNING_SECONDS = 600.0
 """Seconds between two warnings about one chat."""
 
@@ -42,7 +42,7 @@ class LoopBrake:
         self._state = state
         self._limit = RateLimit(_AnswerRate(at_once))
         self._last: dict[ChatKey, UserKey] = {}
-        """By chat, the user for whom a program has written last."""
+        """By chat, the user for whom a program wrote last."""
         self._warned: dict[ChatKey, Seconds] = {}
 
     def check(self, user: UserKey, chat_id: str, now: Seconds) -> None:
@@ -83,21 +83,21 @@ class LoopBrake:
 
 
 class TurnsInARow:
-    """Limits messages of programs in a row for one outgoing hook, by the times in the log: a replay decides alike."""
+    """Limits messages of programs in a row for one outgoing hook. By the log's times: a replay decides alike."""
 
     def __init__(self) -> None:
         self._level = 0.0
         self._at = 0
 
     def person(self) -> None:
-        """Note that a person has written: there is no loop."""
+        """Note that a person has written, which breaks the loop."""
         self._level = 0.0
 
     def passes(self, at: UnixMs) -> bool:
         """Count a message of a program, and decide whether the hook posts it.
 
         Args:
-            at: when it was sent, in Unix milliseconds.
+            at: the time of sending, in Unix milliseconds.
         """
         self._level = max(0.0, self._level - max(0, at - self._at) / RECOVERY_MS)
         self._at = at

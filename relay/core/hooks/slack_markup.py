@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from relay.protocol.base import JsonValue
+
 # Possessive quantifiers: an opening bracket without a closing one is scanned once.
 _MARK = re.compile(r"<([^<>|\n]++)(?:\|([^<>\n]*+))?+>")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|mailto:|tel:)\S+", re.IGNORECASE)
@@ -30,7 +32,7 @@ def plain(text: str, name_of: NameOf = _unknown, channel_of: NameOf = _unknown) 
     """Turn marked-up text into plain text.
 
     Args:
-        text: text in Slack's markup. What only looks like markup (`a < b`, `<b>`) stays.
+        text: text in Slack's markup. Text that only looks like markup (`a < b`, `<b>`) stays.
         name_of: returns people's names.
         channel_of: returns channels' names.
     """
@@ -50,8 +52,8 @@ def link(address: str, label: str) -> str:
     return label if shown in label else f"{label} ({address})"
 
 
-def date(timestamp: object, fallback: str) -> str:
-    """Format a date: the fallback that the sender has given, else the time in UTC.
+def date(timestamp: JsonValue, fallback: str) -> str:
+    """Format a date: the sender's fallback, else the time in UTC.
 
     Args:
         timestamp: Unix seconds, as the sender wrote them.

@@ -1,1 +1,1 @@
-"""Limits by user: how much one may ask for, hold at a time, and take of the relay's time."""
+"""Limits per user: on requests, on memory held at a time, and on the relay's time."""

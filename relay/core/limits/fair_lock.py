@@ -1,7 +1,7 @@
-"""A lock that those who wait for it get in turn: one with many waiting tasks delays the others by one at a time.
+"""A lock that owners get in turn: an owner with many waiting tasks delays the others by one task at a time.
 
-Owners whom the relay knows have a line of their own. The two lines are served alternately, and neither takes room of
-the other, so any number of unknown clients cannot keep the lock from a known one.
+Owners whom the relay knows have a queue of their own. The two queues are served alternately and have separate room, so
+any number of unknown clients cannot keep the lock from a known one.
 """
 
 from collections import OrderedDict, deque
@@ -20,7 +20,7 @@ class _Waiting:
 
 
 class _Line:
-    """Tasks that wait, by owner; the next one is the first task of the owner whose turn it is."""
+    """Waiting tasks by owner; the next one is the first task of the owner whose turn it is."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -31,7 +31,7 @@ class _Line:
         return self._count
 
     def add(self, owner: Hashable) -> _Waiting:
-        """Let a task wait. Raises `rate_limited` where there is no room and this owner has the most."""
+        """Let a task wait. Raises `rate_limited` if there is no room and this owner has the most tasks."""
         if self._count >= self._room:
             self._make_room(owner)
         waiting = _Waiting()
@@ -56,7 +56,7 @@ class _Line:
             del self._queues[owner]
 
     def pop(self) -> _Waiting:
-        """Take out the next one; its owner's others come after those of the other owners."""
+        """Take out the next task; its owner's other tasks move behind those of the other owners."""
         owner, queue = next(iter(self._queues.items()))
         first = queue[0]
         self.remove(owner, first)
@@ -72,12 +72,12 @@ class FairLock:
         """Begin unlocked.
 
         Args:
-            room: tasks that may wait in each line. When another one comes, the owner of the most loses its latest.
+            room: tasks that may wait in each queue. When another one comes, the owner with the most loses its latest.
         """
         self._locked = False
         self._trusted, self._strangers = _Line(room), _Line(room)
         self._lines = deque((self._trusted, self._strangers))
-        """The line that is served next, if a task waits in it, and then the other one."""
+        """The queue to serve next, if a task waits in it, and then the other one."""
 
     def __len__(self) -> int:
         return sum(map(len, self._lines))
@@ -92,11 +92,11 @@ class FairLock:
         """Hold the lock.
 
         Args:
-            owner: for whom the task works.
-            trusted: whether the relay knows that it works for a user or an admin.
+            owner: the user or network that the task works for.
+            trusted: whether the relay knows the owner as a user or an admin.
 
         Raises:
-            RelayError: `rate_limited`, too many wait, and this owner's are the most of them.
+            RelayError: `rate_limited`, too many wait, and this owner has the most of them.
         """
         await trio.lowlevel.checkpoint()
         if self._locked:

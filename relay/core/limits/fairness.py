@@ -1,7 +1,7 @@
 """Fair shares of the event loop: for each user, and for each address from which no user has signed in.
 
 The time of each step of a task is charged to the account that the task works for. An account that took more than its
-share waits before more is done for it, as long as anybody else is served. In memory only.
+share waits, as long as anybody else is served. In memory only.
 """
 
 from collections import OrderedDict
@@ -20,21 +20,22 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 LOOP_SHARE = 0.2
-"""The part of the loop's time that one account gets while others are served."""
+"""The share of the loop's time that one account gets while others are served."""
 BURST_SECONDS = 0.015
 """Seconds of the loop's time that one account gets at once, beyond its share."""
 SLICE_SECONDS = 0.0005
-"""Seconds of the loop's time in one turn after which an account's next piece of work comes after everybody else's."""
+"""After this many seconds of the loop's time in one turn, an account's next piece of work comes after everybody
+else's."""
 MAX_CHARGE_SECONDS = 0.1
-"""Seconds that are charged at most for one piece of work: that the machine stood still is no payer's fault."""
+"""Maximum seconds charged for one piece of work: nobody pays for a machine that stood still."""
 MAX_THREADS = 4
-"""Threads that work for one account at a time, of the forty that trio has."""
+"""Maximum threads that work for one account at a time, of trio's forty."""
 MAX_ACCOUNTS = 4_096
-"""Accounts that are kept; the least recently used one is dropped."""
+"""Maximum accounts kept; the least recently used one is dropped."""
 
 
 class Account:
-    """What was done for one user or address, over all their connections."""
+    """The work done for one user or address, over all their connections."""
 
     __slots__ = ("_fairness", "_queue", "_round", "_taken", "_threads", "paid_at", "waiting")
 
@@ -46,9 +47,9 @@ class Account:
         self._taken = 0.0
         """Seconds charged in that round."""
         self.waiting = 0
-        """How many pieces of work wait for their turn."""
+        """How many pieces of work are waiting."""
         self.paid_at = float("-inf")
-        """When all that was charged is paid off at the rate of a share, by the accounts' time."""
+        """When everything charged is paid off at the rate of a share, by the accounts' time."""
 
     def charge(self, seconds: float, now: Seconds, most: float = MAX_CHARGE_SECONDS) -> None:
         """Charge work that was done for this account.
@@ -77,17 +78,17 @@ class Account:
         self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
     def wait(self, now: Seconds) -> float:
-        """Give the seconds until more may be done; 0.0 means in the next round, a negative number at once."""
+        """Return the seconds until more may be done; 0.0 means in the next round, a negative number at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
         return 0.0 if self._round == self._fairness.round and self._taken >= SLICE_SECONDS else -1.0
 
     def begin(self) -> bool:
-        """Charge what is done from here on to this account; tell whether more may be done for it at once."""
+        """Charge the work from here on to this account; return whether more may be done for it at once."""
         fairness = self._fairness
         if not fairness.counts:
             return True
-        # As `switch` does, without a call for each read of a connection.
+        # Like `switch`, but without a call for each read of a connection.
         now = fairness.time()
         if fairness.running is not None:
             fairness.running.charge(now - fairness.began, now)
@@ -116,7 +117,7 @@ class Account:
         self._fairness.switch(self)
 
     async def in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Do something in a thread, `MAX_THREADS` at a time: on a slow disk others need threads too."""
+        """Run a function in a thread, at most `MAX_THREADS` at a time: on a slow disk others need threads too."""
         if self._threads is None:
             self._threads = trio.Semaphore(MAX_THREADS)
         async with self._threads:
@@ -128,7 +129,7 @@ PAYER: ContextVar[Account] = ContextVar("PAYER")
 
 
 async def wait_for_turn() -> None:
-    """Let others have their turn, and wait until more may be done for the account that this task works for."""
+    """Let other tasks run, and wait until more may be done for this task's account."""
     payer = PAYER.get(None)
     await trio.lowlevel.checkpoint()
     if payer is not None:
@@ -146,18 +147,18 @@ class Fairness(trio.abc.Instrument):
         """
         self.time = time
         self.alone_seconds = 0.25
-        """Seconds without anybody else being served after which an account need not wait."""
+        """An account need not wait if nobody else was served for this many seconds."""
         self.counts = False
-        """Whether it is counting; else no payer has to wait."""
+        """Whether time is being counted; otherwise no account has to wait."""
         self.round = 1
         """The number of this turn of the event loop."""
         self._accounts: OrderedDict[Hashable, Account] = OrderedDict()
         self.running: Account | None = None
-        """The account that is charged for what is done now."""
+        """The account that pays for the current work."""
         self.began = 0.0
-        """Since when, by the accounts' time."""
+        """Since when it pays, by the accounts' time."""
         self.last: Account | None = None
-        """The account that was served last."""
+        """The last account that was served."""
         self.last_at = float("-inf")
         self.others_at = float("-inf")
         """When an account other than the last one was served."""
@@ -177,7 +178,7 @@ class Fairness(trio.abc.Instrument):
             trio.lowlevel.remove_instrument(self)
 
     def of(self, asker: Hashable) -> Account:
-        """Give the account of a user (by key) or of an address (by `rate_limit_key`)."""
+        """Return the account of a user (by key) or of an address (by `rate_limit_key`)."""
         account = self._accounts.get(asker)
         if account is None:
             account = self._accounts[asker] = Account(self)
@@ -188,12 +189,12 @@ class Fairness(trio.abc.Instrument):
         return account
 
     def alone(self, account: Account, now: Seconds) -> bool:
-        """Tell whether no other payer was served lately."""
+        """Return whether no other account was served recently."""
         others_at = self.others_at if account is self.last else self.last_at
         return now - others_at > self.alone_seconds
 
     def switch(self, account: Account | None) -> float:
-        """Charge what was done until now to the running account, and what follows to another; gives the time."""
+        """Charge the time until now to the running account, and the following time to another; return the time."""
         now = self.time()
         if self.running is not None:
             self.running.charge(now - self.began, now)
@@ -201,7 +202,7 @@ class Fairness(trio.abc.Instrument):
         return now
 
     def move(self, account: Account) -> None:
-        """Charge the whole of this step, and all that this task does from now on, to another account."""
+        """Charge this whole step, and all later work of this task, to another account."""
         self.running = account
         PAYER.set(account)
 

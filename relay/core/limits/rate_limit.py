@@ -5,7 +5,7 @@ from typing import Protocol
 from relay.keys import Seconds
 
 _ROUNDING_SECONDS = 1e-6
-"""Seconds by which sums of floating point numbers may miss."""
+"""Seconds of rounding error to tolerate in sums of floats."""
 
 
 class Rate(Protocol):
@@ -13,7 +13,7 @@ class Rate(Protocol):
 
     @property
     def requests_per_second(self) -> float:
-        """Tokens that come each second; 0 for no limit."""
+        """Tokens added per second; 0 for no limit."""
 
     @property
     def burst(self) -> float:
@@ -21,11 +21,11 @@ class Rate(Protocol):
 
 
 class RateLimit:
-    """Token buckets, each of a user, a chat or a hook by its key.
+    """Token buckets by the key of a user, a chat or a hook.
 
-    `requests_per_second` refill them, `burst` is their size, both as they are set now.
+    `requests_per_second` refill them, `burst` is their size; both are read at each use.
 
-    One number is stored for each: the time at which the bucket will be full again.
+    A bucket stores only when it will be full again.
     """
 
     def __init__(self, limits: Rate, times: float = 1.0) -> None:
@@ -33,7 +33,7 @@ class RateLimit:
 
         Args:
             limits: the rate, read again with each request.
-            times: tokens for each request that the rate allows.
+            times: tokens per request that the rate allows.
         """
         self._limits = limits
         self._times = times
@@ -42,10 +42,10 @@ class RateLimit:
     def take(self, key: int, now: Seconds, weight: float = 1.0) -> int:
         """Take tokens out of a bucket.
 
-        A full bucket grants any weight, also more than it holds; the rest is paid off before anything else is granted.
+        A full bucket grants any weight, even more than it holds; the rest is paid off before the next grant.
 
         Args:
-            key: whose bucket it is.
+            key: the key of the bucket.
             now: seconds of any clock that does not jump.
             weight: how many tokens.
 
@@ -69,7 +69,7 @@ class RateLimit:
         return 0
 
     def refund(self, key: int, weight: float = 1.0) -> None:
-        """Give tokens back that were taken for what was not done.
+        """Give back tokens that were taken for work that was not done.
 
         Args:
             key: the key of the bucket.
@@ -80,11 +80,11 @@ class RateLimit:
             self._full_at[key] -= weight / rate
 
     def charge(self, key: int, now: Seconds, weight: float) -> float:
-        """Take tokens for what was done already, however few there are.
+        """Take tokens for work that is already done, even if there are too few.
 
         Args:
             key: the key of the bucket.
-            now: seconds of the clock that `take` goes by.
+            now: seconds of the same clock as for `take`.
             weight: how many tokens.
 
         Returns:

@@ -1,13 +1,10 @@
-"""Rates of single things that one user may cause: groups made, connections reached, bytes of chat lists."""
+"""Rates for single actions of one user: groups made, connections reached, bytes of chat lists."""
 
 from relay.core.limits.request_weights import CONNECTIONS_PER_REQUEST
+from relay.core.tuning import LimitsTuning
 from relay.settings import LimitsSection
 
 DAY_SECONDS = 86_400.0
-LIST_BYTES_PER_SECOND = 512 * 2**10
-"""Bytes of chat lists and their changes that one user is sent as events each second, over all connections."""
-LIST_BURST_BYTES = 8 * 2**20
-"""The same, at once. Beyond it lists wait and are not refused: others change them."""
 
 
 class GroupsPerDay:
@@ -28,7 +25,7 @@ class GroupsPerDay:
 
 
 class FanOut:
-    """The rate of connections that what one user did is sent to, by the limit of requests.
+    """The rate of connections that one user's actions are sent to, by the limit of requests.
 
     The burst is no larger than that of requests, because other users wait while it is sent.
     """
@@ -48,9 +45,17 @@ class FanOut:
 
 
 class ListBytes:
-    """The rate of bytes of chat lists that are sent to one user as events."""
+    """The rate in bytes of chat lists sent to one user as events."""
 
-    requests_per_second = float(LIST_BYTES_PER_SECOND)
-    """See `Rate`."""
-    burst = float(LIST_BURST_BYTES)
-    """See `Rate`."""
+    def __init__(self, tuning: LimitsTuning) -> None:
+        self._tuning = tuning
+
+    @property
+    def requests_per_second(self) -> float:
+        """See `Rate`."""
+        return self._tuning.list_bytes_per_second
+
+    @property
+    def burst(self) -> float:
+        """See `Rate`."""
+        return self._tuning.list_burst_bytes

@@ -1,7 +1,7 @@
-"""What a request weighs against its user's limits: by its kind, its bytes, and the connections that it is sent to."""
+"""The weight of a request against its user's limits: by its kind, its bytes, and the connections that it is sent to."""
 
 FRAMES_PER_REQUEST = 4
-"""Frames of any kind, as acknowledgements and pings, that a client may send for each request that it may make."""
+"""Frames of any kind (acknowledgements, pings) that a client may send per request that it may make."""
 WEIGHTS = {
     "messages": 4.0,
     "search": 16.0,
@@ -21,7 +21,7 @@ WEIGHTS = {
     "revokeDevice": 16.0,
     "invite": 16.0,
 }
-"""Requests that one counts as, by its cost before its size is known; those not named count as one."""
+"""The number of requests that one counts as before its size is known, by its cost; the others count as one."""
 IN_TURN = frozenset(
     {
         "edit",
@@ -36,10 +36,10 @@ IN_TURN = frozenset(
         "revokeDevice",
     }
 )
-"""Requests that are a commit of their own, for which everybody waits: one user has one of them under way at a time."""
+"""Requests with a commit of their own, for which everybody waits: one user has one of them under way at a time."""
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 2_048
-"""Bytes of a request that count as one more, in whole steps: smaller ones count as one, so `burst` means it."""
+"""Bytes of a request that count as one more, in whole steps, so a small request counts as exactly one."""
 CONNECTIONS_PER_REQUEST = 8
-"""Connections that a message is sent to which count as one request more."""
+"""Recipients' connections that count as one request more."""

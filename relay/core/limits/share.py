@@ -1,6 +1,6 @@
-"""What one user holds of the relay at a time, over all their connections: bytes, unfinished messages, locks.
+"""The resources that one user holds at a time, over all their connections: bytes, unfinished messages, locks.
 
-A limit per connection would be none: a user may have many. In memory only; knows no sockets.
+A limit per connection would be useless: a user may have many. In memory only; knows no sockets.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from relay.core.tuning import LimitsTuning
 from relay.keys import UserKey
 
 COMMANDS_PER_BATCH = 64
-"""Commands of one user in one batch of the log's writer, about: everybody waits until a batch is decided."""
+"""About how many commands of one user go into one batch of the log's writer: everybody waits until it is decided."""
 LOOKED_UP_WEIGHT = 8
-"""Commands that one counts as if the writer has to look something up in the log for it."""
+"""The number of commands that one counts as if the writer has to look something up in the log."""
 
 
 class Holder(Protocol):
@@ -31,12 +31,12 @@ class Holder(Protocol):
 
 
 class Share:
-    """What one user holds; it lives as long as one of their connections."""
+    """The resources that one user holds; it lives as long as one of their connections."""
 
     def __init__(self, tuning: LimitsTuning) -> None:
         self._tuning = tuning
         self.answering = trio.Lock()
-        """Held while something is read for this user: one request at a time, so that others wait for one at most."""
+        """Held while a request of this user reads: one at a time, so that others wait for one at most."""
         self.changing = trio.Lock()
         """Held while a request of this user occupies the writer alone."""
         self.listing = trio.Lock()
@@ -52,11 +52,11 @@ class Share:
 
     @property
     def crowded(self) -> bool:
-        """Whether too much waits for this user."""
+        """Whether too many bytes wait for this user."""
         return sum(holder.waiting_bytes for holder in self.holders) >= self._tuning.waiting_bytes
 
     def note_progress(self) -> None:
-        """Note that something that waited was sent, or was given up."""
+        """Note that waiting bytes were sent or given up."""
         if self._progress is not None:
             self._progress.set()
             self._progress = None
@@ -83,7 +83,7 @@ class Shares:
 
     @contextmanager
     def of(self, user: UserKey, holder: Holder) -> Iterator[Share]:
-        """Give one of a user's connections their share, until it ends."""
+        """Give a connection its user's share, until it ends."""
         share = self._shares.setdefault(user, Share(self._tuning))
         share.holders.add(holder)
         try:
@@ -98,11 +98,11 @@ class Shares:
     def hold(self, share: Share, holder: Holder, size: int) -> None:
         """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
-        It is the connection that holds most: of this user, if several do, or of the user who holds most if everybody's
-        are too many.
+        The connection that holds most is closed: this user's, or if all users together hold too much, that of the user
+        who holds most.
 
         Args:
-            share: the user's.
+            share: the user's share.
             holder: the connection.
             size: bytes that it holds now; 0 once the message is whole.
         """
@@ -118,7 +118,8 @@ class Shares:
         if self.pieces_bytes > self._tuning.all_pieces_bytes:
             share = max(self._shares.values(), key=lambda one: one.pieces_bytes)
         elif share.pieces_bytes <= self._tuning.pieces_bytes or len(share.pieces) == 1:
-            # A single message may be as large as `limits.frame_bytes` says: closed, it would only be sent again.
+            # A single message may be as large as `limits.frame_bytes`: if it were closed, the client would only send it
+            # again.
             return
         ((largest, _),) = share.pieces.most_common(1)
         self.hold(share, largest, 0)

@@ -1,4 +1,4 @@
-"""One job at a time for each user, so that asking more often takes no turn from others."""
+"""One job at a time per user, so that nobody gets more turns by asking more often."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, user: UserKey) -> AsyncIterator[None]:
-        """Wait until the user's earlier jobs are done, and hold up their next one until this one is."""
+        """Wait until the user's earlier jobs are done, and make later ones wait for this one."""
         turn = self._turns.setdefault(user, trio.StrictFIFOLock())
         try:
             async with turn:

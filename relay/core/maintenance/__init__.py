@@ -1,1 +1,1 @@
-"""Keeps a relay healthy: retention, the check, statistics, and space on the disk."""
+"""Maintenance: retention, the check, statistics, and space on the disk."""

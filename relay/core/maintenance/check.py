@@ -28,14 +28,14 @@ from relay.store.sqlite.read_only import readable
 from relay.store.sqlite.read_views import TooBusy, Views
 
 ENTRIES_PER_READ = 10_000
-"""Entries that are read at a time."""
+"""Entries read at a time."""
 VIEW_ATTEMPTS = 5
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
 
 class CheckResult(NamedTuple):
-    """One check and what it found: `wrong` is empty if everything is in order."""
+    """One check and its findings: `wrong` is empty if everything is in order."""
 
     what: str
     wrong: list[str]
@@ -68,7 +68,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
 
 
 async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
-    """Repeat a check that found something: what was removed between two transactions may look wrong."""
+    """Repeat a check that found something: an entry removed between two transactions may look wrong."""
     try:
         wrong = await check_part(views)
         again = await check_part(views) if wrong else []
@@ -110,7 +110,7 @@ async def _views(path: Path) -> AsyncIterator[tuple[Views, database.Connection]]
 
 
 class _HistoryRemoved(Exception):
-    """History was removed during the check, and with it entries that it would miss."""
+    """Retention removed entries during the check that the check needs."""
 
 
 async def _check_agreement(reading: database.Connection) -> list[str]:
@@ -143,7 +143,7 @@ async def _compare_states(reading: database.Connection) -> list[str]:
 
 
 def _wrong_people(state: State) -> list[str]:
-    """Find dialogs that others than two people read, and notes that others than one person read."""
+    """Find dialogs that are not readable by exactly two people, and notes not readable by exactly one."""
     wrong = [
         f"chat {key} is of the type {chat.type!r} and has {len(state.members[key])} people"
         for key, chat in state.chats.items()
@@ -157,8 +157,8 @@ async def _compare_counts(
 ) -> list[str]:
     """Compare the number of messages of each chat with the messages in the log, as of the entry `upto`.
 
-    Both states could share an error of the rules, so the messages are counted by themselves. A message whose deletion
-    came after `upto` counts: its row has the deletion's message id, which is above the chat's last one.
+    Both states could share an error of the rules, so this counts the messages directly. A message deleted after
+    `upto` counts: its row has the deletion's message id, which is above the chat's last one.
     """
     counts = dict.fromkeys(state.chats, 0)
     after = 0
@@ -178,7 +178,7 @@ async def _compare_counts(
             counts[key] += 1
         if len(rows) < ENTRIES_PER_READ:
             break
-    # A chat goes on counting the messages that retention has removed from it.
+    # A chat's count still includes the messages that retention removed.
     wrong = [
         f"chat {key} counts {chat.count} messages, and {counts[key]} are in the log"
         for key, chat in state.chats.items()

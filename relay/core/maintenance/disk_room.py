@@ -1,13 +1,12 @@
-"""Space on the disk: what may still be written to a full disk, and how to free one.
+"""Space on the disk: which writes a full disk still allows, and how to free space.
 
 The relay reserves the last bytes of the disk (`store/files/reserve.py`). While the disk is too full for the reserve,
-people can read, and whatever would take up more space is refused. Whatever frees space continues, and may use the
-reserve.
+people can read. Commands that need more space are refused. Work that frees space continues, and may use the reserve.
 """
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -16,6 +15,7 @@ import trio
 
 from relay import threads
 from relay.core.rules import commands
+from relay.core.tuning import DiskTuning
 from relay.outcomes import Decidable
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -30,13 +30,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SMALL_RESERVE_BYTES = 16 << 20
-"""Size below which a reserve limits SQLite's log, too."""
+"""A reserve smaller than this limits SQLite's log, too."""
 CHECKPOINT_PAGES = 256
 """Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
-FREEING_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
-"""Seconds before each new attempt of work that frees space, but found none for itself."""
-FILL_SECONDS = 5.0
-"""Seconds between two attempts to fill the reserve."""
 
 ALWAYS: frozenset[type[Decidable]] = frozenset(
     {
@@ -79,28 +75,28 @@ FREEING = frozenset(
 
 
 def needs_room(command: Command) -> bool:
-    """Tell whether a command is refused while the disk is full."""
+    """Return whether a command is refused while the disk is full."""
     return type(command.request) not in ALWAYS
 
 
 class DiskRoom:
     """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
-    def __init__(self, reserve: Reserve, log: Log, retry_seconds: Sequence[float] | None = None) -> None:
+    def __init__(self, reserve: Reserve, log: Log, tuning: DiskTuning) -> None:
         """Begin before the first look at the disk.
 
         Args:
             reserve: the last bytes of the disk.
             log: its commands may be refused while the disk is full.
-            retry_seconds: before each new attempt of work that frees space; None for the default.
+            tuning: how often work that frees space is retried, and the reserve filled.
         """
         self.reserve = reserve
         self._log = log
-        self._retry_seconds = FREEING_RETRY_SECONDS if retry_seconds is None else retry_seconds
+        self._tuning = tuning
         self._freeing = 0
-        """How many free the disk now; the reserve comes back when the last one ends."""
+        """How many tasks are freeing space; the reserve is filled again when the last one ends."""
         self._changing = trio.Lock()
-        """Held while the reserve is given up or filled: one of them must not come into the middle of the other."""
+        """Held while the reserve is given up or filled: the two must not overlap."""
         self._copy_each = 0
 
     @property
@@ -114,7 +110,7 @@ class DiskRoom:
             async with self._changing:
                 if not self._freeing:
                     await self._fill()
-            await trio.sleep(FILL_SECONDS)
+            await trio.sleep(self._tuning.fill_seconds)
 
     async def begin(self) -> None:
         """Act on the state of the disk at the start."""
@@ -131,9 +127,9 @@ class DiskRoom:
 
     @asynccontextmanager
     async def freeing(self) -> AsyncIterator[None]:
-        """Allow something that frees space to use the reserve while the disk is full.
+        """Allow work that frees space to use the reserve while the disk is full.
 
-        Several may free it at once. Until the last one ends, messages are refused and the reserve stays given up.
+        Several tasks may do so at once. Until the last one ends, messages are refused and the reserve stays given up.
         """
         if not (self._freeing or self._log.disk_full or self.reserve.short or self.reserve.disk_is_full):
             yield
@@ -151,7 +147,7 @@ class DiskRoom:
                         await self._end_freeing()
 
     async def _begin_freeing(self) -> None:
-        # Refuse messages first: the next one must not take the space that is released.
+        # Refuse messages first: the next one must not take the released space.
         self.reserve.short = True
         self._apply()
         try:
@@ -172,16 +168,16 @@ class DiskRoom:
         await self._fill()
 
     async def free(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something that frees space; on a full disk, with the reserve.
+        """Run work that frees space; on a full disk, with the reserve.
 
-        A reader may keep SQLite's log from shrinking for a moment, so work that finds no space is attempted again. It
-        has changed nothing, or continues where it stopped.
+        A reader may keep SQLite's log from shrinking for a moment, so work that finds no space is retried. It has
+        changed nothing, or continues where it stopped.
 
         Raises:
             RelayError, sqlite3.Error: as raised by the work.
         """
         async with self.freeing():
-            for pause in self._retry_seconds:
+            for pause in self._tuning.retry_seconds:
                 try:
                     return await work()
                 except RelayError as error:
@@ -195,9 +191,9 @@ class DiskRoom:
             return await work()
 
     def stop(self) -> None:
-        """Let the pending commands be written even on a full disk. To be called right before the log is stopped."""
+        """Let the pending commands be written even on a full disk. Call it right before the log stops."""
         if self._log.disk_full or self.reserve.short:
-            # A stop needs the room until the store is closed, whoever else frees the disk or looks for room.
+            # A stop needs the room until the store is closed, whatever other tasks do meanwhile.
             self._freeing += 1
             self.reserve.spend()
             self._log.try_again()

@@ -33,15 +33,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DAY_MS = 86_400_000
-"""Milliseconds of a day."""
+"""Milliseconds per day."""
 REMEMBERED_MS = 7 * DAY_MS
-"""Age up to which the idempotency key of a removed message is kept (`removed` in the store's schema)."""
+"""Maximum age of the idempotency key of a removed message (`removed` in the store's schema)."""
 FORGOTTEN_KEYS = 500
-"""Older idempotency keys that are removed at a time."""
+"""Older idempotency keys removed at a time."""
 MIN_SHARES = 20
-"""The shares of a store that is too large; the oldest share goes before the size is looked at again."""
+"""A store that is too large loses 1/20 of its history, the oldest, before the size is checked again."""
 MAX_SHARES = 1_000
-"""The most shares, where little has to go."""
+"""The smallest such part, 1/1000, if little has to go."""
 WORK = "prune"
 
 
@@ -59,13 +59,13 @@ class PruneResult(NamedTuple):
     removed: int
     """Entries."""
     bytes: int
-    """What the store has in use once its full-text index is merged."""
+    """Bytes in use once the full-text index is merged."""
     too_large: bool
-    """Whether that is more than it may be: what is left is no history, or came since the prune began."""
+    """Whether that is over the limit: the rest is not history, or came after the prune began."""
 
 
 class Retention:
-    """Removes what the settings do not keep."""
+    """Removes the history that the settings do not keep."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Retention:
         self._freeing = freeing
 
     async def run(self) -> None:
-        """Remove what is due every `period_seconds`, forever."""
+        """Remove old history every `period_seconds`, forever."""
         while True:
             async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
                 await self.erase_gone()
@@ -121,12 +121,12 @@ class Retention:
     async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> PruneResult:
         """Remove messages older than a number of days, then the oldest ones until the store is small enough.
 
-        A prune removes nothing that came after it began, so it ends. Only one runs at a time. What an earlier prune
-        began a part of and did not complete is removed first.
+        A prune removes nothing that came after it began, so it ends. Only one runs at a time. It first completes the
+        unfinished part of an earlier prune.
 
         Args:
-            days: the age in days; by default that of the settings. 0 means any age.
-            max_bytes: the size in bytes; by default that of the settings. 0 means any size.
+            days: the age in days, by default the setting's. 0 means any age.
+            max_bytes: the size in bytes, by default the setting's. 0 means any size.
 
         Raises:
             RelayError, sqlite3.Error: the store cannot be written.
@@ -170,7 +170,7 @@ class Retention:
         return PruneResult(removed, size, too_large)
 
     async def _lasting(self, text_bytes: float) -> int:
-        """Estimate the bytes in use without those that merging the full-text index will free.
+        """Estimate the bytes in use, without the bytes that merging the full-text index will free.
 
         Args:
             text_bytes: bytes that one text takes in the index, as of the beginning of the prune.
@@ -191,7 +191,7 @@ class Retention:
 
     async def remove_entries(self, first: Seq, upto: Seq) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
-        # First record how far this part goes: if it is cut off, the next prune goes as far in all chats.
+        # First record how far this part goes: if it is interrupted, the next prune goes equally far in all chats.
         await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, PruneHistory(upto)))
         await self._adjust_unread(first, upto)
         removed, after = 0, first - 1
@@ -207,14 +207,14 @@ class Retention:
                 pass
 
     async def _adjust_unread(self, first: Seq, upto: Seq) -> None:
-        """Adjust unread counts chat by chat; others use the writer in between."""
+        """Adjust unread counts chat by chat; other commands use the writer in between."""
         last = dict(await prunable.last_messages(self._reading, first - 1, upto))
         step: list[tuple[ChatKey, MessageId]] = []
         weight, most = 0, self._tuning.step_messages_and_members
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
             while at < message_id:
-                # A step takes a chat once: this many of its messages fill the step.
+                # A step includes a chat once: this many of its messages fill the step.
                 part = min(message_id, at + most)
                 step.append((chat, part))
                 weight += part - at + members
@@ -231,7 +231,7 @@ class Retention:
         await self._log.rest(trio.current_time() - began)
 
     async def keep_state(self) -> None:
-        """Rewrite the snapshot and the base, so that neither needs the entries up to now."""
+        """Rewrite the snapshot and the base, so that neither needs the earlier entries."""
         await self._log.keep_snapshot()
         await self._write_base()
 
@@ -241,7 +241,7 @@ class Retention:
         rounds = snapshot.Round(self._state, snapshot.DirtyRows.everything(self._state))
         start = rounds.start._asdict()
         while not rounds.over:
-            # Taken in the writer's turn, so that the rows agree with what is on disk.
+            # Take them in the writer's turn, so that the rows agree with the entries on disk.
             await self._portion(
                 self._members, lambda writing, count: snapshot_rows.add_base(writing, number, rounds.take(count))
             )
@@ -261,7 +261,7 @@ class Retention:
                     done = await job(writing, count)
                     break
                 except sqlite3.OperationalError as error:
-                    # Erasing writes what it erases once more: on a full disk fewer entries go at a time.
+                    # Erasing an entry writes it once more, so on a full disk fewer go at a time.
                     if not is_full(error) or not portion.shrink():
                         raise
             portion.took(trio.current_time() - began)

@@ -28,7 +28,7 @@ GROWTH_SECONDS, GROWTH_SAMPLES = 60.0, 60
 
 
 class Sample(NamedTuple):
-    """The counters at one moment."""
+    """The counters at one point in time."""
 
     at: float
     messages: int
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Averages over the last seconds, each a second."""
+    """Averages per second over the last seconds."""
 
     messages: float
     deliveries: float
@@ -68,7 +68,7 @@ class LatencySamples:
         self._kept.append(milliseconds)
 
     def percentile(self, share: float) -> int | None:
-        """Return the lag, in milliseconds, that this share of the latest batches did not exceed."""
+        """Return the lag in milliseconds at this quantile of the latest batches."""
         kept = sorted(self._kept)
         return kept[min(len(kept) - 1, int(share * len(kept)))] if kept else None
 
@@ -135,7 +135,7 @@ class Statistics:
         return _size(log_of(self.data / "relay.db"))
 
     def room(self) -> Room:
-        """Return how much room the disk has."""
+        """Return the free room on the disk."""
         return room.of(self.data)
 
     def seconds_left(self) -> float | None:

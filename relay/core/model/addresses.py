@@ -1,4 +1,4 @@
-"""Addresses of outgoing hooks, as they may be shown."""
+"""Addresses of outgoing hooks in the form that may be shown."""
 
 from urllib.parse import urlsplit
 

@@ -1,6 +1,6 @@
 """Changes to chats, users and devices as the log keeps them, in entries from kind CHATS on.
 
-Each has everything that applying it needs, so that the state follows from the entries alone. Plain data.
+Each contains everything needed to apply it, so that the state follows from the entries alone. Plain data.
 """
 
 from typing import Literal
@@ -28,7 +28,7 @@ class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
     created_at: UnixMs = 0
     """When an imported chat was created elsewhere; 0 for now."""
     origins: tuple[str, ...] = ()
-    """What other systems call it: see `entities.User.origins`."""
+    """Its ids in other systems: see `entities.User.origins`."""
 
 
 class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
@@ -51,11 +51,11 @@ class MembersRemoved(Change, frozen=True, tag="membersRemoved", kw_only=True):
     users: list[UserKey]
     owner: UserKey | None = None
     name: str = ""
-    """The chat's name then, which they may learn however late they are told; empty in older entries."""
+    """The chat's name then, for a notice that may come much later; empty in older entries."""
 
 
 class ChatDeleted(Change, frozen=True, tag="chatDeleted"):
-    """A group or channel was deleted; `users` are those who were in it."""
+    """A group or channel was deleted; `users` were its members."""
 
     users: list[UserKey]
     name: str = ""
@@ -68,7 +68,7 @@ class ChatHidden(Change, frozen=True, tag="chatHidden"):
     user: UserKey
     upto: MessageId
     marks_kept: bool = False
-    """Whether their receipts stay where they were. Older relays moved them to `upto`, as if all had been read."""
+    """Whether their receipts stay in place. Older relays moved them to `upto`, as if everything had been read."""
 
 
 class ChatShown(Change, frozen=True, tag="chatShown"):
@@ -88,18 +88,18 @@ class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
     created_at: UnixMs = 0
     """When an imported user was added elsewhere; 0 for now."""
     origins: tuple[str, ...] = ()
-    """What other systems call them: see `entities.User.origins`."""
+    """Their ids in other systems: see `entities.User.origins`."""
 
 
 class OriginsAdded(Change, frozen=True, tag="originsAdded", kw_only=True):
-    """An import found that a user (`key`), or the chat of the entry, is the one that other systems call so."""
+    """An import found that a user (`key`), or the chat of the entry, has these ids in other systems."""
 
     key: UserKey = NO_USER
     origins: tuple[str, ...]
 
 
 class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
-    """A user got another name, picture or standing; None leaves it as it is."""
+    """A user got another name, picture or status; None leaves it as it is."""
 
     key: UserKey
     name: str | None = None
@@ -108,7 +108,7 @@ class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     disabled: bool | None = None
     removed: bool | None = None
     counts_from: list[tuple[ChatKey, MessageId]] = []
-    """The last message id of each chat of a user who is enabled again. Later messages wait for their receipts."""
+    """The last message id of each chat of a user who was enabled again. Only later messages wait for their receipts."""
 
 
 class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -119,7 +119,7 @@ class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_o
     url: str = ""
     """Where events are posted; empty for an incoming hook."""
     secret: str = ""
-    """The key that events are signed with."""
+    """The key that signs events."""
 
 
 class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
@@ -133,15 +133,15 @@ class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
 
 
 class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):
-    """A device was signed out for good."""
+    """A device was signed out permanently."""
 
     key: DeviceKey
 
 
 class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
-    """What retention removed from one chat: all messages up to `upto`.
+    """Retention removed all messages of one chat up to `upto`.
 
-    `unread` has each member who had not read all of them, and how many messages are left unread.
+    `unread` maps each member who had not read all of them to the number of messages left unread.
     """
 
     chat: ChatKey
@@ -150,7 +150,7 @@ class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HistoryPruned(Change, frozen=True, tag="historyPruned"):
-    """Retention removes the messages and receipts up to entry `seq`."""
+    """Retention is removing the messages and receipts up to entry `seq`."""
 
     seq: Seq
     chats: list[PrunedChat]
@@ -166,7 +166,7 @@ class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
     """An admin said that the machine's clock is right: timestamps go on from this entry's, which may be earlier."""
 
     before: int
-    """The log's last time until then."""
+    """The log's last time before."""
 
 
 class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
@@ -175,13 +175,13 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     code_hash: str
     expires_at: UnixMs
     user: UserKey = NO_USER
-    """The user whom it is for; 0 for a new one."""
+    """The user that it is for; 0 for a new one."""
     name: str = ""
     """A new user's name, until they change it."""
     chat: str = ""
-    """Where it leads: a group or channel to join, or a user to talk to."""
+    """Its destination: a group or channel to join, or a user to talk to."""
     by: UserKey = NO_USER
-    """Who made it; the invite ends with their right to invite. 0 for the machine's admin and in older entries."""
+    """Its maker; the invite ends with their right to invite. 0 for the machine's admin and in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
@@ -213,7 +213,7 @@ class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
 
 
 class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
-    """A file that no message holds any more, and who had uploaded it."""
+    """A file that no message uses any more, and its uploader."""
 
     id: str
     digest: str
@@ -222,7 +222,7 @@ class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FilesForgotten(Change, frozen=True, tag="filesForgotten"):
-    """Files that no message held were deleted."""
+    """Files that no message used were deleted."""
 
     files: list[ForgottenFile]
 

@@ -1,6 +1,6 @@
-"""Who counts: whose receipts a message waits for, and who may become the owner of a chat. Pure.
+"""Counting members: whose receipts a message waits for, and who may become the owner of a chat. Pure.
 
-A user who can never read or answer is neither waited for nor chosen: bots, and people who are disabled or removed.
+Users who never read or answer do not count: bots, and people who are disabled or removed.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from relay.keys import MessageId, UserKey
 
 
 class Standing(Protocol):
-    """The standing of a user here, or of a person in an import."""
+    """The status of a user here, or of a person in an import."""
 
     @property
     def bot(self) -> bool:
@@ -24,16 +24,16 @@ class Standing(Protocol):
 
     @property
     def removed(self) -> bool:
-        """Whether they are gone for good."""
+        """Whether they are removed for good."""
 
 
 def can_act(user: Standing) -> bool:
-    """Tell whether a user is a person who can sign in."""
+    """Return whether a user is a person who can sign in."""
     return not (user.bot or user.disabled or user.removed)
 
 
 def counts(state: State, chat: Chat, user: UserKey) -> bool:
-    """Tell whether a member's receipts change a message's status: in a dialog those of the other user, even of a bot.
+    """Return whether a member's receipts change a message's status: in a dialog the other user's do, even a bot's.
 
     Args:
         state: the state.
@@ -44,9 +44,9 @@ def counts(state: State, chat: Chat, user: UserKey) -> bool:
 
 
 def waited_for(state: State, chat: Chat, user: UserKey, member: Member, author: UserKey, message_id: MessageId) -> bool:
-    """Tell whether a message waits for a member's receipts: they count, and did when it was sent.
+    """Return whether a message waits for a member's receipts: the member counts, and did when it was sent.
 
-    In a dialog the other user's receipts always count: what they have not read, no one has.
+    In a dialog the other user's receipts always count: nobody else reads it.
 
     Args:
         state: the state.
@@ -69,8 +69,8 @@ def heir(state: State, chat: Chat, leaving: UserKey) -> UserKey | None:
         leaving: the owner who leaves.
 
     Returns:
-        Of the people who can sign in, an admin first, then the longest member; if there are none, of those who may be
-        enabled again. None if only bots and removed people are left.
+        The longest-standing admin who can sign in, else the longest-standing member who can; if there is none, the same
+        among disabled people. None if only bots and removed people are left.
     """
     members, users = state.members[chat.key], state.users
     others = [user for user in state.users_in(chat) if user != leaving]
@@ -80,6 +80,6 @@ def heir(state: State, chat: Chat, leaving: UserKey) -> UserKey | None:
 
 
 def _rank(members: Mapping[UserKey, Member], user: UserKey) -> tuple[bool, int, int]:
-    # By the log, and not by the order in memory, which a restart does not keep.
+    # Order by the log: the order in memory does not survive a restart.
     member = members[user]
     return not member.admin, member.joined_seq, user

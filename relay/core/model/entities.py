@@ -1,4 +1,4 @@
-"""The records that follow from the log: users, devices, invites, chats and their members. Plain data."""
+"""The records derived from the log: users, devices, invites, chats and their members. Plain data."""
 
 from enum import Enum, auto
 
@@ -11,9 +11,9 @@ from relay.protocol.objects import ChatType
 SHARED_TYPES = ("group", "channel")
 """The types of chats that have an id, a name, admins, and members who come and go."""
 PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
-"""How many people a chat has, for each type that is found by its people."""
+"""How many people a chat has, for each type of chat that is found by its people."""
 BLOCK_BYTES = 4_096
-"""The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
+"""The minimum bytes that a file counts as: its block on disk, and its entry in the log."""
 
 
 def quota_bytes(size: int) -> int:
@@ -38,17 +38,17 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     removed: bool = False
     created_at: UnixMs = 0
     stored: int = 0
-    """Bytes of their quota that is used: see `quota_bytes`."""
+    """Used bytes of their quota: see `quota_bytes`."""
     password: str = ""
     """The argon2 hash of their password; empty for none."""
     origins: tuple[str, ...] = ()
-    """The systems that they were imported from, each with its own id of them, as `slack:U024BE7LH`.
+    """The systems that they were imported from, each with their id there, like `slack:U024BE7LH`.
 
-    An import knows them again by it, whatever they are called by then, here and there."""
+    An import recognises them by these ids, even after they were renamed here or there."""
 
     @property
     def picture(self) -> str | None:
-        """The URL of the picture that others may see: somebody who was removed has none."""
+        """The URL of the picture that others may see; None for a removed user."""
         return None if self.removed else self.photo_url
 
 
@@ -60,9 +60,9 @@ class InviteState(Enum):
     """Used, or revoked."""
     EXPIRED = auto()
     MAKER_MAY_NOT = auto()
-    """Its maker may not invite now."""
+    """Its maker may not invite at present."""
     USER_DISABLED = auto()
-    """Its user may not sign in now."""
+    """Its user may not sign in at present."""
 
     @property
     def is_final(self) -> bool:
@@ -103,25 +103,25 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """The chat's last message id when the user joined."""
     joined_seq: Seq = 0
     dlvrd: MessageId = 0
-    """Up to here everything is delivered to the user's devices."""
+    """Everything up to this message id is delivered to the user's devices."""
     read: MessageId = 0
-    """Up to here the user has read everything."""
+    """The user has read everything up to this message id."""
     seen: UnixMs = 0
     """How many of the chat's counted messages are not unread for this user: read, or their own."""
     cleared: MessageId = 0
-    """Up to here the user has cleared the chat for themselves."""
+    """The user has cleared the chat for themselves up to this message id."""
     hidden: bool = False
     counts_from: MessageId = 0
     """The chat's last message id when the user was enabled again."""
 
     @property
     def read_upto(self) -> int:
-        """The message id up to which nothing is unread for this user: read, or cleared."""
+        """The message id up to which everything is read or cleared by this user."""
         return max(self.read, self.cleared)
 
     @property
     def dlvrd_upto(self) -> int:
-        """The message id up to which nothing is left to deliver to this user: delivered, or cleared."""
+        """The message id up to which everything is delivered to this user or cleared."""
         return max(self.dlvrd, self.cleared)
 
 
@@ -139,13 +139,13 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     last_message_id: MessageId = 0
     last_seq: Seq = 0
     newest: MessageId = 0
-    """The `message_id` of the latest message that is neither an edit nor a deletion."""
+    """The `message_id` of the latest message, edits and deletions aside."""
     newest_at: UnixMs = 0
     newest_by: UserKey = NO_USER
     newest_deleted: bool = False
     pruned: int = 0
     """Up to this message id history was removed."""
     count: int = 0
-    """Messages sent, without those deleted. Minus a member's `seen` it is how many they have unread."""
+    """Messages sent, without deleted ones. Minus a member's `seen`, it is the member's unread count."""
     origins: tuple[str, ...] = ()
-    """As of a user."""
+    """As for a user."""

@@ -1,4 +1,4 @@
-"""Users by what their names look like to people. Pure."""
+"""Users by the appearance of their names. Pure."""
 
 from collections.abc import Set as AbstractSet
 
@@ -8,7 +8,7 @@ from relay.unicode.lookalikes import looks
 
 
 class NameIndex:
-    """Users by what their ids and names look like. Nothing is kept of a name that no user has any more."""
+    """Users by the appearance of their ids and names. A name that no user has any more leaves nothing behind."""
 
     def __init__(self) -> None:
         self._users: dict[str, set[UserKey]] = {}

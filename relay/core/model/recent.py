@@ -1,6 +1,6 @@
 """The latest entries of the log, in memory: a replay that reaches them goes on live without a gap.
 
-An edit or a deletion also amends the earlier entries it concerns, so that nothing is sent that is no longer true.
+An edit or a deletion also amends the earlier entries it concerns, so that nothing outdated is sent.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class RecentEntries:
         self._state = state
         self._tuning = tuning
         self.entries: deque[Entry] = deque()
-        """In the order of the log, without gaps, the last one of all at the end."""
+        """In the order of the log, without gaps, up to the log's last entry."""
         self._characters = 0
         self._changes: deque[tuple[Seq, ChatKey, MessageId]] = deque()
         """The latest edits and deletions: `seq`, chat, and the message that they change."""
@@ -31,7 +31,7 @@ class RecentEntries:
         """Every edit and deletion after this `seq` is in `_changes`."""
 
     def add(self, entry: Entry) -> None:
-        """Add an entry that is on disk, and drop the oldest where there are too many."""
+        """Add an entry that is on disk, and drop the oldest if there are too many."""
         entries = self.entries
         entries.append(entry)
         self._characters += _length(entry)
@@ -48,7 +48,7 @@ class RecentEntries:
                     self._characters += _length(one) - before
 
     def after(self, seq: Seq) -> list[Entry] | None:
-        """Give all entries after `seq`; None if some of them are no longer in memory."""
+        """Return all entries after `seq`; None if some of them are no longer in memory."""
         entries = self.entries
         if seq >= self._state.seq:
             return []
@@ -57,12 +57,12 @@ class RecentEntries:
         return list(islice(entries, seq + 1 - entries[0].seq, None))
 
     def refresh(self, entries: Sequence[Entry], since: Seq) -> bool:
-        """Amend entries that were read from the log when it ended at `since`.
+        """Amend entries that were read from the log when its last `seq` was `since`.
 
-        The one who changed a message has the answer already: nothing sent afterwards may be older than that.
+        The user who changed a message has the answer already: nothing sent afterwards may be older than the change.
 
         Returns:
-            Whether everything after `since` is still in memory; else the entries have to be read again.
+            Whether everything after `since` is still in memory; otherwise the entries have to be read again.
         """
         recent = self.entries
         if self._state.seq == since:
@@ -77,16 +77,14 @@ class RecentEntries:
         return True
 
     def changes_since(self, messages: Collection[tuple[ChatKey, MessageId]], since: Seq) -> list[Entry] | None:
-        """Give the edits and deletions of these messages after `since`, for an answer that was read before them.
-
-        Without them the answer is outdated: its reader may have been sent the change already.
+        """Return the edits and deletions of these messages after `since`, for an answer that was read before them.
 
         Args:
             messages: pairs of chat and message id.
             since: the last `seq` when they were read.
 
         Returns:
-            The changes, in their order; None if they are no longer all in memory, and the answer has to be read again.
+            The changes, in their order; None if some are no longer in memory; the answer has to be read again.
         """
         if since >= self._changes_complete_after:
             for seq, chat, target in reversed(self._changes):

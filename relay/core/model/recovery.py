@@ -1,4 +1,4 @@
-"""The state at a start: the snapshot, and the entries of the log after it.
+"""The state at startup: the snapshot, and the entries of the log after it.
 
 The snapshot is derived from the log. If it is damaged, the state comes from the log alone, which takes longer, and the
 whole snapshot is dirty. Reads only.
@@ -22,13 +22,13 @@ READ_ENTRIES = 10_000
 EMPTY_SNAPSHOT = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
 """The snapshot of an empty log."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
-"""What loading a damaged snapshot raises."""
+"""The exceptions that loading a damaged snapshot raises."""
 UNREADABLE = (msgspec.DecodeError, KeyError, ValueError, TypeError)
-"""What the log raises where it cannot be read."""
+"""The exceptions that an unreadable log raises."""
 
 
 async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
-    """Build the state as it was when the relay stopped.
+    """Build the state as of the last stop.
 
     Returns:
         The state, and the rows of the snapshot that are dirty.
@@ -67,7 +67,7 @@ async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[Sta
         for entry in entries:
             catching.apply(entry)
             dirty.note(entry, state)
-    # Not before: a chat's row may be ahead of the row of a user who has just joined.
+    # Check only now: a chat's row may be ahead of the row of a user who has just joined.
     _check_references(state, kept)
     return state, dirty
 

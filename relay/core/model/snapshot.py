@@ -1,12 +1,12 @@
-"""The state as rows of the store's snapshot tables and back, and which rows are dirty.
+"""Converts the state to rows of the store's snapshot tables and back, and tracks dirty rows.
 
 A round writes the dirty rows a few at a time while entries go on being applied, so a row may be ahead of the
-snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `StateRecovery` does
-not apply to it what it has already. Plain data in and out; the store reads and writes it.
+snapshot's `seq`. Each chat, user and invite records the entry as of which it was written (`kept`), and `StateRecovery`
+applies only later entries to it. Plain data in and out; the store reads and writes it.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -85,25 +85,25 @@ def load(snapshot: Snapshot) -> State:
 
 
 class StateRecovery:
-    """Applies the log's later entries to a state that was loaded, except to rows that have them already."""
+    """Applies the log's later entries to a loaded state, except to rows that include them already."""
 
     def __init__(self, state: State, snapshot: Snapshot) -> None:
         self._state = state
         self._chats = _ahead(snapshot.chats, snapshot.seq)
         self._users = _ahead(snapshot.users, snapshot.seq)
         self._invites = max(_ahead(snapshot.invites, snapshot.seq).values(), default=0)
-        """All invites are written together, as of the same entry."""
+        """All invites are written together, as of this entry."""
         self._last = max([*self._chats.values(), *self._users.values(), self._invites], default=0)
 
     def apply(self, entry: Entry) -> None:
-        """Apply an entry to the rows that do not have it yet."""
+        """Apply an entry to the rows that do not include it yet."""
         left = entry if entry.seq > self._last else self._left(entry)
         self._state.seq, self._state.at = entry.seq, entry.at
         if left is not None:
             self._state.apply(left)
 
     def _left(self, entry: Entry) -> Entry | None:
-        """Return the part of an entry that is still to be applied; None for nothing."""
+        """Return the part of an entry that has yet to be applied; None for nothing."""
         seq = entry.seq
         if entry.chat:
             return entry if self._chats.get(entry.chat, 0) < seq else None
@@ -153,7 +153,7 @@ class DirtyRows:
         self.devices: set[DeviceKey] = set()
         self.invites = False
         self.chats: dict[ChatKey, set[UserKey] | None] = {}
-        """Chats whose row is dirty, with their dirty members; None for all members, those who left included."""
+        """Chats whose row is dirty, with their dirty members; None for all members, including those who left."""
 
     @classmethod
     def everything(cls, state: State) -> "DirtyRows":
@@ -191,7 +191,7 @@ class DirtyRows:
             else:
                 self._note_change(change)
                 if isinstance(change, changes.ClockTrusted):
-                    # It may change the dates of all of them.
+                    # It may change all their dates.
                     for chat in state.chats:
                         self._add(chat, set())
 
@@ -248,7 +248,7 @@ class DirtyRows:
 
 
 class Start(NamedTuple):
-    """The entry that a round starts at; a row may or may not have later ones."""
+    """The entry that a round starts at; a row may or may not include later ones."""
 
     seq: Seq
     at: UnixMs
@@ -261,26 +261,26 @@ class Start(NamedTuple):
 
 
 class Round:
-    """One writing of a state's dirty rows, a few at a time. Entries may be applied between two takes."""
+    """One round of writing a state's dirty rows, a few at a time. Entries may be applied between two takes."""
 
     def __init__(self, state: State, dirty: DirtyRows, since: DirtyRows | None = None) -> None:
         """Begin.
 
         Args:
-            state: the state; rows are written as it is when they are taken.
+            state: the state; a row is written as of the moment it is taken.
             dirty: the rows to take.
-            since: the rows that become dirty meanwhile; a row that is taken is removed from it.
+            since: the rows that become dirty meanwhile; taking a row removes it from there.
         """
         self.start = Start.of(state)
         self._state = state
         self._dirty = dirty
         self._since = DirtyRows() if since is None else since
         self._taken = DirtyRows()
-        """The rows taken last, which may not be on disk."""
+        """The rows taken last, which may not be on disk yet."""
 
     @property
     def over(self) -> bool:
-        """Tell whether all rows were taken."""
+        """Return whether all rows were taken."""
         return not self._dirty
 
     def take(self, count: int) -> SnapshotRows:
@@ -323,7 +323,7 @@ class Round:
         return len(taken)
 
     def left(self) -> DirtyRows:
-        """Return the rows that a round leaves dirty if it is given up: those not taken, and those taken last."""
+        """Return the rows that stay dirty if the round is given up: those not taken, and those taken last."""
         left = DirtyRows()
         left.update(self._dirty)
         left.update(self._taken)
@@ -344,8 +344,8 @@ def slices(round_: Round, count: int) -> Iterator[SnapshotRows]:
         yield round_.take(count)
 
 
-def plain_data(state: State) -> dict[str, Any]:
-    """Return a state as plain data, to compare two: equal for equal states, however they came about."""
+def plain_data(state: State) -> dict[str, object]:
+    """Return a state as plain data for comparison: equal for equal states, whatever their history."""
     return {
         "seq": state.seq,
         "at": state.at,

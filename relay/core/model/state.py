@@ -1,4 +1,4 @@
-"""The state that follows from the log: users, devices, chats, members and their counts.
+"""The state derived from the log: users, devices, chats, members and their counts.
 
 Only `State.apply` changes it, and its only argument is an entry: the same entries give the same state, on every
 machine and after every start. No I/O, no clock.
@@ -22,18 +22,18 @@ from relay.unicode.lookalikes import looks
 
 
 def typed_id(user_id: str) -> str:
-    """Fold an id so that it is the same in capitals and from whatever keyboard."""
+    """Fold an id so that case and keyboard make no difference."""
     return unicodedata.normalize("NFKC", user_id).casefold()
 
 
 class State:
-    """Everything that the log says, without the texts. Read its collections; change them through `apply` only."""
+    """Everything in the log except the texts. Read its collections; change them through `apply` only."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.at = 0
         self.pruned = 0
-        """Up to this `seq` history was removed."""
+        """History was removed up to this `seq`."""
         self.users: dict[UserKey, User] = {}
         """By user key, like all collections of users."""
         self.user_keys: dict[str, UserKey] = {}
@@ -41,31 +41,31 @@ class State:
         self.inactive: set[UserKey] = set()
         """Users who are disabled or removed."""
         self._names = NameIndex()
-        """The users who were not removed, by name."""
+        """Users who were not removed, by name."""
         self.devices: dict[DeviceKey, Device] = {}
         self.device_keys: dict[str, DeviceKey] = {}
-        """By the hash of the token; devices that are signed out are not in it."""
+        """By the hash of the token, without devices that are signed out."""
         self.invites: dict[str, Invite] = {}
-        """By the hash of the code; one that has expired is removed when the next is made."""
+        """By the hash of the code; expired ones are removed when the next is made."""
         self.chats: dict[ChatKey, Chat] = {}
         self.group_keys: dict[str, ChatKey] = {}
         """Groups and channels by id."""
         self.user_origins: dict[str, UserKey] = {}
-        """Users who were imported, by what other systems call them."""
+        """Imported users by their ids in other systems."""
         self.chat_origins: dict[str, ChatKey] = {}
-        """Groups and channels that were imported, the deleted ones included, by what other systems call them."""
+        """Imported groups and channels, including deleted ones, by their ids in other systems."""
         self.gone_ids: set[str] = set()
-        """Ids of groups and channels that were deleted: an import does not bring them back."""
+        """Ids of deleted groups and channels: an import does not bring them back."""
         self.dialog_keys: dict[tuple[UserKey, UserKey], ChatKey] = {}
         """Dialogs by their two users, the smaller key first; notes by the same user twice."""
         self.members: dict[ChatKey, dict[UserKey, Member]] = {}
         """By chat, then by user."""
         self.chats_of: dict[UserKey, set[ChatKey]] = {}
-        """The chats that each user is in, those out of their list included."""
+        """The chats that each user is in, including those not in their list."""
         self.cleared: set[ChatKey] = set()
-        """Dialogs that at least one of their users has cleared and that are out of that user's list."""
+        """Dialogs that at least one of their users has cleared and no longer has in the list."""
         self.tails: dict[ChatKey, Tail] = {}
-        """By chat, the one that was shortened longest ago first."""
+        """By chat, the least recently shortened first."""
         self.tailed = 0
         """How many messages the tails hold together."""
         self.chat_tail_messages = CHAT_TAIL_MESSAGES
@@ -82,7 +82,7 @@ class State:
     def user_typed(self, user_id: str) -> User | None:
         """Find a user by an id that was typed by hand.
 
-        Case and how a keyboard writes a letter (ä composed or not, full width) make no difference if only one fits.
+        Case and Unicode form (composed or not, full width) make no difference if only one user matches.
         """
         found = self.user(user_id)
         if found is not None:
@@ -93,7 +93,7 @@ class State:
         return fit[0] if len(fit) == 1 else None
 
     def users_named(self, name: str) -> set[UserKey]:
-        """Find the users whose id or name people would take for this name."""
+        """Find the users whose id or name people could mistake for this name."""
         return self._names.find(looks(name))
 
     def users_looking_like(self, seen: AbstractSet[str]) -> set[UserKey]:
@@ -101,12 +101,12 @@ class State:
         return self._names.find(seen)
 
     def is_authorized(self, user: UserKey, device: DeviceKey) -> bool:
-        """Tell whether a user may use the relay from a device; for `NO_DEVICE` only the user counts."""
+        """Return whether a user may use the relay from a device; for `NO_DEVICE` only the user counts."""
         used = self.devices.get(device)
         return user not in self.inactive and (used is None or not used.revoked_at)
 
     def share_chat(self, user: UserKey, other: UserKey) -> bool:
-        """Tell whether two users are in a chat together."""
+        """Return whether two users are in a chat together."""
         return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
     def chat_key(self, user: UserKey, chat_id: str) -> ChatKey | None:
@@ -129,7 +129,7 @@ class State:
         return user
 
     def users_in(self, chat: Chat) -> Collection[UserKey]:
-        """Give the users who are in a chat, in no order."""
+        """Return the users of a chat, in no order."""
         return self.members[chat.key]
 
     def missed(self, chat: Chat, user: UserKey) -> int:
@@ -137,14 +137,14 @@ class State:
         return chat.count - self.members[chat.key][user].seen
 
     def contacts(self, user: UserKey, others: Iterable[UserKey], but: ChatKey = NO_CHAT) -> list[UserKey]:
-        """Return those of some users who share a chat with a user.
+        """Select from some users those who share a chat with a user.
 
-        The cost goes by `others` and the chats, never by their members.
+        The cost grows with `others` and the chats, not with their members.
 
         Args:
             user: the user's key.
             others: the users to choose from.
-            but: a chat that does not count; `NO_CHAT` for none.
+            but: a chat to ignore; `NO_CHAT` for none.
         """
         chats = self.chats_of.get(user, set()) - {but}
         return [one for one in others if one != user and not chats.isdisjoint(self.chats_of.get(one, ()))]
@@ -161,15 +161,15 @@ class State:
                 yield self.chats[key], member
 
     def next_user(self) -> UserKey:
-        """Give the key of the next user: keys count up and are never given again."""
+        """Return the key of the next user: keys count up and are never reused."""
         return UserKey(len(self.users) + 1)
 
     def next_device(self) -> DeviceKey:
-        """Give the key of the next device."""
+        """Return the key of the next device."""
         return DeviceKey(len(self.devices) + 1)
 
     def next_chat(self) -> ChatKey:
-        """Give the key of the next chat."""
+        """Return the key of the next chat."""
         return ChatKey(len(self.chats) + 1)
 
     # Effects of entries.
@@ -214,7 +214,7 @@ class State:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
-        """Make room: receipts cover the latest messages, so half a tail is enough for a chat that is still busy."""
+        """Make room: receipts cover the latest messages, so half a tail is enough even for a busy chat."""
         chat, tail = next(iter(self.tails.items()))
         del self.tails[chat]
         self.tailed -= tail.shorten()
@@ -247,7 +247,7 @@ class State:
             chat.newest_deleted = True
         chat.count -= 1
         for user, member in self.members[entry.chat].items():
-            # Their own message was never unread for its author.
+            # A message is never unread for its author.
             if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
@@ -311,7 +311,7 @@ class State:
         chat.gone = True
         self.group_keys.pop(chat.id or "", None)
         self.gone_ids.add(chat.id or "")
-        # Its messages are erased with it, so nothing may be left that only those entries explain.
+        # Its messages are erased with it, so nothing may remain that only their entries explain.
         chat.last_message_id = chat.newest = chat.newest_at = chat.count = chat.pruned = 0
         chat.newest_by, chat.newest_deleted = NO_USER, False
         chat.last_seq = entry.seq
@@ -352,7 +352,7 @@ class State:
 
     @_change.register
     def _origins_added(self, change: changes.OriginsAdded, entry: Entry) -> None:
-        # Each once, so that an entry may be applied again to a snapshot's row that has it.
+        # Add each once: an entry may be applied again to a snapshot's row that includes it.
         if entry.chat:
             chat = self.chats[entry.chat]
             chat.origins = tuple(dict.fromkeys((*chat.origins, *change.origins)))
@@ -418,7 +418,7 @@ class State:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
     def step_back(self, before: UnixMs, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
-        """Move dates that lie ahead of the right time back to it. Invites keep the time that they have left.
+        """Move dates that lie ahead of the right time back to it. Invites keep their remaining time.
 
         Args:
             before: the log's last time until now.
@@ -466,7 +466,7 @@ class State:
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
         self.users[change.user].password = change.hash
 
-    # Indexes, kept up to date for entries and for a snapshot that is loaded.
+    # Indexes, kept up to date by entries and by loading a snapshot.
 
     def add_user(self, user: User) -> None:
         """Add a user."""

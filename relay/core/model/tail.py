@@ -3,10 +3,10 @@
 from relay.keys import MessageId, UserKey
 
 CHAT_TAIL_MESSAGES = 1_024
-"""Messages kept of one chat: receipts come some tenths of a second later, and should find what they cover."""
+"""Messages kept per chat: receipts come some tenths of a second later and should find the messages they cover."""
 ALL_TAIL_MESSAGES = 65_536
-"""Messages kept of all chats together. A bound on the number of tails would be worse: with one busy chat more than
-that, each tail would be gone before its next receipt, and every receipt would need a look-up in the store."""
+"""Messages kept of all chats together. A bound on the number of tails would be worse: with one busy chat too many, each
+tail would be gone before its next receipt, and every receipt would need a look-up in the store."""
 
 
 class Tail:
@@ -29,7 +29,7 @@ class Tail:
             most: messages that the tail may hold.
 
         Returns:
-            Whether the tail is longer by it; else the oldest message was dropped.
+            Whether the tail has grown; otherwise the oldest message was dropped.
         """
         messages = self.messages
         messages[message_id] = (author, client_id)
@@ -39,14 +39,14 @@ class Tail:
         return False
 
     def shorten(self) -> int:
-        """Drop the older half; returns how many messages that was."""
+        """Drop the older half, and return how many messages that was."""
         half = (len(self.messages) + 1) // 2
         for _ in range(half):
             self._drop_oldest()
         return half
 
     def _drop_oldest(self) -> None:
-        # Not the dictionary's first key: finding it would pass over all deleted ones each time.
+        # Do not look for the dictionary's first key: that would skip all deleted keys each time.
         oldest = self.since
         while oldest not in self.messages:
             oldest += 1

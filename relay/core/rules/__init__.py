@@ -1,21 +1,21 @@
-"""The rules: whether a command is allowed and what follows from it: `decide(state, commands, facts) -> Draft`.
+"""The rules: whether a command is allowed, and its effects: `decide(state, commands, facts) -> Draft`.
 
-The list of modules is the structure: the rules of a subject each, and what they share (commands, draft, permissions,
+The list of modules is the structure: the rules of one subject each, and shared ones (commands, draft, permissions,
 visibility, attachments).
 
-They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log,
-or which devices are connected, names a fact; it is looked up, and the batch is decided again with it. Rules do not
-change the state: their entries do, once they are on disk. Every rule raises `RelayError` for what it refuses.
+They read no clock, no random source, no connection and no setting. A rule that needs something from the log, or needs
+to know which devices are connected, names a fact. The fact is looked up, and the batch is decided again with it. Rules
+do not change the state: their entries do, once they are on disk. A rule refuses a command by raising `RelayError`.
 
-Whatever a command was allowed by may have ended before its turn, so it is asked again here: the user and the device of
-every command, a password that was checked (`CheckedPassword`), rights and invites by the rules themselves.
+A permission may end while a command waits, so the rules check everything again: the user and the device of every
+command, a checked password (`CheckedPassword`), rights and invites.
 """
 
 from collections.abc import Sequence
 
 from relay.core.model.state import State
 from relay.core.rules import chats, commands, hooks, imports, messages, receipts, retention, sign_in, users
-from relay.core.rules.draft import Decision, Draft, DraftBuilder, Rule
+from relay.core.rules.draft import COUNTED_MESSAGES, Decision, Draft, DraftBuilder, Rule
 from relay.protocol import control, requests
 from relay.store.command import Command
 from relay.store.entry import Facts
@@ -24,7 +24,7 @@ __all__ = ["Decision", "Draft", "decide", "needs_own_batch"]
 
 
 def needs_own_batch(state: State, command: Command) -> bool:
-    """Tell whether a command needs a batch of its own, as it changes the state that others are decided by."""
+    """Return whether a command needs a batch of its own, because it changes the state that decides the others."""
     request = command.request
     if type(request) is commands.ImportMessage:
         return request.chat in state.cleared
@@ -36,22 +36,23 @@ def needs_own_batch(state: State, command: Command) -> bool:
     key = state.chat_key(command.user, request.chat_id)
     if key is None or key in state.cleared:
         return True
-    # The message that it answers has to be in the log, and may still be in this batch.
+    # The message that it quotes has to be in the log, and may still be in this batch.
     return request.reply_to is not None and request.reply_to > state.chats[key].last_message_id
 
 
-def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
+def decide(state: State, batch: Sequence[Command], facts: Facts, counted_messages: int = COUNTED_MESSAGES) -> Draft:
     """Decide a batch; later commands see the entries of earlier ones.
 
     Args:
-        state: the state, which stays as it is.
+        state: the state, which is not changed.
         batch: the commands, in order.
         facts: the facts that were looked up so far.
+        counted_messages: how many are counted for one receipt at most.
 
     Returns:
-        A decision for each command; where `unknown` facts are named, look them up and decide again.
+        A decision for each command; if it names `unknown` facts, look them up and decide again.
     """
-    draft = DraftBuilder(state, facts)
+    draft = DraftBuilder(state, facts, counted_messages)
     for command in batch:
         draft.decide(command, _RULES[type(command.request)])
     return Draft(draft.decisions, draft.amendments, draft.unknown)

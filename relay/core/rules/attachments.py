@@ -1,4 +1,4 @@
-"""Files as attachments and pictures: what they look like in a message, and who may read them. Pure."""
+"""Files as attachments and pictures: their form in a message, and who may read them. Pure."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from relay.store.entry import StoredFile
 FILES_PATH = "/files/"
 """The path of files; an address that begins with it names a file of this relay."""
 LONGEST_SIDE_PIXELS = 65_535
-"""Up to here a client's word on the size of a video is taken."""
+"""Largest video size to accept from a client."""
 
 
 def file_id(url: str | None) -> str | None:
@@ -32,7 +32,7 @@ def photos(state: State) -> Iterable[str]:
 
 
 def may_read(state: State, user: UserKey, file: StoredFile) -> bool:
-    """Tell whether a user may read a file.
+    """Return whether a user may read a file.
 
     They may if they uploaded it, see a message that holds it, or see it as a picture of a user or a chat.
 
@@ -56,7 +56,7 @@ def attachment(file: StoredFile, claimed: Attachment | None = None) -> Attachmen
 
     Args:
         file: the file as the store knows it.
-        claimed: the attachment as the sender describes it, of which only a video's size and duration are taken.
+        claimed: the sender's description; only a video's size and duration are taken from it.
     """
     kind, _, _ = file.mimetype.partition("/")
     if kind == "image" and file.width and file.height:

@@ -33,7 +33,7 @@ def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) 
             raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
     made = _make(draft, command, request.type, request.name, None, owner, members)
     if admins:
-        # In the same batch as the chat: if an import is interrupted, the chat is not made again.
+        # In the same batch as the chat: a repeated import would not make the chat again.
         draft.change(kinds.CHATS, made.chat, command, changes.ChatUpdated(admins=admins))
     return made
 
@@ -116,7 +116,7 @@ def remove_participants(draft: DraftBuilder, command: Command, request: commands
 
 
 def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
-    """Find the users to remove, each once; disabled and removed users included."""
+    """Find the users to remove, each once, including disabled and removed users."""
     for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
         if user is None:
@@ -132,11 +132,11 @@ def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveCha
 
 
 def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey) -> None:
-    """Remove one member; if it is the owner, another member becomes the owner, or the chat is deleted if none can.
+    """Remove one member. If they are the owner, another member becomes the owner, or the chat is deleted if none can.
 
     Args:
         draft: the batch.
-        command: who does it.
+        command: the command, with its actor.
         chat: a group or channel.
         user: the member.
     """

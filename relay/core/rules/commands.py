@@ -1,4 +1,4 @@
-"""What commands ask for, beside what clients and admins send themselves, and what deciding each gives. Plain data."""
+"""The requests that commands carry, besides those sent by clients and admins, and their answers. Plain data."""
 
 import msgspec
 
@@ -30,7 +30,7 @@ class PostByHook(msgspec.Struct, Decidable[Accepted], frozen=True):
 
     chat_id: str
     key: str
-    """The `Idempotency-Key`, or a hash of one that is longer than a client id; empty for none."""
+    """The `Idempotency-Key`, or its hash if it is longer than a client id; empty for none."""
     message: str
 
 
@@ -61,21 +61,21 @@ class RemoveParticipants(msgspec.Struct, Decidable[ChangedChat], frozen=True):
 
 
 class MarkDelivered(msgspec.Struct, Decidable[Marked], frozen=True, gc=False):
-    """`dlvrd`; `message_id` None for everything so far."""
+    """`dlvrd`; a `message_id` of None means everything so far."""
 
     chat: ChatKey
     message_id: MessageId | None
 
 
 class MarkRead(msgspec.Struct, Decidable[Marked], frozen=True, gc=False):
-    """`read`; `message_id` None for everything so far."""
+    """`read`; a `message_id` of None means everything so far."""
 
     chat: ChatKey
     message_id: MessageId | None
 
 
 class ReserveSeq(msgspec.Struct, Decidable[Nothing], frozen=True):
-    """Add an entry without a meaning, whose `seq` becomes the event id of a chat list that was delayed."""
+    """Add an empty entry, whose `seq` becomes the event id of a delayed chat list."""
 
     chat: ChatKey
 
@@ -94,7 +94,7 @@ class PruneHistory(msgspec.Struct, Decidable[Nothing], frozen=True):
 
 
 class NoteRestore(msgspec.Struct, Decidable[Nothing], frozen=True):
-    """A backup was restored: event ids go on above `last`, which no device can have seen yet."""
+    """A backup was restored: event ids go on above `last`, which no device can have seen."""
 
     last: MessageId
     end_invites: bool = False
@@ -124,13 +124,13 @@ class UseInvite(msgspec.Struct, Decidable[SignedIn], frozen=True):
 
 
 class RevokeInvites(msgspec.Struct, Decidable[InvitesRevoked], frozen=True):
-    """Revoke these invites, which their codes' hashes name."""
+    """Revoke these invites, given by the hashes of their codes."""
 
     code_hashes: tuple[str, ...]
 
 
 class SignUp(msgspec.Struct, Decidable[SignedIn], frozen=True):
-    """Sign up by a name, where that is open to all; `generated_id` is the new user's id."""
+    """Sign up by a name, if that is open to all; `generated_id` is the new user's id."""
 
     name: str
     label: str
@@ -138,18 +138,18 @@ class SignUp(msgspec.Struct, Decidable[SignedIn], frozen=True):
 
 
 class CheckedPassword(msgspec.Struct, frozen=True):
-    """Whose password was given, and which one it was. `Passwords.prove` makes it, nothing else.
+    """The user whose password was checked, and the hash. Only `Passwords.prove` makes it.
 
-    Checking takes a while, and then the command waits: the rules refuse it if the user has another password by then.
+    Checking takes a while, and then the command waits. The rules refuse it if the user has another password by then.
     """
 
     user: UserKey
     hash: str
-    """The argon2 hash that it was checked against; empty where the user had no password."""
+    """The argon2 hash that it was checked against; empty if the user had no password."""
 
 
 class SignInByPassword(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
-    """Sign in by a password: adds a device of the user who asks. The log gets only the hash of its token."""
+    """Sign in by a password, which adds a device of the user. The log gets only the hash of its token."""
 
     checked: CheckedPassword
     label: str
@@ -162,7 +162,7 @@ class ChangePassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
     checked: CheckedPassword
     hash: str
     sign_out: bool = False
-    """Whether to sign out all their devices but the one that asks."""
+    """Whether to sign out all their other devices."""
 
 
 class SetPassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
@@ -175,7 +175,7 @@ class SetPassword(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
 
 
 class RevokeDevices(msgspec.Struct, Decidable[DevicesRevoked], frozen=True):
-    """Sign out all devices of a user but the one that asks, and revoke the invites for the user."""
+    """Sign out all other devices of a user, and revoke the invites for the user."""
 
     user_id: str
 
@@ -191,11 +191,11 @@ class AddFile(msgspec.Struct, Decidable[Attachment], frozen=True, kw_only=True):
     width: int | None
     height: int | None
     loose: UnixMs
-    """From then on it may be deleted if no message holds it."""
+    """When it may be deleted if no message uses it."""
 
 
 class ForgetFiles(msgspec.Struct, Decidable[list[str]], frozen=True):
-    """Delete those of these files that no message holds."""
+    """Delete the files among these that no message uses."""
 
     ids: tuple[str, ...]
 
@@ -211,26 +211,26 @@ class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):
 class MakeHook(msgspec.Struct, Decidable[HookAdded], frozen=True, kw_only=True):
     """Make a hook as an admin; the log gets only the hash of its token.
 
-    `generated_id` is the id of the bot that it acts as if no user is named.
+    `generated_id` is the id of its bot if no user is named.
     """
 
     hook: Hook
-    """Its chat is a group's, a channel's or a user's id."""
+    """Its chat: a group's, a channel's or a user's id."""
     token_hash: str
     user_id: str | None = None
     name: str = ""
-    """What the bot is called."""
+    """The bot's name."""
     join: bool = False
-    """Whether a user who is named is added to the chat, and made an admin where only admins write, if necessary."""
+    """Whether to add a named user to the chat if necessary, and make them an admin if only admins write there."""
 
 
 class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
-    """Import a user as they are elsewhere. One who is disabled there cannot sign in here."""
+    """Import a user as they are in the source. A user who is disabled there cannot sign in here."""
 
     id: str
     name: str
     created_at: UnixMs
-    """When they were added there."""
+    """When they were added in the source."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
@@ -239,7 +239,7 @@ class ImportUser(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
 
 
 class ImportOrigins(msgspec.Struct, Decidable[Nothing], frozen=True, kw_only=True):
-    """Note what other systems call a user or a chat that is here already."""
+    """Note the ids in other systems of a user or a chat that is here already."""
 
     user: UserKey = NO_USER
     chat: ChatKey = NO_CHAT
@@ -252,31 +252,31 @@ class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=T
     type: ChatType
     name: str
     owner: str | None
-    """Who owns it, if a relay's export says so."""
+    """Its owner, if a relay's export names one."""
     founder: str | None
-    """Who made it, if the export does not name the owner. They own it if they can sign in."""
+    """Its creator, if the export does not name the owner. They own it if they can sign in."""
     admins: list[str]
     participants: list[str]
-    """The members; the longest first, for one of them may become the owner."""
+    """The members in order of joining, because one of them may become the owner."""
     created_at: UnixMs
     photo_url: str | None = None
     origins: tuple[str, ...] = ()
 
 
 class MessageByClientId(msgspec.Struct, frozen=True, gc=False):
-    """Names an imported message by its author and client id."""
+    """The name of an imported message: its author and client id."""
 
     author: UserKey
     client_id: str
 
 
 class ImportMessage(msgspec.Struct, Decidable[Imported], frozen=True, kw_only=True, gc=False):
-    """Import a message. Its author need not be a member, nor be able to write there now."""
+    """Import a message. Its author need not be a member, nor be allowed to write there now."""
 
     chat: ChatKey
     client_id: str
     said_at: UnixMs
-    """When it was sent there; the log's own time may be later."""
+    """When it was sent in the source; the log's own time may be later."""
     text: str | None = None
     attachments: list[Attachment] | None = None
     reply_to: MessageByClientId | None = None
@@ -293,7 +293,7 @@ class ImportChange(msgspec.Struct, Decidable[Imported], frozen=True, kw_only=Tru
 
 
 class ImportClearing(msgspec.Struct, Decidable[Nothing], frozen=True):
-    """Import a clearing: the user had cleared a dialog up to a message."""
+    """Import a clearing: the user had cleared a dialog up to this message."""
 
     chat: ChatKey
     upto: MessageByClientId

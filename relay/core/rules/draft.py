@@ -1,6 +1,6 @@
 """A batch that is being decided: the state, what the batch adds to it, and the facts that it needs.
 
-Also the checks that most rules begin with: which chat and which users a request names. Changes nothing.
+Also the checks that most rules begin with: finding the chat and the users that a request names. Changes nothing.
 """
 
 import logging
@@ -29,7 +29,9 @@ Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 Rule = Callable[["DraftBuilder", Command, Any], object]
-"""Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`."""
+"""Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`.
+
+Any: takes the kind of request that `Decidable.decided_by` pairs it with, and no other."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +47,7 @@ class Draft(NamedTuple):
     decisions: list[Decision]
     amendments: list[Amendment]
     unknown: list[Fact]
-    """Facts that were missing; look them up and decide again."""
+    """Missing facts; look them up and decide again."""
 
 
 class UnknownFact(Exception):
@@ -54,6 +56,9 @@ class UnknownFact(Exception):
     def __init__(self, fact: Fact) -> None:
         self.fact = fact
 
+
+COUNTED_MESSAGES = 10_000
+"""Messages counted for one receipt at most. If both ends are further away, the unread count may be too high."""
 
 _EMPTY = blake2b(digest_size=8)
 _unpack = Struct("<q").unpack
@@ -78,9 +83,10 @@ def client_key(chat: ChatKey, actor: UserKey, client_id: str) -> int:
 class DraftBuilder:
     """Builds the draft of a batch: the state, and what the batch adds to it so far."""
 
-    def __init__(self, state: State, facts: Facts) -> None:
+    def __init__(self, state: State, facts: Facts, counted_messages: int) -> None:
         self.state = state
         self.facts = facts
+        self.counted_messages = counted_messages
         self.seq = state.seq
         self.at = state.at
         self.decisions: list[Decision] = []
@@ -88,18 +94,18 @@ class DraftBuilder:
         self.unknown: list[Fact] = []
         self.entries: list[Entry] = []
         self.last_ids: dict[ChatKey, MessageId] = {}
-        """The last message id of each chat that the batch adds to."""
+        """The last message id of each chat in the batch."""
         self.sent: dict[ChatKey, list[tuple[MessageId, UserKey, str]]] = {}
         """New messages of each chat: id, author, client id."""
         self.client_keys: dict[int, Entry] = {}
         """Entries by the hash of their idempotency key."""
         self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
         self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
-        """Up to which message members have received and read, where the batch changes it."""
+        """The messages up to which members have received and read, if the batch changes it."""
         self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
         """Receipts of each member, ascending."""
         self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
-        """The highest message of each author in (after, upto] of a chat, as it was computed before."""
+        """The highest message of each author in (after, upto] of a chat, computed once."""
 
     def decide(self, command: Command, rule: Rule) -> None:
         """Decide one command; if it is refused, nothing of it stays in the draft."""
@@ -116,13 +122,13 @@ class DraftBuilder:
                 raise RelayError.forbidden("this account is switched off")
             answer = rule(self, command, command.request)
         except RelayError as error:
-            # Its traceback refers to this frame, which refers to it: a cycle that would keep all facts of the batch.
+            # Its traceback and this frame refer to each other: a cycle that would keep all facts of the batch alive.
             answer = error.with_traceback(None)
         except UnknownFact as unknown:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # A command on which a rule fails must not fail the whole batch, nor be tried forever.
+            # A rule that crashes on a command must not fail the whole batch, nor be retried forever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):
@@ -164,16 +170,16 @@ class DraftBuilder:
         Args:
             kind: see `store.kinds`.
             chat: the chat, or `NO_CHAT`.
-            message_id: of a message or a change, its own; of a receipt, the highest that it covers; else 0.
-            command: who does it, from which device and connection.
-            target: see `Entry`, as of all fields that follow.
+            message_id: the id of a message or change; for a receipt, the highest that it covers; else 0.
+            command: the command, with its actor, device and connection.
+            target: see `Entry`, also for the following fields.
             client_key: the hash of the idempotency key, see `client_key`.
             client_id: the client id of a message or a change.
             message: a message's text.
             extra: see `Entry`.
-            attachments: a message's attachments, which `extra` has too.
-            reply_to: the quote of the message that is answered.
-            covered: of a receipt, each author's highest message that it newly covers.
+            attachments: a message's attachments, also in `extra`.
+            reply_to: the quote of the original message.
+            covered: for a receipt, each author's highest message that it newly covers.
         """
         self.seq = seq = self.seq + 1
         entry = Entry(
@@ -220,7 +226,7 @@ class DraftBuilder:
         return last + 1
 
     def repeated(self, key: int) -> StoredMessage | None:
-        """Find the message that has this idempotency key already, as far as is known without a look-up."""
+        """Find the message that has this idempotency key already, if that is known without a look-up."""
         entry = self.client_keys.get(key)
         if entry is not None:
             return _as_stored(entry)
@@ -229,7 +235,7 @@ class DraftBuilder:
 
 
 def _as_stored(entry: Entry) -> StoredMessage:
-    """Describe a message of this batch as the log will have it."""
+    """Describe a message of this batch as the log will store it."""
     return StoredMessage(
         chat=entry.chat,
         message_id=entry.message_id,
@@ -252,7 +258,7 @@ def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
 
     Args:
         draft: the batch.
-        command: the command; its user asks.
+        command: the command of the user who asks.
         chat_id: the id that the chat has for them.
 
     Raises:
@@ -266,13 +272,13 @@ def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
 
 
 def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Action) -> Chat:
-    """Find the chat that the user calls `chat_id`, if they may do all of `actions` in it.
+    """Find the chat that the user calls `chat_id`, if they may do all of `actions` there.
 
     Args:
         draft: the batch.
-        command: the command; its user asks.
+        command: the command of the user who asks.
         chat_id: the id that the chat has for them.
-        *actions: what they want to do in it.
+        *actions: the actions they want to do there.
 
     Raises:
         RelayError: see `member_chat` and `permissions.check`.
@@ -312,7 +318,7 @@ def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> 
         ids: their ids.
 
     Raises:
-        RelayError: there is no such user, or they are disabled; only an admin on the machine may add them.
+        RelayError: there is no such user, or they are disabled and the actor is not an admin on the machine.
     """
     field = "payload.participants"
     keys = known_users(draft, ids, field)
@@ -323,17 +329,17 @@ def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> 
 
 
 def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
-    """Refuse a picture that the user may not read themselves, or that is not on this relay.
+    """Refuse a picture that the user may not read, or that is not on this relay.
 
     The host of a picture elsewhere would learn who looks at it, when, and from which address.
 
     Args:
         draft: the batch.
-        command: the command; its user chose the picture.
+        command: the command of the user who chose the picture.
         url: the picture's URL; None or empty for none.
 
     Raises:
-        RelayError: `bad_request`, it is no file of this relay; `not_found`, they may not read it.
+        RelayError: `bad_request`, it is not a file of this relay; `not_found`, they may not read it.
     """
     wanted = files_of.file_id(url)
     if url and wanted is None:

@@ -1,12 +1,11 @@
 """The rules of hooks: adding one, and posts through an incoming one (PROTOCOL.md, section 11).
 
-A hook is added by one command, with its bot, the membership and the rights that it needs: what an admin allowed is
-checked in the turn in which it is done, a refused hook leaves no bot behind, and no change of the chat's admins
-just before is undone.
+One command adds a hook together with its bot, its membership and the rights that it needs. So the check and the change
+happen in one turn, a refused hook leaves no bot behind, and a change of the chat's admins just before is not undone.
 
-There is one message for each key of a hook. The message's client id is made of the hook and the key, so two hooks of
-one user, or a hook and its user's apps, may use the same key. Receipts, exports and the apps know a message by its
-sender and client id, and tell these apart.
+There is one message for each key of a hook. The message's client id is made from the hook and the key, so two hooks of
+one user, or a hook and its user's apps, may use the same key. Receipts, exports and apps identify a message by its
+sender and client id, so these stay distinct.
 """
 
 from hashlib import blake2b
@@ -50,7 +49,7 @@ def make_hook(draft: DraftBuilder, command: Command, request: commands.MakeHook)
 
 
 def _chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat | None:
-    """Find the chat of a hook; None where it is a user, whose dialog may not have begun.
+    """Find the chat of a hook; None for a user, whose dialog may not have begun.
 
     Raises:
         RelayError: there is no such chat or user, or the user is disabled.
@@ -99,8 +98,8 @@ def _let_in(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey, *,
 def hook_client_id(device: Device, key: str) -> str:
     """Make the client id of a post under an idempotency key: 32 hexadecimal digits.
 
-    The hook goes in by the hash of its token, which no hook of another relay shares: a post is never taken for a repeat
-    of a message that was imported.
+    The hook is identified by the hash of its token, which no hook of another relay shares: a post is never mistaken for
+    a repeat of an imported message.
     """
     return blake2b(f"{device.token_hash} {key}".encode(), digest_size=16).hexdigest()
 
@@ -121,10 +120,10 @@ def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostBy
 def _posted_under_bare_key(
     draft: DraftBuilder, command: Command, device: Device, request: commands.PostByHook
 ) -> requests.Accepted | None:
-    """Find what this hook posted through an older relay, whose client ids were the bare keys.
+    """Find a post of this hook from an older relay, whose client ids were the bare keys.
 
-    Only a message that is still there tells who sent it. One that retention removed may be an app's, so the post is a
-    new message: a repeat that appears twice is better than a post that is lost.
+    Only a message that still exists has a known sender. One that retention removed may be an app's, so the post counts
+    as new: a duplicate is better than a lost post.
     """
     state = draft.state
     chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)

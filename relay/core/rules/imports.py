@@ -1,7 +1,7 @@
 """The rules of imports: users, chats and messages of another system, with the rights that it states.
 
-The author of an imported message need not be a member of its chat, for they may have left; importing it makes no user a
-member. A repeated import changes nothing, whatever has happened in the chat since.
+The author of an imported message may have left the chat, so they need not be a member; importing a message makes nobody
+a member. A repeated import changes nothing, whatever has happened in the chat since.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,14 +54,14 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     )
     draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
-        # In the same batch as the user, so that an import that is cut off leaves no way to sign in.
+        # In the same batch as the user, so that an interrupted import leaves no way to sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
 
 
 def import_origins(draft: DraftBuilder, command: Command, request: commands.ImportOrigins) -> requests.Nothing:
-    """Note what other systems call a user or a chat, so that a later import knows them by it."""
+    """Note the ids in other systems of a user or a chat, so that a later import recognises them."""
     known = draft.state.chat_origins if request.chat else draft.state.user_origins
     _check_new_origins(known, request.origins)
     noted = changes.OriginsAdded(key=request.user, origins=request.origins)
@@ -70,14 +70,14 @@ def import_origins(draft: DraftBuilder, command: Command, request: commands.Impo
 
 
 def _check_new_origins(known: Mapping[str, int], origins: Sequence[str]) -> None:
-    """Refuse an origin of another user or chat: no one may get the messages of another."""
+    """Refuse an origin of another user or chat: nobody may get another user's messages."""
     for origin in origins:
         if origin in known:
             raise RelayError.conflict(f"{origin} is somebody else here")
 
 
 def _stated(draft: DraftBuilder, at: UnixMs) -> UnixMs:
-    """Give a date as a change holds it: 0 where it is the time of its entry."""
+    """Return a date as a change stores it: 0 if it is the time of its entry."""
     return at if at != draft.at else 0
 
 
@@ -103,7 +103,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     admins = [user.key for user in named if user is not None and user.key in keys]
     owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
     chat = state.next_chat()
-    # A dialog is found by both of its members, so they join together; the order of joining means nothing there.
+    # A dialog is found by both of its members, so they join together; their order has no meaning.
     first, *later = _joined(keys) if shared else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
 
 
 class Participant(Standing, Protocol):
-    """A person in a chat that is imported: a user here, or one who would be imported before it."""
+    """A person in an imported chat: a user here, or one who would be imported before it."""
 
     @property
     def id(self) -> str:
@@ -150,7 +150,7 @@ def find_participants(find: Callable[[str], P | None], ids: Iterable[str]) -> li
 
 
 def check_new_id(chat_id: str, *, taken: bool) -> None:
-    """Refuse a chat whose id a user or another chat has.
+    """Refuse a chat if a user or another chat has its id.
 
     Raises:
         RelayError: `conflict`.
@@ -160,7 +160,7 @@ def check_new_id(chat_id: str, *, taken: bool) -> None:
 
 
 def choose_members(kind: str, people: Sequence[P]) -> list[P]:
-    """List who becomes a member of a chat. A removed user is in no group, whatever an export says.
+    """List the future members of a chat. A removed user is in no group, whatever an export says.
 
     Raises:
         RelayError: `bad_request`, see `check_type`.
@@ -170,7 +170,7 @@ def choose_members(kind: str, people: Sequence[P]) -> list[P]:
 
 
 def check_type(kind: str, people: int) -> None:
-    """Refuse a chat of a type that the relay does not keep, or of a number of people that its type does not have.
+    """Refuse a chat of an unknown type, or with a number of people that its type does not allow.
 
     Args:
         kind: the type of the chat: `group`, `channel`, `dialog`, …
@@ -188,15 +188,15 @@ def check_type(kind: str, people: int) -> None:
 
 
 def choose_owner(members: Sequence[Participant], owner: str | None, founder: str | None, admins: Sequence[str]) -> str:
-    """Choose who owns a chat: the owner that the export states, else the first of these who can sign in.
+    """Choose the owner of a chat: the owner that the export states, else the first person who can sign in.
 
-    The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
-    never comes to own a chat by rule, nor does anybody who may not sign in.
+    The order is founder, admins, members in order of joining, as when an owner leaves. Bots and people who may not sign
+    in are never chosen.
 
     Args:
-        members: who is in the chat, in order of joining.
+        members: the members of the chat, in order of joining.
         owner: the id of the owner that the export states.
-        founder: the id of the user who made the chat.
+        founder: the id of the user who created the chat.
         admins: ids of its admins, as the export lists them.
 
     Raises:
@@ -212,7 +212,7 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
 
 
 def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
-    """Divide members so that the log shows their order of joining: members of one entry are ordered by key."""
+    """Divide members into entries that keep the order of joining: one entry orders its members by key."""
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
 
@@ -263,7 +263,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
     # A deletion earlier in this batch counts like one that is in the log.
     deleted = original is not None and (original.deleted or (place is not None and draft.amendments[place].deleted))
     if original is None or original.kind != kinds.NEW or deleted:
-        # A repeated edit whose message was deleted since, or a second deletion, changes nothing.
+        # A repeated edit of a message that was deleted since, or a second deletion, changes nothing.
         if draft.fact(ClientKey(hash_)) is not None or (request.deleted and deleted):
             return Imported(0, added=False)
         raise RelayError("not_found", f"the message that it changes {'was deleted here' if deleted else 'is not here'}")
@@ -292,7 +292,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
     if place is None:
         draft.amendments.append(amendment)
     else:
-        # One statement writes all amendments of a batch, and can change a message only once: the last change holds.
+        # One statement writes all amendments of a batch and changes each message only once: the last change wins.
         draft.amendments[place] = amendment
     return Imported(message_id, added=True)
 
@@ -306,7 +306,7 @@ def _amendment(draft: DraftBuilder, message: StoredMessage) -> int | None:
 
 
 def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> requests.Nothing:
-    """Clear a dialog for one of its members, once, and only if no message follows the cleared ones here."""
+    """Clear a dialog for one of its members, once, and only if no message here follows the cleared ones."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
     upto = _find(draft, chat, request.upto)
@@ -327,11 +327,11 @@ def _chat(draft: DraftBuilder, key: ChatKey) -> Chat:
 def _known(
     draft: DraftBuilder, hash_: int, chat: Chat, author: UserKey, client_id: str, kind: int
 ) -> StoredMessage | None:
-    """Find what was imported under this client id before; a new id needs no look-up, for the insert would fail."""
+    """Find the message imported under this client id before; a new id needs no look-up: a duplicate insert fails."""
     known = draft.repeated(hash_)
     if known is None:
         return None
-    # Retention keeps only the hash of a removed message, which is enough to know it by.
+    # Retention keeps only the hash of a removed message, which is enough to recognise it.
     found = (known.chat, known.author, known.client_id or client_id, known.kind)
     if found != (chat.key, author, client_id, kind):
         raise RelayError.conflict("another message has its client id")
@@ -348,7 +348,7 @@ def _find(draft: DraftBuilder, chat: Chat, named: commands.MessageByClientId) ->
 
 
 def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
-    """Quote the answered message."""
+    """Quote the original message."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     place = _amendment(draft, answered)
     if place is not None:
@@ -376,7 +376,7 @@ def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
 
 
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
-    """Give a message's attachments with what the relay knows of their files, which were imported before it."""
+    """Return a message's attachments with the relay's data on their files, which were imported before it."""
     if not claimed:
         return None
     files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if not one.is_elsewhere}))))

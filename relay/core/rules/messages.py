@@ -33,7 +33,7 @@ from relay.store.entry import (
 def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
     """Return the users who have cleared a dialog and got no message in it since, ascending.
 
-    Needed for the dialogs in `state.cleared` only.
+    Only dialogs in `state.cleared` have such users.
     """
     return sorted(user for user in state.users_in(state.chats[chat]) if state.members[chat][user].hidden)
 
@@ -41,7 +41,7 @@ def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
 def _answer_repeat(
     known: StoredMessage, chat: ChatKey, author: UserKey, client_id: str, kind: int, target: int
 ) -> requests.Accepted:
-    # Of a message that retention removed, only the hash is kept, which is enough to recognise it.
+    # Retention keeps only the hash of a removed message, which is enough to recognise it.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
     if known.kind != kind or (kind != kinds.NEW and known.subject_id != target):
@@ -53,7 +53,7 @@ def _answer_repeat(
 
 Changing = TypeVar("Changing", requests.New, requests.Edit, requests.Delete)
 Say = Callable[[DraftBuilder, Command, Changing, int | None], requests.Accepted]
-"""Decides a request that is no repeat. The idempotency key is None if there is no client id or no chat yet."""
+"""Decides a request that is not a repeat. The idempotency key is None if there is no client id or no chat yet."""
 
 
 def _once(
@@ -65,12 +65,12 @@ def _once(
     say: Say[Changing],
     chat: ChatKey | None,
 ) -> requests.Accepted:
-    """Do what a request asks for, unless it was done before: one client id is one message (PROTOCOL.md, section 3).
+    """Decide a request unless it was decided before: one client id is one message (PROTOCOL.md, section 3).
 
     `chat` is the chat that the user names, if they are in it.
     """
     client_id = request.client_message_id
-    # The user may have left the group since, and lost only the answer.
+    # The user may have left the group since, and only the answer was lost.
     key = draft.state.group_keys.get(request.chat_id) if chat is None else chat
     if key is None or not client_id:
         return say(draft, command, request, None)
@@ -78,7 +78,7 @@ def _once(
     known = draft.repeated(hash_)
     if known is None:
         try:
-            # That it is new needs no look-up: the insert itself refuses an idempotency key that is known.
+            # A new key needs no look-up: the insert itself refuses a known idempotency key.
             return say(draft, command, request, hash_)
         except RelayError:
             # A repeat may fail a check that the original passed (its file, its message or the right is gone since),
@@ -90,7 +90,7 @@ def _once(
 
 
 def new(draft: DraftBuilder, command: Command, request: requests.New) -> requests.Accepted:
-    """Send a message; the first between two users makes their dialog."""
+    """Send a message; the first one between two users creates their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
     chat = draft.state.chat_key(command.user, request.chat_id)
@@ -138,7 +138,7 @@ def _attachments(
         draft: the batch.
         user: the sender.
         claimed: the attachments as the sender names them.
-        kept: the attachments that the message has already and may keep.
+        kept: the present attachments, which the message may keep.
 
     Raises:
         RelayError: there is no such file, or the sender may not have it.
@@ -185,7 +185,7 @@ def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> ChatKey
 
 
 def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMessage) -> bool:
-    """Tell whether the user sees a message or a change of one. A chat that this batch creates has none yet."""
+    """Return whether the user sees a message or a change of one. A chat created in this batch has none yet."""
     state = draft.state
     known = state.chats.get(chat)
     if known is None or command.user == ADMIN:
@@ -194,9 +194,9 @@ def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMe
 
 
 def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo | None:
-    """Quote the message that a new one answers; None where retention has removed it.
+    """Quote the message that a new one replies to; None if retention has removed it.
 
-    The answer may have waited on a device that was away.
+    The reply may have waited on an offline device.
 
     Raises:
         RelayError: there is no such message.
@@ -226,7 +226,7 @@ def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: Mes
 
 
 def _key(hash_: int | None, chat: Chat, user: UserKey, client_id: str) -> int | None:
-    """Return the idempotency key of a change, also under a generated id: imports of our own exports need it."""
+    """Return the idempotency key of a change, even for a generated id: imports of our own exports need it."""
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 
 

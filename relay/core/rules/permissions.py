@@ -41,7 +41,7 @@ class ChatKind(StrEnum):
 
     DIALOG = "dialog"
     CLOSED = "closed dialog"
-    """The other user is disabled or removed, and cannot read it."""
+    """A dialog whose other user is disabled or removed, and cannot read it."""
     NOTES = "favorites"
     GROUP = "group"
     CHANNEL = "channel"
@@ -53,20 +53,20 @@ class Role(StrEnum):
     OWNER = "owner"
     ADMIN = "admin"
     MEMBER = "member"
-    """In a dialog, one of the two; also a bot."""
+    """One of the two in a dialog, also a bot."""
     READER = "reader"
     """A member of a channel who is neither owner nor admin."""
     OUTSIDER = "outsider"
-    """A user who never was a member, or is no longer."""
+    """A user who never was a member, or no longer is."""
     OFF = "disabled"
     """Disabled or removed, whatever their role was."""
     RELAY = "relay admin"
     """An admin on the machine, by the command line."""
     IMPORTER = "importer"
-    """An import on behalf of a user, who could do it where it comes from."""
+    """An import on behalf of a user, who could do it in the source."""
 
 
-# In Python 3.11 reading a member from an enum class takes a call, and these are read for each message.
+# In Python 3.11 reading a member from an enum class is a call, and these are read for each message.
 READ, WRITE = Action.READ, Action.WRITE
 _OWNER, _ADMIN, _MEMBER, _READER, _OUTSIDER, _OFF, _RELAY, _IMPORTER = Role
 _DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
@@ -79,7 +79,7 @@ class Rule(NamedTuple):
     reason: str
     code: ErrorCode = "forbidden"
     inviters: bool = False
-    """Whether each of them must have the right `may_invite` besides."""
+    """Whether each of them also needs the right `may_invite`."""
 
 
 _RUN = frozenset({Role.OWNER, Role.ADMIN, Role.RELAY})
@@ -125,7 +125,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.TYPE: _says(),
     Action.EDIT: _says(),
     Action.EDIT_OTHERS: _everywhere(_AUTHOR),
-    # Users may delete their messages even where they may not write.
+    # Users may delete their messages even if they may not write.
     Action.DELETE: _everywhere(_ALWAYS),
     Action.DELETE_OTHERS: _everywhere(
         _DELETES, group=_DELETES._replace(roles=_RUN), channel=_DELETES._replace(roles=_RUN)
@@ -181,7 +181,7 @@ def kind_of(state: State, chat: Chat, user: UserKey) -> ChatKind:
     Args:
         state: the state.
         chat: the chat.
-        user: the user who asks: the other one of a dialog decides whether it is closed.
+        user: the user who asks. The status of the other user decides whether a dialog is closed.
     """
     if chat.type == "dialog":
         all_on = state.inactive.isdisjoint(state.members[chat.key])
@@ -195,7 +195,7 @@ _PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": Chat
 
 
 def may_invite(state: State, user: UserKey) -> bool:
-    """Tell whether a user, or `ADMIN`, may let people in: only an admin of the relay, and `ADMIN`, may."""
+    """Return whether a user may let people in: only an admin of the relay, or `ADMIN`, may."""
     if user == ADMIN:
         return True
     known = state.users.get(user)
@@ -203,26 +203,26 @@ def may_invite(state: State, user: UserKey) -> bool:
 
 
 def may(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user may do something in a chat.
+    """Return whether a user may do something in a chat.
 
     Args:
         state: the state.
         chat: the chat.
         user: the user's key, or `ADMIN`.
-        action: what they want to do.
+        action: the action.
     """
     rule = TABLE[action][kind_of(state, chat, user)]
     return role_of(state, chat, user) in rule.roles and (not rule.inviters or may_invite(state, user))
 
 
 def may_once_in(state: State, chat: Chat, user: UserKey, action: Action) -> bool:
-    """Tell whether a user may do something in a chat, or might once joining has made them a member.
+    """Return whether a user may do something in a chat, or might once joining has made them a member.
 
     Args:
         state: the state.
         chat: a group or channel.
         user: the user's key.
-        action: what they want to do.
+        action: the action.
     """
     role = role_of(state, chat, user)
     if role is _OUTSIDER:
@@ -237,7 +237,7 @@ def check(state: State, chat: Chat, user: UserKey, action: Action, *, imported: 
         state: the state.
         chat: the chat.
         user: the user's key, or `ADMIN`.
-        action: what they want to do.
+        action: the action.
         imported: whether an import acts on their behalf.
 
     Raises:
@@ -261,7 +261,7 @@ _IN_DIALOGS = frozenset(action for action, places in TABLE.items() if _MEMBER in
 
 
 def _is_open(state: State, chat: Chat, user: UserKey) -> bool:
-    """Tell whether a user is one of a dialog's two, and neither is disabled or removed."""
+    """Return whether a user is one of a dialog's two, and neither is disabled or removed."""
     members, users = state.members[chat.key], state.users
     for member in members:
         known = users[member]

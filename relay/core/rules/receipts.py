@@ -12,9 +12,6 @@ from relay.store import kinds
 from relay.store.command import Command
 from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter, covered_column
 
-COUNTED_MESSAGES = 10_000
-"""Messages counted for one receipt at most. If both ends are further away, the unread count may be too high."""
-
 
 def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> requests.Marked:
     """Mark a chat as delivered to a user up to a message."""
@@ -27,7 +24,7 @@ def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead)
 
 
 def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> requests.Nothing:
-    """Add a receipt that covers no message: it takes the next `seq`, and is sent to no one."""
+    """Add a receipt that covers no message: it takes the next `seq`, and is sent to nobody."""
     draft.add(kinds.DLVRD, draft.state.chats[request.chat].key, 0, command, extra="[]")
     return requests.Nothing()
 
@@ -51,7 +48,7 @@ def _mark(
     if not covered:
         return _repeat_mark(draft, key, user, message_id, read=read)
     top = max(covered, key=lambda one: one.message_id)
-    # Messages between the highest covered one and `upto` are the user's own, so both leave as many unread.
+    # Messages between the highest covered one and `upto` are the user's own, so both leave the same unread count.
     unread = _unread(draft, chat, user, upto, last) if read else 0
     draft.dlvrd[place] = max(dlvrd, top.message_id)
     if read:
@@ -90,7 +87,7 @@ def _repeat_mark(
 def _first_mark(
     draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId, *, read: bool
 ) -> FirstReceipt | None:
-    """Find when the highest message up to this one was first marked: in this batch, or before it."""
+    """Find when the highest message up to this one was first marked, in this batch or before."""
     member = draft.state.members[key][user]
     marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
     if not marked_here:
@@ -105,7 +102,7 @@ def _first_mark(
 
 
 def _missed(draft: DraftBuilder, key: ChatKey, user: UserKey) -> int:
-    """Count a member's unread messages as this batch leaves them so far."""
+    """Count a member's unread messages as of this point in the batch."""
     chat = draft.state.chats[key]
     if (key, user) in draft.read:
         return _unread(draft, chat, user, draft.read[key, user], draft.last_ids.get(key, chat.last_message_id))
@@ -130,9 +127,9 @@ def _covered(
 def _covered_from_log(
     draft: DraftBuilder, chat: ChatKey, user: UserKey, after: MessageId, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
-    """Find the same if the tail is too short, in this batch and in the log."""
+    """Find the same in this batch and in the log, if the tail is too short."""
     member = draft.state.members[chat][user]
-    # Not from `after`, which depends on earlier receipts of this batch: each would wait for the one before it.
+    # Do not start from `after`, which depends on earlier receipts of this batch: each would wait for the one before it.
     marked = member.read_upto if read else member.dlvrd_upto
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
     for one in draft.fact(CoveredBy(chat, user, marked, upto, dialog=draft.state.chats[chat].id is None)):
@@ -159,7 +156,7 @@ def _covered_by_anyone(
     if after < committed:
         tail = draft.state.tails.get(chat)
         if tail is None or tail.since > after + 1:
-            # Deleted messages are in no tail, so the first one kept may come later than `since`.
+            # Tails have no deleted messages, so the first one kept may come later than `since`.
             return None
         messages = tail.messages
         for message_id in range(min(upto, committed), after, -1):
@@ -181,11 +178,11 @@ def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: MessageId, la
     if tail is not None and tail.since <= after + 1:
         kept = tail.messages
         return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
-    # Counted from the nearer end, so that each message is counted about once, however many are left.
+    # Count from the nearer end, so that each message is counted about once, however many are left.
     member = draft.state.members[chat.key][user]
     read = member.read_upto
-    if min(after - read, committed - after) > COUNTED_MESSAGES:
-        # The writer waits while they are counted. Neither number is less than what is left.
+    if min(after - read, committed - after) > draft.counted_messages:
+        # The writer waits while they are counted. Neither number is too low.
         return sent + min(draft.state.missed(chat, user), committed - after)
     if after - read < committed - after:
         return sent + draft.state.missed(chat, user) - draft.fact(UnreadAfter(chat.key, user, read, after))

@@ -1,4 +1,4 @@
-"""The rules of what the relay keeps: uploaded files, retention of history, restored backups, the log's time."""
+"""The rules of uploaded files, retention of history, restored backups and the log's time."""
 
 from bisect import bisect_right
 
@@ -18,7 +18,7 @@ from relay.store.entry import FilesNamed, Prunable, StoredFile
 
 
 def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> requests.Nothing:
-    """Correct unread counts before messages are removed. The cost grows with what is removed, not with what is left."""
+    """Correct unread counts before messages are removed. The cost grows with the removed messages only."""
     state = draft.state
     wanted = tuple(
         (state.chats[key].key, state.chats[key].pruned, upto)
@@ -41,7 +41,7 @@ def prune_history(draft: DraftBuilder, command: Command, request: commands.Prune
 
 
 def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[UserKey, list[MessageId]]) -> changes.PrunedChat:
-    """Record what a chat loses, and how many messages stay unread for each member who had not read all of it."""
+    """Record what a chat loses, and for each member who had not read all of it, how many messages stay unread."""
     members = state.members[chat.key]
     unread = [
         (user, state.missed(chat, user) - _unread(gone, user, members[user].read_upto))
@@ -72,7 +72,7 @@ def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRe
 
 
 def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> requests.Nothing:
-    """Set the log's time to the machine's, also back: only this entry may be earlier than the one before it."""
+    """Set the log's time to the machine's, even backwards: only this entry may be earlier than the one before it."""
     before, draft.at = draft.state.at, command.at
     draft.change(kinds.NOTE, NO_CHAT, command, changes.ClockTrusted(before))
     return requests.Nothing()
@@ -113,7 +113,7 @@ def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -
 
 
 def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> list[str]:
-    """Delete those of some files that no message holds; answers their digests."""
+    """Delete the files that no message uses; return their digests."""
     shown = set(files_of.photos(draft.state))
     gone = [
         changes.ForgottenFile(file.id, file.digest, file.user, file.size)

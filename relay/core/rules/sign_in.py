@@ -1,4 +1,4 @@
-"""The rules of ways in: devices, passwords, invites and sign-ups."""
+"""The rules of signing in: devices, passwords, invites and sign-ups."""
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, InviteState, User
@@ -18,12 +18,12 @@ from relay.store.entry import DevicesInUse
 from relay.unicode.unseen import one_line
 
 MAX_DEVICES = 100
-"""Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one that
-is not connected."""
+"""Maximum signed-in devices of one user, without hooks. The next sign-in signs out the one unused for longest that is
+not connected."""
 MAX_LABEL = 128
-"""Characters of what a device is called."""
+"""Characters of a device's name."""
 MAX_REVOKED_DEVICES = 100
-"""Devices that one sign-in signs out at most, where an older relay has let a user have more."""
+"""Maximum devices that one sign-in signs out, if an older relay let a user have more."""
 
 
 def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
@@ -45,10 +45,10 @@ def sign_in_by_password(draft: DraftBuilder, command: Command, request: commands
 
 
 def _user_of(draft: DraftBuilder, command: Command, checked: commands.CheckedPassword) -> User:
-    """Find the user who said their password, if it is still the one that was checked.
+    """Find the user who gave their password, if it is still the one that was checked.
 
     Raises:
-        RelayError: `unauthorized`, it was changed or taken away while the command waited.
+        RelayError: `unauthorized`, it was changed or removed while the command waited.
     """
     user = draft.state.users[command.user]
     if user.key != checked.user or user.password != checked.hash:
@@ -66,6 +66,10 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
     return ChangedDevice(device.key)
 
 
+GUEST = "Guest"
+"""The name of a user who has not chosen one."""
+
+
 def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
     """Make an invite: its code lets one user in, once."""
     state = draft.state
@@ -73,6 +77,8 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         chat_for(draft, command, request.chat_id, Action.INVITE)
     elif not permissions.may_invite(state, command.user):
         raise RelayError.forbidden("only the relay's admins may invite")
+    if request.name and command.user != ADMIN:
+        check_free(draft, request.name)
     user = NO_USER
     if request.user_id is not None:
         known = known_user(draft, request.user_id)
@@ -102,24 +108,34 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     refusal = INVITE_REFUSALS.get(invite_state(draft.state, invite, draft.at))
     if refusal is not None:
         raise RelayError("unauthorized", refusal)
-    user = invite.user or _join(draft, command, invite.name or "Guest")
+    user = invite.user or _join(draft, command, _invited_name(draft, invite))
     _make_room(draft, command, user)
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, add_device_entry(draft, command, user, request.label, request.token_hash), chat_id)
 
 
+def _invited_name(draft: DraftBuilder, invite: Invite) -> str:
+    """Choose the name of a user who joins by an invite: not the invite's if somebody has taken it since."""
+    if invite.name and invite.by != ADMIN:
+        try:
+            check_free(draft, invite.name)
+        except RelayError:
+            return GUEST
+    return invite.name or GUEST
+
+
 INVITE_REFUSALS = {
     InviteState.USED: "this invite was used already, or ended: ask for another one",
     InviteState.EXPIRED: "this invite has expired: ask for another one",
-    InviteState.MAKER_MAY_NOT: "whoever made this invite may not invite any more: ask for another one",
+    InviteState.MAKER_MAY_NOT: "the maker of this invite may not invite any more: ask for another one",
     InviteState.USER_DISABLED: "this invite is for somebody who may not sign in any more",
 }
-"""By the state of an invite, why it cannot be used."""
+"""Why an invite cannot be used, by its state."""
 
 
 def invite_state(state: State, invite: Invite, at: UnixMs) -> InviteState:
-    """Tell whether an invite can be used. One that cannot may be usable again, unless its state is final.
+    """Return the state of an invite. An unusable one may be usable again, unless its state is final.
 
     Args:
         state: the state.
@@ -179,14 +195,14 @@ def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) 
 
 
 def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> SignedIn:
-    """Sign up by a name, where that is open to all."""
+    """Sign up by a name, if that is open to all."""
     check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
     return SignedIn(user_key, add_device_entry(draft, command, user_key, request.label, request.token_hash), None)
 
 
 def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
-    """Add a user under the generated id, with a number behind it if it is taken."""
+    """Add a user under the generated id, with a number appended if it is taken."""
     state = draft.state
     wanted = user_id = command.generated_id
     number = 1
@@ -201,7 +217,7 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
 def add_device_entry(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
-    """Add a device, or a hook, to the draft; whether it may be added is for the caller to check.
+    """Add a device, or a hook, to the draft; the caller has checked that it may be added.
 
     Args:
         draft: the batch.
@@ -209,7 +225,7 @@ def add_device_entry(
         user: the key of its user.
         label: its name.
         token_hash: the hash of its token.
-        hook: what it posts or is sent, if it is a hook.
+        hook: the settings of a hook; None for a device.
 
     Returns:
         The new device's key.
@@ -224,8 +240,7 @@ def add_device_entry(
 def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
     """Sign out the devices that a user has not used for the longest time, if they have as many as allowed.
 
-    Those that are connected stay: a script that signs in each time it runs must not sign out a phone
-    that is in use.
+    Connected devices stay: a script that signs in at each run must not sign out a phone that is in use.
     """
     devices = [
         device
@@ -264,7 +279,7 @@ def _give_password(
 
 
 def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
-    """Sign out all devices of a user but the one that asks."""
+    """Sign out all other devices of a user."""
     user = known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
@@ -272,7 +287,7 @@ def revoke_devices(draft: DraftBuilder, command: Command, request: commands.Revo
 
 
 def _revoke_all(draft: DraftBuilder, command: Command, user: UserKey) -> int:
-    """Sign out all devices of a user but the one that asks, and revoke invites for the user; hooks stay.
+    """Sign out all other devices of a user, and revoke invites for the user; hooks stay.
 
     Returns how many devices were signed out.
     """

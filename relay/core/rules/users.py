@@ -1,4 +1,4 @@
-"""The rules of users: who there is, and what they are called."""
+"""The rules of users: adding, renaming, disabling and removing them."""
 
 from relay.core.model import changes
 from relay.core.model.entities import User
@@ -36,11 +36,11 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
 
     Args:
         draft: the batch.
-        name: the name that is to be taken.
+        name: the new name.
         but: the user who wants it; `NO_USER` for a new one.
     """
     state = draft.state
-    # A user keeps what the present name looks like: an admin gave it, or it is older than this rule.
+    # A user may keep the look of the present name: an admin gave it, or it is older than this rule.
     present = state.users[but].name if but else ""
     if state.users_looking_like(looks(name) - looks(present)) - {but}:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
@@ -52,7 +52,7 @@ def check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
 
 
 def _looks_of_mentions(name: str) -> frozenset[str]:
-    """Return what the ids behind each `@` of a name look like."""
+    """Return the looks of the ids after each `@` of a name."""
     return frozenset().union(*map(looks, mentions(name)))
 
 
@@ -131,7 +131,7 @@ def check_enabled(user: User) -> None:
 
 
 def check_admin(command: Command) -> None:
-    """Refuse a command of anybody but the machine's admin: no password and no right of a user is asked for it.
+    """Refuse a command of anybody but the machine's admin, for whom no password and no right is checked.
 
     Raises:
         RelayError: `forbidden`.

@@ -1,1 +1,1 @@
-"""What a connection may ask: each request from its table to its answer, within the limits of its user."""
+"""The requests of connections, from their table to their answers, within the limits of each user."""

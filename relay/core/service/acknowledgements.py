@@ -1,6 +1,6 @@
-"""What devices have: acknowledgements become cursors and delivery receipts (PROTOCOL.md, sections 6 and 7).
+"""Acknowledgements of devices, which become cursors and delivery receipts (PROTOCOL.md, sections 6 and 7).
 
-Acknowledgements are collected and applied a moment later, all at once: one cursor a device and one receipt a chat,
+Acknowledgements are collected and applied together a moment later: one cursor per device and one receipt per chat,
 however many events were acknowledged.
 """
 
@@ -19,7 +19,7 @@ SEQ_DIGITS = 19
 
 
 class PendingAcknowledgements:
-    """Acknowledgements that wait to be applied: their subscribers, each once. The log has them applied when due."""
+    """Subscribers whose acknowledgements wait to be applied, each once. The log calls `apply` when they are due."""
 
     def __init__(self, state: State, clock: Clock) -> None:
         self.subscribers: list[Subscriber] = []
@@ -27,7 +27,7 @@ class PendingAcknowledgements:
         self._clock = clock
 
     def apply(self, log: Log) -> None:
-        """Apply all: move each device's cursor in the log, and append one delivery receipt per chat."""
+        """Apply all of them: move each device's cursor in the log, and append one delivery receipt per chat."""
         now = self._clock()
         while self.subscribers:
             # One at a time: if one fails, the others stay pending.
@@ -57,7 +57,7 @@ class Acknowledgements:
         """Take an acknowledgement; a moment later it moves the cursor and makes the receipt.
 
         Raises:
-            RelayError: the id is no number.
+            RelayError: the id is not a number.
         """
         if isinstance(event_id, str):
             if not event_id.isascii() or not event_id.isdigit():
@@ -69,7 +69,7 @@ class Acknowledgements:
         if not subscriber.ack_pending:
             pending = self._pending.subscribers
             if not pending:
-                # Once for all that come until they are applied.
+                # Once for all acknowledgements until they are applied.
                 self._log.expect_deferred()
             subscriber.ack_pending = True
             pending.append(subscriber)
@@ -78,15 +78,15 @@ class Acknowledgements:
             acked[awaited.chat] = awaited.message_id
 
     async def start_position(self, user: UserKey, device: DeviceKey, since: int | None) -> int:
-        """Find where the events of a device that connects start: after its cursor, or after what it says it has.
+        """Find where a connecting device's events start: after its cursor, or after the event id that it sends.
 
         Args:
-            user: whose device it is.
+            user: the device's user.
             device: its key; `NO_DEVICE` has no cursor.
-            since: the last event id that it says it has; ignored if this log never gave such an id.
+            since: the last event id that it says it has; ignored if this log never issued it.
 
         Returns:
-            The last `seq` that it is not sent again (PROTOCOL.md, section 7).
+            The `seq` after which its events start (PROTOCOL.md, section 7).
         """
         now = self._state.seq
         if since is not None and since > now:
@@ -122,7 +122,7 @@ class Acknowledgements:
         return now if oldest is None else oldest - 1
 
     async def _advance_cursor(self, user: UserKey, device: DeviceKey, cursor: Seq, since: int) -> None:
-        """Take all up to `since` for acknowledged: the acknowledgements may have been lost with the connection."""
+        """Count everything up to `since` as acknowledged: acknowledgements may have been lost with the connection."""
         now = self._clock()
         chats = [(chat.key, member.dlvrd_upto) for chat, member in self._state.listed(user) if chat.last_seq > cursor]
         for chat, message_id in await self._replays.reached(user, chats, cursor, since):

@@ -1,4 +1,4 @@
-"""Pages of answers, bounded in bytes: put together item by item, each encoded once, and the cursor of the next page.
+"""Pages of answers, bounded in bytes: built item by item, each encoded once, and the cursor of the next page.
 
 Pure: no I/O. The bound is in PROTOCOL.md, section 5.
 """
@@ -9,6 +9,7 @@ import msgspec
 
 from relay.keys import Seq
 from relay.protocol import codec, objects
+from relay.protocol.base import Encodable
 from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
 
@@ -16,7 +17,7 @@ _SEQ = "s"
 
 
 class PageMaker:
-    """Takes the items of a list as long as there is room; at least one."""
+    """Takes items of a list as long as there is room, and at least one."""
 
     def __init__(self, room: int) -> None:
         """Begin an empty page.
@@ -37,8 +38,8 @@ class PageMaker:
         """Bytes so far."""
         return self._whole - self._room
 
-    def add(self, item: object) -> bool:
-        """Add an item; tell whether it fitted. After one that did not, no other is added."""
+    def add(self, item: Encodable) -> bool:
+        """Add an item; return whether it fitted. After one that did not, no other is added."""
         if self.full:
             return False
         encoded = codec.encode(item)
@@ -49,29 +50,29 @@ class PageMaker:
         self._items.append(msgspec.Raw(encoded))
         return True
 
-    def add_all(self, items: Iterable[object]) -> None:
+    def add_all(self, items: Iterable[Encodable]) -> None:
         """Add items up to the first that does not fit."""
         for item in items:
             if not self.add(item):
                 return
 
     def made(self, *, more: bool, after: str | None = None, upwards: bool = True) -> Page:
-        """Give the page.
+        """Return the page.
 
         Args:
-            more: whether there are more items than were offered.
+            more: whether the list has more items than were offered.
             after: the cursor of the next page.
-            upwards: whether the items were added in the order of the page; else it is reversed.
+            upwards: whether the items were added in the order of the page; otherwise the page reverses them.
         """
         more = more or self.full
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
 def chat(whole: objects.ChatDetails, most: int, after: str | None = None) -> Page | objects.ChatDetails:
-    """Give a chat with as many of its participants as there is room for.
+    """Return a chat with as many of its participants as there is room for.
 
     Args:
-        whole: the chat with all of them. Up to some hundreds it is given as it is.
+        whole: the chat with all of them. With up to some hundreds it is returned unchanged.
         most: bytes of a page.
         after: the id after which the page begins, in the order of ids.
     """
@@ -91,19 +92,19 @@ def chat(whole: objects.ChatDetails, most: int, after: str | None = None) -> Pag
 
 
 MAX_PROFILE_BYTES = 4_096
-"""Bytes that a participant takes at most: an id, a name, the address of a photo."""
+"""Maximum bytes of a participant: an id, a name, the address of a photo."""
 
 
 def cursor(seq: Seq) -> str:
-    """Make the cursor for what comes before an entry."""
+    """Make the cursor for the items before an entry."""
     return f"{_SEQ}{seq}"
 
 
 def seq_of(text: str) -> int:
-    """Read a `cursor`. It only says where to go on: what may be seen there depends on who asks.
+    """Read a `cursor`. It only says where to go on; visibility depends on the user who asks.
 
     Raises:
-        RelayError: `bad_request`, it is no cursor of this relay.
+        RelayError: `bad_request`, it is not a cursor of this relay.
     """
     number = text.removeprefix(_SEQ)
     if not text.startswith(_SEQ) or not number.isascii() or not number.isdigit() or len(number) > 18:

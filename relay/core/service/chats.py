@@ -61,7 +61,7 @@ def create(
 
     def answer(decided: objects.ChatDetails | Page | msgspec.Raw | RelayError) -> None:
         if isinstance(decided, RelayError):
-            # Only groups that were made count.
+            # Count only groups that were made.
             service.limits.groups.refund(subscriber.user)
         reply(decided)
 
@@ -99,5 +99,5 @@ def leave(
 def delete(
     service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply[requests.Nothing]
 ) -> None:
-    """Delete a chat; a dialog is cleared for the one who asks only."""
+    """Delete a chat; a dialog is cleared only for the user who asks."""
     service.command(subscriber, commands.DeleteChat(request.chat_id), reply)

@@ -1,4 +1,4 @@
-"""How a user's devices are used: which are connected, and when the others last were. Reads memory only."""
+"""The use of a user's devices: which are connected, and when the others last were. Reads memory only."""
 
 from relay.core.delivery.presence import Presence
 from relay.core.model.state import State
@@ -8,7 +8,7 @@ from relay.store.log.schedule import Cursors
 
 
 def device_uses(state: State, cursors: Cursors, presence: Presence, user: UserKey) -> DeviceUses:
-    """Tell how a user's devices are used, for a rule that signs in one more.
+    """Describe the use of a user's devices, for the rule that signs in another one.
 
     Args:
         state: the state.

@@ -1,14 +1,14 @@
 """Every frame of a client: acknowledgements, client events, and requests with their way to an answer.
 
-A request is weighed, decoded and handed to its handler. What changes something becomes a command for the log and is
-answered once it is on disk; what only reads is answered from the state and a reading connection. Knows no sockets.
+A request is weighed, decoded and handed to its handler. A request that changes something becomes a command for the log
+and is answered once it is on disk; others are answered from the state and a reading connection. Knows no sockets.
 """
 
 import logging
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -49,21 +49,29 @@ from relay.store.sqlite.database import Connection
 logger = logging.getLogger(__name__)
 
 LOOKED_UP_COMMANDS = (commands.MarkRead, commands.MarkDelivered)
-"""Commands for which the writer usually looks something up first, beside messages that quote or have files."""
+"""Commands that usually need a look-up by the writer, besides messages with quotes or files."""
 
 Reply = Callable[[ResponseT | codec.Page | msgspec.Raw | RelayError], None]
-"""Takes the answer to a request: its payload, a page of it, either of these encoded already, or why it is refused."""
+"""Takes the answer to a request: its payload or a page of it, maybe already encoded, or the refusal."""
 TakeOutcome = Callable[[Outcome | RelayError], None]
 """Takes the outcome of a command."""
-Waiting = Coroutine[Any, Any, None]
-"""The part of an answer that is still to be awaited."""
-Handler = Callable[["Service", Subscriber, Any, Reply[Any]], Waiting | None]
-"""Handles one kind of request: takes the service, who asks, the decoded payload, and where the answer goes."""
+
+
+class UnfinishedAnswer(Awaitable[None], Protocol):
+    """The rest of an answer, to be awaited: a coroutine."""
+
+    def close(self) -> None:
+        """Drop it, if it was not awaited."""
+
+
+Handler = Callable[["Service", Subscriber, Any, Reply[object]], UnfinishedAnswer | None]
+"""Handles one kind of request: takes the service, the subscriber, the decoded payload, and the function that takes the
+answer. Any: the payload is that of the request that `handled_by` pairs it with, and no other."""
 
 
 def handled_by(
     kind: RequestType[PayloadT, ResponseT],
-    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], Waiting | None],
+    handler: Callable[["Service", Subscriber, PayloadT, Reply[ResponseT]], UnfinishedAnswer | None],
 ) -> tuple[str, Handler]:
     """Pair a request with its handler, which takes its payload and answers with its response.
 
@@ -76,7 +84,7 @@ def handled_by(
 class _AwaitedReply:
     """A reply that can be waited for."""
 
-    def __init__(self, reply: Reply[Any]) -> None:
+    def __init__(self, reply: Reply[object]) -> None:
         self._reply = reply
         self._given = trio.Event()
 
@@ -85,12 +93,12 @@ class _AwaitedReply:
         self._given.set()
 
     async def wait(self) -> None:
-        """Wait until the answer was given."""
+        """Wait for the answer."""
         await self._given.wait()
 
 
 class Service:
-    """What a connection may ask, and what its handlers need."""
+    """The requests that a connection may make, and the objects that their handlers need."""
 
     def __init__(
         self,
@@ -133,23 +141,23 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> Waiting | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: Seconds) -> UnfinishedAnswer | None:
         """Handle one text message of a client.
 
         Args:
-            subscriber: whose it is.
+            subscriber: the connection that it came over.
             frame: the message.
-            now: when it came, trio's time.
+            now: when it came, by trio's clock.
 
         Returns:
-            What is still to be awaited, where the answer needs reading.
+            The rest of the work to await, if the answer needs reading.
 
         Raises:
-            RelayError: the frame is no valid envelope; the caller says so to the client and counts it.
+            RelayError: the frame is not a valid envelope; the caller tells the client and counts it.
         """
         if not subscriber.foreground:
             self.hub.foreground(subscriber)
-        # Nearly every frame is an object and begins like this: it saves a call for each acknowledgement.
+        # Nearly every frame is an object and begins like this; the check saves a call per acknowledgement.
         if frame[:1] != b"{" and codec.is_keepalive(frame):
             self.hub.send(subscriber.outlet, codec.PONG)
             return None
@@ -163,7 +171,7 @@ class Service:
         self._client_event(subscriber, envelope, now)
         return None
 
-    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> Waiting | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: Seconds) -> UnfinishedAnswer | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Most requests have no weight of their own: they count as one, and wait for no other.
@@ -201,7 +209,7 @@ class Service:
     ) -> None:
         """Handle a request that occupies the writer alone, after the user's other ones, and charge the user for it.
 
-        It is appended only now: while it waits here it delays no one, however many connections the user has.
+        It is appended only after the wait, so it delays nobody, however many connections the user has.
         """
         waiting = self._handlers[name](self, subscriber, payload, reply)
         if waiting is not None:
@@ -210,7 +218,9 @@ class Service:
             await reply.wait()
         await fairness.wait_for_turn()
 
-    async def _in_turn(self, share: Share, lock: trio.Lock, waiting: Waiting, reply: Reply[Any], name: str) -> None:
+    async def _in_turn(
+        self, share: Share, lock: trio.Lock, waiting: UnfinishedAnswer, reply: Reply[object], name: str
+    ) -> None:
         """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
             async with lock:
@@ -250,7 +260,7 @@ class Service:
             if payload.stop:
                 self.hub.stop_typing(chat.key, subscriber.user)
             elif permissions.may(self.state, chat, subscriber.user, Action.TYPE):
-                # Without the right nothing is shown, and nothing is answered either: typing is worth nothing later.
+                # Without the right nothing is shown or answered: typing is worthless later.
                 self.hub.start_typing(chat.key, subscriber.user, now)
         else:
             self.hub.background(subscriber)
@@ -260,13 +270,13 @@ class Service:
     def command(
         self, subscriber: Subscriber, request: Decidable[Outcome], take: TakeOutcome[Outcome], generated_id: str = ""
     ) -> None:
-        """Append what a connection asks for as a command.
+        """Append a connection's request as a command.
 
         Args:
-            subscriber: who asks.
+            subscriber: the connection that asks.
             request: the request, or the command that it stands for.
             take: takes the outcome once it is on disk.
-            generated_id: an id that the relay made up for it.
+            generated_id: an id that the relay generated for it.
         """
         share, log = subscriber.share, self.log
         command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
@@ -289,8 +299,8 @@ class Service:
         Args:
             subscriber: the connection that asks.
             request: the change.
-            reply: takes the chat as it is then, or why the change is refused.
-            generated_id: the id of a chat that it makes.
+            reply: takes the changed chat, or the refusal.
+            generated_id: the id of a chat that it creates.
         """
 
         def answer(outcome: ChangedChat | RelayError) -> None:
@@ -298,7 +308,7 @@ class Service:
                 reply(outcome)
                 return
             chat = self.state.chats[outcome.chat]
-            # A client knows from its list what is unread in a chat that it has just changed.
+            # The client knows from its list what is unread in a chat that it has just changed.
             details = chat_views.chat(self.state, subscriber.user, chat, None, self.hub.presence)
             reply(answer_pages.chat(details, self.tuning.page_bytes))
 
@@ -308,7 +318,7 @@ class Service:
         """Find a chat that a user may read by the id that it has for them.
 
         Raises:
-            RelayError: `not_found`; it does not tell whether the chat exists.
+            RelayError: `not_found`; it does not reveal whether the chat exists.
         """
         key = self.state.chat_key(user, chat_id)
         if key is None:

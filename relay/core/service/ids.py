@@ -1,10 +1,10 @@
-"""Ids that the relay makes up: random, so that none can be guessed."""
+"""Ids that the relay generates: random, so that none can be guessed."""
 
 import secrets
 
 
 def new_chat_id() -> str:
-    """Make the id of a group or channel: 64 random bits, told apart from user ids by its prefix."""
+    """Make the id of a group or channel: 64 random bits, distinguished from user ids by its prefix."""
     return f"g-{secrets.token_hex(8)}"
 
 

@@ -24,9 +24,9 @@ from relay.store.queries.search import Sought
 from relay.text import fold
 
 SLICE_MESSAGES, SLICE_BYTES = 16, 32_768
-"""Messages of an answer, and bytes of them, that are encoded before others have their turn."""
+"""Messages of an answer, and their bytes, to encode before other tasks get a turn."""
 READ_ATTEMPTS = 8
-"""How often a page is read at most while its reader clears the chat, or more is changed than is kept in memory."""
+"""Maximum reads of a page that becomes outdated, because its reader clears the chat or too many changes come."""
 
 
 def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply[requests.Accepted]) -> None:
@@ -41,7 +41,7 @@ def new(service: Service, subscriber: Subscriber, request: requests.New, reply: 
 def edit_or_delete(
     service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply[requests.Accepted]
 ) -> None:
-    """Change a message, or take it back."""
+    """Edit or delete a message."""
     if isinstance(request, requests.Edit) and request.attachments:
         _check_attachments(service, request.attachments)
     service.command(subscriber, request, reply, str(uuid.uuid4()))
@@ -84,7 +84,7 @@ async def history_page(
 
 
 async def _read_page(service: Service, user: UserKey, request: requests.Messages) -> tuple[PageMaker, bool] | None:
-    """Read a page of messages, and whether there are more; None if it became outdated while it was read."""
+    """Read a page of messages, and whether there are more; None if it became outdated meanwhile."""
     state = service.state
     chat = service.chat(user, request.chat_id)
     member = state.members[chat.key][user]
@@ -112,10 +112,10 @@ async def _read_page(service: Service, user: UserKey, request: requests.Messages
             ids = [row.message_id for row in some]
             receipts = await history.receipts(service.reading, chat.key, list(members), min(ids), max(ids))
         if members.get(user) is not member:
-            # They left or were removed meanwhile, and may be back as another member.
+            # They left or were removed meanwhile, and may have joined again.
             return None
         await _add_all(page, message_views.messages(state, user, chat, some, receipts), added)
-    # From here on nothing waits: the page is true when it is answered.
+    # Nothing waits from here on, so the page is current when it is sent.
     changes = service.hub.recent.changes_since(shown, as_of)
     is_same_view = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
     if changes is None or not is_same_view:
@@ -130,7 +130,7 @@ async def _read_page(service: Service, user: UserKey, request: requests.Messages
 def _amended(
     state: State, user: UserKey, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
 ) -> list[objects.Message]:
-    """Bring messages of a chat up to what is true after these changes of it or of others."""
+    """Bring messages of a chat up to date with these changes of them or of quoted messages."""
     member = state.members[chat.key].get(user)
     amended = list(messages)
     for change in changes:
@@ -141,7 +141,7 @@ def _amended(
 
 
 def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[ChatKey, MessageId]]:
-    """Name the messages that rows show, those they quote included, as pairs of chat and message id."""
+    """Name the messages that rows show, including quoted ones, as pairs of chat and message id."""
     return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
 
 
@@ -163,7 +163,7 @@ async def search(
     """Answer with a page of the messages that a query finds.
 
     Raises:
-        RelayError: `bad_request`, the query or where it goes on is not valid; `not_found`, there is no such chat.
+        RelayError: `bad_request`, the query or its cursor is not valid; `not_found`, there is no such chat.
     """
     state, user = service.state, subscriber.user
     if not Sought(request.query, {}).folded:
@@ -187,7 +187,7 @@ async def search(
 
 
 async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
-    """Find a page of messages, whether there are more, and the `seq` of the last; None if it is to be read again."""
+    """Find a page of messages, whether there are more, and the `seq` of the last; None if it has to be read again."""
     state = service.state
     as_of = state.seq
     rows, more = await service.searching.find(user, sought)
@@ -202,7 +202,7 @@ async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple
             if size > SLICE_BYTES:
                 size = 0
                 await fairness.wait_for_turn()
-    # From here on nothing waits: the page is true when it is answered.
+    # Nothing waits from here on, so the page is current when it is sent.
     changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
     if changes is None:
         return None

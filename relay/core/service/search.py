@@ -1,6 +1,6 @@
-"""Searches: on a connection of their own, one of a user at a time, and none for long.
+"""Searches: on a connection of their own, one per user at a time, each with a time limit.
 
-What a search costs depends on all that others have written, so no other request may wait for it.
+The cost of a search depends on all users' messages, so no other request may wait for it.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ from relay.store.upkeep import full_text_index
 LEARNED_SECONDS = 3_600.0
 """Seconds after which the usual trigrams are counted again."""
 NOTHING_LEARNED_SECONDS = 60.0
-"""The same, if there was too little to count."""
+"""The same, if there were too few to count."""
 
 
 class Index(Protocol):
@@ -29,10 +29,10 @@ class Index(Protocol):
 
     @property
     def index_losses(self) -> int:
-        """How often the index was found damaged."""
+        """How many times the index was found damaged."""
 
     def suspect_index(self, error: sqlite3.Error) -> None:
-        """Have the index made again: reading it failed like this."""
+        """Have the index rebuilt after this error."""
 
 
 class Searches:
@@ -50,11 +50,11 @@ class Searches:
     async def find(self, user: UserKey, sought: Sought) -> tuple[list[HistoryRow], bool]:
         """Find messages as `search.search` does, once the user's other searches are over.
 
-        If the full-text index is damaged, the log is searched instead and the index is made again.
+        If the full-text index is damaged, the log is searched instead and the index is rebuilt.
 
         Args:
-            user: who asks.
-            sought: what is looked for.
+            user: the user who asks.
+            sought: the query.
 
         Returns:
             The messages, newest first, and whether there are more.
@@ -71,12 +71,12 @@ class Searches:
             except sqlite3.DatabaseError as error:
                 if not full_text_index.is_damage(error):
                     raise
-                # If the log cannot be read either, it is not the index that is damaged, or not only the index.
+                # If the log cannot be read either, the damage is not in the index, or not only there.
                 found = await self._find(sought, indexed=0)
                 self._index.suspect_index(error)
             else:
                 if self._index.index_losses != losses:
-                    # The index was emptied meanwhile.
+                    # The index has been emptied meanwhile.
                     found = await self._find(sought)
             return found
 
@@ -102,5 +102,5 @@ class Searches:
             if await search.learn(self._reading, self._usual):
                 self._learn_at = now + LEARNED_SECONDS
         except TooLong:
-            # Without it a search only takes longer.
+            # Without the count a search only takes longer.
             return

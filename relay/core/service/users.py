@@ -17,7 +17,7 @@ from relay.protocol.errors import RelayError
 from relay.text import fold, fold_query
 
 MAX_FOLDED_NAME_CHARACTERS = 64
-"""Characters of a name up to which its folded form is kept: a character can fold to 18."""
+"""Maximum characters of a name whose folded form is cached: a character can fold to 18."""
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -26,7 +26,7 @@ def _kept_fold(name: str) -> str:
 
 
 def folded_name(name: str) -> str:
-    """Fold a name, a short one once for all the letters that are typed to find it."""
+    """Fold a name; cache the result for short ones, since a search runs for each letter typed."""
     return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME_CHARACTERS else fold(name)
 
 
@@ -55,7 +55,7 @@ async def directory(
 def _listed(service: Service, asker: UserKey, user_id: str, query: str) -> objects.Profile | None:
     """Show a user as the directory does; None if their id and name do not contain the folded query.
 
-    When they were last here is shown to those who share a chat with them, as `online` and `offline` are.
+    Users who share a chat with them also see when they were last online, as with `online` and `offline`.
     """
     state = service.state
     user = state.users[state.user_keys[user_id]]

@@ -1,1 +1,1 @@
-"""HTTP: one connection, its limits, and which route answers a request."""
+"""HTTP: connections, their limits, and the routes that answer requests."""

@@ -1,7 +1,7 @@
-"""Who makes a request, and whether it may be made at all (PROTOCOL.md, sections 1 and 9).
+"""Identifies the caller of a request, and decides whether it is admitted (PROTOCOL.md, sections 1 and 9).
 
-A request is checked for the host that it names, the page that it comes from, its token, and for TLS. What the caller
-may do afterwards is up to each path.
+It checks the host that the request names, the page that it comes from, its token, and TLS. The caller's further rights
+are up to each path.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
 
 
 class Admission:
-    """Identifies callers, and refuses requests that a strange page or a strange host name caused."""
+    """Identifies callers, and refuses requests caused by a foreign page or a foreign host name."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Admission:
         Args:
             settings: the relay's settings; the redirect to TLS may change while it runs.
             sign_in: returns the keys of user and device that a token stands for.
-            secure_port: the port with TLS; None where the relay serves without.
-            listened_on: this machine's addresses on which the relay listens: what comes from one of them crossed no
+            secure_port: the port with TLS; None if the relay serves without.
+            listened_on: this machine's addresses on which the relay listens: requests from one of them crossed no
                 network.
         """
         self._settings = settings
@@ -50,7 +50,7 @@ class Admission:
         self._listened_on = listened_on
 
     def identify(self, request: HttpRequest, *, secure: bool) -> Caller:
-        """Find out who makes a request.
+        """Identify the caller of a request.
 
         Args:
             request: its head.
@@ -66,7 +66,7 @@ class Admission:
         cookie = None if bearer is not None else session_cookie(request, secure=by_tls)
         token = bearer or cookie
         signed_in = self._sign_in(token) if token else None
-        # Only a valid token shows that the client is a program: a strange page can send any other one.
+        # Only a valid token proves that the client is a program: a foreign page can send any other one.
         program = bearer is not None and signed_in is not None
         if not program and request.path != "/healthz":
             self._check_host(request.host)
@@ -77,7 +77,7 @@ class Admission:
         return Caller(signed_in, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=address)
 
     def is_proxy(self, peer: str) -> bool:
-        """Tell whether an address is a trusted proxy's."""
+        """Return whether an address is a trusted proxy's."""
         return peer in self._proxies
 
     def address_of(self, request: HttpRequest) -> str:
@@ -91,7 +91,7 @@ class Admission:
 
     @property
     def _public_name(self) -> str:
-        return urlsplit(self._settings.http.public_url).hostname or ""
+        return hostnames.canonical(urlsplit(self._settings.http.public_url).hostname or "")
 
     def _check_host(self, host: str) -> None:
         """Refuse names that are not this machine's: a page could have its own name resolve to it (DNS rebinding)."""
@@ -107,11 +107,11 @@ class Admission:
         """Redirect a browser that comes without TLS.
 
         Raises:
-            HttpError: a redirect, or a refusal where the request changes something.
+            HttpError: a redirect, or a refusal if the request changes something.
         """
         if self._secure_port is None or caller.secure or not self._settings.tls.redirect:
             return
-        # A program on this machine crosses no network. The paths are those that are needed to trust the authority.
+        # A program on this machine crosses no network. These paths are needed to trust the authority.
         local = hostnames.is_loopback(request.peer) or request.peer in self._listened_on
         program = caller.signed_in is not None and not caller.by_cookie and not was_forwarded(request.headers)
         if (local and program) or request.path in WITHOUT_TLS:
@@ -134,14 +134,14 @@ def _bearer(request: HttpRequest) -> str | None:
 
 
 def _check_origin(request: HttpRequest, host: str, *, secure: bool, needed: bool) -> None:
-    """Refuse a request that a strange page had a browser make (cross-site request forgery).
+    """Refuse a request that a foreign page made a browser send (cross-site request forgery).
 
     A browser sends `Origin` with each request that changes something. A client that sends neither `Origin` nor a cookie
     is a program, which no page can pose as.
 
     Args:
         request: its head.
-        host: the host that it is for.
+        host: the host that it names.
         secure: see `hostnames.same_origin`.
         needed: whether a missing `Origin` is refused, too.
 

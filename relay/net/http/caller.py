@@ -1,18 +1,19 @@
-"""Who makes a request. Plain data."""
+"""The caller of a request. Plain data."""
 
 from typing import NamedTuple
 
 from relay.keys import DeviceKey, UserKey
 from relay.net.http.response import HttpError
+from relay.protocol.base import Encodable
 
 
 class Caller(NamedTuple):
-    """Who makes a request, and over what kind of connection."""
+    """The caller of a request, and the kind of connection."""
 
     signed_in: tuple[UserKey, DeviceKey] | None
     """The keys of user and device; None without a valid token."""
     by_cookie: bool
-    """Whether a cookie was sent rather than an `Authorization` header."""
+    """Whether the token came in a cookie rather than an `Authorization` header."""
     secure: bool
     """Whether the connection is TLS."""
     by_tls: bool = False
@@ -43,7 +44,7 @@ class Caller(NamedTuple):
         return self.signed_in[1]
 
     @staticmethod
-    def unauthorized(**more: object) -> HttpError:
+    def unauthorized(**more: Encodable) -> HttpError:
         """Make the error that asks the caller to sign in; `more` goes into the response's JSON object."""
         return HttpError(
             401,

@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: requests in, responses out, within limits of size and time.
 
-h11 parses and frames. This module does not know what a request means.
+h11 parses and frames. This module does not know the meaning of requests.
 """
 
 from http import HTTPStatus
@@ -21,13 +21,13 @@ HEAD_BYTES = 16_384
 IDLE_SECONDS = 30.0
 """How long a connection is kept for another request."""
 SEND_SECONDS = 30.0
-"""How long a client may take nothing of a response; a longer response must keep to `TRANSFER_BYTES_PER_SECOND`."""
+"""How long a client may stop reading a response; a longer response must keep to `TRANSFER_BYTES_PER_SECOND`."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
-"""How much of a refused body is still read and discarded, so that the client gets to see the refusal."""
+"""How much of a refused body is still read and discarded, so that the client sees the refusal."""
 
 
 class Disconnected(Exception):
-    """The client went away in the middle of a request."""
+    """The client disconnected in the middle of a request."""
 
 
 class HttpConnection:
@@ -40,9 +40,9 @@ class HttpConnection:
         self._address = rate_limit_key(transport.peer)
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._rest = b""
-        """Bytes that came and were not used yet."""
+        """Bytes received and not used yet."""
         self._unread = 0
-        """Bytes of the body that are still to come; -1 while a chunked one is not over."""
+        """Bytes of the body that have yet to come; -1 during a chunked one."""
         self._body: TransferPace | None = None
         self._fresh = True
         self.reusable = True
@@ -52,7 +52,7 @@ class HttpConnection:
         """Read a request's head.
 
         Returns:
-            The request; None when the client went away, took too long or had to make room.
+            The request; None if the client disconnected, took too long or had to make room.
 
         Raises:
             HttpError: it is not HTTP.
@@ -132,13 +132,13 @@ class HttpConnection:
         return piece
 
     async def _send_continue(self) -> None:
-        """Ask for the body where the client waits to be asked (RFC 9110, section 10.1.1)."""
+        """Ask for the body if the client waits for that (RFC 9110, section 10.1.1)."""
         if self._h11.they_are_waiting_for_100_continue and not self._rest:
             go_on = self._h11.send(h11.InformationalResponse(status_code=100, headers=[]))
             await self.send(go_on or b"")
 
     async def _known(self) -> bytes:
-        """Read on in a body of known length."""
+        """Continue to read a body of known length."""
         data = self._rest or await self._receive()
         piece = data[: self._unread]
         self._rest = data[self._unread :]
@@ -146,7 +146,7 @@ class HttpConnection:
         return piece
 
     async def _chunk(self) -> bytes:
-        """Read on in a chunked body."""
+        """Continue to read a chunked body."""
         while True:
             try:
                 event = self._h11.next_event()
@@ -165,7 +165,7 @@ class HttpConnection:
             raise Disconnected
 
     async def _receive(self) -> bytes:
-        # Checked before each read: a chunk's head can go on forever without a byte of the body.
+        # Check before each read: a chunk's head can go on forever without a byte of the body.
         if self._body is not None and self._body.too_slow():
             raise _stalled()
         data = b""
@@ -183,12 +183,12 @@ class HttpConnection:
         """Send a response; afterwards the connection is `reusable` or over.
 
         Args:
-            request: what it answers; None where no request could be read.
+            request: the request; None if none could be read.
             answer: the response.
             fixed: headers that every response has.
 
         Raises:
-            Disconnected: the client went away or takes too little.
+            Disconnected: the client disconnected or reads too slowly.
             OSError: a file cannot be read.
         """
         if self._unread:
@@ -213,10 +213,10 @@ class HttpConnection:
             await self._linger()
 
     async def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send the whole response.
 
         Raises:
-            Disconnected: the client went away or takes too little.
+            Disconnected: the client disconnected or reads too slowly.
         """
         view = memoryview(data)
         pace = TransferPace(SEND_SECONDS)
@@ -225,13 +225,13 @@ class HttpConnection:
             with self._idle_connections.timeout(SEND_SECONDS) as timeout:
                 sent = await self.transport.send_some(view)
             pace.count += sent
-            # A broken transport takes everything at once: the requests that are left are not worth answering.
+            # A broken transport accepts everything at once: the remaining requests are not worth answering.
             if timeout.cancelled_caught or pace.too_slow() or self.transport.broken:
                 raise self._give_up()
             view = view[sent:]
 
     def _give_up(self) -> Disconnected:
-        """Have the kernel discard what the client did not take, which it would otherwise keep for minutes."""
+        """Have the kernel discard unsent data, which it would otherwise keep for minutes."""
         self.transport.discard()
         return Disconnected()
 
@@ -252,7 +252,7 @@ class HttpConnection:
             raise self._give_up()
 
     async def _linger(self) -> None:
-        """Read on for a moment when the response came before the whole request: a reset would destroy it."""
+        """Keep reading for a moment if the response came before the end of the request: a reset would destroy it."""
         self.transport.end()
         if not self._unread:
             return

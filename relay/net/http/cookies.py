@@ -1,9 +1,9 @@
 """The cookies of a session and of a device: reading, setting and clearing them (RFC 6265bis).
 
 Cookies are shared by all ports of a host, so a browser sends those of other programs along. The standard library's
-`http.cookies` is not used, since it drops what follows a cookie that it finds malformed, or all of them: a JSON text in
-another program's cookie would sign people out of the chat (`test_http_cookies.py`). It also takes time that grows with
-the square of a quoted value: 0.6 s for one of 16 KiB (Python 3.11).
+`http.cookies` is not used, because it drops all cookies after one that it finds malformed, or all of them: a JSON text
+in another program's cookie would sign people out of the chat (`test_http_cookies.py`). It also takes time that grows
+with the square of a quoted value: 0.6 s for one of 16 KiB (Python 3.11).
 """
 
 from relay.net.http.request import HttpRequest
@@ -21,8 +21,8 @@ COOKIE_SECONDS = 400 * 86_400
 def session_cookie(request: HttpRequest, *, secure: bool) -> str | None:
     """Return the token in the session cookie, None without one.
 
-    Under TLS the cookie that only this host can set goes first, so that no page of this host without TLS can put
-    another session in its place. A cookie from before TLS counts until `GET /session` has exchanged it.
+    Under TLS the cookie that only this host can set comes first, so that a page of this host without TLS cannot replace
+    the session. A cookie from before TLS counts until `GET /session` has exchanged it.
 
     Args:
         request: the request that brings it.
@@ -32,7 +32,7 @@ def session_cookie(request: HttpRequest, *, secure: bool) -> str | None:
 
 
 def device_cookie(request: HttpRequest, *, secure: bool) -> str | None:
-    """Return the proof that the browser's user was signed in there before (`tokens.device_proof`), None without one."""
+    """Return the proof of an earlier sign-in in this browser (`tokens.device_proof`), None without one."""
     return _cookie(request, DEVICE_COOKIE, secure=secure)
 
 
@@ -47,17 +47,17 @@ def _cookie(request: HttpRequest, name: str, *, secure: bool) -> str | None:
 
 
 def set_session_cookie(token: str, *, secure: bool) -> Headers:
-    """Return the headers that have a browser keep a token, out of reach of scripts."""
+    """Return the headers that make a browser keep a token, out of reach of scripts."""
     return _set_cookie(COOKIE, token, COOKIE_SECONDS, secure=secure)
 
 
 def set_device_cookie(proof: str, *, secure: bool) -> Headers:
-    """Return the headers that have a browser keep a proof, which outlives the session."""
+    """Return the headers that make a browser keep a proof, which outlives the session."""
     return _set_cookie(DEVICE_COOKIE, proof, COOKIE_SECONDS, secure=secure)
 
 
 def clear_session_cookie(*, secure: bool) -> Headers:
-    """Return the headers that have a browser forget the token."""
+    """Return the headers that make a browser forget the token."""
     return _set_cookie(COOKIE, "", 0, secure=secure)
 
 

@@ -1,4 +1,4 @@
-"""Headers of every response: what browsers may do with it, and the date."""
+"""Headers of every response: the browser's policies, and the date."""
 
 from email.utils import formatdate
 
@@ -15,18 +15,18 @@ FIXED: Headers = (
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
 )
 NO_CONTENT_POLICY = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")
-"""For responses that bring no policy of their own, since they are no pages."""
+"""The policy of responses without one of their own, which are not pages."""
 HSTS = (b"Strict-Transport-Security", b"max-age=31536000")
-"""Tells browsers to use TLS only. Never sent with the relay's own authority: a browser that does not trust it could not
-connect any more."""
+"""Tells browsers to use TLS only. Never sent with the relay's own authority: a browser that does not trust it could no
+longer connect."""
 
 
 def fixed_headers(own: Headers, *, hsts: bool) -> Headers:
-    """Return what is added to a response.
+    """Return the headers to add to a response.
 
     Args:
         own: the response's own headers.
-        hsts: whether TLS is there to stay.
+        hsts: whether TLS is permanent.
     """
     names = {name for name, _ in own}
     added = [] if NO_CONTENT_POLICY[0] in names else [NO_CONTENT_POLICY]

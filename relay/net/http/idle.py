@@ -1,4 +1,4 @@
-"""Connections from which the relay waits for something: a first byte, a handshake, a request's head.
+"""Connections that the relay waits for: for a first byte, a handshake, a request's head.
 
 At most a fixed number wait at a time. When another one needs a place, the address with the most of them loses the one
 that has waited longest: an address that opens connections all the time shuts out only itself.
@@ -10,27 +10,27 @@ from contextlib import AbstractContextManager, contextmanager
 import trio
 
 IDLE_CONNECTIONS = 1_024
-"""Connections that may wait at a time."""
+"""Maximum connections waiting at a time."""
 
 Timeout = Callable[[float], AbstractContextManager[trio.CancelScope]]
-"""Makes a scope that is cancelled after so many seconds."""
+"""Makes a scope that is cancelled after this many seconds."""
 
 
 class IdleConnections:
-    """The connections that wait, by the address that they come from."""
+    """The waiting connections, by their address."""
 
     def __init__(self, room: int = IDLE_CONNECTIONS, timeout: Timeout = trio.move_on_after) -> None:
         """Begin with none.
 
         Args:
-            room: how many may wait at a time.
+            room: the maximum number waiting at a time.
             timeout: limits each wait; the server passes `Keepalive.timeout`, which does not count the relay's own
                 stalls.
         """
         self.timeout = timeout
         self.room = room
         self._waiting: dict[Hashable, dict[int, trio.CancelScope]] = {}
-        """By address and number: in a dictionary the longest waiting comes first."""
+        """By address and number: in a dictionary, the one waiting longest comes first."""
         self._count = 0
         self._answered: set[trio.CancelScope] = set()
         self._numbers = 0
@@ -42,11 +42,11 @@ class IdleConnections:
 
     @contextmanager
     def wait(self, seconds: float, address: Hashable, *, answered: bool = False) -> Iterator[trio.CancelScope]:
-        """Limit a wait for a client; its scope is cancelled earlier when others need the place.
+        """Limit a wait for a client; its scope is cancelled earlier if others need the place.
 
         Args:
             seconds: the longest wait.
-            address: whose place it takes: a network address (see `throttle.network`), or a user.
+            address: the owner of the place: a network address (see `throttle.network`), or a user.
             answered: whether all requests of this connection have been answered, so that closing it loses none.
         """
         if self._count >= self.room:
@@ -67,7 +67,7 @@ class IdleConnections:
                 self._answered.discard(scope)
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest of the address that has the most."""
+        """Close the longest-waiting connection of the address with the most."""
         address = max(self._waiting, key=lambda one: len(self._waiting[one]))
         number, scope = next(iter(self._waiting[address].items()))
         scope.cancel()
@@ -83,13 +83,13 @@ class IdleConnections:
     async def wait_for_turn(self) -> None:
         """Wait for this connection's turn to parse a request: one is parsed in each pass of the event loop.
 
-        However much is sent by clients that have not signed in, a message waits for one such request at most.
+        So a message waits for at most one such request, however much clients send that have not signed in.
         """
         async with self._turns:
             pass
 
     def close(self) -> None:
-        """End the waits of connections whose requests have all been answered, now and from now on."""
+        """End the waits of connections whose requests have all been answered, both now and later."""
         self._closed = True
         for scope in self._answered:
             scope.cancel()

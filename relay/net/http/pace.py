@@ -1,4 +1,4 @@
-"""How fast a client may and must be: requests a second of an address, bytes a second of a body or response."""
+"""Speed limits for clients: maximum requests per second and address, minimum bytes per second of a body or response."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -8,7 +8,7 @@ import trio
 from relay.keys import Seconds
 
 MAX_KNOWN_ADDRESSES = 4_096
-"""Addresses that are remembered at a time; the least recently seen one is forgotten."""
+"""Maximum addresses remembered; the least recently seen one is forgotten."""
 TRANSFER_BYTES_PER_SECOND = 1_024
 """Bytes a second that a transfer must average once its grace period is over."""
 
@@ -39,10 +39,10 @@ class AddressPace:
         Args:
             address: where the request comes from.
             now: seconds of any clock that does not jump.
-            longest: how many seconds a request may wait.
+            longest: the maximum seconds that a request may wait.
 
         Returns:
-            Seconds after which the request may be answered; None where that is more than `longest`.
+            Seconds after which the request may be answered; None if that is more than `longest`.
         """
         full_at = max(self._full_at.pop(address, now), now)
         wait = max(0.0, full_at + self._seconds - now - self._burst_seconds)
@@ -53,13 +53,13 @@ class AddressPace:
 
 
 class TransferPace:
-    """Finds a body or response that trickles: its memory is held for next to nothing."""
+    """Detects a body or response that trickles, and holds memory for next to nothing."""
 
     def __init__(self, grace: float) -> None:
         """Start the clock.
 
         Args:
-            grace: seconds in which any speed will do.
+            grace: seconds during which any speed is allowed.
         """
         self._grace = grace
         self._since = trio.current_time()
@@ -67,6 +67,6 @@ class TransferPace:
         """Bytes so far."""
 
     def too_slow(self) -> bool:
-        """Tell whether the grace period is over and the average is below `TRANSFER_BYTES_PER_SECOND`."""
+        """Return whether the grace period is over and the average is below `TRANSFER_BYTES_PER_SECOND`."""
         taken = trio.current_time() - self._since
         return taken > self._grace and self.count < taken * TRANSFER_BYTES_PER_SECOND

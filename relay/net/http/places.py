@@ -1,7 +1,7 @@
-"""How many HTTP requests are answered at a time: in all, and for one address or one user.
+"""Limits the HTTP requests answered at a time: in total, and for one address or one user.
 
 A response that is not read and a body that does not arrive hold kernel memory, so each takes a place. When all places
-are taken, the holder of most places loses its oldest: a few addresses cannot shut out the others.
+are taken, the holder of most places loses its oldest, so a few addresses cannot shut out the others.
 """
 
 from collections.abc import AsyncIterator, Hashable
@@ -16,20 +16,20 @@ from relay.net.http.pace import AddressPace
 from relay.net.tuning import NetTuning
 
 ANONYMOUS_PLACES = 256
-"""Places for requests without a valid token in all."""
+"""Places for requests without a valid token, in total."""
 USER_PLACES, PLACES_PER_USER = 512, 32
-"""Places for requests with one: in all, and of one user."""
+"""Places for requests with a valid token: in total, and per user."""
 
 
 class Places:
-    """A number of places, and who holds them."""
+    """A number of places, and their holders."""
 
     def __init__(self, room: int, each: int) -> None:
         """Begin with all places free.
 
         Args:
-            room: how many there are.
-            each: how many of them one holder may have.
+            room: the number of places.
+            each: the maximum for one holder.
         """
         self._room = room
         self._each = each
@@ -44,7 +44,7 @@ class Places:
 
     @property
     def waiting(self) -> int:
-        """How many holders of their maximum wait for one of their own places."""
+        """How many holders at their maximum wait for one of their own places."""
         return len(self._own)
 
     def held(self, holder: Hashable) -> int:
@@ -52,13 +52,13 @@ class Places:
         return len(self._held.get(holder, ()))
 
     def free(self, holder: Hashable) -> bool:
-        """Tell whether there is a place for `holder`; where all are taken, one may be taken from the largest holder."""
+        """Return whether `holder` can have a place; if all are taken, one may be taken from the largest holder."""
         if self.held(holder) >= self._each:
             return False
         return self._taken < self._room or self._make_room(holder)
 
     async def wait(self, holder: Hashable) -> None:
-        """Wait until there is a place for `holder`. The caller has to `take` it before it awaits anything else."""
+        """Wait until `holder` can have a place. The caller has to `take` it before awaiting anything else."""
         while not self.free(holder):
             if self.held(holder) < self._each:
                 await self._any.park()
@@ -71,7 +71,7 @@ class Places:
                     del self._own[holder]
 
     def _make_room(self, holder: Hashable) -> bool:
-        """Cancel the oldest request of the largest holder, if it holds more than `holder` would."""
+        """Cancel the oldest request of the largest holder, if that holds more than `holder` would."""
         largest = max(self._held, key=self.held, default=None)
         if largest is None or self.held(largest) <= self.held(holder) + 1:
             return False
@@ -82,7 +82,7 @@ class Places:
 
     @asynccontextmanager
     async def take(self, holder: Hashable) -> AsyncIterator[trio.CancelScope]:
-        """Hold a place; the scope is cancelled when another holder needs it more."""
+        """Hold a place; the scope is cancelled if another holder needs it more."""
         self._numbers += 1
         number = self._numbers
         with trio.CancelScope() as scope:
@@ -117,10 +117,10 @@ class RequestPlaces:
         self._idle_connections = idle_connections
 
     async def wait(self, caller: Caller) -> tuple[Places, Hashable] | None:
-        """Wait for a place, which has to be taken before anything else is awaited.
+        """Wait for a place, which has to be taken before awaiting anything else.
 
         Returns:
-            The places and the holder to take one for; None where the wait would be too long.
+            The places and the holder that takes one; None if the wait would be too long.
         """
         if caller.signed_in is None:
             places, holder = self.anonymous, rate_limit_key(caller.address)

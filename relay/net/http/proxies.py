@@ -1,6 +1,6 @@
-"""Requests that a proxy forwarded: how to recognise them, and which address they come from. Pure.
+"""Forwarded requests: recognises them, and finds the address that they come from. Pure.
 
-A header is only a claim: it counts from the proxies that the settings name.
+A header is only a claim: it counts only from proxies in the settings.
 """
 
 import ipaddress
@@ -24,13 +24,13 @@ FORWARDING_HEADERS = frozenset(
         b"x-azure-clientip",
     }
 )
-"""Headers that only proxies add, beside those that begin with `X-Forwarded`."""
+"""Headers that only proxies add, besides those that begin with `X-Forwarded`."""
 LOCAL = "local"
 """The peer of a Unix socket, as in `transport.peer_of`."""
 
 
 def was_forwarded(headers: Iterable[bytes]) -> bool:
-    """Tell whether one of these header names, in lower case, shows that a proxy forwarded the request."""
+    """Return whether one of these header names, in lower case, shows that a proxy forwarded the request."""
     return any(name in FORWARDING_HEADERS or name.startswith(b"x-forwarded") for name in headers)
 
 
@@ -48,7 +48,7 @@ class Networks(Container[str]):
         self._networks = [ipaddress.ip_network(one, strict=False) for one in named if one != LOCAL]
 
     def __contains__(self, peer: object) -> bool:
-        """Tell whether an address belongs to one of the networks."""
+        """Return whether an address belongs to one of the networks."""
         address = _address(str(peer))
         if address is None:
             return self._local and peer == LOCAL

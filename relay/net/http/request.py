@@ -1,4 +1,4 @@
-"""One request: its head, checked for what a proxy and the relay could understand differently, and its body."""
+"""One request: its head, checked for anything that a proxy and the relay could interpret differently, and its body."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,7 +17,7 @@ JSON_SECONDS = 10.0
 """How long a JSON body may take to arrive."""
 
 ONCE = frozenset({b"authorization", b"origin"})
-"""Headers that decide who is let in. If one came twice, a proxy and the relay could each trust another value."""
+"""Headers that decide about access. If one came twice, a proxy and the relay could each trust another value."""
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class HttpRequest:
 
     @property
     def content_length(self) -> int | None:
-        """Bytes that the body will have; None where it is sent in chunks."""
+        """The length of the body in bytes; None if it is sent in chunks."""
         if b"transfer-encoding" in self.headers:
             return None
         return int(self.headers.get(b"content-length", b"0"))
@@ -62,7 +62,7 @@ class HttpRequest:
 
         Raises:
             HttpError: the body stalls or is malformed.
-            Disconnected: the client went away.
+            Disconnected: the client disconnected.
         """
         return await self._piece()
 
@@ -108,7 +108,7 @@ def _joined(event: h11.Request) -> dict[bytes, bytes]:
         else:
             headers[name] += (b"; " if name == b"cookie" else b", ") + value
     if b"transfer-encoding" in headers and (b"content-length" in headers or event.http_version < b"1.1"):
-        # If a proxy believes one of them and the relay the other, the rest is read as another client's request.
+        # If a proxy trusted one of them and the relay the other, the rest would be read as another client's request.
         raise ValueError("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
     return headers
 

@@ -1,12 +1,13 @@
-"""What a request is answered with: a body or a part of a file, JSON, or an error. Plain data, no I/O."""
+"""Responses: a body or a part of a file, JSON, or an error. Plain data, no I/O."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
 from relay.protocol import codec
+from relay.protocol.base import Encodable
 from relay.protocol.errors import ErrorCode, RelayError
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -24,13 +25,15 @@ STATUS: dict[ErrorCode, int] = {
     "unavailable": 503,
     "internal": 500,
 }
-"""The HTTP status that goes with an error of the protocol."""
+"""The HTTP status for each error of the protocol."""
 
 
 class HttpError(Exception):
     """A request is refused: a status and a code for programs, a sentence for people."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
+    def __init__(
+        self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Encodable
+    ) -> None:
         """Make an error.
 
         Args:
@@ -45,11 +48,11 @@ class HttpError(Exception):
         self.error = RelayError(code, message).error
         self.headers = headers
         self.more = more
-        """Further members of the response's JSON object, beside `error`."""
+        """Further members of the response's JSON object, besides `error`."""
 
     @classmethod
     def of(cls, error: RelayError) -> "HttpError":
-        """Turn an error of the protocol into one of HTTP."""
+        """Convert an error of the protocol into an HTTP error."""
         wait = error.error.retry_after
         after = [] if wait is None else [(b"Retry-After", b"%d" % -(-wait // 1_000))]
         refused = cls(STATUS[error.error.code], error.error.code, error.error.message, *after)
@@ -76,7 +79,7 @@ class HttpResponse(NamedTuple):
     body: bytes | FilePart = b""
 
 
-def json_response(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
+def json_response(value: Encodable, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Make a response with a JSON object that no cache keeps.
 
     Args:

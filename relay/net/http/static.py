@@ -1,4 +1,4 @@
-"""The web client's files: read once at the start, compressed at their first request, served from memory."""
+"""The web client's files: read once at the start, compressed at the first request, served from memory."""
 
 import base64
 import hashlib
@@ -41,12 +41,12 @@ class StaticFile(NamedTuple):
 
     @property
     def tag(self) -> bytes:
-        """The entity tag; weak, since it stands for compressed and plain bytes."""
+        """The entity tag; weak, because it covers compressed and plain bytes."""
         return b'W/"%s"' % self.digest[:16].encode()
 
 
 def policy(index: bytes) -> str:
-    """Return the Content-Security-Policy: all from this relay, and one inline script, the import map, by its hash."""
+    """Return the Content-Security-Policy: allow this relay's files, and one inline script, the import map, by hash."""
     hashes = "".join(
         f" 'sha256-{base64.b64encode(hashlib.sha256(found).digest()).decode()}'" for found in _IMPORT_MAP.findall(index)
     )
@@ -54,7 +54,7 @@ def policy(index: bytes) -> str:
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; style-src 'self'; "
         f"script-src 'self'{hashes}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
         "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
-        # The web client's only Trusted Types policy lets the address of its service worker pass.
+        # The web client's only Trusted Types policy allows the address of its service worker.
         "trusted-types service-worker"
     )
 
@@ -86,7 +86,7 @@ class StaticFiles:
 
         Raises:
             HttpError: there is no such file, or its stamp is another version's. A page that is still open after an
-                upgrade must not mix its modules with newer ones: it says that it has to be loaded again.
+                upgrade must not mix its modules with newer ones: it asks to be reloaded.
         """
         path = "/index.html" if request.path == "/" else request.path
         page = self.files.get(path)
@@ -118,7 +118,7 @@ class StaticFiles:
 
 
 def unchanged(request: HttpRequest, tag: bytes) -> bool:
-    """Tell whether the client has this entity already (RFC 9110, section 13.1.2: weak comparison)."""
+    """Return whether the client has this entity already (RFC 9110, section 13.1.2: weak comparison)."""
     known = request.headers.get(b"if-none-match")
     if known is None:
         return False
@@ -127,7 +127,7 @@ def unchanged(request: HttpRequest, tag: bytes) -> bool:
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Tell whether a client accepts gzip (RFC 9110, section 12.5.3)."""
+    """Return whether a client accepts gzip (RFC 9110, section 12.5.3)."""
     for coding in accepted.lower().split(","):
         name, _, weight = coding.partition(";")
         if name.strip() in ("gzip", "*"):

@@ -1,4 +1,4 @@
-"""The process's file descriptors: raises the limit, and keeps one to reject connections when there are no others."""
+"""The process's file descriptors: raises the limit, and keeps a spare one to reject connections with."""
 
 import errno
 import logging
@@ -12,20 +12,20 @@ from relay.settings import LimitsSection
 logger = logging.getLogger(__name__)
 
 OTHER_DESCRIPTORS = 256
-"""Descriptors beside those of WebSockets: for the store, files in transfer, and HTTP connections."""
+"""Descriptors besides those of WebSockets: for the store, files in transfer, and HTTP connections."""
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 49\r\n\r\nThe relay has too many connections: try again...\n"
 )
-"""The response to a connection for which there is no descriptor (RFC 9110, section 15.6.4)."""
+"""The response to a connection that has no descriptor left (RFC 9110, section 15.6.4)."""
 
 
 def raise_limit(connections: int) -> int:
-    """Raise this process's limit of descriptors to what so many connections need, as far as the hard limit goes.
+    """Raise this process's limit of descriptors for this many connections, as far as the hard limit allows.
 
     Returns:
-        How many connections it is enough for.
+        The number of connections for which it is enough.
     """
     needed = connections + OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -41,7 +41,7 @@ def raise_limit(connections: int) -> int:
 
 
 class ConnectionLimit:
-    """The most WebSockets at a time: the setting, or fewer where the process may not have enough descriptors."""
+    """The maximum number of WebSockets: the setting, or fewer if the process may not have enough descriptors."""
 
     def __init__(self, limits: LimitsSection) -> None:
         self._limits = limits
@@ -63,7 +63,7 @@ class ConnectionLimit:
 
 
 class SpareDescriptor:
-    """A descriptor that is freed when there are no others, to accept and reject one connection with."""
+    """A spare descriptor: freed when there are no others, to accept and reject one connection."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -87,7 +87,7 @@ class SpareDescriptor:
             plain: whether it speaks HTTP without TLS: TLS would need a handshake first.
 
         Returns:
-            Whether there was a connection, and a descriptor for it.
+            Whether there was a connection and a descriptor for it.
         """
         self.close()
         try:

@@ -1,4 +1,4 @@
-"""Which plain sockets are readable: one epoll for all of them, on which trio waits as on one descriptor.
+"""Watches plain sockets for readability: one epoll for all of them, on which trio waits as on one descriptor.
 
 A socket is registered once, when it connects, rather than once per read. However many sockets are readable, trio wakes
 one task, which calls their readers. The epoll is edge-triggered: each change is reported once, so a reader has to read
@@ -16,20 +16,20 @@ _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 SOCKETS_PER_TURN = 64
-"""Sockets handled before all other tasks get their turn."""
+"""Sockets handled before other tasks get a turn."""
 
 
 class Reader(Protocol):
     """The owner of a socket."""
 
     def readable(self, now: Seconds, *, over: bool) -> None:
-        """Be called when there is something to read; `now` is trio's time, `over` says that the peer has finished."""
+        """Take the news that the socket is readable; `now` is trio's time, `over` means the peer has finished."""
 
 
 class Readiness:
     """The epoll, and the reader of each descriptor.
 
-    It is closed with the last reference to it, since connections that are cut off outlive the task that runs it.
+    It is closed with the last reference to it, because connections that are cut off outlive the task that runs it.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The names and addresses of this machine: which ones a request may name, and which to print in a link.
 
-A strange page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
+A foreign page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
 request that names an address can only be meant for the machine with that address.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d{0,5})?")
-"""What a `Host` header may look like (RFC 9110, section 7.2): no user and no path."""
+"""The valid form of a `Host` header (RFC 9110, section 7.2): no user and no path."""
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): returns the addresses of all interfaces."""
@@ -26,7 +26,7 @@ MAX_INTERFACES = 64
 NOT_THE_NETWORK = ("lo", "docker", "br-", "veth", "virbr")
 """Interfaces that reach this machine only."""
 ANY = "*"
-"""In the settings: any name is accepted."""
+"""The setting that accepts any name."""
 
 
 def hostnames() -> list[str]:
@@ -41,11 +41,11 @@ def hostnames() -> list[str]:
 def lan_address(listener: socket.socket | None = None) -> str:
     """Return the address under which others on the network reach this machine; loopback without a network.
 
-    Nothing is sent: a connected datagram socket knows the address from which it would send.
+    Nothing is sent: a connected datagram socket knows the address that it would send from.
 
     Args:
-        listener: a socket that systemd made: it shows the network that it was made in, where this process has none
-            of its own (`PrivateNetwork=`).
+        listener: a socket that systemd made: it shows the network that it was made in, if this process has none of its
+            own (`PrivateNetwork=`).
     """
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
@@ -113,7 +113,7 @@ def split_host(value: str) -> tuple[str, str]:
     """Split a `Host` header.
 
     Returns:
-        The name or address, and the port; empty strings where it is malformed or absent.
+        The name or address as `canonical` gives it, and the port; empty strings if it is malformed or absent.
     """
     if not HOST.fullmatch(value):
         return "", ""
@@ -122,11 +122,11 @@ def split_host(value: str) -> tuple[str, str]:
         port = "" if host.port is None else str(host.port)
     except ValueError:
         return "", ""
-    return (host.hostname or "").rstrip("."), port
+    return canonical(host.hostname or ""), port
 
 
 def is_address(host: str) -> bool:
-    """Tell whether a host is an IP address."""
+    """Return whether a host is an IP address."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -135,12 +135,12 @@ def is_address(host: str) -> bool:
 
 
 def canonical(host: str) -> str:
-    """Return a name in lower case, or an address in its shortest form and without a zone (RFC 5952)."""
-    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower()
+    """Return a name in lower case without a final dot, or an address in its shortest form without a zone (RFC 5952)."""
+    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower().rstrip(".")
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether an address is a loopback one."""
+    """Return whether an address is a loopback one."""
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
@@ -152,10 +152,10 @@ class Names:
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         """Take this machine's names and further ones: `*` accepts any, `*.example` all names within `example`."""
-        self._names = {name.lower().rstrip(".") for name in [*hostnames(), *more]}
+        self._names = {canonical(name) for name in [*hostnames(), *more]}
 
     def __contains__(self, host: str) -> bool:
-        """Tell whether a host means this machine; addresses always do."""
+        """Return whether a host means this machine; addresses always do."""
         if is_address(host) or host in self._names or ANY in self._names:
             return True
         within = host.partition(".")[2]
@@ -163,7 +163,7 @@ class Names:
 
 
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:
-    """Tell whether an `Origin` is the page that the relay itself served under this `Host`.
+    """Return whether an `Origin` is the page that the relay itself served under this `Host`.
 
     Without TLS the scheme is not compared, since it differs behind a proxy that ends TLS. With TLS a page that
     came over plain HTTP counts as another origin: it may have been changed on the network.
@@ -181,9 +181,9 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     if page.scheme != "https" and (secure or page.scheme != "http"):
         return False
     name, named_port = split_host(host)
-    # Browsers leave out the default port of a scheme, in both headers.
+    # Browsers omit the default port of a scheme in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
-    return bool(name) and page.hostname == name and str(port) in ports
+    return bool(name) and canonical(page.hostname or "") == name and str(port) in ports
 
 
 def addresses(listener: socket.socket | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The file of a Unix socket that the relay listens on: made, looked after and removed without touching another's.
+"""The file of a Unix socket that the relay listens on: creates, watches and removes it without touching another's.
 
 Touches one path.
 """
@@ -27,11 +27,11 @@ class SocketFile:
     """The file of one listening Unix socket."""
 
     def __init__(self, path: Path, group: int | None) -> None:
-        """Note what to make; `bind` makes it.
+        """Note the file; `bind` creates it.
 
         Args:
             path: the file.
-            group: the id of its group; None for that of the process.
+            group: the id of its group; None for the process's group.
         """
         self._path = path
         self._group = group
@@ -39,10 +39,10 @@ class SocketFile:
         self._file: int | None = None
 
     def bind(self) -> socket.socket:
-        """Create the file, in place of one that no program listens on, and listen on it.
+        """Create the file and listen on it; replace a file that no program listens on.
 
         Raises:
-            OSError: it cannot be made, or another program's file is there.
+            OSError: it cannot be created, or another program's file is there.
         """
         _remove_unused(self._path)
         with ExitStack() as failed:
@@ -59,17 +59,17 @@ class SocketFile:
         return listener
 
     def is_in_place(self) -> bool:
-        """Tell whether the path still leads to the file that `bind` made."""
+        """Return whether the path still leads to the file that `bind` made."""
         if self._file is None:
             return False
         try:
-            # One look a second at a name that the kernel has in its cache: not worth a thread.
+            # One check per second of a name in the kernel's cache is not worth a thread.
             return os.path.samestat(os.lstat(self._path), os.fstat(self._file))
         except OSError:
             return False
 
     async def bind_when_lost(self) -> socket.socket:
-        """Wait until the file was removed or replaced, and bind again. A failure is logged, and tried again."""
+        """Wait until the file was removed or replaced, and bind again. Failures are logged and retried."""
         failure = ""
         while True:
             await trio.sleep(LOOK_SECONDS)
@@ -111,10 +111,10 @@ class SocketFile:
 
 
 def _remove_unused(path: Path) -> None:
-    """Remove a socket's file that a program left which did not stop properly.
+    """Remove the socket file of a program that did not stop properly.
 
     Raises:
-        OSError: the file is no socket, or another program listens on it.
+        OSError: the file is not a socket, or another program listens on it.
     """
     try:
         mode = path.lstat().st_mode
@@ -129,7 +129,7 @@ def _remove_unused(path: Path) -> None:
 
 
 def _is_used(path: Path) -> bool:
-    """Tell whether a program listens on a socket's file."""
+    """Return whether a program listens on a socket's file."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, fitting(path) as place:
         probe.setblocking(False)
         # EAGAIN: the queue of the program is full.

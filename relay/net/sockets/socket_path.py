@@ -1,4 +1,4 @@
-"""Binds and connects Unix sockets with long paths: an address holds 107 bytes, so longer ones go by their directory."""
+"""Binds and connects Unix sockets with long paths: an address holds 107 bytes, so they go through their directory."""
 
 import os
 from collections.abc import Iterator

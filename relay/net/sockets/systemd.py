@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DESCRIPTOR = 3
 NOTIFY_SECONDS = 0.5
-"""How long the whole relay waits when systemd does not read its notifications."""
+"""How long the whole relay waits if systemd does not read its notifications."""
 
 
 class Manager:
@@ -25,7 +25,7 @@ class Manager:
         """Begin without a socket.
 
         Args:
-            seconds: how long to wait when systemd does not read.
+            seconds: how long to wait if systemd does not read.
         """
         self._seconds = seconds
         self._socket: socket.socket | None = None
@@ -60,7 +60,7 @@ manager = Manager()
 
 
 def notify(*assignments: str) -> None:
-    """Notify systemd of `VARIABLE=value` assignments. A failure is logged and not raised."""
+    """Notify systemd of `VARIABLE=value` assignments. Failures are logged, not raised."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         manager.tell(address, assignments)

@@ -32,15 +32,15 @@ ANONYMOUS_SEND_BUFFER_BYTES = 16_384
 
 
 ReadHandler = Callable[[bytes, float], Awaitable[None] | None]
-"""Handles the bytes of one read, which were reported at a time (trio's). What it returns has to be awaited before the
-next read."""
+"""Handles the bytes of one read, with the time of the report (trio's). Its result has to be awaited before the next
+read."""
 
 
 class Transport(Protocol):
-    """One connection to a peer. Reads and writes wait for the turn of its payer (`core/limits/fairness.py`)."""
+    """One connection to a peer. Reads and writes wait for the turn of its account (`core/limits/fairness.py`)."""
 
     payer: Account | None
-    """The account that is charged for this connection, once that is known."""
+    """The account that pays for this connection, once it is known."""
 
     @property
     def peer(self) -> str:
@@ -60,14 +60,14 @@ class Transport(Protocol):
     async def receive_each(self, take: ReadHandler) -> None:
         """Call `take` with the bytes of each read, until the end of the stream.
 
-        `take` may run in another task, the one that polls the sockets. What it raises is raised here.
+        `take` may run in another task, the one that polls the sockets. Its exceptions are raised here.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """Send what can be sent without waiting; return how many bytes that was."""
+        """Send as much as possible without waiting; return how many bytes that was."""
 
     async def send_some(self, data: bytes | memoryview) -> int:
         """Wait until at least some bytes could be sent; return how many."""
@@ -88,7 +88,7 @@ class Transport(Protocol):
         """Use the send buffer of a user who has signed in."""
 
     def discard(self) -> None:
-        """Make `close` discard what the peer did not take, which the kernel would otherwise keep for minutes."""
+        """Make `close` discard unsent data, which the kernel would otherwise keep for minutes."""
 
     def end(self) -> None:
         """Send the end of the stream."""
@@ -109,7 +109,7 @@ def peer_of(connected: socket.socket) -> str:
 
 
 ReadResult = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
-"""The result of a read: whether the stream goes on, and what has to be awaited before the next read."""
+"""The result of a read: whether the stream continues, and the awaitable to await before the next read."""
 
 
 class SocketTransport:
@@ -146,8 +146,8 @@ class SocketTransport:
     async def receive_each(self, take: ReadHandler) -> None:
         """See `Transport`. The task that polls all sockets calls `take`: a read costs no task switch.
 
-        This task is woken when there is something to await, at the end of the stream, and when one read did not empty
-        the socket, so that others get their turn first.
+        This task is woken if there is something to await, at the end of the stream, and if one read did not empty the
+        socket, so that others get a turn first.
         """
         while True:
             self._take = take
@@ -162,7 +162,8 @@ class SocketTransport:
                 try:
                     go_on, waiting = done.unwrap()
                 finally:
-                    # An exception refers to this frame: keeping it here would be a cycle that keeps the connection.
+                    # An exception refers to this frame: keeping it here would make a cycle that keeps the connection
+                    # alive.
                     del done
                 if not go_on:
                     return
@@ -170,9 +171,9 @@ class SocketTransport:
                     await waiting
 
     async def _news(self) -> ReadResult | None:
-        """Wait until there may be something to read; return the result where it was read already."""
+        """Wait until there may be something to read; return the result if it was read already."""
         if self._readable:
-            # However much one peer sends, others get their turn.
+            # Others get their turn, however much one peer sends.
             await trio.lowlevel.checkpoint()
             return None
         self._parked = trio.lowlevel.current_task()
@@ -180,7 +181,7 @@ class SocketTransport:
         return done
 
     def _receive_now(self) -> bytes | None:
-        """Read what is there; None where there is nothing."""
+        """Read the available bytes; None if there are none."""
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -191,7 +192,7 @@ class SocketTransport:
         return data
 
     def _read_once(self, take: ReadHandler, now: Seconds) -> ReadResult | None:
-        """Read once and call `take`; None where nothing is left to do."""
+        """Read once and call `take`; None if nothing is left to do."""
         try:
             data = self._receive_now()
             waiting = take(data, now) if data else None
@@ -341,7 +342,7 @@ class StreamTransport:
         """See `Transport`: a stream's buffer cannot be set."""
 
     def discard(self) -> None:
-        """See `Transport`: a stream that is closed forcefully sends nothing more."""
+        """See `Transport`: a forcefully closed stream sends nothing more."""
 
     def end(self) -> None:
         """See `Transport`: closing a stream ends it."""

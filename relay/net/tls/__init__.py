@@ -1,1 +1,1 @@
-"""Certificates: given, or made by an authority of the relay's own."""
+"""Certificates: provided ones, and those of the relay's own authority."""

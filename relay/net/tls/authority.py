@@ -1,6 +1,6 @@
-"""The relay's own certificate authority, and the certificate that it issues: TLS where there is no internet.
+"""The relay's own certificate authority, and the certificate that it issues: TLS without internet.
 
-It touches one directory, and beside it what replaces that directory and what it replaced.
+It touches one directory, and beside it the new and the former one during a replacement.
 cryptography is loaded when a certificate is made.
 """
 
@@ -11,28 +11,32 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from relay.net.sockets.hostnames import canonical, is_address
-from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
+from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.types import (
+        CertificateIssuerPrivateKeyTypes,
+        CertificateIssuerPublicKeyTypes,
+    )
 
 AUTHORITY_DAYS = 3_650
 CERTIFICATE_DAYS = 397
-"""Validity of a certificate: the longest that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
+"""Validity of a certificate: the maximum that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
 RENEW_DAYS = 60
 """How long before its end a certificate is renewed."""
 EARLIEST_TIME = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
-"""An earlier time is not believed: a small machine without a clock battery starts in the past."""
+"""An earlier time is not credible: a small machine without a clock battery starts in the past."""
 
 LOCAL_NAMES = ("localhost",)
-"""Names by which every machine means itself."""
+"""Names that mean the machine itself."""
 PRIVATE_NETWORKS = tuple(
     map(
         ipaddress.ip_network,
@@ -48,16 +52,16 @@ PRIVATE_NETWORKS = tuple(
     )
 )
 NETWORKS_AROUND = {4: 24, 6: 64}
-"""Prefix length of the network around each address that the authority may vouch for, by IP version. Sooner or later a
-router assigns another address of the same network, and devices should not have to trust another authority then."""
+"""By IP version, the prefix length of the network around each address that the authority may certify. Sooner or later a
+router assigns another address of the same network, and then devices should not have to trust another authority."""
 
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-"""What a certificate can name (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
+"""Valid names in a certificate (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 KEPT_TOGETHER = (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY)
 NAMES_FILE = "names.txt"
-"""The names that an admin gave, one a line: each renewal needs them again."""
+"""The names that an admin gave, one per line: each renewal needs them."""
 
 
 class Authority:
@@ -71,12 +75,12 @@ class Authority:
 
     @property
     def exists(self) -> bool:
-        """Whether the authority and a certificate by it are there. Raises DanglingLink if their disk is not mounted."""
+        """Whether the authority and a certificate by it exist. Raises DanglingLink if their disk is not mounted."""
         return is_there(self.directory) and self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
     def key_matches(self) -> bool:
-        """Whether the key belongs to the certificate: they are two files, and a crash may come between them."""
+        """Whether the key belongs to the certificate: they are two files, and a crash may have come in between."""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
         except ssl.SSLError:
@@ -87,7 +91,7 @@ class Authority:
     def chosen_names(self) -> list[str]:
         """The names and addresses that an admin gave, beside the machine's own.
 
-        Without a list of them (earlier versions kept none) the names in the certificate count as given.
+        Without such a list (earlier versions kept none), the names in the certificate count as given.
         """
         with suppress(OSError, UnicodeDecodeError):
             return (self.directory / NAMES_FILE).read_text("utf-8").split()
@@ -113,30 +117,35 @@ class Authority:
         Args:
             names: names and addresses of the relay.
             now: the time.
-            again: whether to replace an authority that is there already, or that another process makes meanwhile.
-            chosen: those of the names that an admin gave.
+            again: whether to replace an existing authority, also one that another process makes meanwhile.
+            chosen: the names that an admin gave.
 
         Returns:
-            Where the former authority is kept; None where there was none.
+            The folder of the former authority; None if there was none.
 
         Raises:
             AuthorityError: cryptography is missing, or one of the names is invalid.
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, _, ec = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
         now = max(now, EARLIEST_TIME)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
         certificate = (
-            _begun(x509, name, name, key.public_key(), now, AUTHORITY_DAYS)
+            _begun(name, name, key.public_key(), now, AUTHORITY_DAYS)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(x509, signs_certificates=True), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(_constraints(x509, names), critical=True)
+            .add_extension(_constraints(names), critical=True)
             .sign(key, hashes.SHA256())
         )
-        # All of it at once: a key that does not fit its certificate could vouch for nothing that devices trust.
+        # Replace everything at once: a key that does not match its certificate cannot issue anything that devices
+        # trust.
         parent = self.directory.parent
         parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with self.locked(), scratch.folder(parent, "tls") as here:
@@ -154,7 +163,7 @@ class Authority:
             return replacing.commit(parent, here, tls_folder.plan(self.directory))
 
     def _fill(self, new: Path) -> None:
-        """Copy a new authority into a folder without one, to which an admin's link leads: the link stays."""
+        """Copy a new authority into the empty target folder of an admin's link, which stays."""
         for name in (NAMES_FILE, AUTHORITY_KEY, LEAF_KEY, LEAF, AUTHORITY):
             target, made = self.directory / name, new / name
             scratch.write(target, made.read_bytes(), made.stat().st_mode & 0o777)
@@ -167,7 +176,7 @@ class Authority:
         return tls_folder.locked(self.directory)
 
     def recover(self) -> None:
-        """Finish what a process that was killed had begun; see `tls_folder.recover`."""
+        """Finish the replacement of a killed process; see `tls_folder.recover`."""
         tls_folder.recover(self.directory)
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
@@ -178,11 +187,21 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, serialization, ec = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import ExtendedKeyUsageOID
+
         now = max(now, EARLIEST_TIME)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
+            # The key of an authority can sign.
+            signing = cast(
+                "CertificateIssuerPrivateKeyTypes",
+                serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None),
+            )
+            verifying = cast("CertificateIssuerPublicKeyTypes", authority.public_key())
         except OSError as error:
             raise AuthorityError(f"{error.filename} cannot be read: {error.strerror}") from None
         except ValueError:
@@ -194,32 +213,35 @@ class Authority:
         ]
         days = min(CERTIFICATE_DAYS, (authority.not_valid_after_utc - now).days)
         certificate = (
-            _begun(x509, subject, authority.subject, key.public_key(), now, days)
+            _begun(subject, authority.subject, key.public_key(), now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(x509, signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(verifying), critical=False)
             .sign(signing, hashes.SHA256())
         )
-        # After a crash between the two the pair does not match, so a new one is issued (see `key_matches`).
+        # After a crash in between, the pair does not match, so a new one is issued (see `key_matches`).
         scratch.write(self.leaf_key, _private(key), 0o600)
         scratch.write(self.leaf, _public(certificate) + _public(authority), 0o644)
 
     def permitted(self, names: Sequence[str]) -> list[str]:
-        """Return those names for which the authority may vouch.
+        """Select the names that the authority may certify.
 
         Raises:
             AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is invalid.
         """
         _check(names)
-        x509, _, _, _ = load_cryptography()
+        require_cryptography()
+        from cryptography import x509
+
         read(self.certificate)
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
         domains = [one.value for one in allowed if isinstance(one, x509.DNSName)]
-        networks = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        addresses = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        networks = [one for one in addresses if isinstance(one, ipaddress.IPv4Network | ipaddress.IPv6Network)]
         return [
             name
             for name in names
@@ -231,7 +253,7 @@ class Authority:
         ]
 
     def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Tell whether the certificate ends soon or lacks a name.
+        """Return whether the certificate ends soon or lacks a name.
 
         Raises:
             AuthorityError: it cannot be read.
@@ -251,9 +273,11 @@ def _check(names: Sequence[str]) -> None:
 
 
 def _begun(
-    x509: Any, subject: "x509.Name", issuer: "x509.Name", key: Any, now: dt.datetime, days: int
+    subject: "x509.Name", issuer: "x509.Name", key: "EllipticCurvePublicKey", now: dt.datetime, days: int
 ) -> "x509.CertificateBuilder":
-    return (  # type: ignore[no-any-return]
+    from cryptography import x509
+
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -265,7 +289,9 @@ def _begun(
     )
 
 
-def _usage(x509: Any, *, signs_certificates: bool) -> Any:
+def _usage(*, signs_certificates: bool) -> "x509.KeyUsage":
+    from cryptography import x509
+
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         key_cert_sign=signs_certificates,
@@ -279,14 +305,16 @@ def _usage(x509: Any, *, signs_certificates: bool) -> Any:
     )
 
 
-def _constraints(x509: Any, names: Sequence[str]) -> Any:
+def _constraints(names: Sequence[str]) -> "x509.NameConstraints":
     """Limit the authority to the relay's names and networks, so that stealing its key gains little."""
+    from cryptography import x509
+
     own = [name.removeprefix("*.") for name in names if not is_address(name)]
     domains = dict.fromkeys([*LOCAL_NAMES, *own])
     networks = dict.fromkeys(
         [_around("127.0.0.1"), _around("::1"), *(_around(one) for one in names if is_address(one))]
     )
-    permitted = [x509.DNSName(one) for one in domains] + [x509.IPAddress(one) for one in networks]
+    permitted: list[x509.GeneralName] = [*map(x509.DNSName, domains), *map(x509.IPAddress, networks)]
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
 
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CLIENT_HELLO = 0x16
 """The first byte of a TLS connection (RFC 8446, section 5.1); no HTTP request begins with it."""
 RENEWAL_CHECK_SECONDS = 3_600.0
-"""How often to check whether the certificate changed or ends soon."""
+"""How often to check whether the certificate changed or expires soon."""
 FOLDER = "tls"
 _APART_REASONS = frozenset({"NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 """OpenSSL's reasons for a key that is not that of the first certificate in the file."""
@@ -35,10 +35,10 @@ _APART = (
 
 
 def certificate_names(chosen: Iterable[str], listener: socket.socket | None = None) -> list[str]:
-    """Return the names and addresses that the relay's certificate is for.
+    """Return the names and addresses for the relay's certificate.
 
     Args:
-        chosen: those that the settings or an admin name; the machine's own are added.
+        chosen: names from the settings or an admin; the machine's own are added.
         listener: see `hostnames.lan_address`.
     """
     return list(dict.fromkeys([*map(canonical, chosen), *hostnames(), *addresses(listener), "127.0.0.1"]))
@@ -60,13 +60,13 @@ class Certificates:
 
         Raises:
             AuthorityError: there is none, or it cannot be used.
-            OSError: what a process that was killed had begun cannot be finished, and there is none until then.
+            OSError: a killed process's replacement cannot be finished, and without it there is none.
         """
         self._data = data
         self._settings = settings
         self._listener = listener
         self._missing: list[str] = []
-        """Names and addresses of the relay for which its authority may not vouch."""
+        """Names and addresses of the relay that its authority may not certify."""
         self._clock = clock
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
@@ -89,7 +89,7 @@ class Certificates:
         """The context for new connections; replaced when the certificate changes."""
 
     def _recover(self) -> None:
-        """Finish what a process that was killed had begun; where that fails and a certificate is there, it is used."""
+        """Finish the replacement of a killed process; if that fails, use an existing certificate."""
         try:
             self.authority.recover()
         except OSError as error:
@@ -119,7 +119,7 @@ class Certificates:
         return [(one.st_mtime_ns, one.st_ino) for one in known]
 
     def _renew(self) -> None:
-        """Issue a new certificate if the current one ends soon or lacks a name or address."""
+        """Issue a new certificate if the current one expires soon or lacks a name or address."""
         now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
         try:
             names = certificate_names([*self._settings.names, *self.authority.chosen_names], self._listener)
@@ -142,14 +142,14 @@ class Certificates:
         except AuthorityError as error:
             logger.warning("cannot renew the certificate: %s", error)
         except OSError as error:
-            # Its folder may be on another disk, or not be the relay's. The certificate that is there may be good.
+            # Its folder may be on another disk, or not be the relay's. The existing certificate may be good.
             logger.warning("cannot renew the certificate: %s", about_file(error, self.authority.directory))
 
     def refresh(self) -> None:
         """Renew the certificate if it is due, and load it for new connections if it changed.
 
         Raises:
-            AuthorityError: the new certificate cannot be used; the one before stays in use.
+            AuthorityError: the new certificate cannot be used; the former one stays in use.
         """
         if self.own:
             self._renew()
@@ -166,7 +166,7 @@ class Certificates:
             await self.check()
 
     async def check(self) -> None:
-        """Refresh the certificate; where that fails the one before stays in use."""
+        """Refresh the certificate; if that fails, the former one stays in use."""
         try:
             await threads.run_own(self.refresh)
         except AuthorityError as error:
@@ -176,9 +176,9 @@ class Certificates:
 
     @property
     def publicly_trusted(self) -> bool:
-        """Whether another authority issued it: not the relay's own, and not itself."""
+        """Whether an outside authority issued it: not the relay's own, and not itself."""
         return not self.own and not reading.read(self._paths[0]).self_signed
 
     def ends(self) -> int:
-        """Return when the certificate ends, Unix seconds."""
+        """Return when the certificate expires, Unix seconds."""
         return reading.read(self._paths[0]).ends

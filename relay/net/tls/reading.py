@@ -1,13 +1,14 @@
-"""Reading certificate files: names, end and fingerprint; and the errors of certificates.
+"""Reads certificate files: names, expiry and fingerprint; and the errors of certificates.
 
 cryptography is not loaded for this: it is an optional dependency, and takes 8.5 MiB that a relay would keep for as long
-as it runs. The standard library has no public way to read a certificate's names and end from a file, so `read` calls
-CPython's private decoder. Where there is none it uses cryptography after all.
+as it runs. The standard library has no public way to read a certificate's names and expiry from a file, so `read` calls
+CPython's private decoder. If that is missing, it uses cryptography after all.
 """
 
 import ssl
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from relay.net.sockets.hostnames import canonical
 
@@ -21,11 +22,11 @@ class DamagedCertificate(AuthorityError):
 
 
 class InvalidCertificateName(AuthorityError):
-    """Something given as a name or address of the relay is neither."""
+    """A supposed name or address of the relay is neither."""
 
 
 class Certificate(NamedTuple):
-    """What the relay needs to know of a certificate."""
+    """The relevant fields of a certificate."""
 
     names: list[str]
     ends: int
@@ -34,19 +35,28 @@ class Certificate(NamedTuple):
     """Whether it is self-signed."""
 
 
+class _Decoded(TypedDict, total=False):
+    """What CPython's decoder finds in a certificate, as `SSLSocket.getpeercert` returns it."""
+
+    subject: object
+    issuer: object
+    notAfter: str
+    subjectAltName: Sequence[tuple[str, str]]
+
+
 def read(path: Path) -> Certificate:
     """Read the first certificate of a PEM file.
 
     Raises:
         AuthorityError: it cannot be read.
     """
-    decode = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
+    decode: Callable[[str], _Decoded] | None = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         # The decoder does not say whether a file is missing or damaged.
         path.open("rb").close()
         if decode is None:
             return _read_by_library(path)
-        found: dict[str, Any] = decode(str(path))
+        found = decode(str(path))
     except ssl.SSLError:
         raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
     except OSError as error:
@@ -57,20 +67,22 @@ def read(path: Path) -> Certificate:
 
 
 def _read_by_library(path: Path) -> Certificate:
-    """Do what `read` does, with cryptography.
+    """Do the same as `read`, with cryptography.
 
     Raises:
         AuthorityError: cryptography is missing.
-        ssl.SSLError: it is no certificate.
+        ssl.SSLError: it is not a certificate.
         OSError: it cannot be read.
     """
-    x509, *_ = load_cryptography()
+    require_cryptography()
+    from cryptography import x509
+
     try:
         found = x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError as error:
         raise ssl.SSLError(str(error)) from None
     try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [*found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
     except x509.ExtensionNotFound:
         names = []
     return Certificate(
@@ -88,28 +100,22 @@ def fingerprint(path: Path) -> str:
     """
     import hashlib
 
-    # Base64 alone does not make a certificate.
+    # Valid Base64 is not enough for a certificate.
     read(path)
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
 
 
-def load_cryptography() -> Any:
-    """Import cryptography.
-
-    Returns:
-        Its modules x509, hashes, serialization and ec.
+def require_cryptography() -> None:
+    """Make sure that cryptography can be imported.
 
     Raises:
         AuthorityError: it is missing.
     """
     try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
+        import cryptography.x509  # noqa: F401 - its compiled part is what may be missing
     except ImportError:
         raise AuthorityError(
             "the Python package cryptography is missing: `apt install python3-cryptography`, or in a virtual"
             " environment `pip install cryptography`"
         ) from None
-    return x509, hashes, serialization, ec

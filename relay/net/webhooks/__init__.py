@@ -1,1 +1,1 @@
-"""Webhooks: the text of what is posted to a chat, and the events that a chat posts to an address."""
+"""Webhooks: the text of posts to a chat, and the events that a chat posts to an address."""

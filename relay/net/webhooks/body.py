@@ -1,6 +1,6 @@
 """The text of a body that is posted to a hook: charsets, forms, multipart, JSON.
 
-It accepts what senders really send, and refuses the rest with an explanation.
+It accepts the formats that senders really use, and refuses the rest with an explanation.
 """
 
 import codecs
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
+from relay.protocol.base import JsonValue
 from relay.protocol.codec import whole_characters
 
 TEXT_CHARACTERS = 65_536
@@ -20,11 +21,11 @@ TEXT_CHARACTERS = 65_536
 _FORM = "application/x-www-form-urlencoded"
 _BYTES = "application/octet-stream"
 _WINDOWS = "cp1252"
-"""What old Windows programs write without naming a charset: Latin-1 and some more characters."""
+"""The charset of old Windows programs that name none: Latin-1 and some more characters."""
 _CHARSETS = ("utf", "iso8859", "latin_1", "cp125", "koi8", "gb", "big5", "shift_jis", "cp932", "euc", "iso2022")
-"""Prefixes of Python's names of charsets, which tell them from its other codecs."""
+"""Prefixes of Python's charset names, which distinguish them from its other codecs."""
 _NAMES = {*aliases, *aliases.values(), "utf_8_sig", "koi8_t", "koi8_u"}
-"""All names of charsets. Python is asked for no others, since it caches each name that it does not know."""
+"""All names of charsets. Python is not asked for others, because it caches each unknown name."""
 
 
 class _Part(NamedTuple):
@@ -58,7 +59,7 @@ def extract_text(body: bytes, content_type: str, encoding: str = "") -> str:
 
 
 def _kind(header: Header) -> str:
-    """Return the media type; `text/plain` where it is malformed, empty where there is none."""
+    """Return the media type; `text/plain` if it is malformed, empty if there is none."""
     if "/" not in header.value:
         return ""
     return header.value if header.value.count("/") == 1 else "text/plain"
@@ -91,7 +92,7 @@ def truncate(text: str) -> str:
 
 
 def _clean(said: str) -> str:
-    """Remove what no message may hold: NUL, with which some programs pad their texts, and lone surrogates."""
+    """Remove characters that no message may contain: NUL, with which some programs pad texts, and lone surrogates."""
     text = whole_characters(said.replace("\0", "").strip())
     if not text:
         raise HttpError(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
@@ -102,7 +103,7 @@ def _clean(said: str) -> str:
 
 
 def decoded(body: bytes, charset: str | None) -> str:
-    """Decode a text by the charset that its sender named; without one as UTF-8 or, if it is not valid, Windows-1252.
+    """Decode a text by its charset; if none is given, as UTF-8 or, if that is not valid, Windows-1252.
 
     Raises:
         HttpError: the charset is unknown.
@@ -116,7 +117,7 @@ def decoded(body: bytes, charset: str | None) -> str:
         except UnicodeDecodeError:
             text = body.decode(_WINDOWS, "replace")
     else:
-        # A malformed character is no reason to lose the alert that it is in.
+        # A malformed character is no reason to lose the whole alert.
         text = body.decode(codec, "replace")
     return text.lstrip("\ufeff")
 
@@ -143,7 +144,7 @@ def _strictly(body: bytes) -> str:
 # Forms.
 
 
-def _json(text: str) -> object:
+def _json(text: str) -> JsonValue:
     """Decode JSON. Line breaks within strings, which shell scripts leave there, are accepted.
 
     Raises:
@@ -152,13 +153,14 @@ def _json(text: str) -> object:
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
-        return json.loads(text, strict=False)
+        decoded: JsonValue = json.loads(text, strict=False)
     except ValueError as error:
         raise HttpError(400, "bad_request", f"body: JSON is malformed: {error}") from None
+    return decoded
 
 
 def _json_or_text(text: str) -> str:
-    """Treat a text that looks like a JSON object as one if it has a message in it, else as plain text."""
+    """Treat a text that looks like a JSON object as one if it contains a message, else as plain text."""
     if text.lstrip()[:1] == "{":
         try:
             return body_text(_json(text))
@@ -172,14 +174,14 @@ def _form(text: str, charset: str | None) -> str:
     if start in ("{", "["):
         # `curl -d` calls everything a form.
         return _json_or_text(text if text.lstrip()[:1] == start else unquote_plus(text))
-    fields: dict[str, object] = {}
+    fields: dict[str, JsonValue] = {}
     for name, value in parse_qsl(text, keep_blank_values=True, encoding=_codec(charset) or "utf-8"):
         fields.setdefault(name, value)
     if "payload" in fields:
         try:
             return _payload(str(fields["payload"]))
         except HttpError:
-            # `curl -d` escapes nothing: an & or a + within the JSON is meant literally.
+            # `curl -d` escapes nothing: an & or a + within the JSON is literal.
             whole = text.partition("payload=")[2]
             return _payload(whole if whole.lstrip()[:1] == "{" else unquote_plus(whole))
     return body_text(fields) if fields.keys() & set(TEXTS) else text
@@ -190,10 +192,10 @@ def _payload(text: str) -> str:
 
 
 def _multipart(body: bytes, boundary: str) -> str:
-    """Return the text of a multipart body, as `curl -F` sends it, with the names of files, which are left out."""
+    """Return the text of a multipart body, as `curl -F` sends it, with the names of omitted files."""
     if not boundary:
         raise HttpError(400, "bad_request", "Content-Type: the boundary of the parts is missing")
-    fields: dict[str, object] = {}
+    fields: dict[str, JsonValue] = {}
     left = []
     for part in _parts(body, boundary.encode("latin-1", "replace")):
         if part.filename and part.name != "payload":

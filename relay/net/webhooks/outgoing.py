@@ -1,8 +1,8 @@
-"""Outgoing hooks: the messages of one chat are posted to an address, each event once it is on disk.
+"""Outgoing hooks: post the messages of one chat to an address, each event once it is on disk.
 
-A hook reads the log from its cursor on: in order, at least once, one event at a time. What is not posted yet waits in
-the log, not in memory. An event that is not accepted is retried with growing pauses. A hook is no sign-in: it makes
-no user online and acknowledges nothing.
+A hook reads the log from its cursor on: in order, at least once, one event at a time. Events wait in the log, not in
+memory. An event that is not accepted is retried with growing pauses. A hook is not a sign-in: it makes no user online
+and acknowledges nothing.
 """
 
 import logging
@@ -33,7 +33,7 @@ from relay.tasks.background import keep_running
 logger = logging.getLogger(__name__)
 
 POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
-"""The entries that are posted."""
+"""The kinds of entries that are posted."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 """Seconds before a retry: doubled each time, and jittered."""
 GIVE_UP_SECONDS = 3 * 86_400.0
@@ -56,7 +56,7 @@ class OutgoingHooks:
 
     @property
     def idle(self) -> bool:
-        """Whether all hooks have posted what there is."""
+        """Whether all hooks have posted everything."""
         return all(delivery.idle for delivery in self._running.values())
 
     async def run(self) -> None:
@@ -98,7 +98,7 @@ class OutgoingHooks:
             device = self._relay.state.devices[change.key]
             if _posts(device):
                 self._known[device.key] = device
-                # Messages from here on are posted, although the task starts a moment later.
+                # Post messages from here on, although the task starts a moment later.
                 self._relay.log.keep_cursor(device.key, entry.seq, self._relay.clock())
 
     def _index(self) -> None:
@@ -117,12 +117,12 @@ class OutgoingHooks:
         try:
             await keep_running(f"hook {device.key}", delivery.run)
         except Exception:
-            logger.exception("hook %d failed and rests until the next start", device.key)
+            logger.exception("hook %d failed and is paused until the next start", device.key)
             self._failed.add(device.key)
-            self._relay.admin.runtime.hooks[device.key] = "failed, the log says how; it rests until the next start"
+            self._relay.admin.runtime.hooks[device.key] = "failed, see the log; it is paused until the next start"
         finally:
             del self._running[device.key]
-            # It may have got its right back before its task had ended.
+            # It may have regained its right before its task ended.
             self._news.set()
 
 
@@ -151,17 +151,17 @@ class Delivery:
         self._hook = device.hook
         self._wake = trio.Event()
         self.idle = False
-        """Whether all is posted."""
+        """Whether everything is posted."""
         self._position = 0
         self._ahead = ReadAhead()
         self._row = TurnsInARow()
         self._decided = 0
-        """Up to this `seq` it is decided what is held back."""
+        """Up to this `seq`, the filter has decided."""
         self._skipped = 0
         self._retried = _Retried(0, 0.0, 0, 0.0)
 
     async def run(self) -> None:
-        """Post while the hook has the right; a post under way is cancelled when it loses it."""
+        """Post while the hook has the right; a post under way is cancelled when the hook loses it."""
         relay, device = self._relay, self.device
         known = relay.log.cursors.get(device.key)
         self._keep(relay.state.seq if known is None else known[0])
@@ -175,7 +175,7 @@ class Delivery:
     def wake(self, entry: Entry) -> None:
         """Note a new message in the hook's chat."""
         if self.idle:
-            # Everything before it is posted, so retention may remove that much of the log.
+            # Everything before it is posted, so retention may remove it from the log.
             self._keep(entry.seq - 1)
             self.idle = False
         self._wake.set()
@@ -190,7 +190,7 @@ class Delivery:
         self._relay.log.keep_cursor(self.device.key, position, self._relay.clock())
 
     async def _catch_up(self) -> bool:
-        """Post what the log has; tell whether that was all."""
+        """Post the next entries of the log; return whether these were all."""
         relay, state = self._relay, self._relay.state
         chat = chat_of(state, self.device)
         if chat is None or state.chats[chat].last_seq <= self._position:
@@ -229,7 +229,7 @@ class Delivery:
             read_at: the last `seq` when the entry was read.
 
         Returns:
-            Whether the next entry follows; else the log has to be read again.
+            Whether to go on with the next entry; otherwise the log has to be read again.
         """
         if entry.kind not in POSTED or not self._passes(entry):
             return True
@@ -252,11 +252,11 @@ class Delivery:
         return True
 
     async def _try_once(self, entry: Entry) -> None:
-        """Post an entry as it is now.
+        """Post an entry in its current form.
 
         Raises:
-            PostFailed: it was not accepted. A defect of the relay is its cause: it may concern this event or this
-                moment only, and must not end the hook.
+            PostFailed: it was not accepted. A bug in the relay is attached as its cause: it may concern only this event
+                or moment, and must not end the hook.
         """
         try:
             name, payload = message_views.event(self._relay.state, entry, self.device.user)
@@ -271,7 +271,7 @@ class Delivery:
         return visibility.is_event_for(self._relay.state, entry, self.device.user)
 
     def _passes(self, entry: Entry) -> bool:
-        """Tell whether an entry is neither an echo nor part of a loop."""
+        """Return whether an entry is neither an echo nor part of a loop."""
         state = self._relay.state
         device = state.devices.get(entry.device)
         by_hook = device is not None and device.hook is not None
@@ -297,13 +297,13 @@ class Delivery:
         return False
 
     def _is_given_up(self, entry: Entry, error: PostFailed) -> bool:
-        """Note that an event was not accepted; tell whether it was retried for long enough."""
+        """Note that an event was not accepted; return whether it was retried long enough."""
         now, tried = trio.current_time(), self._retried
         if tried.seq != entry.seq:
             tried = _Retried(entry.seq, now, 0, float("-inf"))
         if now - tried.logged_at >= LOG_SECONDS:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
-            # Log the traceback of a defect of the relay once per event.
+            # Log the traceback of a bug in the relay once per event.
             cause = None if tried.times else error.__cause__
             logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since, exc_info=cause)
             tried = tried._replace(logged_at=now)

@@ -1,14 +1,14 @@
 """Headers with parameters, such as Content-Type and Content-Disposition (RFC 9110, section 5.6.6; RFC 8187). Pure.
 
-Own code, since each character is read a few times at most: Python's `email` takes minutes for some headers that are as
-long as a body may be (`test_hook_formats.py`: no body takes long).
+Own code that reads each character at most a few times: Python's `email` takes minutes for some headers as long as a
+body may be (`test_hook_formats.py`: every body is parsed quickly).
 """
 
 import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
-# Possessive quantifiers, so that a quote that is never closed is scanned once.
+# Possessive quantifiers: a quote that is never closed is scanned once.
 _PARAMETER = re.compile(r';\s*+([^\s=;]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;]*+))', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')
 

@@ -1,8 +1,8 @@
-"""One event on its way to an outgoing hook's address: signed, posted, and whether it was accepted.
+"""Delivers one event to an outgoing hook's address: signs it, posts it, and reports whether it was accepted.
 
 The request is made with h11, which the relay has anyway, over a connection of its own. A client library that keeps
 connections open (httpcore) would add 31 modules and 0.6 MiB. It would save 0.2 ms an event, or 2.2 ms with TLS (both
-ends on one machine), of hooks that post one event at a time and mostly wait for minutes in between.
+ends on one machine), for hooks that post one event at a time and mostly wait for minutes in between.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ RESPONSE_BYTES = 65_536
 INTERIM_RESPONSES = 16
 """Interim responses (1xx) that are read before the final one."""
 RETRIED = frozenset({401, 402, 403, 404, 407, 408, 410, 421, 423, 425, 426, 429})
-"""Statuses of an address that is wrong or unavailable: the event is retried. All others below 500 are final."""
+"""Statuses of a wrong or unavailable address: the event is retried. All others below 500 are final."""
 RETRY_AFTER_SECONDS = 3_600.0
 """The longest `Retry-After` that is obeyed."""
 
@@ -37,7 +37,7 @@ class PostFailed(Exception):
     def __init__(self, reason: str, *, final: bool = False, after: float = 0.0) -> None:
         super().__init__(reason)
         self.final = final
-        """Whether retrying is of no use."""
+        """Whether retrying is useless."""
         self.after = after
         """Seconds to wait, if the receiver asked for it."""
 
@@ -46,7 +46,7 @@ def signature(secret: str, timestamp: int, payload: bytes) -> str:
     """Return an event's signature: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal.
 
     Args:
-        secret: the hook's.
+        secret: the hook's secret.
         timestamp: Unix milliseconds, as in `X-Relay-Timestamp`.
         payload: the body.
     """
@@ -60,7 +60,7 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
         hook: the address, and the secret to sign with.
         payload: the event as on the wire.
         event_id: its id.
-        timestamp: Unix milliseconds; signed, too, so that a receiver can reject a copy that is posted later.
+        timestamp: Unix milliseconds; signed, too, so that a receiver can reject a later copy.
         skipped: how many events before this one were held back (see `loops.TurnsInARow`).
 
     Raises:
@@ -105,19 +105,19 @@ def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timest
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the first cause of an error: a connection is tried at each address of a name."""
+    """Return the first error of a group: a connection is tried at each address of a name."""
     return first_error(error.__cause__ or error)
 
 
 def _retry_after(answer: h11.Response) -> float:
-    """Return how long the receiver asks to wait. A date is ignored, since the relay's clock may be wrong."""
+    """Return how long the receiver asks to wait. A date is ignored, because the relay's clock may be wrong."""
     value = dict(answer.headers).get(b"retry-after", b"")
     return min(float(value), RETRY_AFTER_SECONDS) if value.isdigit() and len(value) < 10 else 0.0
 
 
 @lru_cache(maxsize=1)
 def context(_day: int) -> ssl.SSLContext:
-    """Load the authorities that this machine trusts; once a day, since it blocks the loop for some 30 ms."""
+    """Load the authorities that this machine trusts, at most once a day: it blocks the loop for some 30 ms."""
     return ssl.create_default_context()
 
 
@@ -127,7 +127,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
     Args:
         secure: whether to connect by TLS.
         host: the receiver's host.
-        port: its port; None for that of the scheme.
+        port: its port; None for the scheme's default.
         request: the head of the request.
         payload: its body.
 
@@ -147,7 +147,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
     connection.send(h11.EndOfMessage())
     response, failed = None, None
     async with stream, trio.open_nursery() as nursery:
-        # A receiver may respond before it has read everything, and hang up: what it says counts.
+        # A receiver may respond before it has read everything, and hang up: its response counts.
         nursery.start_soon(_send, stream, data)
         try:
             response = await _read_response(connection, stream)
@@ -160,7 +160,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
 
 
 async def _send(stream: trio.abc.Stream, data: bytes) -> None:
-    """Send a request; where that fails, the response or its absence tells why."""
+    """Send a request. If that fails, the response or its absence tells why."""
     with suppress(OSError, trio.BrokenResourceError):
         await stream.send_all(data)
 

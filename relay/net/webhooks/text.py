@@ -1,15 +1,15 @@
-"""The plain text of what programs post to a hook: Slack's and Mattermost's format, and that of alerting tools.
+"""The plain text of programs' posts to a hook: Slack's and Mattermost's formats, and those of alerting tools.
 
-Everything that holds text is shown. Colours, icons, the sender's name and channel, and what can only be clicked are
-left out. A body without any text is refused, and so is one with a value of the wrong type.
+All text is shown. Colours, icons, the sender's name and channel, and elements that can only be clicked are left out. A
+body without text, or with a value of the wrong type, is refused.
 """
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from relay.core.hooks import slack_markup
 from relay.net.http.response import HttpError
+from relay.protocol.base import JsonValue
 from relay.protocol.codec import whole_characters
 
 TEXTS = ("text", "message", "msg", "content")
@@ -22,7 +22,7 @@ _KNOWN = frozenset({"section", "header", "markdown", "image", "video"})
 _ALERT_TEXTS = ("summary", "description", "message")
 
 
-def body_text(body: object) -> str:
+def body_text(body: JsonValue) -> str:
     """Return the text of a decoded body.
 
     Raises:
@@ -35,7 +35,7 @@ def body_text(body: object) -> str:
     blocks = blocks_text(body.get("blocks"))
     text = next((said for key in TEXTS if (said := _text(body.get(key), key))), "")
     title = next((said for key in _TITLES if (said := _text(body.get(key), key))), "")
-    # Beside blocks `text` is for notifications, and mostly repeats the blocks.
+    # If there are blocks, `text` is for notifications, and mostly repeats the blocks.
     first = [part for part in (title, text) if part not in blocks]
     said = _lines([*first, blocks, attachments_text(body.get("attachments"))])
     said = said or _lines(_alerts(body.get("alerts")))
@@ -49,7 +49,7 @@ def body_text(body: object) -> str:
     return said
 
 
-def blocks_text(value: object) -> str:
+def blocks_text(value: JsonValue) -> str:
     """Return the text of blocks; empty without any.
 
     Raises:
@@ -58,7 +58,7 @@ def blocks_text(value: object) -> str:
     return whole_characters(_lines(_blocks(value, "blocks")))
 
 
-def attachments_text(value: object) -> str:
+def attachments_text(value: JsonValue) -> str:
     """Return the text of attachments; empty without any.
 
     Raises:
@@ -71,12 +71,12 @@ def _lines(parts: Iterable[str]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _wrong(field: str, value: object, right: str) -> HttpError:
+def _wrong(field: str, value: JsonValue, right: str) -> HttpError:
     name = {dict: "an object", list: "a list", str: "words", type(None): "null", bool: "true or false"}
     return HttpError(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
 
 
-def _text(value: object, field: str) -> str:
+def _text(value: JsonValue, field: str) -> str:
     """Return a text, or the text of Slack's text object; numbers as in JSON."""
     while isinstance(value, dict) and "text" in value:
         value = value["text"]
@@ -89,7 +89,7 @@ def _text(value: object, field: str) -> str:
     raise _wrong(field, value, "words")
 
 
-def _listed(value: object, field: str) -> list[Any]:
+def _listed(value: JsonValue, field: str) -> list[JsonValue]:
     """Return a list. A single value counts as a list of one, and some senders encode their list twice."""
     if isinstance(value, str):
         try:
@@ -108,12 +108,12 @@ def _listed(value: object, field: str) -> list[Any]:
 # Attachments: https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments
 
 
-def _attachments(value: object) -> Iterator[str]:
+def _attachments(value: JsonValue) -> Iterator[str]:
     for number, one in enumerate(_listed(value, "attachments")):
         yield _attachment(one, f"attachments[{number}]")
 
 
-def _attachment(one: object, where: str) -> str:
+def _attachment(one: JsonValue, where: str) -> str:
     if isinstance(one, str):
         return slack_markup.plain(one)
     if not isinstance(one, dict):
@@ -137,7 +137,7 @@ def _attachment(one: object, where: str) -> str:
     return _lines([main or say("fallback"), say("footer")])
 
 
-def _fields(value: object, where: str) -> Iterator[str]:
+def _fields(value: JsonValue, where: str) -> Iterator[str]:
     for number, field in enumerate(_listed(value, where)):
         place = f"{where}[{number}]"
         if not isinstance(field, dict):
@@ -150,7 +150,7 @@ def _fields(value: object, where: str) -> Iterator[str]:
                 yield _field(title, content, place)
 
 
-def _field(title: str, content: object, place: str) -> str:
+def _field(title: str, content: JsonValue, place: str) -> str:
     if isinstance(content, (dict, list)):
         content = json.dumps(content, ensure_ascii=False)
     said = _text(content, f"{place}.value")
@@ -159,8 +159,8 @@ def _field(title: str, content: object, place: str) -> str:
     return f"{title}:\n{said}" if "\n" in said else f"{title}: {said or '-'}"
 
 
-def _buttons(value: object, where: str) -> Iterator[str]:
-    """Return links for buttons with an address; others would call back the sender, which is not supported."""
+def _buttons(value: JsonValue, where: str) -> Iterator[str]:
+    """Return links for buttons with an address; other buttons would call back the sender, which is not supported."""
     for number, one in enumerate(_listed(value, where)):
         if isinstance(one, dict) and one.get("url"):
             address = _text(one["url"], f"{where}[{number}].url")
@@ -170,14 +170,14 @@ def _buttons(value: object, where: str) -> Iterator[str]:
 # Blocks: https://docs.slack.dev/reference/block-kit/blocks
 
 
-def _blocks(value: object, where: str) -> Iterator[str]:
+def _blocks(value: JsonValue, where: str) -> Iterator[str]:
     for number, block in enumerate(_listed(value, where)):
         if not isinstance(block, dict):
             raise _wrong(f"{where}[{number}]", block, "an object")
         yield _block(block, f"{where}[{number}]")
 
 
-def _block(block: dict[str, Any], where: str) -> str:
+def _block(block: dict[str, JsonValue], where: str) -> str:
     kind = str(block.get("type"))
     if kind == "rich_text":
         return _lines(_rich(one) for one in _listed(block.get("elements"), f"{where}.elements"))
@@ -201,33 +201,33 @@ def _block(block: dict[str, Any], where: str) -> str:
     return said or ("" if kind in _KNOWN else f"(a block of the kind {kind[:64]!r} cannot be shown here)")
 
 
-def _image(block: dict[str, Any], where: str) -> str:
+def _image(block: dict[str, JsonValue], where: str) -> str:
     """Return the title and address of a picture or a video."""
     address = next((block[key] for key in ("title_url", "video_url", "image_url") if block.get(key)), None)
     title = _text(block.get("title"), f"{where}.title") or _text(block.get("alt_text"), f"{where}.alt_text")
     return slack_markup.link(_text(address, f"{where}.image_url"), title)
 
 
-def _element(one: object, where: str) -> str:
+def _element(one: JsonValue, where: str) -> str:
     if isinstance(one, dict) and one.get("type") == "image":
         return _text(one.get("alt_text"), where)
     return _text(one, where)
 
 
-def _accessory(one: object, where: str) -> Iterator[str]:
+def _accessory(one: JsonValue, where: str) -> Iterator[str]:
     if isinstance(one, dict):
         if one.get("type") == "image":
             yield _image(one, where)
         yield from _buttons(one, where)
 
 
-def _cell(cell: object, where: str) -> str:
+def _cell(cell: JsonValue, where: str) -> str:
     if isinstance(cell, dict) and cell.get("type") == "rich_text":
         return _block(cell, where)
     return _text(cell, where)
 
 
-def _rich(element: object) -> str:
+def _rich(element: JsonValue) -> str:
     """Return the text of a part of a rich text. It is not interpreted as markup."""
     if not isinstance(element, dict):
         return ""
@@ -245,15 +245,15 @@ def _rich(element: object) -> str:
             return _inline(parts)
 
 
-def _whole(value: object) -> int:
+def _whole(value: JsonValue) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _inline(parts: Iterable[object]) -> str:
+def _inline(parts: Iterable[JsonValue]) -> str:
     return "".join(_inline_part(part) for part in parts if isinstance(part, dict)).strip("\n")
 
 
-def _inline_part(part: dict[str, Any]) -> str:
+def _inline_part(part: dict[str, JsonValue]) -> str:
     def raw(key: str) -> str:
         value = part.get(key)
         return value if isinstance(value, str) else ""
@@ -290,7 +290,7 @@ def _emoji(code: str) -> str:
 # Alerts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 
-def _alerts(value: object) -> Iterator[str]:
+def _alerts(value: JsonValue) -> Iterator[str]:
     """Return alerts in the format of Prometheus' Alertmanager, without their times and addresses."""
     for number, alert in enumerate(_listed(value, "alerts")):
         if not isinstance(alert, dict):
@@ -304,7 +304,7 @@ def _alerts(value: object) -> Iterator[str]:
         yield ", ".join(f"{key}={said}" for key, said in labels.items())
 
 
-def _string_values(value: object) -> dict[str, str]:
+def _string_values(value: JsonValue) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {key: said if isinstance(said, str) else json.dumps(said) for key, said in value.items()}

@@ -1,4 +1,4 @@
-"""When a client that keeps sending bad frames is disconnected (PROTOCOL.md, section 2)."""
+"""Decides when to disconnect a client that keeps sending bad frames (PROTOCOL.md, section 2)."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ BAD_FRAMES_SECONDS = 60.0
 
 
 class BadFrames:
-    """The times of a connection's latest bad frames. Made when the first one comes."""
+    """The times of a connection's latest bad frames. Created at the first one."""
 
     __slots__ = ("_times",)
 
@@ -18,6 +18,6 @@ class BadFrames:
         self._times: deque[float] = deque(maxlen=BAD_FRAMES)
 
     def too_many(self, now: Seconds) -> bool:
-        """Note a bad frame at `now`, trio's time; tell whether the connection has to end."""
+        """Note a bad frame at `now`, trio's time; return whether the connection has to end."""
         self._times.append(now)
         return len(self._times) == BAD_FRAMES and now - self._times[0] < BAD_FRAMES_SECONDS

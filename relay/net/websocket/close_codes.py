@@ -2,7 +2,7 @@
 
 NORMAL = 1000
 NO_CODE = 1005
-"""What `frames.parse_close` makes of a CLOSE without a code; it is never sent."""
+"""The code that `frames.parse_close` returns for a CLOSE without one; it is never sent."""
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 SERVICE_RESTART = 1012
@@ -10,4 +10,4 @@ TRY_AGAIN_LATER = 1013
 SILENT = 4408
 """Nothing came for `keepalive.SILENCE_SECONDS`."""
 STUCK_READER = 4409
-"""The client took nothing for `outbox.STUCK_SECONDS`."""
+"""The client read nothing for `outbox.STUCK_SECONDS`."""

@@ -3,9 +3,9 @@
 It knows bytes and its own state: no sockets, trio, clock or logging, so that every rule can be tested as data.
 Extensions are not negotiated, so all reserved bits must be zero.
 
-Own code, since decoding small frames is what a relay does most. Microseconds a frame (64 of 100 bytes in a read, as in
-`tests/bench/frames.py`): 0.7 here, 4.6 with websockets and its C extension, 7.5 with wsproto. wsproto does the
-handshake (`handshake.py`), and the tests compare this module with it.
+Own code, because a relay spends most of its time decoding small frames. Microseconds per frame (64 of 100 bytes in a
+read, as in `tests/bench/frames.py`): 0.7 here, 4.6 with websockets and its C extension, 7.5 with wsproto. wsproto does
+the handshake (`handshake.py`), and the tests compare this module with it.
 """
 
 from codecs import utf_8_decode
@@ -39,7 +39,7 @@ _MAX_SHORT_BYTES = 125  # the longest payload of a control frame, and of a heade
 _TWO_BYTES = 126  # in place of a length: it follows in two bytes
 _EIGHT_BYTES = 127
 _MAX_TWO_BYTE_LENGTH = 0xFFFF  # the longest payload with a length in two bytes
-# The least that a length of so many bytes may say.
+# The smallest length that may take this many bytes.
 _MIN_LENGTHS = {2: _MAX_SHORT_BYTES + 1, 8: _MAX_TWO_BYTE_LENGTH + 1}
 _HEADER_BYTES = 2
 _MASK_BYTES = 4
@@ -59,7 +59,7 @@ _WHOLE = {
 _OTHER = (CONTINUATION, -1)
 
 # A mask times _REPEAT[length], shifted right by _EXCESS[length], is the mask repeated over that many bytes.
-# Multiplying is cheaper than repeating it as bytes; beyond this length the XOR itself is all that counts.
+# Multiplying is cheaper than repeating it as bytes; beyond this length only the XOR itself matters.
 _MAX_REPEATED_BYTES = 512
 _REPEAT = [many for count in range(_MAX_REPEATED_BYTES // 4 + 1) for many in [_from_bytes(b"\0\0\0\1" * count)] * 4][3:]
 _EXCESS = [-length % 4 * 8 for length in range(_MAX_REPEATED_BYTES + 1)]
@@ -80,7 +80,7 @@ class Violation(Exception):
 
 
 class _Fragments:
-    """A message of which the final fragment has not come."""
+    """A message whose final fragment has not come."""
 
     __slots__ = ("checked", "opcode", "payload")
 
@@ -93,7 +93,7 @@ class _Fragments:
         """Append a fragment; raise Violation as soon as a text cannot be valid UTF-8."""
         self.payload += fragment
         if self.opcode == TEXT:
-            # Only a character that was cut in two is decoded twice: at most three bytes.
+            # Only a character that was split is decoded twice: at most three bytes.
             length = _utf8_length(memoryview(self.payload)[self.checked :], final=final)
             if length is None:
                 raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
@@ -104,11 +104,11 @@ class Decoder:
     """Turns the bytes of one client into messages.
 
     Between two reads it keeps at most the `limit` bytes of one message and a frame header, or a control frame
-    (131 bytes at most) that came between fragments. An idle one keeps nothing but its own six slots.
+    (131 bytes at most) that came between fragments. An idle decoder keeps nothing but its own six slots.
 
     Attributes:
         violation: the rule that the client broke, if any; nothing is decoded after it.
-        fragments: how many frames came that did not end their message; the reader of this count resets it.
+        fragments: the number of frames that did not end their message; the reader of this count resets it.
         held: bytes kept of an unfinished message.
     """
 
@@ -127,12 +127,12 @@ class Decoder:
 
     @property
     def kept(self) -> list[bytearray]:
-        """What is kept between two reads: the beginning of a frame, and the payload of an unfinished message."""
+        """The bytes kept between two reads: the beginning of a frame, and the payload of an unfinished message."""
         parts = (self._buffer, self._fragments.payload if self._fragments is not None else None)
         return [part for part in parts if part is not None]
 
     def stop(self) -> None:
-        """Decode nothing more, and drop what is kept."""
+        """Decode nothing more, and drop the kept bytes."""
         self._closed = True
         self._buffer = self._fragments = None
         self.held = 0
@@ -177,10 +177,10 @@ class Decoder:
         return size if fragments is None else size + len(fragments.payload)
 
     def _decode(self, data: bytes, messages: list[tuple[int, bytes]]) -> int:
-        """Append what `data` holds to `messages`; return the offset of the first byte not used.
+        """Append the messages in `data` to `messages`; return the offset of the first unused byte.
 
-        Nearly all that a relay gets are whole messages of ten to a few hundred bytes, many in one read. They are
-        decoded inline, without a function call. `_decode_frame` handles everything else, and all errors.
+        Most input is whole messages of ten to a few hundred bytes, many in one read. They are decoded inline, without a
+        function call. `_decode_frame` handles everything else, and all errors.
         """
         offset = 0
         available = len(data)
@@ -217,8 +217,8 @@ class Decoder:
     def _decode_frame(self, data: bytes, offset: int, messages: list[tuple[int, bytes]]) -> int:
         """Decode one frame of any kind at `offset`; return where it ends, or `offset` if it is incomplete.
 
-        Each rule is checked as soon as its bytes are there, in their order: the result does not depend on how the
-        stream was cut into reads.
+        Each rule is checked as soon as its bytes are there, in order, so that the result does not depend on how the
+        stream was split into reads.
         """
         available = len(data) - offset
         if available < _HEADER_BYTES:
@@ -315,7 +315,7 @@ def _utf8_length(data: bytes | memoryview, *, final: bool = True) -> int | None:
 
 
 def _may_travel(code: int) -> bool:
-    """Tell whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
+    """Return whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
@@ -358,7 +358,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
 
 
 def encode_text(payload: bytes) -> bytes:
-    """Return a text in one final, unmasked frame: nearly everything that a relay sends."""
+    """Return a text in one final, unmasked frame: the usual frame of a relay."""
     length = len(payload)
     if _MAX_SHORT_BYTES < length <= _MAX_TWO_BYTE_LENGTH:
         return _pack_two_bytes(_FINAL_BIT | TEXT, _TWO_BYTES, length) + payload

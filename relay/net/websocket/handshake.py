@@ -1,4 +1,4 @@
-"""How a request becomes a WebSocket: its headers (by wsproto) and the parameters of `/ws` (PROTOCOL.md, section 1)."""
+"""The handshake of a WebSocket: its headers (by wsproto) and the parameters of `/ws` (PROTOCOL.md, section 1)."""
 
 from typing import NamedTuple
 
@@ -23,11 +23,11 @@ class WebSocketUpgrade(NamedTuple):
     device: DeviceKey
     """The device's key."""
     after: Seq | None
-    """The id of the last event that the client says it has."""
+    """The id of the last event that the client has, as it says."""
     response: bytes
-    """To be sent before the first frame."""
+    """The bytes to send before the first frame."""
     rest: bytes
-    """What the client sent after the request."""
+    """The bytes that the client sent after the request."""
     version: int = 1
     """The protocol version that the client asked for."""
 
@@ -36,11 +36,11 @@ def accept(request: HttpRequest, frame_bytes: int) -> bytes:
     """Return the response that accepts an upgrade (RFC 6455, section 4.2.2).
 
     Args:
-        request: what asks for it.
-        frame_bytes: the largest frame that is taken; the response names it.
+        request: the request.
+        frame_bytes: the largest accepted frame; the response names it.
 
     Raises:
-        HttpError: the request asks for none.
+        HttpError: it is not a request for an upgrade.
     """
     handshake = H11Handshake(ConnectionType.SERVER)
     try:

@@ -1,9 +1,9 @@
-"""Timeouts for peers: one task watches everything that may take too long, at no cost per frame.
+"""Timeouts for peers: one task watches everything that may take too long, without a cost per frame.
 
 It watches silence (20 s: PROTOCOL.md, section 4), a write without progress, a handshake, the head of a request. Each is
-in a heap once, by the earliest time at which it could have timed out. When that time comes and there was activity
-meanwhile, it is put in again. Only time in which the relay itself ran counts: after a stall, a stopped process or a
-suspended machine, what the peers sent meanwhile is still in the sockets.
+in a heap once, by the earliest time at which it could time out. If there was activity by that time, it is put in again.
+Only time in which the relay itself ran counts: after a stall, a stopped process or a suspended machine, the peers' data
+is still in the sockets.
 """
 
 import logging
@@ -24,16 +24,16 @@ SILENCE_SECONDS = 20.0
 OVERSLEPT_SECONDS = 2.0
 """If the task wakes later than this, the relay itself stood still."""
 LAST_READ_SECONDS = 0.25
-"""A last chance to be read before a timeout, for stalls that are too short to be noticed."""
+"""A last chance to read before a timeout, for stalls too short to be noticed."""
 STALE_ENTRIES = 1_024
-"""The heap is rebuilt when it has this many stale entries beside as many as are watched."""
+"""The heap is rebuilt when its stale entries exceed the watched ones by this many."""
 
 
 class Watched(Protocol):
     """Something that may time out."""
 
     heard: float
-    """When there was activity last, trio's time."""
+    """The time of the last activity, trio's time."""
 
     @property
     def timeout(self) -> float:
@@ -41,7 +41,7 @@ class Watched(Protocol):
 
     @property
     def exempt(self) -> bool:
-        """Whether it cannot time out now, since the relay does not read, or expects nothing."""
+        """Whether it cannot time out now, because the relay is not reading or expects nothing."""
 
     def timed_out(self) -> None:
         """End it: it has timed out."""
@@ -110,7 +110,7 @@ class Keepalive:
 
     @contextmanager
     def timeout(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """Cancel the block after so many seconds in which the relay ran."""
+        """Cancel the block after `seconds` in which the relay ran."""
         with trio.CancelScope() as scope:
             watched = _Scope(scope, seconds)
             self.watch(watched)
@@ -143,7 +143,7 @@ class Keepalive:
         return self._due[0].due if self._due else float("inf")
 
     def _stood_still(self, now: Seconds, seconds: float) -> None:
-        """Restart all timeouts: what the peers sent meanwhile is still to be read."""
+        """Restart all timeouts: the peers' data from meanwhile has yet to be read."""
         logger.warning("the relay stood still for %.0f s or more: no client is disconnected for that time", seconds)
         self._last_turn.clear()
         self._due.clear()

@@ -1,6 +1,6 @@
-"""The frames that wait to be sent to one connection: bounded, joined into one write, drained by a task if need be.
+"""The frames that wait to be sent to one connection: bounded, joined into one write, drained by a task if needed.
 
-Its promise: frames go out in the order in which they were put in, and at most one task drains. It knows a transport and
+Frames go out in the order in which they were queued, and at most one task drains. It knows a transport and
 does not look into the frames.
 """
 
@@ -12,11 +12,11 @@ from relay.net.sockets.transport import Transport
 from relay.net.websocket.keepalive import Keepalive
 
 OUTBOX_FRAMES = 1_024
-"""Frames that may wait; beyond them live events are refused and replayed from the log later."""
+"""Maximum waiting frames; beyond it, live events are refused and replayed from the log later."""
 PAUSE_READING_BYTES = 262_144
-"""Bytes from which on nothing more is read from the peer, which asks and does not read the responses."""
+"""At this many bytes, the relay stops reading from the peer, which does not read its responses."""
 STUCK_SECONDS = 30.0
-"""How long a peer may take nothing before it is disconnected (PROTOCOL.md, section 7)."""
+"""How long a peer may read nothing before it is disconnected (PROTOCOL.md, section 7)."""
 SOCKET_WRITE_BYTES = 131_072
 """Bytes given to the transport at a time while draining."""
 
@@ -58,10 +58,10 @@ class Outbox:
         Args:
             transport: takes the bytes.
             nursery: runs the task that drains.
-            stuck: called when the peer has taken nothing for `STUCK_SECONDS`.
-            advanced: called when something that had to wait has gone out.
+            stuck: called when the peer has read nothing for `STUCK_SECONDS`.
+            advanced: called when waiting bytes have gone out.
             keepalive: watches the peer while the outbox drains.
-            most: bytes that may wait; beyond them live events are refused and replayed from the log later.
+            most: maximum waiting bytes; beyond it, live events are refused and replayed from the log later.
         """
         self._transport = transport
         self._nursery = nursery
@@ -70,7 +70,7 @@ class Outbox:
         self._keepalive = keepalive
         self._most = most
         self._timeout = trio.CancelScope()
-        self.heard = 0.0  # when the peer last took something, trio's time
+        self.heard = 0.0  # when the peer last read something, trio's time
         self._frames: list[bytes] = []
         self._size = 0
         self._draining = False
@@ -112,7 +112,7 @@ class Outbox:
         self._shut = True
 
     def end(self) -> None:
-        """Drop what waits: the connection is over."""
+        """Drop the waiting frames: the connection is over."""
         self._shut = self._ended = True
         self._frames.clear()
         self._size = 0
@@ -120,7 +120,7 @@ class Outbox:
 
     @property
     def exempt(self) -> bool:
-        """See `Watched`: whether nothing waits to be taken."""
+        """See `Watched`: whether nothing is waiting."""
         return not self._draining
 
     def timed_out(self) -> None:
@@ -133,7 +133,7 @@ class Outbox:
         if self._draining or not frames or self._ended:
             return
         if self._size > SOCKET_WRITE_BYTES:
-            # The task lets others have their turn between two writes.
+            # The task lets others have a turn between two writes.
             self._begin_to_drain()
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
@@ -152,7 +152,7 @@ class Outbox:
         self._nursery.start_soon(self._drain)
 
     async def drained(self) -> None:
-        """Wait until all that was flushed has gone out."""
+        """Wait until everything flushed has gone out."""
         while self._draining:
             if self._drained is None:
                 self._drained = trio.Event()

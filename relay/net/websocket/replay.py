@@ -1,4 +1,4 @@
-"""The replay of what a connection has missed, page by page from the log, until it can go on live."""
+"""The replay of the events that a connection has missed, page by page from the log, until it goes live."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ from relay.core.service.dispatch import Service
 from relay.net.websocket.outbox import Outbox
 
 ACKNOWLEDGE_SECONDS = 1.0
-"""How long a replay pauses for acknowledgements. A client that sends none is then replayed to without pauses."""
+"""How long a replay pauses for acknowledgements. For a client that sends none, it then goes on without pauses."""
 
 
 class Replay:
@@ -40,9 +40,9 @@ class Replay:
 
         Args:
             service: reads the pages.
-            subscriber: who they are for.
-            outbox: what has to go out before the next page.
-            share: has to have room for the next page.
+            subscriber: the recipient.
+            outbox: the outbox that has to be empty before the next page.
+            share: the user's share, which needs room for the next page.
             wait_for_turn: waits for the user's turn.
             most_unacknowledged: events that may be unacknowledged before the replay pauses.
         """

@@ -1,7 +1,6 @@
 """One WebSocket connection from its handshake to its end: reads frames, passes them to the service, sends and closes.
 
-It knows the transport below and the service above, and no rules of the chat. A failure in here ends this connection
-only.
+It knows the transport below and the service above, but no rules of the chat. A failure here ends this connection only.
 """
 
 import logging
@@ -27,13 +26,13 @@ from relay.protocol.errors import RelayError
 logger = logging.getLogger(__name__)
 
 READ_SLICE_MESSAGES = 32
-"""Messages of one read that are handled before others get their turn."""
+"""Messages of one read that are handled before others get a turn."""
 READ_SLICE_BYTES = 4_096
-"""Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
+"""Bytes of one read that are decoded before others get a turn: some 700 of the smallest frames."""
 FRAME_BYTES_LOG2 = 8
 """Each 2**8 bytes of a read are charged like one frame."""
 CHARGED_FRAMES = 64
-"""Frames after which the user is charged for them."""
+"""The user is charged once per this many frames."""
 CLOSE_SECONDS = 2.0
 """How long a peer has for its half of the closing handshake."""
 FAILED = "a connection failed and is closed; the relay goes on"
@@ -73,7 +72,7 @@ class Session:
         self._keepalive = keepalive
         self._tuning = tuning
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
-        self._uncounted = 0  # frames for which the user was not charged yet
+        self._uncounted = 0  # frames that the user was not charged for yet
         self._held = 0  # bytes of an unfinished message, as last reported to the user's share
         self._bad_frames: BadFrames | None = None
         self._acknowledges = True
@@ -91,7 +90,7 @@ class Session:
             user: the key of the user who signed in.
             device: the key of their device.
             position: the id of the last event that the device has.
-            received: what came after the handshake in the same read.
+            received: the bytes after the handshake in the same read.
             version: the protocol version that the client asked for.
         """
         with self._service.limits.shares.of(user, self) as share:
@@ -102,7 +101,7 @@ class Session:
                 self._break_references()
 
     def _break_references(self) -> None:
-        """Drop the references that lead back here, so that a dead connection is freed without the garbage collector."""
+        """Drop the references back to this object, so that a dead connection is freed without the garbage collector."""
         self._replay = None
         del self._nursery, self._outbox, self._subscriber
 
@@ -148,7 +147,7 @@ class Session:
         """Handle all messages of a read that came at `now`, trio's time.
 
         Returns:
-            What has to be awaited before the next read, if anything.
+            The awaitable to await before the next read, if any.
         """
         size = len(data)
         if size > READ_SLICE_BYTES:
@@ -179,7 +178,7 @@ class Session:
             if waiting is not None:
                 return self._handle_rest(waiting, rest)
             if share.commands >= COMMANDS_PER_BATCH and self._has_to_wait:
-                # A command that needs a lookup counts as several, so one read can be too much for a batch.
+                # A command that needs a look-up counts as several, so one read can be too much for a batch.
                 return self._handle_rest(None, rest)
         return self._end_read()
 
@@ -205,11 +204,11 @@ class Session:
     async def _handle_rest(
         self, waiting: Awaitable[None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
     ) -> None:
-        """Go on with a read that cannot be handled at once. Responses stay in order.
+        """Continue a read that cannot be handled at once. Responses stay in order.
 
         Args:
-            waiting: the last message's handling, still to be awaited.
-            messages: those that follow.
+            waiting: the handling of the last message, to be awaited.
+            messages: the following messages.
             pause: seconds to wait first, because the client sends too much.
         """
         self._answering = True
@@ -227,7 +226,7 @@ class Session:
                 await more
             elif count % READ_SLICE_MESSAGES == 0:
                 await self._turn()
-        # What the peer sent meanwhile is still in the socket.
+        # The peer's data from meanwhile is still in the socket.
         self.heard = trio.current_time()
         self._answering = False
         pausing = self._end_read()
@@ -259,7 +258,7 @@ class Session:
         """Finish a read: flush what it produced once.
 
         Returns:
-            What has to be awaited before the next read, if anything.
+            The awaitable to await before the next read, if any.
         """
         service = self._service
         if self._replay is not None and self._subscriber.ack_pending:
@@ -267,7 +266,7 @@ class Session:
         violation = self._decoder.violation
         if violation is not None:
             self.close(violation.code, violation.reason)
-        # Runs for each read of each member of a group, so it makes no call that is not needed.
+        # This runs for each read of each member of a group, so it avoids unnecessary calls.
         if service.hub.dirty:
             service.hub.flush()
         full = service.log.full
@@ -277,7 +276,7 @@ class Session:
 
     @property
     def _has_to_wait(self) -> bool:
-        """Whether nothing more is read for now: the peer does not read, or the user fills the batch."""
+        """Whether to stop reading for now: the peer does not read, or the user fills the batch."""
         share = self._share
         return self._outbox.overflowing or (
             share.commands >= COMMANDS_PER_BATCH and share.batch == self._service.log.batch
@@ -298,13 +297,13 @@ class Session:
         self.heard = trio.current_time()
 
     def _handle(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
-        """Handle one message; return what still has to be awaited, if anything."""
+        """Handle one message; return the rest of the work to await, if any."""
         if self._closing:
             if opcode == frames.CLOSE:
                 self._nursery.cancel_scope.cancel()
             return None
         if self._service.log.stopping and opcode != frames.CLOSE:
-            # It could not be answered any more. The client sends it again after the restart.
+            # It could no longer be answered. The client sends it again after the restart.
             return None
         if opcode == frames.TEXT:
             try:
@@ -312,7 +311,7 @@ class Session:
             except RelayError as error:
                 self._bad_frame(error)
         elif opcode == frames.PING:
-            # Sent with everything else that this read produces, in one write.
+            # Send it in one write with everything else that this read produces.
             self._outbox.put(frames.encode(frames.PONG, payload))
             self._service.hub.dirty[self._outbox] = None
         elif opcode == frames.BINARY:
@@ -334,7 +333,7 @@ class Session:
     # Closing.
 
     def close(self, code: int, reason: str) -> None:
-        """See `Connection`. What is queued goes out first; then the peer has `CLOSE_SECONDS` to close, too."""
+        """See `Connection`. Queued frames go out first; then the peer has `CLOSE_SECONDS` to close, too."""
         if self._closing or self._ended:
             return
         self._outbox.shut(frames.encode_close(code, reason))
@@ -342,13 +341,13 @@ class Session:
         if self._replay is not None:
             self._replay.stopped = True
         self._subscriber.live = False
-        # For others the user goes offline at once, whether the peer closes or not.
+        # Others see the user offline at once, whether or not the peer closes.
         self._disconnect()
         self._outbox.flush()
         self._nursery.start_soon(self._cut_off)
 
     def _disconnect(self) -> None:
-        """Take the connection out of the hub; until now its device was in use."""
+        """Remove the connection from the hub; its device was in use until now."""
         self._service.hub.disconnect(self._subscriber)
         self._service.acknowledgements.note_use(self._subscriber.device)
 
@@ -368,13 +367,13 @@ class Session:
 
     @property
     def exempt(self) -> bool:
-        """See `Watched`: whether it is the relay that does not read, so that silence means nothing."""
+        """See `Watched`: whether the relay itself is not reading, so that silence means nothing."""
         payer = self._transport.payer
         waits = payer is not None and payer.waiting > 0
         return self._answering or waits or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
-        """End the connection: the peer has not taken a byte for too long."""
+        """End the connection: the peer has not read a byte for too long."""
         logger.info("closing %s (%d): it reads nothing", self._transport.peer, close_codes.STUCK_READER)
         self._nursery.cancel_scope.cancel()
 

@@ -1,6 +1,6 @@
-"""What an admin may ask a relay through its control socket: the envelopes of the wire, with a table of its own.
+"""An admin's requests to a relay through its control socket: the envelopes of the wire, with a table of their own.
 
-The command line sends these requests; each is one thing that an admin does (ARCHITECTURE.md, "The command line").
+The command line sends these requests; each is one task of an admin (ARCHITECTURE.md, "The command line").
 """
 
 from relay.protocol.control.accounts import (

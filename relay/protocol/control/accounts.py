@@ -115,18 +115,18 @@ class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     id: str
     """The first digits of its code's hash."""
     user_id: str | None = None
-    """None for a person who is no user yet."""
+    """None for a person who is not a user yet."""
     name: str | None = None
-    """What such a person will be called."""
+    """The future name of such a person."""
     chat_id: str | None = None
     made_by: str
     expires_at: Timestamp
     state: Literal["open", "userDisabled", "makerMayNot"] = "open"
-    """Only an open one can be used. The others are open again when their user or their maker is what they were."""
+    """Only an open one can be used. The others are open again once their user or their maker has regained the right."""
 
 
 class InviteRevocation(Wire, frozen=True, kw_only=True):
-    """`relay invite revoke`: one invite by its id, or all that are for a user."""
+    """`relay invite revoke`: one invite by its id, or all for a user."""
 
     id: Annotated[str, msgspec.Meta(min_length=4, max_length=64)] | None = None
     user_id: Id | None = None
@@ -142,7 +142,7 @@ class SetPasswordRequest(Wire, frozen=True, kw_only=True):
 
 
 class TemporaryTokenRequest(Wire, frozen=True, kw_only=True):
-    """`relay tail --as`: a token for a user, and the id of the chat that they mean."""
+    """`relay tail --as`: a token for a user, and the id of the chat that the command names."""
 
     id: Id
     chat: NameOrId | None = None
@@ -154,4 +154,4 @@ class TemporaryToken(Wire, frozen=True, kw_only=True):
     url: str
     token: str
     chat_id: str | None = None
-    """The id on the wire of the chat that was asked for."""
+    """The wire's id of the requested chat."""

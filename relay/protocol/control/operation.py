@@ -22,11 +22,11 @@ class Pruned(Wire, frozen=True, kw_only=True):
     bytes: int = 0
     """The bytes that the store uses now."""
     too_large: bool = False
-    """Whether this is more than allowed: the rest is no history, or came after the prune began."""
+    """Whether this is over the limit: the rest is not history, or came after the prune began."""
 
 
 class ClockTrustResult(Wire, frozen=True, kw_only=True):
-    """`relay clock trust`: from now on the log's time is that of the machine, which is this one."""
+    """`relay clock trust`: from now on the log's time is that of the machine, given here."""
 
     timestamp: Timestamp
 
@@ -56,7 +56,7 @@ class LongestWait(Wire, frozen=True, kw_only=True):
 
     ms: float
     cause: str
-    """What took most of the time: sync, checkpoint, prune, index, snapshot, keys or loop."""
+    """The work that took most of the time: sync, checkpoint, prune, index, snapshot, keys or loop."""
     seconds_ago: float
 
 
@@ -85,7 +85,7 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     wanted_connections: int | None = None
     """The value of `limits.connections`; higher than `max_connections` if there are too few file descriptors."""
     most_connections: UserConnections | None = None
-    """The user with the most connections, if anybody has more than one."""
+    """The user with the most connections, if any user has more than one."""
     users: int
     users_online: int
     chats: int
@@ -101,7 +101,7 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     longest_wait: LongestWait | None = None
     """None if nothing was sent in the last hour."""
     writing_for: float = 0.0
-    """Seconds since the current write began, 0 if there is none. More than a few mean that the disk is slow."""
+    """Seconds since the current write began, 0 if there is none. More than a few seconds mean that the disk is slow."""
     write_failing: bool
     write_failures: int
     sign_in_failures: int = 0
@@ -113,7 +113,7 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     wal_bytes: int
     disk_free: int
     disk_files_free: int | None = None
-    """Files that can still be made (inodes); None where the disk does not limit them."""
+    """Free inodes; None if the disk does not limit them."""
     disk_seconds_left: float | None = None
     memory_bytes: int
     cpu: float
@@ -121,7 +121,7 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     disk_full: bool = False
     """Whether the disk is full, so that people can only read."""
     reserve_bytes: int = 0
-    """Bytes that are reserved on the disk."""
+    """Bytes reserved on the disk."""
     clock_ahead: float = 0.0
     """Seconds that the machine's clock is ahead of the relay's time while it is not believed, else 0."""
     index_behind: int = 0

@@ -1,7 +1,5 @@
 """Every request of the control socket: its name, its payload and its answer."""
 
-from typing import Any
-
 from relay.protocol.control.accounts import (
     AddDeviceRequest,
     AddInvite,
@@ -56,7 +54,7 @@ from relay.protocol.control.transfer import (
     Record,
     UserImport,
 )
-from relay.protocol.request_type import RequestType, StreamType
+from relay.protocol.request_type import AnyRequestType, RequestType, StreamType
 from relay.protocol.requests import Accepted, Invitation
 
 USER_ADD = RequestType("user.add", AddUser, UserInfo)
@@ -98,7 +96,7 @@ INVITE_LIST = RequestType("invite.list", Empty, list[InviteInfo])
 INVITE_REVOKE = RequestType("invite.revoke", InviteRevocation, list[InviteInfo])
 USER_PASSWORD = RequestType("user.password", SetPasswordRequest, Revoked)
 
-CONTROL: dict[str, RequestType[Any, object]] = {
+CONTROL: dict[str, AnyRequestType] = {
     kind.name: kind
     for kind in (
         USER_ADD,
@@ -147,4 +145,4 @@ CONTROL: dict[str, RequestType[Any, object]] = {
 READING_REQUESTS = {
     name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")
 }
-"""Requests that change nothing an admin is responsible for."""
+"""Requests that change nothing that an admin is responsible for."""

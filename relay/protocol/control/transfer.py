@@ -8,7 +8,7 @@ from relay.protocol.base import ClientMessageId, Date, Id, Name, NewId, Text, Ti
 from relay.protocol.objects import Attachment, ChatType
 
 Origin = Annotated[str, msgspec.Meta(min_length=3, max_length=256, pattern=r"^[a-z]+:")]
-"""What another system calls a user or a chat: the system's name, a colon, and its own id."""
+"""The origin of a user or a chat: the other system's name, a colon, and the id there."""
 Origins = Annotated[tuple[Origin, ...], msgspec.Meta(max_length=1_000)]
 
 
@@ -19,7 +19,7 @@ class Export(Wire, frozen=True, kw_only=True):
 
 
 class Record(Wire, frozen=True, kw_only=True):
-    """A line of an export. `type` determines which of the fields it has; times are Unix milliseconds."""
+    """A line of an export. `type` determines its fields; times are Unix milliseconds."""
 
     type: Literal["relay", "user", "chat", "message", "file", "edit", "delete", "clear"]
     at: Timestamp
@@ -33,14 +33,14 @@ class Record(Wire, frozen=True, kw_only=True):
     disabled: bool = False
     removed: bool = False
     origins: tuple[str, ...] = ()
-    """What other systems call a user or group that was imported, as `slack:U024BE7LH`."""
+    """The origins of an imported user or group, such as `slack:U024BE7LH`."""
     picture: str | None = None
     """The id of the picture of a user or group; a `file` record describes it."""
     kind: ChatType | None = None
     owner: str | None = None
     admins: list[str] | None = None
     participants: list[str] | None = None
-    """The members of a chat; of a message in a dialog, which has no id, its two users."""
+    """The members of a chat; for a message in a dialog, which has no id, the two users."""
     chat: str | None = None
     sender: str | None = None
     client_message_id: str | None = None
@@ -71,7 +71,7 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 Expected = Literal["", "new", "here", "known"]
-"""What the relay answered before about a user or chat of an import: `new`, not here; `here`, the one with this id;
+"""The relay's earlier answer about a user or chat of an import: `new`, not here; `here`, the one with this id;
 `known`, the one with this id and one of these origins. The relay refuses the import if that has changed. Empty: no
 check."""
 
@@ -90,15 +90,15 @@ class UserImport(Wire, frozen=True, kw_only=True):
     disabled: bool = False
     removed: bool = False
     origins: Origins = ()
-    """What other systems call them. Who is here under one of these is known by it, whatever the `id` says."""
+    """Their ids in other systems. A user here with one of these is the same, whatever the `id` says."""
     same: bool = False
-    """Whether the admin says that they are the user here with this id, although another origin is known of that one."""
+    """Whether the admin says that they are the user here with this id, although that user has another origin."""
     expected: Expected = ""
     dry: bool = False
 
 
 class Newcomer(Wire, frozen=True, kw_only=True):
-    """A user who is not here yet: an import would bring them."""
+    """A user who is not here yet: an import would create them."""
 
     id: Id
     bot: bool = False
@@ -120,17 +120,17 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
     newcomers: list[Newcomer] = msgspec.field(default_factory=list)
-    """With `dry`: those of its people who would have been imported before it, and the user who would have its id."""
+    """With `dry`: its people who would have been imported before it, and the user who would have its id."""
     at: Date
     created_at: Date | None = None
     photo_url: Url | None = None
     """A file that was imported before."""
     origins: Origins = ()
-    """As of a user."""
+    """As for a user."""
     same: bool = False
-    """As of a user."""
+    """As for a user."""
     expected: Expected = ""
-    """As of a user."""
+    """As for a user."""
     dry: bool = False
 
 
@@ -140,16 +140,16 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     added: bool
     id: str | None = None
     known: bool = False
-    """Whether it is here under one of its `origins`, and so known whatever it is called."""
+    """Whether it is here under one of its `origins`, whatever its name."""
     taken: bool = False
-    """With `dry`: whether its id is taken by another one of the same system, so that it needs another id."""
+    """With `dry`: whether another one of the same system has its id, so that it needs another."""
     gone: bool = False
     """Whether the object was here before and was deleted."""
     bare: bool = False
-    """Whether it is a user of this import who has no picture yet and may have one: they are new, or an earlier attempt
-    was cut off, and they are not removed."""
+    """Whether it is a user of this import who may get a picture: they have none, are not removed, and are new or come
+    from an interrupted attempt."""
     namesake: str | None = None
-    """The name of the user or group here, where it may be another one: nothing but its id or origin speaks for it."""
+    """The name of the user or group here, if it may be a different one: only its id or origin matches."""
     absent: int = 0
     """The number of participants who are not in the existing chat, and are not added to it."""
 
@@ -169,7 +169,7 @@ class FileImport(Wire, frozen=True, kw_only=True):
     at: Date
     dry: bool = False
     before: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """With `dry`: bytes of files of the same sender that would be stored before."""
+    """With `dry`: bytes of the same sender's files that would be stored before."""
 
 
 class FileImportResult(Wire, frozen=True, kw_only=True):
@@ -224,5 +224,5 @@ class MessageImportResult(Wire, frozen=True, kw_only=True):
     message_id: int = 0
     added: bool = False
     reply_lost: bool = False
-    """Whether it was a reply to a message that is not here, and was imported as no reply."""
+    """Whether it was a reply to a message that is not here, and was imported without the quote."""
     error: str = ""

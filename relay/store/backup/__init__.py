@@ -1,1 +1,1 @@
-"""Backups: made, put in place, and brought back, so that being killed at any moment loses nothing."""
+"""Backups: making them, putting them in place and undoing that, so that a kill at any moment loses nothing."""

@@ -1,6 +1,6 @@
 """A backup is one tar file: the store as of one moment, every uploaded file that it names, and the TLS authority.
 
-Made while a relay runs, by SQLite's online backup. Reads a data directory; writes the target, and beside it.
+SQLite's online backup makes it while a relay runs. Reads a data directory; writes the target, and scratch beside it.
 """
 
 import errno
@@ -31,28 +31,29 @@ from relay.store.sqlite.statements import Statement
 FILES_FOLDER = "files"
 TLS_FOLDER = "tls"
 PORTION_PAGES = 1_024
-"""Pages copied between two rests and reports of progress."""
+"""Pages to copy between two rests and progress reports."""
 HURRY_BYTES = 32 << 20
-"""Bytes of the write-ahead log beyond which a backup rests no more."""
+"""Bytes of the write-ahead log above which a backup stops resting."""
 MARK = "chat-relay backup"
-"""How the comment in a backup's head begins: who made it, and when, for people and for `is_backup`."""
+"""The beginning of the comment in a backup's head, which names the relay and the time for people and for
+`is_backup`."""
 _FIRST = re.compile(rf"{re.escape(STORE)}|{FILES_FOLDER}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
 """The first name in a backup of an early relay, which wrote no comment."""
 
 Progress = Callable[[int, int], None]
-"""Called with how much is done, and of how much."""
+"""Called with the finished and the total amount."""
 
 
 class NotReplaced(Exception):
-    """The target is there and is no backup, in words for a person."""
+    """The target exists and is not a backup, with a message for a person."""
 
 
 class NoRoom(Exception):
-    """A backup would fill the disk, in words for a person."""
+    """A backup would fill the disk, with a message for a person."""
 
 
 class LogEnd(NamedTuple):
-    """Where a store's log ends."""
+    """The end of a store's log."""
 
     seq: Seq
     at: UnixMs
@@ -63,10 +64,10 @@ _END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)
 
 
 def end(path: Path) -> LogEnd:
-    """Read where a store's log ends.
+    """Read the end of a store's log.
 
     Raises:
-        NotAStore, NewerStore: it is no relay's store, or a newer relay's.
+        NotAStore, NewerStore: it is not a relay's store, or it is a newer relay's.
         sqlite3.Error: it cannot be read.
     """
     empty.refuse_to_read(path)
@@ -86,7 +87,7 @@ def _recognise(store: sqlite3.Connection) -> int:
 
 
 def verify(path: Path) -> None:
-    """Make sure that a store is whole: a damaged one is not restored, and replaces no good backup.
+    """Make sure that a store is whole: a damaged one must not be restored, nor replace a good backup.
 
     Raises:
         UnreadableText: a text in it cannot be read.
@@ -123,16 +124,16 @@ def back_up(
     progress: Progress = lambda _done, _all: None,
     lacks: Callable[[list[str]], None] = lambda _names: None,
 ) -> LogEnd:
-    """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
+    """Write a backup of a data directory. A relay may run meanwhile; the target appears once it is complete and synced.
 
-    It has the private key of the TLS authority, so only its owner may read it.
+    It contains the private key of the TLS authority, so only its owner may read it.
 
     Args:
         data: the data directory.
         target: the file to write; an earlier backup, or an empty file, is replaced.
         progress: called with the pages copied.
         lacks: called with the names of uploaded files that are missing, and of a TLS key that this user may not read:
-            then nothing of `tls/` is in the backup.
+            the backup then omits all of `tls/`.
 
     Raises:
         NotReplaced: another file is there.
@@ -140,7 +141,7 @@ def back_up(
         Locked: a restore is under way.
         DanglingLink: the store, the files or the TLS authority lie on a disk that is not mounted.
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
-        OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
+        OSError: the target cannot be written, or an uploaded file cannot be read, which the error names.
     """
     finish_interrupted_restore(data)
     directory.check_links(data, (TLS_FOLDER,))
@@ -148,7 +149,7 @@ def back_up(
     target = target.absolute()
     if target.exists() and target.stat().st_size and not is_backup(target):
         raise NotReplaced(f"{target} is no backup of a relay, and nothing else is replaced: name another file")
-    # The scratch of backups that were killed would otherwise fill the disk.
+    # Scratch from killed backups would otherwise fill the disk.
     scratch.sweep(target.parent)
     _check_room(data, target.parent)
     with scratch.folder(target.parent, "backup") as here:
@@ -158,7 +159,8 @@ def back_up(
             pacing.open_paced(part) as file,
             tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
         ):
-            # Files first, then the store, then the files that came meanwhile: what the store names is then there.
+            # Files first, then the store, then the files that came meanwhile: this way every file that the store names
+            # is included.
             added = set(_add_files(tar, data / FILES_FOLDER, set()))
             copy_store(data / STORE, copy, progress)
             verify(copy)
@@ -170,7 +172,7 @@ def back_up(
         finish = end(copy)
         missing = named_files(copy) - {f"{FILES_FOLDER}/{name}" for name in added}
         scratch.put_in_place(part, target)
-    # A file that was deleted meanwhile is not lacking.
+    # A file that was deleted meanwhile does not count as missing.
     lost = sorted(missing & named_files(data / STORE)) if missing else []
     if lost or secret:
         lacks([*lost, *secret])
@@ -185,12 +187,12 @@ def named_files(store: Path) -> set[str]:
 
 
 def _check_room(data: Path, folder: Path) -> None:
-    """Make sure that there is room for the backup, and for the copy of the store that is made for it.
+    """Make sure that there is room for the backup and its copy of the store.
 
     On the disk that the relay writes to, as much again must stay free.
 
     Raises:
-        NoRoom: there is not.
+        NoRoom: there is too little.
     """
     store = (data / STORE).stat().st_size
     files = sum(path.stat().st_size for path in _files(data / FILES_FOLDER))
@@ -222,17 +224,17 @@ def copy_store(source: Path, target: Path, progress: Progress = lambda _done, _a
         written = steps.enter_context(target.open("ab"))
         copy = steps.enter_context(closing(sqlite3.connect(target)))
         store = steps.enter_context(read(source))
-        # One view for all steps: without it SQLite starts over whenever the relay writes between two of them.
+        # Use one view for all steps: otherwise SQLite starts over whenever the relay writes between two of them.
         store.execute("BEGIN")
         _recognise(store)
-        # The copy needs no safety of its own. Each step is synced, so that not all of it is written at the end.
+        # The copy need not survive a crash. Each step is synced, so that the end does not write everything at once.
         copy.execute("PRAGMA synchronous = OFF")
         pace, log = pacing.RestingPace(), log_of(source)
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)
             os.fdatasync(written.fileno())
-            # While this view is open the write-ahead log grows: once it is large the view should end soon.
+            # The write-ahead log grows while this view is open. Once it is large, the view should end soon.
             if left and (not log.exists() or log.stat().st_size < HURRY_BYTES):
                 pace.rest()
 
@@ -240,12 +242,12 @@ def copy_store(source: Path, target: Path, progress: Progress = lambda _done, _a
             store.backup(copy, pages=PORTION_PAGES, progress=step)
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
-            # The store was read just now, so it is writing the copy that failed.
+            # The store was read a moment ago, so writing the copy has failed.
             raise reason(error, target, source.stat().st_size) from None
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Return the uploaded files that are whole."""
+    """Return the complete uploaded files."""
     for at, folders, names in os.walk(directory):
         folders.sort()
         yield from (path for name in sorted(names) if not name.startswith(".") and (path := Path(at, name)).is_file())
@@ -264,13 +266,13 @@ def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterato
 
 
 def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:
-    """Add the TLS authority, if there is one and all of it can be read: a part of it is of no use.
+    """Add the TLS authority, if there is one and all of it can be read: a part of it would be useless.
 
     Returns:
-        The names of what may not be read.
+        The names of files that this user may not read.
 
     Raises:
-        OSError: a replacement of it that was interrupted cannot be finished.
+        OSError: an interrupted replacement of it cannot be finished.
     """
     if not folder.is_dir() and not tls_folder.is_half_replaced(folder):
         return []
@@ -278,7 +280,7 @@ def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:
         try:
             held.enter_context(tls_folder.locked(folder))
         except OSError as error:
-            # A user who may only read, or a read-only disk. What is whole can be read all the same.
+            # This user may only read, or the disk is read-only. A complete authority can still be read.
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             if tls_folder.is_half_replaced(folder):

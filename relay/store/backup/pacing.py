@@ -1,8 +1,8 @@
-"""Long work in a process beside the relay: it leaves the relay the processor, and the disk between its own short syncs.
+"""Long work in a process beside the relay: leaves the processor to the relay, and the disk between its own short syncs.
 
-The relay's small commits would wait for a disk that has half a gigabyte to write. So each megabyte is synced, and a
-rest follows, at the pace of all background work (`portion`). Touches the files that it is given, and the process's
-niceness.
+The relay's small commits would wait for a disk that has half a gigabyte to write. So each megabyte is synced and
+followed by a rest, at the pace of all background work (`portion`). Touches the files that it is given, and the
+process's niceness.
 """
 
 import os
@@ -15,20 +15,20 @@ from typing import IO, cast
 from relay.store.portion import rest_after
 
 SYNC_BYTES = 1 << 20
-"""Bytes between two syncs: a commit of the relay waits until so much is on the disk."""
+"""Bytes between two syncs: a commit of the relay may wait until this much is on disk."""
 NICENESS = 10
 """The niceness of a process beside the relay, as in relay-backup.service."""
 
 
 @contextmanager
 def low_priority() -> Iterator[None]:
-    """Give the relay's process priority until the end of the block."""
+    """Return the relay's process priority until the end of the block."""
     nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
     _yield_processor(max(nice, NICENESS), os.SCHED_IDLE)
     try:
         yield
     finally:
-        # Only root may undo it; another process ends soon, and has nothing urgent left.
+        # Only root may undo it; any other process ends soon and has nothing urgent left.
         _yield_processor(nice, policy)
 
 
@@ -54,7 +54,7 @@ class RestingPace:
 
 
 class _PacedFile:
-    """A file that is written from beginning to end, and synced and rested after each megabyte."""
+    """A file that is written from beginning to end, with a sync and a rest after each megabyte."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -76,6 +76,6 @@ class _PacedFile:
 
 @contextmanager
 def open_paced(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file that is written at the pace of background work."""
+    """Open a new file for writing at the pace of background work."""
     with path.open("wb") as file:
         yield cast("IO[bytes]", _PacedFile(file))

@@ -1,6 +1,6 @@
-"""Restoring a backup in place of a store, or bringing back the store that an earlier restore put aside.
+"""Restoring a backup in place of a store, or undoing that: bringing back the store that a restore put aside.
 
-The new store is unpacked and verified in a scratch folder; `replacing` then swaps it in, so that being killed anywhere
+The new store is unpacked and verified in a scratch folder; `replacing` then swaps it in, so that a kill at any moment
 loses nothing. Touches one data directory, under its lock.
 """
 
@@ -21,7 +21,7 @@ from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
 from relay.store.files.directory import STORE
-from relay.store.files.lock import wait_seconds
+from relay.store.files.lock import WAIT_SECONDS, wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.read_only import read
@@ -29,9 +29,9 @@ from relay.store.sqlite.read_only import read
 PIECE_BYTES = 1 << 20
 """Bytes copied at a time."""
 NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
-"""The system's errors for a file name that an entry cannot have."""
+"""The system's errors for an invalid file name of an entry."""
 ASIDE = ".before-restore"
-"""Suffix of the names that a restore of relay 0.1.0 put aside."""
+"""Suffix of the names that a restore by relay 0.1.0 gave to old files."""
 
 
 class CannotRestore(Exception):
@@ -39,7 +39,7 @@ class CannotRestore(Exception):
 
 
 class Loss(NamedTuple):
-    """What the present store has and the restored one lacks."""
+    """The data that the present store has and the restored one lacks."""
 
     messages: int = 0
     people: int = 0
@@ -59,18 +59,18 @@ PLURAL = {"message": "messages", "person": "people", "other change": "other chan
 
 
 class PreparedRestore(NamedTuple):
-    """A store that is verified and may replace the present one."""
+    """A verified store that may replace the present one."""
 
     data: Path
     folder: Path
     """The folder with the store and its uploaded files, which may still be changed."""
     last: int
-    """The greatest `seq` of this store and the present one: no device can have seen a later event."""
+    """The highest `seq` of this store and the present one: no device can have seen a later event."""
     loss: Loss
     present: bool
-    """Whether there is a store now."""
+    """Whether a store is present now."""
     incomplete: list[str]
-    """Uploaded files that the store names and that are missing or damaged."""
+    """Uploaded files of the store that are missing or damaged."""
 
     def commit(self) -> Path | None:
         """Put it in place; return the folder with what was there before, or None if nothing was.
@@ -87,22 +87,23 @@ class PreparedRestore(NamedTuple):
 
 
 @contextmanager
-def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
+def unpacked(backup: Path, data: Path, wait: float = WAIT_SECONDS) -> Iterator[PreparedRestore]:
     """Unpack and verify a backup in the data directory, under its lock.
 
     Args:
         backup: a file that `back_up` wrote.
         data: the data directory; it is created if it does not exist.
+        wait: seconds to wait for another command that has it.
 
     Raises:
         NoDirectory: the data directory cannot be made.
         Locked: a relay runs.
-        CannotRestore: the backup is not good.
+        CannotRestore: the backup is damaged, or not a backup.
         OSError: the backup cannot be read, or the data directory cannot be written.
     """
     with _reachable():
         directory.make(data)
-    with _held(data), scratch.folder(data, "restore") as here:
+    with _held(data, wait), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -111,18 +112,22 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def replaced_store(data: Path) -> Iterator[PreparedRestore]:
+def replaced_store(data: Path, wait: float = WAIT_SECONDS) -> Iterator[PreparedRestore]:
     """Prepare the store that the last restore put aside, under the data directory's lock.
+
+    Args:
+        data: the data directory.
+        wait: seconds to wait for another command that has it.
 
     Raises:
         NoDirectory: there is no data directory.
         Locked: a relay runs.
-        CannotRestore: there is none, or it cannot be read.
+        CannotRestore: there is no such store, or it cannot be read.
         OSError: the data directory cannot be written.
     """
     if not directory.is_there(data):
         raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
-    with _held(data):
+    with _held(data, wait):
         kept = replacing.kept(data, replacing.STORE_WITH_FILES)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
@@ -140,21 +145,21 @@ def replaced_store(data: Path) -> Iterator[PreparedRestore]:
 
 
 @contextmanager
-def _held(data: Path) -> Iterator[None]:
-    """Hold the lock of a data directory all of whose parts can be reached.
+def _held(data: Path, wait: float) -> Iterator[None]:
+    """Hold the lock of a data directory, and make sure that all its parts can be reached.
 
     Raises:
-        CannotRestore: a part is on a disk that is not mounted, so the loss is unknown.
+        CannotRestore: a part is on a disk that is not mounted, so nobody knows what would be lost.
     """
     with _reachable():
         directory.check_links(data, replacing.STORE_WITH_FILES.items)
-        with opened(data, wait=wait_seconds(data)):
+        with opened(data, wait=wait_seconds(data, wait)):
             yield
 
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """Turn a part of the data directory that cannot be used into a reason not to restore."""
+    """Turn the error for an unusable part of the data directory into a reason not to restore."""
     try:
         yield
     except directory.UnusablePart as error:
@@ -162,11 +167,10 @@ def _reachable() -> Iterator[None]:
 
 
 def _copy_of_early_relay(data: Path, target: Path) -> None:
-    """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
+    """Copy the store that a restore by relay 0.1.0 put aside; that restore may have been killed half way.
 
-    It renamed the store first, then its write-ahead log, then the uploads, and then moved those of the backup in. So
-    while there is no store, a log belongs to the old one, and uploads may belong to either: a start removes what is
-    not needed.
+    It renamed the store first, then its write-ahead log, then the uploads, and then moved in those of the backup. So if
+    there is no store, a log belongs to the old one, and uploads may belong to either; a start removes unneeded ones.
     """
     gone = not directory.is_there(data / STORE)
     shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
@@ -190,7 +194,7 @@ def _share_uploads(uploads: Path, target: Path) -> None:
         try:
             place.hardlink_to(path)
         except OSError:
-            # Not every file system has links.
+            # Not every file system supports links.
             shutil.copyfile(path, place)
 
 
@@ -219,16 +223,16 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
 def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
     """Unpack everything; return the uploaded files whose content does not match their name."""
     try:
-        # A backup is not compressed: so nothing in it is larger than the file.
+        # A backup is not compressed, so no entry is larger than the file.
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             return {member.name for member in tar if not _unpack(tar, member, target)}
     except (tarfile.TarError, EOFError):
-        # tarfile's message has a line for each format that the file does not have.
+        # tarfile's message has a line for each format that it tried.
         raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool:
-    """Unpack one file, if a backup may have it: the archive is not trusted. Returns whether its content is right.
+    """Unpack one file, if a backup may contain it: the archive is not trusted. Returns whether its content is right.
 
     tarfile's own filters came with Python 3.11.4, and Debian 12 has 3.11.2.
     """
@@ -253,7 +257,7 @@ def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:
     """Create the file that an entry is unpacked to.
 
     Raises:
-        CannotRestore: there can be no file of this name, or what another entry made is in its way.
+        CannotRestore: the name is not possible, or another entry's file is in its way.
         OSError: the disk is full, or fails.
     """
     try:
@@ -284,12 +288,12 @@ def _wanted(store: Path, name: str) -> LogEnd:
     return found
 
 
-def _cannot_read(name: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+def _cannot_read(name: Path | str, error: sqlite3.Error, folder: Path) -> CannotRestore:
     return CannotRestore(f"{name} cannot be read ({error}): {what_helps(error, folder)}")
 
 
 def _found(store: Path) -> LogEnd | None:
-    """Read where the present store ends; None if it is damaged, or no store."""
+    """Read the end of the present store's log; None if it is damaged, or not a store."""
     if not store.is_file():
         return None
     try:
@@ -305,7 +309,7 @@ def _found(store: Path) -> LogEnd | None:
 
 
 def _loss(present: Path, wanted: Path) -> Loss:
-    """Count what the present store has and the other lacks. A damaged one counts as nothing."""
+    """Count the entries that the present store has and the other lacks. A damaged one counts as empty."""
     try:
         with read(present) as store:
             store.execute("ATTACH ? AS wanted", (wanted.absolute().as_uri() + "?mode=ro",))
@@ -326,5 +330,5 @@ def _loss(present: Path, wanted: Path) -> Loss:
 
 
 def _missing(folder: Path) -> set[str]:
-    """Return the uploaded files that a store names and that are missing."""
+    """Return the uploaded files of a store that are missing."""
     return {name for name in named_files(folder / STORE) if not (folder / name).is_file()}

@@ -1,1 +1,1 @@
-"""Opening a data directory: what it holds, and what keeps it from being opened."""
+"""Opening a data directory: its contents, and the reasons why it cannot be opened."""

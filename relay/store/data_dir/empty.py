@@ -1,7 +1,7 @@
-"""A store that is missing or empty: whether there never was one, or its content is lost.
+"""Missing and empty stores: tells a store that never existed from a lost one.
 
-A new store is made only if nothing in the directory shows that there was another. A file system that is repaired after
-a power cut, or a restore that an earlier relay left half done, leaves a directory without a store, which is an error.
+A new store is made only if nothing in the directory shows that there was another. A file system repaired after a power
+cut, or an earlier relay's unfinished restore, may leave a directory without a store, which is an error.
 """
 
 from pathlib import Path
@@ -21,26 +21,26 @@ TRACES = (
     "relay.reserve",
     "relay.reserve.*",
 )
-"""Files that only a store in use leaves: its log and copies, uploads, backups, the reserve."""
+"""Files that only exist beside a store in use: its log and copies, uploads, backups, the reserve."""
 
 
 class EmptiedStore(NotAStore):
-    """The file held a store, or may have."""
+    """The file contained a store, or may have."""
 
 
 def is_empty(store: Path) -> bool:
-    """Tell whether the file exists and has no bytes.
+    """Return whether the file exists and has no bytes.
 
     Raises:
-        DanglingLink: it is a link that leads nowhere.
+        DanglingLink: it is a link to a missing target.
     """
     return is_there(store) and store.is_file() and not store.stat().st_size
 
 
 def trace(data: Path) -> Path | None:
-    """Find a file in a data directory that only a store in use leaves."""
+    """Find a file in a data directory that only exists beside a store in use."""
     found = (path for pattern in TRACES for path in data.glob(pattern))
-    # A disk that was mounted there has this folder of its own.
+    # A mounted disk has this folder of its own.
     return next((path for path in found if path.name != "lost+found"), None)
 
 
@@ -52,7 +52,7 @@ def refuse(store: Path) -> None:
 
     Raises:
         EmptiedStore: it is missing or empty, and the files beside it show that there was one.
-        DanglingLink: it, or what may show that there was one, is a link that leads nowhere.
+        DanglingLink: it, or a file that may show that there was one, is a link to a missing target.
     """
     there = is_there(store)
     if there and not is_empty(store):
@@ -72,7 +72,7 @@ def refuse_to_read(store: Path) -> None:
 
     Raises:
         EmptiedStore: it is empty, or it is missing and there was one.
-        DanglingLink: it is a link that leads nowhere.
+        DanglingLink: it is a link to a missing target.
     """
     if not is_there(store):
         refuse(store)

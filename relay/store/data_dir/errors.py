@@ -1,4 +1,4 @@
-"""Why a store cannot be opened, in words for a person, and what helps."""
+"""Messages for a person: why a store cannot be opened, and what to do."""
 
 import errno
 import os
@@ -27,11 +27,11 @@ class UnreadableText(sqlite3.DatabaseError):
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Tell whether an error means that the file is damaged, and not only unavailable now."""
+    """Return whether an error means that the file is damaged, not just unavailable for now."""
     if is_undecodable(error):
         return True
     if isinstance(error, sqlite3.OperationalError):
-        # SQLite says so if a statement does not fit the file, for example if a table is missing.
+        # SQLite reports this if a statement does not fit the file, for example if a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
 
@@ -40,9 +40,9 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
     """Find out why SQLite could not write a file. It reports a size limit and other errors as a failing disk.
 
     Args:
-        error: what SQLite says.
-        path: the file. Its last byte is overwritten, so it must be of no more use.
-        size: bytes that it should have had.
+        error: SQLite's error.
+        path: the file. Its last byte is overwritten, so it must no longer be needed.
+        size: the size in bytes that it should have had.
     """
     if isinstance(error.__cause__, OSError):
         return error.__cause__
@@ -58,7 +58,7 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
 
 
 def what_to_do(error: Exception, data: Path) -> str:
-    """Say in one line why a store cannot be opened, and what helps.
+    """Say in one line why a store cannot be opened, and what to do.
 
     Args:
         error: one of `FAULTS`.
@@ -86,17 +86,17 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 
 def _otherwise(data: Path) -> str:
-    """Say what helps other than a backup if the store is gone."""
+    """Say what else to do than restore a backup if the store is gone."""
     if replacing.kept(data, replacing.STORE_WITH_FILES) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
     return "move all of it away to start with an empty store"
 
 
 def what_helps(error: Exception, data: Path) -> str:
-    """Say what helps if a store that may be whole is unavailable now.
+    """Say what to do if a store is unavailable for now but may be intact.
 
     Args:
-        error: what SQLite or the system says.
+        error: the error of SQLite or the system.
         data: the data directory.
     """
     if descriptors.exhausted(error):

@@ -1,4 +1,4 @@
-"""Before a data directory is used: take its lock, and finish or remove what killed processes left in it.
+"""Before a data directory is used: take its lock, and finish or remove the leftovers of killed processes.
 
 Everything that writes to a data directory goes through `opened`.
 """
@@ -15,17 +15,17 @@ from relay.store.files.lock import locked, no_notice
 logger = logging.getLogger(__name__)
 
 SWEPT = ("", "backups")
-"""The folders of a data directory in which scratch folders are made."""
+"""The folders of a data directory that may contain scratch folders."""
 
 
 @contextmanager
 def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no_notice) -> Iterator[None]:
-    """Hold the lock of a data directory in which nothing is left half done.
+    """Hold the lock of a data directory, once nothing in it is half done.
 
     Args:
         data: the directory.
         wait: seconds to wait for another process that has it.
-        waiting: called once with the process that is waited for.
+        waiting: called once with the process that has it.
 
     Raises:
         NoDirectory: it does not exist.
@@ -41,7 +41,7 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
 
 def finish_interrupted(data: Path) -> None:
-    """Finish an interrupted restore, and remove what dead processes left. Call it only under the lock.
+    """Finish an interrupted restore, and remove the leftovers of dead processes. Call it only under the lock.
 
     Raises:
         OSError: a restore cannot be finished.
@@ -63,7 +63,7 @@ def finish_interrupted_restore(data: Path) -> None:
 
     Raises:
         DanglingLink: a part of it lies on a disk that is not mounted.
-        Locked: it is under way.
+        Locked: a restore is under way.
         OSError: it cannot be finished.
     """
     directory.check_links(data)
@@ -73,7 +73,7 @@ def finish_interrupted_restore(data: Path) -> None:
 
 
 def leftovers(data: Path) -> list[Path]:
-    """List what dead processes left in a data directory. The next `opened` finishes or removes it."""
+    """List the leftovers of dead processes in a data directory, which the next `opened` finishes or removes."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
     waiting = data / replacing.STORE_WITH_FILES.committed
     return [*left, waiting] if waiting.is_dir() else left

@@ -1,6 +1,6 @@
-"""The trace of a store that the service serves, so that no empty one begins in its place once it was moved away.
+"""The trace of the served store, so that the service does not start an empty one after the store was moved away.
 
-In a data directory that is gone nothing tells that there was a store. The trace lies in the service's runtime
+If the data directory is gone, nothing there shows that there was a store. So the trace lies in the service's runtime
 directory, which systemd keeps while the service restarts and removes when it is stopped (systemd.exec(5),
 `RuntimeDirectoryPreserve=restart`).
 """
@@ -19,7 +19,7 @@ TRACE = "served"
 
 
 class MovedAway(NoDirectory):
-    """The store that was served here is not here now."""
+    """The store that was served here is gone."""
 
 
 def refuse(data: Path, runtime: Path | None) -> None:
@@ -27,16 +27,16 @@ def refuse(data: Path, runtime: Path | None) -> None:
 
     Args:
         data: the data directory; it need not exist.
-        runtime: the service's runtime directory; None where no service manager runs the relay.
+        runtime: the service's runtime directory; None if no service manager runs the relay.
 
     Raises:
-        MovedAway: it did, and that store is gone.
+        MovedAway: the service did, and that store is gone.
     """
     try:
         served = runtime is not None and (runtime / TRACE).read_bytes() == os.fsencode(data.absolute())
     except OSError:
         return
-    # An interrupted restore puts the store back in place, and what lies around a missing one says more than the trace.
+    # An interrupted restore puts the store back in place, and the files around a missing one say more than the trace.
     if served and not (
         is_there(data / STORE) or replacing.is_committed(data, replacing.STORE_WITH_FILES) or empty.trace(data)
     ):
@@ -47,7 +47,7 @@ def refuse(data: Path, runtime: Path | None) -> None:
 
 
 def note(data: Path, runtime: Path | None) -> None:
-    """Note that the service serves the store in a data directory, if one is there. A failure is logged and not raised.
+    """Note that the service serves the store in a data directory, if there is one. Failures are logged, not raised.
 
     Args:
         data: the data directory.

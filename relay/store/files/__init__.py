@@ -1,1 +1,1 @@
-"""Files and folders: creating, locking, owning and replacing them, so that a kill at any moment loses nothing."""
+"""Files and folders: creating, locking, owning and replacing them, safe against a kill at any moment."""

@@ -1,4 +1,4 @@
-"""Whether the process has run out of file descriptors, and how to say so.
+"""Detects that the process has run out of file descriptors, and reports it.
 
 SQLite reports that as SQLITE_CANTOPEN, like a missing file or a full disk, and does not pass the errno on.
 """
@@ -12,12 +12,12 @@ SQLITE_CANTOPEN = 14
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 """The process's limit, and the system's."""
 ENOUGH_DESCRIPTORS = 32
-"""Descriptors with which a store can be opened: with fewer left, SQLITE_CANTOPEN means that one was lacking. Those that
-a failed attempt had taken are free again when the error is reported."""
+"""Descriptors that opening a store needs. With fewer left, SQLITE_CANTOPEN means that one was missing. Those that a
+failed attempt had taken are free again when the error is reported."""
 
 
 def exhausted(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, comes from a lack of file descriptors."""
+    """Return whether an error, or its cause, comes from a lack of file descriptors."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NONE_LEFT:
             return True
@@ -28,7 +28,7 @@ def exhausted(error: BaseException | None) -> bool:
 
 
 def what_helps() -> str:
-    """Say what is lacking, and what helps."""
+    """Say what is missing, and what to do."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
         f"there are no file descriptors left (EMFILE: {limit} allowed): raise the limit, LimitNOFILE= of the service"

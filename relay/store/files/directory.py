@@ -11,17 +11,17 @@ from relay.store.files.mounts import is_mounted
 
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
-"""The names in a data directory that an admin may have made links to another disk."""
+"""The names in a data directory that may be links to another disk."""
 NEEDED = (STORE, "files")
 """The names that every command needs. The others are needed only by commands that read or write them."""
 
 
 class NoDirectory(Exception):
-    """There is no data directory, or it cannot be made. One line that says what to do."""
+    """There is no data directory, or it cannot be made. The message is one line that says what to do."""
 
 
 class UnusablePart(OSError):
-    """A part of the data directory that no command may use as it is."""
+    """A part of the data directory is in a state in which no command may use it."""
 
     def __init__(self, number: int, path: Path, why: str, what_helps: str) -> None:
         super().__init__(number, why, str(path))
@@ -29,7 +29,7 @@ class UnusablePart(OSError):
 
 
 class DanglingLink(UnusablePart):
-    """A link whose target is missing, most likely since its disk is not mounted. Not the same as an absent file."""
+    """A link's target is missing, probably because its disk is not mounted. A missing file is another case."""
 
     def __init__(self, path: Path) -> None:
         why = f"it is a link to {os.path.realpath(path)}, which is not there"
@@ -37,10 +37,10 @@ class DanglingLink(UnusablePart):
 
 
 class SharedStore(UnusablePart):
-    """A store's file that has a second name.
+    """A store's file has a second name.
 
-    SQLite keeps what is not in the file yet in a log beside the name by which the file was opened. After a crash that
-    log is not found, and so lost, by the other name (https://sqlite.org/howtocorrupt.html, section 2.5).
+    SQLite keeps new data in a log beside the name by which the file was opened. After a crash, opening the file by the
+    other name does not find that log, and loses it (https://sqlite.org/howtocorrupt.html, section 2.5).
     """
 
     def __init__(self, path: Path, why: str, what_helps: str) -> None:
@@ -48,14 +48,14 @@ class SharedStore(UnusablePart):
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a file or folder exists.
+    """Return whether a file or folder exists.
 
-    `Path.exists` and `Path.is_file` answer False for a dangling link as well. Wherever "no" means that something is
-    begun, replaced or left at its default, ask here.
+    `Path.exists` and `Path.is_file` return False for a dangling link as well. Wherever "no" means that something is
+    started, replaced or left at its default, use this function.
 
     Raises:
-        DanglingLink: it is a link that leads nowhere.
-        OSError: it cannot be found out.
+        DanglingLink: it is a link to a missing target.
+        OSError: the system cannot tell.
     """
     try:
         path.stat()
@@ -67,14 +67,14 @@ def is_there(path: Path) -> bool:
 
 
 def check_links(data: Path, names: Sequence[str] = NEEDED) -> None:
-    """Make sure that the parts on other disks can be reached.
+    """Make sure that parts on other disks can be reached.
 
     Args:
         data: the data directory.
-        names: what a command needs in it.
+        names: the parts that a command needs.
 
     Raises:
-        DanglingLink: a link in the data directory leads nowhere.
+        DanglingLink: the target of a link in the data directory is missing.
         SharedStore: the store has a second name.
     """
     for name in names:
@@ -100,7 +100,7 @@ def _check_name(store: Path) -> None:
 
 
 def store_file(data: Path) -> Path:
-    """Find the store's file; where `relay.db` is a link, what it leads to, since SQLite keeps its log beside that.
+    """Find the store's file; if `relay.db` is a link, its target, because SQLite keeps its log beside that.
 
     It need not exist.
     """
@@ -117,7 +117,7 @@ def require(data: Path) -> None:
     """Make sure that a data directory exists.
 
     Raises:
-        NoDirectory: it does not.
+        NoDirectory: it does not exist.
     """
     if not is_there(data):
         raise NoDirectory(f"there is no relay in {data}: name its directory with --data")
@@ -130,9 +130,9 @@ def make(data: Path) -> None:
 
     Raises:
         NoDirectory: it cannot be made.
-        DanglingLink: it, or a part that every command needs, is a link that leads nowhere.
+        DanglingLink: it, or a part that every command needs, is a link to a missing target.
         SharedStore: the store has a second name.
-        OSError: there is no permission or no room to make it.
+        OSError: permission or room to make it is missing.
     """
     try:
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -145,11 +145,11 @@ def make(data: Path) -> None:
 
 
 def about_file(error: OSError, data: Path | None = None) -> str:
-    """Say in one line why a file cannot be used, and what helps.
+    """Say in one line why a file cannot be used, and what to do.
 
     Args:
-        error: what the system says.
-        data: what to name if the error names no file.
+        error: the system's error.
+        data: the path to name if the error names no file.
     """
     where = scratch.outside(error.filename) if error.filename else data or "a file"
     why = error.strerror or error
@@ -168,13 +168,13 @@ def about_file(error: OSError, data: Path | None = None) -> str:
     return f"{where} cannot be used ({why}): name another directory with --data"
 
 
-def may_not_use(where: object) -> str:
-    """Say who may use a file: the group may enter its directory, the relay's user may write what is in it."""
+def may_not_use(where: Path | str) -> str:
+    """Say who may use a file: the group may enter its directory, and the relay's user may write in it."""
     closed = not os.access(Path(str(where)).parent, os.R_OK | os.X_OK)
     who = "root or as a member of the group relay" if closed else "the relay's user or as root"
     return f"you may not use {where}: run this as {who}"
 
 
 def is_read_only(data: Path) -> bool:
-    """Tell whether the disk of a directory is mounted read-only."""
+    """Return whether the disk of a directory is mounted read-only."""
     return bool(os.statvfs(data).f_flag & os.ST_RDONLY)

@@ -1,4 +1,4 @@
-"""Tells a full disk from other failures, and finds out what SQLite does not tell."""
+"""Distinguishes a full disk from other failures, also where SQLite's error does not."""
 
 import sqlite3
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from relay.store.files.room import NO_ROOM, refusal
 
 FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
-"""SQLite's codes for it; the second one is of a write-ahead log whose index finds no room."""
+"""SQLite's codes for a full disk; the second one means that the write-ahead log's index found no room."""
 UNCLEAR_CODES = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
@@ -17,21 +17,21 @@ UNCLEAR_CODES = frozenset(
         sqlite3.SQLITE_IOERR_WRITE,
     }
 )
-"""SQLite's codes for any error of the system but ENOSPC: a quota that is used up is among them."""
+"""SQLite's codes for all system errors but ENOSPC, including a used-up quota."""
 ASKED_BYTES = 65_536
-"""Bytes that are written to find out."""
+"""Bytes to write in order to find out."""
 
 
 def is_unclear(error: BaseException) -> bool:
-    """Tell whether SQLite leaves open why it could not write."""
+    """Return whether SQLite leaves open why it could not write."""
     return getattr(error, "sqlite_errorcode", None) in UNCLEAR_CODES
 
 
 def find_cause(error: BaseException, folder: Path) -> None:
-    """Give an error of SQLite the system's error as its cause, where the disk has no room. Then `is_full` knows.
+    """Attach the system's error to SQLite's error as its cause if the disk has no room, so that `is_full` sees it.
 
     Args:
-        error: what SQLite says.
+        error: SQLite's error.
         folder: the folder of its file, where a small file is written.
     """
     if error.__cause__ is None and is_unclear(error):
@@ -39,7 +39,7 @@ def find_cause(error: BaseException, folder: Path) -> None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or its cause, means that the disk is full."""
+    """Return whether an error, or its cause, means that the disk is full."""
     while error is not None:
         if getattr(error, "sqlite_errorcode", None) in FULL_CODES:
             return True

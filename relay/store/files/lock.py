@@ -1,8 +1,8 @@
-"""One relay to a store: advisory locks that end with their process, and a record of who has them.
+"""One relay per store: advisory locks that end with their process, and a record of the holder.
 
-Two locks (flock) are taken. The one on the directory cannot be lost: removing `relay.lock` does not let a second
-relay in. The one on `relay.lock` is what earlier relays look at, and its content says who has it. Where `relay.db` is a
-link, both are taken for what it leads to as well. A store whose file has two names is refused before (`directory`).
+Two locks (flock) are taken. The lock on the directory cannot be lost: removing `relay.lock` does not let a second relay
+in. Earlier relays use the lock on `relay.lock`, whose content names the holder. If `relay.db` is a link, both are taken
+for its target as well. A store whose file has two names has been refused before (`directory`).
 """
 
 import fcntl
@@ -26,9 +26,9 @@ WAIT_SECONDS = 10.0
 LOCK_RETRY_SECONDS = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
-"""How the record names a relay that serves. It does not end by itself, as other commands do."""
+"""The record's name for a serving relay, which unlike other commands does not end by itself."""
 RECORD_BYTES = 64
-"""Bytes of the record at most."""
+"""Maximum bytes of the record."""
 
 
 class Locked(Exception):
@@ -41,7 +41,7 @@ class Locked(Exception):
 
 
 def no_notice(_holder: str) -> None:
-    """Ignore that there is a wait."""
+    """Do nothing."""
 
 
 class _Held(Exception):
@@ -55,11 +55,11 @@ def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
     Args:
         data: the directory.
         wait: seconds to wait for another process that has it; blocks the thread meanwhile.
-        waiting: called once with the process that is waited for.
+        waiting: called once with the process that has it.
 
     Raises:
         Locked: another relay, or a command that writes, has it; the message names its process.
-        OSError: the lock's file cannot be made, or not written for another reason than a full disk.
+        OSError: the lock's file cannot be made, or cannot be written for a reason other than a full disk.
     """
     stores = [data / directory.STORE]
     if (linked := directory.store_file(data)) != stores[0]:
@@ -75,7 +75,7 @@ def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
 
 class _Patience:
-    """The time for which a process waits for locks, and whether it has said so."""
+    """The time limit for waiting, and whether the wait was reported."""
 
     def __init__(self, data: Path, wait: float, waiting: Callable[[str], None]) -> None:
         self._data = data
@@ -89,8 +89,8 @@ class _Patience:
         """Take one lock.
 
         Args:
-            locks: what holds it from then on.
-            take: makes an attempt.
+            locks: the stack that will release it.
+            take: tries to take it.
             holder: names the process that has it.
 
         Raises:
@@ -117,29 +117,29 @@ def _held(store: Path, data: Path) -> Iterator[None]:
 
     Args:
         store: the file, or one that it leads to.
-        data: the data directory, whose reserved names are spent if the lock's file needs one.
+        data: the data directory, whose reserved names are given up if the lock's file needs one.
 
     Raises:
         _Held: another process has one of them.
     """
     with ExitStack() as opened:
-        # Stores of several names in one directory have only their own locks; scratch is locked by this process already.
+        # Several stores in one directory have only their own locks; this process has locked scratch already.
         if store.name == directory.STORE and not scratch.SCRATCH_NAME.fullmatch(store.parent.name):
             _lock_directory(store.parent, opened)
         descriptor = _lock_file(store, data, opened)
         try:
             _write_record(descriptor)
         except OSError as error:
-            # The system does not know the name of a descriptor.
+            # The system's error for a descriptor has no file name.
             raise OSError(error.errno, error.strerror, str(_lock_of(store))) from None
         yield
 
 
 def _write_record(descriptor: int) -> None:
-    """Write who has a lock into its file, or nothing if there is no room: the lock holds without it."""
+    """Write the holder of a lock into its file. Without room it stays empty: the lock holds anyway."""
     record = f"{os.getpid()} {_command()}".strip().encode() + b"\n"
     try:
-        # Over the former record, so that it needs no more room on a full disk.
+        # Overwrite the former record, which needs no more room on a full disk.
         os.pwrite(descriptor, record, 0)
         os.ftruncate(descriptor, len(record))
     except OSError as error:
@@ -151,7 +151,7 @@ def _write_record(descriptor: int) -> None:
 
 
 def _lock_directory(folder: Path, opened: ExitStack) -> None:
-    """Lock a directory, if one may read it and its file system has such locks: SQLite needs one that does."""
+    """Lock a directory, if it is readable and its file system has such locks. SQLite needs one that does."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         opened.callback(os.close, descriptor)
@@ -159,16 +159,16 @@ def _lock_directory(folder: Path, opened: ExitStack) -> None:
 
 
 def _lock_file(store: Path, data: Path, opened: ExitStack) -> int:
-    """Open and lock the file beside a store; gives its descriptor."""
+    """Open and lock the file beside a store; return its descriptor."""
     path = _lock_of(store)
     while True:
         descriptor = open_lock(path, data)
         opened.callback(os.close, descriptor)
         _flock(descriptor, fcntl.LOCK_EX)
-        # Where it was removed meanwhile, this lock is on a file that no other process finds.
+        # If the file was removed meanwhile, this lock is on a file that no other process finds.
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
-                # Outside the data directory it is not handed over with the rest.
+                # Outside the data directory, it does not change owner with the rest.
                 give_to(store, descriptor)
                 return descriptor
 
@@ -206,14 +206,14 @@ def holder(data: Path) -> str | None:
     return None
 
 
-def wait_seconds(data: Path) -> float:
-    """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
+def wait_seconds(data: Path, most: float) -> float:
+    """Return how long a command should wait for the directory, in seconds: `most`, or 0 for a serving relay."""
     who = holder(data)
-    return 0.0 if who is None or SERVING in who else WAIT_SECONDS
+    return 0.0 if who is None or SERVING in who else most
 
 
 def _holder(store: Path, data: Path) -> str:
-    """Name the process that has a store, with its directory if it is not the one that was asked for."""
+    """Name the process that has a store, and its directory if it is another one."""
     try:
         record = _lock_of(store).read_bytes()[:RECORD_BYTES]
     except OSError:
@@ -225,7 +225,7 @@ def _holder(store: Path, data: Path) -> str:
 
 
 def _command() -> str:
-    """Name the command of this process, `relay prune`, without its arguments: they may be what people say."""
+    """Name the command of this process, `relay prune`, without its arguments, which may be message texts."""
     program = Path(sys.argv[0])
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     ours = program.name.startswith("relay") or program.parent.name == "relay"

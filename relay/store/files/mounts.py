@@ -1,4 +1,4 @@
-"""Whether a disk, or a file of one, is mounted at a path. Reads the kernel's list of mounts."""
+"""Tells whether a disk, or a file of one, is mounted at a path. Reads the kernel's list of mounts."""
 
 import os
 import re
@@ -12,11 +12,11 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 def is_mounted(path: Path) -> bool:
-    """Tell whether something is mounted at a path itself, which may be a link elsewhere.
+    """Return whether something is mounted at this very path; links are not followed.
 
-    `os.path.ismount` alone does not see a file or folder that is mounted from the same disk, as containers do. It
-    compares the device numbers of a path and its folder, which says nothing of a file: an overlay file system gives
-    each file the device of the layer that it lies in.
+    `os.path.ismount` alone misses a file or folder mounted from the same disk, as in containers. It compares the device
+    numbers of a path and its folder, which proves nothing for a file: an overlay file system gives each file the device
+    of its layer.
     """
     real = path.parent.resolve() / path.name
     return bytes(real) in _mount_points() or (not real.is_file() and os.path.ismount(real))

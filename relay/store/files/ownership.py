@@ -1,4 +1,4 @@
-"""Giving what root made in a data directory to the directory's owner, since the service is not root.
+"""Gives files that root made in a data directory to the directory's owner, because the service is not root.
 
 An admin who types a command with sudo must not leave the service with files that it cannot open.
 """
@@ -15,7 +15,7 @@ def hand_over(directory: Path) -> None:
     owner = directory.stat()
     if owner.st_uid == 0:
         return
-    # By descriptors and without following links: the owner may write here, and must be given nothing from elsewhere.
+    # Use descriptors and follow no links: the owner may write here, and must not get files from elsewhere.
     for _, folders, files, at in os.fwalk(directory):
         for name in (*folders, *files):
             with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
 """Replacing several files and folders together, so that a kill at any moment loses neither the old nor the new ones.
 
-The new ones wait, complete, in a scratch folder. Renaming that folder is the commit: from then on the replacement can
-only be finished, by this process or by the next one that looks. The old ones go to a folder of their own, whose name is
-never used again. Touches one directory; the caller holds its lock.
+The new ones are completed in a scratch folder. Renaming that folder is the commit: from then on the replacement can
+only be finished, by this process or the next one. The old ones go to a folder of their own, whose name is never reused.
+Touches one directory; the caller holds its lock.
 """
 
 import errno
@@ -20,20 +20,21 @@ from relay.store.files.scratch import sync, sync_tree
 OLD = "old"
 """The folder for the old ones, within the committed folder."""
 ABSENT = ".absent"
-"""The suffix of an empty file among the old ones: there was no such item, so that putting them back removes it."""
+"""The suffix of an empty file among the old ones that stands for a missing item: putting them back removes the new
+one."""
 
 
 class Replacement(NamedTuple):
-    """A plan: the files and folders that are replaced together."""
+    """A plan: the files and folders to replace together."""
 
     committed: str
-    """The name of the folder with the new ones, once they are committed."""
+    """The name of the folder with the new ones once they are committed."""
     items: tuple[str, ...]
     """The names of files and folders, in the order in which they are replaced."""
     kept: str
-    """The prefix of the folder in which the old ones are kept."""
+    """The prefix of the folder that keeps the old ones."""
     followers: Mapping[str, tuple[str, ...]] = {}
-    """For an item, the files that are moved away before it and have no successors."""
+    """By item, the files to move away before it that have no successors."""
 
 
 STORE_WITH_FILES = Replacement(
@@ -42,11 +43,12 @@ STORE_WITH_FILES = Replacement(
     "before-restore-",
     {"relay.db": ("relay.db-wal", "relay.db-shm", "relay.db-journal")},
 )
-"""The store with the uploaded files and the TLS authority. The store comes last: once it is in place, everything is."""
+"""The store with the uploaded files and the TLS authority. The store comes last: once it is in place, so is everything
+else."""
 
 
 def in_the_way(directory: Path, plan: Replacement) -> Path | None:
-    """Name the first item that cannot be moved, since a disk is mounted there; None if all can be."""
+    """Name the first item that cannot be moved because a disk is mounted there; None if all can be moved."""
     return next((path for item in plan.items if is_mounted(path := directory / item)), None)
 
 
@@ -54,12 +56,12 @@ def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
     """Replace the items of a plan.
 
     Args:
-        directory: the directory that they are in.
+        directory: the directory of the items.
         new: the folder within it that holds the new ones, under the plan's names.
         plan: the plan.
 
     Returns:
-        The folder in which the old ones are kept; None if there were none.
+        The folder that keeps the old ones; None if there were none.
 
     Raises:
         OSError: the disk fails. Either the old ones are still in place, or `finish` continues.
@@ -68,12 +70,12 @@ def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
     if mounted is not None:
         # After the commit there is no way back.
         raise OSError(errno.EBUSY, "a disk is mounted there", str(mounted))
-    # It exists if an undo of this very folder was killed.
+    # The folder exists if an undo of this very folder was killed.
     (new / OLD).mkdir(mode=0o750, exist_ok=True)
     for item in plan.items:
-        # While there is a way back: a full disk refuses even an empty file.
+        # Do this while there is a way back: a full disk refuses even an empty file.
         _note_absent(new / OLD, item, absent=os.path.lexists(new / item) and not os.path.lexists(directory / item))
-    # After a crash the service may be what continues, and it is not root.
+    # After a crash the service may continue this, and it is not root.
     hand_over(directory)
     sync_tree(new)
     new.rename(directory / plan.committed)
@@ -90,7 +92,7 @@ def _note_absent(old: Path, item: str, *, absent: bool) -> None:
 
 
 def is_committed(directory: Path, plan: Replacement) -> bool:
-    """Tell whether an interrupted replacement has to be finished."""
+    """Return whether an interrupted replacement has to be finished."""
     return (directory / plan.committed).is_dir()
 
 
@@ -98,7 +100,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     """Finish a committed replacement, wherever it was interrupted. Does nothing if there is none.
 
     Returns:
-        The folder in which the old ones are kept; None if there were none.
+        The folder that keeps the old ones; None if there were none.
 
     Raises:
         OSError: the disk fails; it can be called again.
@@ -108,7 +110,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         return None
     old, kept = committed / OLD, None
     for item in plan.items:
-        # While the new one waits here, the one in the directory is the old one.
+        # As long as the new one is here, the one in the directory is the old one.
         waits, removes = os.path.lexists(committed / item), (committed / f"{item}{ABSENT}").exists()
         if not waits and not removes:
             continue
@@ -123,7 +125,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         sync(old)
         sync(directory)
         if removes:
-            # Gone on disk before a new one is in place, which it would remove.
+            # It must be gone on disk before a new one is in place, which it would remove.
             (committed / f"{item}{ABSENT}").unlink()
             sync(committed)
         if waits:
@@ -133,7 +135,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     if old.is_dir() and any(path.suffix != ABSENT for path in old.iterdir()):
         kept = free_name(directory, plan.kept)
         old.rename(kept)
-    # Once more before this folder is removed: an attempt that was killed may have moved files without syncing.
+    # Sync once more before this folder is removed: a killed attempt may have moved files without syncing.
     sync(directory)
     sync(committed)
     shutil.rmtree(committed)
@@ -142,11 +144,11 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
 
 
 def anchor(link: Path, folder: Path, spare: Path) -> None:
-    """Make a relative link absolute, so that it leads to the same file from any folder. Anything else is left alone.
+    """Make a relative link absolute, so that it leads to the same file from any folder. Does nothing to anything else.
 
     Args:
         link: a path that may be a link.
-        folder: the folder that it is relative to.
+        folder: the folder to which it is relative.
         spare: a folder for the new link until it takes the name of the old one.
     """
     if not link.is_symlink() or (target := link.readlink()).is_absolute():
@@ -158,16 +160,16 @@ def anchor(link: Path, folder: Path, spare: Path) -> None:
 
 
 def free_name(directory: Path, prefix: str) -> Path:
-    """Give a name that was never used: the prefix, a number above all others there, and the time.
+    """Return a new name: the prefix, a number above all others there, and the time.
 
-    The number orders them, since a clock may be set back.
+    The number gives the order, because a clock may be set back.
     """
     number = max((_number(path.name, prefix) for path in directory.glob(f"{prefix}*")), default=0) + 1
     return directory / f"{prefix}{number}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def kept(directory: Path, plan: Replacement) -> list[Path]:
-    """List the folders with what replacements put aside, the earliest first."""
+    """List the folders with the items that replacements put aside, the earliest first."""
     found = [path for path in directory.glob(f"{plan.kept}*") if path.is_dir()]
     return sorted(found, key=lambda path: _number(path.name, plan.kept))
 

@@ -1,4 +1,4 @@
-"""A file that reserves room on the store's disk, and empty ones that reserve names; removed when there are no others.
+"""A file that reserves room on the store's disk, and empty files that reserve names: given up when the disk is full.
 
 Freeing a full disk needs some room itself: for SQLite's log and its index, the lock, and the entries of a prune.
 A start needs names for its
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 RESERVE_NAME = "relay.reserve"
 SMALL_DISK_DIVISOR = 4
-"""On a small disk, at most one part in this many (a quarter) is reserved."""
+"""On a small disk, at most a quarter is reserved."""
 START_AND_STOP_BYTES = 512 * 1_024
 """Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
 UNRESERVED_BYTES = 128 * 1_024
@@ -27,7 +27,7 @@ UNRESERVED_BYTES = 128 * 1_024
 
 
 class Reserve:
-    """The room that is reserved on one disk."""
+    """The room reserved on one disk."""
 
     def __init__(self, data: Path, most: int) -> None:
         """Prepare; nothing is written yet.
@@ -36,22 +36,22 @@ class Reserve:
             data: the data directory.
             most: bytes to reserve; 0 for none.
         """
-        # Beside the file that a link leads to: it is that disk which must not be full.
+        # Beside the target of a link, because that disk must not be full.
         self._store = store_file(data)
         self._folder = self._store.parent
         self._path = self._store.with_suffix(".reserve")
         self._names = [self._store.with_suffix(f".reserve.{number}") for number in range(1, START_NAMES + 1)]
         self._most = most
         self.short = False
-        """Whether the disk lacks the room for it: what is left is for freeing the disk."""
+        """Whether the disk lacks the room for it; the remaining room is for freeing the disk."""
         self.names_spent = False
-        """Whether a start needed the reserved names. They may have been given up before this object was made."""
+        """Whether a start needed the reserved names. Another object may have given them up before."""
         self._last_error: str | None = None
-        """The error that was logged last, so that it is logged once."""
+        """The last logged error, so that each is logged once."""
 
     @property
     def size(self) -> int:
-        """Bytes that are reserved now."""
+        """Bytes reserved now."""
         try:
             return self._path.stat().st_size
         except OSError:
@@ -59,14 +59,14 @@ class Reserve:
 
     @property
     def target_size(self) -> int:
-        """Bytes that should be reserved."""
+        """Bytes to reserve."""
         if not self._most:
             return 0
         disk = os.statvfs(self._folder)
         return min(self._most, disk.f_blocks * disk.f_frsize // SMALL_DISK_DIVISOR)
 
     def store_may_have(self, size: int) -> bool:
-        """Tell whether the disk has room for the store to grow to so many bytes."""
+        """Return whether the disk has room for a store of this size in bytes."""
         disk = os.statvfs(self._folder)
         return size - self._store.stat().st_size <= disk.f_bavail * disk.f_frsize
 
@@ -77,11 +77,11 @@ class Reserve:
         disk = room.of(self._folder)
         if disk.free < needed:
             return True
-        # Without a free name no file can be written to find out.
+        # Without a free inode, no file can be written to find out.
         return bool(disk.names) and needed > 0 and room.refusal(self._folder, needed) is not None
 
     def spend_names(self) -> None:
-        """Give the reserved names back where fewer are free than a start needs. It should follow at once."""
+        """Give back the reserved names if fewer are free than a start needs. The start should follow at once."""
         if room.of(self._folder).names >= START_NAMES:
             return
         self.names_spent = True
@@ -97,7 +97,7 @@ class Reserve:
         """Reserve names for the next start, as many as the disk has.
 
         Raises:
-            OSError: no file can be made there, for another reason than a full disk.
+            OSError: no file can be made there, for a reason other than a full disk.
         """
         wanted = bool(self._most) and room.of(self._folder).names != UNCOUNTED
         for path in self._names:
@@ -116,7 +116,7 @@ class Reserve:
                     os.close(descriptor)
 
     def spend(self) -> None:
-        """Give the room back to the disk. The work that needs it should follow at once."""
+        """Give back the room. The work that needs it should follow at once."""
         freed = self.size
         self.short = bool(self._most)
         if not freed:
@@ -129,7 +129,7 @@ class Reserve:
         logger.warning("the disk is full: releasing %d reserved bytes so that it can be freed", freed)
 
     def keep_rest(self) -> None:
-        """Reserve what is left of the room after `spend`, so that only work that frees the disk uses it."""
+        """Reserve the remaining room after `spend`, so that only work that frees the disk uses it."""
         with suppress(OSError):
             disk = os.statvfs(self._folder)
             left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
@@ -182,11 +182,11 @@ class Reserve:
 
 
 def open_lock(path: Path, data: Path) -> int:
-    """Open the file of a lock, and make it if it is missing: the first file that a start or a command may need.
+    """Open the file of a lock, and make it if it is missing. A start or a command needs it before all others.
 
     Args:
         path: the file.
-        data: the data directory, whose reserved names are spent if the disk has no other one.
+        data: the data directory, whose reserved names are given up if the disk has no free one.
 
     Returns:
         The descriptor.

@@ -1,6 +1,6 @@
-"""How much room a disk has, in bytes and in names for files (inodes), and whether it takes anything at all.
+"""The free room on a disk, in bytes and inodes, and whether it can be written to at all.
 
-Asks the system about one folder. A quota is in none of its figures, so that a file is written to find out.
+Asks the system about one folder. Its figures do not include quotas, so a file is written to find out.
 """
 
 import errno
@@ -13,13 +13,13 @@ from typing import NamedTuple
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """A full disk, one without free inodes, and a quota that is used up."""
 UNCOUNTED = sys.maxsize
-"""Names that are free where the file system makes inodes as it needs them: FAT, btrfs."""
+"""The number of free inodes on file systems that make them on demand: FAT, btrfs."""
 START_NAMES = 4
-"""Files that a start makes: the write-ahead log, its index, the control socket, and one to spare."""
+"""The number of files that a start makes: the write-ahead log, its index, the control socket, and one to spare."""
 
 
 KEPT_NAMES = 1_024
-"""Files that can still be made when a disk takes no more uploads; on a small one a twentieth of all."""
+"""With fewer free inodes than this, a disk takes no more uploads; on a small disk, a twentieth of all."""
 SMALL = 20
 
 
@@ -31,22 +31,22 @@ class Room(NamedTuple):
     total: int
     """Bytes."""
     names: int
-    """Files that can still be made; `UNCOUNTED` where there is no such limit."""
+    """Free inodes; `UNCOUNTED` if there is no such limit."""
     all_names: int
-    """Files that the disk can have; `UNCOUNTED` likewise."""
+    """All inodes of the disk; `UNCOUNTED` likewise."""
     read_only: bool
 
     @property
     def few_names(self) -> bool:
-        """Whether so few files can still be made that uploads must leave them to the relay and to others."""
+        """Whether so few inodes are free that uploads must leave them to the relay and to others."""
         return self.names < min(KEPT_NAMES, self.all_names // SMALL)
 
 
 def of(folder: Path) -> Room:
-    """Ask how much room the disk of a folder has.
+    """Ask for the room on the disk of a folder.
 
     Raises:
-        OSError: the folder is not there, or its disk fails.
+        OSError: the folder is missing, or its disk fails.
     """
     found = os.statvfs(folder)
     counted = found.f_files > 0
@@ -60,11 +60,11 @@ def of(folder: Path) -> Room:
 
 
 def refusal(folder: Path, size: int, *, sync: bool = False) -> OSError | None:
-    """Write a file without a name, and return why there is no room for it; None if there is, or it fails otherwise.
+    """Try to write an unnamed file, and return why there is no room; None if there is, or for other failures.
 
     Args:
-        folder: where.
-        size: its bytes.
+        folder: the folder to write in.
+        size: its size in bytes.
         sync: whether to wait until it is on the disk: a network file system may refuse it only then.
     """
     try:

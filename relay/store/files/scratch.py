@@ -1,7 +1,7 @@
-"""Scratch folders, in which a file is written before it is put in place whole and durably.
+"""Scratch folders: files are written there before they are put in place, complete and durable.
 
-Everything that replaces a file writes the new one in a scratch folder first. The process locks its folder, so that the
-next one can tell what a dead process left behind. Touches only the directories it is given.
+Everything that replaces a file writes the new one in a scratch folder first. The process locks its folder, so that a
+later process recognises leftovers of a dead one. Touches only the directories it is given.
 """
 
 import fcntl
@@ -16,13 +16,13 @@ from pathlib import Path
 SCRATCH_PREFIX = ".relay-"
 """The prefix of all scratch names."""
 SCRATCH_NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
-"""The names that are swept. Strict, since backups lie in people's own folders, where nothing else may be removed."""
+"""The names to sweep. Strict, because backups lie in people's own folders, where nothing else may be removed."""
 MANY_FILES = 100
-"""From this many files on, one sync of everything before is quicker."""
+"""From this many files on, one sync of everything beforehand is quicker."""
 
 
 def outside(path: str | Path) -> Path:
-    """Give the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
+    """Return the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
     path = Path(path)
     return next((one.parent for one in (*reversed(path.parents), path) if SCRATCH_NAME.fullmatch(one.name)), path)
 
@@ -48,18 +48,18 @@ def sync_tree(folder: Path) -> None:
     """
     paths = [path for at, _, files in os.walk(folder) for path in (*(Path(at, name) for name in files), Path(at))]
     if len(paths) > MANY_FILES:
-        # The kernel writes all at once but reports no error, so each file is synced below, which is quick then.
+        # The kernel writes everything at once but reports no errors, so each file is synced below, which is then quick.
         os.sync()
     for path in paths:
         sync(path)
 
 
 def put_in_place(part: Path, target: Path) -> None:
-    """Put a finished file in place durably. A crash leaves either the old file or this one, whole.
+    """Put a finished file in place durably. A crash leaves either the old file or this one, complete.
 
     Args:
         part: the file, on the same disk.
-        target: its new name; a file that has it now is replaced.
+        target: its new name; an existing file is replaced.
 
     Raises:
         OSError: the disk fails.
@@ -70,7 +70,7 @@ def put_in_place(part: Path, target: Path) -> None:
 
 
 def write(target: Path, content: bytes, mode: int) -> None:
-    """Write a small file whole and durably. It is never readable for more people than `mode` allows.
+    """Write a small file atomically and durably. At no moment is it readable by more people than `mode` allows.
 
     Args:
         target: the file; its folder must exist.
@@ -104,7 +104,7 @@ def folder(directory: Path, purpose: str) -> Iterator[Path]:
     try:
         yield path
     finally:
-        # The next sweep removes what cannot be removed now, since the lock ends here.
+        # If it cannot be removed now, the next sweep removes it, because the lock ends here.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
@@ -116,9 +116,9 @@ def _make(directory: Path, purpose: str) -> tuple[Path, int]:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with suppress(OSError):
-                # Some network file systems lock no directories. Nothing is swept there.
+                # Some network file systems cannot lock directories. Nothing is swept there.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # A sweep between making and locking it takes it for a dead process's and removes it.
+            # A sweep between making and locking it would take it for a dead process's and remove it.
             if path.is_dir():
                 _hand_over(descriptor, directory)
                 return path, descriptor
@@ -139,7 +139,7 @@ def leftovers(directory: Path) -> list[Path]:
 
 
 def _is_left(path: Path) -> bool:
-    """Tell whether a path is a folder that no process has locked. False if this process may not look."""
+    """Return whether a path is a folder that no process has locked. False if this process may not check."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -1,6 +1,6 @@
-"""Whether the store's file is still where it was opened. A commit to one that was moved or removed would be lost.
+"""Checks that the store's file is still where it was opened: a commit to a moved or removed file would be lost.
 
-SQLite keeps writing to a file that no longer has a name. Looks at two names: the store and its write-ahead log.
+SQLite keeps writing to a file that no longer has a name. Checks two names: the store and its write-ahead log.
 """
 
 import os
@@ -11,7 +11,7 @@ from relay.store.files.directory import log_of
 
 
 class OtherWriter(sqlite3.OperationalError):
-    """Another program has written to the store: the state in memory is not that on disk any more."""
+    """Another program has written to the store: the state in memory no longer matches the disk."""
 
     def __init__(self, error: sqlite3.IntegrityError) -> None:
         super().__init__(f"another program writes to the store: end it, then start the relay again ({error})")
@@ -42,18 +42,18 @@ class Displaced(sqlite3.OperationalError):
 
 
 class StorePlace:
-    """The names of an open store and its log, and the files that they named when it was opened."""
+    """The names of an open store and its log, and the files that had these names when it was opened."""
 
     def __init__(self, path: Path) -> None:
-        """Note which file it is now.
+        """Note the current file.
 
         Args:
             path: the store's file, which is open.
 
         Raises:
-            OSError: it is not there.
+            OSError: it is missing.
         """
-        # As text, since each look would convert a path.
+        # As text: each check would convert a path.
         self._store, self._log = str(path), str(log_of(path))
         store = path.stat()
         self._store_is = (store.st_dev, store.st_ino)
@@ -63,7 +63,7 @@ class StorePlace:
         """Make sure that both names still lead to the same files.
 
         Raises:
-            Displaced: one does not.
+            Displaced: one of them does not.
         """
         try:
             store = os.stat(self._store)  # noqa: PTH116 - before each commit, and a third faster than pathlib's

@@ -1,7 +1,7 @@
-"""The folder of the relay's own TLS authority: its lock, and finishing a replacement of it that was interrupted.
+"""The folder of the relay's own TLS authority: its lock, and finishing an interrupted replacement of it.
 
-What reads the folder as a whole, or replaces it, holds the lock. Touches the folder, and beside it the lock and what
-replaces the folder.
+Code that reads the whole folder, or replaces it, holds the lock. Touches the folder, and beside it the lock and the new
+folder.
 """
 
 import fcntl
@@ -16,25 +16,26 @@ from relay.store.files.ownership import give_to
 from relay.store.files.reserve import open_lock
 
 TLS_FILES = ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key")
-"""The relay's own certificate authority and its certificate: without them every device would have to trust another."""
+"""The relay's own certificate authority and its certificate: without them, every device would have to trust a new
+one."""
 
 
 def plan(folder: Path) -> replacing.Replacement:
-    """Give the plan by which the folder is replaced; one that was there is kept beside it."""
+    """Return the plan for replacing the folder; the old one is kept beside it."""
     return replacing.Replacement(f"{folder.name}.replacing", (folder.name,), f"{folder.name}-before-")
 
 
 def is_half_replaced(folder: Path) -> bool:
-    """Tell whether a replacement was interrupted: then the folder may be missing, or be the former one."""
+    """Return whether a replacement was interrupted: the folder may then be missing, or still the old one."""
     return replacing.is_committed(folder.parent, plan(folder))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out, and finish what one that was killed had begun.
+    """Keep other processes out, and finish the replacement of a killed process.
 
     Args:
-        folder: the folder; it need not exist, and its parent does.
+        folder: the folder; it need not exist, but its parent does.
 
     Raises:
         DanglingLink: it lies on a disk that is not mounted.
@@ -58,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def recover(folder: Path) -> None:
-    """Finish what a process that was killed had begun, if anything.
+    """Finish the replacement of a killed process, if there is one.
 
     Raises:
         OSError: it cannot be finished.

@@ -1,1 +1,1 @@
-"""The log and its one writer: batches, and what is written between them."""
+"""The log and its one writer: batches, and background work between them."""

@@ -1,13 +1,13 @@
 """The writer's work between batches: the snapshot, client keys, the full-text index, and jobs of other rooms.
 
-Each portion is a short transaction; while people send, the writer rests after each. This module decides what is done
-and when, and uses the writing connection in the writer's turn only. `store.upkeep` has the SQL.
+Each portion is a short transaction; while people send, the writer rests after each. This module decides what to do and
+when, and uses the writing connection only in the writer's turn. `store.upkeep` has the SQL.
 """
 
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
@@ -30,13 +30,14 @@ from relay.store.upkeep import client_keys, snapshot_rows
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Job = Callable[[Connection], Awaitable[T]]
 """A short job on the writing connection."""
 
 CROWDED_SECONDS = 1.0
 """Seconds between two portions while the write-ahead log is long."""
 FLUSHED_KEYS = 4_096
-"""Client keys moved to their table between two batches once too many are in memory: more than a batch adds."""
+"""Client keys to move to their table between two batches once too many are in memory: more than a batch adds."""
 FAR = float("inf")
 
 
@@ -47,22 +48,22 @@ class SnapshotSource(Protocol):
         """Return about `count` stale rows, as the `snapshot` parameter of a batch. The last ones come with `seq`."""
 
     def snapshot_over(self, *, written: bool) -> None:
-        """End a round of the snapshot; `written` says whether all of it is on disk."""
+        """End a round of the snapshot; `written` tells whether all of it is on disk."""
 
 
-class _JobRequest(Generic[T]):
+class _JobRequest(Generic[T_co]):
     """A job, and its outcome for the caller that waits for it."""
 
-    def __init__(self, job: Job[T], work: str, *, hurried: bool) -> None:
+    def __init__(self, job: Job[T_co], work: str, *, hurried: bool) -> None:
         self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
-        self.outcome: list[T | Exception] = []
+        self.outcome: list[T_co | Exception] = []
 
 
 class Background:
-    """Decides which portion of background work is next, and does it."""
+    """Chooses the next portion of background work, and does it."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Background:
         self._wal = wal
         self._tuning = tuning
         self._pace = Pace(tuning.rest_factor)
-        self._requests: list[_JobRequest[Any]] = []
+        self._requests: list[_JobRequest[object]] = []
         self.index = IndexUpkeep(writing, schedule, tuning)
         self._key_flush: KeyFlush | None = None
         self._flushed_keys = 0
@@ -92,7 +93,7 @@ class Background:
         self._snapshot_wanted: list[trio.Event] = []
         self._snapshot_awaited: list[trio.Event] = []
         self.thrifty = False
-        """Whether only requested work is done: the disk is full, and the rest can wait."""
+        """Whether to do requested work only: the disk is full, and the rest can wait."""
         self.snapshot_failed = False
         """Whether the last round of the snapshot could not be written."""
         self.snapshot_full = False
@@ -105,19 +106,19 @@ class Background:
     # Requests.
 
     def ask(self, job: Job[T], work: str, *, hurried: bool) -> _JobRequest[T]:
-        """Queue a job; `done` of what this returns is set when it has an outcome.
+        """Queue a job; `done` of the result is set when it has an outcome.
 
         Args:
             job: called with the writing connection.
-            work: the name of the work, for the records of stalls.
+            work: the name of the work, for the record of stalls.
             hurried: whether it goes before other background work.
         """
         request = _JobRequest(job, work, hurried=hurried)
         self._requests.append(request)
         return request
 
-    def withdraw(self, request: _JobRequest[T]) -> None:
-        """Drop a job whose caller is gone, unless it has run."""
+    def withdraw(self, request: _JobRequest[object]) -> None:
+        """Drop a job whose caller is gone, unless it has run already."""
         if request in self._requests:
             self._requests.remove(request)
 
@@ -128,7 +129,7 @@ class Background:
         return wanted
 
     def abandon(self) -> None:
-        """Fail all that callers wait for: the writer stops, and will not get to it."""
+        """Fail everything that callers wait for: the writer is stopping."""
         for request in self._requests:
             request.outcome.append(sqlite3.OperationalError("the relay has stopped"))
             request.done.set()
@@ -141,25 +142,25 @@ class Background:
 
     @property
     def unkept(self) -> bool:
-        """Whether rows of the snapshot are stale and, as far as is known, can be written."""
+        """Whether rows of the snapshot are stale and can probably be written."""
         return self._schedule.snapshot_at < FAR and not self.snapshot_failed and not self.thrifty
 
     def suspect_index(self, error: sqlite3.Error) -> None:
-        """Rebuild the full-text index: a search failed with this error, which says that it is damaged."""
+        """Rebuild the full-text index, which is damaged according to this error of a search."""
         if not self.index.suspected and not self._schedule.index_begins:
             self.index.suspected = True
             self.ask(lambda _writing: self.index.lose(error), "index", hurried=True)
 
-    # When.
+    # Timing.
 
     @property
     def hurried(self) -> bool:
-        """Whether a job waits that must run in the next turn."""
+        """Whether a waiting job must run in the next turn."""
         return bool(self._requests) and any(one.hurried for one in self._requests)
 
     @property
     def waited_for(self) -> bool:
-        """Whether a caller waits for a job or a snapshot."""
+        """Whether a caller is waiting for a job or a snapshot."""
         return bool(self._requests or self._snapshot_wanted or self._snapshot_awaited)
 
     def next_at(self) -> float:
@@ -169,7 +170,7 @@ class Background:
         if self.thrifty:
             return self._pace.rests_until if self._requests or self._snapshot_under_way else FAR
         if self._wal.crowded:
-            # Requested work goes on slowly, since it may be what makes room.
+            # Requested work continues slowly, because it may make room.
             return self._pace.rests_until + (
                 CROWDED_SECONDS if self.waited_for or self._idempotency_keys.overflowing else FAR
             )
@@ -200,7 +201,7 @@ class Background:
     # Work.
 
     async def work(self, *, last: bool = False) -> None:
-        """Do one portion of what is due; with `last`, of what must be done before the relay stops."""
+        """Do one portion of the due work; with `last`, only of work that a stop needs."""
         now = trio.current_time()
         self.busy_since = now
         with trio.CancelScope(shield=True):
@@ -249,7 +250,7 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, request: _JobRequest[T]) -> str:
+    async def _do(self, request: _JobRequest[object]) -> str:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))
@@ -257,7 +258,7 @@ class Background:
             # The disk is full, or fails: the caller handles it.
             request.outcome.append(error)
         except Exception as error:
-            # A fault of ours: the caller gets it, and everybody's chat goes on.
+            # A bug: the caller gets the error, and the relay keeps running.
             logger.exception("a job of the writer failed; the relay goes on")
             request.outcome.append(error)
         finally:
@@ -271,7 +272,7 @@ class Background:
     async def _snapshot(self, now: Seconds) -> str:
         schedule, engine = self._schedule, self._engine
         if not schedule.snapshot_begun:
-            # A caller that comes after this waits for the next round.
+            # A later caller waits for the next round.
             self._snapshot_awaited, self._snapshot_wanted = self._snapshot_wanted, []
             schedule.snapshot_begins()
         rows = engine.snapshot(self._rows.size)
@@ -302,7 +303,7 @@ class Background:
         if flush is None:
             return ""
         self._key_flush = flush
-        # A busy event loop makes each portion look slow; shrunk portions would never catch up with what batches add.
+        # A busy event loop makes each portion look slow; smaller portions would never catch up with the batches.
         size = FLUSHED_KEYS if self._idempotency_keys.overflowing else self._keys.size
         keys = flush.keys[self._flushed_keys : self._flushed_keys + size]
         try:
@@ -311,7 +312,7 @@ class Background:
             if self._flushed_keys >= len(flush.keys):
                 await client_keys.note_flushed(self._writing, flush)
         except sqlite3.Error as error:
-            # They stay in memory; the next batch finds out whether messages can be written.
+            # They stay in memory; the next batch shows whether messages can be written.
             logger.warning("client ids cannot be written to their table: %s", error)
             self._key_flush, self._flushed_keys, self._flush_from = None, 0, now + self._tuning.key_retry_seconds
             return "keys"
@@ -327,10 +328,10 @@ class Background:
             self._wal.erased()
 
     async def _release_parameters(self) -> str:
-        """Release the texts that a statement wrote last."""
+        """Release the texts bound to a statement."""
         try:
             await release_parameters(self._writing, self._bound.largest())
         except sqlite3.Error as error:
-            # It releases them when it runs the next time.
+            # It releases them at its next run.
             logger.debug("a statement keeps its texts for now: %s", error)
         return "sync"

@@ -1,4 +1,4 @@
-"""The statement that writes a batch: always one, and so one hop to the thread and one transaction.
+"""The statement that writes a batch: always a single one, so it takes one hop to the thread and one transaction.
 
 SQL only; `writer` decides when.
 """
@@ -6,7 +6,6 @@ SQL only; `writer` decides when.
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
 
 import msgspec
 
@@ -15,7 +14,7 @@ from relay.store import kinds
 from relay.store.entry import Amendment, Entry, read_extra
 from relay.store.log.schedule import SideWrites
 from relay.store.sqlite.parameters import round_up
-from relay.store.sqlite.statements import Statement, as_json
+from relay.store.sqlite.statements import Parameters, SqlValue, Statement, as_json
 
 COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
@@ -25,7 +24,7 @@ _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
 """The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
 STATEMENT_ENTRIES = 2_048
-"""Entries that one plain statement takes: SQLite allows 32,766 parameters."""
+"""Maximum entries in one statement: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
 _WITH_SIDE_WRITES = Statement(
     "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
@@ -35,13 +34,13 @@ _WITH_SIDE_WRITES = Statement(
 
 def prepare(
     entries: Sequence[Entry], amendments: Sequence[Amendment], side_writes: SideWrites
-) -> tuple[Statement, Sequence[object]]:
+) -> tuple[Statement, Parameters]:
     """Make the statement that commits entries, their changes to earlier ones, and side writes: all or nothing.
 
     Args:
         entries: the entries, in the order of their `seq`.
-        amendments: changes to messages that are in the log.
-        side_writes: cursors, snapshot rows and the index's progress, as far as they are due.
+        amendments: changes to messages in the log.
+        side_writes: the due cursors, snapshot rows and progress of the index.
 
     Returns:
         The statement and its parameters, which SQLite keeps in memory until `release_parameters`.
@@ -55,7 +54,7 @@ def prepare(
     return plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
+def _row(entry: Entry) -> tuple[SqlValue, ...]:
     kind = entry.kind
     return (
         entry.seq, kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at, entry.target,
@@ -71,7 +70,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 def plain_statement(size: int) -> Statement:
     """Make the statement that inserts `size` entries and skips those that are all NULL.
 
-    Parameters cost half of what the same rows cost as JSON. An entry whose client key is in the table is refused:
+    Parameters take half the time that the same rows take as JSON. An entry whose client key is in the table is refused:
     its kind becomes NULL, which the column does not allow.
     """
     row = f"({', '.join('?' * len(COLUMNS))})"
@@ -82,12 +81,12 @@ def plain_statement(size: int) -> Statement:
 
 
 def _with_side_writes(
-    rows: Iterable[tuple[Any, ...]],
+    rows: Iterable[tuple[SqlValue, ...]],
     amendments: Sequence[Amendment],
     side_writes: SideWrites,
     holdings: Sequence[tuple[int, int, str]],
     files: Sequence[msgspec.Raw],
-) -> Sequence[object]:
+) -> Parameters:
     return (
         as_json(list(rows)),
         as_json(amendments),
@@ -100,7 +99,7 @@ def _with_side_writes(
 
 
 def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[ChatKey, MessageId, str]]:
-    """List which message holds which file: chat, message id, file. An amendment replaces what its message held."""
+    """List which message uses which file: chat, message id, file. An amendment replaces its message's list."""
     held = [
         (entry.chat, entry.message_id, one.id)
         for entry in entries

@@ -1,7 +1,7 @@
-"""The queue in front of the writer: the commands that wait, how many may wait, and which make the next batch.
+"""The queue in front of the writer: the waiting commands, their maximum number, and the next batch.
 
-Bounded in number and in bytes: when it is full, callers wait in `room` and their sockets are not read. Knows what a
-batch may hold; no SQL and no disk.
+Bounded in number and in bytes: when it is full, callers wait in `room` and their sockets are not read. Knows the limits
+of a batch; no SQL and no disk.
 """
 
 import logging
@@ -23,7 +23,7 @@ from relay.store.log.tuning import LogTuning
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[Outcome | RelayError], None]
-"""Takes the answer to a command: its outcome, or why it is refused."""
+"""Takes the answer to a command: its outcome, or the refusal."""
 
 
 class PendingCommand(msgspec.Struct, frozen=True, gc=False):
@@ -31,19 +31,20 @@ class PendingCommand(msgspec.Struct, frozen=True, gc=False):
 
     command: Command
     answer: Answer[Any]
-    """Takes the outcome of this very command, as `append` has checked."""
+    """Any: takes the outcome of this command; `append` has checked the types."""
     since: float
-    """When it came (trio's time). Commands of one read, or of one batch's duration, share the time of the first."""
+    """When it came (trio's time). Commands of one read, or from the duration of one batch, share the time of the
+    first."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """The commands that one transaction commits."""
+    """The commands of one transaction."""
 
     pending: list[PendingCommand]
     sends: int
     """How many of them came from the queue; the others are deferred commands."""
     size: int
-    """About how many bytes they came in."""
+    """About how many bytes they had on arrival."""
     needs_own_batch: bool
     """Whether it is one command that needs a batch of its own."""
 
@@ -59,9 +60,9 @@ class CommandQueue:
         """Begin empty.
 
         Args:
-            engine: tells what a batch may hold.
+            engine: knows which commands need a batch of their own.
             collect: adds the commands that `expect_deferred` announced, see `DeferredCommands`.
-            tuning: how much may wait, and be in a batch.
+            tuning: the limits of the queue and of a batch.
         """
         self.waiting: list[PendingCommand] = []
         """Commands for the next batches."""
@@ -79,9 +80,9 @@ class CommandQueue:
         self.stopping_since = 0.0
         """Since when (trio's time)."""
         self.retry_at = 0.0
-        """When deferred commands that could not be written are tried again (trio's time)."""
+        """When to retry deferred commands that could not be written (trio's time)."""
         self.stopped = trio.Event()
-        """Set when everything that waited at `stop` is written."""
+        """Set when all commands that were waiting at `stop` are written."""
         self._engine = engine
         self._tuning = tuning
         self._bytes = 0
@@ -115,24 +116,24 @@ class CommandQueue:
     def note_read(self, size: int, now: Seconds) -> None:
         """Note one read of a connection, before its commands are appended.
 
-        Called once a read and not once a command: it is the read that costs memory.
+        Called once per read and not per command, because the read takes the memory.
 
         Args:
-            size: bytes read; the commands appended for them came in no more.
+            size: bytes read; an upper bound for the commands in them.
             now: trio's time.
         """
         self._bytes = self._bytes + size if self.waiting or self.barred else size
         self._now = now
 
     def append(self, command: Command[Outcome], answer: Answer[Outcome] = _ignore) -> bool:
-        """Have a command decided and written.
+        """Queue a command to be decided and written.
 
         Args:
-            command: what to decide.
+            command: the command.
             answer: called with the outcome when it is on disk.
 
         Returns:
-            Whether it waits for the next batch. After the stop it does not: it was answered at once.
+            Whether it waits for the next batch. After a stop it does not, since it was answered at once.
         """
         if self.stopping and self.stopped.is_set():
             answer(RelayError.unavailable())
@@ -146,11 +147,11 @@ class CommandQueue:
         return True
 
     def append_deferred(self, key: Hashable, reach: int, command: Command) -> None:
-        """Have a command written a moment later. It replaces one of the same key that reaches less far.
+        """Queue a command to be written a moment later. It replaces one with the same key and a shorter reach.
 
         Args:
-            key: names what the command moves, as one mark of one user in one chat.
-            reach: how far it moves that; the one that reaches further is kept.
+            key: names the thing that the command moves, such as one receipt of one user in one chat.
+            reach: how far it moves that; the command that reaches further is kept.
             command: the command.
         """
         if not self.deferred:
@@ -158,7 +159,7 @@ class CommandQueue:
         self.deferred.add(DeferredCommand(key, reach, command), trio.current_time())
 
     def expect_deferred(self) -> None:
-        """Have deferred commands collected a moment later: acknowledgements until then become one command a chat."""
+        """Collect deferred commands a moment later: acknowledgements until then become one command per chat."""
         if not self.deferred:
             self.work.set()
         self.deferred.expect(trio.current_time())
@@ -166,7 +167,7 @@ class CommandQueue:
     # The writer.
 
     def take(self) -> Batch:
-        """Take the next batch: all that waits, up to a command that needs a batch of its own or is too large."""
+        """Take the next batch: all waiting commands, up to one that needs a batch of its own or is too large."""
         self.batch += 1
         if self._next is not None:
             self._next.set()
@@ -200,20 +201,20 @@ class CommandQueue:
         return barred
 
     def take_waiting(self) -> list[PendingCommand]:
-        """Take all commands that wait, to refuse them."""
+        """Take all waiting commands, to refuse them."""
         waiting, self.waiting = self.waiting, []
         self._bytes = 0
         self._make_room()
         return waiting
 
     def _make_room(self) -> None:
-        """Wake those who wait in `room`."""
+        """Wake the callers that wait in `room`."""
         if self._room is not None and not self.full:
             self._room.set()
             self._room = None
 
     def _next_batch(self) -> tuple[int, bool]:
-        """Count the waiting commands that make the next batch; returns also whether it is one that stands alone."""
+        """Count the waiting commands for the next batch; return also whether it is a command that stands alone."""
         needs_own_batch, weight = self._engine.needs_own_batch, self._engine.weight
         most = self._tuning.batch_bytes
         much = self._bytes > most
@@ -228,17 +229,17 @@ class CommandQueue:
         return len(self.waiting), False
 
     def _take_deferred(self, count: int, now: Seconds) -> list[DeferredCommand]:
-        """Take the deferred commands that are committed with a batch of `count`."""
+        """Take the deferred commands to commit with a batch of `count`."""
         try:
             return self.deferred.take(count, now, flush=self.stopping and now >= self.retry_at)
         except Exception:
-            # A fault of ours where they are collected: it must not end the writer.
+            # A bug in collecting them must not end the writer.
             logger.exception("acknowledgements could not be handled; the relay goes on")
             self.deferred.expect(now)
             return []
 
     def _retry(self, deferred: DeferredCommand, answer: object) -> None:
-        """Take the answer to a deferred command: one that could not be written is tried again."""
+        """Take the answer to a deferred command: if it could not be written, it is retried."""
         if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
             self.retry_at = trio.current_time() + self._tuning.deferred_retry_seconds
             self.deferred.add(deferred, self.retry_at)

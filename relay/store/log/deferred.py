@@ -1,7 +1,7 @@
-"""Deferred commands: written a moment later, one for each key, a few at a time. Pure: the time is an argument.
+"""Deferred commands: written a moment later, one per key, a few at a time. Pure: the time is an argument.
 
-Acknowledgements of devices come here. A receipt for each message would cost as much as the message; one for all that
-came within a moment, committed with the messages that follow, costs next to nothing.
+Acknowledgements of devices come here. A receipt for each message would cost as much as the message. One for all
+messages of a moment, committed with the next messages, costs next to nothing.
 """
 
 from collections.abc import Callable, Hashable
@@ -12,28 +12,29 @@ from relay.keys import Seconds
 from relay.store.command import Command
 
 DEFER_SECONDS = 0.15
-"""Seconds until they are committed with the next batch; after as many again without a batch they are one."""
+"""Seconds until they are committed with the next batch; after the same time again without a batch, they form their
+own."""
 COMMANDS_WITH_BATCH = 16
-"""How many are committed with a smaller batch, whose senders wait for them; a larger batch takes its own number."""
+"""How many go with a small batch, whose senders wait for them; a larger batch takes as many as it has commands."""
 COMMANDS_ALONE = 256
-"""How many make a batch of their own."""
+"""How many go into a batch of their own."""
 
 
 class DeferredCommand(NamedTuple):
     """A command that may wait."""
 
     key: Hashable
-    """What it is about; only one of each key waits."""
+    """Its subject; only one command per key waits."""
     reach: int
-    """How far it reaches. Acknowledgements come in any order, and the farthest stays."""
+    """How far it reaches. Acknowledgements come in any order, and the furthest one stays."""
     command: Command
 
 
 class DeferredCommands:
-    """The commands that wait, and when they are due."""
+    """The waiting commands, and when they are due."""
 
     def __init__(self, collect: Callable[[], None]) -> None:
-        """Begin with nothing that waits.
+        """Begin empty.
 
         Args:
             collect: called when commands announced by `expect` are due; it adds them.
@@ -66,7 +67,7 @@ class DeferredCommands:
         self._expected = True
 
     def drop(self) -> int:
-        """Drop all that wait, announced ones as well; return how many were queued."""
+        """Drop all waiting commands, including announced ones; return how many were queued."""
         count = len(self._waiting)
         self._waiting.clear()
         self._expected = False
@@ -74,16 +75,16 @@ class DeferredCommands:
 
     @property
     def alone_at(self) -> float:
-        """When the waiting commands make a batch of their own; infinity if none wait."""
+        """When the waiting commands form a batch of their own; infinity if none wait."""
         return self._since + 2 * DEFER_SECONDS if self else float("inf")
 
     def take(self, count: int, now: Seconds, *, flush: bool = False) -> list[DeferredCommand]:
         """Remove and return the commands that are due.
 
         Args:
-            count: commands in the batch that they are committed with; 0 if they are one themselves.
+            count: commands in the batch that they go with; 0 if they form their own.
             now: the time.
-            flush: whether all are due.
+            flush: whether to take all of them.
         """
         if not self or not (flush or now >= self._since + DEFER_SECONDS):
             return []

@@ -1,6 +1,6 @@
-"""When the full-text index is merged as a whole: deleted texts stay in its segments until then.
+"""Schedules merges of the whole full-text index: deleted texts stay in its segments until then.
 
-Such a merge writes the whole index again, so the larger it is, the longer the next one waits. Pure: no SQL, and the
+Such a merge rewrites the whole index, so the larger it is, the longer the next one waits. Pure: no SQL, and the
 time is an argument.
 """
 
@@ -8,11 +8,11 @@ from relay.keys import Seconds
 from relay.store.log.tuning import LogTuning
 
 MERGE_RETRY_SECONDS = 60.0
-"""Seconds until a merge that failed goes on."""
+"""Seconds until a failed merge continues."""
 
 
 class IndexMerge:
-    """Whether deleted texts are in the index, and how far the merge is that erases them."""
+    """Whether the index contains deleted texts, and the progress of the merge that erases them."""
 
     def __init__(self, tuning: LogTuning) -> None:
         self._tuning = tuning
@@ -25,7 +25,7 @@ class IndexMerge:
 
     @property
     def due_at(self) -> float:
-        """When the next step is due, if it is quiet; infinity if there is nothing to do."""
+        """When the next step is due, if the relay is quiet; infinity if there is nothing to do."""
         return self._from if self.texts or self._dirty else float("inf")
 
     def mark_dirty(self) -> None:
@@ -33,7 +33,7 @@ class IndexMerge:
         self._dirty = True
 
     def start(self, texts: int) -> None:
-        """Start a merge for the texts deleted since the last one began; 0 of them need none."""
+        """Start a merge for the texts deleted since the last one began, unless there are none."""
         self._dirty = False
         self.texts = texts
         self.steps = 0
@@ -43,7 +43,7 @@ class IndexMerge:
         self.steps += 1
 
     def done(self, now: Seconds) -> None:
-        """Note that all is merged. More texts may have been deleted meanwhile."""
+        """Note that everything is merged. More texts may have been deleted meanwhile."""
         self.texts = 0
         self._dirty = True
         self._from = now + self.steps * self._tuning.merge_pause_seconds

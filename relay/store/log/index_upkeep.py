@@ -1,4 +1,4 @@
-"""Keeping the full-text index up to date, merged and whole. It is derived from the log: a damaged one is rebuilt.
+"""Keeps the full-text index up to date, merged and intact. It is derived from the log, so a damaged one is rebuilt.
 
 Each method is one portion on the writing connection, in the writer's turn; `background` decides which is next.
 """
@@ -23,34 +23,34 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MERGE_SEGMENTS = 4
-"""New segments after which the full-text index is merged. FTS5 merges no fewer on one level."""
+"""New segments after which the full-text index is merged: the minimum that FTS5 merges on one level."""
 
 
 class IndexUpkeep:
-    """The work on the full-text index, and how far it is."""
+    """The work on the full-text index, and its progress."""
 
     def __init__(self, writing: Connection, schedule: WriteSchedule, tuning: LogTuning) -> None:
         self.merging = IndexMerge(tuning)
         self.losses = 0
-        """How often the index was found damaged since the start."""
+        """How many times the index was found damaged since the start."""
         self.remaking = False
         """Whether it is being rebuilt."""
         self.suspected = False
-        """Whether a check of it was requested and has not run."""
+        """Whether a requested check of it has yet to run."""
         self.segments = MERGE_SEGMENTS
-        """New segments since the last merge. An earlier run may have left some: the first merge finds out."""
+        """New segments since the last merge. An earlier run may have left some, which the first merge finds."""
         self._writing = writing
         self._schedule = schedule
         self._merged_pages = tuning.merged_pages
-        # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
+        # If a sync alone takes as long as a portion may, smaller portions would make no progress.
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
         self._pages = Portion(tuning.merged_pages, least=32, most=1_024)
 
-    # What was written.
+    # Writes.
 
     def wrote(self, *, indexed: bool, amended: bool) -> None:
-        """Note what a batch did to the index."""
+        """Note the effect of a batch on the index."""
         self.segments += indexed or amended
         if self.remaking:
             self._look_whether_whole()
@@ -62,7 +62,7 @@ class IndexUpkeep:
         self.merging.mark_dirty()
         self.segments += 1
 
-    # What is due.
+    # Due work.
 
     @property
     def many_segments(self) -> bool:
@@ -77,14 +77,14 @@ class IndexUpkeep:
 
     @property
     def erasing_at(self) -> float:
-        """When the next step of erasing is due, if it is quiet; infinity if there is none."""
-        # The index reaches the end of the log in quiet moments only: so it is quiet when this is due.
+        """When the next step of erasing is due, if the relay is quiet; infinity if there is none."""
+        # The index reaches the end of the log only in quiet moments, so it is quiet when this is due.
         return self.merging.due_at if self._schedule.indexed else float("inf")
 
     # A damaged index.
 
     async def despite_damage(self, run: Callable[[], Awaitable[T]]) -> T:
-        """Run a transaction, and once more after dropping the index if that is damaged.
+        """Run a transaction; if it fails because the index is damaged, drop the index and run it again.
 
         Args:
             run: the transaction.
@@ -103,7 +103,7 @@ class IndexUpkeep:
         """Drop the index if a transaction failed because it is damaged.
 
         Returns:
-            Whether it was that, and the transaction should be run once more.
+            Whether it was damaged, so that the transaction should run again.
 
         Raises:
             sqlite3.Error: the store cannot be written.
@@ -114,7 +114,7 @@ class IndexUpkeep:
         return True
 
     async def lose(self, error: sqlite3.Error) -> None:
-        """Drop the index, which this error says is damaged; one that is being rebuilt stays.
+        """Drop the index, which is damaged according to this error; one that is being rebuilt stays.
 
         Raises:
             sqlite3.Error: the store cannot be written.
@@ -147,7 +147,7 @@ class IndexUpkeep:
             logger.info("the full-text index is whole again")
 
     async def _failed(self, error: sqlite3.Error, now: Seconds) -> None:
-        """Drop an index that is damaged, or schedule one that could not be written again."""
+        """Drop a damaged index, or reschedule one that could not be written."""
         if full_text_index.is_damage(error):
             try:
                 await self.lose(error)
@@ -161,7 +161,7 @@ class IndexUpkeep:
     # Portions.
 
     async def index(self, now: Seconds) -> None:
-        """Index some more entries. What is left of a dropped index is removed first."""
+        """Index some more entries. The remains of a dropped index are removed first."""
         if self._schedule.index_left_over:
             await self._empty(now)
             return
@@ -180,7 +180,7 @@ class IndexUpkeep:
             self._look_whether_whole()
 
     async def _empty(self, now: Seconds) -> None:
-        """Remove some of a dropped index."""
+        """Remove a part of a dropped index."""
         try:
             self._schedule.index_left_over = await full_text_index.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
@@ -190,7 +190,7 @@ class IndexUpkeep:
             self._blocks.took(trio.current_time() - now)
 
     async def merge(self, now: Seconds) -> None:
-        """Merge some segments, so that searches have few to read."""
+        """Merge some segments, so that searches have fewer to read."""
         try:
             if not await full_text_index.merge(self._writing, pages=self._pages.size):
                 self.segments = 0

@@ -1,8 +1,7 @@
-"""The log as the rest of the relay sees it: everything that changes goes through `append`.
+"""The log as the rest of the relay sees it: every change goes through `append`.
 
-Puts the parts together: `command_queue` in front, `writer` for batches, `background` for what is done between two of
-them, `schedule` for what is written beside them. Knows the database and, through `DecisionEngine`, the rules; no
-sockets.
+Puts the parts together: `command_queue` in front, `writer` for batches, `background` for work between two of them,
+`schedule` for writes beside them. Knows the database and, through `DecisionEngine`, the rules; no sockets.
 """
 
 import sqlite3
@@ -38,7 +37,7 @@ T = TypeVar("T")
 
 
 class _TurnWatch(trio.abc.Instrument):
-    """Measures each turn of the event loop. While a turn lasts, no other task runs."""
+    """Measures each turn of the event loop, during which no other task runs."""
 
     def __init__(self, stalls: Stalls) -> None:
         self._stalls = stalls
@@ -58,7 +57,7 @@ _TOUCH = Statement(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
 async def _touch(connection: Connection) -> None:
-    # Writes the version that is there already: the smallest commit that proves that the file can be written.
+    # Writes the present version again: the smallest commit that proves that the file can be written.
     await connection.execute(_TOUCH)
 
 
@@ -79,12 +78,12 @@ class Log(CommandQueue):
 
         Args:
             writing: the only connection that writes.
-            reading: one for looking up facts; nothing else should wait on it.
+            reading: a connection for looking up facts; nothing else should use it.
             wal: the write-ahead log of the store.
             engine: decides commands and applies entries.
             cursors: every device's cursor, as it is on disk.
             collect: moves cursors of this log and appends the deferred commands that `expect_deferred` announced.
-            tuning: how much is done at a time, and when.
+            tuning: amounts of work and their timing.
         """
         super().__init__(engine, partial(collect, self), tuning)
         self.stalls = Stalls()
@@ -117,7 +116,7 @@ class Log(CommandQueue):
         left_over = not indexed and await positions.index_left_over(self._reading)
         gaps = await positions.gaps(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
-        # An upgrade asked for a new index, or the relay stopped while one was being built.
+        # An upgrade requested a new index, or the relay stopped while building one.
         self.background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
         self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
         turns = _TurnWatch(self.stalls)
@@ -134,7 +133,7 @@ class Log(CommandQueue):
             nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
-        """Let `run` return once everything that waits is written."""
+        """Let `run` return once all waiting commands are written."""
         self.stopping = True
         self.stopping_since = self.retry_at = trio.current_time()
         self.background.snapshot_failed = False
@@ -146,11 +145,11 @@ class Log(CommandQueue):
     async def _pause(self, job: Job[None]) -> None:
         await self.run_exclusive(job, "checkpoint", hurried=True)
 
-    # How it is doing.
+    # Health.
 
     @property
     def figures(self) -> WriterFigures:
-        """What the writer has done since the start."""
+        """The writer's counters since the start."""
         return self._writer.figures
 
     @property
@@ -165,13 +164,13 @@ class Log(CommandQueue):
 
     @property
     def busy_since(self) -> float | None:
-        """Since when the store has been working on a request of the writer (trio's time); None while it is idle."""
+        """Since when the store has been working for the writer (trio's time); None while it is idle."""
         busy_since = self._writer.busy_since
         return self.background.busy_since if busy_since is None else busy_since
 
     @property
     def writable(self) -> bool:
-        """Whether messages are accepted, as far as the last write tells."""
+        """Whether messages are accepted, according to the last write."""
         return not self.failing and self.refuses is None
 
     @property
@@ -180,7 +179,7 @@ class Log(CommandQueue):
         return self._writer.side_writes_due()
 
     def try_again(self) -> None:
-        """Assume that the store can be written, until a write fails: something has changed."""
+        """Assume that the store can be written until a write fails, because something has changed."""
         self._writer.failing_since = None
 
     async def probe(self) -> bool:
@@ -195,15 +194,15 @@ class Log(CommandQueue):
 
     @property
     def thrifty(self) -> bool:
-        """Whether only what is needed is written; see `spare`."""
+        """Whether only necessary writes happen; see `spare`."""
         return self.background.thrifty
 
     def spare(self, refuses: Callable[[Command], bool] | None) -> None:
-        """Write only what is needed from now on, or everything again.
+        """From now on allow necessary writes only, or all of them again.
 
         Args:
-            refuses: returns whether a command is answered with `storage_full`. One whose answer needs nothing written
-                gets that answer all the same: it repeats what was done before. None ends the saving.
+            refuses: returns whether to answer a command with `storage_full`. A command that needs no write, because it
+                repeats an earlier one, still gets its answer. None allows all writes.
         """
         self.refuses = refuses
         self.background.thrifty = refuses is not None
@@ -217,21 +216,21 @@ class Log(CommandQueue):
         return self._schedule.cursors
 
     def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's cursor written within seconds. It never goes back.
+        """Schedule a device's cursor to be written within seconds. It never goes back.
 
         Args:
             device: the device's key.
-            seq: the last entry that it has acknowledged.
+            seq: the last entry that it acknowledged.
             seen: when it was last connected, Unix milliseconds.
         """
         self._schedule.keep_cursor(device, seq, seen, trio.current_time())
         self.work.set()
 
     async def first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written, and wait until that was tried. Args: see `keep_cursor`.
+        """Write a device's first cursor, and wait for the attempt. Args: see `keep_cursor`.
 
-        It cannot wait as later ones do: after a crash the device would start at the end of the log again,
-        past what it has been sent and has not acknowledged.
+        It cannot wait like later ones: after a crash the device would start at the end of the log again, past events
+        that it got and did not acknowledge.
         """
         self._schedule.keep_first_cursor(device, seq, seen)
         if self.stopped.is_set():
@@ -245,13 +244,13 @@ class Log(CommandQueue):
         """Run a job on the writing connection between two batches, and return its result.
 
         Args:
-            job: takes some milliseconds: senders wait meanwhile.
-            work: the name of this work in the record of what senders waited for.
-            hurried: whether it runs in the next turn; else at the pace of background work.
+            job: may take some milliseconds, because senders wait meanwhile.
+            work: the name of this work in the record of stalls.
+            hurried: whether it runs in the next turn; otherwise at the pace of background work.
 
         Raises:
-            sqlite3.Error: what the job raised, or the writer has stopped.
-            OSError: what the job raised.
+            sqlite3.Error: raised by the job, or the writer has stopped.
+            OSError: raised by the job.
         """
         if self.stopped.is_set():
             # The job would never run.
@@ -268,12 +267,12 @@ class Log(CommandQueue):
         return outcome
 
     async def rest(self, seconds: float) -> None:
-        """Rest after a portion of long work that took so many seconds, as background work does while people send."""
+        """Rest after a portion of long work that took `seconds`, as background work does while people send."""
         if trio.current_time() < self._schedule.quiet_at:
             await trio.sleep(rest_after(seconds, self._tuning.rest_factor))
 
     async def keep_snapshot(self) -> None:
-        """Have the whole state written, as of now or later, a portion at a time, and wait until it is.
+        """Write the whole state, as of now or later, a portion at a time, and wait for the end.
 
         Raises:
             RelayError: it cannot be written, or the writer has stopped.
@@ -287,7 +286,7 @@ class Log(CommandQueue):
             raise RelayError.storage_full() if self.background.snapshot_full else RelayError.unavailable()
 
     async def client_keys(self, keys: Sequence[int]) -> dict[ClientKey, StoredMessage | None]:
-        """Find which messages have these client keys: facts of the kind `ClientKey`."""
+        """Find the messages with these client keys: facts of the kind `ClientKey`."""
         return await fact_lookup.client_keys(self._reading, keys, self.idempotency_keys)
 
     # The full-text index.
@@ -304,11 +303,11 @@ class Log(CommandQueue):
 
     @property
     def index_losses(self) -> int:
-        """How often the full-text index was found damaged since the start."""
+        """How many times the full-text index was found damaged since the start."""
         return self.background.index.losses
 
     async def begin_index(self) -> None:
-        """Have the full-text index rebuilt from the messages, a portion at a time.
+        """Start to rebuild the full-text index from the messages, a portion at a time.
 
         Raises:
             sqlite3.Error: the store cannot be written.
@@ -316,6 +315,6 @@ class Log(CommandQueue):
         await self.run_exclusive(lambda _writing: self.background.index.begin(), "index", hurried=True)
 
     def suspect_index(self, error: sqlite3.Error) -> None:
-        """Have the full-text index rebuilt: a search failed with this error, which says that it is damaged."""
+        """Start to rebuild the full-text index, which is damaged according to this error of a search."""
         self.background.suspect_index(error)
         self.work.set()

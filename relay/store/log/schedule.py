@@ -1,7 +1,7 @@
-"""What is written beside batches, and when: cursors, the snapshot, the full-text index.
+"""Writes beside batches, and their timing: cursors, the snapshot, the full-text index.
 
-None of it is urgent. Cursors, and a few entries for the index, are committed with a batch (side writes); the rest is
-done between batches, see `background`. Pure: no SQL, and the time is an argument.
+None of them is urgent. Cursors, and a few entries for the index, are committed with a batch (side writes); the rest
+follows between batches, see `background`. Pure: no SQL, and the time is an argument.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ CURSOR_SECONDS = 5.0
 SNAPSHOT_SECONDS = 60.0
 """Seconds after which it is due for fewer."""
 INDEX_ENTRIES_WITH_BATCH = 64
-"""Entries that are indexed with a batch, whose senders wait for it; only if no others are left."""
+"""Entries that are indexed with a batch, whose senders wait for it; only if none are left from before."""
 INDEX_CHARACTERS_WITH_BATCH = 16_384
 """Characters of text that they may have: a long text costs as much as many entries."""
 INDEX_LAG_ENTRIES = 50_000
-"""Entries that the index may lag behind until it is quiet: a search can read so many without it."""
+"""Entries that the index may lag behind until the relay is quiet: a search can read this many without it."""
 
 Cursors = dict[DeviceKey, tuple[Seq, UnixMs]]
-"""By device: the last `seq` that it has acknowledged, and when it was last connected (Unix milliseconds)."""
+"""By device: the last `seq` that it acknowledged, and when it was last connected (Unix milliseconds)."""
 
 
 class SideWrites(NamedTuple):
-    """What is committed with a batch of entries."""
+    """The writes committed together with a batch of entries."""
 
     cursors: Cursors
     indexed: Seq
-    """The `seq` up to which the full-text index is brought; 0 if it stays as it is."""
+    """The `seq` up to which to extend the full-text index; 0 if it stays unchanged."""
 
     def __bool__(self) -> bool:
         return bool(self.cursors or self.indexed)
 
 
 class WriteSchedule:
-    """What has to be written beside batches, and when each is due."""
+    """The writes beside batches, and when each is due."""
 
     def __init__(self, cursors: Cursors, tuning: LogTuning) -> None:
         self._tuning = tuning
@@ -57,7 +57,7 @@ class WriteSchedule:
         """Characters of text that the full-text index lacks."""
         self._index_since = 0.0
         self.index_left_over = False
-        """Whether a dropped index has to be removed before a new one is begun."""
+        """Whether a dropped index has to be removed before a new one begins."""
         self._batch_since = 0.0
 
     def begin(
@@ -69,13 +69,13 @@ class WriteSchedule:
         gaps: Sequence[tuple[Seq, Seq]] = (),
         left_over: bool = False,
     ) -> None:
-        """Start from what is on disk.
+        """Start from the state on disk.
 
         Args:
             last_seq: the last entry.
             indexed: the last entry that the full-text index has.
             now: the time.
-            gaps: where entries are missing: of each gap the one before it and the one after it, ascending.
+            gaps: the gaps in the log: for each, the entry before it and the entry after it, ascending.
             left_over: whether there is a dropped index, which nothing uses.
         """
         self.index_left_over = left_over
@@ -87,14 +87,14 @@ class WriteSchedule:
             # The length of their texts is not known.
             self._text = INDEX_CHARACTERS_WITH_BATCH + 1
 
-    # What is due.
+    # Due work.
 
     def keep_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs, now: Seconds) -> None:
-        """Have a device's cursor written within seconds. It never goes back.
+        """Schedule a device's cursor to be written within seconds. It never goes back.
 
         Args:
             device: the device's key.
-            seq: the last entry that it has acknowledged.
+            seq: the last entry that it acknowledged.
             seen: when it was last connected, Unix milliseconds.
             now: monotonic seconds.
         """
@@ -105,7 +105,7 @@ class WriteSchedule:
         self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
     def keep_first_cursor(self, device: DeviceKey, seq: Seq, seen: UnixMs) -> None:
-        """Have a device's first cursor written with the next write.
+        """Schedule a device's first cursor for the next write.
 
         Args:
             device: the device's key.
@@ -116,7 +116,7 @@ class WriteSchedule:
 
     @property
     def left(self) -> bool:
-        """Whether a stop has to wait for cursors. It need not wait for the index, continued at the next start."""
+        """Whether a stop has to wait for cursors. It need not wait for the index, which continues at the next start."""
         return bool(self._stale_cursors or self._first_cursors)
 
     @property
@@ -154,7 +154,7 @@ class WriteSchedule:
 
     @property
     def index_at(self) -> float:
-        """When more entries are to be indexed between batches; infinity if all are."""
+        """When more entries are due for indexing between batches; infinity if all are indexed."""
         if self.indexed:
             return float("inf")
         due = self._index_since + self._tuning.index_seconds
@@ -173,17 +173,17 @@ class WriteSchedule:
                 upto = after - 1
         return min(self._last_seq, upto + count)
 
-    # What was done.
+    # Finished work.
 
     def take(self, commands: int, now: Seconds, *, marks_held: bool, last: bool) -> SideWrites:
         """Take the side writes of a batch; `written` or `not_written` is called with them before the next `take`.
 
         Args:
-            commands: how many are in the batch.
+            commands: the number of commands in the batch.
             now: the time.
-            marks_held: whether receipts are deferred. A cursor must not be on disk before the receipts that its
-                acknowledgement made.
-            last: whether the relay stops, and nothing may be left.
+            marks_held: whether receipts are deferred. A cursor must not be on disk before the receipts from the same
+                acknowledgements.
+            last: whether the relay is stopping, so that nothing may be left.
         """
         return SideWrites(
             self._take_cursors(commands, now, marks_held=marks_held, last=last), self._index_with_batch(commands, now)
@@ -191,7 +191,7 @@ class WriteSchedule:
 
     @property
     def quiet_at(self) -> float:
-        """When it is quiet, if no batch comes before."""
+        """The start of the quiet period, if no batch comes before it."""
         return self._batch_since + self._tuning.quiet_seconds
 
     def started(self, now: Seconds) -> None:
@@ -220,7 +220,7 @@ class WriteSchedule:
         self._index_since = now
 
     def snapshot_begins(self) -> None:
-        """Note that a round of the snapshot begins; entries from now on belong to the next."""
+        """Note that a round of the snapshot begins; later entries belong to the next."""
         self.snapshot_begun = True
         self._entries_since_snapshot = 0
 
@@ -239,10 +239,10 @@ class WriteSchedule:
             self._cursors_since = now
 
     def entries_written(self, count: int, last_seq: Seq, text: int = 0) -> None:
-        """Note entries that are on disk, and that snapshot and index lack.
+        """Note new entries on disk that the snapshot and the index lack.
 
         Args:
-            count: how many.
+            count: the number of entries.
             last_seq: the last one.
             text: characters of text in them.
         """

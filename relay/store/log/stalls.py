@@ -1,7 +1,7 @@
-"""What senders waited for: the longest wait of each minute, and which work of the writer caused it.
+"""Stalls of senders: the longest wait of each minute, and the writer's work that caused it.
 
-The writer notes each work with its begin and end, and how long each batch waited. Pure: the time is an argument.
-Bounded: the latest works and loop turns, and one record a minute for an hour.
+The writer notes each piece of work with its begin and end, and how long each batch waited. Pure: the time is an
+argument. Bounded: the latest work and loop turns, and one record per minute for an hour.
 """
 
 from collections import deque
@@ -10,25 +10,25 @@ from typing import NamedTuple
 from relay.keys import Seconds
 
 KEPT_MINUTES = 60
-"""Minutes of which records are kept."""
+"""Minutes for which records are kept."""
 KEPT_WORKS = 256
-"""Works that are kept to explain a wait."""
+"""Pieces of work that are kept to explain a wait."""
 SLOW_TURN_SECONDS = 0.01
-"""Seconds of one turn of the event loop from which it is recorded."""
+"""A turn of the event loop is recorded if it takes at least this many seconds."""
 NEAR_SECONDS = 0.005
-"""A work that ends within this time after a slow turn was waiting for that turn."""
+"""Work that ends within this time after a slow turn was waiting for that turn."""
 LOOP = "loop"
 """The event loop had no time for the writer, or for publishing."""
 SYNC = "sync"
-"""Committing, most of which is syncing the disk."""
+"""Committing, which is mostly syncing the disk."""
 
 
 class Wait(NamedTuple):
-    """How long a sender waited."""
+    """The wait of a sender."""
 
     seconds: float
     cause: str
-    """The work that took the greatest part of it."""
+    """The work that took most of it."""
     at: float
     """When it ended (trio's time)."""
 
@@ -40,7 +40,7 @@ class _Span(NamedTuple):
 
 
 class Stalls:
-    """The writer's latest works, and the longest waits of the last hour."""
+    """The writer's latest work, and the longest waits of the last hour."""
 
     def __init__(self) -> None:
         self._works: deque[_Span] = deque(maxlen=KEPT_WORKS)
@@ -54,10 +54,10 @@ class Stalls:
         return len(self._works) + len(self._waits)
 
     def worked(self, cause: str, began: float, ended: float) -> None:
-        """Note a work of the writer. Works do not overlap, and are noted in order.
+        """Note a piece of the writer's work. Pieces do not overlap, and are noted in order.
 
         Args:
-            cause: what the writer did, in a word or two for people.
+            cause: a word or two for people about the work.
             began: when it began, monotonic seconds.
             ended: when it ended.
         """
@@ -99,7 +99,7 @@ class Stalls:
         return max((wait for minute, wait in self._waits if minute > since), default=None)
 
     def longest_works(self, now: Seconds) -> dict[str, float]:
-        """Return the longest time that each work took in the last hour, in seconds."""
+        """Return the longest time that each kind of work took in the last hour, in seconds."""
         since = int(now // 60) - KEPT_MINUTES
         found: dict[str, float] = {}
         for minute, works in self._longest_works:
@@ -114,9 +114,9 @@ class Stalls:
         self._longest_works.append((self._minute, {}))
 
     def _cause(self, since: float, now: Seconds) -> str:
-        """Find what took most of the time between two moments: a work, or the event loop."""
+        """Find the work that took most of the time between two moments; it may be the event loop."""
         shares: dict[str, float] = {}
-        # Time before the oldest work that is kept cannot be blamed on the loop.
+        # Time before the oldest recorded work cannot be blamed on the loop.
         explained = max(since, self._works[0].began) if len(self._works) == KEPT_WORKS else since
         idle = now - explained
         for work in reversed(self._works):
@@ -131,7 +131,7 @@ class Stalls:
         return max(shares, key=shares.__getitem__)
 
     def _held_before(self, ended: float) -> float:
-        """Return how long a slow turn of the loop took that ended just before a work did."""
+        """Return the duration of a slow turn of the loop that ended just before this work."""
         for turn in reversed(self._turns):
             if turn.ended <= ended:
                 return turn.ended - turn.began if ended - turn.ended < NEAR_SECONDS else 0.0

@@ -1,7 +1,7 @@
 """The one writer: it decides a batch, commits it in one transaction, and only then applies, publishes and answers it.
 
-The promise of order: entries are applied, published and answered in the order of their `seq`, after they are on disk,
-and nothing else is in between. A batch that fails changes nothing in memory.
+Order: entries are applied, published and answered in the order of their `seq`, after they are on disk, with nothing in
+between. A batch that fails changes nothing in memory.
 """
 
 import logging
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 CROWD_COMMANDS = 8
 """After a batch of at least this many commands, the writer yields to the event loop so that the next one can grow.
 
-Measured: batches are twice as large then, and dialogs carry a quarter more messages a second."""
+Measured: batches are then twice as large, and dialogs carry a quarter more messages per second."""
 CROWD_YIELDS = 3
 """How many times it yields: one pass to poll the sockets, one to wake their readers, one for these to append."""
 MAX_LOOKUPS = 16
 """How often a batch may ask for more facts before it fails."""
 STOP_RETRY_SECONDS = 3.0
-"""Seconds after which a stop gives up what a failing store does not take. Less than connections get to close."""
+"""Seconds after which a stop gives up on a failing store. Less than the time that connections have to close."""
 
 
 class WriterFigures:
-    """What the writer has done since the start, for `relay status` and the metrics."""
+    """The writer's counters since the start, for `relay status` and the metrics."""
 
     __slots__ = ("batches", "commands", "commit_seconds", "entries", "failures", "last_batch")
 
@@ -59,7 +59,7 @@ class WriterFigures:
 
 
 class Writer:
-    """Writes what waits in the queue, and between two batches lets the background work."""
+    """Writes the queued commands, and lets the background work run between two batches."""
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Writer:
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
-        """Since when a batch has been at the store (trio's time); None while none is."""
+        """Since when the store has been working on a batch (trio's time); None while it is not."""
         self.first_cursors_tried = trio.Event()
-        """Set when the next write was tried, which takes the first cursors with it."""
+        """Set after the next attempt to write, which includes the first cursors."""
         self._queue = queue
         self._writing = writing
         self._reading = reading
@@ -96,10 +96,10 @@ class Writer:
         self._stalls = stalls
         self._tuning = tuning
         self._lookup_seconds = 0.0
-        """Seconds in which facts were looked up for this batch."""
+        """Seconds spent on looking up facts for this batch."""
 
     async def run(self) -> None:
-        """Write until everything that waited at the stop is written."""
+        """Write until all commands that were waiting at the stop are written."""
         queue, background = self._queue, self._background
         crowded = False
         background_at = background.next_at()
@@ -107,7 +107,7 @@ class Writer:
             if not (queue.waiting or queue.barred or background.hurried):
                 await self._rest(background_at)
             if crowded:
-                # A batch twice as large costs each of its commands less.
+                # In a batch twice as large, each command costs less.
                 for _ in range(CROWD_YIELDS):
                     await trio.lowlevel.checkpoint()
             if queue.barred:
@@ -130,7 +130,7 @@ class Writer:
                 return
 
     def _ends(self, batch: Batch) -> bool:
-        """Return whether a stop is over after this batch: all is written, or given up."""
+        """Return whether a stop is complete after this batch: everything is written, or given up."""
         queue = self._queue
         if self._stop_is_over():
             self._abandon()
@@ -138,7 +138,7 @@ class Writer:
         return not (queue.waiting or queue.barred or batch.pending or self._left())
 
     async def _rest(self, background_at: float) -> None:
-        """Wait until there is something to do; at a stop, until what could not be written is tried again."""
+        """Wait until there is something to do; at a stop, until the next retry."""
         queue = self._queue
         if not queue.stopping:
             until = min(self._next_side_write(), background_at)
@@ -150,7 +150,7 @@ class Writer:
         with trio.move_on_at(until):
             await queue.work.wait()
 
-    # When.
+    # Timing.
 
     @property
     def failing(self) -> bool:
@@ -158,7 +158,7 @@ class Writer:
         return self.failing_since is not None
 
     def side_writes_due(self) -> bool:
-        """Return whether something beside a batch has to be written now."""
+        """Return whether something besides a batch has to be written now."""
         if self._queue.stopping:
             left = bool(self._queue.deferred or self._schedule.left)
             return (left and not self.failing) or self._background.unkept
@@ -173,13 +173,13 @@ class Writer:
         return self.side_writes_due() or self._queue.deferred.held or self._background.waited_for
 
     def _stop_is_over(self) -> bool:
-        """Return whether a stop has tried for long enough to write to a store that fails."""
+        """Return whether a stop has tried long enough to write to a failing store."""
         if self.failing_since is None:
             return False
         return trio.current_time() >= max(self.failing_since, self._queue.stopping_since) + STOP_RETRY_SECONDS
 
     def _abandon(self) -> None:
-        """Refuse all that waits: the store does not take it, and a stop must end."""
+        """Refuse all waiting commands: the store fails, and a stop must end."""
         refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
         for item in (*self._queue.take_barred(), *self._queue.take_waiting()):
             item.answer(refusal)
@@ -193,7 +193,7 @@ class Writer:
             )
 
     async def _slow_down(self) -> None:
-        """Wait where readers keep the write-ahead log from beginning again, so that it does not grow without bound."""
+        """Wait if readers keep the write-ahead log from restarting, so that it does not grow without bound."""
         now = trio.current_time()
         seconds = self._wal.look(now)
         if seconds and not self._queue.stopping:
@@ -230,7 +230,7 @@ class Writer:
             return
         except Exception:
             self.busy_since = None
-            # A fault of ours, before anything was written: it must not end the writer, and with it everybody's chat.
+            # A bug, before anything was written: it must not end the writer, and with it the relay.
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
             self._refuse(pending, side_writes, RelayError.internal())
             return
@@ -257,12 +257,12 @@ class Writer:
             self._stalls.waited(pending[0].since, now)
 
     async def _apply(self, pending: list[PendingCommand], decisions: Sequence[Decided]) -> None:
-        """Apply, publish and answer what is on disk, in the order of the log."""
+        """Apply, publish and answer the entries on disk, in the order of the log."""
         apply, now, seconds = self._engine.apply, time.perf_counter, self._tuning.publish_seconds
         began = now()
         for item, decision in zip(pending, decisions, strict=True):
             if now() - began > seconds:
-                # Other senders need not wait until all of a large batch is published.
+                # Other senders need not wait until a large batch is published completely.
                 self._engine.batch_done()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 began = now()
@@ -276,10 +276,10 @@ class Writer:
         self._engine.batch_done()
 
     async def _commit(self, batch: Batch, side_writes: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
-        """Decide a batch and write it, once more where the full-text index turns out to be damaged.
+        """Decide a batch and write it, again if the full-text index turns out to be damaged.
 
         Returns:
-            The draft, all its entries, whether anything was written, and the side writes that were.
+            The draft, all its entries, whether anything was written, and the written side writes.
         """
         commands = [item.command for item in batch.pending]
         try:
@@ -287,7 +287,7 @@ class Writer:
         except sqlite3.DatabaseError as error:
             if not await self._background.index.lose_damaged(error):
                 raise
-        # The new index is built in portions: this batch must not bring all of it up to date.
+        # The new index is built in portions: this batch must not index everything.
         side_writes = side_writes._replace(indexed=0)
         return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
 
@@ -300,7 +300,7 @@ class Writer:
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             unknown = draft.unknown
             if not unknown and (repeated := self._idempotency_keys.among(entries)):
-                # Sent again lately, unless they are known to be of messages that are gone.
+                # These were sent again recently, unless their messages are known to be gone.
                 unknown = [fact for key in repeated if (fact := ClientKey(key)) not in facts]
             if unknown:
                 began = trio.current_time()
@@ -314,7 +314,7 @@ class Writer:
             try:
                 await self._writing.execute(statement, parameters)
             except sqlite3.IntegrityError as error:
-                # The table of client keys refuses a key that it has: a message was sent again, so look up which.
+                # The table of client keys refuses a duplicate: a message was sent again, so look up which one.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
                 known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
@@ -335,7 +335,7 @@ class Writer:
         figures.last_batch = commands
         self._schedule.written(side_writes, trio.current_time())
 
-    # What cannot be written.
+    # Failed writes.
 
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
@@ -353,7 +353,7 @@ class Writer:
         await self._answer_unwritten(pending, refusal)
 
     async def _answer_unwritten(self, pending: list[PendingCommand], refusal: RelayError) -> None:
-        """Refuse commands that have something to write, and answer the others: repeats of what was done before."""
+        """Refuse commands that need a write, and answer the others, which repeat earlier ones."""
         answers: list[object] = [refusal] * len(pending)
         try:
             with trio.CancelScope(shield=True):
@@ -369,9 +369,9 @@ class Writer:
     async def _decide_unwritten(self, commands: list[Command], refusal: RelayError) -> list[object]:
         facts: Facts = {}
         for _ in range(MAX_LOOKUPS):
-            # Each by itself: a command must not count on one that is refused.
+            # Decide each by itself: a command must not depend on a refused one.
             drafts = [self._engine.decide([command], facts) for command in commands]
-            # Where nothing is inserted, no table refuses a client key that was used before.
+            # Without an insert, no table refuses a client key that was used before.
             unknown = [
                 fact
                 for draft in drafts
@@ -386,15 +386,15 @@ class Writer:
         return [refusal] * len(commands)
 
     def _refuse(self, pending: list[PendingCommand], side_writes: SideWrites, refusal: RelayError) -> None:
-        """Give the side writes back to the schedule, and refuse the commands."""
+        """Return the side writes to the schedule, and refuse the commands."""
         self._schedule.not_written(side_writes, trio.current_time())
         for item in pending:
             item.answer(refusal)
         self._engine.batch_done()
 
 
-def _what_failed(error: sqlite3.Error) -> object:
+def _what_failed(error: sqlite3.Error) -> str:
     if descriptors.exhausted(error):
         return descriptors.what_helps()
     cause = error.__cause__
-    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else error
+    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else str(error)

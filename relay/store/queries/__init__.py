@@ -1,1 +1,1 @@
-"""What is read of the log: for the rules, for replays, histories and searches."""
+"""Reads of the log: for the rules, for replays, histories and searches."""

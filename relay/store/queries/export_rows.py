@@ -1,13 +1,13 @@
 """Messages, edits and deletions in the order they were sent, for an export. Reads only."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
 from relay.store.entry import Extra, read_extra
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Row, Statement
 
 EXPORT_BYTES = 1_000_000
 """Bytes of text in one page of an export."""
@@ -20,7 +20,7 @@ _EXPORT = Statement(
 
 
 class ExportRow(NamedTuple):
-    """A message as it is now, or an edit or deletion."""
+    """A message with its current text, or an edit or deletion."""
 
     seq: Seq
     kind: int
@@ -28,14 +28,14 @@ class ExportRow(NamedTuple):
     message_id: MessageId
     actor: UserKey
     at: UnixMs
-    """When it was said, Unix milliseconds; an imported message carries its own time."""
+    """When it was sent, Unix milliseconds; an imported message has its own time."""
     client_id: str
     message: str | None
     attachments: list[Attachment] | None
     deleted: bool
     changed_at: UnixMs
     target: int
-    """The message that it answers or changes; 0 for none."""
+    """The message that it replies to or changes; 0 for none."""
     target_client_id: str | None
     """The client id of the message that it replies to or changes; None if that is gone."""
     target_author: UserKey | None
@@ -48,26 +48,15 @@ async def export_page(connection: Connection, after: Seq, upto: Seq, count: int)
         connection: one that reads.
         after: the last `seq` that was read before.
         upto: the last `seq` of interest.
-        count: how many at most.
+        count: the maximum number.
     """
     bound = PageBound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)
-    return [_export_row(*row) for row in rows]
+    return [_export_row(row) for row in rows]
 
 
-def _export_row(
-    seq: Seq,
-    kind: int,
-    chat: ChatKey,
-    message_id: MessageId,
-    actor: UserKey,
-    at: UnixMs,
-    client_id: str,
-    text: str | None,
-    extra: str | None,
-    deleted: int,
-    *rest: Any,
-) -> ExportRow:
+def _export_row(row: Row) -> ExportRow:
+    seq, kind, chat, message_id, actor, at, client_id, text, extra, deleted, *rest = row
     # The `extra` of a deletion has another format.
     more = read_extra(extra) if extra and kind == NEW and not deleted else Extra()
     said_at = more.said_at or at

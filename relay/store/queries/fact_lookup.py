@@ -1,4 +1,4 @@
-"""Facts: what the rules ask of the log before they decide a batch.
+"""Facts: look-ups in the log that the rules need before they decide a batch.
 
 SQL in, facts out. Reads only.
 """
@@ -27,7 +27,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
 COVERED_MESSAGES = 10_000
-"""The latest messages whose authors one receipt reaches: the first receipt of a member may cover a long history."""
+"""Maximum messages, the latest, whose authors get one receipt: a member's first receipt may cover a long history."""
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
@@ -37,7 +37,7 @@ _CLIENT_KEYS = Statement(
     " WHERE c.key IN (SELECT value FROM json_each(?2))"
 )
 _MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= {LAST_MESSAGE} AND chat = ? AND message_id = ?")
-# Both conditions: SQLite uses a partial index only where the statement repeats the index's own condition.
+# Both conditions are needed: SQLite uses a partial index only if the statement repeats the index's condition.
 _UNREAD = Statement(
     f"SELECT count(*) FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
     " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
@@ -68,7 +68,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
 
     Args:
         connection: one that reads.
-        facts: which; several commands may need the same one.
+        facts: the facts; several commands may need the same one.
         recent: the idempotency keys that are in memory.
     """
     found: Facts = {}
@@ -94,7 +94,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
 async def client_keys(
     connection: Connection, keys: Sequence[int], recent: IdempotencyKeys
 ) -> dict[ClientKey, StoredMessage | None]:
-    """Find the messages of these client keys, also those that retention has removed.
+    """Find the messages with these client keys, including those that retention removed.
 
     Args:
         connection: the connection to read with.
@@ -102,7 +102,7 @@ async def client_keys(
         recent: the keys that are not in the table yet.
 
     Returns:
-        By key, its message; None where none has it.
+        The message by key; None if there is none.
     """
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))

@@ -1,29 +1,29 @@
-"""A chat's history: pages of its messages, their receipts, and what the chat list shows.
+"""A chat's history: pages of its messages, their receipts, and the texts of the chat list.
 
 SQL in, rows out. Reads only.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement, as_json, said_at
+from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 HISTORY_PAGE_BYTES = 1_000_000
-"""Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
+"""Maximum bytes of one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
 LIST_PREVIEW_CHARACTERS = 256
 """Characters of the last message that the chat list shows."""
 CHATS_AT_A_TIME = 500
-"""Chats that one statement reads, so that other requests have their turn in between."""
+"""Chats that one statement reads, so that other requests get a turn in between."""
 MEMBERS_AT_A_TIME = 2_000
 """Members that one statement reads, for the same reason."""
 
 
 class HistoryRow(NamedTuple):
-    """One message of a chat's history as it is now."""
+    """One message of a chat's history with its current text."""
 
     seq: Seq
     chat: ChatKey
@@ -32,7 +32,7 @@ class HistoryRow(NamedTuple):
     actor: UserKey
     at: UnixMs
     target: int
-    """The message that it answers or changes; 0 for none."""
+    """The message that it replies to or changes; 0 for none."""
     client_id: str
     message: str | None
     extra: str | None
@@ -43,9 +43,9 @@ class HistoryRow(NamedTuple):
     reply_actor: UserKey | None
     reply_at: UnixMs | None
     reply_message: str | None
-    """The beginning that is shown."""
+    """The beginning, which is shown."""
     reply_length: int | None
-    """The length of the whole, which SQLite read for it."""
+    """The length of the whole text, which SQLite had to read."""
 
 
 COLUMNS = f"""
@@ -68,7 +68,7 @@ _DOWNWARDS = Statement(
     f"SELECT {MESSAGES} WHERE l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id < ?2 AND l.message_id > ?3"
     f" AND {_SEEN} ORDER BY l.message_id DESC LIMIT ?4"
 )
-# A member's receipts on these messages, and of each kind the first on a later one, which covers these too.
+# A member's receipts on these messages, and for each kind the first one on a later message, which covers these too.
 _RECEIPTS = Statement(f"""
     SELECT l.actor, l.kind, l.message_id, l.at FROM json_each(?1) AS m CROSS JOIN log AS l INDEXED BY log_mark
         ON l.kind IN ({DLVRD}, {READ}) AND l.chat = ?2 AND l.actor = m.value AND l.message_id >= ?3
@@ -91,8 +91,8 @@ _CHAT_TEXTS = Statement(f"""
 """)
 
 
-def weight(row: tuple[Any, ...]) -> int:
-    """Return the bytes read for a message: with all of the message that it replies to, though only a part is shown."""
+def weight(row: Row) -> int:
+    """Return the bytes read for a message, including the whole message that it replies to (only a part is shown)."""
     return utf8(row[8]) + utf8(row[9]) + (row[16] or 0)
 
 
@@ -115,7 +115,7 @@ async def messages(
         end: the message id after the last one.
         after: messages up to this id are not shown.
         cleared: edits and deletions of messages up to this id are not shown.
-        count: how many at most.
+        count: the maximum number.
 
     Returns:
         The messages, in the order of reading, and whether there are more.
@@ -165,14 +165,14 @@ async def receipts(
 
 
 class ChatTexts(NamedTuple):
-    """What the chat list shows of a chat beside the state in memory."""
+    """The texts of a chat in the chat list, which the state in memory lacks."""
 
     message: str | None
     """The beginning of the last message."""
     extra: str | None
     """Its `extra` (JSON), if it has no text."""
     said_at: UnixMs | None
-    """When an imported one was said, Unix milliseconds, if that is not when it was imported."""
+    """When an imported one was sent, Unix milliseconds, if that is not its time in the log."""
     first_missed: str | None
     """The client id of the first unread message."""
 
@@ -184,11 +184,11 @@ async def chat_texts(
 
     Args:
         connection: one that reads.
-        user: the key of the user whose list it is.
+        user: the key of the list's owner.
         chats: (chat key, id of the newest message, id up to which the user has read or -1 if nothing is unread).
 
     Returns:
-        By chat key.
+        The texts by chat key.
     """
     found: dict[ChatKey, ChatTexts] = {}
     for start in range(0, len(chats), CHATS_AT_A_TIME):

@@ -1,4 +1,4 @@
-"""Entries as they were written, for whatever applies or audits them. Reads only."""
+"""Entries as they were written, for applying and auditing them. Reads only."""
 
 from relay.keys import UserKey
 from relay.store.entry import (
@@ -20,12 +20,12 @@ _CHANGES = Statement(
 
 
 async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
-    """Read entries without their texts: what applying them to the state needs.
+    """Read entries without their texts, which applying them to the state does not need.
 
     Args:
         connection: one that reads.
-        after: the `seq` of the last entry that is known.
-        limit: how many entries at most.
+        after: the `seq` of the last known entry.
+        limit: the maximum number of entries.
     """
     rows = await connection.execute(_BARE_ENTRIES, (after, limit))
     return [Entry(*row) for row in rows]
@@ -36,9 +36,9 @@ async def changes(connection: Connection, before: int, actor: UserKey | None, co
 
     Args:
         connection: one that reads.
-        before: only those with a lower `seq`.
-        actor: only those of this user key; None for everybody's.
-        count: how many at most.
+        before: only entries with a lower `seq`.
+        actor: only entries of this user; None for everybody's.
+        count: the maximum number.
     """
     rows = await connection.execute(_CHANGES, (before, actor, count))
     return [Entry(*row) for row in rows]

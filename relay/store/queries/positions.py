@@ -1,17 +1,17 @@
-"""How far log, full-text index, client keys and devices' cursors reach: read at the start, and by searches."""
+"""Positions of the log, the full-text index, client keys and devices' cursors: read at the start, and by searches."""
 
 from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
-from relay.store.sqlite.database import Connection, Rows
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Rows, Statement
 
 _CURSORS = Statement("SELECT device, seq, seen FROM cursor", whole="once at the start, a row of each device")
 _ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")
 _INDEX_LEFT_OVER = Statement(
     "SELECT EXISTS (SELECT 1 FROM search_docsize) OR EXISTS (SELECT 1 FROM search_data WHERE id > 10)"
-    # FTS5's list of segments: four bytes and three numbers where there is none.
+    # FTS5's list of segments: four bytes and three numbers if it is empty.
     " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
     whole="the first row is enough",
 )
@@ -44,7 +44,7 @@ async def cursors(connection: Connection) -> dict[DeviceKey, tuple[Seq, UnixMs]]
 
 
 class LogEnds(NamedTuple):
-    """How far the log and its full-text index go."""
+    """The last entries of the log and its full-text index."""
 
     last: Seq
     """The last entry; 0 for none."""
@@ -53,11 +53,11 @@ class LogEnds(NamedTuple):
 
 
 async def ends(connection: Connection, *, seconds: float | None = None) -> LogEnds:
-    """Read how far the log and its full-text index go.
+    """Read the last entries of the log and its full-text index.
 
     Args:
         connection: the connection to read with.
-        seconds: after so many the statement is interrupted; None for the connection's own limit.
+        seconds: the time limit of the statement; None for the connection's own limit.
 
     Raises:
         TooLong: it was interrupted.
@@ -67,11 +67,11 @@ async def ends(connection: Connection, *, seconds: float | None = None) -> LogEn
 
 
 async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
-    """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
+    """Find the gaps in the log's numbers: removed history, and the gap before each restore of a backup.
 
     Returns:
-        For each gap the entry before it (0 for none) and the one after it, ascending. In the first gap, the
-        entries that belong to no chat are left: they have no text.
+        For each gap the entry before it (0 for none) and the one after it, ascending. The first gap may still have
+        entries without a chat, which have no text.
     """
     first = await connection.execute(_FIRST_IN_CHAT)
     begin = first[0][0] if first else 0
@@ -83,10 +83,10 @@ async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
 
 
 async def unflushed_keys(connection: Connection) -> tuple[Rows, dict[int, int]]:
-    """Read the client keys that may not be in their table, and how far the table is.
+    """Read the client keys that may be missing in their table, and the table's position.
 
     Returns:
-        Client keys with their `seq`: all that the table lacks, and some that it has. And by slice, the `seq` up to
+        Client keys with their `seq`: all that the table lacks, and some that it has. Then by slice, the `seq` up to
         which the table has its keys.
     """
     flushed: dict[int, int] = dict(await connection.execute(_FLUSHED))

@@ -1,4 +1,4 @@
-"""What retention may remove: by age, by chat, and what is left of a chat. Reads only."""
+"""Entries that retention may remove: by age, by chat, and the rest of a deleted chat. Reads only."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ _WITH_ENTRIES = Statement(
 
 
 async def removed_before(connection: Connection, at: UnixMs) -> list[int]:
-    """Find the places in `removed` of messages older than `at` (Unix milliseconds)."""
+    """Find the rows in `removed` of messages older than `at` (Unix milliseconds)."""
     return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
@@ -50,7 +50,7 @@ async def last_before(connection: Connection, at: UnixMs, now: UnixMs) -> Seq:
     Args:
         connection: one that reads.
         at: the time.
-        now: the present time. An entry dated later had a wrong clock, and counts as as old as the one that follows.
+        now: the present time. An entry dated later had a wrong clock, and counts as old as the following one.
     """
     ((seq,),) = await connection.execute(_FIRST_NOT_OLDER, (at, now))
     ((seq,),) = await connection.execute(_LAST_OLDER, (seq, at))
@@ -67,6 +67,6 @@ async def first_prunable(connection: Connection, after: Seq) -> Seq:
 
 
 async def chats_with_entries(connection: Connection, chats: Sequence[ChatKey]) -> list[ChatKey]:
-    """Return those of these chats that have messages or receipts left."""
+    """Select the chats that have messages or receipts left."""
     rows = await connection.execute(_WITH_ENTRIES, (as_json(chats),))
     return [chat for (chat,) in rows]

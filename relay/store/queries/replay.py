@@ -1,10 +1,10 @@
-"""Replay: which entries a device has missed, the entries themselves, and where a new device begins.
+"""Replay: the entries that a device has missed, and the starting point of a new device.
 
 SQL in, entries out. Reads only.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -13,18 +13,18 @@ from relay.protocol.objects import ReplyTo
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, read_extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement, as_json, said_at
+from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 PAGE_ENTRIES = 256
-"""Entries in a page at most."""
+"""Maximum entries in a page."""
 REPLAY_PAGE_BYTES = 256 * 1024
-"""Bytes of text in a page at most; it has one entry at least."""
+"""Maximum bytes of text in a page, which has at least one entry."""
 CHANGES_CHAT = NO_CHAT
-"""Stands for changes to chats and users among chat keys, which count from 1."""
+"""The key for changes to chats and users; real chat keys count from 1."""
 CHATS_AT_A_TIME = 500
-"""Chats that one statement reads, so that other requests have their turn in between."""
+"""Chats that one statement reads, so that other requests get a turn in between."""
 
-# Each source by its index, in the order of the log and up to a limit: nothing else of the log is read.
+# Read each source by its index, in the order of the log and up to a limit, and nothing else of the log.
 _AHEAD = Statement(f"""
     SELECT c.value->>0, (SELECT json_group_array(seq) FROM (
         SELECT seq FROM log WHERE kind <= {LAST_RECEIPT} AND chat = c.value->>0 AND seq > c.value->>1 AND seq <= ?2
@@ -35,7 +35,7 @@ _CHANGES_AHEAD = Statement(f"""
     SELECT seq FROM log INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND kind <= {USER} AND seq > ? AND seq <= ?
     ORDER BY seq LIMIT ?
 """)
-# An edit shows the text of the message that it edits, and a reply the message that it replies to, as they are now.
+# An edit shows the current text of its message, and a reply the current text of the quoted message.
 _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
@@ -59,7 +59,7 @@ _OLDEST_UNDELIVERED = Statement(f"""
         AND message_id > c.value->>1 AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
     FROM json_each(?2) AS c
 """)
-# First the chat's last entry in this range, then from its message down to the first of another author.
+# Find the chat's last entry in this range, then go down from its message to the first one of another author.
 _REACHED = Statement(f"""
     WITH top (chat, had, message_id) AS MATERIALIZED (
         SELECT c.value->>0, c.value->>1, (
@@ -77,7 +77,7 @@ _seqs = msgspec.json.Decoder(list[int]).decode
 
 
 class Named(Protocol):
-    """A user, as far as a reply names them."""
+    """The part of a user that a reply shows."""
 
     id: str
 
@@ -89,9 +89,9 @@ async def ahead(
 
     Args:
         connection: one that reads.
-        chats: (chat key, `seq` after which); `CHANGES_CHAT` for the changes to chats and users.
+        chats: (chat key, `seq` after which to start); `CHANGES_CHAT` for the changes to chats and users.
         upto: the last `seq` of interest.
-        limit: how many for each chat at most.
+        limit: the maximum number per chat.
 
     Returns:
         The `seq`s by chat key.
@@ -111,11 +111,11 @@ async def ahead(
 async def entries(
     connection: Connection, seqs: Sequence[Seq], users: Mapping[UserKey, Named]
 ) -> tuple[list[Entry], bool]:
-    """Read entries with all that their events show, up to `REPLAY_PAGE_BYTES`.
+    """Read entries with all fields of their events, up to `REPLAY_PAGE_BYTES`.
 
     Args:
         connection: one that reads.
-        seqs: which ones, ascending.
+        seqs: their `seq`s, ascending.
         users: users by key, for the names in replies.
 
     Returns:
@@ -128,12 +128,12 @@ async def entries(
     return found, more
 
 
-def _weight(row: tuple[Any, ...]) -> int:
-    """Return the bytes read for an entry: with all of the message that it replies to, though only a part is shown."""
+def _weight(row: Row) -> int:
+    """Return the bytes read for an entry, including the whole message that it replies to (only a part is shown)."""
     return utf8(row[9]) + utf8(row[10]) + utf8(row[16]) + (row[18] or 0)
 
 
-def _entry(row: Sequence[Any], users: Mapping[UserKey, Named]) -> Entry:
+def _entry(row: Row, users: Mapping[UserKey, Named]) -> Entry:
     (
         seq, kind, chat, message_id, actor, device, at, target, client_id, message, extra, deleted,
         reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id, _,
@@ -184,7 +184,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
 async def oldest_undelivered(
     connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]]
 ) -> Seq | None:
-    """Find where a new device begins: the `seq` of the oldest message that its user has not received; None if none.
+    """Find the starting point of a new device: the `seq` of the oldest message that its user has not received, or None.
 
     Args:
         connection: one that reads.
@@ -203,7 +203,7 @@ async def oldest_undelivered(
 async def reached(
     connection: Connection, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]], after: Seq, upto: Seq
 ) -> list[tuple[ChatKey, MessageId]]:
-    """Find in each chat the highest message of others among the entries after one `seq` and up to another.
+    """Find in each chat the highest message of others between two entries.
 
     Args:
         connection: one that reads.

@@ -1,11 +1,10 @@
-"""Full-text search: the latest messages that contain a text, however it was typed (PROTOCOL.md, section 5, "Found").
+"""Full-text search: the latest messages that contain a text in any spelling (PROTOCOL.md, section 5, "Found").
 
 SQL in, rows out. Reads only.
 """
 
 import sys
 import time
-from typing import cast
 
 import msgspec
 
@@ -14,16 +13,16 @@ from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
-from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement, as_json, said_at
+from relay.store.sqlite.database import Connection, PageBound, TooLong
+from relay.store.sqlite.statements import Row, Rows, Statement, as_json, said_at
 from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
-"""How long a search may take; `search_through` may take as long again."""
+"""Time limit of a search; `search_through` may take the same time again."""
 SCANNED_ENTRIES = 200_000
-"""The latest entries that are read for a text which the index cannot find."""
+"""The number of latest entries to read for a text that the index cannot find."""
 PREFIX_SECONDS = 0.25
-"""How long finding them may take: those of a common letter are in every text."""
+"""Time limit for finding them: trigrams of a common letter are in every text."""
 SAMPLED_ENTRIES = 256
 """Entries, spread over the log, from which the common trigrams are learned."""
 SAMPLED_CHARACTERS = 256
@@ -33,16 +32,16 @@ END = 2**62
 MESSAGE_COLUMN = 8
 """The column of the text in a row."""
 CHECKED_CANDIDATES = 64
-"""Candidates after which the search is reconsidered: if most were no match, one more trigram leaves fewer."""
+"""Candidates after which the search is reconsidered: if most did not match, one more trigram leaves fewer."""
 
 
 class SearchBounds(msgspec.Struct, kw_only=True):
     """How much one search reads at a time."""
 
     span_entries: int = 20_000
-    """Entries that one statement reads, so that other requests have their turn in between."""
+    """Entries that one statement reads, so that other requests get a turn in between."""
     latest_entries: int = 2_000
-    """Entries that are read first for a text shorter than a trigram: a common letter fills a page there."""
+    """Entries to read first for a text shorter than a trigram: they fill a page for a common letter."""
     prefixed_trigrams: int = 500
     """Trigrams that may begin with such a text; if there are more, the index is not used."""
 
@@ -54,7 +53,7 @@ class Sought(msgspec.Struct, frozen=True):
     """A query: the text, and where to search."""
 
     text: str
-    """The text as it was typed."""
+    """The text as typed."""
     chats: dict[ChatKey, MessageId]
     """By chat key: the message id up to which messages are not shown."""
     before: Seq = END
@@ -68,39 +67,39 @@ class Sought(msgspec.Struct, frozen=True):
 
     @property
     def folded(self) -> str:
-        """The text as it is compared; empty if there is nothing to search for."""
+        """The folded text; empty if there is nothing to search for."""
         return fold_query(self.text)
 
 
 def _holds(row: str) -> str:
-    """Return the condition that a message contains the folded text; lower case is all of it for most texts in ASCII."""
+    """Return the condition that a message contains the folded text; for most ASCII texts, lower case is enough."""
     return (
         f"(instr(lower({row}.message), ?4) OR ((length({row}.message) <> length(CAST({row}.message AS BLOB)) OR"
-        # Where white space was made one space makes a difference only to a phrase.
+        # Only a phrase is affected by collapsed white space.
         f" instr(?4, ' ') AND ({row}.message GLOB '*[^ -~]*' OR instr({row}.message, char(32, 32))))"
         f" AND instr(fold(CAST({row}.message AS BLOB)), ?4)))"
     )
 
 
 def _older(row: str) -> str:
-    """Return the condition that the date which people are shown is earlier: an imported message has its source's."""
+    """Return the condition that the shown date is earlier, which is the source's date for an imported message."""
     return f"(?6 = {END} OR ifnull({said_at(row)}, {row}.at) < ?6)"
 
 
-# What a person has cleared is compared last: few have cleared anything.
+# Compare cleared messages last: few people have cleared anything.
 _MINE = (
     f"l.kind = {NEW} AND NOT l.deleted AND l.chat IN (SELECT value FROM json_each(?1)) AND {_older('l')}"
     " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
-# All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
-# than any other.
+# All of them go backwards from the latest message and stop at a page, so a word in every text costs no more than any
+# other.
 _NEWEST = Statement("SELECT coalesce(max(seq), 0) FROM log WHERE seq < ?")
 _ENDINGS = Statement("SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT ?3")
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
-# One row for each candidate, also for one that is not shown, so that they can be counted. They come in the order of
-# `s`, which is the outer loop.
+# One row per candidate, also for hidden ones, so that they can be counted. They come in the order of `s`, the outer
+# loop.
 _INDEXED = Statement(
     "WITH s (seq) AS (SELECT rowid FROM search WHERE search MATCH ?4 AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5)"
     f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
@@ -145,16 +144,16 @@ async def search(
     Args:
         connection: one that reads.
         sought: the query.
-        usual: which trigrams are common.
+        usual: the common trigrams.
         indexed: the entry up to which the index is used; None for all that it has.
-        seconds: after how many the search stops with what it has found.
+        seconds: the time limit, at which the search stops with its results so far.
         bounds: how much it reads at a time.
 
     Returns:
         The messages, and whether there are more.
 
     Raises:
-        TooLong: it took longer than that and found nothing.
+        TooLong: it reached the limit and found nothing.
         sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
     """
     last, upto = await ends(connection, seconds=SEARCH_SECONDS)
@@ -164,10 +163,10 @@ async def search(
 
 
 class SearchRun:
-    """One search, in steps that go backwards: first the entries that are not indexed, a span at a time, then the index.
+    """One search, in steps that go backwards: first the unindexed entries, a span at a time, then the index.
 
-    A text shorter than a trigram is found by the trigrams that begin with it, if they are few, as for a rare character.
-    A common letter is in the latest entries, which are read first.
+    A text shorter than a trigram is found by the trigrams that begin with it, if these are few, as for a rare
+    character. A common letter occurs in the latest entries, which are read first.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class SearchRun:
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM_CHARACTERS
         self._looked = self._found = 0
-        """How many candidates one statement had, and how many of them match."""
+        """The number of candidates of one statement, and of those that match."""
         self._last = END
         """The `seq` of the last candidate."""
 
@@ -203,7 +202,7 @@ class SearchRun:
             if not self._rows:
                 raise
             more = True
-        # One more than a page was read, to know whether there is one.
+        # One more than a page was read, to know whether there are more.
         count = self._sought.count
         return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
 
@@ -214,7 +213,7 @@ class SearchRun:
         if await self._through(indexed, last):
             return True
         if not indexed:
-            # That was all of the log. An index that is damaged or missing is not used.
+            # That was the whole log. A damaged or missing index is not used.
             return False
         endings = await self._endings()
         if endings is not None:
@@ -230,11 +229,11 @@ class SearchRun:
         Args:
             after: the entry before the first.
             upto: the last entry.
-            at_most: how many entries are read, about.
+            at_most: about how many entries to read.
         """
         before = min(self._sought.before, upto + 1)
         while before > after + 1 and at_most > 0:
-            # A restore leaves a gap of a million ids, which count for nothing.
+            # A restore leaves a gap of a million ids, which do not count.
             ((newest,),) = await self._connection.execute(_NEWEST, (before,))
             before = min(before, newest + 1)
             begin = max(after, before - 1 - self._bounds.span_entries)
@@ -257,7 +256,7 @@ class SearchRun:
         return [term for (term,) in rows] if len(rows) <= most else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
-        """Read what the index finds, some candidates and then the rest; return whether the page is full."""
+        """Read the index's candidates, first some and then the rest; return whether the page is full."""
         choice = TrigramChoice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
         limit = CHECKED_CANDIDATES
@@ -290,12 +289,12 @@ class SearchRun:
         self._rows += rows
         return full or len(self._rows) > self._sought.count
 
-    def wanted(self, row: tuple[object, ...]) -> bool:
-        """Tell whether a candidate contains the text. Called in the connection's thread."""
+    def wanted(self, row: Row) -> bool:
+        """Return whether a candidate contains the text. Called in the connection's thread."""
         self._looked += 1
-        self._last = cast("int", row[0])
-        text = row[MESSAGE_COLUMN]
-        found = isinstance(text, str) and self._text in fold(text)
+        self._last = row[0]
+        text: str | None = row[MESSAGE_COLUMN]
+        found = text is not None and self._text in fold(text)
         self._found += found
         return found
 
@@ -307,14 +306,14 @@ def _match(trigrams: list[str], how: str) -> str:
 async def search_through(
     connection: Connection, sought: Sought, *, seconds: float = SEARCH_SECONDS
 ) -> tuple[list[HistoryRow], bool]:
-    """Find what `search` does by reading all messages of these chats.
+    """Find the same as `search` by reading all messages of these chats.
 
-    This is faster for a common word in chats with few messages: elsewhere it was said too often.
+    This is faster for a common word in chats with few messages: it occurs too often elsewhere.
 
     Args:
         connection: the connection to search with.
-        sought: what is sought, and by whom.
-        seconds: after so many the search is interrupted.
+        sought: the query.
+        seconds: the time limit.
 
     Returns:
         The messages, newest first, and whether there are more.

@@ -1,4 +1,4 @@
-"""The last snapshot, and the base: the state where the log begins since history was removed. Reads only."""
+"""The last snapshot, and the base: the state at the beginning of the log after history was removed. Reads only."""
 
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -17,7 +17,7 @@ _SNAPSHOT_MEMBERS = Statement("SELECT chat, user, value FROM member ORDER BY cha
 
 
 class Snapshot(NamedTuple):
-    """The state as of `seq`. Each row is a key and JSON; a member's has two keys."""
+    """The state as of `seq`. Each row is a key and JSON; a member's row has two keys."""
 
     seq: Seq
     at: UnixMs
@@ -56,19 +56,19 @@ class SnapshotRows(TypedDict):
     users: list[tuple[UserKey, str]]
     devices: list[tuple[DeviceKey, str]]
     invites: list[tuple[str, str]] | None
-    """All of them; None where they are written already."""
+    """All of them; None if they are written already."""
     chats: list[tuple[ChatKey, str]]
     whole: list[ChatKey]
-    """Chats of which all members follow: others that the store has are gone."""
+    """Chats with a complete list of members: other members in the store are gone."""
     members: list[tuple[ChatKey, UserKey, str]]
     seq: NotRequired[Seq]
-    """With the last rows of a round: the entry that it started at, its time, and where history begins."""
+    """In the last rows of a round: the entry that it started at, its time, and where history begins."""
     at: NotRequired[UnixMs]
     pruned: NotRequired[Seq]
 
 
 class Base(msgspec.Struct, rename="camel"):
-    """The whole state where the log's history begins; its fields are those of `Snapshot`."""
+    """The whole state at the beginning of the log; its fields are those of `Snapshot`."""
 
     seq: Seq
     at: UnixMs
@@ -91,8 +91,8 @@ class _BasePart(msgspec.Struct):
 
 
 async def base(connection: Connection) -> Snapshot | None:
-    """Read the state where the log's history begins; None if that is the first entry."""
-    # One statement, and so one view: a newer base removes these parts.
+    """Read the state at the beginning of the log; None if that is the first entry."""
+    # One statement means one view: a newer base removes these parts.
     rows = await connection.execute(
         "SELECT base.value, base_part.value FROM base LEFT JOIN base_part ON base_part.round = base.value->>'$.round'"
         " ORDER BY base_part.number"
@@ -115,7 +115,7 @@ async def base_round(connection: Connection) -> tuple[int, Seq] | None:
     """Read which base is valid.
 
     Returns:
-        The number of its round, and the entry that it is as of; None without a base.
+        The number of its round, and its entry; None without a base.
     """
     rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
     return (rows[0][0], rows[0][1]) if rows else None

@@ -1,4 +1,4 @@
-"""How much of the file is in use, how much of that the full-text index takes, and whether the file is whole."""
+"""The used part of the file, the full-text index's share of it, and a check for damage."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ _IN_USE = (
     "(SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count),"
     " (SELECT page_size FROM pragma_page_size), (SELECT texts FROM unmerged)"
 )
-# Each in one statement, so that all numbers are as of one moment.
+# Each in one statement, so that all numbers are from one moment.
 _SIZE = Statement(f"SELECT {_IN_USE}", whole="a number of the file's head each")
 _INDEX_USE = Statement(
     f"SELECT {_IN_USE}, (SELECT block FROM search_data WHERE id = 10)", whole="a number of the file's head each"
@@ -32,18 +32,18 @@ async def index_use(connection: Connection) -> tuple[int, int, int]:
     """Estimate the size of the full-text index.
 
     Returns:
-        Its bytes, how many texts were deleted from it since it was merged as a whole, and the bytes of the file in use
-        at the same moment.
+        Its bytes, the number of texts deleted from it since the last merge of the whole index, and the bytes of the
+        file in use at the same moment.
     """
     ((pages, page, left, segments),) = await connection.execute(_INDEX_USE)
-    # The list of a damaged index may claim anything.
+    # A damaged index may claim any number.
     return min(index_pages(segments or b"") * INDEX_PAGE_BYTES, pages * page), left, pages * page
 
 
 def index_pages(segments: bytes) -> int:
     """Count the pages of the full-text index by FTS5's own list of its segments.
 
-    Its other tables tell less: a merge removes the pages that it has read, and keeps their keys until it is done.
+    Its other tables are less exact: a merge removes the pages that it has read, and keeps their keys until it is done.
 
     Args:
         segments: row 10 of `search_data`, in the format of fts5_index.c ("Structure Record").
@@ -77,6 +77,6 @@ async def free_pages(connection: Connection) -> int:
 
 
 async def damage(connection: Connection) -> str:
-    """Check quickly whether the file is whole; return the first fault, or an empty text."""
+    """Check quickly for damage; return the first fault, or an empty text."""
     ((first,),) = await connection.execute(_DAMAGE)
     return "" if first == "ok" else str(first)

@@ -1,4 +1,4 @@
-"""Uploaded files: what the store knows of them, which messages hold them, and which may go. Reads only."""
+"""Uploaded files: their data, the messages that use them, and those that may be deleted. Reads only."""
 
 from collections.abc import Sequence
 
@@ -28,26 +28,26 @@ _holders = msgspec.json.Decoder(tuple[tuple[ChatKey, MessageId], ...]).decode
 
 
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
-    """Read files by id, and which chats hold them. Unknown ids are left out."""
+    """Read files by id, with the chats that use them. Unknown ids are left out."""
     rows = await connection.execute(_FILES, (as_json(ids),))
     return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
 
 
 async def loose_files(connection: Connection, now: UnixMs, but: Sequence[str], count: int) -> list[str]:
-    """Find files that no message holds and that may be deleted by now.
+    """Find files that no message uses and that may be deleted now.
 
     Args:
         connection: one that reads.
         now: Unix milliseconds.
-        but: ids that are still needed.
-        count: how many at most.
+        but: ids of files to keep.
+        count: the maximum number.
     """
     rows = await connection.execute(_LOOSE_FILES, (now, as_json(but), count))
     return [file for (file,) in rows]
 
 
 async def known_digests(connection: Connection, digests: Sequence[str]) -> set[str]:
-    """Return those of these digests that a file has."""
+    """Select the digests that a file has."""
     rows = await connection.execute(_KNOWN_DIGESTS, (as_json(digests),))
     return {digest for (digest,) in rows}
 

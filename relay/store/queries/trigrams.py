@@ -1,8 +1,8 @@
-"""Which trigrams of a text to look up in the full-text index. Pure; texts are folded (`relay.text.fold`).
+"""Chooses the trigrams of a text to look up in the full-text index. Pure; texts are folded (`relay.text.fold`).
 
 FTS5 walks the list of every trigram of a phrase, so one common trigram makes a rare phrase expensive. The rarest few
-are enough to find candidates, each of which is then compared as a whole. What is common is learned from a sample of
-the log. Trigrams of one word come together, so a few of them may find far more than their shares suggest: then the
+are enough to find candidates, each of which is then compared as a whole. A sample of the log shows which trigrams are
+common. Trigrams of one word occur together, so a few of them may find far more than their shares suggest: then the
 search adds one more.
 """
 
@@ -14,13 +14,13 @@ from relay.text import fold
 TRIGRAM_CHARACTERS = 3
 """The shortest text, in characters, that the index can find."""
 LOOKED_UP_TRIGRAMS = 8
-"""Trigrams that are looked up at most."""
+"""Maximum trigrams to look up."""
 WALKED_POSITIONS = 1_000
 """Places in the list of one more trigram that cost as much as reading one more candidate."""
 MIN_SAMPLE_TEXTS = 16
-"""Texts that a sample must have to say anything."""
+"""Minimum texts in a usable sample."""
 MIN_TEXTS_WITH_TRIGRAM = 2
-"""Texts of the sample that must have a trigram for it to be remembered."""
+"""Minimum texts of the sample with a trigram for it to be remembered."""
 
 
 class TrigramShares:
@@ -56,12 +56,12 @@ class TrigramChoice:
     """The trigrams that find a text at the lowest cost."""
 
     def __init__(self, usual: TrigramShares, text: str, entries: int) -> None:
-        """Choose as many as it takes until few other texts should be found.
+        """Choose as many as needed until few other texts are likely to be found.
 
         Args:
-            usual: which trigrams are common.
+            usual: the common trigrams.
             text: the folded text to find.
-            entries: how many entries are searched.
+            entries: the number of entries to search.
 
         Raises:
             ValueError: the text has no trigram.
@@ -76,7 +76,7 @@ class TrigramChoice:
             raise ValueError("a text without a trigram")
         self._left = sorted((usual.share(one), place, one) for one, place in places.items())
         self.candidates = float(entries)
-        """How many entries are expected to have all chosen trigrams."""
+        """The expected number of entries with all chosen trigrams."""
         while self.narrow():
             pass
 
@@ -84,7 +84,7 @@ class TrigramChoice:
         """Choose one more trigram, unless walking its list costs more than reading the candidates that it saves.
 
         Args:
-            candidates: how many candidates there are, if that is known by now.
+            candidates: the number of candidates, if known by now.
 
         Returns:
             Whether one more was chosen.
@@ -95,7 +95,7 @@ class TrigramChoice:
             return False
         for share, place, one in sorted(self._left, key=lambda left: self._overlaps(left[1])):
             if not self.asked or share * self._entries <= WALKED_POSITIONS * self.candidates * (1 - share):
-                # The second of two that overlap says little that the first did not.
+                # Of two overlapping trigrams, the second adds little.
                 self.candidates *= share**0.5 if self._overlaps(place) else share
                 self.asked.append(one)
                 self._places.append(place)

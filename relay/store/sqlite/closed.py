@@ -1,6 +1,6 @@
-"""Making sure that a closed store is whole without its write-ahead log, before it is moved or copied.
+"""Makes sure that a closed store is complete without its write-ahead log, before it is moved or copied.
 
-When a store is closed SQLite tries once to copy the log back, and does not report a full disk. Touches one store that
+When a store is closed, SQLite tries once to copy the log back, and does not report a full disk. Touches one store that
 no process has open.
 """
 
@@ -12,7 +12,7 @@ from relay.store.files.directory import log_of
 
 
 def make_sure(store: Path) -> None:
-    """Copy what is left in the write-ahead log back into a closed store.
+    """Copy the rest of the write-ahead log back into a closed store.
 
     Args:
         store: its file, which is about to be moved or copied without the log.

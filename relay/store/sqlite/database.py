@@ -6,10 +6,10 @@ them. Everything else in the relay sees trio only.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import aiosqlite
 import trio
@@ -19,20 +19,18 @@ from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Parameters, Row, Rows, Statement
 from relay.text import fold
 
 T = TypeVar("T")
-Parameters = Sequence[Any]
-Rows = list[tuple[Any, ...]]
 
 CACHE_KIB = 2_000
 """KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
 ASK_SECONDS = 1.0
-"""Seconds between two questions to the system why writes fail."""
+"""Seconds between two attempts to find out why writes fail."""
 BUSY_SECONDS = 5.0
-"""How long a statement waits for a lock that another program has on the file."""
+"""How long a statement waits for another program's lock on the file."""
 
 _WRITING = """
 PRAGMA page_size = 1024;
@@ -72,22 +70,22 @@ class Unmarked(NotAStore):
 
 
 class TooLong(sqlite3.OperationalError):
-    """A statement was stopped, since it took too long."""
+    """A statement took too long and was stopped."""
 
 
-def _any(_row: tuple[Any, ...]) -> bool:
+def _any(_row: Row) -> bool:
     """Accept every row."""
     return True
 
 
 class PageBound(NamedTuple):
-    """Where a page ends: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
+    """The end of a page: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
 
     rows: int
     weight: int
-    weigh: Callable[[tuple[Any, ...]], int]
+    weigh: Callable[[Row], int]
     """Returns the weight of a row, in bytes."""
-    belongs: Callable[[tuple[Any, ...]], bool] = _any
+    belongs: Callable[[Row], bool] = _any
     """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
@@ -95,20 +93,28 @@ class Connection:
     """One connection to the file, and its thread.
 
     A reading connection runs one statement at a time, in the order of the calls. When a caller is cancelled, its
-    statement does not run, or is stopped: so a deadline is a cancel scope, and no other statement is stopped.
+    statement does not run, or is stopped. So a deadline is a cancel scope, and other statements are not affected.
     """
 
     def __init__(
-        self, connection: aiosqlite.Connection, bridge: Bridge, folder: Path, *, reads: bool, seconds: float
+        self,
+        connection: aiosqlite.Connection,
+        bridge: Bridge,
+        folder: Path,
+        *,
+        reads: bool,
+        seconds: float,
+        busy_seconds: float,
     ) -> None:
         """Wrap a connection.
 
         Args:
             connection: the open connection of aiosqlite.
             bridge: runs its calls in trio.
-            folder: where the file is.
+            folder: the folder of the file.
             reads: whether it only reads, so that a cancelled statement may be stopped.
-            seconds: how long one statement may take; infinity for no limit.
+            seconds: the time limit of one statement; infinity for no limit.
+            busy_seconds: how long it waits for a lock of another program.
         """
         self._connection = connection
         self._folder = folder
@@ -120,17 +126,19 @@ class Connection:
         self._busy = False
         self._queue = trio.lowlevel.ParkingLot()
         self._place: StorePlace | None = None
+        self.busy_seconds = busy_seconds
+        """How long a statement waits for a lock that another program has on the file."""
         self.started = 0
-        """How many statements were handed to the thread."""
+        """How many statements were passed to the thread."""
 
     def stay_at(self, path: Path) -> None:
-        """Refuse to write once this name no longer stands for the open file.
+        """Refuse to write once this name no longer belongs to the open file.
 
         Args:
             path: the file.
 
         Raises:
-            OSError: it is not there.
+            OSError: it is missing.
         """
         self._place = StorePlace(path)
 
@@ -142,9 +150,9 @@ class Connection:
         Args:
             sql: the statement.
             parameters: its parameters.
-            seconds: after how many it is stopped; the connection's limit if None is given.
-            exact: whether a text that is not UTF-8 is an error (`is_undecodable`). Else U+FFFD stands for what is
-                wrong in it, so that one damaged text does not take the rest of the answer along.
+            seconds: the time limit; None for the connection's limit.
+            exact: whether a text that is not UTF-8 is an error (`is_undecodable`). Otherwise its bad bytes are read as
+                U+FFFD, so that one damaged text does not fail the whole answer.
 
         Raises:
             TooLong: it was stopped.
@@ -168,12 +176,13 @@ class Connection:
 
     async def _in_thread(self, read: Callable[..., T], *arguments: object) -> T:
         """Call a function with the connection of sqlite3 in its thread."""
-        raw: Any = self._connection
-        # aiosqlite's own methods return all rows, or take a hop for each few.
-        return await raw._execute(read, raw._conn, *arguments)  # type: ignore[no-any-return]  # noqa: SLF001
+        raw = self._connection
+        # aiosqlite's own methods return all rows, or take a hop for every few.
+        found: T = await raw._execute(read, raw._conn, *arguments)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return found
 
     async def _find_cause(self, error: sqlite3.OperationalError) -> None:
-        """Find out why the disk refused a write, which SQLite does not say; once a second while it does."""
+        """Find out why the disk refused a write, which SQLite does not say; at most once a second."""
         if not is_unclear(error):
             return
         now = trio.current_time()
@@ -193,9 +202,9 @@ class Connection:
         Args:
             sql: the statement.
             parameters: its parameters.
-            bound: where the page ends.
+            bound: the end of the page.
             seconds: see `execute`.
-            partly: whether a statement that was stopped returns the rows that it had found, if any.
+            partly: whether a stopped statement returns the rows that it has found, if any.
 
         Returns:
             The rows, and whether there are more.
@@ -224,9 +233,9 @@ class Connection:
         *,
         seconds: float | None,
     ) -> T:
-        """Read in turn. If no task waits there is no checkpoint, which would cost a turn of a busy event loop."""
+        """Read in turn. If no task waits, there is no checkpoint, which would cost a turn of a busy event loop."""
         if self._busy:
-            # The caller before hands over its turn.
+            # The previous caller hands over its turn.
             await self._queue.park()
         self._busy = True
         try:
@@ -257,7 +266,7 @@ class Connection:
 
         Args:
             target: the file to write.
-            pages: how many are copied in one step.
+            pages: the number of pages to copy per step.
         """
         copy = sqlite3.connect(target, check_same_thread=False)
         try:
@@ -333,7 +342,7 @@ def fold_column(text: str | bytes | None) -> str | None:
 
 
 def utf8(text: str | None) -> int:
-    """Count the bytes of a text on the wire, without its quotes and what JSON escapes."""
+    """Count the bytes of a text on the wire, without its quotes and JSON escapes."""
     if not text:
         return 0
     return len(text) if text.isascii() else len(text.encode())
@@ -351,7 +360,13 @@ def _folder_of(path: Path) -> Path:
 
 @asynccontextmanager
 async def connect(
-    path: Path, *, writing: bool, cache: int = CACHE_KIB, seconds: float = FOR_EVER, address: str | None = None
+    path: Path,
+    *,
+    writing: bool,
+    cache: int = CACHE_KIB,
+    seconds: float = FOR_EVER,
+    busy_seconds: float = BUSY_SECONDS,
+    address: str | None = None,
 ) -> AsyncIterator[Connection]:
     """Open one connection. A reading connection cannot write.
 
@@ -359,8 +374,9 @@ async def connect(
         path: the file.
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
-        seconds: after how many a reading statement is stopped.
-        address: the URI of the file, where it is opened in another way (`read_only.readable`).
+        seconds: the time limit of a reading statement.
+        busy_seconds: how long a statement waits for a lock that another program has on the file.
+        address: the URI of the file, if it is opened in another way (`read_only.readable`).
 
     Raises:
         sqlite3.Error: it cannot be opened.
@@ -381,10 +397,10 @@ async def connect(
             # It reads hardly any text, and a statement that has written cannot be run again.
             raw.text_factory = replacing
         folder = _folder_of(path)
-        connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds)
+        connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds, busy_seconds=busy_seconds)
         try:
             await connection.script(
-                f"{busy_after(BUSY_SECONDS)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
+                f"{busy_after(busy_seconds)}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
                 f" {_WRITING if writing else _READING}"
             )
         except sqlite3.OperationalError as error:

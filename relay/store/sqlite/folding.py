@@ -1,4 +1,4 @@
-"""The folding of the full-text index. One that was filled by another folding, or another Unicode version, is rebuilt.
+"""The folding of the full-text index. An index with another folding, or another Unicode version, is rebuilt.
 
 Touches one row of the file.
 """
@@ -17,9 +17,9 @@ _BEGIN = Statement("UPDATE indexed SET seq = 0, folding = ?")
 
 
 async def ensure(connection: Connection) -> None:
-    """Have the index rebuilt, a portion at a time, if its texts were folded in another way than now.
+    """Have the index rebuilt, a portion at a time, if its texts were folded in another way.
 
-    Otherwise deleted texts would be removed under trigrams that they are not under, and some texts would not be found.
+    Otherwise deleted texts would be removed under the wrong trigrams, and some texts would not be found.
 
     Args:
         connection: the one that writes, to a store of this relay's version, before the log's writer starts.
@@ -30,7 +30,7 @@ async def ensure(connection: Connection) -> None:
     try:
         await connection.execute(_BEGIN, [FOLDING])
     except sqlite3.OperationalError as error:
-        # A full disk is no reason not to start.
+        # A full disk must not prevent the start.
         logger.warning("some texts may not be found: the full-text index cannot be rebuilt (%s)", error)
         return
     if indexed:

@@ -1,6 +1,6 @@
-"""Creating a store, and upgrading one to this relay's version: first a copy, then each step whole or not at all.
+"""Creates a store, or upgrades one to this relay's version: first a copy, then each step completely or not at all.
 
-Touches the file, and the copies beside it. An upgrade that is interrupted anywhere goes on at the next start.
+Touches the file, and the copies beside it. An interrupted upgrade continues at the next start.
 """
 
 import logging
@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 class CannotUpgrade(sqlite3.OperationalError):
-    """A store cannot be upgraded, with the reason in words for a person. The store is as it was."""
+    """A store cannot be upgraded, with the reason in words for a person. The store is unchanged."""
 
 
 def begun(store: Path, version: int) -> Path | None:
     """Find the copy that an interrupted upgrade to this relay's version made.
 
-    A step adds no entries. So a copy that ends elsewhere is of another store: somebody restored a backup since, or let
-    a relay of a version in between write.
+    A step adds no entries. So a copy that ends elsewhere is of another store: a backup was restored since, or a relay
+    of a version in between has written.
 
     Args:
         store: the file.
-        version: its version now.
+        version: its present version.
     """
     copies = (_copy_name(store, former) for former in range(1, version))
     found = [path for path in copies if path.exists()]
@@ -38,7 +38,7 @@ def begun(store: Path, version: int) -> Path | None:
 
 
 def _end(opening: AbstractContextManager[sqlite3.Connection]) -> tuple[object, ...] | None:
-    """Read the last entry of a store, with enough to tell two of the same number apart; None if it cannot be read."""
+    """Read the last entry of a store, with enough detail to tell two with the same number apart; None if unreadable."""
     try:
         with opening as store:
             return tuple(
@@ -50,7 +50,7 @@ def _end(opening: AbstractContextManager[sqlite3.Connection]) -> tuple[object, .
 
 @contextmanager
 def _read_copy(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a copy, which is never written."""
+    """Open a copy for reading only."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as copy:
         yield copy
 
@@ -60,7 +60,7 @@ def _copy_name(store: Path, version: int) -> Path:
 
 
 async def begin(store: Path) -> None:
-    """Create an empty store. It appears under its name when it is whole and on disk.
+    """Create an empty store. It appears under its name once it is complete and on disk.
 
     Args:
         store: its file, which does not exist yet.
@@ -111,7 +111,7 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
 
 
 async def _copy(connection: database.Connection, store: Path, version: int) -> Path:
-    """Copy the file, whole and on disk before anything is changed."""
+    """Copy the file; the copy is complete and on disk before anything is changed."""
     target = _copy_name(store, version)
     try:
         with scratch.folder(store.parent, "upgrade") as here:
@@ -129,11 +129,11 @@ async def _copy(connection: database.Connection, store: Path, version: int) -> P
 
 
 def remove_outdated(store: Path) -> None:
-    """Remove the copies of earlier upgrades that lack what was said since.
+    """Remove the copies of earlier upgrades that lack later messages.
 
-    Called when another version of the relay takes over a store that needs no upgrade. A copy then is the way back of
-    an earlier upgrade, and a return to it would lose what was said in between. A copy that ends where the
-    store does was made by this upgrade, which was interrupted before the relay ran.
+    Called when another version of the relay takes over a store that needs no upgrade. A copy then belongs to an earlier
+    upgrade, and a return to it would lose later messages. A copy that ends where the store does was made by this
+    upgrade, which was interrupted before the relay ran.
 
     Args:
         store: the file, of this relay's version.
@@ -152,7 +152,7 @@ def remove_outdated(store: Path) -> None:
 
 
 def _remove_copies(store: Path, kept: Path) -> None:
-    """Remove all copies but one: those of earlier upgrades, and what an earlier relay left of an interrupted one."""
+    """Remove all copies but one: those of earlier upgrades, and the remains of an earlier relay's interrupted one."""
     for path in store.parent.glob(f"{store.stem}-*-to-*"):
         if path != kept:
             path.unlink(missing_ok=True)

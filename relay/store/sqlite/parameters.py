@@ -1,4 +1,4 @@
-"""Parameters of statements: how many rows a statement has, and releasing the texts that are bound to it."""
+"""Parameters of statements: rounding the number of rows, and releasing bound texts."""
 
 from functools import cache
 
@@ -8,7 +8,7 @@ from relay.store.sqlite.database import Connection
 async def release_parameters(connection: Connection, statement: str) -> None:
     """Run a statement with NULLs, so that SQLite releases the texts bound to it.
 
-    sqlite3 has no `clear_bindings`. The statements here skip rows that are all NULL, so this writes nothing.
+    sqlite3 has no `clear_bindings`. The relay's statements skip rows that are all NULL, so this writes nothing.
 
     Raises:
         sqlite3.Error: the texts are still bound.
@@ -18,6 +18,6 @@ async def release_parameters(connection: Connection, statement: str) -> None:
 
 @cache
 def round_up(count: int) -> int:
-    """Round a number of rows up, so that few statements are prepared. At most a fifth of the rows is unused."""
+    """Round up a number of rows, so that few statements are prepared. At most a fifth of the rows is unused."""
     step = 1 << max(0, (count - 1).bit_length() - 3)
     return -(-count // step) * step

@@ -1,8 +1,8 @@
-"""Reading a store that may be closed, without changing it and without leaving files beside it.
+"""Reads a store that may be closed, without changing it or leaving files beside it.
 
-SQLite makes a write-ahead log and its index to read. Where it cannot, since the disk is mounted read-only, a store that
-was closed is read as it is; where the disk has no free inode, it gets those that are reserved for a start. Touches one
-store, which a relay may have open.
+SQLite makes a write-ahead log and its index in order to read. If it cannot because the disk is mounted read-only, a
+closed store is read without them. If the disk has no free inode, it gets those reserved for a start. Touches one store,
+which a relay may have open.
 """
 
 import sqlite3
@@ -34,10 +34,10 @@ def read(store: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def readable(store: Path) -> Iterator[str]:
-    """Have what SQLite needs to read a store, and leave nothing beside it; yield the URI to open it by.
+    """Provide what SQLite needs to read a store, and leave nothing beside it; yield the URI to open.
 
     Raises:
-        sqlite3.Error: it changed on a read-only disk, so that what was read may be wrong.
+        sqlite3.Error: it changed on a read-only disk, so the rows read may be wrong.
     """
     if _is_frozen(store):
         before = _stamp(store)
@@ -56,7 +56,7 @@ def readable(store: Path) -> Iterator[str]:
 
 
 def _is_frozen(store: Path) -> bool:
-    """Tell whether a store is closed, and on a disk that is mounted read-only: nothing here can open it for writing."""
+    """Return whether a store is closed and on a read-only disk: nothing here can open it for writing."""
     try:
         log = log_of(store)
         return room.of(log.parent).read_only and not (log.exists() and log.stat().st_size)
@@ -70,7 +70,7 @@ def _stamp(store: Path) -> tuple[int, int, int]:
 
 
 def _spend_names(store: Path) -> Reserve | None:
-    """Give up the inodes that are reserved for a start where SQLite needs them; tell which reserve, if any."""
+    """Give up the inodes reserved for a start if SQLite needs them; return the reserve, if any."""
     with suppress(OSError):
         if not log_of(store).exists():
             reserve = Reserve(store.parent, 1)
@@ -88,10 +88,10 @@ def _connect(store: Path, mode: str) -> sqlite3.Connection:
 
 
 def _remove_empty_log(store: Path) -> None:
-    """Have SQLite remove the empty write-ahead log that a reading connection makes and may not remove.
+    """Have SQLite remove the empty write-ahead log that a reading connection creates and may not remove.
 
     SQLite removes it when a writing connection closes, and only if no other process has the store open. A log with
-    content stays as it is: it is what a killed relay left.
+    content stays: a killed relay left it.
     """
     # A store that this user may not write keeps the empty log, which does no harm.
     with suppress(OSError, sqlite3.Error):

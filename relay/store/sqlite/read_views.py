@@ -1,6 +1,6 @@
-"""Short views of a store for reading all of it: while a view is open the write-ahead log cannot begin again.
+"""Short views of a store for reading all of it: while a view is open, the write-ahead log cannot restart.
 
-Reads only. A long statement is stopped when the log has grown too far, and tried again.
+Reads only. A long statement is stopped when the log has grown too far, and retried.
 """
 
 import os
@@ -12,22 +12,23 @@ import trio
 
 from relay.store.files.directory import log_of
 from relay.store.sqlite import wal
-from relay.store.sqlite.database import Connection, PageBound, Parameters, Rows
+from relay.store.sqlite.database import Connection, PageBound
+from relay.store.sqlite.statements import Parameters, Rows
 
 VIEW_ENTRIES = 50_000
 """Entries read in one view."""
 STOP_LOG_BYTES = 48 << 20
-"""Bytes in the write-ahead log from which a long statement is stopped."""
+"""A long statement is stopped when the write-ahead log has this many bytes."""
 VIEW_LOOK_SECONDS = 0.2
-"""Seconds between two looks at the log."""
+"""Seconds between two checks of the log."""
 VIEW_RETRY_SECONDS = 2.0
-"""Seconds until a statement that was stopped is tried again."""
+"""Seconds until a stopped statement is retried."""
 ATTEMPTS = 5
 """How often it is tried."""
 
 
 class TooBusy(Exception):
-    """So much is written that a long statement never ends."""
+    """Too much is being written for a long statement to finish."""
 
 
 class Views:
@@ -47,9 +48,9 @@ class Views:
         Args:
             connection: one that reads, used by nobody else.
             store: the store's file.
-            look_seconds: between two looks at the write-ahead log.
-            retry_seconds: until a statement that was stopped is tried again.
-            stop_log_bytes: bytes in that log from which a long statement is stopped.
+            look_seconds: seconds between two checks of the write-ahead log.
+            retry_seconds: seconds until a stopped statement is retried.
+            stop_log_bytes: bytes in that log at which a long statement is stopped.
         """
         self._look_seconds = look_seconds
         self._retry_seconds = retry_seconds
@@ -84,7 +85,7 @@ class Views:
         """Run one statement that may take many seconds. Cancelling stops it.
 
         Raises:
-            TooBusy: it was stopped each time, since the log had grown.
+            TooBusy: it was stopped each time because the log had grown.
         """
         for _ in range(ATTEMPTS):
             try:
@@ -102,7 +103,7 @@ class Views:
 
         async def run() -> None:
             nonlocal rows
-            # A cancelled statement is stopped and waited for, so that the connection can be closed.
+            # Stop a cancelled statement and wait for it, so that the connection can be closed.
             with trio.CancelScope(shield=True):
                 try:
                     rows = await self._connection.execute(sql, parameters, exact=exact)

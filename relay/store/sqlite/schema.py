@@ -1,9 +1,9 @@
 """The tables, as numbered migrations. Only SQL text and its order; `migrate` runs it.
 
-A migration never changes once it is released, so kinds stand in it as numbers: a constant might change.
+A migration never changes once it is released, so kinds are numbers in it: a constant might change.
 
-The log is the truth. The tables `user`, `device`, `invite`, `chat` and `member` are what the log amounted to at the
-entry `snapshot.seq`, kept so that a start need not read all of it; `relay check` proves that they agree.
+The log is the truth. The tables `user`, `device`, `invite`, `chat` and `member` are the result of the log up to the
+entry `snapshot.seq`, stored so that a start need not read all of it; `relay check` proves that they agree.
 """
 
 APPLICATION_ID = 0x52454C59

@@ -1,17 +1,26 @@
-"""SQL statements that are composed, or that read a whole table or sort, with the reason.
+"""SQL statements that are composed, or that read a whole table or sort, and the reasons.
 
 The plan of each is tested, like that of every SQL text in the source: see tests/support/statement_plans.py.
 """
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import msgspec
+
+SqlValue = int | float | str | bytes | None
+"""A value that SQLite stores in a column."""
+Parameters = Sequence[SqlValue]
+"""The values for the question marks of a statement."""
+Row = tuple[Any, ...]
+"""A row that a statement returns. Any: only its text says what each column is, and the reader names and types them."""
+Rows = list[Row]
 
 
 class Statement(str):
     """One SQL statement.
 
-    It must not read a whole table, and not sort without a limit, unless it gives the reason.
+    It must not read a whole table, nor sort without a limit, unless it gives a reason.
     """
 
     __slots__ = ("sorts", "whole")
@@ -19,7 +28,7 @@ class Statement(str):
     whole: str
     """Why it may read a whole table; empty if it must not."""
     sorts: str
-    """Why what it sorts is bounded; empty if it must not sort."""
+    """Why its sorting is bounded; empty if it must not sort."""
 
     def __new__(cls, sql: str, *, whole: str = "", sorts: str = "") -> Self:
         """Make a statement and add it to `ALL`.
@@ -27,7 +36,7 @@ class Statement(str):
         Args:
             sql: the text.
             whole: why it may read a whole table.
-            sorts: why what it sorts is bounded.
+            sorts: why its sorting is bounded.
         """
         made = super().__new__(cls, sql)
         made.whole = whole

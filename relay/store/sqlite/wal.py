@@ -1,7 +1,7 @@
-"""The write-ahead log: how much of it is in use, and checkpoints beside the writer.
+"""The write-ahead log: its used size, and checkpoints beside the writer.
 
-By itself SQLite checkpoints inside the commit that fills the log, and all senders wait for it. Here a connection of its
-own does that in its own thread, and the writer pauses only for the last few pages, so that the log can begin again.
+By itself SQLite checkpoints inside the commit that fills the log, and all senders wait for it. Here a separate
+connection does that in its own thread, and the writer pauses only for the last few pages, so that the log can restart.
 Reads the file `-wal`, which SQLite does not lock (format: https://sqlite.org/fileformat2.html#walformat).
 """
 
@@ -25,11 +25,12 @@ from relay.store.sqlite.database import Connection
 logger = logging.getLogger(__name__)
 
 REMAINING_PAGES = 1_000
-"""Pages that may be left to copy when the log begins again; if more are left, a reader holds them back."""
+"""Pages that may be left to copy when the log restarts; if more are left, a reader holds them back."""
 PAUSE_SECONDS = 0.02
-"""Seconds for which readers are waited for then."""
+"""Seconds to wait for readers at that point."""
 STEP_WRITE_BYTES = 4 << 10
-"""Bytes of one write of a step. Linux caches a larger write as one unit, and counts each later commit as all of it."""
+"""Bytes of one write of a step. Linux caches a larger write as one unit, and charges each later commit for all of
+it."""
 PAGE_BYTES = 1_024
 """Bytes of a page."""
 HEADER_BYTES = 32
@@ -37,7 +38,7 @@ FRAME_HEADER_BYTES = 24
 
 
 def frames(file: int) -> tuple[int, int]:
-    """Count the pages of the log that are in use.
+    """Count the used pages of the log.
 
     Returns:
         Their number, and the bytes of each with its header.
@@ -47,7 +48,7 @@ def frames(file: int) -> tuple[int, int]:
         return 0, 1
     page, _, salt = struct.unpack_from(">II8s", head, 8)
     size = page + FRAME_HEADER_BYTES
-    # Pages from before the log began again follow the current ones: a binary search finds the first of them.
+    # Pages from before the last restart follow the current ones: a binary search finds the first of them.
     low, high = 0, max(0, os.fstat(file).st_size - HEADER_BYTES) // size
     while low < high:
         middle = (low + high) // 2
@@ -59,7 +60,7 @@ def frames(file: int) -> tuple[int, int]:
 
 
 def _close(file: int) -> None:
-    """Close a descriptor; network file systems report only then that a write failed, and the next sync reports it."""
+    """Close a descriptor, ignoring a late write error of a network file system: the next sync reports it."""
     with suppress(OSError):
         os.close(file)
 
@@ -69,41 +70,42 @@ Pause = Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]]
 
 
 class WalTuning(msgspec.Struct, kw_only=True):
-    """When the log is copied, begun again, lengthened, and when the writer slows down."""
+    """When to copy, restart and extend the log, and when the writer slows down."""
 
     copy_pages: int = 4_000
-    """Pages in the log and not in the store from which they are copied."""
+    """The number of pages in the log but not in the store at which they are copied."""
     restart_pages: int = 8_000
-    """Pages in the log from which the writer pauses for a moment, so that the log can begin again."""
+    """The number of pages in the log at which the writer pauses for a moment, so that the log can restart."""
     crowded_bytes: int = 20 << 20
-    """Bytes in the log from which all work waits that can. A longer file is truncated when the log begins again, and so
-    is seen to be empty before anybody writes."""
+    """Bytes in the log at which all postponable work waits. A longer file is truncated when the log restarts, so that
+    it is visibly empty before the next write."""
     slowdown_bytes: int = 64 << 20
-    """Bytes in the log from which the writer slows down. Only a reader with a long view makes it grow so far."""
+    """Bytes in the log at which the writer slows down. Only a reader with a long view makes it grow that far."""
     slowed_bytes_per_second: int = 1 << 20
     """Bytes per second by which the log grows beyond that."""
     kept_bytes: int = 16 << 20
-    """Bytes that the file has soon after the start, and keeps when the log begins again.
+    """Bytes that the file has soon after the start, and keeps when the log restarts.
 
     A commit that overwrites pages leaves the file's size as it is, so the disk has less to write. A reader with a long
-    view, such as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill it.
+    view, such as `relay check`, may keep the log from restarting for as long as 40 messages a second take to fill it.
     """
     step_bytes: int = 1 << 20
-    """Bytes that the file is made longer by at a time."""
+    """Bytes by which the file is extended at a time."""
     first_step_seconds: float = 5.0
-    """Seconds from the start until the first step: a command on this machine is over by then and needs no such file."""
+    """Seconds from the start until the first step: a command on this machine has ended by then and needs no such
+    file."""
     lengthening_free_bytes: int = 128 << 20
-    """Bytes that are free on the disk when the file is made longer: it takes no room that messages may need."""
+    """Free bytes on the disk that extending the file requires, so that it takes no room that messages may need."""
     step_seconds: float = 1.0
     """Seconds between two steps: each is synced, and a commit may have to wait for that."""
     look_seconds: float = 0.05
-    """Seconds between two looks at the file."""
+    """Seconds between two checks of the file."""
     erase_seconds: float = 30.0
-    """Seconds after a commit that erased a text until the log is emptied, since both it and the store have the text."""
+    """Seconds from a commit that erased a text until the log is emptied: until then both files may have the text."""
     erase_quiet_seconds: float = 2.0
-    """Seconds without a commit before that: it never makes senders wait."""
+    """Seconds without a commit before that, so that senders do not wait for it."""
     refill_seconds: float = 86_400.0
-    """Seconds from one lengthening of the file after that to the next: each writes as much as many deletions do."""
+    """Seconds between two extensions of the file after that. Each writes as much as many deletions do."""
     retry_seconds: float = 0.5
     """Seconds until the next attempt after a reader held pages back."""
 
@@ -117,7 +119,7 @@ class Wal:
         Args:
             connection: a connection of its own, for checkpoints.
             store: the store's file.
-            tuning: when what is done.
+            tuning: the timing.
         """
         self._tuning = tuning
         self._copy_from, self._again_from, self._kept = tuning.copy_pages, tuning.restart_pages, tuning.kept_bytes
@@ -134,14 +136,14 @@ class Wal:
         self._refilled = float("-inf")
         self._due = trio.Event()
         self._cut = trio.Event()
-        """Set when the file was cut, and may be made longer again."""
+        """Set when the file was truncated and may be extended again."""
         self.held = False
-        """Whether nothing is copied: the disk is full, and the store would take the last room."""
+        """Whether copying is off: the disk is full, and the store would take the last room."""
         self.bytes = 0
-        """Bytes of the log that were in use at the last look."""
+        """Used bytes of the log at the last check."""
 
     def rest(self) -> None:
-        """Make no attempt to copy pages before `retry_seconds` are over."""
+        """Do not try to copy pages for the next `retry_seconds`."""
         self._tried = trio.current_time()
 
     def erased(self) -> None:
@@ -151,7 +153,7 @@ class Wal:
             self._due.set()
 
     def keep_small(self, size: int) -> None:
-        """Let the log begin again before it has `size` bytes, on a small disk."""
+        """Let the log restart before it has `size` bytes, on a small disk."""
         self._again_from = min(self._tuning.restart_pages, size // (PAGE_BYTES + FRAME_HEADER_BYTES))
         self._copy_from = self._again_from // 2
         self._kept = min(self._tuning.kept_bytes, size // 2)
@@ -163,7 +165,7 @@ class Wal:
 
     @property
     def crowded(self) -> bool:
-        """Whether work that can wait should wait."""
+        """Whether postponable work should wait."""
         return self.bytes > self._tuning.crowded_bytes
 
     @property
@@ -194,7 +196,7 @@ class Wal:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             count, size = frames(self._file)
         except OSError as error:
-            # No descriptor left, or no such file yet: the next look finds out.
+            # No descriptor left, or no such file yet: the next check finds out.
             logger.debug("the write-ahead log cannot be measured: %s", error)
             return
         if count < self._copied:
@@ -211,8 +213,8 @@ class Wal:
         try:
             await self._connection.execute(database.busy_after(PAUSE_SECONDS))
             while True:
-                # An idle writer does not look, and its work may wait for room here. So what the last look found is
-                # handled, however soon after the last attempt that was.
+                # An idle writer does not check, and its work may be waiting for room here. So act on the last check,
+                # however soon after the last attempt it was.
                 if not (self._held_back or self._erases):
                     self._due = trio.Event()
                     with trio.move_on_at(max(self._erase_at, self._quiet_at)):
@@ -222,7 +224,7 @@ class Wal:
                 if self.held:
                     self.rest()
                     continue
-                # Commits go on when this fails; on a full disk they report it themselves.
+                # Commits continue if this fails; on a full disk they report it themselves.
                 if self._held_back:
                     await self._copy(pause)
                 else:
@@ -236,7 +238,7 @@ class Wal:
                 self._file = None
 
     async def keep_length(self, pause: Pause) -> None:
-        """Extend the file to the length that it keeps, after the start and after each truncation, until cancelled.
+        """Extend the file to its target length, after the start and after each truncation, until cancelled.
 
         Args:
             pause: runs a job while the writer pauses.
@@ -253,7 +255,7 @@ class Wal:
                 pause_seconds = self._tuning.first_step_seconds
 
     async def _lengthen(self, pause: Pause) -> bool:
-        """Make the file longer by a step; tell whether there may be another."""
+        """Extend the file by one step; return whether there may be another."""
         longer = False
 
         async def write(_writing: Connection) -> None:
@@ -287,7 +289,7 @@ class Wal:
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
         if left and self._frames >= self._again_from:
-            # Little was committed meanwhile.
+            # Few commits came meanwhile.
             left = await self._checkpoint("PASSIVE")
         if left > REMAINING_PAGES:
             self.rest()
@@ -336,6 +338,6 @@ class Wal:
         self._frames, self._copied = max(0, count), max(0, copied)
         left = self._frames - self._copied
         if not left and not busy:
-            # The next commit begins the log again, unless a reader has an earlier view: the next look shows that.
+            # The next commit restarts the log, unless a reader has an earlier view: the next check shows that.
             self.bytes = 0
         return left

@@ -1,5 +1,5 @@
-"""What background work writes to the store: the SQL of each kind of it.
+"""Writes of background work: the SQL of each kind.
 
-Each function is one short transaction on the writing connection, so that a commit never waits long. The caller says how
-much (`portion`).
+Each function is one short transaction on the writing connection, so that a commit never waits long. The caller chooses
+the amount (`portion`).
 """

@@ -26,14 +26,14 @@ async def flush_client_keys(connection: Connection, keys: Sequence[tuple[int, Se
 async def note_flushed(connection: Connection, flush: KeyFlush) -> None:
     """Note that all keys of a slice are in their table.
 
-    Called only once they are: after a crash before this the keys are read into memory again, and written again.
+    Called only afterwards: after an earlier crash, the keys are read into memory and written again.
     """
     await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (flush.upto, flush.slice))
 
 
 @cache
 def flush_statement(size: int) -> str:
-    """Make the statement that moves `size` keys to the table, except for those of entries that are gone."""
+    """Make the statement that moves `size` keys to the table, except for keys of entries that are gone."""
     return (
         f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
         " WHERE column2 IN (SELECT seq FROM log)"

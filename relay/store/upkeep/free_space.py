@@ -1,4 +1,4 @@
-"""Space of the file and of its write-ahead log: giving it back, and bounding the log on a small disk."""
+"""Space of the file and its write-ahead log: releases it, and bounds the log on a small disk."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,20 @@ async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> Non
 
     Args:
         connection: the one that writes.
-        fits: returns whether the disk has room for a file of so many bytes; if not, nothing is done.
+        fits: returns whether the disk has room for a file of this many bytes; if not, nothing is done.
     """
     ((pages,),) = await connection.execute("PRAGMA page_count")
     ((page,),) = await connection.execute("PRAGMA page_size")
     if not fits(pages * page):
         return
-    # Senders wait meanwhile, so a reader that is in the way is not waited for.
+    # Senders wait meanwhile, so this does not wait for a reader in the way.
     await connection.execute(database.busy_after(0.02))
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    await connection.execute(database.busy_after(database.BUSY_SECONDS))
+    await connection.execute(database.busy_after(connection.busy_seconds))
 
 
 async def copy_each(connection: Connection, pages: int) -> None:
-    """Have SQLite copy its log back at each commit that makes it so many pages long; 0 for never."""
+    """Have SQLite copy its log back at each commit that reaches this many pages; 0 for never."""
     await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
 
@@ -33,8 +33,8 @@ async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
 
     Args:
         connection: the one that writes.
-        pages: how many at most.
-        spare: how many free pages stay in the file.
+        pages: the maximum number of pages.
+        spare: the number of free pages that stay in the file.
 
     Returns:
         Whether there are more to return.
@@ -42,7 +42,7 @@ async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
     free = await _free_pages(connection) - spare
     if free <= 0:
         return False
-    # As a script: SQLite frees one page a step, and a statement without columns is stepped only once.
+    # Run as a script: SQLite frees one page per step, and a statement without columns is stepped only once.
     await connection.script(f"PRAGMA incremental_vacuum({min(pages, free)})")
     return free > pages
 

@@ -8,8 +8,8 @@ from relay.store.sqlite.statements import Statement
 MERGED_PAGES = 64
 """Pages of the full-text index merged in one portion, of 1 KiB each."""
 INDEXED_BYTES = 65_536
-"""Bytes of text indexed in one portion, or one message that is longer. The cost is in the length, and in how many
-different characters there are."""
+"""Bytes of text indexed in one portion; a longer message is indexed alone. The cost grows with the length and with the
+number of different characters."""
 # NULL if all of them fit.
 _FITTING = Statement(
     "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
@@ -17,7 +17,7 @@ _FITTING = Statement(
 )
 _EMPTY_INDEX = (
     # Rows 1 and 10 are FTS5's totals and list of segments. The list goes first, so that SQLite's own check finds no
-    # damage in a half-empty index, and a backup that is made meanwhile is good.
+    # damage in a half-empty index, and a backup made meanwhile is good.
     Statement(
         "UPDATE search_data SET block = x'00000000000000' WHERE id IN (SELECT id FROM search_data WHERE id = 10"
         " AND length(block) <> 7 LIMIT ?) RETURNING id"
@@ -35,7 +35,7 @@ _EMPTY_INDEX = (
 
 
 async def index(connection: Connection, upto: int) -> int:
-    """Index entries up to one, or as many before it as have `INDEXED_BYTES` of text, but at least one.
+    """Index entries up to `upto`, or up to `INDEXED_BYTES` of text, but at least one.
 
     Args:
         connection: the one that writes.
@@ -58,7 +58,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 async def lose_index(connection: Connection) -> None:
     """Drop the full-text index: it is neither read nor updated from now on, and is rebuilt from the first entry.
 
-    Triggers compare with `indexed` too, so edits and deletions do not touch what is damaged.
+    Triggers compare with `indexed` too, so edits and deletions do not touch the damaged index.
     """
     await connection.execute("UPDATE indexed SET seq = 0")
 
@@ -66,11 +66,11 @@ async def lose_index(connection: Connection) -> None:
 async def empty_index(connection: Connection, count: int) -> bool:
     """Remove a portion of a dropped full-text index; return whether there is more.
 
-    Its tables are emptied directly: FTS5 would do it in one transaction, and may not be able to read them.
+    This empties its tables directly: FTS5 would do it in one transaction, and may be unable to read them.
 
     Args:
         connection: the one that writes.
-        count: blocks or rows to remove at most.
+        count: the maximum number of blocks or rows.
     """
     for remove in _EMPTY_INDEX:
         if await connection.execute(remove, (count,)):
@@ -80,7 +80,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
 
 
 async def unmerged(connection: Connection) -> int:
-    """Read how many texts were deleted from the full-text index since it was merged as a whole."""
+    """Read how many texts were deleted from the full-text index since the last merge of the whole."""
     ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
     return texts  # type: ignore[no-any-return]
 
@@ -90,7 +90,7 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int = MER
 
     Args:
         connection: the one that writes.
-        begin: whether to begin a merge of everything, or to go on with one.
+        begin: whether to begin a merge of everything, or to continue one.
         pages: about how many pages, of 1 KiB each.
 
     Returns:
@@ -105,5 +105,5 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int = MER
 
 
 async def note_merged(connection: Connection, texts: int) -> None:
-    """Note that so many deleted texts are erased from all segments of the full-text index."""
+    """Note that this many deleted texts are erased from all segments of the full-text index."""
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))

@@ -1,4 +1,4 @@
-"""Removing history: old messages and receipts, deleted chats, and the client keys that are kept of them."""
+"""Removes history: old messages and receipts, deleted chats, and their client keys."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
 ERASED_BYTES = 65_536
-"""Bytes of text removed in one portion, or one message that is longer: each of its trigrams leaves the index."""
+"""Bytes of text removed in one portion; a longer message goes alone, because each of its trigrams leaves the index."""
 # These walk from message to message and stop at the bound: a window function would read every text up to its limit.
 _REMOVE_HISTORY = Statement(
     "WITH RECURSIVE gone (seq, size) AS (SELECT ?1, 0 UNION ALL"
@@ -36,9 +36,9 @@ async def remove_history(after: int, upto: int, connection: Connection, count: i
 
     Args:
         after: the entry before them.
-        upto: the last one that may go.
+        upto: the last one that may be removed.
         connection: the one that writes.
-        count: how many at most. Fewer go where their texts are more than `ERASED_BYTES`, but one at least.
+        count: the maximum number. Fewer are removed if their texts exceed `ERASED_BYTES`, but at least one.
 
     Returns:
         The `seq` of each, ascending; empty once none is left.
@@ -52,8 +52,8 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
 
     Args:
         connection: the connection that writes.
-        places: the rows of `removed` that have them (`prunable.removed_before`).
-        before: rows that are not older than this stay, Unix milliseconds.
+        places: their rows in `removed` (`prunable.removed_before`).
+        before: only rows older than this, Unix milliseconds.
     """
     await connection.execute(
         "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
@@ -61,10 +61,10 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
 
 
 async def erase_chat(connection: Connection, chat: ChatKey, count: int) -> int:
-    """Remove some messages of a deleted chat, and once none is left some receipts. Args: see `remove_history`.
+    """Remove some messages of a deleted chat, or some receipts once no message is left. Args: see `remove_history`.
 
     Returns:
-        How many were removed; 0 once nothing is left.
+        The number removed; 0 once nothing is left.
     """
     rows = await connection.execute(_ERASE_MESSAGES, (chat, count, ERASED_BYTES))
     return len(rows or await connection.execute(_ERASE_RECEIPTS, (chat, count)))

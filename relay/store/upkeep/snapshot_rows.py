@@ -1,4 +1,4 @@
-"""Writing the snapshot, and the base: the state where the log begins since history was removed."""
+"""Writes the snapshot, and the base: the state at the beginning of the log after history was removed."""
 
 from relay.store.queries.snapshots import SnapshotRows
 from relay.store.sqlite.database import Connection
@@ -37,12 +37,12 @@ async def add_base(connection: Connection, number: int, rows: SnapshotRows) -> N
 
 
 async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
-    """Make a new base, which is whole, the valid one.
+    """Make a complete new base the valid one.
 
     Args:
         connection: the connection that writes.
         number: its round.
-        start: what it is as of: `seq`, `at` and `pruned`.
+        start: its `seq`, `at` and `pruned`.
     """
     await connection.execute(
         "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
@@ -50,11 +50,11 @@ async def end_base(connection: Connection, number: int, start: dict[str, int]) -
 
 
 async def clear_bases(connection: Connection, count: int) -> int:
-    """Remove some parts of bases that are not valid; return how many.
+    """Remove some parts of invalid bases; return how many.
 
     Args:
         connection: the one that writes.
-        count: parts to remove at most.
+        count: the maximum number of parts.
     """
     rows = await connection.execute(
         "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"

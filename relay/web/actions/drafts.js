@@ -1,4 +1,4 @@
-/** Drafts: text that is being written and not sent yet, and what it answers or changes. */
+/** Drafts: unsent text, and the message that it replies to or edits. */
 import { change, runtime } from "./store.js";
 import { asQuote } from "../model/messages.js";
 import * as model from "../model/state.js";
@@ -7,7 +7,7 @@ import { clock } from "../net/clock.js";
 import { composing, state } from "../signals.js";
 
 const TYPING_EVERY = 3_000;
-/** The list of chats follows a text that is being written after a pause of so many ms. */
+/** The chat list shows a draft after a pause of this many ms. */
 const SHOW_AFTER = 300;
 
 let typedAt = 0;
@@ -34,18 +34,18 @@ export function typingDone() {
   typedAt = 0;
 }
 
-/** Drafts that are on the disk, and will be in the state after a pause. */
+/** Drafts on the disk that reach the state after a pause. */
 const waiting = new Map();
 let showTimer;
 
-/** Give a draft {text, at, quote?} as it was last written in any tab; undefined where there is none. */
+/** Return a draft {text, at, quote?} as it was last written in any tab; undefined if there is none. */
 export function draftAt(key) {
   const mine = waiting.get(key);
   const known = state.value?.drafts.get(key);
   return mine && !(known?.at > mine.at) ? mine : known;
 }
 
-/** Keep a draft: on the disk before this returns, so that a tab that dies at the next key has lost nothing. */
+/** Save a draft: it is on the disk before this returns, so a tab that dies at the next key loses nothing. */
 export function keepDraft(key, text, quote) {
   if (!state.value || !runtime.storage) return;
   const known = draftAt(key);
@@ -55,7 +55,7 @@ export function keepDraft(key, text, quote) {
   showTimer = setTimeout(showDrafts, SHOW_AFTER);
 }
 
-/** Show in the list of chats what was written, without waiting for a pause. */
+/** Show the draft in the chat list without waiting for a pause. */
 export function showDrafts() {
   clearTimeout(showTimer);
   const drafts = [...waiting];
@@ -63,13 +63,13 @@ export function showDrafts() {
   if (drafts.length > 0) change((now) => drafts.reduce((next, [key, draft]) => model.mergeDraft(next, key, draft), now));
 }
 
-/** Begin to answer (`kind` "reply") or change ("edit") a message; an edit goes on from one that still waits. */
+/** Begin to reply to (`kind` "reply") or edit ("edit") a message; an edit continues a pending one. */
 export function compose(chatId, kind, messageId) {
   const message = drawnMessage(state.value, { chatId, messageId });
   if (message && message.status !== "deleted") composing.value = { chatId, kind, messageId, quote: asQuote(message) };
 }
 
-/** Go on with an answer or an edit as the draft has it. */
+/** Continue the draft of a reply or an edit. */
 export function resume(chatId, kind, quote) {
   composing.value = { chatId, kind, messageId: quote.messageId, quote };
 }

@@ -1,8 +1,9 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
+import { computed, effect, untracked } from "@preact/signals";
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, recount, refreshDetails, refreshForgotten } from "./rooms.js";
-import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
+import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
@@ -11,7 +12,7 @@ import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
 import { active, route, settings, state } from "../signals.js";
 
-/** In a flood of events the page is drawn every so many ms; a single event is drawn in the next frame. */
+/** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
 
 let waitingFrames = [];
@@ -42,15 +43,18 @@ function flush() {
     try {
       next = applyEvent(next, frame, now);
     } catch (failure) {
-      // One event that fails must not hold up the others; the next refresh corrects the state.
+      // One failing event must not block the others; the next refresh corrects the state.
       console.error(failure);
     }
     if (frame.payload?.chatId) changedRooms.add(frame.payload.chatId);
   }
+  const losses = frames.filter(({ eventType }) => eventType === "chatGone").map(({ payload }) => payload);
+  // How they were lost is told below.
+  for (const { chatId, reason, title } of losses) if (reason && title) ending.add(chatId);
   setState(next);
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
-  for (const frame of frames) if (frame.eventType === "chatGone") noticeLoss(frame.payload, before);
+  for (const loss of losses) noticeLoss(loss, before);
   for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
   if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails().then(refreshForgotten);
   if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats().then(refreshForgotten);
@@ -65,23 +69,25 @@ export function applyWaiting() {
 
 let typingTimer;
 
-/** End somebody's typing after a while, in case the `stop` event is lost. */
-export function watchTyping() {
+/** End a user's typing after a while, in case the `stop` event is lost. */
+function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
-  typingTimer = setTimeout(() => change((now) => expireTyping(now, clock.now())), TYPING_LASTS);
+  typingTimer = setTimeout(() => {
+    change((now) => expireTyping(now, clock.now()));
+    watchTyping();
+  }, TYPING_LASTS);
 }
+
+const typing = computed(() => state.value?.typing);
+// Not at each change of the state: on a busy relay the timer would never fire.
+effect(() => typing.value && untracked(watchTyping));
 
 /** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */
 const ALERT_AFTER = 300;
 
 /** By chat: the last message that the user has seen in another tab. */
-const attended = new Map();
-
-/** Note that the user has seen a chat up to a message in another tab. */
-export function noteAttended(chatId, messageId) {
-  attended.set(chatId, messageId);
-}
+export const attended = new Map();
 
 function noticeNew(event) {
   const now = state.value;
@@ -89,11 +95,11 @@ function noticeNew(event) {
   const chat = now.chats.get(event.chatId);
   const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
-  // Far from the end of an open chat one does not see it.
+  // Far from the end of an open chat the user does not see it.
   const watching = active.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
-  // Missed messages come all at once: a sound for each would be noise.
+  // Missed messages come together: a sound for each would be noise.
   const fresh = clock.age(event.timestamp ?? clock.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
   const title = chat.type === "dialog" ? name : `${isolate(name)} · ${isolate(chat.name)}`;
@@ -101,15 +107,16 @@ function noticeNew(event) {
   else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
 }
 
-/** Say which chat was lost, how and to whom, unless the list and the chat itself say it from now on. */
+/** Say which chat was lost, how and to whom, unless the list and the chat itself show it. */
 function noticeLoss(event, before) {
+  ending.delete(event.chatId);
   const chat = state.value.chats.get(event.chatId);
   if (chat?.gone && before.chats.get(event.chatId)?.gone) return;
   if (chat?.gone) announce(lossText(chat));
   else if (!chat && event.reason && event.title) tell(lossText({ name: event.title, gone: event }));
 }
 
-/** A stolen invite or password is noticed by this. */
+/** This reveals a stolen invite or password. */
 function noticeDevice({ label }) {
   tell(t("devices.new", { label: label || t("devices.unnamed") }), {
     error: true,

@@ -1,4 +1,4 @@
-/** Groups, channels, and one's own profile. */
+/** Groups, channels, and the user's profile. */
 import { closeChat } from "./navigation.js";
 import { openChat } from "./rooms.js";
 import { change, ending, refreshChats, request, runtime } from "./store.js";
@@ -31,9 +31,11 @@ export async function endChat(payloadType, chatId) {
   refreshChats();
 }
 
-/** Change one's own name or picture. */
+/** Change the user's name or picture. */
 export async function changeProfile(changes) {
-  const profile = await request("profile", changes);
+  const profile = await request("profile", changes).catch((failure) => {
+    throw failure.code === "conflict" ? Object.assign(failure, { code: "name_taken" }) : failure;
+  });
   const me = { ...session.value, name: profile.name };
   remember(me);
   session.value = me;

@@ -21,7 +21,7 @@ let leaving = null;
 /** Set the route from the address; returns the chat that it opens. */
 export function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
-  // An invite is for somebody who is not signed in; the code should not stay in the address.
+  // An invite is for signed-out people; the code should not stay in the address.
   if (parts.has("invite") && state.value) {
     history.replaceState(history.state, "", location.pathname);
     tell(t("signin.already", { name: session.value.name }));

@@ -15,7 +15,7 @@ export function announce(text) {
   announcements.value = [...announcements.value.slice(1 - ANNOUNCED), { id: announced, text }];
 }
 
-/** A notice stays for so many ms at least before the next one takes its place. */
+/** A notice stays at least this many ms before the next one. */
 const READ_WITHIN = 2_500;
 const MOST_WAITING = 3;
 let noticeTimer;
@@ -39,7 +39,7 @@ export function tell(text, { error = false, action, onAction, lasts = error ? 8_
   noticeTimer = setTimeout(untell, left);
 }
 
-/** Take the notice away; the next one that waits is shown. */
+/** Remove the notice and show the next one. */
 export function untell() {
   clearTimeout(noticeTimer);
   if (waiting.length > 0) showNotice(waiting.shift());
@@ -47,8 +47,8 @@ export function untell() {
 }
 
 /**
- * Say what went wrong and what to do, in the user's language. A failure is {code, limit?, quota?, retryAfter?, name?}, with
- * sizes in bytes and a wait in ms, or a code: one of the protocol's (PROTOCOL.md, section 2) or of the page's own.
+ * Describe a failure and what to do, in the user's language. A failure is {code, limit?, quota?, retryAfter?, name?},
+ * with sizes in bytes and a wait in ms, or a code: one of the protocol's (PROTOCOL.md, section 2) or of the page's own.
  */
 export function explain(failure) {
   const { code = failure, limit, quota, retryAfter, name } = failure ?? {};
@@ -78,8 +78,9 @@ export function explain(failure) {
       return retryAfter ? t("error.rateLimited", { count: Math.max(1, Math.ceil(retryAfter / 1_000)) }) : t("error.tooFast");
     case "unauthorized":
       return t("error.unauthorized");
+    case "name_taken":
+      return t("error.nameTaken");
     case "conflict":
-      return t("error.conflict");
     case "bad_request":
     case "unknown_request":
       return t("error.refused");
@@ -93,7 +94,7 @@ export function explain(failure) {
   }
 }
 
-/** Say how a chat {name, gone} was lost: from what, and by whom. */
+/** Say how a chat {name, gone} was lost: from which, and by whom. */
 export function lossText({ name: chat, gone }) {
   const { me } = state.value;
   if (gone.reason === "left") return t("chat.left", { chat });
@@ -102,8 +103,8 @@ export function lossText({ name: chat, gone }) {
   return name ? t("chat.removedBy", { name, chat }) : t("chat.removed", { chat });
 }
 
-/** Show a failure at the foot of the page, where no view shows it. */
+/** Show a failure at the foot of the page if no view does. Requests that end with the session have not failed. */
 export function report(failure) {
-  if (failure instanceof RequestError) tell(explain(failure), { error: true });
-  else throw failure;
+  if (!(failure instanceof RequestError)) throw failure;
+  if (state.value) tell(explain(failure), { error: true });
 }

@@ -1,42 +1,44 @@
 /**
  * The outbox: messages waiting to be sent, in order, with their files. Loaded when there is something to send.
  *
- * All tabs have all rows. A text may be sent by two of them: the relay takes it once. Files are sent by the tab that has
- * them; when it is gone, another one takes them from the disk.
+ * All tabs have all rows. Two of them may send a text: the relay accepts it once. The tab that has the files sends
+ * them; when it is gone, another one reads them from the disk.
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";
-import { change, runtime } from "./store.js";
+import { change, ending, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
 import { quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { dueRows, needsUpload } from "../model/writing.js";
+import { dueRows, isDraftOf, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
 import { connection, route, session, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
-/** After so many tries that the relay or the network did not let through, the user decides. */
+/** After this many failed tries the user decides. */
 export const MOST_TRIES = 10;
 const LONGEST_WAIT = 60_000;
-/** What may work later. All else fails at once, with the reason. */
+/** Errors that may pass. All others fail at once, with the reason. */
 const PASSING = new Set(["connection_lost", "rate_limited", "unavailable"]);
-/** Another tab that has the files of a row says so within this many ms. */
+/** Another tab with a row's files answers within this many ms. */
 const CLAIMED_WITHIN = 1_000;
 
-/** Rows that this tab sends the files of. */
+/** Rows whose files this tab sends. */
 const own = new Set();
 /** Rows on their way. */
 const busy = new Set();
 /** By row that could not be sent: {tries, notBefore} on the steady clock. */
 const waits = new Map();
-/** By row: the files that are at the relay already. */
+/** By row: the uploaded files. */
 const finished = new Map();
-/** By row: the request that uploads just now. */
+/** By row: the current upload. */
 const running = new Map();
-/** Rows about which the other tabs are being asked, and whether one of them has the files. */
+/** By row whose files this tab asks the other tabs for: called with true if one of them has the files. */
 const asking = new Map();
+/** By row: how often another tab had the files. */
+const elsewhere = new Map();
 let uploadsRunning = 0;
 let pausedUntil = 0;
 let pumpTimer;
@@ -52,7 +54,7 @@ function randomId() {
 
 const tabId = randomId();
 
-// ---------------------------------------------------------------- what the user does
+// ---------------------------------------------------------------- the user's actions
 
 function put(chatId, what) {
   const { outbox, chats } = state.value;
@@ -85,7 +87,7 @@ export function send(chatId, { text = "", files = [], replyTo } = {}) {
   put(chatId, what);
 }
 
-/** Change the text of one's own message. */
+/** Edit an own message. */
 export function edit(chatId, originalMessageId, message) {
   put(chatId, { kind: "edit", originalMessageId, message: message.trim() });
 }
@@ -126,7 +128,7 @@ export function isInFlight(clientMessageId) {
   return busy.has(clientMessageId);
 }
 
-// ---------------------------------------------------------------- how a row goes out
+// ---------------------------------------------------------------- sending a row
 
 function rowOf(clientMessageId) {
   return state.value?.outbox.find((row) => row.clientMessageId === clientMessageId);
@@ -177,14 +179,14 @@ function forget(clientMessageId) {
   letGo(clientMessageId);
 }
 
-/** Forget what is known of a row in this tab only, and stop its upload. */
+/** Forget this tab's data about a row, and stop its upload. */
 function letGo(clientMessageId) {
-  for (const known of [own, busy, waits, finished, asking]) known.delete(clientMessageId);
+  for (const known of [own, busy, waits, finished, asking, elsewhere]) known.delete(clientMessageId);
   setProgress(clientMessageId, undefined);
   running.get(clientMessageId)?.abort();
 }
 
-/** After a failure: wait for the next try, or tell what was wrong. */
+/** After a failure: wait for the next try, or show the error. */
 function end(row, failure) {
   const { clientMessageId: id } = row;
   busy.delete(id);
@@ -195,10 +197,10 @@ function end(row, failure) {
   if (tries + 1 >= MOST_TRIES) return fail(row, failure.code === "connection_lost" ? { ...failure, code: "upload_broken" } : failure);
   const { retryAfter } = failure;
   const wait = retryAfter === undefined ? rowBackoff(tries) : Math.min(LONGEST_WAIT, retryAfter * 2 ** tries);
-  // Without a connection nothing is tried, so what broke off with it does not count.
+  // Failures from a broken connection do not count.
   const counts = connection.value.name === "live" ? 1 : 0;
   waits.set(id, { tries: tries + counts, notBefore: clock.steady() + wait });
-  // That limit is the user's, so the next message would meet it too.
+  // The limit is per user, so the next message would meet it too.
   if (failure.code === "rate_limited") pausedUntil = Math.max(pausedUntil, clock.steady() + wait);
 }
 
@@ -211,6 +213,17 @@ function fail(row, failure) {
 }
 
 // ---------------------------------------------------------------- files
+
+/** Whether the browser can read a file: it fails for folders and files changed, moved or removed since the choice. */
+export const isReadable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
+const blobUrls = new Map();
+
+/** Make an address for the preview of a file that waits. */
+export function previewUrl(blob) {
+  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
+  return blobUrls.get(blob);
+}
 
 function setProgress(clientMessageId, progress) {
   if (progress === undefined && !uploads.value.has(clientMessageId)) return;
@@ -229,21 +242,21 @@ async function fetchUploader() {
   }
 }
 
-/** Whether this tab sends the files of a row: it has them from the user, or no other tab says that it has. */
+/** Whether this tab sends the files of a row: it got them from the user, or no other tab has them. */
 async function claim(clientMessageId) {
   if (own.has(clientMessageId)) return true;
-  asking.set(clientMessageId, false);
-  runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
-  await new Promise((resolve) => setTimeout(resolve, CLAIMED_WITHIN));
-  if (!asking.has(clientMessageId)) return false;
-  const taken = asking.get(clientMessageId);
-  asking.delete(clientMessageId);
-  if (!taken) own.add(clientMessageId);
-  return !taken;
+  const isTaken = await new Promise((resolve) => {
+    asking.set(clientMessageId, resolve);
+    setTimeout(resolve, CLAIMED_WITHIN, false);
+    runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
+  });
+  if (!asking.delete(clientMessageId) || isTaken) return false;
+  own.add(clientMessageId);
+  return true;
 }
 
-/** The files of a row so that they can be read: as chosen, or as the disk has kept them. */
-async function readableFiles(row, isReadable) {
+/** The readable files of a row: as chosen, or from the disk. */
+async function readableFiles(row) {
   const readable = async (files) => {
     for (const file of files ?? row.files) if (!file.blob || !(await isReadable(file.blob))) return file;
     return files ? null : row.files[0];
@@ -261,9 +274,9 @@ async function uploadAll(row) {
   uploadsRunning += 1;
   let sending;
   try {
-    const { upload, isReadable } = await fetchUploader();
+    const { upload } = await fetchUploader();
     if (await claim(id)) {
-      const files = await readableFiles(row, isReadable);
+      const files = await readableFiles(row);
       const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
       const attachments = finished.get(id) ?? [];
       let done = files.slice(0, attachments.length).reduce((sum, file) => sum + file.size, 0);
@@ -277,8 +290,10 @@ async function uploadAll(row) {
       if (!rowOf(id)) return;
       waits.delete(id);
       patch(id, { attachments: [...attachments] });
-    } else {
-      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(0) });
+    } else if (rowOf(id)) {
+      const times = elsewhere.get(id) ?? 0;
+      elsewhere.set(id, times + 1);
+      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(times) });
     }
     busy.delete(id);
   } catch (failure) {
@@ -291,21 +306,22 @@ async function uploadAll(row) {
   }
 }
 
-// ---------------------------------------------------------------- other tabs, and chats that are gone
+// ---------------------------------------------------------------- other tabs, and lost chats
 
-/** Take in what another tab has said of the outbox; the state has changed already. */
+/** Handle another tab's news of the outbox; the state has changed already. */
 export function hear({ kind, clientMessageId, tabId: other, row }) {
   const id = clientMessageId ?? row?.clientMessageId;
   if (kind === "whose") {
     const mine = own.has(id) || (asking.has(id) && tabId < other);
     if (mine && rowOf(id)) runtime.storage?.tell({ kind: "mine", clientMessageId: id });
   } else if (kind === "mine") {
-    if (asking.has(id)) asking.set(id, true);
+    asking.get(id)?.(true);
   } else if (kind === "closing") {
+    elsewhere.clear();
     for (const waiting of state.value?.outbox ?? []) if (!busy.has(waiting.clientMessageId)) waits.delete(waiting.clientMessageId);
     pump();
   } else if (kind === "row" || kind === "patch") {
-    // Whoever wrote it sends it. Should that tab die, this one does.
+    // The tab that wrote it sends it. If that tab dies, this one does.
     if (own.has(id)) waits.delete(id);
     else waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(0) });
     pump();
@@ -317,7 +333,7 @@ function isOutOfSight({ chatId }) {
   return !state.value.chats.has(chatId) && route.value.chatId !== chatId;
 }
 
-/** Nobody can send these rows any more: say so, and leave what was written as the draft of their chat. */
+/** These rows can no longer be sent: say so, and keep the text as a draft of their chat. */
 function giveBack(rows) {
   if (rows.length === 0) return;
   const [{ chatId, to }] = rows;
@@ -334,9 +350,21 @@ function giveBack(rows) {
   });
 }
 
+/** Remove a lost chat from the list, with this device's copy, its drafts and its unsent messages. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) discard(row.clientMessageId);
+  for (const key of state.value.drafts.keys()) if (isDraftOf(key, chatId)) keepDraft(key, "");
+  showDrafts();
+  ending.add(chatId);
+  change((now) => model.forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
+  runtime.storage?.tell({ kind: "forgotten", chatId });
+}
+
 let before = state.value;
 
-/** Follow the outbox: what another tab has sent or discarded, and what was to go to chats that are gone. */
+/** Follow the outbox: rows sent or discarded by another tab, and rows for lost chats. */
 function follow(now) {
   if (now && before && now.outbox === before.outbox && now.chats === before.chats) return;
   const last = before;
@@ -349,7 +377,7 @@ function follow(now) {
     const refused = row.state === "failed" && (row.failure?.code === "not_found" || row.failure?.code === "forbidden");
     if (left || (refused && isOutOfSight(row))) gone.set(row.chatId, [...(gone.get(row.chatId) ?? []), row]);
   }
-  // Not while the state is being set; and a chat may come back as one that can still be read, with what waits in it.
+  // Not while the state is being set; and a chat may come back as readable, with its rows.
   const isLeft = (row) => rowOf(row.clientMessageId) && !state.value.chats.has(row.chatId);
   for (const some of gone.values()) setTimeout(() => state.value && giveBack(some.filter(isLeft)), 0);
 }

@@ -1,23 +1,23 @@
-/** Asks the relay's directory who somebody is whose name is drawn but not known. */
+/** Looks up people in the relay's directory whose unknown names are drawn. */
 import { effect } from "@preact/signals";
 import { change, request } from "./store.js";
 import { learnPeople, strangersOf } from "../model/state.js";
 import { state } from "../signals.js";
 
-/** Questions to the relay at a time. */
+/** Requests at a time. */
 const AT_ONCE = 4;
-/** People who are asked about, and remembered to have been, at most. */
+/** Maximum people looked up and remembered. */
 const MOST_ASKED = 2_000;
-/** Those whose id or name contains the id that is asked for, and who come first. */
+/** The first people whose id or name contains the wanted id. */
 const COUNT = 20;
 
-/** Ids that were asked about, of the signed-in user `askedBy`: who was not there then is not asked about again. */
+/** Ids looked up for the user `askedBy`: missing ones are not looked up again. */
 const asked = new Set();
 let askedBy = null;
 const waiting = [];
 let running = 0;
 
-/** Learn the names of people by their ids, each with one question at most. */
+/** Learn people's names by their ids, with at most one request each. */
 export function know(ids) {
   forgetOthers();
   for (const id of ids) {
@@ -28,7 +28,7 @@ export function know(ids) {
   while (running < AT_ONCE && waiting.length > 0) work();
 }
 
-/** What was asked for one user is not for another one who signs in. */
+/** Answers for one user are not for the next one who signs in. */
 function forgetOthers() {
   const me = state.value?.me.id ?? null;
   if (me === askedBy) return;
@@ -49,16 +49,16 @@ async function work() {
 async function ask(id) {
   const by = askedBy;
   try {
-    // The directory is in the order of ids: from the longest beginning of this one on, it is among the first.
+    // The directory is ordered by id: after the longest prefix of this one, it is among the first.
     const found = await request("users", { query: id, after: [...id].slice(0, -1).join("") || undefined, count: COUNT });
     if (by === state.value?.me.id) change((now) => learnPeople(now, found));
   } catch {
-    // Asked again with the next connection.
+    // Retried with the next connection.
     if (by === askedBy) asked.delete(id);
   }
 }
 
-/** From now on learn the name of everybody who is drawn without one. */
+/** Learn the name of everybody who is drawn without one. */
 export function watchStrangers() {
   let seen = null;
   return effect(() => {

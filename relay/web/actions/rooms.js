@@ -2,12 +2,12 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { change, ending, findPeople, runtime } from "./store.js";
+import { MAY_PASS, change, findPeople, runtime, setUnfetched } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
+import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target, unfetched } from "../signals.js";
 
 /** Messages fetched when a chat is opened, and each time the user scrolls to the end of the loaded ones. */
 const FIRST_PAGE = 80;
@@ -34,8 +34,9 @@ export function readLocation() {
   ensureRoom(chatId);
 }
 
-/** Reading begins at the end or at the first unread message, however many there are, not where the last jump led to. */
+/** Reading begins at the end or at the first unread message, however many there are, not at the last jump. */
 function beginReading(chatId) {
+  target.value = null;
   const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
   change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + missed));
   const messages = state.value.rooms.get(chatId)?.messages ?? [];
@@ -43,19 +44,19 @@ function beginReading(chatId) {
 }
 
 /** Open a chat, or begin one with the person of this id. */
-export function openChat(chatId, { messageId } = {}) {
+export function openChat(chatId, { messageId, mark } = {}) {
   const known = route.value.chatId === chatId;
   batch(() => {
     dialog.value = null;
     if (!known || route.value.panel) {
-      // Switching chats is not a path to walk back through.
+      // Back does not go through switched chats.
       go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
     }
     if (!known) composing.value = null;
   });
   if (!known) beginReading(chatId);
   ensureRoom(chatId);
-  if (messageId) showMessage(chatId, messageId);
+  if (messageId) showMessage(chatId, messageId, mark);
 }
 
 /** Open the chat before or after the open one. */
@@ -76,6 +77,7 @@ export function forgetVerified() {
 export function forgetShown() {
   for (const known of [shown, verified, asked, paging, readSent, readWaiting]) known.clear();
   loadingRooms.value = new Set();
+  unfetched.value = new Map();
 }
 
 function setLoading(chatId, on) {
@@ -85,7 +87,7 @@ function setLoading(chatId, on) {
   loadingRooms.value = next;
 }
 
-/** Whether the chat was lost, and only what this device has of it can be read. */
+/** Whether the chat was lost and only this device's copy can be read. */
 const isLost = (chatId) => Boolean(state.value?.chats.get(chatId)?.gone);
 
 async function ensureRoom(chatId) {
@@ -114,7 +116,7 @@ export function refreshForgotten() {
   if (state.value?.chats.has(chatId) && !state.value.rooms.get(chatId)?.loaded) refreshRoom(chatId);
 }
 
-/** Ask for a page of a chat: {asked, page}, to be taken in by `take`. */
+/** Ask for a page of a chat: {asked, page}, for `take`. */
 async function ask(chatId, where) {
   const { chats: known, rooms } = state.value;
   const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
@@ -125,18 +127,19 @@ function take(chatId, { asked: where, page }, options) {
   change((now) => takePage(now, chatId, where, page, options));
 }
 
-/** Take in a page if it goes on from what is loaded, which may have been forgotten since it was asked for; tells whether. */
+/** Apply a page if it continues the loaded part, which may have been dropped since the request; return whether. */
 function takeJoined(chatId, answer) {
   const joins = Boolean(state.value) && joinsRoom(state.value, chatId, answer.asked, answer.page);
   if (joins) take(chatId, answer);
   return joins;
 }
 
-/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and what is in view must stay. */
-export async function refreshRoom(chatId, { reading = false } = {}) {
+/** Fetch the newest messages. `reading`: the chat was open before the connection broke, and the view must stay. */
+export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
+  setUnfetched(chatId);
   const begun = connections;
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
@@ -145,7 +148,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
     const stays = reading && (shown.has(chatId) || state.value.rooms.get(chatId)?.far);
-    // Each answer is taken in when it comes: a moment later events may have changed what it says.
+    // Apply each answer when it comes: events may soon outdate it.
     let isCounted = false;
     let isHere = false;
     const coming = ask(chatId, { count });
@@ -160,16 +163,20 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     isHere = true;
     const isTaken = await takeNewest(chatId, newest, stays);
     const details = await asking;
-    // The relay knows how many are unread; this page may not have known it.
+    // The relay knows the unread count; this page may not.
     if (!isCounted) await recount(chatId);
     if (!stays) await reachUnread(chatId, details, { isTaken });
     if (begun === connections) verified.add(chatId);
     shown.add(chatId);
     await mend(chatId);
   } catch (failure) {
-    // An address may hold something that is no id.
-    if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
-    else report(failure);
+    // An address may contain an invalid id.
+    const isUnknown = failure.code === "not_found" || failure.code === "bad_request";
+    const other = isUnknown ? await beginChat(chatId).catch((next) => next) : failure;
+    if (other) {
+      setUnfetched(chatId, other, (next) => tryAgain(chatId, next), tries);
+      if (state.value?.rooms.get(chatId)?.loaded ? tries === 0 : !other.code) report(other);
+    }
   } finally {
     asked.delete(chatId);
     setLoading(chatId, false);
@@ -179,8 +186,8 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
 }
 
 /**
- * Take in the newest page, unless it lacks the first unread message, which is shown first; tells whether what is loaded is
- * true then. `stays`: what is in view must stay.
+ * Take in the newest page, unless it lacks the first unread message, which is shown first; return whether the loaded
+ * part is then current. `stays`: the view must stay.
  */
 async function takeNewest(chatId, newest, stays) {
   const room = state.value?.rooms.get(chatId);
@@ -197,7 +204,7 @@ async function takeNewest(chatId, newest, stays) {
   return isFirst;
 }
 
-/** Fetch what is loaded once more: too much came meanwhile to tell from the newest page what changed in it. */
+/** Fetch the loaded part again: too much came meanwhile for the newest page to show its changes. */
 async function askAgain(chatId, room) {
   const { first, last } = room;
   let startId = Math.min(Math.max(first, last - KEPT_IN_MEMORY), nextId(room));
@@ -208,14 +215,14 @@ async function askAgain(chatId, room) {
   }
 }
 
-/** Fetch pages that begin shortly before the first unread message, if that is not loaded. */
+/** Fetch pages from shortly before the first unread message, if that is not loaded. */
 async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   const reaches = ({ messages }) => reachesUnread(messages, state.value.me.id, missed);
   const before = state.value?.rooms.get(chatId);
   if (isTaken && before?.loaded && (before.far || before.atStart || reaches(before))) return;
   // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
-  // What this device has kept is not known to be true where the newest page does not go on from it.
+  // The stored part may be outdated if the newest page does not continue it.
   take(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }), { reset: !isTaken });
   for (;;) {
     const room = state.value?.rooms.get(chatId);
@@ -224,7 +231,7 @@ async function reachUnread(chatId, { lastMessageId, missed }, { isTaken }) {
   }
 }
 
-/** Fetch the messages that are stale once more. */
+/** Fetch stale messages again. */
 async function mend(chatId) {
   let before;
   for (;;) {
@@ -235,15 +242,6 @@ async function mend(chatId) {
     before = startId;
     if (!takeJoined(chatId, await ask(chatId, { startId, count: LARGEST_PAGE }))) return;
   }
-}
-
-/** Remove a lost chat from the list, and all that this device has of it. */
-export function forgetChat(chatId) {
-  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
-  ending.add(chatId);
-  change((now) => model.dropOutboxOf(model.forget(now, [chatId]), chatId));
-  ending.delete(chatId);
-  runtime.storage?.tell({ kind: "forgotten", chatId });
 }
 
 /** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
@@ -280,26 +278,37 @@ export async function recount(chatId) {
 
 const paging = new Set();
 
-/** Fetch the page before the loaded messages. */
-export async function loadOlder(chatId) {
+/** Fetch the page before the loaded messages. After a failure only `tryAgain` does. */
+export async function loadOlder(chatId, tries) {
   const room = state.value?.rooms.get(chatId);
-  if (room?.loaded && !room.atStart && !isLost(chatId)) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
+  if (!room?.loaded || room.atStart || isLost(chatId) || unfetched.value.has(chatId)) return;
+  const fail = (failure) => setUnfetched(chatId, failure, (next) => tryAgain(chatId, next), tries);
+  await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }), fail);
 }
 
-/** Fetch the page after the loaded messages, where they do not reach the end. */
+/** Repeat a failed fetch of the open chat. */
+export function tryAgain(chatId, tries) {
+  if (route.value.chatId !== chatId) return;
+  setUnfetched(chatId);
+  paging.delete(chatId);
+  if (verified.has(chatId)) loadOlder(chatId, tries);
+  else refreshRoom(chatId, { reading: true, tries });
+}
+
+/** Fetch the page after the loaded messages, if they do not reach the end. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || atEnd(state.value, chatId)) return;
   await alone(chatId, () => ask(chatId, { startId: nextId(room), count: NEXT_PAGE }));
 }
 
-/** Fetch loaded messages once more of which an answer came late, or that were edited unheard. */
+/** Fetch loaded messages again whose answers came late or whose edits were missed. */
 export async function mendRoom(chatId) {
   if (state.value?.rooms.get(chatId)?.stale.size > 0 && !isLost(chatId)) await alone(chatId);
 }
 
-/** Fetch one page of a chat at a time, and what it shows to be outdated. */
-async function alone(chatId, fetchPage) {
+/** Fetch one page of a chat at a time, and the messages that it shows to be outdated. */
+async function alone(chatId, fetchPage, fail = report) {
   // While the newest page is on its way, this one may not belong to what will be loaded then.
   if (paging.has(chatId) || asked.has(chatId)) return;
   paging.add(chatId);
@@ -308,16 +317,16 @@ async function alone(chatId, fetchPage) {
     await mend(chatId);
     paging.delete(chatId);
   } catch (failure) {
-    report(failure);
-    // Scrolling asks again and again.
+    fail(failure);
+    // Scrolling requests it repeatedly.
     setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
 }
 
 let targetSerial = 0;
 
-/** Show one message of a chat, loading around it when it is far away. */
-export async function showMessage(chatId, messageId) {
+/** Show one message of a chat, loading around it when it is far away. `mark` is of the target (signals.js). */
+export async function showMessage(chatId, messageId, mark) {
   if (!messageOf(state.value, chatId, messageId)) {
     try {
       let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
@@ -330,7 +339,7 @@ export async function showMessage(chatId, messageId) {
     }
   }
   targetSerial += 1;
-  target.value = { chatId, messageId, serial: targetSerial };
+  target.value = { chatId, messageId, mark, serial: targetSerial };
 }
 
 /** Return to the newest message. */
@@ -348,9 +357,6 @@ export async function showNewest(chatId) {
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
-/** Refusals that pass by themselves; a receipt that was refused otherwise is not sent again. */
-const MAY_PASS = new Set(["rate_limited", "unavailable"]);
-
 const readSent = new Map();
 const readWaiting = new Map();
 let readTimer;
@@ -359,7 +365,7 @@ let readTimer;
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
-  // Far from the end all may be read, though the chat has news. At the end the relay counts.
+  // Far from the end everything loaded may be read although the chat has news. At the end the relay counts.
   if (newestShown(state.value, chatId)?.messageId !== messageId && !readsMore(state.value, chatId, messageId)) return;
   readWaiting.set(chatId, messageId);
   if (readTimer === undefined) sendReadMarks();

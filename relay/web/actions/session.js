@@ -1,6 +1,6 @@
-/** The session from signing in to signing out: the socket, the other tabs, and what is fetched after a reconnect. */
+/** The session from signing in to signing out: the socket, the other tabs, and the fetches after a reconnect. */
 import { batch } from "@preact/signals";
-import { applyWaiting, noteAttended, queueEvent } from "./events.js";
+import { applyWaiting, attended, queueEvent } from "./events.js";
 import { report } from "./notices.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, refreshChats, reportLoading, runtime } from "./store.js";
@@ -19,15 +19,19 @@ const SHOW_CONNECTING_AFTER = 2_000;
 const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
+/** How often this page was signed out: what was asked before says nothing of the time after it. */
+let leaves = 0;
 
-/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached `within` so many ms. */
+/** Fetch the cookie's user; null for nobody. Throws if the relay cannot be reached `within` ms. */
 async function askSession(within = HTTP_WITHIN) {
   sessionAskedAt = clock.steady();
+  const begun = leaves;
   try {
     const who = await callRelay("GET", "/session", {
       isOurs: (answer, status) => (status === 401 ? Array.isArray(answer.signIn) : typeof answer.userId === "string"),
       within,
     });
+    if (begun !== leaves) return null;
     const limits = who.protocol?.limits ?? {};
     const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, limits };
     remember(me);
@@ -42,11 +46,11 @@ async function askSession(within = HTTP_WITHIN) {
   }
 }
 
-/** Start the session and show the page: at once from what this device has kept, else from the relay. */
+/** Start the session and show the page: at once from this device's copy, else from the relay. */
 export async function begin() {
   const known = remembered();
   if (known) {
-    // Asked at once: index.html had it fetched ahead, and what was fetched then must not answer a later question.
+    // Ask at once: index.html prefetched it, and the prefetched answer must not serve a later request.
     const asking = askSession();
     asking.catch(() => {});
     await enter(known);
@@ -55,7 +59,7 @@ export async function begin() {
   }
   for (let tries = 0; ; tries += 1) {
     try {
-      // Where all is slow, longer.
+      // Longer on a slow network.
       const me = await askSession(Math.min(LONGEST_WITHIN, HTTP_WITHIN * (1 + tries)));
       trouble.value = null;
       if (me) await enter(me);
@@ -86,6 +90,8 @@ export async function signIn(credentials) {
     body: { ...credentials, label: deviceLabel() },
     isOurs: ({ token }, status) => status === 401 || typeof token === "string",
     within: LONGEST_WITHIN,
+  }).catch((failure) => {
+    throw failure.code === "conflict" && credentials.name ? Object.assign(failure, { code: "name_taken" }) : failure;
   });
   const me = await askSession();
   if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
@@ -95,7 +101,7 @@ export async function signIn(credentials) {
   return answer;
 }
 
-/** Sign this device out and erase what it has kept. */
+/** Sign this device out and erase its data. */
 export async function signOut() {
   try {
     await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
@@ -106,7 +112,7 @@ export async function signOut() {
   await leave(null);
 }
 
-/** Count what signing out erases: messages that wait, and texts that were begun. */
+/** Count what signing out erases: pending messages and drafts. */
 function countUnsent({ outbox, drafts }) {
   return outbox.filter((row) => row.kind === "new").length + [...drafts.values()].filter(({ text }) => text.trim()).length;
 }
@@ -118,13 +124,15 @@ async function leaveUnasked() {
   await leave({ unsent });
 }
 
-/** Forget the user and all that this device has kept. `word` is what the sign-in screen says of it, or null. */
+/** Forget the user and all data on this device. `word` is the sign-in screen's notice, or null. */
 async function leave(word) {
   const again = runtime.wire;
   if (!again) return;
   runtime.wire = null;
+  leaves += 1;
   again.stop();
   forgetShown();
+  attended.clear();
   remember(null);
   const { storage } = runtime;
   runtime.storage = null;
@@ -139,16 +147,18 @@ async function leave(word) {
     trouble.value = null;
     signedOut.value = word;
   });
-  await storage?.erase();
+  // Another tab may hold up the end of it.
+  const erasing = storage?.erase();
   history.replaceState(null, "", "/");
   try {
     await askSession();
   } catch {
     signInWays.value = ["password"];
   }
+  await erasing;
 }
 
-/** Show what this device has kept of the user. */
+/** Show this device's copy of the user's data. */
 async function showKept(me, onOther) {
   runtime.storage = await openStorage(me.id, { onOther });
   const kept = await runtime.storage.load();
@@ -165,7 +175,7 @@ async function showKept(me, onOther) {
 
 async function enter(me) {
   signedOut.value = null;
-  // Meanwhile the socket connects; what it says waits for the state that it changes.
+  // The socket connects meanwhile; its events wait for the state.
   const shown = showKept(me, (word) => shown.then(() => onOther(word)));
   runtime.wire = createWire({
     open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws?v=2`),
@@ -182,12 +192,12 @@ async function enter(me) {
   readLocation();
 }
 
-/** Ask whether the handshake was refused because this device is signed out, and note what else may keep it from connecting. */
+/** Ask whether the handshake was refused because this device is signed out, and note other obstacles. */
 async function stillSignedIn() {
   try {
     const me = await askSession();
     renew(me);
-    // The relay is there, and still the socket did not open.
+    // The relay answers, but the socket did not open.
     cause = "refused";
     return Boolean(me);
   } catch (failure) {
@@ -197,7 +207,7 @@ async function stillSignedIn() {
 }
 
 let troubleTimer;
-/** Why there is no connection, as far as it is known. */
+/** Why there is no connection, if known. */
 let cause = "connecting";
 
 function noteCause(failure) {
@@ -222,7 +232,7 @@ function onWireState(next) {
   }
 }
 
-/** Do something with the outbox, if anything waits in it: the first screen does without the module that sends. */
+/** Use the outbox if it is not empty: the first screen needs no sending module. */
 function withOutbox(work) {
   if (!(state.value?.outbox.length > 0)) return;
   import("./outbox.js").then(work, reportLoading);
@@ -238,7 +248,7 @@ async function onLive() {
   refreshChats().then(refreshForgotten);
   runtime.wire.request("profile", {}).then((mine) => {
     change((now) => model.learnPeople(now, [mine]));
-    // From the first answer on the relay's time is known: "today" and "5 minutes ago" may be others.
+    // The first answer tells the relay's time: "today" and "5 minutes ago" may change.
     tick();
   }, report);
   if (wasLive) findUpgrade();
@@ -248,15 +258,15 @@ async function onLive() {
   if (clock.steady() - sessionAskedAt >= 60_000) askSession().then(renew, () => {});
 }
 
-/** After a break the relay may be a newer one, with a newer page. */
+/** After a break the relay may be newer, with a newer page. */
 function findUpgrade() {
   import("./upgrade.js").then(({ lookForUpgrade }) => lookForUpgrade(), () => {});
 }
 
-/** Take in what the relay says of the signed-in user. */
+/** Apply the relay's data on the signed-in user. */
 function renew(me) {
   if (!me || !state.value) return;
-  // In this browser somebody else has signed in meanwhile.
+  // Another user has signed in meanwhile in this browser.
   if (me.id !== state.value.me.id) {
     location.reload();
     return;
@@ -270,17 +280,17 @@ export function wakeUp() {
   runtime.wire?.probe();
 }
 
-/** Take in what another tab keeps in localStorage: the browser tells what it writes there. */
+/** Apply another tab's changes of localStorage, which the browser reports. */
 export function followOtherTabs({ key }) {
   if (key === "settings") settings.value = loadSettings();
   const who = key === "session" ? remembered() : null;
   if (who?.id && who.id === session.value?.id) renew(who);
 }
 
-/** Another tab of this device has said something (storage.js). */
+/** Handle news from another tab (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  if (word.kind === "attended") attended.set(word.chatId, word.messageId);
   else if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
   else if (word.kind === "upgraded") findUpgrade();
   else if (word.kind === "signedOut") leave(Number.isInteger(word.unsent) ? { unsent: word.unsent } : null);

@@ -5,26 +5,39 @@ import { explain, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { RequestError } from "../net/socket.js";
-import { composing, connection, dialog, route, state } from "../signals.js";
+import { RequestError, rowBackoff } from "../net/socket.js";
+import { composing, connection, dialog, route, state, unfetched } from "../signals.js";
 
-/** What a signed-in session uses: the socket to the relay, and what this device and its other tabs are told (storage.js). */
+/** A signed-in session's socket, and its storage with news for other tabs (storage.js). */
 export const runtime = { wire: null, storage: null };
 /** Chats that the user is leaving or deleting. */
 export const ending = new Set();
 export const changedRooms = new Set();
 
+/** Temporary refusals. */
+export const MAY_PASS = new Set(["rate_limited", "unavailable"]);
+
+/** Show a failure in place of a chat, or of the list (null). If it is temporary, call `again` after a while. */
+export function setUnfetched(chatId, failure, again, tries = 0) {
+  if (!state.value || (!failure && !unfetched.value.has(chatId))) return;
+  unfetched.value = model.withEntry(unfetched.value, chatId, failure);
+  if (!MAY_PASS.has(failure?.code)) return;
+  const retry = () => unfetched.value.get(chatId) === failure && again(tries + 1);
+  setTimeout(retry, Math.max(failure.retryAfter ?? 0, rowBackoff(tries)));
+}
+
 let listing = 0;
 
 /** Fetch the chat list, page by page; each is shown as it comes. */
-export async function refreshChats() {
+export async function refreshChats(tries = 0) {
   listing += 1;
   const mine = listing;
+  setUnfetched(null);
   let after;
   try {
     do {
       const page = await runtime.wire.request("chats", { after });
-      // It is being fetched from the first page on again, or the user has signed out.
+      // The list is being fetched again from the start, or the user has signed out.
       if (mine !== listing || !state.value) return;
       const isFirst = after === undefined;
       change((now) => model.addChats(isFirst ? model.beginList(now) : now, page));
@@ -33,7 +46,9 @@ export async function refreshChats() {
     change(model.endList);
     runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
   } catch (failure) {
-    report(failure);
+    if (mine !== listing || !state.value) return;
+    if (tries === 0 && state.value.chats.size > 0) report(failure);
+    setUnfetched(null, failure, refreshChats, tries);
   }
 }
 
@@ -54,7 +69,7 @@ export function setState(next) {
   saveTimer ??= setTimeout(save, 800);
 }
 
-/** What waits quotes its message as it reads now, on the disk too: a deleted text must not stay there. */
+/** Pending replies quote the current text, also on disk: a deleted text must not stay there. */
 function keepQuotes(before, next) {
   const quotes = new Map(before.map((row) => [row.clientMessageId, row.replyTo]));
   for (const { clientMessageId, replyTo } of next) {
@@ -64,12 +79,12 @@ function keepQuotes(before, next) {
   }
 }
 
-/** Dialogs that only show: of a chat that was lost and can still be read they stay. */
+/** Read-only dialogs: they stay open over a lost chat that can still be read. */
 const ONLY_SHOW = new Set(["info", "viewer", "search"]);
 
 /**
- * Close what is open and has lost its ground: a chat that is gone, one that can only be read from now on, a message that
- * was deleted. What waited to be sent into a chat that is gone is given back by actions/outbox.js.
+ * Close dialogs whose chat is gone or now read-only, or whose message was deleted. actions/outbox.js returns messages
+ * pending for a lost chat.
  */
 function settle(before, next) {
   const vanished = (chatId) => before.chats.has(chatId) && !next.chats.has(chatId);
@@ -86,7 +101,7 @@ function settle(before, next) {
   }
 
   const what = composing.value;
-  // What was typed into an edit stays as a draft (views/composer.js).
+  // The text of an edit stays as a draft (views/composer.js).
   if (what && (closed(what.chatId) || (what.kind === "edit" && deleted(what)))) composing.value = null;
 
   const { chatId, panel } = route.value;
@@ -97,17 +112,21 @@ function settle(before, next) {
 
 let settled = null;
 
-// An effect, so that no door to the state can forget it.
+// An effect, so that no change of the state can forget it.
 effect(() => {
   const before = settled;
   settled = state.value;
   if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms)) untracked(() => settle(before, settled));
 });
 
-/** Say that a part of the page could not be loaded: without a connection, or because the relay has a newer page. */
+/** Say why a part of the page could not be loaded (no connection, or the relay has a newer page); return its code. */
 export function reportLoading() {
-  if (connection.value.name !== "live") tell(explain("connection_lost"), { error: true });
-  else tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
+  if (connection.value.name === "live") {
+    tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
+    return "stale_page";
+  }
+  tell(explain("connection_lost"), { error: true });
+  return "connection_lost";
 }
 
 /** Save what changed to IndexedDB. */

@@ -1,6 +1,6 @@
 /**
- * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, and by itself as soon
- * as nobody looks and nothing is lost by it.
+ * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, or by itself once
+ * the page is hidden and nothing would be lost.
  */
 import { effect } from "@preact/signals";
 import { runtime } from "./store.js";
@@ -9,15 +9,15 @@ import { composing, dialog, route, state, upgraded, uploads } from "../signals.j
 
 /** Reloading once for a version is enough: a cache on the way may go on serving the old one. */
 const RELOADED_FOR = "reloadedFor";
-/** What happens while a page is hidden, e.g. a message that is sent, is over after so many ms. */
+/** Work in a hidden page, such as sending a message, ends within this many ms. */
 const CALM_AFTER = 500;
 
-/** List what a page is made of: each address there carries the hash of its content. */
+/** List a page's files: each address contains the hash of its content. */
 function partsOf(page) {
   return [...new Set(page.match(/\/[\w./-]+\?v=\w+/g))].sort().join(" ");
 }
 
-/** Give the parts of the page that is open: the import map, and the style sheets. */
+/** Return the files of the open page: the import map, and the style sheets. */
 function ownParts() {
   const links = [...document.querySelectorAll('link[rel="stylesheet"]')].map((link) => link.getAttribute("href"));
   return partsOf(`${document.querySelector('script[type="importmap"]').textContent} ${links.join(" ")}`);
@@ -34,7 +34,7 @@ export async function lookForUpgrade() {
   } catch {
     return false;
   }
-  // Something else may answer in place of the relay.
+  // Something other than the relay may answer.
   if (!theirs.includes("/app.js?v=") || theirs === ownParts()) return false;
   upgraded.value = true;
   runtime.storage?.tell({ kind: "upgraded" });
@@ -47,7 +47,7 @@ export function reload() {
   try {
     sessionStorage.setItem(RELOADED_FOR, theirs);
   } catch {
-    // Then it is not reloaded by itself again: `mayReload` reads from there too.
+    // Then it does not reload by itself again: `mayReload` reads this, too.
   }
   location.reload();
 }
@@ -61,7 +61,7 @@ function mayReload() {
   }
 }
 
-/** Whether a reload loses nothing: all that waits is on the disk, and nothing is open that was begun. */
+/** Whether a reload loses nothing: everything pending is on the disk, and no unfinished work is open. */
 async function isSafe() {
   if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0) return false;
   const waiting = state.value?.outbox ?? [];

@@ -41,7 +41,7 @@ export async function useLanguage(code) {
   document.documentElement.lang = code;
 }
 
-/** The language with the person's own country, which decides on 14:05 or 2:05 PM. */
+/** The language with the person's own country, which decides between 14:05 and 2:05 PM. */
 function localeOf(code) {
   return (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(`${code}-`)) ?? code;
 }
@@ -64,8 +64,8 @@ function formats(language) {
 }
 
 /**
- * The text for a key. `{name}` is replaced by `params.name`, set apart where it runs in the other direction; a text with plural
- * forms picks by `params.count`.
+ * The text for a key. `{name}` is replaced by `params.name`, isolated if it runs in the other direction; a text with
+ * plural forms picks by `params.count`.
  */
 export function t(key, params = {}) {
   const { texts, intl } = current.value;
@@ -80,12 +80,12 @@ export function t(key, params = {}) {
 
 const startOfDay = (timestamp) => new Date(timestamp).setHours(0, 0, 0, 0);
 
-/** What "ago" counts from. A component that says how long ago something was is drawn again when it moves. */
+/** The time that "ago" counts from. A component with relative times is redrawn when it moves. */
 const minute = signal(clock.now());
 /** When the present day began. */
 export const today = computed(() => startOfDay(minute.value));
 
-/** Time has passed; called each minute, and when somebody comes back to the page. */
+/** Advance the time; called each minute, and when the user returns to the page. */
 export function tick() {
   minute.value = clock.now();
 }
@@ -102,12 +102,12 @@ export function formatTime(timestamp) {
   return current.value.intl.time.format(timestamp);
 }
 
-/** Everything, for a title. */
+/** The full form, for a title. */
 export function formatFull(timestamp) {
   return current.value.intl.full.format(timestamp);
 }
 
-/** As short as it can be for the chat list: the time today, the weekday this week, else the date. */
+/** The short form for the chat list: the time today, the weekday this week, else the date. */
 export function formatShort(timestamp) {
   const { intl } = current.value;
   const days = daysAgo(timestamp);
@@ -126,10 +126,10 @@ export function formatDay(timestamp) {
   return capital((sameYear ? intl.day : intl.dayYear).format(timestamp));
 }
 
-/** "3 minutes ago", "yesterday at …": when somebody was here last. */
+/** "3 minutes ago", "yesterday at …": for last-seen times. */
 export function formatAgo(timestamp) {
   const { intl } = current.value;
-  // What came since the last tick is not in the future.
+  // Events since the last tick are not in the future.
   const minutes = Math.floor((Math.max(minute.value, timestamp) - timestamp) / 60_000);
   if (minutes < 60) return intl.relative.format(-Math.max(1, minutes), "minute");
   if (minutes < 24 * 60 && daysAgo(timestamp) === 0) return intl.relative.format(-Math.floor(minutes / 60), "hour");

@@ -1,4 +1,4 @@
-/** What the relay's events, its answers to what was sent, and other tabs make of the state; and what is unread. Pure. */
+/** Applies the relay's events, its answers and other tabs' news to the state; and counts unread messages. Pure. */
 
 import {
   RANK, atEnd, deleteMessage, editMessage, findMessage, indexOf, insertMessage, markStale, messageOf, previewOf, quoteOf, requoted,
@@ -34,8 +34,8 @@ function onNew(state, event, now) {
       isMine: mine,
     });
   }
-  // Answers may overtake the events of a replay, so that the list already shows a later message: the count is of now.
-  if (event.missed !== undefined) next = readHere(next, event.chatId, 0, event.missed);
+  // Answers may overtake the events of a replay, so the list may already show a later message; the count is current.
+  if (event.missed !== undefined && !chat?.gone) next = readHere(next, event.chatId, 0, event.missed);
   if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
   return stopTyping(next, event.chatId, message.sender);
 }
@@ -57,8 +57,7 @@ function onDelete(state, event, now) {
 // ---------------------------------------------------------------- unread messages
 
 /**
- * What somebody else wrote and one has not read yet: {first, count}, and whether nothing unread can be further up,
- * because a message that is read stands before it.
+ * Others' unread messages: {first, count}, and whether none can be further up, because a read message precedes.
  *
  * @param {object[]} messages ascending, as loaded or as a page of the relay
  */
@@ -82,8 +81,8 @@ export function reachesUnread(messages, me, missed) {
 }
 
 /**
- * The relay says that so many messages of a chat are unread: its last ones. What was read here may never have been told to
- * the relay, if the page closed at once, and what this device has kept may have been read elsewhere.
+ * The relay counts the last messages of a chat as unread. It may not know what was read here, if the page closed at
+ * once, and the stored messages may have been read elsewhere.
  */
 export function unreadHere(state, chatId, missed) {
   if (!atEnd(state, chatId)) return state;
@@ -102,7 +101,7 @@ export function unreadHere(state, chatId, missed) {
   return isChanged ? withRoom(state, chatId, { messages }) : state;
 }
 
-/** Whether reading up to a loaded message reads anything that is not read yet. */
+/** Whether reading up to a loaded message reads anything unread. */
 export function readsMore(state, chatId, messageId) {
   const messages = state.rooms.get(chatId)?.messages ?? [];
   for (let at = indexOf(messages, messageId + 1) - 1; at >= 0; at -= 1) {
@@ -137,7 +136,7 @@ export function readHere(state, chatId, messageId, missed) {
 
 // ---------------------------------------------------------------- receipts
 
-/** `dlvrd` and `read` of somebody else on one's own messages, or `read` of one's own other device. */
+/** Another user's `dlvrd` or `read` on own messages, or `read` of an own other device. */
 function onMark(kind) {
   return (state, event) => {
     const reader = event.userId ?? event.chatId;
@@ -164,7 +163,7 @@ function markOwn(state, chatId, reader, messageId, kind, timestamp) {
       const marked = group
         ? markInGroup(message, reader, kind, timestamp, members)
         : markInDialog(message, kind);
-      // A receipt covers all earlier messages: stop at the first that has it already.
+      // A receipt covers all earlier messages: stop at the first one that has it.
       if (marked === message) break;
       messages ??= [...room.messages];
       messages[at] = marked;
@@ -187,8 +186,8 @@ function markInDialog(message, kind) {
 }
 
 /*
- * The list in `delivering` names everybody the message was for: the relay's does, and one made here starts with all
- * other members. Who joined later is not waited for.
+ * `delivering` names all recipients: the relay's does, and one made here starts with all other members. Later members
+ * do not count.
  */
 function markInGroup(message, reader, kind, timestamp, members) {
   const waiting = message.delivering ?? members?.map((userId) => ({ userId }));
@@ -270,10 +269,10 @@ export function applyEvent(state, frame, now) {
   return handler ? handler(state, frame.payload, frame.timestamp ?? now) : state;
 }
 
-/** The relay answered: the row is a message, an edit or a deletion now. */
+/** Apply the relay's answer: the row is now a message, an edit or a deletion. */
 export function applyAnswer(state, row, answer) {
   const next = dropOutbox(state, row.clientMessageId);
-  // It followed the message that it quotes, since it was sent.
+  // It followed its quoted message while it was pending.
   const quote = state.outbox.find((one) => one.clientMessageId === row.clientMessageId)?.replyTo ?? row.replyTo;
   const event = { chatId: row.chatId, messageId: answer.messageId, originalMessageId: row.originalMessageId };
   if (row.kind === "edit") return onEdit(next, { ...event, message: row.message, timestamp: answer.timestamp });
@@ -287,7 +286,7 @@ export function applyAnswer(state, row, answer) {
     message: row.message || undefined,
     attachments: row.attachments,
     replyTo: quote && quoteOf(next, row.chatId, quote),
-    // In notes to oneself nobody else has to get it.
+    // In notes, nobody else has to get it.
     status: row.chatId === state.me.id ? "read" : "undelivered",
     type: "new",
     createdAt: answer.timestamp,
@@ -296,7 +295,7 @@ export function applyAnswer(state, row, answer) {
   const inserted = insertMessage(next, row.chatId, message);
   const withMessage = markStale(inserted, row.chatId, answer.messageId, { always: !isSure });
   const chat = withMessage.chats.get(row.chatId);
-  // The list may have it already, with what became of it since.
+  // The list may already have it, with later changes.
   if (!chat || chat.lastMessageId >= answer.messageId) return withMessage;
   return withChat(withMessage, row.chatId, {
     ...previewOf(message),
@@ -310,8 +309,8 @@ export function applyAnswer(state, row, answer) {
 // ---------------------------------------------------------------- other tabs
 
 /*
- * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
- * same functions as what they do themselves; ids and times make repeated and late words harmless.
+ * Tabs share one device, so the relay does not send one tab another's actions. Tabs tell each other, and use the same
+ * functions as for their own actions; ids and times make repeated and late news harmless.
  */
 const isKnown = ({ me, outbox, rooms }, { chatId, clientMessageId }) =>
   outbox.some((one) => one.clientMessageId === clientMessageId) ||
@@ -323,18 +322,18 @@ const WORDS = {
   row: (state, { row }) => (isKnown(state, row) ? state : requoted(enqueue(state, row), row.chatId)),
   patch: (state, { clientMessageId, change: { replyTo: quote, ...change } }) => {
     const replyTo = state.outbox.find((one) => one.clientMessageId === clientMessageId)?.replyTo;
-    // How a quote reads each tab finds out itself, else two of them could go on correcting each other; a deletion stays.
+    // Each tab computes the text of a quote itself, else two tabs could correct each other forever; a deletion stays.
     const isDeleted = replyTo && quote?.status === "deleted";
     return patchOutbox(state, clientMessageId, isDeleted ? { ...change, replyTo: quote } : change);
   },
   drop: (state, { clientMessageId }) => dropOutbox(state, clientMessageId),
   sent: (state, { row, answer }) => applyAnswer(state, row, answer),
-  // How many are left the relay tells each tab: the other tab's count may be older than that.
+  // The relay sends each tab the unread count: the other tab's may be older.
   read: (state, { chatId, messageId }) => readHere(state, chatId, messageId, state.chats.get(chatId)?.missed),
   forgotten: (state, { chatId }) => (state.chats.get(chatId)?.gone ? forget(state, [chatId]) : state),
 };
 
-/** The state after a word of another tab (storage.js); one that is not about the state changes nothing. */
+/** The state after news from another tab (storage.js); news about other things changes nothing. */
 export function applyOther(state, word) {
   return Object.hasOwn(WORDS, word.kind) ? WORDS[word.kind](state, word) : state;
 }

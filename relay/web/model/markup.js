@@ -1,6 +1,6 @@
 /**
- * What a message means: links, code and emoji in its text, where its files lie. Plain data comes
- * out; the views make elements of it, and nothing here or there ever makes markup.
+ * The markup of a message: links, code and emoji in its text, and its files' places. Returns plain data; the views make
+ * elements of it, and neither makes HTML.
  */
 
 /*
@@ -10,8 +10,7 @@
 const WEB_LETTER =
   "(?:[’·](?=\\p{L})|(?![\\s<>\"`]|(?![!-~])[\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}]|(?![\\u200c\\u200d])\\p{Cf}|[\\u3000-\\u303f\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff65]).)";
 /*
- * A part of a mail address is of one script; text of scripts without spaces, or with endings that follow at once, is what
- * stands around it.
+ * A part of a mail address has one script; text in scripts without spaces, or with attached endings, surrounds it.
  */
 const LATIN = "\\p{sc=Latin}\\p{M}\\d";
 const OTHER =
@@ -28,10 +27,10 @@ const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
 const EMOJI = new RegExp(EMOJI_UNIT, "gu");
 /** Longer than this and it is not read as emoji only; also bounds the work of the pattern. */
 const LONGEST_EMOJI_TEXT = 80;
-/** Longer than this and it is not read as a link; also bounds the work on what only looks like one. */
+/** Longer than this and it is not read as a link; also bounds the work on look-alikes. */
 const LONGEST_LINK = 2_048;
 
-/** The address a piece of text may lead to, or null. Only http, https and mailto ever become links. */
+/** The target of a piece of text, or null. Only http, https and mailto ever become links. */
 export function safeHref(text) {
   let candidate = text;
   if (/^www\./i.test(text)) candidate = `http://${text}`;
@@ -44,7 +43,7 @@ export function safeHref(text) {
   }
 }
 
-/** Whether a file is the relay's own. The page never loads others by itself: their host would learn who reads. */
+/** Whether a file is the relay's own. The page loads no others by itself: their host would learn who reads. */
 export const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
 
 /** The host of a file that is not on the relay, and the address to open; null if there is none to open. */
@@ -53,7 +52,7 @@ export function elsewhere(attachment) {
   return href && { href, host: new URL(href).host };
 }
 
-/** How many more closing brackets than opening ones there are, by closing bracket. */
+/** Surplus of closing over opening brackets, by closing bracket. */
 function surplusOf(text) {
   const surplus = { ")": 0, "]": 0, "}": 0 };
   for (const letter of text) {
@@ -63,7 +62,7 @@ function surplusOf(text) {
   return surplus;
 }
 
-/** A typed link without the sentence's punctuation at its end; the work is linear in its length. */
+/** A typed link without the sentence's final punctuation, in linear time. */
 function trimLink(text) {
   const surplus = surplusOf(text);
   let end = text.length;

@@ -1,28 +1,26 @@
-/** The model's messages: pages of history joined together, and changes to single messages. Pure. */
+/** The model's messages: joining pages of history, and changing single messages. Pure. */
 
 import { withChat, withEntry } from "./state.js";
 
 /**
- * What is loaded of a chat. Messages ascend. The range `first` to `last` counts ids, not rows: edits, deletions and what the
- * relay does not show take ids too. Further:
- * `follows`: the relay has more after `last`.
- * `holes`: ids of the range that events have skipped so far: of a message of one's own that is being answered, or not shown.
- * `deleted`: ids of messages that deletions name, loaded or not.
- * `stale`: ids of loaded messages that were edited since they were loaded, as a later page tells without the new text.
- * `far`: the user jumped here, far from the end.
+ * The loaded part of a chat. Messages ascend. The range `first` to `last` counts ids, not rows: edits, deletions and
+ * hidden messages take ids too. Further: `follows`: the relay has more after `last`. `holes`: ids of the range that
+ * events have skipped so far: of a pending own message, or of hidden ones. `deleted`: ids of deleted messages, loaded
+ * or not. `stale`: ids of loaded messages that were edited since they were loaded, as a later page tells without the
+ * new text. `far`: the user jumped here, far from the end.
  */
 const emptyRoom = {
   messages: [], first: 1, last: 0, atStart: false, follows: false, loaded: false, far: false,
   deleted: new Set(), holes: new Set(), stale: new Set(),
 };
-/** Ids that an event may skip at most, and deletions that are remembered of a chat. */
+/** Maximum ids that an event may skip, and remembered deletions per chat. */
 const MOST_HOLES = 500;
 const MOST_DELETED = 5_000;
 
-/** Ranks of a status: a mark that was set is never taken back. */
+/** Ranks of a status, which never goes back. */
 export const RANK = { undelivered: 0, unread: 1, read: 2 };
 
-/** Change fields of what is loaded of a chat. */
+/** Change fields of the loaded part of a chat. */
 export function withRoom(state, chatId, change) {
   const room = { ...(state.rooms.get(chatId) ?? emptyRoom), ...change };
   return { ...state, rooms: withEntry(state.rooms, chatId, room) };
@@ -51,12 +49,12 @@ export function messageOf(state, chatId, messageId) {
   return messageId === undefined ? undefined : findMessage(state.rooms.get(chatId), messageId);
 }
 
-/** Make the quote of a message that an answer to it begins with. */
+/** Make the quote of a message for a reply to it. */
 export function asQuote({ messageId, clientMessageId, message, sender, createdAt }) {
   return { messageId, clientMessageId, message, sender, createdAt };
 }
 
-/** Give a quote as the message reads now: {messageId, sender, message?, status?}. One that is not loaded stays as it was. */
+/** Return a quote with the current text: {messageId, sender, message?, status?}. One that is not loaded stays. */
 export function quoteOf(state, chatId, replyTo) {
   const room = state.rooms.get(chatId);
   if (replyTo.status === "deleted" || room?.deleted.has(replyTo.messageId)) return asDeleted(replyTo);
@@ -76,7 +74,7 @@ export function lastOwnEditable(state, chatId) {
   return null;
 }
 
-/** Find the newest message of a chat; undefined where the end of the chat is not loaded. */
+/** Find the newest message of a chat; undefined if the end of the chat is not loaded. */
 export function newestShown(state, chatId) {
   return atEnd(state, chatId) ? state.rooms.get(chatId).messages.at(-1) : undefined;
 }
@@ -98,27 +96,28 @@ function asDeleted(replyTo) {
   return replyTo.status === "deleted" ? replyTo : { ...replyTo, message: undefined, status: "deleted" };
 }
 
-/** Mark a message or its quote as deleted: of a quote the relay only omits the text, which a picture does not have either. */
+/** Mark a message or its quote as deleted: the relay only omits a quote's text, which a picture does not have either.
+ * */
 function withDeletions(message, deleted) {
   if (deleted.has(message.messageId)) return message.status === "deleted" ? message : withoutContent(message);
   if (!message.replyTo || message.replyTo.status === "deleted" || !deleted.has(message.replyTo.messageId)) return message;
   return { ...message, replyTo: asDeleted(message.replyTo) };
 }
 
-/** What is left of a deleted message. */
+/** The remains of a deleted message. */
 function withoutContent(message, deletedAt) {
   return { ...message, message: undefined, attachments: undefined, replyTo: undefined, status: "deleted", deletedAt };
 }
 
-/** The first id that is not loaded and comes after one that is. */
+/** The first id after a loaded one that is not loaded. */
 export function nextId(room) {
   return room.holes.size > 0 ? Math.min(...room.holes) : room.last + 1;
 }
 
-/** Whether the ids from `first` to `last` go on without a gap from those that are loaded. */
+/** Whether the ids from `first` to `last` continue the loaded ones without a gap. */
 function touches(room, first, last) {
   if (!room?.loaded) return false;
-  // Beyond a hole that the page does not fill nothing is known to be complete.
+  // Nothing is known to be complete beyond a hole that the page does not fill.
   const next = nextId(room);
   return first <= (next < first ? next : room.last + 1) && last >= room.first - 1;
 }
@@ -128,23 +127,23 @@ function rangeOf({ startId, endId, top = 0 }, page) {
   const last = page.at(-1)?.messageId ?? 0;
   if (endId !== undefined) return { first: page.more ? page[0].messageId : 1, last: endId - 1, follows: false };
   const first = startId ?? (page.more ? page[0].messageId : 1);
-  // At the end of a chat the relay shows no more of the ids that were known when it was asked.
+  // At the end of a chat the relay has no more of the ids known at the request.
   const follows = startId !== undefined && Boolean(page.more);
   return { first, last: follows ? last : Math.max(last, top), follows };
 }
 
-/** Whether an answer to the request `messages` goes on from what is loaded; else it replaces that. */
+/** Whether an answer to `messages` continues the loaded part; otherwise it replaces that. */
 export function joinsRoom(state, chatId, asked, page) {
   const { first, last } = rangeOf(asked, page);
   return touches(state.rooms.get(chatId), first, last);
 }
 
 /**
- * Take in an answer to the request `messages`.
+ * Apply an answer to the request `messages`.
  *
- * @param {{startId?: number, endId?: number, top?: number}} asked what was asked for; `top` is the highest id that was known then
+ * @param {{startId?: number, endId?: number, top?: number}} asked the request; `top` is the highest id known then
  * @param {object[]} page with `more`
- * @param {{reset?: boolean, far?: boolean}} options `reset` forgets what was loaded, `far` too: the user jumps there
+ * @param {{reset?: boolean, far?: boolean}} options `reset` drops the loaded part, `far` too: the user jumps there
  */
 export function takePage(state, chatId, asked, page, { reset = false, far = false } = {}) {
   const { first, last, follows } = rangeOf(asked, page);
@@ -152,7 +151,7 @@ export function takePage(state, chatId, asked, page, { reset = false, far = fals
 }
 
 /**
- * Take a page of history in. `messages` ascends and has all that the relay shows of the ids `first` to `last`.
+ * Apply a page of history. `messages` ascends and has all visible ones of the ids `first` to `last`.
  *
  * @param {object} options see `takePage`; `deleted` names further messages that were deleted
  */
@@ -166,7 +165,7 @@ export function addPage(state, chatId, messages, options = {}) {
   const topId = state.chats.get(chatId)?.topId ?? 0;
   const joins = !reset && touches(room, first, last);
   const held = joins ? room.messages : [];
-  // A deletion comes after nearly all answers to what it takes away, so it is on this page or was loaded already.
+  // A deletion comes after nearly all replies to its message, so it is on this page or already loaded.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
   const clean = (message) => withDeletions(message, deleted);
   const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
@@ -189,14 +188,14 @@ export function addPage(state, chatId, messages, options = {}) {
   return requoted(dropDelivered(withListStatus(result, chatId), chatId, page), chatId);
 }
 
-/** Show in the list how far the newest message got: of a group the list does not hear it while the chat is not loaded. */
+/** Show the newest message's status in the list, which does not get it for a group that is not loaded. */
 function withListStatus(state, chatId) {
   const chat = state.chats.get(chatId);
   const { status } = (chat?.isMine && messageOf(state, chatId, chat.lastMessageId)) || {};
   return RANK[status] > RANK[chat?.lastMessageStatus] ? withChat(state, chatId, { lastMessageStatus: status }) : state;
 }
 
-/** Quote messages in what waits to be sent as they read now. */
+/** Update the quotes in pending messages. */
 export function requoted(state, chatId) {
   const outbox = state.outbox.map((row) => {
     const replyTo = row.chatId === chatId && row.replyTo ? quoteOf(state, chatId, row.replyTo) : row.replyTo;
@@ -211,8 +210,8 @@ function withIds(set, ids) {
 }
 
 /**
- * Choose between a message as it is loaded and as a page has it: what was changed later, one's own with the better mark. What
- * was read here may not have been told to the relay.
+ * Choose between the loaded version of a message and a page's: the later change, an own one with the higher status. The
+ * relay may not know what was read here.
  */
 function newerOf(known, message, me) {
   if (!known) return message;
@@ -225,14 +224,14 @@ function newerOf(known, message, me) {
   return JSON.stringify(rest) === JSON.stringify(next) ? known : next;
 }
 
-/** An answer came after what follows its message: that may have been changed meanwhile. `always`: what it quotes may have, too. */
+/** An answer came after later messages, so its message may have changed meanwhile. `always`: its quote, too. */
 export function markStale(state, chatId, messageId, { always = false } = {}) {
   const room = state.rooms.get(chatId);
   if (!findMessage(room, messageId) || (messageId === room.last && !always)) return state;
   return withRoom(state, chatId, { stale: new Set([...room.stale, messageId]) });
 }
 
-/** Ids of loaded messages that are not on this page, and that an edit on it changed after they were loaded: them or their quote. */
+/** Ids of loaded messages, not on this page, that an edit on it changed since: them or their quotes. */
 function staleAfter(room, page, outside) {
   const stale = new Set([...room.stale].filter(outside));
   const edited = new Set();
@@ -247,7 +246,7 @@ function staleAfter(room, page, outside) {
   return stale;
 }
 
-/** A mark covers all earlier messages of a chat: give those before a page the marks that the page has. */
+/** A receipt covers all earlier messages: set the page's receipts on messages before it. */
 function raised(before, page, me) {
   let messages = before;
   for (const isMine of [true, false]) {
@@ -264,7 +263,7 @@ function raised(before, page, me) {
   return messages;
 }
 
-/** Remove messages from the outbox that the relay has sent back. */
+/** Remove messages from the outbox that the relay has returned. */
 function dropDelivered(state, chatId, messages) {
   if (state.outbox.length === 0) return state;
   const known = new Set(messages.filter((one) => one.sender === state.me.id).map((one) => one.clientMessageId));
@@ -272,7 +271,7 @@ function dropDelivered(state, chatId, messages) {
   return outbox.length === state.outbox.length ? state : { ...state, outbox };
 }
 
-/** Forget all but the newest messages of a chat: nobody reads further up just now. */
+/** Forget all but the newest messages of a chat: nobody is reading further up. */
 export function trim(state, chatId, kept) {
   const room = state.rooms.get(chatId);
   if (!room || room.messages.length <= kept) return state;
@@ -290,7 +289,7 @@ export function leaveFar(state, chatId) {
   return withRoom(state, chatId, { ...emptyRoom, deleted: room.deleted });
 }
 
-/** Whether the newest message of the chat is among those loaded: of a lost chat, the newest that there will be. */
+/** Whether the newest message of the chat is among those loaded: for a lost chat, the last one ever. */
 export function atEnd(state, chatId) {
   const room = state.rooms.get(chatId);
   const chat = state.chats.get(chatId);
@@ -306,7 +305,7 @@ export function isWhole(state, chatId) {
 // ---------------------------------------------------------------- single messages
 
 /**
- * The id of an event or an answer came. Returns the state in which it counts as loaded, if it goes on from what is loaded,
+ * Note the id of an event or an answer. Returns the state in which it counts as loaded if it continues the loaded part,
  * and whether it does.
  */
 function arrived(state, chatId, messageId) {
@@ -344,7 +343,7 @@ export function insertMessage(state, chatId, message) {
 export function editMessage(state, chatId, { messageId, originalMessageId, message: text, attachments, timestamp }) {
   const [next] = arrived(state, chatId, messageId);
   const known = messageOf(next, chatId, originalMessageId);
-  // An answer or another tab may tell of an edit after a later one.
+  // An answer or another tab may report an edit after a later one.
   const isOld = known && ((known.updatedAt ?? 0) > timestamp || (known.updatedAt === timestamp && known.editId > messageId));
   if (isOld || known?.status === "deleted") return next;
   const change = { message: text, updatedAt: timestamp, editId: messageId, ...(attachments && { attachments }) };
@@ -365,7 +364,7 @@ export function deleteMessage(state, chatId, { messageId, originalMessageId, tim
   return withChat(next, chatId, previewOf({ status: "deleted" }));
 }
 
-/** Change one loaded message, and the quotes of it: in answers, which come after it, and in what waits to be sent. */
+/** Change one loaded message, and the quotes of it: in later replies, and in pending messages. */
 function changeMessage(state, chatId, messageId, change, quote) {
   const room = state.rooms.get(chatId) ?? emptyRoom;
   const requote = (one) => {
@@ -385,10 +384,10 @@ function changeMessage(state, chatId, messageId, change, quote) {
   return outbox.some((row, at) => row !== state.outbox[at]) ? { ...next, outbox } : next;
 }
 
-/** Give the fields of the chat list that show a chat's latest message. */
+/** Return the chat list's fields for a chat's latest message. */
 export function previewOf(message) {
   const deleted = message.status === "deleted";
-  // Without words the names of the files stand there, as in the relay's own list.
+  // Without text, the files' names, as in the relay's own list.
   const names = (message.attachments ?? []).map((attachment) => attachment.filename).join(", ");
   return {
     lastMessageText: deleted ? "" : message.message || names,

@@ -1,7 +1,7 @@
 /**
- * The model: what the page knows. Here people, chats, drafts and the outbox; the messages of chats are in messages.js,
- * and what the relay's events and answers change in events.js. Every function takes a state and returns the next one,
- * sharing what did not change, so that a view can tell by identity what to render again.
+ * The model: the page's data. Here people, chats, drafts and the outbox; the messages of chats are in messages.js, and
+ * changes by the relay's events and answers in events.js. Every function takes a state and returns the next one,
+ * sharing unchanged parts, so that views detect changes by identity.
  *
  * Pure: no browser, no clock, no socket. Names are the protocol's.
  */
@@ -15,12 +15,12 @@ export function initial(me) {
     chats: new Map(),
     // Ids that the pages of the chat list have had so far, while it is fetched; else null.
     listed: undefined,
-    // Chats that the list lost without a word: {chat, room, details}. The word may follow.
+    // Chats that the list lost without an event: {chat, room, details}. The event may follow.
     lost: new Map(),
     rooms: new Map(),
     details: new Map(),
     people: new Map([[me.id, { id: me.id, name: me.name }]]),
-    // Whether the relay tells who is online now.
+    // Whether presence is known.
     connected: false,
     online: new Set(),
     typing: new Map(),
@@ -59,31 +59,31 @@ export function learnPeople(state, profiles) {
   return changed ? { ...state, people } : state;
 }
 
-/** Give the name of a user, and the id after it where there is a look-alike name. */
+/** Return a user's name, followed by the id if there is a look-alike name. */
 export function tellOf(state, userId) {
   const name = nameOf(state, userId);
   return lookAlikes(state.people).has(userId) ? `${name} @${userId}` : name;
 }
 
-/** Give the name of a user. */
+/** Return the name of a user. */
 export function nameOf(state, userId) {
   const chat = state.chats.get(userId);
   return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;
 }
 
-/** Tell whether the name of a user is known. */
+/** Return whether the name of a user is known. */
 export function isNamed(state, userId) {
   return userId === state.me.id || nameOf(state, userId) !== userId || state.people.get(userId)?.name === userId;
 }
 
-/** Tell whether somebody is "online" or "offline"; undefined where the relay does not say: of strangers, and while it is away. */
+/** Return whether a user is "online" or "offline"; undefined if unknown: strangers, and while the relay is away. */
 export function presenceOf(state, userId) {
   if (!state.connected) return undefined;
   if (userId === state.me.id || state.online.has(userId)) return "online";
   return sharesChat(state, userId) ? "offline" : undefined;
 }
 
-/** Whether the user is known to share a chat with somebody. The relay tells `lastSeen` to nobody else. */
+/** Whether the user is known to share a chat with another, which `lastSeen` requires. */
 function sharesChat(state, userId) {
   const chat = state.chats.get(userId);
   return (chat?.type === "dialog" && !chat.gone) || state.people.get(userId)?.lastSeen > 0 || membersOf(state.details).has(userId);
@@ -102,14 +102,14 @@ function membersOf(details) {
   return found;
 }
 
-/** The relay has begun to tell who is online. */
+/** Note that presence is known. */
 export function connected(state) {
   return state.connected ? state : { ...state, connected: true };
 }
 
 /**
- * Ids of people whose name is drawn but not known: authors in the list, those who type, and authors of messages and of
- * what they quote, the top of the list first. With the state before, only of what has changed since.
+ * Ids of people whose unknown names are drawn: authors in the list, typists, and authors of messages and quotes, the
+ * top of the list first. With the previous state, only those of changed parts.
  */
 export function strangersOf(state, before) {
   const found = new Set();
@@ -125,7 +125,7 @@ export function strangersOf(state, before) {
   for (const [chatId, { messages }] of state.rooms) {
     const known = before?.rooms.get(chatId)?.messages;
     if (messages === known) continue;
-    // What lies between the ends of before was looked at then.
+    // The messages between the former ends were checked then.
     const [first, last] = [known?.[0]?.messageId ?? Infinity, known?.at(-1)?.messageId ?? 0];
     const lookAt = (message) => {
       look(message.sender);
@@ -140,7 +140,7 @@ export function strangersOf(state, before) {
 
 // ---------------------------------------------------------------- chats
 
-/** Lost chats that are kept to be read at most, and as many that are set aside; the one lost first goes first. */
+/** Maximum lost chats kept for reading, and set aside; the first lost goes first. */
 export const MOST_LOST = 30;
 
 /** Apply the whole chat list. */
@@ -148,15 +148,15 @@ export function setChats(state, list) {
   return endList(addChats(beginList(state), list));
 }
 
-/** Whether the whole chat list has come: before that an empty list says nothing. */
+/** Whether the whole chat list has come: before that, an empty list means nothing. */
 export const isListed = (state) => state.listed === null;
 
-/** The chat list is being fetched from its first page on. */
+/** Begin to fetch the chat list. */
 export function beginList(state) {
   return { ...state, listed: new Set() };
 }
 
-/** Apply a page of the chat list, or chats that changed. One that was lost begins again. */
+/** Apply a page of the chat list, or chats that changed. A lost one begins again. */
 export function addChats(state, list) {
   const ids = list.map((item) => item.id);
   const next = forget(state, ids.filter((id) => state.chats.get(id)?.gone || state.lost.has(id)));
@@ -175,15 +175,15 @@ export function addChats(state, list) {
   return learnPeople({ ...next, chats, listed: next.listed && new Set([...next.listed, ...ids]) }, people);
 }
 
-/** The last page of the chat list was applied: a chat that none of them had is gone, but for those kept to be read. */
+/** End the fetch of the chat list: chats on no page are gone, except for those kept for reading. */
 export function endList(state) {
   const gone = [...state.chats.values()].filter((chat) => state.listed && !chat.gone && !state.listed.has(chat.id));
   return { ...setAside(state, gone.map((chat) => chat.id)), listed: null };
 }
 
 /**
- * A chat went out of the list. Where somebody else removed the user or deleted the chat, what this device has of it can
- * still be read: the chat stays, with `gone` {reason, by, byName}. `at` is the relay's time of it.
+ * Remove a chat from the list. If somebody else removed the user or deleted the chat, this device's copy stays
+ * readable: the chat stays, with `gone` {reason, by, byName}. `at` is the relay's time of the loss.
  */
 export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   const { chat, room, details } = heldOf(state, chatId) ?? state.lost.get(chatId) ?? {};
@@ -207,7 +207,7 @@ export function loseChat(state, { chatId, title, by, byName, reason }, at) {
   );
 }
 
-/** Forget chats with their messages. What waits to be sent there stays: actions/outbox.js tells the user of it. */
+/** Forget chats with their messages. Pending messages stay: actions/outbox.js tells the user. */
 export function forget(state, ids) {
   if (ids.length === 0) return state;
   const next = { ...state };
@@ -218,13 +218,13 @@ export function forget(state, ids) {
   return next;
 }
 
-/** Forget chats that were lost without a word of how: it may follow. */
+/** Set aside chats lost without an event, which may follow. */
 function setAside(state, ids) {
   const lost = new Map([...state.lost, ...ids.map((id) => [id, heldOf(state, id) ?? state.lost.get(id)])]);
   return ids.length === 0 ? state : { ...forget(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
 }
 
-/** What there is of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
+/** The data of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
 function heldOf(state, id) {
   const [room, details] = [state.rooms.get(id), state.details.get(id)];
   const chat = state.chats.get(id) ?? (room?.messages.length > 0 && {
@@ -250,15 +250,15 @@ function sameItem(a, b) {
 let sorted = { chats: null, outbox: null, list: [] };
 
 /**
- * Sort chats for the list, the latest first; a draft or a waiting message counts as recent. The same array is given until
- * chats or what waits has changed: the list is long, and other changes come many times a second.
+ * Sort chats for the list, the latest first; a draft or a waiting message counts as recent. The array is reused until
+ * chats or the outbox change: the list is long, and other changes come many times a second.
  */
 export function sortedChats({ chats, outbox }) {
   if (sorted.chats === chats && sorted.outbox === outbox) return sorted.list;
   const waiting = new Map();
   for (const row of outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
   const when = (chat) => Math.max(chat.lastMessageTime ?? 0, waiting.get(chat.id) ?? 0);
-  // In the order of before little is left to sort.
+  // In the former order little is left to sort.
   const known = sorted.list.map((chat) => chats.get(chat.id)).filter(Boolean);
   const all = known.length === chats.size ? known : [...new Set([...known, ...chats.values()])];
   const list = all.sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
@@ -271,6 +271,12 @@ export function setDetails(state, chat) {
   const participants = chat.meta?.participants ?? [];
   const next = { ...state, details: withEntry(state.details, chat.chatId, chat) };
   return learnPeople(next, participants);
+}
+
+/** The type of a chat, which need not be in the list (yet); undefined if unknown. */
+export function typeOf({ chats, details, people, me }, chatId) {
+  if (chatId === me.id) return "favorites";
+  return (chats.get(chatId) ?? details.get(chatId))?.type ?? (people.has(chatId) ? "dialog" : undefined);
 }
 
 /** Whether the user is the owner or an admin of a group or channel. */
@@ -301,14 +307,14 @@ export function otherMembers(state, chatId) {
 
 // ---------------------------------------------------------------- drafts and the outbox
 
-/** Give the draft of a chat; "" where there is none. */
+/** Return the draft of a chat; "" if there is none. */
 export function draftOf(state, chatId) {
   return state.drafts.get(chatId)?.text ?? "";
 }
 
 /**
- * Take in a draft of this tab, another one or this device: the one written last wins, an empty one too. It is
- * {text, at, quote?}: `quote` is of the message that is answered or, under the key of an edit (writing.js), changed.
+ * Apply a draft of this tab, another one or this device: the last written one wins, even an empty one. It is {text, at,
+ * quote?}: `quote` is the message replied to or, under the key of an edit (writing.js), edited.
  */
 export function mergeDraft(state, key, { text, at, quote }) {
   const known = state.drafts.get(key);
@@ -322,7 +328,7 @@ export function byWriting(a, b) {
 }
 
 /**
- * A message, an edit or a deletion that is on its way: {kind, clientMessageId, chatId, number, createdAt, state} and for
+ * A pending message, edit or deletion: {kind, clientMessageId, chatId, number, createdAt, state} and for
  * kind "new" message, files, replyTo; for the others originalMessageId. `number` counts up in the order of writing.
  * `state` is "queued" or "failed"; a failed one has `failure` {code, limit?, quota?, retryAfter?, name?}.
  */
@@ -342,12 +348,7 @@ export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
 }
 
-/** Remove all that waits for a chat. */
-export function dropOutboxOf(state, chatId) {
-  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
-}
-
-/** The state to show for a message of one's own: "queued" "sent" "delivered" "read" "failed". */
+/** The state to show for an own message: "queued" "sent" "delivered" "read" "failed". */
 export function deliveryState(message) {
   if (message.state) return message.state;
   return { undelivered: "sent", unread: "delivered", read: "read" }[message.status] ?? "sent";

@@ -1,12 +1,12 @@
 /**
- * Texts in lists and searches: one line of a text, initials, sizes, what is the same text however it was typed, as the
- * relay's search has it (PROTOCOL.md, section 5), and which names look alike. Text in, plain data out.
+ * Texts in lists and searches: one line of a text, initials, sizes, folding as in the relay's search (PROTOCOL.md,
+ * section 5), and look-alike names. Text in, plain data out.
  */
 
 /** Languages in which one character may be a word. */
 const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
 
-/** Whether a query is worth sending to the relay: nearly every message contains any single letter. */
+/** Whether a query is worth sending: nearly every message contains any single letter. */
 export function isSearchable(query) {
   const text = query.trim();
   return text.length >= 2 || WORD_OF_ONE.test(text);
@@ -30,13 +30,13 @@ export function initials(name) {
 
 const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
 
-/** Walk through what a reader takes for single characters: a flag, a family, a letter with its marks. */
+/** Walk through the characters that a reader sees: a flag, a family, a letter with its marks. */
 function* letters(text) {
   if (!graphemes) return yield* text;
   for (const { segment } of graphemes.segment(text)) yield segment;
 }
 
-/** The first `count` characters of a text, none of them cut in half. */
+/** The first `count` characters of a text, none cut in half. */
 export function cut(text, count) {
   let found = "";
   let left = count;
@@ -48,10 +48,10 @@ export function cut(text, count) {
   return found;
 }
 
-/** Code units of a character at most, to find the end of a long text without walking through all of it. */
+/** Maximum code units of a character, to find the end of a long text quickly. */
 const LONGEST_LETTER = 32;
 
-/** The last `count` characters of a text, none of them cut in half. */
+/** The last `count` characters of a text, none cut in half. */
 export function tail(text, count) {
   if (count <= 0) return "";
   const near = text.slice(-count * LONGEST_LETTER);
@@ -61,7 +61,7 @@ export function tail(text, count) {
   return (found.length > count || whole.length === text.length ? found : [...letters(text)]).slice(-count).join("");
 }
 
-/** Characters of a text that a list of hits shows at most, and those before the first match. */
+/** Maximum characters of a text in a list of hits, and those before the first match. */
 const EXCERPT = 200;
 const BEFORE_MATCH = 12;
 
@@ -85,7 +85,7 @@ export function excerpt(text, words) {
 /** A letter of a script that is written from right to left. */
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-/** Set a text apart from what stands around it where it runs the other way: all of the page's languages run to the right. */
+/** Isolate a text that runs right to left: all of the page's languages run left to right. */
 export function isolate(text) {
   return RIGHT_TO_LEFT.test(text) ? `\u2068${text}\u2069` : text;
 }
@@ -115,7 +115,7 @@ const MARKS =
   /[\u0300-\u0344\u0346-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0897-\u089f\u08ca-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufb1e]|\p{Cf}|[\u115f\u1160\u180b-\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}\u{1f3fb}-\u{1f3ff}]/gu;
 const DIGIT = /\p{Nd}/u;
 const MARK = /\p{M}/u;
-/** Pairs: what stands for what. */
+/** Pairs of a character and its replacement. */
 const ALIKE = new Map([
   ["\u0131", "i"], ["\u0345", "ι"], ["ß", "ss"], ["ς", "σ"],
   ["æ", "ae"], ["œ", "oe"], ["ð", "d"], ["þ", "th"], ["ĸ", "q"], ["ŋ", "n"],
@@ -206,7 +206,7 @@ export function partsFound(text, words) {
 
 // ---------------------------------------------------------------- names that look alike, as in relay/unicode/lookalikes.py
 
-/** What cannot be seen, as on the relay; codes that may become ideographs or emoji can. */
+/** Invisible characters, as on the relay; codes that may become ideographs or emoji are visible. */
 const UNSEEN =
   /^(?!\p{Extended_Pictographic}|[\u{20000}-\u{3ffff}])[\p{DI}\p{Z}\p{Cc}\p{Cn}\p{Co}\p{Cs}\u2800\ufff9-\ufffc\u{13441}\u{13442}\u{16fe4}\u{1bc9d}\u{1d159}]$/u;
 const BLANK = /[\p{Z}\t-\r\x1c-\x1f\x85\u2800\u1160]/u;
@@ -238,7 +238,7 @@ function findLook(letter, caseless) {
   return [...letter.toUpperCase()].map((one) => [...one.toLowerCase()].map((small) => looksTable.get(small) ?? small).join("")).join("");
 }
 
-/** What a name looks like, as it is written and in lower case, as on the relay: people confuse names that share a look. */
+/** The looks of a name, as written and in lower case, as on the relay: people confuse names that share a look. */
 export function looks(name) {
   const before = kept.get(name);
   if (before) return before;
@@ -269,7 +269,7 @@ export function lookAlikes(people) {
   return alike;
 }
 
-/** By letter how it is written in the look of a name: empty until `learnLooks`, since the table is as long as a view. */
+/** The form of each letter in a look: empty until `learnLooks`, because the table is as long as a view. */
 let looksTable = new Map();
 
 /** Take in the table of model/looks.js; until then only names that are the same letters look alike. */

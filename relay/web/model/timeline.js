@@ -1,10 +1,10 @@
 /**
- * From messages to the rows one sees: day separators, the "N new" divider, groups of one person, and what waits in
- * the outbox at the end. Pure.
+ * Makes the visible rows of messages: day separators, the "N new" divider, groups of one person, and the outbox at the
+ * end. Pure.
  */
 import { messageOf, quoteOf } from "./messages.js";
 
-/** Messages of one person within this long form a group. */
+/** Messages of one person within this time form a group. */
 export const GROUP_WITHIN = 5 * 60_000;
 
 function dayOf(timestamp) {
@@ -32,7 +32,7 @@ export function waitingMessage(state, row) {
   };
 }
 
-/** Find a message as it is drawn, by its id or, while it waits, by the id that its sender gave it; undefined if it is gone. */
+/** Find a drawn message by its id or, while pending, by its client id; undefined if it is gone. */
 export function drawnMessage(state, { chatId, messageId, clientMessageId }) {
   const message = messageOf(state, chatId, messageId);
   if (message) return withChange(message, waitingChanges(state.outbox, chatId).get(messageId));
@@ -53,8 +53,8 @@ export function waitingChanges(outbox, chatId) {
 }
 
 /**
- * The rows of a chat that are drawn: its loaded messages from index `start` to `end`, and what waits, if `waiting`; other
- * options see `buildRows`.
+ * The rows of a chat that are drawn: its loaded messages from index `start` to `end`, and pending ones, if `waiting`;
+ * other options see `buildRows`.
  */
 export function drawnRows(state, chatId, { start, end, waiting, ...options }) {
   const messages = state.rooms.get(chatId)?.messages ?? [];
@@ -64,12 +64,12 @@ export function drawnRows(state, chatId, { start, end, waiting, ...options }) {
   return buildRows(slice, { before: messages[start - 1], me: state.me.id, changes, ...options });
 }
 
-/** The messages of a chat that wait in the outbox. */
+/** The pending messages of a chat. */
 export function waitingRows(state, chatId) {
   return state.outbox.filter((row) => row.chatId === chatId && row.kind === "new");
 }
 
-/** A message with its waiting edits and deletions applied. */
+/** A message with its pending edits and deletions applied. */
 function withChange(message, row) {
   if (!row) return message;
   const change = { changing: row.state, failure: row.failure, changeId: row.clientMessageId };
@@ -97,7 +97,7 @@ export function buildRows(messages, { before, me, dividerId, dividerCount, chang
   let last = null;
   for (const original of messages) {
     let message = withChange(original, changes.get(original.messageId));
-    // What waits is stamped by this device's clock, which may be behind the relay's.
+    // Pending messages have this device's time, which may be behind the relay's.
     if (message.state && previous && message.createdAt < previous.createdAt) {
       message = { ...message, createdAt: previous.createdAt };
     }

@@ -1,19 +1,23 @@
 /**
- * What is being written and what waits to be sent: under which names unfinished text is kept, which edit to go on with,
- * and which rows of the outbox are due. Pure.
+ * Drafts and the outbox: names of unfinished texts, the edit to continue, and the due rows of the outbox. Pure.
  */
 
-/** The name, among the drafts, of the text that a message is being changed to. */
+/** The key of the draft of an edit. */
 export function editKey(chatId, messageId) {
   return `edit/${encodeURIComponent(chatId)}/${messageId}`;
 }
 
-/** The name, among the drafts, of the caption of files that have not been sent. */
+/** The key of the draft of a caption. */
 export function captionKey(chatId) {
   return `caption/${encodeURIComponent(chatId)}`;
 }
 
-/** Find the edit of a chat that was begun and neither saved nor cancelled, the latest one: {text, at, quote}. */
+/** Whether a draft of this key belongs to a chat. */
+export function isDraftOf(key, chatId) {
+  return key === chatId || key === captionKey(chatId) || key.startsWith(editKey(chatId, ""));
+}
+
+/** Find the latest unfinished edit of a chat: {text, at, quote}. */
 export function begunEdit(state, chatId) {
   const head = editKey(chatId, "");
   let latest = null;
@@ -23,14 +27,14 @@ export function begunEdit(state, chatId) {
   return latest;
 }
 
-/** Whether a row has files that are not at the relay yet. */
+/** Whether a row has files to upload. */
 export function needsUpload(row) {
   return Boolean(row.files) && !row.attachments;
 }
 
 /**
- * Choose the rows that are sent now. Those of one chat go one after the other, so that none overtakes one that the relay
- * refused for now; only a row with an upload is overtaken.
+ * Choose the rows to send now. Those of one chat go one after another, so that none overtakes one refused for now; only
+ * a row with an upload is overtaken.
  *
  * @param {object[]} outbox in the order of writing
  * @param {object} options

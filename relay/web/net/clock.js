@@ -1,10 +1,10 @@
 /**
- * The relay's time, as its answers let this page know it. No other module asks what time it is: the device's clock may be
- * hours off, and may be set while the page is open. It runs on the clock that nobody sets and looks at the other one only
- * to notice sleep. Both are handed in, so that the tests have their own. Touches localStorage for the one instance.
+ * The relay's time, learned from its answers. No other module reads a clock: the device's may be hours off, and may be
+ * set while the page is open. It runs on the monotonic clock and uses the other one only to notice sleep. Both are
+ * arguments, so that tests have their own. Touches localStorage for the one instance.
  */
 
-/** Answers that are remembered; the quickest of them says most exactly what time it is. */
+/** Remembered answers; the quickest of them is the most exact. */
 const SAMPLES = 8;
 /** Ms by which the two clocks of the device move apart only when it sleeps, or when its clock is set. */
 const JUMP = 2_000;
@@ -31,7 +31,7 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
   let latest = -Infinity;
   let lastStamp = -Infinity;
 
-  /** Notice that the device has slept or its clock was set: what was learnt before may be wrong since. */
+  /** Notice that the device has slept or its clock was set: earlier measurements may be wrong. */
   function look() {
     const moved = apart() - lastApart;
     if (Math.abs(moved) <= JUMP) return;
@@ -43,7 +43,7 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
   }
 
   return {
-    /** Take in the stamp of an answer, with the moments of the steady clock at which it was asked for and came. */
+    /** Apply the timestamp of an answer, with the steady clock's times of the request and the answer. */
     hear(stamp, sentAt, cameAt) {
       if (!Number.isFinite(stamp) || !(cameAt >= sentAt)) return;
       look();
@@ -58,7 +58,7 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
       keep(ahead);
     },
 
-    /** Take in the stamp of an event that the relay made just now, one without an id: its time is at least this. */
+    /** Apply the timestamp of a new event, one without an id: the relay's time is at least this. */
     hearLive(stamp) {
       if (!Number.isFinite(stamp)) return;
       look();
@@ -66,7 +66,7 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
     },
 
     /**
-     * Tell the relay's time in ms since 1970; the device's until an answer came. It goes back only with the first
+     * Return the relay's time in ms since 1970; the device's until an answer came. It goes back only with the first
      * answer, and the first after a sleep.
      */
     now() {
@@ -75,26 +75,26 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
       return latest;
     },
 
-    /** Tell how many ms ago something was, 0 for what is to come. */
+    /** Return how many ms ago a time was, 0 for the future. */
     age(stamp) {
       return Math.max(0, this.now() - stamp);
     },
 
-    /** Tell the time for pauses, in ms since some moment. */
+    /** Return the time for pauses, in ms since some moment. */
     steady() {
       return steady();
     },
 
     /**
-     * Tell the time, later than any stamp before and than `after`, which another tab may have made by a wrong clock: for
-     * drafts, and for what waits to be sent.
+     * Return the time, later than any stamp before and than `after`, which another tab may have made by a wrong clock:
+     * for drafts and pending messages.
      */
     stamp(after = -Infinity) {
       lastStamp = Math.max(lastStamp + 1, after + 1, this.now());
       return lastStamp;
     },
 
-    /** Whether an answer has told the relay's time. */
+    /** Whether the relay's time is known. */
     get known() {
       return known;
     },

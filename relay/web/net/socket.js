@@ -1,34 +1,35 @@
 /**
- * The ways to the relay: requests over HTTP for signing in and out, and the one socket for all else, which connects, keeps
- * itself alive, repeats requests without an answer, backs off.
+ * The connections to the relay: HTTP requests for signing in and out, and one socket for everything else, which connects,
+ * keeps itself alive, repeats unanswered requests, backs off.
  *
- * Knows envelopes, not what they mean. Touches fetch, WebSocket and timers only, all handed in, so that the tests run it
+ * Knows envelopes, not their meaning. Touches fetch, WebSocket and timers only, all arguments, so that tests run it
  * on a fake network and a fake clock. From the socket the page's clock learns the relay's time.
  */
 import { clock as relayClock } from "./clock.js";
 
-/** A ping is sent after so many ms without another frame; the relay gives up on a client after 20 s. */
+/** A ping is sent after this many ms without another frame; the relay gives up on a client after 20 s. */
 export const PING_AFTER = 8_000;
-/** A socket that does not answer a probe within so many ms is dead, whatever the browser says. */
+/** A socket that does not answer a probe within this many ms is dead, whatever the browser says. */
 export const ANSWER_WITHIN = 5_000;
 const CONNECT_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
 const FIRST_ROW_DELAY = 3_000;
 const LONGEST_ROW_DELAY = 60_000;
-/** A frame over the relay's limit makes it close the connection (1009). This is the limit that a relay usually has. */
+/** A frame over the relay's limit makes it close the connection (1009). This is the usual limit. */
 export const USUAL_FRAME_BYTES = 256 * 1024;
-/** Requests that must not be repeated once they were sent: the second would do something else (PROTOCOL.md, section 5). */
+/** Requests that must not be repeated once they were sent: a repeat would have another effect (PROTOCOL.md, section 5).
+ * */
 export const NOT_REPEATED = new Set(["createChat", "leaveChat", "deleteChat", "invite", "password"]);
-/** Bytes of UTF-8 that one UTF-16 unit takes at most. */
+/** Maximum UTF-8 bytes of one UTF-16 unit. */
 const MOST_BYTES_A_UNIT = 3;
 
 /** Ms within which the relay answers over HTTP. A network that swallows packets would let the page wait for minutes. */
 export const HTTP_WITHIN = 6_000;
 
 /**
- * A failed request; `code` is one of the protocol's error codes, or `connection_lost`. Where something else than the relay
- * answered, or nothing, `trouble` says so as in signals.js.
+ * A failed request; `code` is one of the protocol's error codes, or `connection_lost`. If something other than the
+ * relay answered, or nothing, `trouble` says so as in signals.js.
  */
 export class RequestError extends Error {
   constructor(code, message, retryAfter) {
@@ -44,8 +45,8 @@ function unreached(trouble) {
 }
 
 /**
- * Make a request over HTTP; resolves with the relay's JSON object, rejects with a RequestError. An answer of anybody else
- * (the page with which a network asks to sign in, the error of a proxy) is not taken for the relay's, whatever its status.
+ * Make a request over HTTP; resolves with the relay's JSON object, rejects with a RequestError. An answer from
+ * elsewhere (a captive portal, a proxy's error) is not mistaken for the relay's, whatever its status.
  *
  * @param {object} options
  * @param {(answer: object, status: number) => boolean} options.isOurs whether an object has the fields of the contract
@@ -81,13 +82,13 @@ export async function callRelay(method, path, { isOurs, body, within = HTTP_WITH
   throw unreached(status >= 500 ? "refused" : "elsewhere");
 }
 
-/** Whether a text has more bytes than a frame may have; most are too short to need encoding. */
+/** Whether a text exceeds a frame's bytes; most are too short to need encoding. */
 function isLarger(text, bytes) {
   if (text.length * MOST_BYTES_A_UNIT <= bytes) return false;
   return new TextEncoder().encode(text).length > bytes;
 }
 
-/** Add `more` and `next` to a list that is a page and not the last one. */
+/** Add `more` and `next` to a list that is not the last page. */
 function asPage({ payload, more, next }) {
   return more && Array.isArray(payload) ? Object.assign(payload, { more, next }) : payload;
 }
@@ -98,7 +99,7 @@ export function backoff(tries, random) {
   return Math.round(longest * (0.5 + random() / 2));
 }
 
-/** The wait before a message that could not be sent is tried again, in ms; `tries` counts from 0. */
+/** The wait before a failed message is retried, in ms; `tries` counts from 0. */
 export function rowBackoff(tries) {
   const longest = Math.min(LONGEST_ROW_DELAY, FIRST_ROW_DELAY * 2 ** tries);
   return Math.round(longest * (0.5 + Math.random() / 2));
@@ -151,7 +152,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
       opened = true;
       tries = 0;
       clock.clear(connectTimer);
-      // Before `onState`: requests made because of it must go out once.
+      // Before `onState`: requests that it triggers must go out once.
       state = { name: "live" };
       for (const waiting of unanswered.values()) ask(waiting);
       onState(state);
@@ -164,7 +165,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     mine.onerror = () => {};
   }
 
-  /** Drop the present socket and ignore what it still says. */
+  /** Drop the present socket and ignore its remaining events. */
   function abandon() {
     if (!socket) return;
     const old = socket;
@@ -173,7 +174,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     try {
       old.close(1000);
     } catch {
-      // A socket that cannot be closed is gone already.
+      // A socket that cannot be closed is already gone.
     }
   }
 
@@ -181,7 +182,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     if (socket !== mine) return;
     clearTimers();
     abandon();
-    failWhatMustNotRepeat();
+    failUnanswered(false);
     if (code === 1009) failTheLargest();
     if (code === 4401) return enter({ name: "signedOut" });
     const delay = backoff(tries, random);
@@ -195,15 +196,16 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     }
   }
 
-  function failWhatMustNotRepeat() {
+  /** Fail what must not be repeated; at the end all that has no answer, so that nothing waits for ever. */
+  function failUnanswered(isEnd) {
     for (const [id, waiting] of unanswered) {
-      if (waiting.repeat) continue;
+      if (waiting.repeat && !isEnd) continue;
       unanswered.delete(id);
       waiting.reject(new RequestError("connection_lost", "The connection broke before the answer came."));
     }
   }
 
-  /** Fail the request that was too large for a relay with a smaller limit; repeated, it would fail for ever. */
+  /** Fail the request that was too large for a relay with a smaller limit; repeated, it would fail forever. */
   function failTheLargest() {
     const [id, waiting] = [...unanswered].sort((a, b) => b[1].text.length - a[1].text.length)[0] ?? [];
     if (!waiting) return;
@@ -217,7 +219,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     return true;
   }
 
-  /** Send a request; its answer tells the relay's time, and half the way there and back is how exactly. */
+  /** Send a request; its answer gives the relay's time, exact to half the round trip. */
   function ask(waiting) {
     waiting.sentAt = time.steady();
     transmit(waiting.text);
@@ -261,7 +263,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
       seen.add(frame.id);
       if (seen.size > 5_000) seen.delete(seen.values().next().value);
     } else {
-      // With an id it may be one of hours ago.
+      // With an id it may be hours old.
       time.hearLive(frame.timestamp);
     }
     onEvent(frame);
@@ -293,6 +295,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
       clearTimers();
       abandon();
       enter({ name: "stopped" });
+      failUnanswered(true);
     },
 
     /** After a wake-up: find out within 5 s whether the socket lives, or connect at once. */

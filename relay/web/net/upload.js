@@ -1,27 +1,15 @@
 /** Uploads to the relay. */
 import { RequestError } from "./socket.js";
 
-/** An upload that makes no progress for so many ms is given up, and tried again later: the network may be a lie. */
+/** An upload without progress for this many ms is given up and retried later: the network may be broken. */
 export const STALLS_AFTER = 30_000;
-/** Once all is sent, a slow disk may need so many ms until the relay answers. */
+/** Once everything is sent, the relay may need this many ms to answer on a slow disk. */
 export const ANSWERS_WITHIN = 120_000;
 
-const blobUrls = new Map();
-
-/** Whether the browser can read a file: not one that was changed, moved or removed since it was chosen, nor a folder. */
-export async function isReadable(blob) {
-  try {
-    await blob.slice(0, 1).arrayBuffer();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The failure that an answer of the relay tells. */
+/** The failure in an answer of the relay. */
 function failureOf({ status, response }) {
   const said = response?.error;
-  // Without the relay's own words a proxy on the way has answered: what it could not do may work later.
+  // Without the relay's error a proxy has answered, and a retry may work.
   const code = said?.code ?? { 413: "too_large", 507: "storage_full" }[status] ?? "connection_lost";
   // The user's quota is used up, not the relay's disk (PROTOCOL.md, section 2).
   const own = code === "storage_full" && said?.quota !== undefined;
@@ -57,7 +45,7 @@ export function upload(file, onProgress, onStart) {
     request.upload.onload = () => expect(ANSWERS_WITHIN);
     request.onload = () => {
       const { status, response } = request;
-      // A page that a hotel or a proxy shows in place of the relay's answer names no file.
+      // A captive portal's page names no file.
       if (status >= 200 && status < 300 && response?.id) end(resolve, withShape(response, file));
       else if (status >= 200 && status < 300) end(reject, new RequestError("connection_lost", "Somebody else than the relay answered."));
       else end(reject, failureOf(request));
@@ -70,12 +58,12 @@ export function upload(file, onProgress, onStart) {
   });
 }
 
-/** RFC 8187's ext-value: what encodeURIComponent leaves alone and the grammar does not. */
+/** RFC 8187's ext-value: characters that encodeURIComponent keeps and the grammar forbids. */
 function percentEncoded(name) {
   return encodeURIComponent(name).replace(/['()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
-/** Width, height and duration as the browser measured them, where the relay did not. */
+/** Width, height and duration measured by the browser if the relay did not. */
 function withShape(attachment, file) {
   if (!file.width || attachment.meta?.width) return attachment;
   const { width, height, duration } = file;
@@ -88,10 +76,4 @@ function withShape(attachment, file) {
 export async function uploadPhoto(file) {
   const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
   return attachment.url;
-}
-
-/** Make an address for the preview of a file in the outbox. */
-export function previewUrl(blob) {
-  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
-  return blobUrls.get(blob);
 }

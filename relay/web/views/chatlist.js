@@ -1,17 +1,17 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
 import { openPanel } from "../actions/navigation.js";
-import { explain, lossText } from "../actions/notices.js";
+import { lossText } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { findPeople, request } from "../actions/store.js";
-import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble } from "../signals.js";
+import { findPeople, refreshChats, request } from "../actions/store.js";
+import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble, unfetched } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { messageOf } from "../model/messages.js";
-import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf } from "../model/state.js";
-import { excerpt, fold, isSearchable, oneLine } from "../model/text.js";
-import { Avatar, Bot, html, Icon, IconButton, Name, Ticks } from "./parts.js";
+import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf, typeOf } from "../model/state.js";
+import { excerpt, fold, isSearchable, oneLine, partsFound } from "../model/text.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, Ticks, TryAgain } from "./parts.js";
 
-/** Rows are drawn from one multiple of this on, and as many beyond what is in view. */
+/** Rows are drawn from a multiple of this on, and this many beyond the view. */
 const ROWS_STEP = 20;
 /** The height of a row in px until one is drawn. */
 const ROW_HEIGHT = 68;
@@ -29,14 +29,21 @@ export function typingText(now, chatId) {
   return t("typing.many", { names: formatList(names.slice(0, 3)), count: names.length });
 }
 
-/** Give the shown name of a chat: the user's notes have none of their own. */
+/** Return the shown name of a chat: the user's notes have none of their own. */
 export function chatName(chat) {
   return chat.type === "favorites" ? t("chat.favorites") : chat.name;
 }
 
-/** Give the shown name of a chat where a look-alike name may stand beside it. */
+/** Return the shown name of a chat next to which a look-alike may be. */
 export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
+}
+
+/** The shown name of a chat that need not be in the list (yet). */
+export function titleOf(now, chatId) {
+  const type = typeOf(now, chatId);
+  if (!type) return t("chat.loading");
+  return chatLabel(now, { id: chatId, type, name: (now.chats.get(chatId) ?? now.details.get(chatId))?.name ?? chatId });
 }
 
 /** Name an attachment of a message without text. */
@@ -108,7 +115,7 @@ function Last({ chat, typing, draft, waiting, open, author }) {
   return html`${named ? html`<span class="chat-row-author"><${Name} text=${author} />:</span> ` : null}<${Said}>${text}</${Said}>`;
 }
 
-/** What somebody wrote: in the direction of its own script, cut off at its end, and at the side where all texts begin. */
+/** A user's text: in its own direction, cut at its end, and aligned with all other texts. */
 function Said({ children }) {
   return html`<span class="chat-row-said" dir="auto">${children}</span>`;
 }
@@ -117,7 +124,7 @@ function Said({ children }) {
 class Hit extends Row {
   render({ chatId, messageId, createdAt, chat, label, author, text, query }) {
     return html`<li>
-      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId })}>
+      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId, mark: marker(query) })}>
         <${Avatar} id=${chatId} name=${chat ? chatName(chat) : chatId} url=${chat?.photoUrl} type=${chat?.type} />
         <span class="chat-row-text">
           <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span>
@@ -130,7 +137,7 @@ class Hit extends Row {
   }
 }
 
-/** The hits of a search as they read now: what was edited since, and without what was deleted. */
+/** The current hits of a search: with later edits, without deleted messages. */
 export function presentHits(now, hits) {
   return hits
     .map((hit) => ({ hit, known: messageOf(now, hit.chatId, hit.messageId) }))
@@ -144,7 +151,10 @@ export function Marked({ text, query }) {
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
-/** Somebody with whom there is no dialog yet. */
+/** Return a function that splits a text into parts; every second part matches the query. */
+export const marker = (query) => (text) => partsFound(text, [query.trim()]);
+
+/** A person without a dialog yet. */
 class PersonRow extends Row {
   render({ person, label, presence }) {
     return html`<li>
@@ -164,9 +174,9 @@ export function isCalled(name, id, wanted) {
   return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
 }
 
-/** Say how a search goes on: under way, waiting for the relay, failed, or the text for `nothing` found. */
-export function SearchState({ asking, failed, nothing }) {
-  if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
+/** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
+export function SearchState({ asking, failed, nothing, onTry }) {
+  if (failed) return html`<${TryAgain} failure=${failed} onTry=${onTry} />`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
   if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
   return nothing ? html`<p class="none" role="status">${nothing}</p>` : null;
@@ -202,7 +212,7 @@ export class ChatList extends Component {
     if (query !== this.state.query && this.list.scrollTop > 0) this.list.scrollTop = 0;
     const kept = isSearchable(query) ? {} : { hits: null };
     this.setState({ query, ...(wanted ? { ...kept, failed: null, asking: true } : NOTHING_FOUND) });
-    // Half of what is being composed is nothing to search for.
+    // Do not search for a half-composed word.
     if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
 
@@ -219,13 +229,18 @@ export class ChatList extends Component {
     if (strangers.length > 0) import("../actions/people.js").then(({ know }) => know(strangers), () => {});
   }
 
+  again = () => {
+    this.setState({ failed: null, asking: true });
+    this.search(this.state.query.trim());
+  };
+
   clear = () => {
     this.serial += 1;
     clearTimeout(this.timer);
     this.setState({ query: "", ...NOTHING_FOUND });
   };
 
-  /** The chats that are called so; found again only when chats or what is wanted has changed. */
+  /** The chats with this name; searched again only when chats or the query change. */
   chatsCalled(all, wanted) {
     if (this.called?.all !== all || this.called.wanted !== wanted) {
       const list = wanted ? all.filter((chat) => isCalled(chatName(chat), chat.type === "dialog" ? chat.id : "", wanted)) : all;
@@ -234,7 +249,7 @@ export class ChatList extends Component {
     return this.called.list;
   }
 
-  /** The people who are called so, of those known here and of those the relay has found, but for those with a dialog. */
+  /** The people with this name, known here or found by the relay, without a dialog. */
   peopleCalled(now, wanted, found) {
     const known = this.people;
     if (known?.people !== now.people || known.chats !== now.chats || known.wanted !== wanted || known.found !== found) {
@@ -280,6 +295,7 @@ export class ChatList extends Component {
     const empty = listed.length + people.length + said.length === 0;
     const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
     const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
+    const missing = unfetched.value.get(null);
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
@@ -320,8 +336,9 @@ export class ChatList extends Component {
                   author=${hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender)} />`;
               })}</ul>`
           : null}
-        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
-        ${!wanted && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
+        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} onTry=${this.again} />` : null}
+        ${!wanted && missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : null}
+        ${!wanted && !missing && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }

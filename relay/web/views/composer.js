@@ -1,77 +1,29 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
 import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
+import { tell } from "../actions/notices.js";
 import { edit, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, route, session, state } from "../signals.js";
+import { reportLoading } from "../actions/store.js";
+import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { lastOwnEditable, quoteOf } from "../model/messages.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
 import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
-import { isReadable } from "../net/upload.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
 
-const MOST_FILES = 10;
-
-/** Measure a picture or video, so that its space is reserved before it loads. */
-async function shapeOf(file) {
-  const picture = /^image\//.test(file.type);
-  if (!picture && !/^video\//.test(file.type)) return {};
-  const url = URL.createObjectURL(file);
-  try {
-    return await new Promise((resolve, reject) => {
-      const element = document.createElement(picture ? "img" : "video");
-      element.onerror = reject;
-      setTimeout(reject, 3_000);
-      if (picture) {
-        element.onload = () => resolve({ width: element.naturalWidth, height: element.naturalHeight });
-      } else {
-        element.preload = "metadata";
-        element.onloadedmetadata = () =>
-          resolve({ width: element.videoWidth, height: element.videoHeight, duration: element.duration });
-      }
-      element.src = url;
-    });
-  } catch {
-    return {};
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-}
-
-/** The names of the folders that are let fall: as files they look like any other, and cannot be read. */
+/** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
   const entries = [...(transfer.items ?? [])].map((item) => item.kind === "file" && item.webkitGetAsEntry?.());
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Say for each of these files why it cannot be sent; undefined where it can. */
-async function refusals(files, folders) {
-  const limit = session.value?.limits?.fileBytes;
-  return Promise.all(files.map(async (file) => {
-    const { name, size } = file;
-    if (folders.has(name)) return { code: "folder", name };
-    if (limit && size > limit) return { code: "too_large", name, limit };
-    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
-  }));
-}
-
-/** Ask for a text to go with files (File[], or the DataTransfer of a drop), then send them. What cannot be sent is told. */
-export async function pickFiles(chatId, from) {
-  const chosen = [...(from.files ?? from)];
-  // A drop shows what it holds only until the event is over.
-  const folders = foldersOf(from);
-  const refused = await refusals(chosen, folders);
-  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
-  const good = chosen.filter((_, at) => !refused[at]);
-  if (good.length === 0) return;
-  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-  const kept = good.slice(0, MOST_FILES);
-  const shapes = await Promise.all(kept.map(shapeOf));
-  kept.forEach((file, at) => (file.shape = shapes[at]));
-  dialog.value = { name: "files", chatId, files: kept };
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. */
+export function pickFiles(chatId, from) {
+  // A drop's content is readable only during the event.
+  const [files, folders] = [[...(from.files ?? from)], foldersOf(from)];
+  import("./files.js").then(({ offer }) => offer(chatId, files, folders), reportLoading);
 }
 
 /** Spreadsheets and word processors add a picture of the text; file managers the names (or paths) of the files. */
@@ -119,7 +71,7 @@ export class Composer extends Component {
     this.showSend();
   }
 
-  /** Take in what another tab has written, or done to the message that is edited here. */
+  /** Apply another tab's draft, or its change of the message edited here. */
   follow(now) {
     const { chatId } = this.props;
     // An input method that loses its text in mid-word writes it twice.
@@ -157,27 +109,36 @@ export class Composer extends Component {
       }
     } else if (this.editing) {
       this.endEdit();
+      const { quote } = draftAt(chatId) ?? {};
+      // The reply that was begun before the edit continues.
+      if (!mine && quote && this.isOpen) return resume(chatId, "reply", quote);
     }
     const answered = mine?.kind === "reply" ? mine.quote : undefined;
-    // Leaving the chat is not giving up the answer.
+    // Leaving the chat does not discard the reply.
     if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
     if (mine) this.field.focus();
   }
 
-  /** The edit was saved or given up, unless one only leaves the chat: then it goes on when one comes back. */
+  /** Whether the chat is open and can be written in. */
+  get isOpen() {
+    const { chatId } = this.props;
+    const chat = state.value?.chats.get(chatId);
+    return route.value.chatId === chatId && chat && !chat.gone;
+  }
+
+  /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
   endEdit() {
     const { chatId } = this.props;
     const { messageId, quote } = this.editing;
     const text = this.field.value;
     this.editing = null;
-    const draft = draftAt(chatId)?.text ?? "";
-    const chat = state.value?.chats.get(chatId);
-    if (route.value.chatId === chatId && chat && !chat.gone) {
+    const { text: draft = "", quote: answered } = draftAt(chatId) ?? {};
+    if (this.isOpen) {
       const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
       keepDraft(editKey(chatId, messageId), "");
       if (lost) {
-        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"));
+        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"), answered);
         tell(t("composer.editGone"), { error: true });
       }
     }
@@ -186,7 +147,7 @@ export class Composer extends Component {
     this.fill(next?.text ?? "");
   }
 
-  /** Keep what stands in the field now. */
+  /** Save the text in the field. */
   keep() {
     const { chatId } = this.props;
     const text = this.field.value;
@@ -234,7 +195,7 @@ export class Composer extends Component {
       return;
     }
     const what = composing.value?.chatId === chatId ? composing.value : null;
-    // The outbox has the text before the draft is empty: a tab that dies between the two has it twice, not never.
+    // The outbox gets the text before the draft is emptied: a tab that dies in between has it twice, not never.
     if (what?.kind === "edit") {
       if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
       composing.value = null;

@@ -2,9 +2,8 @@
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { compose } from "../actions/drafts.js";
-import { cancelUpload, discard, retry } from "../actions/outbox.js";
+import { cancelUpload, discard, previewUrl, retry } from "../actions/outbox.js";
 import { showMessage } from "../actions/rooms.js";
-import { previewUrl } from "../net/upload.js";
 import { dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
@@ -13,13 +12,13 @@ import { deliveryState, tellOf } from "../model/state.js";
 import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
 
-/** The size of a picture at most; it keeps its aspect ratio. */
+/** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
 const UNKNOWN_SHAPE = { width: 320, height: 240 };
-/** Tiles of an album at most. */
+/** Maximum tiles of an album. */
 const ALBUM_TILES = 6;
 const SOUND = /\.(mp3|m4a|aac|ogg|oga|opus|wav|flac)$/i;
-/** Characters of a text that a screen reader says while moving through the messages; the article has all of it. */
+/** Characters that a screen reader says while moving through messages; the article has the whole text. */
 const LONGEST_SPOKEN = 500;
 
 /** Compute the size of a picture on the screen before it is loaded. */
@@ -34,21 +33,23 @@ function boxOf(meta) {
   return { width: `${width}px`, aspectRatio: `${width} / ${height}` };
 }
 
-function Span({ span }) {
-  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${span.text}</a>`;
-  if (span.type === "code") return html`<code>${span.text}</code>`;
-  return span.text;
+function Span({ span, mark }) {
+  const text = mark(span.text);
+  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${text}</a>`;
+  if (span.type === "code") return html`<code>${text}</code>`;
+  return text;
 }
 
-/** The text of a message. */
-function MessageText({ text }) {
+/** The text of a message; `found` splits it into parts of which every second one is marked. */
+function MessageText({ text, found }) {
+  const mark = (some) => found?.(some).map((part, at) => (at % 2 === 1 ? html`<mark>${part}</mark>` : part)) ?? some;
   const emoji = emojiCount(text);
   if (emoji > 0 && emoji <= 6) return html`<div class="text is-emoji ${emoji <= 3 ? "is-few" : ""}">${text}</div>`;
   return html`<div class="text">
     ${parse(text).map((block) =>
       block.type === "pre"
-        ? html`<pre tabindex="0"><code>${block.text}</code></pre>`
-        : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} />`)}</p>`,
+        ? html`<pre tabindex="0"><code>${mark(block.text)}</code></pre>`
+        : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} mark=${mark} />`)}</p>`,
     )}
   </div>`;
 }
@@ -139,7 +140,7 @@ function FileLink({ attachment }) {
   </a>`;
 }
 
-/** A file at another address: a link that says where it leads; nothing is loaded. */
+/** A file at another address: a link that names its target; nothing is loaded. */
 function Elsewhere({ attachment }) {
   const place = elsewhere(attachment);
   if (!place) return html`<span class="file">${attachment.filename}</span>`;
@@ -161,7 +162,7 @@ function Attachment(props) {
   return html`<${FileLink} ...${props} />`;
 }
 
-/** Tell whether a file that waits can be shown as a picture. */
+/** Return whether a pending file can be shown as a picture. */
 const isPicture = (file) => Boolean(file.blob && /^image\//.test(file.type) && file.width);
 
 /** A file that is being uploaded, with its progress. */
@@ -209,7 +210,7 @@ function Time({ at }) {
   return html`<time class="time" title=${formatFull(at)} datetime=${new Date(at).toISOString()}>${formatTime(at)}</time>`;
 }
 
-/** Give the delivery state of a message, or null where there is none to show. */
+/** Return the delivery state of a message, or null if there is none to show. */
 function shownState(message, mine, chatType) {
   const name = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
   return chatType === "favorites" && (name === "delivered" || name === "read") ? "sent" : name;
@@ -224,7 +225,7 @@ function spokenText(message) {
   return [oneLine(cut(message.message ?? "", LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
-/** Say all that a message shows, as the accessible name of its article. */
+/** Return everything that a message shows, as the accessible name of its article. */
 function spoken(message, { mine, name, chatType }) {
   const state_ = shownState(message, mine, chatType);
   return [
@@ -277,6 +278,7 @@ export class MessageRow extends Component {
       next.label !== this.props.label ||
       next.photo !== this.props.photo ||
       next.flash !== this.props.flash ||
+      next.found !== this.props.found ||
       next.language !== this.props.language ||
       next.today !== this.props.today
     );
@@ -318,7 +320,7 @@ export class MessageRow extends Component {
 
   onReply = () => compose(this.props.chatId, "reply", this.props.row.message.messageId);
 
-  render({ row, chatId, chatType, name, label, photo, flash }, { near }) {
+  render({ row, chatId, chatType, name, label, photo, flash, found }, { near }) {
     const { message, mine, starts, ends } = row;
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
@@ -354,7 +356,7 @@ export class MessageRow extends Component {
         ${deleted
           ? html`<div class="text is-deleted"><p><${Icon} name="trash" /> ${t("message.deleted")}</p></div>`
           : message.message
-            ? html`<${MessageText} text=${message.message} />`
+            ? html`<${MessageText} text=${message.message} found=${found} />`
             : null}
         <${Meta} message=${message} mine=${mine} chatType=${chatType} ends=${ends} />
         ${failed ? html`<${Failed} message=${message} />` : null}

@@ -1,27 +1,27 @@
 /**
  * The messages of a chat.
  *
- * Only some rows of the loaded messages are in the page. What the user reads never moves: the position of the first row
+ * Only some rows of the loaded messages are in the page. The read position never moves: the position of the first row
  * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, mendRoom, showNewest } from "../actions/rooms.js";
-import { active, loadingRooms, state, target } from "../signals.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../actions/rooms.js";
+import { active, loadingRooms, state, target, unfetched } from "../signals.js";
 import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
 import { unreadAmong } from "../model/events.js";
 import { atEnd, indexOf } from "../model/messages.js";
-import { nameOf, tellOf } from "../model/state.js";
+import { nameOf, tellOf, typeOf } from "../model/state.js";
 import { drawnRows, waitingRows } from "../model/timeline.js";
 import { MessageRow, openMenu } from "./message.js";
-import { html, Icon } from "./parts.js";
+import { html, Icon, TryAgain } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
 const FIRST_ROWS = 24;
 const MORE_ROWS = 10;
 const MOST_ROWS = 90;
-/** More is drawn or fetched when less than so many heights of the window are left. */
+/** More is drawn or fetched when fewer than this many window heights are left. */
 const MARGIN = 1.5;
-/** Within so many pixels of the end the view counts as being there. */
+/** Within this many pixels of the end the view counts as being there. */
 const AT_END = 48;
 
 /** The messages of one chat. */
@@ -161,7 +161,7 @@ export class MessageList extends Component {
   extendUp() {
     const room = state.value.rooms.get(this.props.chatId);
     if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.scroller.clientHeight * MARGIN) return false;
-    // Only in the direction of scrolling: else each end would undo the work of the other.
+    // Only in the direction of scrolling: otherwise each end would undo the other's work.
     if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
     if (this.start === 0) {
@@ -202,7 +202,7 @@ export class MessageList extends Component {
     const rows = this.content.children;
     for (let at = rows.length - 1; at >= 0; at -= 1) {
       const id = rows[at].dataset.id;
-      // Of a message taller than the window the beginning is enough.
+      // The beginning of a message taller than the window is enough.
       if (id === undefined || rows[at].offsetTop + Math.min(rows[at].offsetHeight, 40) > bottom + 4) continue;
       markRead(chatId, Number(id));
       return;
@@ -285,12 +285,12 @@ export class MessageList extends Component {
   takeDivider(chat, messages) {
     // Fixed when the chat is opened; set again by messages that come while the user is away.
     if (this.dividerId !== undefined && active.value) return;
-    // The kept messages may begin or end among the unread ones: the relay's page is being fetched.
+    // The stored messages may begin or end among the unread ones: the relay's page is being fetched.
     if (this.settling || !(chat?.missed > 0) || (this.seenOnce && active.value)) return;
     const { first: id } = unreadAmong(messages, state.value.me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
-    // It is set already: the user may have gone on to the end.
+    // It is set already: the user may have continued to the end.
     if (id === this.dividerId) return;
     this.holdDivider = true;
     this.dividerId = id;
@@ -347,7 +347,7 @@ export class MessageList extends Component {
     this.takeWindow(messages);
     if (!this.settling && active.value) this.seenOnce = true;
 
-    // The user just sent a message: show it, wherever the view was.
+    // The user just sent a message: show it.
     const lastOwn = waitingRows(now, chatId).at(-1)?.clientMessageId;
     if (lastOwn && lastOwn !== this.lastOwn) {
       this.lastOwn = lastOwn;
@@ -364,26 +364,27 @@ export class MessageList extends Component {
     const { start, end, dividerId, dividerCount } = this;
     const reachesEnd = end === messages.length;
     this.showsEnd = reachesEnd && (atEnd(now, chatId) || !room?.loaded);
-    // On a page of long ago it would seem to have been written then.
+    // On an old page it would look old.
     const waiting = this.showsEnd || (reachesEnd && this.follow);
     const rows = (this.rows = drawnRows(now, chatId, { start, end, waiting, dividerId, dividerCount }));
-    const { missed = 0, type = "dialog" } = chat ?? {};
+    const { missed = 0, type = typeOf(now, chatId) } = chat ?? {};
+    const [failure, wanted] = [unfetched.value.get(chatId), target.value?.chatId === chatId ? target.value : {}];
     const code = language();
     return html`<div class="messages">
       <div class="scroll" ref=${(element) => (this.scroller = element ?? this.scroller)} onScroll=${this.onScroll} onKeyDown=${this.onKey}
         onWheel=${this.onHand} onTouchMove=${this.onHand} onPointerDown=${this.onHand}
-        tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling}>
+        tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling && !failure}>
         <div class="rows" ref=${(element) => (this.content = element ?? this.content)}>
           ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
             ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${chat?.gone ? t("chat.nothingKept") : type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
             : null}
-          ${!(room?.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
+          ${!(room?.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? failure ? html`<${TryAgain} key="failed" failure=${failure} onTry=${() => tryAgain(chatId)} />` : html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
             return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value}
               name=${row.mine ? "" : nameOf(now, row.message.sender)} label=${row.mine ? "" : tellOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
-              flash=${this.flashId !== null && row.message.messageId === this.flashId} />`;
+              flash=${this.flashId !== null && row.message.messageId === this.flashId} found=${wanted.messageId === row.message.messageId ? wanted.mark : undefined} />`;
           })}
         </div>
       </div>

@@ -1,4 +1,4 @@
-/** The sign-in screen: an invite link, a password, or just a name where the relay is open. */
+/** The sign-in screen: an invite link, a password, or just a name if the relay is open. */
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { signIn } from "../actions/session.js";
@@ -6,7 +6,7 @@ import { changeSetting, dialog, signedOut, signInWays } from "../signals.js";
 import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
-/** Read the code of an invite link; it is after the #, which browsers send to no server. */
+/** Read the code of an invite link; it is after the #, which browsers do not send. */
 function inviteCode() {
   return new URLSearchParams(location.hash.slice(1)).get("invite");
 }
@@ -16,11 +16,12 @@ function failureText(failure, invite) {
   if (failure.status === 401 || failure.status === 404 || failure.status === 403) {
     return invite ? t("signin.badInvite") : t("signin.badPassword");
   }
+  if (failure.code === "conflict") return t("signin.devicesFull");
   if (failure.code === "bad_request" && invite) return t("signin.badInvite");
   return explain(failure);
 }
 
-/** Say that this device was signed out, what was lost by it, and what to do. */
+/** Say that this device was signed out, what was lost, and what to do. */
 function SignedOut({ unsent }) {
   return html`<div class="signed-out" role="status">
     <strong>${t("signin.signedOut")}</strong>

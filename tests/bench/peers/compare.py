@@ -1,7 +1,7 @@
 """The relay and the servers a user would pick instead, on the same work in the same run.
 
 Usage: python tests/bench/peers/compare.py [--rounds N] [--seconds S] [--peers A,B] [--work W,…] > results.jsonl
-Then:  python tests/bench/report.py results.jsonl     (README.md says what the work is)
+Then:  python tests/bench/report.py results.jsonl     (README.md describes the work)
 """
 
 import argparse
@@ -39,7 +39,7 @@ def measured(
     for one in (*senders, *receivers):
         one.drain()
     api = peer.api
-    # XMPP answers only who asks for it, and NATS without JetStream nobody.
+    # XMPP answers only on request, and NATS without JetStream never.
     silent = api.answers == generator.XMPP_ANSWER or peer.name == "nats-core"
     answers = generator.NO_ANSWER if silent else api.answers
     sending, receiving = ([one.fileno() for one in side] for side in (senders, receivers))
@@ -70,7 +70,7 @@ def measured(
 
 
 def dialogs(peer: Peer, what: str, pairs: int, window: int, seconds: float) -> dict[str, Any]:
-    """W1: pairs of users, each with so many messages under way."""
+    """W1: pairs of users, each with this many messages under way."""
     peer.fresh()
     peer.start()
     try:
@@ -87,12 +87,12 @@ def dialogs(peer: Peer, what: str, pairs: int, window: int, seconds: float) -> d
 
 
 def room(peer: Peer, seconds: float) -> list[dict[str, Any]]:
-    """W2: one room of 200 who receive, one who sends."""
+    """W2: one room with 200 receivers and one sender."""
     peer.fresh()
     peer.start()
     try:
         sender = peer.api.login("u0")
-        if peer.kind != "mosquitto":  # who is subscribed there would get what they send
+        if peer.kind != "mosquitto":  # subscribers there would get their own messages
             peer.api.join(sender, "hall")
         receivers = [peer.api.login(f"u{number + 1}") for number in range(MEMBERS)]
         for member in receivers:
@@ -110,7 +110,7 @@ def room(peer: Peer, seconds: float) -> list[dict[str, Any]]:
 
 
 def start(peer: Peer) -> dict[str, Any]:
-    """W3: time to the first login, memory then and for each of 1,000 who are idle."""
+    """W3: time to the first login, memory then and for each of 1,000 idle connections."""
     peer.fresh()
     ready = []
     for _ in range(3):
@@ -136,7 +136,7 @@ def start(peer: Peer) -> dict[str, Any]:
 
 
 def kill(peer: Peer) -> dict[str, Any]:
-    """W4: what is left of what was answered, after SIGKILL."""
+    """W4: the answered messages that survive SIGKILL."""
     peer.fresh()
     process = peer.start()
     tag = f"t{os.getpid()}"
@@ -183,7 +183,7 @@ def syncs(peer: Peer) -> dict[str, Any]:
 
 
 def floor(seconds: float) -> list[dict[str, Any]]:
-    """The same on the cheapest relay that one CPython thread can be."""
+    """The same on the cheapest relay in one CPython thread."""
     found = []
     for what, pairs, window in (("w1", 50, 8), ("one", 1, 1), ("w2-1", 0, 1), ("w2-8", 0, 8)):
         with Floor() as server:

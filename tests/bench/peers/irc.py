@@ -14,7 +14,7 @@ class Irc:
         self.port = port
 
     def register(self, names: Sequence[str]) -> None:
-        """Nothing to do: who logs in is known."""
+        """Nothing to do: the server accepts any login."""
 
     def login(self, name: str, **_options: object) -> Sock:
         k = Sock(self.port)

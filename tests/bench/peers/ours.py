@@ -1,4 +1,4 @@
-"""This relay, with the same few verbs as the others. Its answer says that the message is on disk."""
+"""This relay, with the same few methods as the others. Its answer means that the message is on disk."""
 
 from tests.bench import generator
 from tests.bench.generator import Template
@@ -24,7 +24,7 @@ class Ours:
         return template(self.relay.group)
 
     def send_acked(self, sender: str, to: str, count: int, tag: str) -> int:
-        """Send one after the other, each when the last is answered; gives how many were."""
+        """Send one message after another, each after the previous answer; return how many were answered."""
         connection = self.login(sender)
         for number in range(count):
             answer = connection.wait_for(

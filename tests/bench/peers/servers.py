@@ -1,4 +1,4 @@
-"""How each peer is set up, started and given its users; data goes under a scratch directory."""
+"""Sets up and starts each peer with its users; data goes under a scratch directory."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ KEEPS = {
     "mosquitto-save",
     "nats-js",
 }
-"""Those that claim to have a message once they have answered."""
+"""Peers that claim to have stored a message once they have answered."""
 TALK: dict[str, Any] = {"prosody": Xmpp, "ejabberd": Xmpp, "ngircd": Irc, "mosquitto": Mqtt, "nats": Nats}
 USERS = 1010
 MEMBERS = 200
@@ -65,7 +65,7 @@ def _fill(source: str, target: Path, **values: object) -> None:
 
 
 class Peer:
-    """One server, on a fresh copy of a data directory that has its users and nothing said."""
+    """One server, on a fresh copy of a data directory with users and no messages."""
 
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
@@ -85,7 +85,7 @@ class Peer:
             self.api = TALK[self.kind](PORTS[name])
 
     def fresh(self) -> None:
-        """Begin anew: users, and nothing said."""
+        """Start afresh: users, and no messages."""
         if self.kind == "relay":
             if self.relay is not None:
                 self.relay.stop()

@@ -1,4 +1,4 @@
-"""A blocking socket with 'read until one of these shows', and the text that all peers carry."""
+"""A blocking socket that reads until one of several texts, and the message text for all peers."""
 
 import socket
 
@@ -6,7 +6,7 @@ from tests.bench.generator import text
 
 
 def body(length: int = 120) -> bytes:
-    """A text of so many bytes that begins with the place of the token."""
+    """A text of this many bytes that begins with the token's placeholder."""
     return text(length).encode()
 
 
@@ -26,7 +26,7 @@ class Sock:
         self.s.sendall(data)
 
     def until(self, *patterns: bytes) -> bytes:
-        """Read up to and with the first of these."""
+        """Read up to and including the first of these."""
         while True:
             for pattern in patterns:
                 at = self.buf.find(pattern)
@@ -39,7 +39,7 @@ class Sock:
             self.buf += data
 
     def drain(self, quiet: float = 0.0) -> bytes:
-        """Take all that is there, until nothing has come for so many seconds."""
+        """Read everything until nothing has come for this many seconds."""
         self.s.settimeout(quiet)
         got = self.buf
         try:

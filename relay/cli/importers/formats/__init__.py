@@ -1,4 +1,4 @@
-"""The formats that `relay import` reads, a module each: a relay's own export, a Slack export, a Mattermost bulk export.
+"""The formats that `relay import` reads, one module each: a relay's own export, Slack's, Mattermost's bulk export.
 
-`detect.py` recognises them. `archive.py`, `dates.py` and `programs.py` are what several of them need.
+`detect.py` recognises them. Several of them share `archive.py`, `dates.py` and `programs.py`.
 """

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, TypeVar, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -21,48 +21,56 @@ from relay.cli.importers.names import as_utf8, decode_json, shown_name, zip_name
 
 T = TypeVar("T")
 
-MAX_FILES = 500_000
-"""Files that an archive may hold."""
-LIST_BYTES = 128 * 2**20
-"""Bytes of a file that is one JSON list: it is read at once."""
-EXPORT_LINE_BYTES = 32 * 2**20
-"""Bytes of a line in a file that is read line by line."""
 PIECE_BYTES = 2**20
-"""Bytes that are unpacked at a time."""
+"""Bytes unpacked at a time."""
 SLACK_USERS = ("users.json", "org_users.json")
-"""The lists of users in a Slack export; one of a whole organization (Enterprise Grid) has the second."""
+"""The lists of users in a Slack export; the export of a whole organization (Enterprise Grid) has the second."""
 SLACK_LISTS = (*SLACK_USERS, "channels.json", "groups.json", "mpims.json", "dms.json")
 """The lists at the top of a Slack export."""
 FILE_FOLDERS = ("data", "files")
-"""Folders beside an export of a single file that hold its files; nothing else beside it is part of it."""
+"""Folders beside a single-file export that contain its files; nothing else beside it is part of it."""
+
+
+class ArchiveBounds(NamedTuple):
+    """How much of an export is held in memory."""
+
+    files: int = 500_000
+    """Maximum files in an archive."""
+    list_bytes: int = 128 * 2**20
+    """Maximum bytes of a file that is one JSON list: it is read at once."""
+    line_bytes: int = 32 * 2**20
+    """Maximum bytes of a line in a file that is read line by line."""
+
+
+ARCHIVE_BOUNDS = ArchiveBounds()
 
 
 class Archive:
     """A folder, a zip file, a tar file or a single file, all read in the same way.
 
-    Names are as people see them: composed (NFC), with `/` between folders, without the folders that macOS or Windows
-    add, and without the folders around the whole export.
+    Names have the form that people see: composed (NFC), with `/` between folders, without the folders that macOS or
+    Windows add, and without the folders around the whole export.
     """
 
-    def __init__(self, path: Path, *, most_files: int = MAX_FILES) -> None:
+    def __init__(self, path: Path, bounds: ArchiveBounds = ARCHIVE_BOUNDS) -> None:
         """List the files.
 
         Args:
             path: the archive or folder.
-            most_files: how many it may hold.
+            bounds: how much of it is held in memory.
 
         Raises:
-            NotUnderstood: it cannot be read, is compressed where it must not be, or holds too many files.
+            NotUnderstood: it cannot be read, is compressed where it must not be, or contains too many files.
         """
         self._path = path
-        self._most_files = most_files
+        self._bounds = bounds
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
         self._places: dict[str, _TarPlace] = {}
-        """Where the content of each file is in a tar file, which has no list and would be read through each time."""
+        """The position of each file's content in a tar file, which has no list and would be read through each time."""
         self.unpacked = 0
-        """The stated size of all files in an archive together, in bytes."""
+        """The total stated size of all files in an archive, in bytes."""
         self.recoded: list[str] = []
         """Files that are not in UTF-8 and were read as cp1252."""
         try:
@@ -70,13 +78,13 @@ class Archive:
                 sizes = self._look()
         except OSError as error:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
-        if len(sizes) > most_files:
-            raise NotUnderstood(f"{path} holds more than {most_files:,} files")
+        if len(sizes) > bounds.files:
+            raise NotUnderstood(f"{path} holds more than {bounds.files:,} files")
         self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
         self._actual = {shown.removeprefix(within): name for shown, name in seen.items() if shown.startswith(within)}
-        """By the name of a file, its name in the archive or folder."""
+        """The name in the archive or folder, by the name of a file."""
         self._sizes = {shown: sizes[name] for shown, name in self._actual.items()}
         self.names = sorted(self._actual)
 
@@ -104,13 +112,13 @@ class Archive:
             with tarfile.open(path, "r:") as tar:
                 opened = True
                 for member in tar:
-                    # A link names another file, which is a member itself.
+                    # A link points to another file, which is a member itself.
                     if member.isfile():
                         sizes[member.name] = member.size
                         self._places[member.name] = _TarPlace(member.offset_data, member.size, member.sparse)
                     # tarfile would keep each member in memory.
                     tar.members = []  # type: ignore[attr-defined]
-                    if len(sizes) > self._most_files:
+                    if len(sizes) > self._bounds.files:
                         break
         except tarfile.ReadError as error:
             if opened:
@@ -119,14 +127,14 @@ class Archive:
         return sizes
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of this name."""
+        """Return whether there is a file of this name."""
         return name in self._sizes
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file.
 
         Raises:
-            NotUnderstood: it is no file any more, or leads outside.
+            NotUnderstood: it is no longer a file, or leads outside.
         """
         actual = self._actual.get(name, name)
         if self._tar is not None:
@@ -140,7 +148,7 @@ class Archive:
         return file.open("rb")
 
     def records(self, name: str, kind: type[T]) -> list[T]:
-        """Read a JSON list; it is empty where there is no such file, or only `null`: Go writes an empty list so.
+        """Read a JSON list; empty if the file is missing or contains only `null`, which is Go's empty list.
 
         Args:
             name: the file.
@@ -151,7 +159,7 @@ class Archive:
         """
         if not self.has(name):
             return []
-        content, recoded = as_utf8(self._content(name, LIST_BYTES))
+        content, recoded = as_utf8(self._content(name, self._bounds.list_bytes))
         if recoded and name not in self.recoded:
             self.recoded.append(name)
         try:
@@ -176,10 +184,10 @@ class Archive:
         return None
 
     def _pieces(self, name: str, most: int) -> Iterator[bytes]:
-        """Read a file in pieces, up to `most` bytes in all."""
+        """Read a file in pieces, up to `most` bytes in total."""
         size = 0
         with self.open(name) as file, _readable(name):
-            # A zip file unpacks as much at once as is asked for, whatever its stated size.
+            # A zip file unpacks as much at once as requested, whatever its stated size.
             while piece := file.read(PIECE_BYTES):
                 size += len(piece)
                 if size > most:
@@ -195,22 +203,22 @@ class Archive:
         return bytes(content)
 
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
-        """Find the first file with this ending, and give a function that reads its lines from the beginning."""
+        """Find the first file with this ending, and return a function that reads its lines from the beginning."""
         if not self.names and self._path.is_file():
-            return lambda: _lines(self._path.open("rb"), str(self._path))
+            return lambda: _lines(self._path.open("rb"), str(self._path), self._bounds.line_bytes)
         for name in sorted(self.names, key=lambda name: (name.count("/"), name)):
             if name.endswith(ending):
-                return lambda: _lines(self.open(name), name)
+                return lambda: _lines(self.open(name), name, self._bounds.line_bytes)
         return None
 
 
 def is_slack(lists: Collection[str]) -> bool:
-    """Tell whether these lists make a Slack export: one of users and one of chats at least."""
+    """Return whether these lists make a Slack export: it has at least one of users and one of chats."""
     return 0 < len(set(SLACK_USERS).intersection(lists)) < len(lists)
 
 
 def _root(names: Iterable[str]) -> str:
-    """Find the folder, with its `/`, that holds the export itself: it may have been packed with folders around it."""
+    """Find the folder, with its `/`, that contains the export itself: folders may have been packed around it."""
     folders: dict[str, set[str]] = {}
     lines: list[str] = []
     for name in names:
@@ -230,12 +238,12 @@ def _read(file: Path) -> Iterator[bytes]:
 
 
 class _TarPlace(NamedTuple):
-    """Where the content of a file is in a tar file."""
+    """The position of a file's content in a tar file."""
 
     offset: int
     size: int
-    sparse: Any
-    """The parts of a sparse file that have content, as `tarfile` has them."""
+    sparse: bytes | None
+    """The parts of a sparse file that have content, in `tarfile`'s form: a list, though its types say bytes."""
 
 
 class _TarFile(io.BufferedReader):
@@ -254,10 +262,10 @@ class _TarFile(io.BufferedReader):
 
 
 def _inside(folder: Path, name: str) -> Path | None:
-    """Find a file below a folder by the name that an export gives it.
+    """Find a file below a folder by its name in the export.
 
     Returns:
-        None where there is no such file, where the name is absolute or climbs out, and where a link leads outside.
+        None if there is no such file, if the name is absolute or climbs out, or if a link leads outside.
     """
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
@@ -270,7 +278,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 
 @contextmanager
-def _readable(name: object) -> Iterator[None]:
+def _readable(name: Path | str) -> Iterator[None]:
     """Turn the errors of a damaged archive into `NotUnderstood`.
 
     Raises:
@@ -282,27 +290,27 @@ def _readable(name: object) -> Iterator[None]:
         # An encrypted archive; NotImplementedError is a RuntimeError, too.
         raise NotUnderstood(f"{name} cannot be unpacked: {error}") from None
     except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
-        # A name that is marked as UTF-8 need not be.
+        # A name marked as UTF-8 need not be UTF-8.
         raise NotUnderstood(f"{name} is damaged: {error}") from None
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """Read the lines of a file, in UTF-8; some may be empty."""
+def _lines(file: IO[bytes], name: str, most: int) -> Iterator[bytes]:
+    """Read the lines of a file, of `most` bytes each, in UTF-8; some may be empty."""
     with file, _readable(name):
         start = file.read(3)
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            yield from _wide_lines(start, file, name)
+            yield from _wide_lines(start, file, name, most)
             return
         head = b"" if start == codecs.BOM_UTF8 else start
-        while line := head + file.readline(EXPORT_LINE_BYTES + 1):
+        while line := head + file.readline(most + 1):
             head = b""
-            if len(line) > EXPORT_LINE_BYTES:
-                raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
+            if len(line) > most:
+                raise NotUnderstood(f"{name}: a line is longer than {most:,} bytes")
             # The first read may have taken the end of a short line.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
 
-def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
+def _wide_lines(start: bytes, file: IO[bytes], name: str, most: int) -> Iterator[bytes]:
     """Read lines of UTF-16, which some editors on Windows write."""
     decode = codecs.getincrementaldecoder("utf-16")().decode
     text = decode(start)
@@ -313,7 +321,7 @@ def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
         if not piece:
             whole, text = [*whole, text], ""
         yield from (line.encode() for line in whole)
-        if len(text) > EXPORT_LINE_BYTES:
-            raise NotUnderstood(f"{name}: a line is longer than {EXPORT_LINE_BYTES:,} bytes")
+        if len(text) > most:
+            raise NotUnderstood(f"{name}: a line is longer than {most:,} bytes")
         if not piece:
             return

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from relay.protocol.base import LATEST_DATE_MS
+from relay.protocol.base import LATEST_DATE_MS, JsonValue
 
 _UNITS: Sequence[tuple[float, float]] = ((1e11, 1e3), (1e14, 1), (1e17, 1e-3), (math.inf, 1e-6))
-"""Below each number, a date is in the unit of so many milliseconds: 1e11 seconds would be the year 5138."""
+"""Units of dates in milliseconds, each for dates below the number: 1e11 seconds would be the year 5138."""
 
 
-def moment(value: object) -> int | None:
-    """Read a date, in Unix milliseconds; None where it is no date: -1, 0, a word, or after the year 9999."""
+def moment(value: JsonValue) -> int | None:
+    """Read a date, in Unix milliseconds; None if it is not a date: -1, 0, a word, or after the year 9999."""
     if isinstance(value, str):
         number = _number(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -27,7 +27,7 @@ def moment(value: object) -> int | None:
 
 
 def _number(text: str) -> float | None:
-    """Read a number, or an ISO 8601 date as Unix seconds; UTC where it names no zone."""
+    """Read a number, or an ISO 8601 date as Unix seconds; UTC if it names no zone."""
     try:
         return float(text)
     except ValueError:

@@ -1,10 +1,17 @@
-"""Detects what an export is, and chooses the source that reads it."""
+"""Detects the format of an export, and chooses the source that reads it."""
 
 import json
 from pathlib import Path
 
 from relay.cli.importers.base import NotUnderstood, Source
-from relay.cli.importers.formats.archive import SLACK_LISTS, SLACK_USERS, Archive, is_slack
+from relay.cli.importers.formats.archive import (
+    ARCHIVE_BOUNDS,
+    SLACK_LISTS,
+    SLACK_USERS,
+    Archive,
+    ArchiveBounds,
+    is_slack,
+)
 from relay.cli.importers.formats.mattermost import Mattermost
 from relay.cli.importers.formats.relay_export import FORMATS, RelayExport
 from relay.cli.importers.formats.slack import Slack
@@ -13,17 +20,18 @@ BACKUP_STORE = "relay.db"
 """The file by which a backup is recognized."""
 
 
-def open_source(path: Path, *, room: int) -> Source:
-    """Detect what an export is, and open it.
+def open_source(path: Path, *, room: int, bounds: ArchiveBounds = ARCHIVE_BOUNDS) -> Source:
+    """Detect the format of an export, and open it.
 
     Args:
         path: a file or a folder.
-        room: bytes that are free where it is imported to.
+        room: free bytes on the disk of the data directory.
+        bounds: how much of it is held in memory.
 
     Raises:
-        NotUnderstood: it is no export of a known kind, or there is no room for it.
+        NotUnderstood: its format is unknown, or there is no room for it.
     """
-    files = _open_archive(path, room)
+    files = _open_archive(path, room, bounds)
     lists = [name for name in SLACK_LISTS if files.has(name)]
     if is_slack(lists):
         return Slack(files)
@@ -48,9 +56,9 @@ def open_source(path: Path, *, room: int) -> Source:
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
 
 
-def _open_archive(path: Path, room: int) -> Archive:
+def _open_archive(path: Path, room: int, bounds: ArchiveBounds) -> Archive:
     """Open an archive; refuse a backup, and an archive for which there is no room."""
-    files = Archive(path)
+    files = Archive(path, bounds)
     if files.unpacked > room:
         raise NotUnderstood(
             f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"

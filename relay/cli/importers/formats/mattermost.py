@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -27,11 +26,12 @@ from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
+from relay.protocol.base import JsonValue
 
 SYSTEM = "mattermost"
-"""Begins the origins of its users and channels."""
+"""The prefix of the origins of its users and channels."""
 GROUP_NAMES_CHARACTERS = 50
-"""Characters of its members' names that a group's id has room for."""
+"""Maximum characters of members' names in a group's id."""
 
 
 class _Membership(msgspec.Struct):
@@ -97,8 +97,8 @@ class _Reply(msgspec.Struct):
     type: str | None = None
     reactions: list[msgspec.Raw] | None = None
     attachments: list[_MattermostFile | None] | None = None
-    props: Any = None
-    """Holds what a program posts beside the text, or in place of it."""
+    props: JsonValue = None
+    """The content that a program posts besides the text, or in place of it."""
 
 
 class _Post(_Reply):
@@ -146,7 +146,7 @@ class Mattermost:
     """A server's bulk export: a JSONL file, or the zip file that holds it. It is read twice, and sorted on disk."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
-        """Read users, chats and what is needed to yield the messages.
+        """Read users, chats and the data needed to yield the messages.
 
         Args:
             lines: opens the lines of the export from the beginning.
@@ -166,17 +166,17 @@ class Mattermost:
         self._dialogs: dict[str, list[str]] = {}
         self._authors: dict[str, None] = {}
         self._channel_authors: dict[tuple[str, str], dict[str, None]] = {}
-        """By channel, the names of the people who wrote in it: its members where the export lists none."""
+        """The names of the people who wrote in each channel: its members if the export lists none."""
         self.start = 0
         for record in self._records():
             self._look(record)
         for author in self._authors:
             if author and author not in self._people:
-                # Deleted users are in no list, and what they wrote is still theirs.
+                # Deleted users are in no list, and their messages are still theirs.
                 self._people[author] = SourceUser(author, author, author, (_origin(author),), disabled=True)
 
     def _look(self, record: _Record) -> None:
-        """Note the users, channels and groups of a record; of a post only its author and date."""
+        """Note the users, channels and groups of a record; for a post only its author and date."""
         if record.user is not None:
             self._user(record.user)
         elif record.bot is not None:
@@ -227,7 +227,7 @@ class Mattermost:
                     self._admins.setdefault(place, []).append(person.id)
 
     def _conversation(self, members: list[str], *, used: bool) -> str:
-        """Note a conversation and give its key; with more than two people it is a group."""
+        """Note a conversation and return its key; with more than two people it is a group."""
         people = sorted(set(members))
         key = "~".join(people)
         if len(people) > 2:
@@ -270,7 +270,7 @@ class Mattermost:
             yield SourceChat(key, "", "", dialog_kind(known), known[0], None, [], known)
 
     def _wrote_in(self, place: tuple[str, str]) -> list[str]:
-        """Give the ids of the people who wrote in a channel."""
+        """Return the ids of the people who wrote in a channel."""
         authors = (self._people[name] for name in self._channel_authors.get(place, ()) if name in self._people)
         return [person.id for person in authors if not person.bot]
 
@@ -285,7 +285,7 @@ class Mattermost:
             yield SourceMessage(one.at, one.key, one.sender, one.chat, one.text, one.reply_to, tuple(enclosed))
 
     def _unordered(self) -> Iterator[_SpooledMessage]:
-        """Give all messages in the order of the file."""
+        """Return all messages in the order of the file."""
         before = self.start
         number = 0
         for line, record in enumerate(self._records()):
@@ -295,7 +295,7 @@ class Mattermost:
                 yield msgspec.structs.replace(one, number=number)
 
     def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
-        """Give a post and the replies to it."""
+        """Return a post and the replies to it."""
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
@@ -351,30 +351,30 @@ class Mattermost:
 
 
 def _nobody(_sign: str, _id: str) -> str | None:
-    """Find no name: texts of Mattermost have names themselves."""
+    """Return no name: Mattermost's texts contain names already."""
     return None
 
 
 def _is_note(post: _Reply) -> bool:
-    """Tell whether a post only says that a user joined, left or changed something."""
+    """Return whether a post only says that a user joined, left or changed something."""
     return (post.type or "").startswith("system_")
 
 
 def _place(team: str, channel: str) -> str:
-    """Give the key of a channel among all chats of an export."""
+    """Return the key of a channel among all chats of an export."""
     return f"{team}\0{channel}"
 
 
 def _group_id(people: list[str]) -> str:
     found = fit_id("mm-" + "-".join(people))
     if len("-".join(people)) > GROUP_NAMES_CHARACTERS:
-        # The names are cut: two groups that begin alike must not become one.
+        # The names are cut, so two groups with the same beginning must not become one.
         return with_hash(found, " ".join(people))
     return found
 
 
 def _origin(username: str) -> str:
-    """Give what the system calls a user: an export states no id, and the same name may be given to another user."""
+    """Return the origin of a user: an export states no id, and the same name may be given to another user."""
     return fit_origin(SYSTEM, username)
 
 
@@ -385,7 +385,7 @@ def _quoted(name: str) -> str:
 def _key(post: _Reply, chat: str, line: str) -> str:
     """Make the client id of a post from its author, time, chat and text, so that a later export has the same one.
 
-    For a post without a date the line takes the place of chat and text: the same words may have been posted twice.
+    For a post without a date, the line replaces chat and text: the same words may have been posted twice.
     """
     if moment(post.create_at) is None:
         return fit_key(f"mm-{post.create_at}-{post.user}-{line}")
@@ -395,6 +395,6 @@ def _key(post: _Reply, chat: str, line: str) -> str:
 
 
 def _participants(conversation: _Direct | _DirectPost) -> list[str]:
-    """Give the user names of a conversation's people, from the field that this version of Mattermost has."""
+    """Return the user names of a conversation's people, from the field that this version of Mattermost uses."""
     found = conversation.channel_members or conversation.members or conversation.participants or ()
     return [one if isinstance(one, str) else one.username for one in found]

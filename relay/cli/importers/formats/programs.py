@@ -1,11 +1,11 @@
-"""The text of programs' messages: an export holds them as they were posted, so they are read as a hook reads them."""
+"""The text of programs' messages: an export contains them as posted, so they are read as a hook reads them."""
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from relay.net.http.response import HttpError
 from relay.net.webhooks.text import attachments_text, blocks_text
+from relay.protocol.base import JsonValue
 
 _UNFURLED = ("from_url", "original_url")
 """Fields of attachments that the server itself adds for a page that a message links to."""
@@ -17,16 +17,16 @@ NameOf = Callable[[str, str], str | None]
 NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
-def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, program: bool) -> str | None:
-    """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
+def all_words(text: str, blocks: JsonValue, attachments: JsonValue, name_of: NameOf, *, program: bool) -> str | None:
+    """Return the whole text of a message: its own, and that of its blocks and attachments; None if there is none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
 
     Args:
         text: the text of the message.
-        blocks: its blocks, as Slack's.
-        attachments: its attachments, as Slack's.
-        name_of: returns the names of those whom they mention.
+        blocks: its blocks, in Slack's form.
+        attachments: its attachments, in Slack's form.
+        name_of: returns the names of the mentioned people and channels.
         program: whether a program sent it.
     """
     try:
@@ -37,7 +37,7 @@ def all_words(text: str, blocks: Any, attachments: Any, name_of: NameOf, *, prog
     return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)
 
 
-def _without_pages(attachments: Any) -> Any:
+def _without_pages(attachments: JsonValue) -> JsonValue:
     """Keep only the text of linked pages: their addresses are in the message already."""
     if not isinstance(attachments, list):
         return attachments

@@ -27,7 +27,7 @@ class RelayExport:
     """A relay's own export. It is read several times and never held in memory."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
-        """Read users, chats and what is needed to yield the messages.
+        """Read users, chats and the data needed to yield the messages.
 
         Args:
             lines: opens the lines of the export from the beginning.
@@ -42,10 +42,10 @@ class RelayExport:
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str]] = {}
-        """Of each file that is a picture, its name and who uploaded it."""
+        """The name and the uploader of each picture."""
         self._old = False
         self._answered: set[tuple[str, str]] = set()
-        """In format 1, the answered messages by chat and client id: it does not say who wrote them."""
+        """In format 1, the quoted messages by chat and client id: it does not name their authors."""
         self._mentioned: dict[str, None] = {}
         """Ids of authors and members."""
         described: set[str] = set()
@@ -99,7 +99,7 @@ class RelayExport:
                     picture=self._picture(record),
                 )
         for user_id in self._mentioned:
-            # No record describes them, and what they wrote is still theirs.
+            # No record describes them, and their messages are still theirs.
             yield SourceUser(user_id, user_id, disabled=True)
 
     def chats(self) -> Iterator[SourceChat]:
@@ -192,7 +192,7 @@ def _named(sender: str | None, client_id: str | None) -> Reference | None:
 
 
 def _place(record: control.Record) -> str:
-    """Give what identifies a chat in an export: the id of a group, the people of a dialog."""
+    """Return the key of a chat in an export: the id of a group, the people of a dialog."""
     if record.type == "chat":
         return record.id or "~".join(sorted(record.participants or ()))
     return record.chat or "~".join(sorted(record.participants or ()))

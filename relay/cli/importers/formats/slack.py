@@ -4,7 +4,6 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -23,6 +22,7 @@ from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.importers.names import guess_name, shown_name
 from relay.core.hooks import slack_markup
+from relay.protocol.base import JsonValue
 
 
 class _Profile(msgspec.Struct):
@@ -66,7 +66,7 @@ class _SlackFile(msgspec.Struct):
 
 
 class _SlackComment(msgspec.Struct):
-    """A comment on a file, which older messages are about."""
+    """A comment on a file, in older messages."""
 
     user: str | None = None
 
@@ -94,8 +94,8 @@ class _Message(msgspec.Struct):
     username: str | None = None
     bot_profile: _BotProfile | None = None
     text: str | None = None
-    blocks: Any = None
-    attachments: Any = None
+    blocks: JsonValue = None
+    attachments: JsonValue = None
     files: list[_SlackFile | None] | None = None
     comment: _SlackComment | None = None
     reactions: list[_Reaction | None] | None = None
@@ -103,12 +103,12 @@ class _Message(msgspec.Struct):
 
     @property
     def at(self) -> int | None:
-        """Unix milliseconds; None where it has no date."""
+        """Unix milliseconds; None if it has no date."""
         return moment(self.ts)
 
 
 SYSTEM = "slack"
-"""Begins the origins of its users and channels."""
+"""The prefix of the origins of its users and channels."""
 UNDATED = "invalid dates: these messages get the date of the previous one"
 
 
@@ -116,7 +116,7 @@ class Slack:
     """A workspace's export: a zip file, or the folder that it unpacks to."""
 
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
-    """How the subtypes of messages without an author begin."""
+    """The prefix of the subtypes of messages without an author."""
 
     def __init__(self, files: Archive) -> None:
         """Read the lists of users and channels, and scan the messages.
@@ -148,18 +148,18 @@ class Slack:
         self._dialogs = list({one.id: one for one in files.records("dms.json", _SlackChannel)}.values())
         self._channel_names = {one.id: one.name for one in self._channels if one.name}
         self._renamed: dict[str, str] = {}
-        """By the name that a channel's folder should have, its name in the archive, where the encoding was guessed."""
+        """The names of folders in the archive, by the names that they should have, if the encoding was guessed."""
         self._days = self._find_days()
         self._shared: dict[str, list[str]] = {}
-        """Folders that several channels claim, with the ids of these: whose messages are in them is unknown."""
+        """Folders that several channels claim, with the ids of these: the owner of their messages is unknown."""
         self._folders = self._assign_folders()
-        """By id of a channel or dialog, its folder; those that have none are not in it."""
+        """The folder of each channel or dialog that has one, by id."""
         self._authors: dict[str, dict[str, None]] = {}
-        """By id of a channel or dialog without a list of members, the ids of the people who wrote in it."""
+        """The ids of the people who wrote in each channel or dialog without a list of members, by its id."""
         self._damaged: dict[str, str] = {}
-        """By folder, what is wrong with a file in it: nothing of its chat is imported then."""
+        """The damage found in a file, by folder: its chat is then not imported at all."""
         self._threads: dict[tuple[str, str], str] = {}
-        """By channel and `ts`, the author of the message that begins a thread."""
+        """The author of each message that begins a thread, by channel and `ts`."""
         everything = (*self._channels, *self._dialogs)
         self.start = min((at for one in everything if (at := self._look(one)) is not None), default=0)
         self._count_left()
@@ -181,9 +181,10 @@ class Slack:
         return found
 
     def _assign_folders(self) -> dict[str, str]:
-        """Find the folder of each channel and dialog: its id, or else its name. One that several claim belongs to none.
+        """Find the folder of each channel and dialog: its id, or else its name.
 
-        A private and a public channel may have the same name, and private messages must not get into public ones.
+        A folder that several claim belongs to none: a private and a public channel may have the same name, and private
+        messages must not get into public ones.
         """
         everything = [*self._channels, *self._dialogs]
         claims: dict[str, list[str]] = {}
@@ -206,7 +207,7 @@ class Slack:
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
     def _look(self, channel: _SlackChannel) -> int | None:
-        """Read a chat through: note its authors and threads; give the date of its oldest message."""
+        """Read a whole chat: note its authors and threads; return the date of its oldest message."""
         folder = self._folders.get(channel.id)
         if folder is None:
             return None
@@ -237,10 +238,10 @@ class Slack:
     def _author(self, message: _Message) -> SourceUser | None:
         """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
 
-        Who it is depends on this message alone, so that an export of other days says the same.
+        The result depends on this message alone, so that an export of other days gives the same.
         """
         user = message.user or (message.comment or _SlackComment()).user
-        # A program without an id is known by its name.
+        # A program without an id is identified by its name.
         author = user or message.bot_id or (f"name:{message.username}" if message.username else "")
         known = self._people.get(author)
         if known is not None or not author or self._is_note(message):
@@ -271,7 +272,7 @@ class Slack:
         for folder, days in self._days.items():
             if folder in self._shared:
                 channels = ", ".join(dict.fromkeys(self._shared[folder]))
-                self.left[f"days of a folder that could be of several channels: {folder} ({channels})"] += len(days)
+                self.left[f"days of a folder that several channels could claim: {folder} ({channels})"] += len(days)
             elif folder not in claimed:
                 self.left[f"days of a folder that belongs to no channel: {folder}"] += len(days)
         for folder, error in self._damaged.items():
@@ -280,7 +281,7 @@ class Slack:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
     def _members(self, channel: _SlackChannel) -> list[str]:
-        """Give the members of a channel; its creator and authors where none are listed, as in an archived one."""
+        """Return the members of a channel; its creator and authors if none are listed, as in an archived one."""
         if not channel.members:
             creator = self._people.get(channel.creator or "")
             founder = [creator.id] if creator is not None else []
@@ -302,7 +303,7 @@ class Slack:
                 self.left["channels without people"] += 1
                 continue
             self.left[UNKNOWN_MEMBERS] += len({one for one in channel.members or () if one} - self._people.keys())
-            # Its creator may have left it, and is no member then.
+            # Its creator may have left it and is then no member.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
             chat, name = f"slack-{channel.id}", channel.name or channel.id
@@ -315,7 +316,7 @@ class Slack:
             if folder is None or folder in self._damaged:
                 continue
             people = self._members(dialog)
-            # Where no members are listed, one author may have written to a user who never answered.
+            # If no members are listed, one author may have written to a user who never answered.
             expected = len(set(dialog.members)) if dialog.members else 2
             if len(people) not in (1, 2) or len(people) < expected:
                 self.left["dialogs with people who are not in the export"] += 1
@@ -385,11 +386,11 @@ class Slack:
 
 
 def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUser:
-    """Make a user, who is known by Slack's id: handles change, and several people may have the same."""
+    """Make a user with Slack's id as their key: handles change, and several people may have the same."""
     origins = (fit_origin(SYSTEM, slack_id),)
     return SourceUser(slack_id, name, handle, origins, fixed=True, **standing)  # type: ignore[arg-type]
 
 
 def _names(channel: _SlackChannel) -> list[str]:
-    """Give the names that a channel's folder may have: its name or, for conversations of a few, its id."""
+    """Return the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]

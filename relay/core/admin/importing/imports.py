@@ -1,4 +1,4 @@
-"""The import that is under way: its client, its users, chats and messages, and the file that comes in."""
+"""The import that is under way: its client, its users, chats and messages, and the file being received."""
 
 from relay.core.admin.importing.messages import MessageHistoryImport
 from relay.core.admin.importing.people import PeopleImport
@@ -13,7 +13,7 @@ from relay.store.log.log import Log
 NO_CLIENT = object()
 """The owner of the import while none is running."""
 IMPORT_CURSOR = NO_DEVICE
-"""The cursor, of no device, that keeps when the last import began: its `seen` is a time at which the clock was right.
+"""A cursor without a device that stores when the last import began: its `seen` is a time at which the clock was right.
 
 Imported entries have the dates of their source. An import that is cut off leaves such a date as the log's last time,
 and the next start would not believe a clock that is years ahead of it."""
@@ -36,7 +36,7 @@ class Import:
         """Start an import for a client, or continue it.
 
         Args:
-            client: owns the import until it has `disconnected`.
+            client: the owner of the import until it has `disconnected`.
 
         Raises:
             RelayError: `unavailable`, another client's import is running.
@@ -44,7 +44,7 @@ class Import:
         if self._client is client:
             return
         if self._client is not NO_CLIENT:
-            raise RelayError("unavailable", "another import is under way: call this one again once that has ended")
+            raise RelayError("unavailable", "another import is under way: run this one again once that has ended")
         self._client = client
         if self._clock.credible():
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, self._clock())
@@ -62,7 +62,7 @@ class Import:
             self._client = NO_CLIENT
 
     async def import_file(self, request: control.FileImport) -> control.FileImportResult:
-        """Store the next piece of a file that a message or a picture will need; one file at a time."""
+        """Store the next piece of a file for a message or a picture; one file at a time."""
         sender = self._state.user(request.sender)
         if request.dry:
             self._uploads.check(sender.key if sender is not None else None, request.size, request.before)
@@ -71,7 +71,7 @@ class Import:
             raise RelayError.no_user(request.sender)
         if request.first:
             if self._upload is not None:
-                # The client gave the last file up: its source turned out to be damaged.
+                # The client gave up the last file: its source turned out to be damaged.
                 await self._upload.discard()
             self._upload = await self._uploads.begin(sender.key, request.size)
         upload = self._upload
@@ -91,6 +91,6 @@ class Import:
         return control.FileImportResult(attachment=attachment)
 
     async def end_import(self, _request: control.Empty) -> control.Empty:
-        """Mark the imported messages as read for everybody who had nothing else unread."""
+        """Mark the imported messages as read for every member without other unread messages."""
         await self.messages.end()
         return control.Empty()

@@ -1,4 +1,4 @@
-"""Imports messages, edits, deletions and clearings, in batches that leave room for those who send meanwhile."""
+"""Imports messages, edits, deletions and clearings, in batches small enough that other users can send in between."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,15 +24,15 @@ from relay.store.log.log import Log
 from relay.store.portion import rest_after
 
 RETRYABLE_CODES = ("storage_full", "unavailable", "internal")
-"""Errors that end an import which may be repeated later: they say nothing against the imported data."""
+"""Errors that end an import but allow a repeat later: the imported data is not at fault."""
 CHANGED_BYTES = 65_536
-"""Bytes of text that one batch edits or deletes, or one message."""
+"""Bytes of text that one batch edits or deletes. A single message may be larger."""
 LOOKED_UP_MESSAGES = 16
-"""Changed messages that are looked up at a time: their texts are in memory meanwhile."""
+"""Changed messages looked up at a time, because their texts are held in memory."""
 
 
 class MessageHistoryImport:
-    """Imports what people wrote."""
+    """Imports messages and their changes."""
 
     def __init__(self, state: State, log: Log, clock: RelayClock) -> None:
         self._state = state
@@ -41,10 +41,10 @@ class MessageHistoryImport:
         self._receipts = ImportReceipts(state, self._append_resting)
 
     async def import_messages(self, request: control.MessagesImport) -> list[control.MessageImportResult]:
-        """Append messages together. Each is answered by its id and whether it is new, or by an error.
+        """Append messages together, and answer each with its id and whether it is new, or with an error.
 
         Raises:
-            RelayError: the disk is full, or the relay stops. What is in the log by then is skipped by a repeat.
+            RelayError: the disk is full, or the relay stops. A repeat skips the messages in the log by then.
         """
         if request.dry:
             return await self._look_up(request.messages)
@@ -66,7 +66,7 @@ class MessageHistoryImport:
         return [_result(answers[index]) for index in range(len(request.messages))]
 
     async def _append_resting(self, batch: Sequence[Command[Outcome]]) -> list[Outcome | RelayError]:
-        """Append commands together, wait for all answers, and rest where others send meanwhile.
+        """Append commands together, wait for all answers, and pause if others are sending.
 
         No user is charged for an import: the author of a message did not ask for it to be imported now.
         """
@@ -77,9 +77,9 @@ class MessageHistoryImport:
         return answers
 
     async def _slices(self, batch: Sequence[Command[Outcome]]) -> list[list[Command[Outcome]]]:
-        """Divide commands so that no slice changes more than `CHANGED_BYTES` of text, or more than one message.
+        """Divide commands into slices that change at most `CHANGED_BYTES` of text, or a single message.
 
-        A change removes its message's text from the full-text index and adds it again, which takes time by its size.
+        A change removes its message's text from the full-text index and adds it again, so its cost grows with the size.
         """
         changes = [command.request for command in batch if isinstance(command.request, commands.ImportChange)]
         sizes = await self._sizes(changes)
@@ -102,10 +102,10 @@ class MessageHistoryImport:
         return slices
 
     async def _sizes(self, changes: Sequence[commands.ImportChange]) -> dict[int, int]:
-        """Look up how large the texts are that changes are about.
+        """Look up the sizes of the texts that commands change.
 
         Returns:
-            By client key of the original, the bytes of its text; without originals that are not here.
+            Bytes of text by the client key of the original; unknown originals are left out.
         """
         sizes: dict[int, int] = {}
         keys = list(dict.fromkeys(map(_original_key, changes)))
@@ -173,7 +173,7 @@ class MessageHistoryImport:
         return user
 
     def _answered(self, reference: control.MessageReference | None) -> commands.MessageByClientId | None:
-        """Name the message that a reply answers; one without an author if that is unknown: it counts as lost."""
+        """Name the message that a reply quotes; without an author if that is unknown: the quote counts as lost."""
         if reference is None:
             return None
         return self._original(reference) or commands.MessageByClientId(NO_USER, reference.client_message_id)
@@ -187,7 +187,7 @@ class MessageHistoryImport:
         )
 
     async def _look_up(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
-        """Look up which messages are here already, and of the others whether the messages are that they answer."""
+        """Look up which messages are here already, and whether the quoted messages of the others are."""
         keys: list[int | None] = []
         answered: list[int | None] = []
         for message in messages:
@@ -205,7 +205,7 @@ class MessageHistoryImport:
         for message, key, answers in zip(messages, keys, answered, strict=True):
             known = None if key is None else facts[ClientKey(key)]
             quoted = None if answers is None else facts[ClientKey(answers)]
-            # Retention leaves nothing of a message that could be answered.
+            # A message that retention removed can no longer be quoted.
             lost = message.reply_to is not None and (quoted is None or not quoted.client_id)
             results.append(
                 control.MessageImportResult(
@@ -217,15 +217,16 @@ class MessageHistoryImport:
         return results
 
     async def end(self) -> None:
-        """Mark the imported messages as read for everybody who had nothing else unread."""
+        """Mark the imported messages as read for every member without other unread messages."""
         chats = await self._receipts.end()
         if chats:
-            # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
+            # Otherwise the log's last time would be the date of an old message, and the clock would seem far ahead of
+            # it.
             await self._append([import_command(self._clock, self._clock(), ADMIN, commands.ReserveSeq(chats[0]))])
 
 
 def _original_key(change: commands.ImportChange) -> int:
-    """Give the client key of the message that a change is about."""
+    """Return the client key of the message that a change is about."""
     return client_key(change.chat, change.original.author, change.original.client_id)
 
 

@@ -1,4 +1,4 @@
-"""Imports users, chats and pictures: finds who is here already, and makes the others."""
+"""Imports users, chats and pictures: finds those that are here already, and creates the others."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ from relay.store.log.log import Log
 
 
 class PeopleImport:
-    """Imports who there is, and the chats that they are in."""
+    """Imports users and their chats."""
 
     def __init__(self, state: State, log: Log, clock: RelayClock) -> None:
         self._state = state
@@ -25,7 +25,7 @@ class PeopleImport:
         self._clock = clock
 
     async def import_user(self, record: control.UserImport) -> control.ImportResult:
-        """Make a user, unless they are here: known by an origin, or else by the id."""
+        """Create a user, unless they are here: known by an origin, or else by the id."""
         state = self._state
         created_at = record.created_at or record.at
         key = next((state.user_origins[one] for one in record.origins if one in state.user_origins), None)
@@ -34,7 +34,7 @@ class PeopleImport:
         if known is not None:
             if key is None and not record.same and _are_others(known.origins, record.origins):
                 return _taken(record.id, known.name, dry=record.dry)
-            # The date of an export says nothing about a user whose id in the other system is unknown.
+            # Without the user's id in the other system, the export's date does not identify them.
             dated = record.created_at is not None or not record.origins or key is not None
             imported = dated and known.created_at == created_at
             # A picture that its user removed is empty, not None.
@@ -68,14 +68,14 @@ class PeopleImport:
     async def _note_origins(
         self, origins: Sequence[str], known: Mapping[str, int], user: UserKey = NO_USER, chat: ChatKey = NO_CHAT
     ) -> None:
-        """Note the origins of a user or a chat that is here already; those of another one stay that one's."""
+        """Note the origins of a user or chat that is here already, except origins that belong to another one."""
         new = _new(origins, known)
         if new:
             request = commands.ImportOrigins(user=user, chat=chat, origins=new)
             await submit(self._log, import_command(self._clock, self._state.at, ADMIN, request))
 
     async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
-        """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
+        """Create a chat. An existing one keeps its members; a deleted one is not created again."""
         state = self._state
         imports.check_type(record.kind, len(set(record.participants)))
         origin = next((state.chat_origins[one] for one in record.origins if one in state.chat_origins), None)
@@ -89,7 +89,7 @@ class PeopleImport:
             if origin is None and not record.same and _are_others(known.origins, record.origins):
                 return _taken(record.id or "", known.name, dry=record.dry)
             absent = [one for one in record.participants if not self._is_in(one, known)]
-            # Only what the source states itself can be compared: a chat without a date may be the same.
+            # Compare only what the source states: a chat without a date may be the same.
             other = known.id is not None and record.created_at not in (None, known.created_at)
             if origin is None and record.origins and record.created_at is None:
                 other = True
@@ -125,7 +125,7 @@ class PeopleImport:
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
     def _check_chat(self, record: control.ChatImport) -> None:
-        """Refuse a chat as the real import would, before anything of it is imported."""
+        """Refuse a chat as the real import would, before any of it is imported."""
         state = self._state
         newcomers = {one.id: one for one in record.newcomers}
 
@@ -147,7 +147,7 @@ class PeopleImport:
 
 
 def _are_others(here: Sequence[str], there: Sequence[str]) -> bool:
-    """Tell whether both have an id of the same system, so that they are two people or chats."""
+    """Return whether both have an id from the same system, which proves that they are two people or chats."""
     return not _systems(here).isdisjoint(_systems(there))
 
 
@@ -156,14 +156,14 @@ def _systems(origins: Sequence[str]) -> set[str]:
 
 
 def _new(origins: Sequence[str], known: Mapping[str, int]) -> tuple[str, ...]:
-    """Select the origins that are not taken here."""
+    """Select the origins that nobody here has."""
     return tuple(dict.fromkeys(one for one in origins if one not in known))
 
 
 def _check_expected(
     record: control.UserImport | control.ChatImport, found: User | Chat | None, *, by_origin: bool
 ) -> None:
-    """Refuse a user or chat that is not the one the client was told of: the id was taken meanwhile.
+    """Refuse a user or chat that has changed since the client was told: the id was taken meanwhile.
 
     Raises:
         RelayError: `conflict`.
@@ -174,10 +174,10 @@ def _check_expected(
         return
     if here:
         raise RelayError.conflict(f"the id {record.id!r} was taken during the import: import again")
-    raise RelayError.conflict(f"{record.id!r} is not who they were when the import began: import again")
+    raise RelayError.conflict(f"{record.id!r} has changed since the import began: import again")
 
 
 def _taken(id_: str, name: str, *, dry: bool) -> control.ImportResult:
     if not dry:
-        raise RelayError.conflict(f"the id {id_!r} is somebody else's here")
+        raise RelayError.conflict(f"the id {id_!r} belongs to somebody else here")
     return control.ImportResult(added=True, taken=True, namesake=name)

@@ -1,6 +1,6 @@
-"""Read receipts of an import: imported messages are read for everybody who has nothing else unread in their chat.
+"""Read receipts of an import: imported messages count as read for members without other unread messages in the chat.
 
-A receipt covers everything before it, so it must not reach a message that a user sends here meanwhile.
+A receipt covers everything before it, so it must not reach a message sent here during the import.
 """
 
 from bisect import bisect_right
@@ -18,11 +18,11 @@ from relay.store.command import Command
 AppendCommands = Callable[[Sequence[Command]], Awaitable[object]]
 """Appends commands to the log and waits until they are on disk."""
 BATCH_RECEIPTS = 256
-"""Receipts that are appended together."""
+"""Receipts appended together."""
 
 
 class ImportReceipts:
-    """Who has read what in the chats of an import that is under way."""
+    """Read positions in the chats of an import that is under way."""
 
     def __init__(self, state: State, append: AppendCommands) -> None:
         self._state = state
@@ -30,7 +30,7 @@ class ImportReceipts:
         self._progress: dict[ChatKey, ChatProgress] = {}
 
     async def begin(self, chats: Iterable[ChatKey]) -> None:
-        """Note what is unread in chats before messages are imported into them."""
+        """Note the unread messages of chats before messages are imported into them."""
         for key in chats:
             chat = self._state.chats.get(key)
             if chat is None:
@@ -54,12 +54,12 @@ class ImportReceipts:
         return progress
 
     def note(self, command: Command, answer: Imported | Nothing | RelayError) -> None:
-        """Note what became of an imported message, edit or deletion."""
+        """Note the outcome of an imported message, edit or deletion."""
         progress = self._progress.get(getattr(command.request, "chat", NO_CHAT))
         if progress is None or not isinstance(answer, Imported):
             return
         if answer.added:
-            # After a message that was sent here meanwhile the ids are no longer consecutive.
+            # A message sent here meanwhile breaks the sequence of ids.
             if answer.message_id == progress.last + 1:
                 progress.last = answer.message_id
         elif progress.behind and answer.counted and answer.message_id <= progress.first:
@@ -89,7 +89,7 @@ class ImportReceipts:
 
 
 class ChatProgress:
-    """A chat that messages are imported into: who has nothing unread but what this import has brought."""
+    """A chat of the import: the members whose only unread messages come from this import."""
 
     def __init__(self, last: MessageId) -> None:
         self.first = last
@@ -99,7 +99,7 @@ class ChatProgress:
         self.caught_up: list[UserKey] = []
         """Members who had nothing unread."""
         self.behind: dict[UserKey, tuple[int, MessageId]] = {}
-        """Of each other member how many messages were unread, and after which message id."""
+        """For each other member, how many messages were unread, and after which message id."""
         self.repeated: dict[UserKey, set[MessageId]] = {}
         """By author, the ids of messages that an earlier attempt of the import had brought."""
 
@@ -110,6 +110,6 @@ class ChatProgress:
         for user, (unread, after) in self.behind.items():
             own = sum(message_id > after for message_id in self.repeated.get(user, ()))
             if len(everybody) - bisect_right(everybody, after) - own == unread:
-                # All that was unread came with an earlier attempt of this import.
+                # All unread messages came with an earlier attempt of this import.
                 caught_up.append(user)
         return caught_up

@@ -1,4 +1,4 @@
-"""What importing people and importing messages share: the commands of an import, and the chats that it names."""
+"""Helpers for importing people and messages: making an import's commands, and finding the chats that it names."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,14 +12,14 @@ from relay.store.command import Command
 def import_command(
     clock: Callable[[], UnixMs], at: UnixMs, user: UserKey, request: Decidable[Outcome], generated_id: str = ""
 ) -> Command[Outcome]:
-    """Make a command in the role of the importer.
+    """Make a command that is marked as an import.
 
     Args:
-        clock: the relay's time. The log must not get a later one: all later entries would have it too.
+        clock: the relay's time. The log must not get a later one, because all later entries would inherit it.
         at: the date in the source.
         user: the user in whose name it is.
         request: the request.
-        generated_id: the id of what it makes.
+        generated_id: the id of the object that it creates.
     """
     return Command(min(at, clock()), user, NO_DEVICE, request, generated_id=generated_id, importer=True)
 

@@ -1,6 +1,6 @@
-"""`/files`: uploads, and downloads with ranges and caching. Headers keep browsers from running what is in a file.
+"""`/files`: uploads, and downloads with ranges and caching. Headers keep browsers from running file contents.
 
-Who may have which file is decided in `relay.core.files.uploads`.
+Access to files is decided in `relay.core.files.uploads`.
 """
 
 import re
@@ -50,7 +50,7 @@ class FilePages:
         if (request.header(b"content-type") or "").lower().startswith("multipart/"):
             raise HttpError(415, "bad_request", "send the file itself as the body, not a form")
         if (request.header(b"content-encoding") or "identity").strip().lower() != "identity":
-            # Stored as it is, it would be downloaded without this header, as a broken file.
+            # It would be stored as it is, and later downloaded without this header, as a broken file.
             raise HttpError(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
         added = await self._files.receive(user, device, name, request.content_length, request.piece)
@@ -68,14 +68,15 @@ class FilePages:
         if not path.is_file():
             raise HttpError(404, "not_found", "this file is lost: its content is not in the relay's data directory")
         tag = b'"%s"' % file.digest.encode()
-        # Revalidated each time, so that it is gone for those who left the chat, and once its message is deleted.
+        # Browsers revalidate it each time, so that it is gone for users who left the chat, and once its message is
+        # deleted.
         headers = [(b"ETag", tag), (b"Cache-Control", b"private, no-cache"), (b"Vary", b"Cookie, Authorization")]
         if unchanged(request, tag):
             return HttpResponse(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
         allowed = partial(self._files.while_readable, caller.user, caller.device, file)
         whole = FilePart(str(path), 0, file.size, allowed)
-        # A range is for GET alone (RFC 9110, section 14.2).
+        # Ranges are for GET only (RFC 9110, section 14.2).
         if request.method != "GET" or request.headers.get(b"if-range", tag) != tag:
             return HttpResponse(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
@@ -130,7 +131,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Parse a `Range` (RFC 9110, section 14).
 
     Returns:
-        The first byte and the one after the last; None for the whole file, also where the header is malformed or names
+        The first byte and the one after the last; None for the whole file, also if the header is malformed or names
         several ranges. A range that cannot be satisfied is empty: its start is not before its end.
     """
     found = None if header is None else _RANGE.fullmatch(header)

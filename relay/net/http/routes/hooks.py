@@ -1,6 +1,6 @@
 """`POST /hooks/TOKEN`: a program posts into one chat; Slack's format is understood, too.
 
-The address is the only secret, since the tools that post know no other way to sign in. It is never logged.
+The address is the only secret, because the posting tools know no other way to sign in. It is never logged.
 """
 
 import hashlib
@@ -34,13 +34,13 @@ class HookPage:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._limit = RateLimit(relay.settings.limits)
-        """By hook: a hook that posts for a person does not use up the person's limit."""
+        """Per hook: a hook that posts for a person does not use up the person's limit."""
 
     async def post(self, request: HttpRequest) -> HttpResponse:
         """Post a message; respond once it is on disk.
 
         Raises:
-            HttpError: there is no such hook, it rests, or the body has no text.
+            HttpError: there is no such hook, it may not post now, or the body has no text.
             RelayError: the chat does not accept the message, or the hook posts too much.
         """
         relay = self._relay
@@ -87,7 +87,7 @@ class HookPage:
             raise HttpError(
                 503,
                 "unavailable",
-                "this hook rests while its user is disabled: try again later",
+                "this hook is paused while its user is disabled: try again later",
                 (b"Retry-After", b"60"),
             )
         if not may_act(state, device):

@@ -1,10 +1,10 @@
-"""`/metrics`: what the relay has done and is doing, for Prometheus. Totals only, nothing about a single user.
+"""`/metrics`: the relay's counters and gauges, for Prometheus. Totals only, nothing about a single user.
 
 The client library is loaded at the first request.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,6 +16,9 @@ from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.sockets import hostnames
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Metric
+
 
 class Metrics:
     """The handler of `/metrics`; collects the numbers at each request."""
@@ -24,16 +27,16 @@ class Metrics:
         self._relay = relay
         self._idle_connections = idle_connections
         self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
-        self._registry: Any = None
+        self._registry: CollectorRegistry | None = None
 
     async def show(self, request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Answer `GET /metrics`.
 
         Raises:
-            HttpError: 403, the request comes from elsewhere than the settings allow.
+            HttpError: 403, the request comes from an address that the settings do not allow.
         """
-        # A request by way of a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the host
-        # that was asked for.
+        # A request through a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the original
+        # host.
         if (
             request.peer not in self._networks
             or was_forwarded(request.headers)
@@ -53,15 +56,15 @@ class Metrics:
 
     @staticmethod
     def _names_this_machine(request: HttpRequest) -> bool:
-        """Tell whether a request from this machine names this machine, as a local program does."""
+        """Return whether a request from this machine names this machine as its host, like a local program's."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
-    def describe(self) -> Iterable[Any]:
-        """Return no names in advance, since `collect` is cheap (see prometheus_client's `Collector`)."""
+    def describe(self) -> Iterable["Metric"]:
+        """Return no names in advance, because `collect` is cheap (see prometheus_client's `Collector`)."""
         return ()
 
-    def collect(self) -> Iterator[Any]:
+    def collect(self) -> Iterator["Metric"]:
         """Yield each number with its name and meaning."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -90,7 +93,7 @@ class Metrics:
         now = trio.current_time()
         longest = GaugeMetricFamily(
             "relay_send_longest_wait_seconds",
-            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            "The longest wait of a send for its answer in the last hour, by its main cause.",
             labels=["cause"],
         )
         wait = relay.log.stalls.longest(now)
@@ -99,7 +102,7 @@ class Metrics:
         yield longest
         works = GaugeMetricFamily(
             "relay_writer_longest_work_seconds",
-            "The longest of each of the writer's works in the last hour.",
+            "The longest duration of each kind of the writer's work in the last hour.",
             labels=["work"],
         )
         for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
@@ -111,7 +114,7 @@ class Metrics:
             ("relay_batches", "Transactions committed.", figures.batches),
             ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
             ("relay_store_failures", "Transactions that failed.", figures.failures),
-            ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            ("relay_uploaded_bytes", "Bytes of uploaded files.", relay.files.uploaded_bytes),
             (
                 "relay_sign_in_failures",
                 "Sign-ins that failed, with those that came before their wait was over.",

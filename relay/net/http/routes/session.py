@@ -1,4 +1,4 @@
-"""`/session`: signing in and out over HTTP, and asking who is signed in."""
+"""`/session`: signing in and out over HTTP, and the current session."""
 
 from typing import Annotated
 
@@ -18,18 +18,18 @@ from relay.net.http.cookies import (
 )
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import Headers, HttpError, HttpResponse, json_response
-from relay.protocol.base import Id, Name, Wire
+from relay.protocol.base import Id, JsonValue, Name, Wire
 from relay.protocol.objects import MAX_ATTACHMENTS
 from relay.protocol.requests import MAX_MESSAGE_CHARACTERS, MAX_PAGE_ITEMS
 from relay.protocol.schema import VERSIONS
 
 CLEAR = (b"Clear-Site-Data", b'"storage"')
-"""What a browser forgets at a sign-out. Not the cookies: those of other programs on the same host would go, too. Not
-the cache either, which takes Chromium seconds: what is in it is revalidated at each use, and refused."""
+"""The data that a browser deletes at a sign-out. Not the cookies: those of other programs on the same host would go,
+too. Not the cache, which takes Chromium seconds: its files are revalidated at each use, and refused."""
 
 
 class Credentials(Wire, frozen=True, kw_only=True):
-    """What a person signs in with: an invite, a user id and a password, or a name where the relay is open."""
+    """The body of a sign-in: an invite, a user id and a password, or a name if the relay is open."""
 
     invite: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     user_id: Id | None = None
@@ -46,7 +46,7 @@ class SessionPage:
         self._sign_in = relay.service.signing_in
 
     async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Return who is signed in, and the limits; renews a browser's cookie."""
+        """Return the signed-in user and the limits; renew a browser's cookie."""
         if caller.signed_in is None:
             raise caller.unauthorized(signIn=self._sign_in.ways())
         user = self._relay.state.users[caller.user]
@@ -62,8 +62,8 @@ class SessionPage:
         token = session_cookie(request, secure=caller.by_tls) or ""
         return json_response(who, headers=self._cookies(token, caller))
 
-    def _limits(self) -> dict[str, object]:
-        """Return what a client may send and ask for, in bytes, characters and counts."""
+    def _limits(self) -> dict[str, JsonValue]:
+        """Return the limits for a client, in bytes, characters and counts."""
         limits, files = self._relay.settings.limits, self._relay.settings.files
         return {
             "frameBytes": limits.frame_bytes,

@@ -1,6 +1,6 @@
 """`/trust` and `/ca.crt`: how to make each kind of device trust the relay's own authority. Also over plain HTTP.
 
-The table of what works is checked with Chromium (tests/web_browser/test_transports.py). The page has no script.
+Its table of features is checked with Chromium (tests/web_browser/test_transports.py). The page has no script.
 """
 
 import base64
