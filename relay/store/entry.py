@@ -61,6 +61,7 @@ class Entry(msgspec.Struct, gc=False):
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); for a deletion, the author of the deleted message (`deleted_author`).
+    None in memory where the fields below have it decoded.
     """
 
     attachments: list[Attachment] | None = None
@@ -68,12 +69,16 @@ class Entry(msgspec.Struct, gc=False):
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
     """When an imported message was sent, if that is not `at`; else 0."""
+    original_at: UnixMs = UnixMs(0)
+    """Of a deletion that was just made: `at` of the message that it removed, which is all that is left of its date."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection that sent it, while it is new: that connection gets a response, not an event."""
     by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
+    held: int = 0
+    """The bytes that it is counted with while it is kept in memory (`core.model.recent`)."""
 
     @property
     def subject_id(self) -> MessageId:

@@ -7,7 +7,6 @@ import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
-import { learnLooks } from "./model/text.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -108,14 +107,14 @@ function registerWorker() {
   });
 }
 
-/** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
+/** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
-  fetchLater(() => import("./model/looks.js"), ({ LOOKS }) => {
-    learnLooks(LOOKS);
+  fetchLater(() => import("./model/alikes.js"), async ({ learnLooks }) => {
+    await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
   });
-  fetchLater(() => import("./views/conversation.js"));
+  fetchLater(() => import("./views/chat/conversation.js"));
   fetchLater(() => import("./views/dialogs.js"));
   fetchLater(() => import("./views/finders.js"));
   fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {

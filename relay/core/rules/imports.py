@@ -32,6 +32,7 @@ from relay.store.entry import (
     FilesNamed,
     StoredFile,
     StoredMessage,
+    author_column,
     read_extra,
 )
 
@@ -280,7 +281,8 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         target=original.message_id,
         client_key=hash_,
         client_id=request.client_id,
-        extra=str(original.author) if request.deleted else None,
+        extra=author_column(original.author) if request.deleted else None,
+        original_at=original.at if request.deleted else UnixMs(0),
     )
     if request.deleted:
         message = extra = None
@@ -351,11 +353,13 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     """Quote the original message."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     place = _amendment(draft, answered)
+    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     if place is not None:
-        message = draft.amendments[place].message
+        amendment = draft.amendments[place]
+        message = amendment.message
+        said_at = UnixMs(0) if amendment.deleted else said_at
     else:
         message = entry.message if entry is not None else answered.message
-    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,

@@ -5,7 +5,7 @@ import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, recount, refreshDetails, refreshForgotten } from "./rooms.js";
 import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
+import { applyEvents, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
@@ -38,20 +38,12 @@ function flush() {
   if (!state.value) return;
   const now = clock.now();
   const before = state.value;
-  let next = before;
-  for (const frame of frames) {
-    try {
-      next = applyEvent(next, frame, now);
-    } catch (failure) {
-      // One failing event must not block the others; the next refresh corrects the state.
-      console.error(failure);
-    }
-    if (frame.payload?.chatId) changedRooms.add(frame.payload.chatId);
-  }
   const losses = frames.filter(({ eventType }) => eventType === "chatGone").map(({ payload }) => payload);
   // How they were lost is told below.
   for (const { chatId, reason, title } of losses) if (reason && title) ending.add(chatId);
-  setState(next);
+  // The next refresh corrects the state after an event that failed.
+  setState(applyEvents(before, frames, now, (failure) => console.error(failure)));
+  for (const { payload } of frames) if (payload?.chatId) changedRooms.add(payload.chatId);
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
   for (const loss of losses) noticeLoss(loss, before);

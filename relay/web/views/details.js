@@ -116,7 +116,7 @@ export class Details extends Component {
     const rules = owns || Boolean(many && meta.admins?.includes(me));
     const members = meta.participants ?? [];
     const photo = chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl;
-    // Of a group one must know who may do what in it.
+    // In a group the page must know who may do what.
     const isKnown = details || type === "dialog" || type === "favorites";
     if (adding) return html`<${AddMembers} chatId=${chatId} members=${members.map((one) => one.id)} onDone=${() => this.setState({ adding: false })} />`;
     return html`<${Panel} label=${t("chat.details", { name })} title=${t("details.title")} icon="close" onBack=${back}>

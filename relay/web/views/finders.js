@@ -6,7 +6,8 @@ import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, session, state } from
 import { formatFull, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine } from "../model/text.js";
-import { chatLabel, chatName, isCalled, Marked, marker, presentHits, SearchState } from "./chatlist.js";
+import { chatLabel, chatName, isCalled, presentHits, SearchState } from "./chatlist.js";
+import { Marked, marker } from "./hits.js";
 import { Avatar, Bot, html, Icon, Modal, Name } from "./parts.js";
 
 const close = () => (dialog.value = null);

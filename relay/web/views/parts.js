@@ -128,13 +128,13 @@ export function lazy(load, name, isDialog) {
   };
 }
 
-/** Say why something could not be fetched, with a way to try again. */
+/** Say why a fetch failed, with a way to try again. */
 export function TryAgain({ failure, onTry }) {
   return html`<div class="none" role="alert"><p>${explain(failure)}</p>
     <button type="button" class="link" onClick=${onTry}>${t("message.tryAgain")}</button></div>`;
 }
 
-/** Modal dialogs that are open: what is outside of them can be neither pressed nor heard. */
+/** Open modal dialogs: nothing outside of them can be pressed or is read aloud. */
 export const modals = signal(0);
 
 export function Notice() {

@@ -1,8 +1,8 @@
 /** A short list of emoji; the system's keyboard has the rest. */
 import { Component } from "preact";
-import { dialog } from "../signals.js";
-import { t } from "../i18n/i18n.js";
-import { html } from "./parts.js";
+import { dialog } from "../../signals.js";
+import { t } from "../../i18n/i18n.js";
+import { html } from "../parts.js";
 
 const EMOJI =
   "😀 😄 😅 😂 🙂 😉 😊 😍 😘 😎 🤔 😐 🙄 😴 😮 😢 😭 😡 🥳 🤯 😱 🤗 🙃 😇 👍 👎 👌 🙏 👏 💪 👋 🤝 ✌️ 🤞 👀 🤷 ❤️ 🧡 💛 💚 💙 💜 🔥 ✨ ⭐ 🎉 🎂 🎁 ☀️ 🌧️ ❄️ 🌈 ☕ 🍕 🍰 🍻 🚗 🚲 ✈️ 🏠 💻 📱 📷 🔧 🔑 💡 📌 📅 ⏰ ✅ ❌ ❗ ❓ ➡️ 🐱 🐶 🐝 🌱 🌳 🌻".split(" ");

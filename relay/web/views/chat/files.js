@@ -1,13 +1,13 @@
 /** Files to be sent: which of them can be sent, and the dialog that asks for a caption. */
 import { Component } from "preact";
-import { draftAt, keepDraft } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
-import { isReadable, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, session } from "../signals.js";
-import { formatSize, t } from "../i18n/i18n.js";
-import { sizeParts } from "../model/text.js";
-import { captionKey } from "../model/writing.js";
-import { html, Icon, isTouch, Modal, submits } from "./parts.js";
+import { draftAt, keepDraft } from "../../actions/drafts.js";
+import { explain, tell } from "../../actions/notices.js";
+import { isReadable, send } from "../../actions/outbox.js";
+import { LONGEST_MESSAGE, composing, dialog, session } from "../../signals.js";
+import { formatSize, t } from "../../i18n/i18n.js";
+import { sizeParts } from "../../model/text.js";
+import { captionKey } from "../../model/writing.js";
+import { html, Icon, isTouch, Modal, submits } from "../parts.js";
 
 const close = () => (dialog.value = null);
 
