@@ -83,7 +83,7 @@ class Views:
         return int(seq)
 
     async def long(self, sql: str, parameters: Parameters = (), *, exact: bool = False) -> Rows:
-        """Run one statement that may take many seconds. Cancelling stops it. See `Connection.execute` for the arguments.
+        """Run one statement that may take many seconds; cancelling stops it. See `Connection.execute`.
 
         Raises:
             TooBusy: it was stopped each time because the log had grown.
