@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from relay.store import texts
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
-from relay.store.sqlite.database import is_undecodable
 from relay.store.sqlite.folding import KNOWN
 from relay.store.sqlite.read_views import Views
+from relay.store.sqlite.reading import is_undecodable
 from relay.store.sqlite.statements import as_json
 from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold

@@ -15,7 +15,7 @@ import msgspec
 from relay.keys import NO_CHAT, ChatKey
 from relay.store import kinds
 from relay.store.entry import Extra
-from relay.store.sqlite.database import PageBound
+from relay.store.sqlite.reading import PageBound
 from relay.store.sqlite.statements import Row, Rows, Statement
 
 PAGE_ROWS = 5_000
@@ -35,7 +35,7 @@ class Flaw(NamedTuple):
     what: str
 
 
-class _Part(NamedTuple):
+class _TextTable(NamedTuple):
     """A table, and what is read of it: first its key, from which reading goes on; then texts as bytes."""
 
     table: str
@@ -84,7 +84,7 @@ def _row_flaw(table: str, key: Row) -> Flaw:
     return Flaw(NO_CHAT, f"row {name} of the table {table} cannot be read")
 
 
-def _values(table: str, sql: Statement, start: Row) -> _Part:
+def _values(table: str, sql: Statement, start: Row) -> _TextTable:
     """Describe a table of JSON values."""
     columns = len(start)
 
@@ -93,10 +93,10 @@ def _values(table: str, sql: Statement, start: Row) -> _Part:
             return None
         return _row_flaw(table, row[:columns])
 
-    return _Part(table, sql, start, flaw)
+    return _TextTable(table, sql, start, flaw)
 
 
-def _texts(table: str, sql: Statement, start: Row) -> _Part:
+def _texts(table: str, sql: Statement, start: Row) -> _TextTable:
     """Describe a table of texts."""
 
     def flaw(row: Row) -> Flaw | None:
@@ -104,13 +104,13 @@ def _texts(table: str, sql: Statement, start: Row) -> _Part:
             return None
         return _row_flaw(table, row[: len(start)])
 
-    return _Part(table, sql, start, flaw)
+    return _TextTable(table, sql, start, flaw)
 
 
 # A text goes in and out as bytes, also in a key: SQLite compares texts by their bytes.
 _FIRST = -(2**63)
 _PARTS = (
-    _Part(
+    _TextTable(
         "log",
         Statement(
             "SELECT seq, kind, chat, message_id, CAST(client_id AS BLOB), CAST(message AS BLOB), CAST(extra AS BLOB)"
@@ -182,7 +182,7 @@ def flaws(store: sqlite3.Connection, limit: int) -> list[str]:
     return [_said(one, names) for one in found]
 
 
-def _flaws_of(store: sqlite3.Connection, part: _Part) -> Iterator[Flaw]:
+def _flaws_of(store: sqlite3.Connection, part: _TextTable) -> Iterator[Flaw]:
     look = part.flaw
     with closing(store.execute(part.sql, part.start)) as rows:
         for row in rows:

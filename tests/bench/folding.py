@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from relay.store.sqlite.database import fold_column
+from relay.store.sqlite.reading import fold_column
 from relay.store.sqlite.schema import MIGRATIONS
 
 BEFORE = 6

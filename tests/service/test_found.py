@@ -25,7 +25,7 @@ from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.queries import positions, search
 from relay.store.queries.search import SearchBounds, Sought
-from relay.store.sqlite import database, folding
+from relay.store.sqlite import database, folding, reading
 from relay.store.sqlite.database import TooLong
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.text import FOLDING, NO_CHARACTERS, PLAIN_CHARACTERS_KEPT, FoldedCharacters, fold
@@ -292,7 +292,7 @@ def _index(texts: list[str], steps: int) -> tuple[int, int]:
     def counted(text: str | bytes | None) -> str | None:
         nonlocal asked
         asked += 1
-        return database.fold_column(text)
+        return reading.fold_column(text)
 
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
         store.create_function("fold", 1, counted, deterministic=True)

@@ -18,6 +18,7 @@ from relay.store.backup.restore import CannotRestore, unpacked
 from relay.store.data_dir.errors import UnreadableText, is_damaged
 from relay.store.integrity import TEXTS
 from relay.store.sqlite import database
+from relay.store.sqlite.reading import PageBound
 from tests.support.command_line import run, said
 from tests.support.sessions import Client, House, house
 from tests.support.tunings import indexing
@@ -197,6 +198,6 @@ async def _executed(reading: database.Connection) -> list[str]:
 
 
 async def _paged(reading: database.Connection) -> list[str]:
-    bound = database.PageBound(10, 1_000, lambda row: len(row[0]))
+    bound = PageBound(10, 1_000, lambda row: len(row[0]))
     rows, _ = await reading.page("SELECT value FROM t ORDER BY key", (), bound)
     return [value for (value,) in rows]

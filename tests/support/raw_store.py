@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from relay.store.sqlite.database import fold_column
+from relay.store.sqlite.reading import fold_column
 
 
 @contextmanager

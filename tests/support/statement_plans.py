@@ -16,7 +16,8 @@ import relay
 from relay.store import kinds
 from relay.store.log import batch
 from relay.store.sqlite import statements
-from relay.store.sqlite.database import VOCABULARY, fold_column
+from relay.store.sqlite.database import VOCABULARY
+from relay.store.sqlite.reading import fold_column
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
 from relay.store.upkeep import client_keys

@@ -12,7 +12,8 @@ import msgspec
 from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
 from relay.store.queries import log_entries, snapshots
-from relay.store.sqlite.database import Connection, is_undecodable
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import is_undecodable
 from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
-from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked, is_undecodable
+from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
+from relay.store.sqlite.reading import is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """The errors that keep a store from being opened or read."""

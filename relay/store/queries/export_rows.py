@@ -6,7 +6,8 @@ from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
 from relay.store.entry import Extra, read_extra
 from relay.store.kinds import LAST_MESSAGE, NEW
-from relay.store.sqlite.database import Connection, PageBound, utf8
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
 from relay.store.sqlite.statements import Row, Statement
 
 EXPORT_BYTES = 1_000_000

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
-from relay.store.sqlite.database import Connection, PageBound, utf8
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
 from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 HISTORY_PAGE_BYTES = 1_000_000

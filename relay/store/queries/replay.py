@@ -12,7 +12,8 @@ from relay.keys import NO_CHAT, ChatKey, MessageId, Seq, UserKey
 from relay.protocol.objects import ReplyTo
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, read_extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
-from relay.store.sqlite.database import Connection, PageBound, utf8
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
 from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 PAGE_ENTRIES = 256

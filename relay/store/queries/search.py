@@ -13,7 +13,8 @@ from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
-from relay.store.sqlite.database import Connection, PageBound, TooLong
+from relay.store.sqlite.database import Connection, TooLong
+from relay.store.sqlite.reading import PageBound
 from relay.store.sqlite.statements import Row, Rows, Statement, as_json, said_at
 from relay.text import fold, fold_query
 

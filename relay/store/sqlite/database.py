@@ -7,9 +7,9 @@ them. Everything else in the relay sees trio only.
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import aiosqlite
 import trio
@@ -18,9 +18,9 @@ from relay import threads
 from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
+from relay.store.sqlite.reading import PageBound, fold_column, read_all, replacing, take
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from relay.store.sqlite.statements import Parameters, Row, Rows, Statement
-from relay.text import fold
+from relay.store.sqlite.statements import Parameters, Rows, Statement
 
 T = TypeVar("T")
 
@@ -71,22 +71,6 @@ class Unmarked(NotAStore):
 
 class TooLong(sqlite3.OperationalError):
     """A statement took too long and was stopped."""
-
-
-def _any(_row: Row) -> bool:
-    """Accept every row."""
-    return True
-
-
-class PageBound(NamedTuple):
-    """The end of a page: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
-
-    rows: int
-    weight: int
-    weigh: Callable[[Row], int]
-    """Returns the weight of a row, in bytes."""
-    belongs: Callable[[Row], bool] = _any
-    """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
 class Connection:
@@ -170,7 +154,7 @@ class Connection:
                 raise
 
         async def fetch(sql: str, parameters: Parameters) -> Rows:
-            return await self._in_thread(_all, sql, parameters, exact)
+            return await self._in_thread(read_all, sql, parameters, exact)
 
         return await self._read(fetch, sql, parameters, seconds=seconds)
 
@@ -216,7 +200,7 @@ class Connection:
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
-            return await self._in_thread(_take, sql, parameters, bound, rows)
+            return await self._in_thread(take, sql, parameters, bound, rows)
 
         try:
             return rows, await self._read(fetch, sql, parameters, seconds=seconds)
@@ -273,79 +257,6 @@ class Connection:
             await self._run(self._connection.backup(copy, pages=pages))
         finally:
             copy.close()
-
-
-def is_undecodable(error: BaseException) -> bool:
-    """Tell whether an error means that a text in the file is not UTF-8: sqlite3 gives no code for it."""
-    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8")
-
-
-def replacing(text: bytes) -> str:
-    """Decode a text as a `text_factory`, with U+FFFD for what is not UTF-8."""
-    return text.decode(errors="replace")
-
-
-def _leniently(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
-    """Read; where a text is not UTF-8, read again with U+FFFD for what is wrong in it.
-
-    A `text_factory` of Python is called for each text, which would make all reading slower.
-    """
-    try:
-        return read()
-    except sqlite3.OperationalError as error:
-        if not is_undecodable(error):
-            raise
-    connection.text_factory = replacing
-    try:
-        return read()
-    finally:
-        connection.text_factory = str
-
-
-def _all(connection: sqlite3.Connection, sql: str, parameters: Parameters, exact: bool) -> Rows:
-    """Read all rows."""
-
-    def read() -> Rows:
-        with closing(connection.execute(sql, parameters)) as cursor:
-            return cursor.fetchall()
-
-    return read() if exact else _leniently(connection, read)
-
-
-def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
-    """Read rows into a list up to a bound, and return whether there are more."""
-
-    def read() -> bool:
-        rows.clear()
-        return _take_once(connection, sql, parameters, bound, rows)
-
-    return _leniently(connection, read)
-
-
-def _take_once(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
-    left = bound.weight
-    with closing(connection.execute(sql, parameters)) as cursor:
-        for row in cursor:
-            if not bound.belongs(row):
-                continue
-            weight = bound.weigh(row)
-            if rows and (len(rows) >= bound.rows or weight > left):
-                return True
-            rows.append(row)
-            left -= weight
-    return False
-
-
-def fold_column(text: str | bytes | None) -> str | None:
-    """Fold a text for SQL. Statements give its bytes, since sqlite3 fails where a text is not UTF-8."""
-    return fold(replacing(text) if isinstance(text, bytes) else text) if text is not None else None
-
-
-def utf8(text: str | None) -> int:
-    """Count the bytes of a text on the wire, without its quotes and JSON escapes."""
-    if not text:
-        return 0
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def busy_after(seconds: float) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from relay.store.files import room
 from relay.store.files.directory import log_of
 from relay.store.files.reserve import Reserve
-from relay.store.sqlite.database import replacing
+from relay.store.sqlite.reading import replacing
 
 
 @contextmanager

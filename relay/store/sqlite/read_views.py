@@ -12,7 +12,8 @@ import trio
 
 from relay.store.files.directory import log_of
 from relay.store.sqlite import wal
-from relay.store.sqlite.database import Connection, PageBound
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound
 from relay.store.sqlite.statements import Parameters, Rows
 
 VIEW_ENTRIES = 50_000
@@ -59,11 +60,11 @@ class Views:
         self._path = log_of(store)
 
     async def execute(self, sql: str, parameters: Parameters = (), *, exact: bool = False) -> Rows:
-        """Run one statement that takes a fraction of a second; see `Connection.execute`."""
+        """Run one statement that takes a fraction of a second. See `Connection.execute`."""
         return await self._connection.execute(sql, parameters, exact=exact)
 
     async def page(self, sql: str, parameters: Parameters, bound: PageBound) -> tuple[Rows, bool]:
-        """Read a page of the rows of one statement; see `Connection.page`."""
+        """Read a page of the rows of one statement. See `Connection.page`."""
         return await self._connection.page(sql, parameters, bound)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
@@ -82,7 +83,7 @@ class Views:
         return int(seq)
 
     async def long(self, sql: str, parameters: Parameters = (), *, exact: bool = False) -> Rows:
-        """Run one statement that may take many seconds. Cancelling stops it.
+        """Run one statement that may take many seconds; cancelling stops it. See `Connection.execute`.
 
         Raises:
             TooBusy: it was stopped each time because the log had grown.
