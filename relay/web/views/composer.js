@@ -1,45 +1,17 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
 import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
-import { edit, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, route, session, state } from "../signals.js";
+import { tell } from "../actions/notices.js";
+import { edit, remove, send } from "../actions/outbox.js";
+import { reportLoading } from "../actions/store.js";
+import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { lastOwnEditable, quoteOf } from "../model/messages.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
 import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
-import { isReadable } from "../net/upload.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
-
-const MOST_FILES = 10;
-
-/** Measure a picture or video, so that its space is reserved before it loads. */
-async function shapeOf(file) {
-  const picture = /^image\//.test(file.type);
-  if (!picture && !/^video\//.test(file.type)) return {};
-  const url = URL.createObjectURL(file);
-  try {
-    return await new Promise((resolve, reject) => {
-      const element = document.createElement(picture ? "img" : "video");
-      element.onerror = reject;
-      setTimeout(reject, 3_000);
-      if (picture) {
-        element.onload = () => resolve({ width: element.naturalWidth, height: element.naturalHeight });
-      } else {
-        element.preload = "metadata";
-        element.onloadedmetadata = () =>
-          resolve({ width: element.videoWidth, height: element.videoHeight, duration: element.duration });
-      }
-      element.src = url;
-    });
-  } catch {
-    return {};
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-}
 
 /** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
@@ -47,32 +19,11 @@ function foldersOf(transfer) {
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Say for each file why it cannot be sent; undefined if it can. */
-async function refusals(files, folders) {
-  const limit = session.value?.limits?.fileBytes;
-  return Promise.all(files.map(async (file) => {
-    const { name, size } = file;
-    if (folders.has(name)) return { code: "folder", name };
-    if (limit && size > limit) return { code: "too_large", name, limit };
-    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
-  }));
-}
-
-/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. Report those that cannot be
- * sent. */
-export async function pickFiles(chatId, from) {
-  const chosen = [...(from.files ?? from)];
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them to the chat. */
+export function pickFiles(chatId, from) {
   // A drop's content is readable only during the event.
-  const folders = foldersOf(from);
-  const refused = await refusals(chosen, folders);
-  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
-  const good = chosen.filter((_, at) => !refused[at]);
-  if (good.length === 0) return;
-  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-  const kept = good.slice(0, MOST_FILES);
-  const shapes = await Promise.all(kept.map(shapeOf));
-  kept.forEach((file, at) => (file.shape = shapes[at]));
-  dialog.value = { name: "files", chatId, files: kept };
+  const [chosen, folders] = [[...(from.files ?? from)], foldersOf(from)];
+  import("./files.js").then(({ offer }) => offer(chatId, chosen, folders), reportLoading);
 }
 
 /** Spreadsheets and word processors add a picture of the text; file managers the names (or paths) of the files. */
@@ -97,8 +48,7 @@ export class Composer extends Component {
     const draft = draftAt(chatId);
     this.fill(draft?.text ?? "");
     this.written = draft?.at ?? -Infinity;
-    // A keyboard that opens unasked covers the messages.
-    if (!isTouch()) this.field.focus({ preventScroll: true });
+    this.focus();
     const begun = begunEdit(state.value, chatId);
     if (composing.value?.chatId !== chatId) {
       if (begun) resume(chatId, "edit", begun.quote);
@@ -106,6 +56,12 @@ export class Composer extends Component {
     }
     this.stopState = state.subscribe((now) => now && this.follow(now));
     this.stopComposing = composing.subscribe((what) => this.onComposing(what));
+    this.shown = true;
+  }
+
+  /** Focus the field. On a touch screen that opens the keyboard, which covers the messages: only if the user asked. */
+  focus(asked) {
+    if (asked || !isTouch()) this.field.focus({ preventScroll: true });
   }
 
   componentWillUnmount() {
@@ -163,7 +119,7 @@ export class Composer extends Component {
     // Leaving the chat does not discard the reply.
     if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
-    if (mine) this.field.focus();
+    if (mine) this.focus(this.shown);
   }
 
   /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
@@ -229,15 +185,24 @@ export class Composer extends Component {
   submit = () => {
     const { chatId } = this.props;
     const text = this.field.value;
-    if (!text.trim()) return;
+    const what = composing.value?.chatId === chatId ? composing.value : null;
+    if (!text.trim() && what?.kind !== "edit") return;
     if (text.length > LONGEST_MESSAGE) {
       tell(t("composer.tooLong", { count: LONGEST_MESSAGE }), { error: true });
       return;
     }
-    const what = composing.value?.chatId === chatId ? composing.value : null;
     // The outbox gets the text before the draft is emptied: a tab that dies in between has it twice, not never.
     if (what?.kind === "edit") {
-      if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
+      const { messageId } = what;
+      if (!text.trim() && !drawnMessage(state.value, { chatId, messageId })?.attachments?.length) {
+        const run = () => {
+          composing.value = null;
+          remove(chatId, messageId);
+        };
+        dialog.value = { name: "confirm", chatId, messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run };
+        return;
+      }
+      if (text.trim() !== this.editing?.quote.message) edit(chatId, messageId, text);
       composing.value = null;
       return;
     }
@@ -250,7 +215,7 @@ export class Composer extends Component {
     composing.value = null;
     this.grow();
     this.showSend();
-    this.field.focus();
+    this.focus(true);
   };
 
   onKey = (event) => {
@@ -282,7 +247,7 @@ export class Composer extends Component {
   insert = (text) => {
     this.field.setRangeText(text, this.field.selectionStart, this.field.selectionEnd, "end");
     this.onInput();
-    if (!isTouch()) this.field.focus();
+    this.focus();
   };
 
   render({ chatId }) {
