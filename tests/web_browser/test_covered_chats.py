@@ -10,7 +10,7 @@ from tests.web_browser.page_actions import COUNT_SOUNDS, PHONE, open_chat, until
 def unread(person: Any, chat: str) -> int:
     [chats] = person.ask(("chats", {}))
     rows = chats["chats"] if isinstance(chats, dict) else chats
-    return next(int(row["missed"]) for row in rows if row["id"] == chat)
+    return next(int(row.get("missed", 0)) for row in rows if row["id"] == chat)
 
 
 def test_message_behind_the_details_on_a_phone_stays_unread_until_they_close(person: Any) -> None:

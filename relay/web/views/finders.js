@@ -7,7 +7,8 @@ import { formatFull, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine } from "../model/text.js";
 import { chatLabel, chatName, isCalled, Marked, presentHits, SearchState } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, Modal, Name } from "./parts.js";
+import { Modal } from "./frames.js";
+import { Avatar, Bot, html, Icon, Name } from "./parts.js";
 
 const close = () => (dialog.value = null);
 

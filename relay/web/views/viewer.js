@@ -4,13 +4,14 @@ import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { tellOf } from "../model/state.js";
+import { closeAbove, openAbove } from "./frames.js";
 import { html, Icon, IconButton, Name } from "./parts.js";
 
 export class Viewer extends Component {
   state = { step: 0 };
 
   componentDidMount() {
-    this.element?.showModal();
+    if (this.element) openAbove(this.element);
     this.closeIfGone();
   }
 
@@ -19,7 +20,7 @@ export class Viewer extends Component {
   }
 
   componentWillUnmount() {
-    this.element?.close();
+    if (this.element) closeAbove(this.element);
   }
 
   /** The picture was deleted meanwhile. */
