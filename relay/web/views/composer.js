@@ -114,6 +114,9 @@ export class Composer extends Component {
       }
     } else if (this.editing) {
       this.endEdit();
+      const { quote } = draftAt(chatId) ?? {};
+      // The reply that was begun before the edit continues.
+      if (!mine && quote && this.isOpen) return resume(chatId, "reply", quote);
     }
     const answered = mine?.kind === "reply" ? mine.quote : undefined;
     // Leaving the chat does not discard the reply.
@@ -122,19 +125,25 @@ export class Composer extends Component {
     if (mine) this.focus(this.shown);
   }
 
+  /** Whether the chat is open and can be written in. */
+  get isOpen() {
+    const { chatId } = this.props;
+    const chat = state.value?.chats.get(chatId);
+    return route.value.chatId === chatId && chat && !chat.gone;
+  }
+
   /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
   endEdit() {
     const { chatId } = this.props;
     const { messageId, quote } = this.editing;
     const text = this.field.value;
     this.editing = null;
-    const draft = draftAt(chatId)?.text ?? "";
-    const chat = state.value?.chats.get(chatId);
-    if (route.value.chatId === chatId && chat && !chat.gone) {
+    const { text: draft = "", quote: answered } = draftAt(chatId) ?? {};
+    if (this.isOpen) {
       const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
       keepDraft(editKey(chatId, messageId), "");
       if (lost) {
-        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"));
+        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"), answered);
         tell(t("composer.editGone"), { error: true });
       }
     }

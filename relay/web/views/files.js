@@ -1,15 +1,13 @@
-/** The dialog of files that are about to be sent: it reads them, names their chat and asks for a caption. */
+/** Files to be sent: which of them can be sent, and the dialog that names their chat and asks for a caption. */
 import { Component } from "preact";
 import { draftAt, keepDraft } from "../actions/drafts.js";
 import { explain, tell } from "../actions/notices.js";
-import { send } from "../actions/outbox.js";
+import { isReadable, send } from "../actions/outbox.js";
 import { LONGEST_MESSAGE, composing, dialog, session, state } from "../signals.js";
 import { formatSize, t } from "../i18n/i18n.js";
-import { nameOf } from "../model/state.js";
 import { sizeParts } from "../model/text.js";
 import { captionKey } from "../model/writing.js";
-import { isReadable } from "../net/upload.js";
-import { chatLabel } from "./chatlist.js";
+import { titleOf } from "./chatlist.js";
 import { Modal } from "./frames.js";
 import { html, Icon, isTouch, submits } from "./parts.js";
 
@@ -139,8 +137,7 @@ export class Files extends Component {
 
   render({ chatId, chosen }, { failure, busy, files }) {
     const title = t("upload.title", { count: (files ?? chosen).length });
-    const chat = state.value.chats.get(chatId);
-    const to = t("upload.to", { name: chat ? chatLabel(state.value, chat) : nameOf(state.value, chatId) });
+    const to = t("upload.to", { name: titleOf(state.value, chatId) });
     return html`<${Modal} label="${title}. ${to}" onClose=${close}>
       <h2>${title}</h2><p>${to}</p>
       <div class="files" role="group" tabindex="0" aria-label=${title} aria-busy=${!files}>${files ? null : html`<span class="spinner"></span>`}${files?.map((file) => /^image\//.test(file.type) && file.shape?.width

@@ -2,11 +2,14 @@
 import { Component } from "preact";
 import { t } from "../i18n/i18n.js";
 import { dialog } from "../signals.js";
-import { clearsItself, html, IconButton, isTouch, notices } from "./parts.js";
+import { clearsItself, html, IconButton, isTouch } from "./parts.js";
+
+let notices;
 
 /** Open a dialog. Notices move into it: under its veil they would be out of reach, also for screen readers. */
 export function openAbove(element) {
   element.showModal();
+  notices ??= document.querySelector(".notices");
   element.append(notices);
 }
 

@@ -3,8 +3,9 @@ import { h } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
+import { explain } from "../actions/notices.js";
 import { reportLoading } from "../actions/store.js";
-import { state } from "../signals.js";
+import { dialog, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 
 export const html = htm.bind(h);
@@ -99,30 +100,38 @@ export function Bot({ userId }) {
   return state.value?.people.get(userId)?.bot ? html`<span class="tag">${t("person.bot")}</span>` : null;
 }
 
-/** Make a component whose module is loaded when it is first shown. */
-export function lazy(load, name) {
+/** Make a component whose module is loaded when it is first shown. Where that fails a button tries again; a dialog closes. */
+export function lazy(load, name, isDialog) {
   const module = signal(null);
+  const failure = signal(null);
   let asked = false;
-  return function Lazy(props) {
-    if (!module.value && !asked) {
-      asked = true;
-      load().then(
-        (loaded) => (module.value = loaded),
-        () => {
-          asked = false;
-          reportLoading();
-        },
-      );
-    }
-    return module.value ? html`<${module.value[name]} ...${props} />` : null;
+  const ask = () => {
+    asked = true;
+    failure.value = null;
+    load().then(
+      (loaded) => (module.value = loaded),
+      () => {
+        asked = !isDialog;
+        if (isDialog) dialog.value = null;
+        failure.value = reportLoading();
+      },
+    );
   };
+  return function Lazy(props) {
+    if (module.value) return html`<${module.value[name]} ...${props} />`;
+    if (!asked) ask();
+    return failure.value && html`<${TryAgain} failure=${failure.value} onTry=${ask} />`;
+  };
+}
+
+/** Say why a fetch failed, with a way to try again. */
+export function TryAgain({ failure, onTry }) {
+  return html`<div class="none" role="alert"><p>${explain(failure)}</p>
+    <button type="button" class="link" onClick=${onTry}>${t("message.tryAgain")}</button></div>`;
 }
 
 /** Whether the keyboard has a Command key, which shortcuts use there. */
 export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
-
-/** The place of notices. */
-export const notices = document.createElement("div");
 
 /** Let Escape first clear a search field that has text. */
 export function clearsItself({ type, value }) {

@@ -5,14 +5,14 @@ import { stepChat } from "../actions/rooms.js";
 import { announcements, chats, composing, dialog, notice, route, session, settings, state, trouble, upgraded } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { clearsItself, html, Icon, isMac, isTouch, lazy, notices } from "./parts.js";
+import { clearsItself, html, Icon, isMac, isTouch, lazy } from "./parts.js";
 
 const Conversation = lazy(() => import("./conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
 const Settings = lazy(() => import("./settings.js"), "Settings");
 const NewChat = lazy(() => import("./newchat.js"), "NewChat");
 const Details = lazy(() => import("./details.js"), "Details");
-const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs");
+const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs", true);
 
 /** Panels in place of the list; "details" is beside the conversation. */
 const LEFT_PANELS = { settings: Settings, newchat: NewChat };
@@ -115,6 +115,8 @@ function Notice() {
     : null;
 }
 
+/** The place of notices, which an open dialog takes in (frames.js). */
+const notices = document.createElement("div");
 notices.className = "notices";
 notices.role = "status";
 notices.ariaLive = "polite";
@@ -159,6 +161,7 @@ class Chats extends Component {
         <${ChatList} hidden=${Boolean(Left)} />
       </nav>
       <main class="column-chat">
+        <${ConnectionBar} />
         ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
       </main>
       ${showsDetails ? html`<aside class="column-details" aria-label=${t("details.title")}><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
