@@ -120,9 +120,9 @@ export class Files extends Component {
     }
     this.setState({ busy: true });
     await this.reading;
-    const lost = !this.closed && (await this.lostFile());
-    if (this.closed) return;
     const { files } = this.state;
+    const lost = files && (await this.lostFile());
+    if (this.closed || !files) return;
     if (lost) {
       this.setState({ busy: false, failure: explain({ code: "file_unreadable", name: lost.name }) });
       return;
