@@ -109,14 +109,14 @@ function registerWorker() {
   });
 }
 
-/** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
+/** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
   fetchLater(() => import("./model/alikes.js"), async ({ learnLooks }) => {
     await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
   });
-  fetchLater(() => import("./views/conversation.js"));
+  fetchLater(() => import("./views/chat/conversation.js"));
   fetchLater(() => import("./views/dialogs.js"));
   fetchLater(() => import("./views/finders.js"));
   fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {

@@ -289,10 +289,10 @@ def _index(texts: list[str], steps: int) -> tuple[int, int]:
     """Index texts in a store with this many steps; return the number of Python folds and the index's bytes."""
     asked = 0
 
-    def counted(text: str) -> str:
+    def counted(text: str | bytes | None) -> str | None:
         nonlocal asked
         asked += 1
-        return fold(text)
+        return database.fold_column(text)
 
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
         store.create_function("fold", 1, counted, deterministic=True)

@@ -9,6 +9,7 @@ import trio
 from relay.core.admin import audit
 from relay.core.admin.lookup import Lookup
 from relay.core.delivery.hub import Hub
+from relay.core.model.changes import is_readable
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
@@ -44,7 +45,7 @@ class EventWatch:
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
             entries = await log_entries.changes(self._reading, before, actor, request.count)
-            found += [audit.describe(self._state, one) for one in entries if audit.is_audited(one)]
+            found += [audit.describe(self._state, one) for one in entries if is_readable(one) and audit.is_audited(one)]
             if len(entries) < request.count:
                 break
             before = entries[-1].seq

@@ -14,11 +14,10 @@ from relay.core.rules import visibility
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra, read_extra
 from relay.store.queries.history import CoveringReceipt, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
-_extra = msgspec.json.Decoder(Extra).decode
 
 
 def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: MessageId) -> objects.MessageStatus:
@@ -177,7 +176,7 @@ def _message(
 ) -> objects.Message:
     deleted = bool(row.deleted)
     kind = _MESSAGE_KINDS[row.kind]
-    extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
+    extra = read_extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
     reply_to = None
     if row.reply_client_id is not None and row.reply_actor is not None and row.reply_at is not None and not deleted:
         reply_to = objects.ReplyTo(

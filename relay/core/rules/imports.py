@@ -32,6 +32,7 @@ from relay.store.entry import (
     FilesNamed,
     StoredFile,
     StoredMessage,
+    read_extra,
 )
 
 
@@ -285,7 +286,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         message = extra = None
     else:
         entry.message = message
-        entry.attachments = msgspec.json.decode(extra, type=Extra).attachments if extra else None
+        entry.attachments = read_extra(extra).attachments if extra else None
     changed = (chat.key, original.message_id, message_id, request.said_at, message, extra)
     amendment = Amendment(*changed, deleted=request.deleted)
     if place is None:
@@ -365,7 +366,7 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
 
 
 def _said_at(extra: str | None) -> UnixMs:
-    return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
+    return read_extra(extra).said_at if extra else 0
 
 
 def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:

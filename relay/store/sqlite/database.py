@@ -48,7 +48,9 @@ VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)
 _READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
 _VERSION = Statement("PRAGMA user_version")
 _APPLICATION = Statement("PRAGMA application_id")
-_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+TABLES = Statement("SELECT count(*), count(*) FILTER (WHERE name IN ('log', 'member', 'snapshot')) FROM sqlite_master")
+"""How many tables and indexes a file has, and how many of those of the first relay's store."""
+OWN_TABLES = 3
 
 
 class NewerStore(Exception):
@@ -61,6 +63,10 @@ class OlderStore(Exception):
 
 class NotAStore(Exception):
     """The file belongs to another program, or cannot be opened as a database."""
+
+
+class Unmarked(NotAStore):
+    """The file has a store's tables and not its marks."""
 
 
 class TooLong(sqlite3.OperationalError):
@@ -136,13 +142,17 @@ class Connection:
         """
         self._place = StorePlace(path)
 
-    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+    async def execute(
+        self, sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+    ) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
 
         Args:
             sql: the statement.
             parameters: its parameters.
             seconds: the time limit; None for the connection's limit.
+            exact: whether a text that is not UTF-8 is an error (`is_undecodable`). Otherwise its bad bytes are read as
+                U+FFFD, so that one damaged text does not fail the whole answer.
 
         Raises:
             TooLong: it was stopped.
@@ -158,7 +168,18 @@ class Connection:
             except sqlite3.OperationalError as error:
                 await self._find_cause(error)
                 raise
-        return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
+
+        async def fetch(sql: str, parameters: Parameters) -> Rows:
+            return await self._in_thread(_all, sql, parameters, exact)
+
+        return await self._read(fetch, sql, parameters, seconds=seconds)
+
+    async def _in_thread(self, read: Callable[..., T], *arguments: object) -> T:
+        """Call a function with the connection of sqlite3 in its thread."""
+        raw = self._connection
+        # aiosqlite's own methods return all rows, or take a hop for every few.
+        found: T = await raw._execute(read, raw._conn, *arguments)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return found
 
     async def _find_cause(self, error: sqlite3.OperationalError) -> None:
         """Find out why the disk refused a write, which SQLite does not say; at most once a second."""
@@ -195,10 +216,7 @@ class Connection:
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
-            raw = self._connection
-            # aiosqlite's own methods return all rows, or take a hop for every few.
-            more: bool = await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-untyped-call]  # noqa: SLF001
-            return more
+            return await self._in_thread(_take, sql, parameters, bound, rows)
 
         try:
             return rows, await self._read(fetch, sql, parameters, seconds=seconds)
@@ -257,8 +275,54 @@ class Connection:
             copy.close()
 
 
+def is_undecodable(error: BaseException) -> bool:
+    """Tell whether an error means that a text in the file is not UTF-8: sqlite3 gives no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8")
+
+
+def replacing(text: bytes) -> str:
+    """Decode a text as a `text_factory`, with U+FFFD for what is not UTF-8."""
+    return text.decode(errors="replace")
+
+
+def _leniently(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
+    """Read; where a text is not UTF-8, read again with U+FFFD for what is wrong in it.
+
+    A `text_factory` of Python is called for each text, which would make all reading slower.
+    """
+    try:
+        return read()
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    connection.text_factory = replacing
+    try:
+        return read()
+    finally:
+        connection.text_factory = str
+
+
+def _all(connection: sqlite3.Connection, sql: str, parameters: Parameters, exact: bool) -> Rows:
+    """Read all rows."""
+
+    def read() -> Rows:
+        with closing(connection.execute(sql, parameters)) as cursor:
+            return cursor.fetchall()
+
+    return read() if exact else _leniently(connection, read)
+
+
 def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
     """Read rows into a list up to a bound, and return whether there are more."""
+
+    def read() -> bool:
+        rows.clear()
+        return _take_once(connection, sql, parameters, bound, rows)
+
+    return _leniently(connection, read)
+
+
+def _take_once(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
@@ -270,6 +334,11 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
             rows.append(row)
             left -= weight
     return False
+
+
+def fold_column(text: str | bytes | None) -> str | None:
+    """Fold a text for SQL. Statements give its bytes, since sqlite3 fails where a text is not UTF-8."""
+    return fold(replacing(text) if isinstance(text, bytes) else text) if text is not None else None
 
 
 def utf8(text: str | None) -> int:
@@ -323,7 +392,10 @@ async def connect(
         raise
     try:
         # Triggers and searches fold texts with it.
-        await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
+        await bridge.run(raw.create_function("fold", 1, fold_column, deterministic=True))
+        if writing:
+            # It reads hardly any text, and a statement that has written cannot be run again.
+            raw.text_factory = replacing
         folder = _folder_of(path)
         connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds, busy_seconds=busy_seconds)
         try:
@@ -364,23 +436,30 @@ async def recognise(connection: Connection) -> int:
     """
     ((version,),) = await connection.execute(_VERSION)
     ((application,),) = await connection.execute(_APPLICATION)
-    ((tables,),) = await connection.execute(_TABLES)
-    identify(version, application, tables)
+    (tables,) = await connection.execute(TABLES)
+    identify(version, application, *tables)
     return int(version)
 
 
-def identify(version: int, application: int, tables: int) -> None:
+def identify(version: int, application: int, tables: int, own: int) -> None:
     """Make sure that a file is empty, or a store that is not too new.
 
     Args:
         version: `PRAGMA user_version` of the file: the count of migrations that made it.
         application: `PRAGMA application_id` of the file.
         tables: how many tables it has.
+        own: how many of them are a store's; see `TABLES`.
 
     Raises:
         NewerStore: the file has seen a newer relay.
+        Unmarked: another program has made it from a store.
         NotAStore: the file belongs to another program.
     """
+    if own == OWN_TABLES and (version == 0 or application == 0):
+        raise Unmarked(
+            "its tables are a relay's, but not its application_id and user_version: another program has written it,"
+            " maybe from a dump, which does not have them"
+        )
     if application != APPLICATION_ID and (application or tables):
         raise NotAStore("this file belongs to another program")
     if version < 0:

@@ -9,12 +9,12 @@ import { changeSetting, dialog, session, settings, state, unfetched } from "../s
 import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
-import { Files } from "./files.js";
+import { Files } from "./chat/files.js";
 import { closeAbove, Modal, openAbove, veil } from "./frames.js";
 import { Avatar, html, Icon, IconButton, isMac, lazy, Name } from "./parts.js";
 
-const Viewer = lazy(() => import("./viewer.js"), "Viewer", true);
-const Emoji = lazy(() => import("./emoji.js"), "Emoji", true);
+const Viewer = lazy(() => import("./chat/viewer.js"), "Viewer", true);
+const Emoji = lazy(() => import("./chat/emoji.js"), "Emoji", true);
 const Jump = lazy(() => import("./finders.js"), "Jump", true);
 const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat", true);
 

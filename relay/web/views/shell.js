@@ -7,7 +7,7 @@ import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
 import { clearsItself, html, Icon, isMac, isTouch, lazy } from "./parts.js";
 
-const Conversation = lazy(() => import("./conversation.js"), "Conversation");
+const Conversation = lazy(() => import("./chat/conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
 const Settings = lazy(() => import("./settings.js"), "Settings");
 const NewChat = lazy(() => import("./newchat.js"), "NewChat");

@@ -5,15 +5,15 @@
  * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../actions/rooms.js";
-import { loadingRooms, seesChat, state, target, unfetched } from "../signals.js";
-import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
-import { unreadAmong } from "../model/events.js";
-import { atEnd, indexOf } from "../model/messages.js";
-import { nameOf, tellOf, typeOf } from "../model/state.js";
-import { drawnRows, waitingRows } from "../model/timeline.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../../actions/rooms.js";
+import { loadingRooms, seesChat, state, target, unfetched } from "../../signals.js";
+import { formatDay, formatNumber, language, t, today } from "../../i18n/i18n.js";
+import { unreadAmong } from "../../model/events.js";
+import { atEnd, indexOf } from "../../model/messages.js";
+import { nameOf, tellOf, typeOf } from "../../model/state.js";
+import { drawnRows, waitingRows } from "../../model/timeline.js";
 import { MessageRow, openMenu } from "./message.js";
-import { html, Icon, TryAgain } from "./parts.js";
+import { html, Icon, TryAgain } from "../parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
 const FIRST_ROWS = 20;

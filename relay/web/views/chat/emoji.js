@@ -1,9 +1,9 @@
 /** A short list of emoji; the system's keyboard has the rest. */
 import { Component } from "preact";
-import { dialog } from "../signals.js";
-import { t } from "../i18n/i18n.js";
-import { closeAbove, openAbove, veil } from "./frames.js";
-import { html } from "./parts.js";
+import { dialog } from "../../signals.js";
+import { t } from "../../i18n/i18n.js";
+import { closeAbove, openAbove, veil } from "../frames.js";
+import { html } from "../parts.js";
 
 const EMOJI =
   "😀 😄 😅 😂 🙂 😉 😊 😍 😘 😎 🤔 😐 🙄 😴 😮 😢 😭 😡 🥳 🤯 😱 🤗 🙃 😇 👍 👎 👌 🙏 👏 💪 👋 🤝 ✌️ 🤞 👀 🤷 ❤️ 🧡 💛 💚 💙 💜 🔥 ✨ ⭐ 🎉 🎂 🎁 ☀️ 🌧️ ❄️ 🌈 ☕ 🍕 🍰 🍻 🚗 🚲 ✈️ 🏠 💻 📱 📷 🔧 🔑 💡 📌 📅 ⏰ ✅ ❌ ❗ ❓ ➡️ 🐱 🐶 🐝 🌱 🌳 🌻".split(" ");

@@ -1,17 +1,17 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
-import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
-import { tell } from "../actions/notices.js";
-import { edit, remove, send } from "../actions/outbox.js";
-import { reportLoading } from "../actions/store.js";
-import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
-import { t } from "../i18n/i18n.js";
-import { lastOwnEditable, quoteOf } from "../model/messages.js";
-import { tellOf } from "../model/state.js";
-import { oneLine } from "../model/text.js";
-import { drawnMessage } from "../model/timeline.js";
-import { begunEdit, editKey } from "../model/writing.js";
-import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
+import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../../actions/drafts.js";
+import { tell } from "../../actions/notices.js";
+import { edit, remove, send } from "../../actions/outbox.js";
+import { reportLoading } from "../../actions/store.js";
+import { LONGEST_MESSAGE, composing, dialog, route, state } from "../../signals.js";
+import { t } from "../../i18n/i18n.js";
+import { lastOwnEditable, quoteOf } from "../../model/messages.js";
+import { tellOf } from "../../model/state.js";
+import { oneLine } from "../../model/text.js";
+import { drawnMessage } from "../../model/timeline.js";
+import { begunEdit, editKey } from "../../model/writing.js";
+import { html, Icon, IconButton, isTouch, submits } from "../parts.js";
 
 /** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {

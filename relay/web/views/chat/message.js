@@ -1,16 +1,16 @@
 /** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
 import { Component } from "preact";
-import { explain } from "../actions/notices.js";
-import { compose } from "../actions/drafts.js";
-import { cancelUpload, discard, previewUrl, retry } from "../actions/outbox.js";
-import { showMessage } from "../actions/rooms.js";
-import { dialog, state, uploads } from "../signals.js";
-import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
-import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
-import { quoteOf } from "../model/messages.js";
-import { deliveryState, tellOf } from "../model/state.js";
-import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
-import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
+import { explain } from "../../actions/notices.js";
+import { compose } from "../../actions/drafts.js";
+import { cancelUpload, discard, previewUrl, retry } from "../../actions/outbox.js";
+import { showMessage } from "../../actions/rooms.js";
+import { dialog, state, uploads } from "../../signals.js";
+import { formatDay, formatFull, formatSize, formatTime, t } from "../../i18n/i18n.js";
+import { elsewhere, emojiCount, isOwnFile, parse } from "../../model/markup.js";
+import { quoteOf } from "../../model/messages.js";
+import { deliveryState, tellOf } from "../../model/state.js";
+import { cut, hueOf, oneLine, sizeParts } from "../../model/text.js";
+import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "../parts.js";
 
 /** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };

@@ -1,11 +1,11 @@
 /** A picture in the size of the window, with keys for the previous and next ones. */
 import { Component } from "preact";
-import { dialog, state } from "../signals.js";
-import { formatFull, t } from "../i18n/i18n.js";
-import { isOwnFile } from "../model/markup.js";
-import { tellOf } from "../model/state.js";
-import { closeAbove, openAbove } from "./frames.js";
-import { html, Icon, IconButton, Name } from "./parts.js";
+import { dialog, state } from "../../signals.js";
+import { formatFull, t } from "../../i18n/i18n.js";
+import { isOwnFile } from "../../model/markup.js";
+import { tellOf } from "../../model/state.js";
+import { closeAbove, openAbove } from "../frames.js";
+import { html, Icon, IconButton, Name } from "../parts.js";
 
 export class Viewer extends Component {
   state = { step: 0 };

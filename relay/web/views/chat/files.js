@@ -1,15 +1,15 @@
 /** Files to be sent: which of them can be sent, and the dialog that names their chat and asks for a caption. */
 import { Component } from "preact";
-import { draftAt, keepDraft } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
-import { isReadable, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, session, state } from "../signals.js";
-import { formatSize, t } from "../i18n/i18n.js";
-import { sizeParts } from "../model/text.js";
-import { captionKey } from "../model/writing.js";
-import { titleOf } from "./chatlist.js";
-import { Modal } from "./frames.js";
-import { html, Icon, isTouch, submits } from "./parts.js";
+import { draftAt, keepDraft } from "../../actions/drafts.js";
+import { explain, tell } from "../../actions/notices.js";
+import { isReadable, send } from "../../actions/outbox.js";
+import { LONGEST_MESSAGE, composing, dialog, session, state } from "../../signals.js";
+import { formatSize, t } from "../../i18n/i18n.js";
+import { sizeParts } from "../../model/text.js";
+import { captionKey } from "../../model/writing.js";
+import { titleOf } from "../chatlist.js";
+import { Modal } from "../frames.js";
+import { html, Icon, isTouch, submits } from "../parts.js";
 
 const close = () => (dialog.value = null);
 

@@ -1,15 +1,15 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
-import { back, openPanel } from "../actions/navigation.js";
-import { lossText, tell } from "../actions/notices.js";
-import { forgetChat } from "../actions/outbox.js";
-import { dialog, route, state, trouble } from "../signals.js";
-import { formatAgo, t } from "../i18n/i18n.js";
-import { mayWrite, nameOf, presenceOf, typeOf } from "../model/state.js";
-import { chatName, titleOf, typingText } from "./chatlist.js";
+import { back, openPanel } from "../../actions/navigation.js";
+import { lossText, tell } from "../../actions/notices.js";
+import { forgetChat } from "../../actions/outbox.js";
+import { dialog, route, state, trouble } from "../../signals.js";
+import { formatAgo, t } from "../../i18n/i18n.js";
+import { mayWrite, nameOf, presenceOf, typeOf } from "../../model/state.js";
+import { chatName, titleOf, typingText } from "../chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
-import { Avatar, Bot, html, IconButton, Name } from "./parts.js";
+import { Avatar, Bot, html, IconButton, Name } from "../parts.js";
 
 /** Dragged files have left when nothing was heard of them for this many ms. */
 const DRAG_ENDS = 700;
