@@ -5,7 +5,7 @@ import { applyWaiting } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
-import { active, settings, state } from "./signals.js";
+import { active, breadth, settings, state } from "./signals.js";
 import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
@@ -20,8 +20,10 @@ const LANGUAGE_WITHIN = 8_000;
 function watchWindow() {
   const look = () => {
     active.value = document.visibilityState === "visible" && document.hasFocus();
+    breadth.value = innerWidth;
   };
   look();
+  addEventListener("resize", look);
   addEventListener("focus", look);
   addEventListener("blur", look);
   document.addEventListener("visibilitychange", () => {

@@ -9,7 +9,8 @@ import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { presenceOf, tellOf, typeOf } from "../model/state.js";
 import { chatName, titleOf } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
+import { Panel } from "./frames.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
