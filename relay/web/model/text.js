@@ -12,14 +12,14 @@ export function isSearchable(query) {
   return text.length >= 2 || WORD_OF_ONE.test(text);
 }
 
-/** One line for a list or a quote; signs of markup that hold nothing stay. */
+/** One line for a list or a quote. */
 export function oneLine(text) {
   const flat = (some) => some.replace(/\s+/g, " ").trim();
   const said = text ?? "";
   return flat(said.replace(/```[\w+-]*\n?|```/g, " ").replace(/`([^`\n]+)`/g, "$1")) || flat(said);
 }
 
-/** Up to two letters for an avatar without a picture, with few marks: a hundred would be drawn over its neighbours. */
+/** Up to two letters for an avatar without a picture. More than a few marks would cover its neighbours. */
 export function initials(name) {
   const words = (name ?? "").normalize("NFC").trim().split(/[\s._-]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
   const first = (word) => {

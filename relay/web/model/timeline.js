@@ -2,7 +2,7 @@
  * Makes the visible rows of messages: day separators, the "N new" divider, groups of one person, and the outbox at the
  * end. Pure.
  */
-import { findMessage, messageOf, quoteOf } from "./messages.js";
+import { messageOf, quoteOf } from "./messages.js";
 
 /** Messages of one person within this time form a group. */
 export const GROUP_WITHIN = 5 * 60_000;
@@ -123,9 +123,8 @@ export function buildRows(messages, { before, me, dividerId, dividerCount, chang
   return rows;
 }
 
-/** Whether a message is not there (for the user): the loaded part goes past its place without it. */
+/** Whether the loaded part goes past the place of a message without it. */
 export function isGone(state, chatId, messageId) {
   const room = state.rooms.get(chatId);
-  const isPast = room?.loaded && messageId <= room.last && (room.atStart || messageId >= room.first) && !room.holes.has(messageId);
-  return Boolean(isPast) && !findMessage(room, messageId);
+  return Boolean(room?.loaded) && messageId <= room.last && (room.atStart || messageId >= room.first) && !messageOf(state, chatId, messageId);
 }

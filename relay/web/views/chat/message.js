@@ -1,17 +1,17 @@
 /** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
 import { Component } from "preact";
-import { explain } from "../actions/notices.js";
-import { compose } from "../actions/drafts.js";
-import { cancelUpload, discard, previewUrl, retry } from "../actions/outbox.js";
-import { showMessage } from "../actions/rooms.js";
-import { dialog, state, uploads } from "../signals.js";
-import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
-import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
-import { messageOf, quoteOf } from "../model/messages.js";
-import { deliveryState, tellOf } from "../model/state.js";
-import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
-import { isGone } from "../model/timeline.js";
-import { Avatar, Fetching, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
+import { explain } from "../../actions/notices.js";
+import { compose } from "../../actions/drafts.js";
+import { cancelUpload, discard, previewUrl, retry } from "../../actions/outbox.js";
+import { showMessage } from "../../actions/rooms.js";
+import { dialog, state, uploads } from "../../signals.js";
+import { formatDay, formatFull, formatSize, formatTime, t } from "../../i18n/i18n.js";
+import { elsewhere, emojiCount, isOwnFile, parse } from "../../model/markup.js";
+import { messageOf, quoteOf } from "../../model/messages.js";
+import { deliveryState, tellOf } from "../../model/state.js";
+import { cut, hueOf, oneLine, sizeParts } from "../../model/text.js";
+import { isGone } from "../../model/timeline.js";
+import { Avatar, Fetching, html, Icon, IconButton, Name, stateText, Ticks } from "../parts.js";
 
 /** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
@@ -55,10 +55,7 @@ function MessageText({ text, found }) {
   </div>`;
 }
 
-/**
- * Describe a quote by its present message: {name, text, missing}. The relay quotes without a text a message that has only
- * files, and one that is not there (any more) for the user: `missing` says which, as far as the page knows.
- */
+/** Describe a quote: {name, text, missing}. The relay quotes only files, and what is gone, without a text. */
 export function sayQuote(now, chatId, said) {
   const { sender, status, messageId, message } = quoteOf(now, chatId, said);
   const name = sender === now.me.id ? t("message.you") : tellOf(now, sender);
@@ -231,19 +228,19 @@ function spokenText(message) {
   return [oneLine(cut(message.message ?? "", LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
-/** Return what a message answers, as it is spoken; null if it is no answer. */
-export function spokenQuote(now, chatId, { replyTo, status }) {
-  if (!replyTo || status === "deleted") return null;
-  const { name, text, missing } = sayQuote(now, chatId, replyTo);
+/** Say what a message answers; null for nothing. */
+function answered({ chatId, row: { message: { replyTo, status: own } } }) {
+  if (!replyTo || own === "deleted") return null;
+  const { name, text, missing } = sayQuote(state.value, chatId, replyTo);
   return `${t("composer.replying", { name })}: ${cut(text, LONGEST_SPOKEN) || missing}`;
 }
 
 /** Return everything that a message shows, as the accessible name of its article. */
-function spoken(message, { mine, name, chatType, answers }) {
+function spoken(message, { answer, mine, name, chatType }) {
   const state_ = shownState(message, mine, chatType);
   return [
     mine ? t("message.you") : name,
-    answers,
+    answer,
     spokenText(message),
     isEdited(message) ? t("message.edited") : null,
     `${formatDay(message.createdAt)} ${formatTime(message.createdAt)}`,
@@ -290,12 +287,12 @@ export class MessageRow extends Component {
       next.chatType !== this.props.chatType ||
       next.name !== this.props.name ||
       next.label !== this.props.label ||
-      next.answers !== this.props.answers ||
       next.photo !== this.props.photo ||
       next.flash !== this.props.flash ||
       next.found !== this.props.found ||
       next.language !== this.props.language ||
-      next.today !== this.props.today
+      next.today !== this.props.today ||
+      this.answer !== answered(next)
     );
   }
 
@@ -335,8 +332,9 @@ export class MessageRow extends Component {
 
   onReply = () => compose(this.props.chatId, "reply", this.props.row.message.messageId);
 
-  render({ row, chatId, chatType, name, label, answers, photo, flash, found }, { near }) {
+  render({ row, chatId, chatType, name, label, photo, flash, found }, { near }) {
     const { message, mine, starts, ends } = row;
+    this.answer = answered(this.props);
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
     const emoji = !deleted && !message.attachments && !message.files && !message.replyTo ? emojiCount(message.message) : 0;
@@ -351,7 +349,7 @@ export class MessageRow extends Component {
       class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
       data-id=${message.messageId}
       tabindex="-1"
-      aria-label=${spoken(message, { mine, name: label, chatType, answers })}
+      aria-label=${spoken(message, { answer: this.answer, mine, name: label, chatType })}
       onPointerEnter=${this.onNear}
       onFocus=${this.onNear}
       onContextMenu=${this.onMenu}

@@ -1,5 +1,5 @@
 /** A picture with something `instead` of it while it cannot be fetched. */
-import { Fetching, html } from "./parts.js";
+import { Fetching, html } from "../parts.js";
 
 export class Img extends Fetching {
   render({ instead, ...rest }, { failed }) {
