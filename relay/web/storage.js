@@ -345,6 +345,12 @@ export async function openStorage(userId, { onOther }) {
       return draft;
     },
 
+    /** Read the later copy of a draft, or undefined. */
+    async loadDraft(key) {
+      const row = await quietly((db) => db.get("drafts", key));
+      return joinDrafts([[key, readLocal(draftHead + key)], [key, row]]).get(key);
+    },
+
     /** Save a row of the outbox with its files; resolves with false if this device did not save all of it. */
     async putRow(row) {
       const { clientMessageId: id } = row;
