@@ -20,9 +20,9 @@ VARIABLE = "CHAT_RELAY_CACHE"
 AGAIN = "CHAT_RELAY_UNPACKED_AGAIN"
 """Set in the environment of a start that had to unpack again, so that it does so only once."""
 UNFINISHED = ".new-"
-"""How the name of a directory begins while it is unpacked."""
+"""The prefix of a directory's name while it is unpacked."""
 UNFINISHED_SECONDS = 3600
-"""After so many it is left over: whoever unpacked it was killed."""
+"""Seconds until an unfinished directory counts as left over from a killed process."""
 
 
 def stop(message: str) -> None:
@@ -99,7 +99,7 @@ def usable(directory: str) -> str:
 def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
     """Unpack the files for this machine and Python beside the target, then rename them into place.
 
-    They are on the disk before they have their name: after a power cut the directory is complete or not there.
+    They are synced before they get their name: after a power cut the directory is complete or not there.
 
     Args:
         archive: the single file.
@@ -130,7 +130,7 @@ def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
 
 
 def sweep(parent: str) -> None:
-    """Remove what was left when unpacking was killed."""
+    """Remove what a killed unpacking left."""
     for name in os.listdir(parent):
         path = os.path.join(parent, name)
         try:

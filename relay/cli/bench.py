@@ -35,7 +35,7 @@ class Started(msgspec.Struct, kw_only=True):
 
 
 class ImportedUser(msgspec.Struct):
-    """A line of `relay user import --device --json`, as far as it matters here."""
+    """The needed part of a line of `relay user import --device --json`."""
 
     id: str = ""
     token: str = ""

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class CommandTuning(NamedTuple):
-    """Numbers of the command line that nobody who types a command has a reason to change."""
+    """Numbers of the command line that no user has a reason to change."""
 
     wait_seconds: float = lock.WAIT_SECONDS
     """Seconds to wait for the process that has the data directory."""
@@ -35,7 +35,7 @@ class CommandTuning(NamedTuple):
 
 COMMAND_TUNING = CommandTuning()
 command_tuning: ContextVar[CommandTuning] = ContextVar("command_tuning", default=COMMAND_TUNING)
-"""Those of the command that runs. Tests set small ones: typer hands nothing to a command but what was typed."""
+"""Those of the command that runs. Tests set small ones: typer passes only the command line to a command."""
 
 
 class Busy(Failure):

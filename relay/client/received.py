@@ -25,7 +25,7 @@ class Received(NamedTuple):
 
 
 class UnknownEvent(NamedTuple):
-    """An event that this client does not know: it is acknowledged, and not handed out."""
+    """An event that this client does not know: it is acknowledged, but not passed on."""
 
     id: int | None
 

@@ -31,7 +31,7 @@ class NetTuning(msgspec.Struct, kw_only=True):
     outbox_bytes: int = 262_144
     """Maximum bytes waiting for one WebSocket; beyond it, live events are refused and replayed from the log later."""
     room_again_seconds: float = 10.0
-    """After so many seconds without a rejected connection there is room again."""
+    """Seconds without a rejected connection after which there is room again."""
     unacknowledged_events: int = 1_024
     """Replayed events that may be unacknowledged before the replay pauses. Requests of the client are answered after
     these at the latest."""

@@ -16,9 +16,9 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
 if TYPE_CHECKING:
     JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
-    """JSON that is decoded without a type of ours, as what other programs post."""
+    """JSON without a type of ours, such as the posts of other programs."""
     Encodable = object
-    """What is encoded whatever it is."""
+    """Any value that can be encoded."""
 else:
     # Msgspec takes neither recursive types for the fields of a Struct nor `object`.
     JsonValue = Encodable = Any

@@ -22,10 +22,10 @@ class _DocumentedMessage(NamedTuple):
 
     envelope: type
     payload: type | None
-    """None where the envelope is all."""
+    """None if there is only the envelope."""
     title: str
     fixed: dict[str, str]
-    """The fields of the envelope that tell this message from others."""
+    """The fields of the envelope that distinguish this message from others."""
 
 
 def asyncapi() -> dict[str, JsonValue]:

@@ -32,7 +32,7 @@ class Setting(NamedTuple):
 
 
 class _Described(msgspec.Struct, rename="camel"):
-    """What a section says of a setting, by `Meta`."""
+    """A section's `Meta` of a setting."""
 
     description: str = ""
     unit: str = ""

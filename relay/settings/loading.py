@@ -108,7 +108,7 @@ def _place(settings: Settings, key: str) -> tuple[Section, str]:
 
 
 def _tree(values: Mapping[str, object]) -> dict[str, object]:
-    """Put values by their keys into tables, one a section."""
+    """Sort values by their keys into tables, one for each section."""
     tree: dict[str, object] = {}
     sections: dict[str, dict[str, object]] = {"": tree}
     for key, value in values.items():

@@ -13,7 +13,7 @@ NETWORKS = {"networks": True}
 
 
 SettingValue = bool | int | float | str | list[str]
-"""What a setting can be."""
+"""The value of a setting."""
 
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

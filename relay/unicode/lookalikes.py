@@ -1,4 +1,4 @@
-"""Names that look alike to people. Pure; the page has the same in web/model/text.js and looks.js.
+"""Names that look alike to people. Pure; the page has the same in web/model/alikes.js and looks.js.
 
 By Unicode's confusables (UTS 39, "Confusable Detection"), ignoring case, width, spaces and invisible characters.
 `packaging/unicode_tables.py` makes the table, and says which letters were added to it.

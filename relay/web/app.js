@@ -1,18 +1,19 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
-import { applyWaiting, watchTyping } from "./actions/events.js";
+import { applyWaiting } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
 import { active, settings, state } from "./signals.js";
 import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
-import { learnLooks } from "./model/text.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
 /** The rest of the page is fetched this many ms after it is shown. */
 const REST_AFTER = 1_500;
+/** A failed fetch of it is repeated after this many ms. */
+const REST_AGAIN = 30_000;
 /** The page does not wait longer than this many ms for a language. */
 const LANGUAGE_WITHIN = 8_000;
 
@@ -58,8 +59,10 @@ function watchWindow() {
 /** Use the language that the user has chosen, in this tab or another one; resolves when the first one is loaded. */
 async function watchLanguage() {
   const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
-  const enough = new Promise((_, reject) => setTimeout(reject, LANGUAGE_WITHIN, new Error("The language was not loaded.")));
-  await Promise.race([useLanguage(wanted), enough]).catch(() => useLanguage("en"));
+  const load = (code) => Promise.race([useLanguage(code), new Promise((_, reject) => setTimeout(reject, LANGUAGE_WITHIN))]);
+  // Without any texts the page cannot be shown: it reloads after a while.
+  const again = () => new Promise(() => setTimeout(() => location.reload(), LANGUAGE_WITHIN));
+  await load(wanted).catch(() => load("en")).catch(again);
   effect(() => {
     const chosen = settings.value.language;
     if (chosen && chosen !== untracked(language)) useLanguage(chosen).catch(() => {});
@@ -107,21 +110,25 @@ function registerWorker() {
 /** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
-  import("./model/looks.js").then(({ LOOKS }) => {
-    learnLooks(LOOKS);
+  fetchLater(() => import("./model/alikes.js"), async ({ learnLooks }) => {
+    await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
   });
-  import("./views/conversation.js");
-  import("./views/dialogs.js");
-  import("./views/finders.js");
-  import("./notify.js").then(({ watchBadge, watchNotifications }) => {
+  fetchLater(() => import("./views/conversation.js"));
+  fetchLater(() => import("./views/dialogs.js"));
+  fetchLater(() => import("./views/finders.js"));
+  fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {
     watchBadge();
     watchNotifications();
   });
   // A stored page may be older than the relay's.
-  import("./actions/upgrade.js").then(({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
-  import("./actions/people.js").then(({ watchStrangers }) => watchStrangers(), () => {});
+  fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
+  fetchLater(() => import("./actions/people.js"), ({ watchStrangers }) => watchStrangers());
   registerWorker();
+}
+
+function fetchLater(load, use) {
+  load().then(use, () => setTimeout(fetchLater, REST_AGAIN, load, use));
 }
 
 async function start() {
@@ -130,9 +137,6 @@ async function start() {
   const [entering] = [begin(), await watchLanguage()];
   watchWindow();
   watchKeyboard();
-  effect(() => {
-    if (state.value?.typing) watchTyping();
-  });
   const root = document.getElementById("app");
   root.replaceChildren();
   render(html`<${Shell} />`, root);

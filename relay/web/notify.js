@@ -49,13 +49,23 @@ function drawIcon(count) {
 /** Keep title, favicon and the badge of an installed page at the number of unread messages. */
 export function watchBadge() {
   const link = document.querySelector('link[rel="icon"]');
-  effect(() => {
-    const count = unread.value;
-    const title = t("list.title");
+  let drawn;
+  let next;
+  let waiting;
+  const draw = () => {
+    waiting = undefined;
+    const { count, title } = next;
     document.title = count > 0 ? `(${count > 99 ? "99+" : count}) ${title}` : title;
-    link.href = drawIcon(count);
+    // All counts above 99 look the same.
+    if (drawn !== Math.min(count, 100)) link.href = drawIcon(count);
+    drawn = Math.min(count, 100);
     if (count > 0) navigator.setAppBadge?.(count)?.catch(() => {});
     else navigator.clearAppBadge?.()?.catch(() => {});
+  };
+  effect(() => {
+    next = { count: unread.value, title: t("list.title") };
+    // In its own task, after the messages are shown.
+    waiting ??= setTimeout(draw);
   });
 }
 

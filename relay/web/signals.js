@@ -45,10 +45,12 @@ export const uploads = signal(new Map());
  * current text; `quote` is the text at the beginning.
  */
 export const composing = signal(null);
-/** The message to show in the open chat: {chatId, messageId, serial}. */
+/** The message to show in the open chat: {chatId, messageId, mark?, serial}; `mark` splits a text, every second part is found. */
 export const target = signal(null);
 /** Chats whose first page of messages is being fetched. */
 export const loadingRooms = signal(new Set());
+/** By chat why its messages could not be fetched; the list of chats is under null. */
+export const unfetched = signal(new Map());
 export const settings = signal(loadSettings());
 
 export const chats = computed(() => (state.value ? model.sortedChats(state.value) : []));

@@ -49,18 +49,14 @@ function localEntries(head) {
 
 const USUAL_SETTINGS = { theme: "system", language: null, sound: true, notifications: false };
 
-export function loadSettings() {
-  return { ...USUAL_SETTINGS, ...readLocal("settings") };
-}
+export const loadSettings = () => ({ ...USUAL_SETTINGS, ...readLocal("settings") });
 
 /** Save the settings; if that fails they hold until the page closes. */
 export function keepSettings(values) {
   writeLocal("settings", values);
 }
 
-export function remembered() {
-  return readLocal("session");
-}
+export const remembered = () => readLocal("session");
 
 export function remember(who) {
   if (who) writeLocal("session", who);
@@ -76,7 +72,7 @@ const KEPT_ROOMS = 60;
 /** The page works without a database that does not open within this many ms (another tab deletes it). */
 const OPEN_WITHIN = 2_000;
 /** Chats or people written at once: many more would block the page. */
-const AT_ONCE = 100;
+const AT_ONCE = 25;
 
 const nameOf = (userId) => `relay:${userId}`;
 
@@ -128,7 +124,9 @@ function createShelf(kind) {
 
     /** Write what differs from the disk, and remove what is gone. */
     async save(db, now) {
-      const changes = [...now].filter(([id, one]) => !sameFields(saved.get(id), one));
+      // Known by its identity the next time.
+      const isKept = ([id, one]) => sameFields(saved.get(id), one) && saved.set(id, one);
+      const changes = [...now].filter((entry) => !isKept(entry));
       for (const id of saved.keys()) if (!now.has(id)) changes.push([id, undefined]);
       for (let at = 0; at < changes.length; at += AT_ONCE) {
         const part = changes.slice(at, at + AT_ONCE);
@@ -322,10 +320,12 @@ export async function openStorage(userId, { onOther }) {
     /** Delete the messages of lost chats, and of those not opened for longest. */
     tidyRooms: (chatIds) =>
       quietly(async (db) => {
-        const rooms = await db.getAll("rooms");
-        rooms.sort((a, b) => b.savedAt - a.savedAt);
-        const stale = rooms.filter((room, at) => at >= KEPT_ROOMS || !chatIds.has(room.chatId));
-        await Promise.all(stale.map((room) => db.delete("rooms", room.chatId)));
+        const [kept, stale, savedAt] = [[], [], new Map()];
+        for (const id of await db.getAllKeys("rooms")) (chatIds.has(id) ? kept : stale).push(id);
+        // One at a time: reading all their messages at once would block the page.
+        if (kept.length > KEPT_ROOMS) for (const id of kept) savedAt.set(id, (await db.get("rooms", id))?.savedAt ?? 0);
+        kept.sort((a, b) => savedAt.get(b) - savedAt.get(a));
+        await Promise.all([...stale, ...kept.slice(KEPT_ROOMS)].map((id) => db.delete("rooms", id)));
       }),
 
     /**

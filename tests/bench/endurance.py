@@ -83,7 +83,7 @@ async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]
 
 @contextmanager
 def served(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A relay until the end of the block."""
+    """Run a relay until the end of the block."""
     process = start(data, port)
     try:
         yield process

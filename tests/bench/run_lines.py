@@ -1,4 +1,4 @@
-"""What `run.py` prints of its figures: a line for each measurement, and a summary of several rounds."""
+"""The figures that `run.py` prints: a line for each measurement, and a summary of several rounds."""
 
 import statistics
 from typing import Any

@@ -1,6 +1,6 @@
 """What a message costs the system, in counts that a busy machine does not change: syncs, bytes written, system calls.
 
-The limits stand a little above what is: whoever must raise one says why.
+The limits are a little above today's counts: a commit that raises one gives the reason.
 """
 
 import shutil
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def under_load(relay: Scratch, seconds: float) -> int:
-    """Put 8 dialogs with 16 messages under way in each on a relay; gives how many messages it were."""
+    """Put 8 dialogs with 16 messages under way in each on a relay; return the number of messages."""
     users = list(relay.tokens)
     clients = [BenchClient.connect(relay.url, relay.tokens[user]) for user in users[:16]]
     pairs = [Conversation(clients[2 * n], users[2 * n + 1], [clients[2 * n + 1]]) for n in range(8)]

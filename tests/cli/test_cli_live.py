@@ -413,7 +413,7 @@ def test_doctor_reports_an_unresponsive_relay(stuck: Running) -> None:
         (USER_LIST, control.Empty(), b"\n", False),
     ],
 )
-def test_only_the_first_line_of_a_short_request_has_a_time_limit(
+def test_short_request_has_a_time_limit_for_its_first_line_only(
     kind: RequestType[Any, Any], payload: Wire, first: bytes, limited: bool
 ) -> None:
     here, there = socket.socketpair()

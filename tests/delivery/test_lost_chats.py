@@ -192,7 +192,7 @@ async def test_name_change_does_not_hide_a_waiting_reason(relay: House, one: Cli
         assert payload["reason"] == "deleted"
 
 
-async def test_a_dialog_that_was_cleared_is_not_told_again_when_the_other_user_changes_their_name(
+async def test_cleared_dialog_sends_no_line_when_the_other_user_is_renamed(
     relay: House, one: Client, clock: MockClock
 ) -> None:
     async with relay.device("User2", path=VERSION_2) as two:

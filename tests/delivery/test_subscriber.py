@@ -74,8 +74,8 @@ def test_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
     assert (subscriber.live, subscriber.position) == (False, 8)
 
 
-def test_lowered_count_during_a_replay_moves_the_cursor_past_nothing() -> None:
-    """A prune is ahead of the remaining replay: when it was awaited first, the cursor passed all of that."""
+def test_lowered_count_during_a_replay_moves_the_cursor_past_no_event() -> None:
+    """A prune's entry is after the remaining replay: the cursor may not pass the replay because of it."""
     subscriber = _subscriber(Sink(), position=10)
     subscriber.live = False
     subscriber.owe_count(300, chat=ChatKey(1))

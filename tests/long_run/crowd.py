@@ -17,13 +17,13 @@ from tests.long_run.phones import Person, Phone
 from tests.long_run.wire import Lost, Refused
 
 REMEMBERED = 200
-"""Answered messages of which one is sent again now and then."""
+"""Answered messages; now and then one is sent again."""
 REPEATABLE_ENTRIES = 60_000
-"""Entries after a message for which it may be sent again: the relay knows the latest 65,536 that were removed
+"""Entries after a message during which it may be sent again: the relay knows the latest 65,536 that were removed
 (PROTOCOL.md, section 3)."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 RETRIED_CODES = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
-"""Refusals after which one tries again."""
+"""Refusals after which a device retries."""
 
 
 class Upload(NamedTuple):
@@ -38,7 +38,7 @@ class Crowd:
     """All of them."""
 
     def __init__(self, checker: Checker, dice: random.Random, rate: float) -> None:
-        """Begin with nobody.
+        """Start without people.
 
         Args:
             checker: hears of everything.
@@ -57,7 +57,7 @@ class Crowd:
         """Seconds until an answer: a sample."""
         self.outage = 0.0
         self.prunes = 0
-        """How often removing messages was begun."""
+        """Removals of messages that were started."""
         self.uploads: list[Upload] = []
         self.last_words: list[tuple[Phone, Chat, int]] = []
         """Which device must have which message before the run is judged."""
@@ -70,16 +70,16 @@ class Crowd:
         self._busy = 0
 
     def add_person(self, user: str, tokens: list[str]) -> Person:
-        """Add somebody who has these devices."""
+        """Add a person with these devices."""
         person = Person(user, [Phone(self, user, token, says_after=n % 2 == 1) for n, token in enumerate(tokens)])
         self.people.append(person)
         self.by_name[user] = person
         return person
 
-    # Asking.
+    # Requests.
 
     async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
-        """Make a request over and over until it is answered.
+        """Repeat a request until it is answered.
 
         Args:
             phone: who asks.
@@ -131,7 +131,7 @@ class Crowd:
             self.waits[self.dice.randrange(20_000)] = wait
 
     async def say(self, phone: Phone, kind: int, chat: Chat, target: int = -1, *, attachment: Any = None) -> int:
-        """Send, edit or delete, once and for all; gives its number, -1 where it was refused."""
+        """Send, edit or delete until it is answered; return the entry's number, or -1 if it was refused."""
         checker, ledger = self.checker, self.checker.ledger
         number = ledger.add(kind, chat, phone.user, phone.device.key, target)
         payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat), "clientMessageId": client_id(number)}
@@ -162,7 +162,7 @@ class Crowd:
         return number
 
     async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
-        """Whoever sends again, a moment later or after a prune, gets the same answer, and nobody the message again."""
+        """A message that is sent again, soon or after a prune, gets the same answer, and nobody gets it twice."""
         checker, chat = self.checker, self.checker.ledger.chats[self.checker.ledger.chat[number]]
         right = checker.right(chat, phone.user)
         try:

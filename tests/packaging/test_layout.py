@@ -90,7 +90,7 @@ def test_no_room_depends_on_itself_through_others() -> None:
 
 
 def test_no_module_depends_on_itself_through_others() -> None:
-    """Also not by an import within a function, which only puts off what a circle leads to."""
+    """Imports within functions count too: they only delay the trouble of a circle."""
     there = {
         module: {other for other in imported(module) if other in MODULES and other != module} for module in MODULES
     }
@@ -158,11 +158,11 @@ NAMED_ELSEWHERE = {"N", "v", "null", "with", "email", "wss", "argparse.HelpForma
     "pgsz",
     "search_data",
 }
-"""What texts name that is no name in relay/: of the languages and libraries that it uses, of HTTP, and in SQL."""
+"""Names in texts that are not in relay/: those of languages and libraries, of HTTP, and in SQL."""
 
 
-def test_a_text_names_what_is_there() -> None:
-    """A name in a docstring, or its last part, is one of the code, a string of one word, or a file's."""
+def test_texts_name_only_names_that_exist() -> None:
+    """A name in a docstring, or its last part, is a name in the code, a string of one word, or a file."""
     there = {path.name for path in TOP.glob("[rt]*/**/*.*")} | NAMED_ELSEWHERE
     texts: list[tuple[str, int, str]] = []
     for module in MODULES:
@@ -201,10 +201,10 @@ ANYTHING = {
     "relay.store.log.command_queue",
     "relay.store.sqlite.statements",
 }
-"""Modules that use `Any`, each beside its reason."""
+"""Modules that use `Any`, each with its reason."""
 
 
-def test_no_reader_has_to_find_out_what_an_any_is() -> None:
+def test_every_any_has_its_reason() -> None:
     assert {module for module in MODULES if "typing.Any" in imported(module)} == ANYTHING
 
 
@@ -218,7 +218,7 @@ def test_class_name_has_one_meaning() -> None:
 
 
 UNDESCRIBED = {"overload", "property"}
-"""Decorators of what is described elsewhere, or takes nothing."""
+"""Decorators of functions that are described elsewhere, or take nothing."""
 
 
 def described(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

@@ -1,4 +1,4 @@
-"""The papers of the repository name what is there: paths, links and tests."""
+"""The documents of the repository name only paths, links and tests that exist."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ PAPERS = sorted(
     for path in TOP.glob(pattern)
 )
 ROOTS = [TOP, TOP / "relay", TOP / "relay/core", TOP / "relay/web", TOP / "tests"]
-"""Where the paths of the papers begin, beside their own folder."""
+"""The folders that paths in documents start from, besides the document's own."""
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|js|mjs|css|md|txt|toml|sh))`")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)")
 TEST = re.compile(r"`(test_\w+)`")
 OUTSIDE = re.compile(r"\.\./shared\b|/work/|\b(?:house|design|web)\.md\b")
-"""What is not part of the repository."""
+"""References to files outside the repository."""
 
 
 def ids(path: Path) -> str:
@@ -25,23 +25,23 @@ def ids(path: Path) -> str:
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=ids)
-def test_a_paper_names_files_that_are_there(paper: Path) -> None:
+def test_document_names_only_files_that_exist(paper: Path) -> None:
     text = paper.read_text("utf-8")
     named = {*PATH.findall(text), *LINK.findall(text)}
     assert [one for one in sorted(named) if not any((root / one).exists() for root in (paper.parent, *ROOTS))] == []
 
 
-def test_a_paper_names_tests_that_are_there() -> None:
+def test_document_names_only_tests_that_exist() -> None:
     there = {path.stem for path in TOP.glob("tests/**/*.py")}
     for path in TOP.glob("tests/**/test_*.py"):
         there.update(re.findall(r"def (test_\w+)", path.read_text("utf-8")))
     for paper in PAPERS:
-        # CONTRIBUTING shows how a name is made better.
+        # CONTRIBUTING shows how to improve a name.
         if paper.name != "CONTRIBUTING.md":
             assert sorted(set(TEST.findall(paper.read_text("utf-8"))) - there) == [], paper
 
 
-def test_nothing_cites_a_file_outside_the_repository() -> None:
+def test_no_text_cites_a_file_outside_the_repository() -> None:
     sources = [path for suffix in ("py", "js", "mjs", "txt") for path in TOP.glob(f"[rtp]*/**/*.{suffix}")]
     assert len(sources) > 500
     found = [

@@ -1,4 +1,4 @@
-"""How tests may reach into relay/, how many may lie beside each other, and how long their files may be."""
+"""Rules for tests: what they may use of relay/, how many files a folder has, and how long a file is."""
 
 import ast
 import re
@@ -10,17 +10,17 @@ import pytest
 TOP = Path(__file__).parents[2]
 TESTS = sorted(TOP.glob("tests/**/*.py"))
 MOST_FILES = 32
-"""Files of a folder at most: its list is the structure, a file a subject."""
+"""Maximum files in a folder: its list is the structure, one file for each subject."""
 MOST_LINES = 400
-"""Lines of a file at most."""
+"""Maximum lines of a file."""
 REASON = re.compile(r"[Ll]onger than (?:a module is elsewhere|other modules)")
-"""What the head of a longer file says: why it is no two."""
+"""The reason in the head of a longer file."""
 OTHER_RELAYS = {"MIGRATIONS", "__version__"}
-"""What tests replace to have a relay of another version: nobody could hand that in."""
+"""Names that tests replace to get a relay of another version: they cannot be passed in."""
 
 
 def patched(path: Path) -> Iterator[tuple[int, str]]:
-    """Give the names that a file replaces with pytest's `monkeypatch`, and their lines."""
+    """Return the names that a file replaces with pytest's `monkeypatch`, and their lines."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
             for given in node.args[:2]:
@@ -40,7 +40,7 @@ def test_tests_import_no_private_name() -> None:
 
 
 def test_tests_replace_no_private_name_and_no_constant() -> None:
-    """Numbers that a test needs small are handed in (`relay/core/tuning.py`)."""
+    """Numbers that a test needs small are passed in (`relay/core/tuning.py`)."""
     seen = 0
     for path in TESTS:
         for line, name in patched(path):
@@ -49,7 +49,7 @@ def test_tests_replace_no_private_name_and_no_constant() -> None:
     assert seen > 100
 
 
-def test_a_test_file_over_400_lines_says_why_in_its_head() -> None:
+def test_test_file_over_400_lines_gives_its_reason_in_its_head() -> None:
     for path in TESTS:
         text = path.read_text("utf-8")
         if text.count("\n") > MOST_LINES:

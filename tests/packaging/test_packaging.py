@@ -98,7 +98,7 @@ def test_only_the_files_for_this_machine_are_unpacked(program: ModuleType, tmp_p
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new-")] == []
 
 
-def test_unpacked_files_are_on_the_disk_before_they_have_their_name(
+def test_unpacked_files_are_synced_before_they_get_their_name(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "out"
@@ -113,7 +113,7 @@ def test_unpacked_files_are_on_the_disk_before_they_have_their_name(
     assert synced == [(False, ["all/core.py"]), (True, ["all/core.py"])]
 
 
-def test_what_a_killed_start_left_is_removed_by_a_later_one(program: ModuleType, tmp_path: Path) -> None:
+def test_files_of_a_killed_start_are_removed_by_a_later_one(program: ModuleType, tmp_path: Path) -> None:
     for name, age in ((".new-old", 2 * program.UNFINISHED_SECONDS), (".new-now", 0)):
         (tmp_path / name / "trio").mkdir(parents=True)
         os.utime(tmp_path / name, (time.time() - age,) * 2)
@@ -123,7 +123,7 @@ def test_what_a_killed_start_left_is_removed_by_a_later_one(program: ModuleType,
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 60], ids=["empty", "zeros"])
-def test_the_single_file_starts_though_what_it_unpacked_is_torn(tmp_path: Path, content: bytes) -> None:
+def test_single_file_starts_although_its_unpacked_files_are_torn(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "relay"
     with zipfile.ZipFile(file, "w") as made:
         made.writestr("VERSION", "1.0")

@@ -157,8 +157,9 @@ class Model:
 
     def _check_joins(self, user: str, others: list[str], owner: str = "") -> None:
         """Only the machine's admin adds disabled users, and not as owners; removed users do not exist."""
-        _refuse("not_found", self.removed.intersection(others))
-        _refuse("forbidden", (user != MACHINE and self.off.intersection(others)) or self.off.intersection([owner]))
+        for some, may_be_off in (([owner], False), (others, user == MACHINE)):
+            _refuse("not_found", self.removed.intersection(some))
+            _refuse("forbidden", not may_be_off and self.off.intersection(some))
 
     def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> Item:
         if (chat := self.find(user, chat_id)) is None:
@@ -203,9 +204,8 @@ class Model:
         member.got, member.read = max(member.got, top), max(member.read, top if read else 0)
 
     def make(self, user: str, chat_id: str, kind: str, name: str, others: list[str], by: str = "") -> None:
-        self._check_joins(by or user, [user, *others] if by else others, user)
-        members = {one: Member() for one in dict.fromkeys([user, *others])}
-        self.chats[chat_id] = Chat(chat_id, kind, user, name, members)
+        self._check_joins(by or user, others, user)
+        self.chats[chat_id] = Chat(chat_id, kind, user, name, {one: Member() for one in dict.fromkeys([user, *others])})
 
     def add(self, user: str, chat_id: str, other: str) -> None:
         chat = self._group(user, chat_id)

@@ -1,4 +1,4 @@
-"""What a step posts to a hook."""
+"""The body that a step posts to a hook."""
 
 
 class Posted:

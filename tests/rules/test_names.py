@@ -151,7 +151,7 @@ async def test_taken_name_is_refused_to_a_user_named_like_its_owners_id(tmp_path
 
 
 @pytest.mark.parametrize("name", ["Anna", "\u0410nn\u0430", "Max @anna"])
-async def test_an_invite_by_a_user_names_nobody_as_another_is_named(tmp_path: Path, name: str) -> None:
+async def test_user_cannot_invite_by_the_name_of_another_user(tmp_path: Path, name: str) -> None:
     async with house(tmp_path, "anna", "boss") as here:
         relay = here.relay
         await relay.admin.handle("user.change", control.ChangeUser(id="anna", name="Anna"))
@@ -162,7 +162,7 @@ async def test_an_invite_by_a_user_names_nobody_as_another_is_named(tmp_path: Pa
         await relay.service.signing_in.invite(commands.ADMIN, name=name)
 
 
-async def test_a_newcomer_whose_invited_name_was_taken_meanwhile_comes_in_as_a_guest(tmp_path: Path) -> None:
+async def test_newcomer_joins_as_guest_if_the_invited_name_was_taken_meanwhile(tmp_path: Path) -> None:
     async with house(tmp_path, "anna", "boss") as here:
         relay = here.relay
         await relay.admin.handle("user.change", control.ChangeUser(id="boss", admin=True))

@@ -302,7 +302,7 @@ def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) 
     assert log.missed("User2", "g-1") == 1
 
 
-def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(log: MemoryLog) -> None:
+def test_receipt_far_from_both_ends_may_count_too_many_as_unread(log: MemoryLog) -> None:
     log.counted_messages = 2
     said(log, 10)
     delete(log, 9)

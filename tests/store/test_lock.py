@@ -120,7 +120,7 @@ def test_a_relay_keeps_sqlites_locks_on_its_store(tmp_path: Path) -> None:
         assert kinds == {"POSIX"}
 
 
-def test_a_command_on_a_link_names_the_directory_in_use(linked: tuple[Path, Path]) -> None:
+def test_command_on_a_link_names_the_directory_in_use(linked: tuple[Path, Path]) -> None:
     first, second = linked
     with running(first) as relay:
         ran = run("user", "add", "ben", data=second, tuning=CommandTuning(wait_seconds=0.2))

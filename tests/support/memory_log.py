@@ -54,7 +54,7 @@ class MemoryLog:
         self.messages: dict[tuple[int, int], StoredMessage] = {}
         self.batches = 0
         self.counted_messages = COUNTED_MESSAGES
-        """How many messages are counted for one receipt at most."""
+        """Maximum messages counted for one receipt."""
         self.now = T0
         self.device_uses = DeviceUses()
         """The use of the devices of the user who signs in."""

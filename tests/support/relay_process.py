@@ -112,7 +112,7 @@ class RelayProcess:
 
 
 def program(tuning: Tuning | None = None, net: NetTuning | None = None) -> list[str]:
-    """Return Python's arguments that run the relay, with `serve` as the next one, with these numbers."""
+    """Return Python's arguments that run the relay with these numbers; `serve` comes next."""
     if tuning is None and net is None:
         return ["-m", "relay"]
     given = ", ".join(

@@ -13,7 +13,7 @@ def cheap() -> Tuning:
 
 
 def cheap_argon2() -> Argon2:
-    """Return the hasher of such a relay."""
+    """Return a cheap hasher."""
     return Argon2(64, 1)
 
 

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { LOOKS } from "../../relay/web/model/looks.js";
-import { fold, isSeen, learnLooks, lookAlikes, looks, partsFound } from "../../relay/web/model/text.js";
+import { isSeen, learnLooks, looks } from "../../relay/web/model/alikes.js";
+import { partsFound } from "../../relay/web/model/found.js";
+import { fold, lookAlikes } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));
@@ -22,6 +23,13 @@ test("what is another letter is not marked", () => {
   for (const [said, typed] of different) assert.deepEqual(marked(said, typed), [], `${said} ${typed}`);
 });
 
+test("letters of ASCII are folded as among others", () => {
+  for (let code = 0; code < 128; code += 1) {
+    const text = `A ${String.fromCodePoint(code)} z`;
+    assert.equal(fold(text), fold(`${text}å`).slice(0, -1), String(code));
+  }
+});
+
 test("each word is marked wherever it stands, with its marks", () => {
   assert.deepEqual(partsFound("Cafe\u0301 und CAFÉ", ["cafe"]), ["", "Café", " und ", "CAFÉ"]);
   assert.deepEqual(partsFound("o\ufb03ce", ["fi"]), ["o", "\ufb03", "ce"]);
@@ -35,10 +43,10 @@ test("each word is marked wherever it stands, with its marks", () => {
   assert.deepEqual(partsFound("", ["x"]), [""]);
 });
 
-test("names that are the same letters look alike before the table has come, and all that do once it has", () => {
+test("names that are the same letters look alike before the table has come, and all that do once it has", async () => {
   const people = new Map([["a", "Anna"], ["b", "\u0410nna"], ["c", "anna"]].map(([id, name]) => [id, { id, name }]));
   assert.deepEqual([...lookAlikes(people)], ["a", "c"]);
-  learnLooks(LOOKS);
+  await learnLooks(people, async () => {});
   assert.deepEqual([...lookAlikes(people)], ["a", "b", "c"]);
 });
 
@@ -60,6 +68,25 @@ test("people whose names look alike are told apart by their ids, and others are 
 
 const names = JSON.parse(readFileSync(new URL("../data/names.json", import.meta.url)));
 const alike = (one, other) => looks(one).some((look) => looks(other).includes(look));
+
+test("the names of many people are looked at in portions", async () => {
+  const people = new Map(Array.from({ length: 1_050 }, (_, at) => [`p${at}`, { id: `p${at}`, name: `Né ${at}` }]));
+  let pauses = 0;
+  await learnLooks(people, async () => void (pauses += 1));
+  assert.equal(pauses, 10);
+});
+
+test("who looks alike is found again only when somebody is called otherwise", () => {
+  const people = new Map([["a", "Anna"], ["b", "Ben"], ["c", "anna"]].map(([id, name]) => [id, { id, name }]));
+  const found = lookAlikes(people);
+  const seen = new Map(people).set("b", { ...people.get("b"), lastSeen: 5 });
+  assert.equal(lookAlikes(seen), found);
+  const renamed = new Map(seen).set("b", { id: "b", name: "ANNA" });
+  assert.deepEqual([...lookAlikes(renamed)], ["a", "b", "c"]);
+  const gone = new Map(renamed);
+  gone.delete("a");
+  assert.deepEqual([...lookAlikes(gone.set("d", { id: "d", name: "Dora" }))], ["b", "c"]);
+});
 
 test("names look alike on the page that look alike on the relay", () => {
   for (const [one, other] of names.alike) assert.ok(alike(one, other), `${one} ${other}`);

@@ -50,6 +50,12 @@ test("somebody who is removed by another reads on what the device has, and can w
   assert.equal(model.nameOf(state, "anna"), "Anna");
 });
 
+test("a message that comes late to a lost chat is not unread: nobody can read it away", () => {
+  const state = apply(apply(lab(), "chatGone", removal), "new", { chatId: "lab", messageId: 4, sender: "anna", message: "late", missed: 4 });
+  assert.equal(state.chats.get("lab").missed, 0);
+  assert.equal(model.unreadTotal(state), 0);
+});
+
 test("a lost chat is at its end, whatever was said since it was loaded", () => {
   const behind = model.addChats(lab(), [item("lab", { lastMessageId: 9 })]);
   assert.equal(atEnd(behind, "lab"), false);

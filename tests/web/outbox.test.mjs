@@ -310,6 +310,51 @@ test("a file is not sent by two tabs: the one that has it says so", async () => 
   assert.deepEqual(rows(), []);
 });
 
+test("a long upload of another tab is asked after ever more rarely, and keeps no file of this tab waiting", async () => {
+  relay();
+  const tried = uploads(() => "ok");
+  const theirs = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "ben", message: "", files: [{ name: "a", size: 1 }], createdAt: 1, state: "queued" });
+  for (const id of ["theirs", "theirs too"]) signals.state.value = model.enqueue(signals.state.value, theirs(id));
+  let asked = 0;
+  runtime.storage.tell = ({ kind, clientMessageId }) => {
+    if (kind !== "whose") return;
+    asked += 1;
+    queueMicrotask(() => outbox.hear({ kind: "mine", clientMessageId }));
+  };
+  outbox.pump();
+  await time.settle();
+  assert.equal(asked, 2);
+  outbox.send("ben", { files: [file()] });
+  await time.settle();
+  assert.equal(tried.length, 1, "the other tab has answered, so nothing is waited for");
+  await time.pass(300_000, 1_000);
+  assert.ok(asked > 10 && asked < 24, `${asked}`);
+  assert.equal(tried.length, 1);
+});
+
+test("of a lost chat that one removes from the list nothing is left on the device", async () => {
+  relay();
+  const kept = new Map();
+  const storage = device({ kept });
+  let rooms;
+  storage.tidyRooms = (ids) => (rooms = ids);
+  const lost = { ...GROUP, lastMessageId: 3, gone: { reason: "removed", by: "ben" } };
+  signals.state.value = model.setChats(signals.state.value, [CHAT]);
+  signals.state.value = { ...signals.state.value, chats: new Map(signals.state.value.chats).set("team", lost) };
+  const row = { kind: "new", clientMessageId: "waits", chatId: "team", message: "secret", createdAt: 1, state: "failed" };
+  signals.state.value = model.enqueue(signals.state.value, row);
+  kept.set("waits", row);
+  for (const key of ["team", "caption/team", "edit/team/3", "ben", "edit/ben/4"]) {
+    signals.state.value = model.mergeDraft(signals.state.value, key, { text: "secret", at: 0 });
+  }
+  outbox.forgetChat("team");
+  assert.equal(kept.size, 0);
+  assert.deepEqual(rows(), []);
+  assert.deepEqual([...signals.state.value.drafts].filter(([, { text }]) => text).map(([key]) => key), ["ben", "edit/ben/4"]);
+  assert.deepEqual([...rooms], ["ben"]);
+  assert.equal(signals.state.value.chats.has("team"), false);
+});
+
 test("a tab that has a row's files says so, and sends them when another tab says to try again", async () => {
   relay();
   const tried = uploads((count) => (count === 1 ? { status: 413, response: { error: { code: "too_large" } } } : "ok"));
@@ -387,7 +432,7 @@ test("every code of a failure has words of its own, in the protocol and in the p
   const contract = readFileSync(new URL("../../relay/protocol/PROTOCOL.md", import.meta.url), "utf8");
   const line = contract.match(/Error codes: (.*)/)[1];
   const codes = [...line.matchAll(/`([a-z_]+)`/g)].map(([, code]) => code).filter((code) => !["quota"].includes(code) && /^[a-z]+(_[a-z]+)*$/.test(code));
-  const own = ["connection_lost", "upload_broken", "file_unreadable", "folder", "stale_page", "busy", "aborted", "quota_full"];
+  const own = ["name_taken", "connection_lost", "upload_broken", "file_unreadable", "folder", "stale_page", "busy", "aborted", "quota_full"];
   const fallback = explain("internal");
   for (const code of [...codes, ...own]) {
     if (code === "internal") continue;

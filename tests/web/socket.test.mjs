@@ -296,6 +296,14 @@ test("stopped means stopped", async () => {
   assert.equal(it.clock.timers.size, 0);
 });
 
+test("what waits for an answer fails when the wire is stopped", async () => {
+  const it = setUp();
+  it.live();
+  const waiting = [it.wire.request("chats", {}), it.wire.request("createChat", {})];
+  it.wire.stop();
+  for (const one of waiting) await assert.rejects(one, { code: "connection_lost" });
+});
+
 test("from the stamp of an answer, and of an event made just now, the clock learns the relay's time", async () => {
   const it = setUp();
   it.live();

@@ -44,6 +44,42 @@ test("the same event twice is one message", () => {
   assert.deepEqual(ids(state), [1, 2, 3, 4]);
 });
 
+test("events that come together change the state as one after the other, copy a list once, and leave the state before as it was", () => {
+  const people = Array.from({ length: 50 }, (_, at) => item({ id: `p${at}`, name: `P${at}` }));
+  const before = model.addPage(start(item(), ...people), "User2", pages(1, 3));
+  const copy = structuredClone(before);
+  const events = [
+    ...people.map(({ id }, at) => ["new", incoming(4 + at, { chatId: id, sender: id, senderName: `New ${at}` })]),
+    ["new", incoming(4)],
+    ["online", { userId: "p3" }],
+    ["typing", { userId: "p3" }],
+    ["fails", {}],
+    ["delete", { chatId: "User2", messageId: 5, originalMessageId: 4 }],
+    ["read", { chatId: "p4", userId: ME.id, messageId: 8, missed: 0 }],
+    ["offline", { userId: "p3" }],
+  ].map(([eventType, payload]) => ({ eventType, payload }));
+  const broken = { eventType: "new", payload: null };
+  const failures = [];
+  const copies = [];
+  const RealMap = globalThis.Map;
+  globalThis.Map = class extends RealMap {
+    constructor(entries) {
+      super(entries);
+      if (this.size > 40) copies.push(this);
+    }
+  };
+  const after = model.applyEvents(before, [events[0], broken, ...events.slice(1)], 5_000, (failure) => failures.push(failure));
+  globalThis.Map = RealMap;
+  assert.equal(failures.length, 1);
+  assert.ok(copies.length <= 2, `${copies.length}`);
+  assert.deepEqual(before, copy);
+  const single = events.reduce((state, event) => model.applyEvent(state, event, 5_000), before);
+  assert.deepEqual(structuredClone(after), structuredClone(single));
+  // What comes later copies again.
+  const later = model.applyEvent(after, events[1], 5_000);
+  assert.notEqual(later.chats, after.chats);
+});
+
 test("messages that come out of order stand in order", () => {
   let state = model.addPage(start(), "User2", pages(1, 1));
   state = own(state, "mine", 3);
@@ -446,6 +482,18 @@ test("how many are unread is told by the event, though an answer has shown a lat
   state = apply(state, "new", incoming(4, { missed: 2 }));
   const { missed, lastMessageId } = state.chats.get("User2");
   assert.deepEqual([missed, lastMessageId], [2, 6]);
+});
+
+test("a page that was answered before one read shows nothing as unread that stands before what is read", () => {
+  let state = model.addPage(start(item({ lastMessageId: 9, missed: 9 })), "User2", pages(1, 9));
+  state = model.readHere(state, "User2", 9);
+  state = model.addPage(state, "User2", pages(3, 5), { first: 3, last: 5 });
+  assert.deepEqual(state.rooms.get("User2").messages.map(({ status }) => status), Array(9).fill("read"));
+  // One's own, too: a mark of somebody else covers all that is earlier.
+  const own = (from, to, status) => pages(from, to, { sender: ME.id, status });
+  state = model.addPage(start(item({ lastMessageId: 6 })), "User2", own(4, 6, "read"));
+  state = model.addPage(state, "User2", own(1, 3, "undelivered"), { first: 1, last: 3 });
+  assert.deepEqual(state.rooms.get("User2").messages.map(({ status }) => status), Array(6).fill("read"));
 });
 
 test("what a chat remembers of its changes is bounded", () => {

@@ -1,8 +1,9 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { excerpt, tail } from "../../relay/web/model/found.js";
 import { emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
-import { cut, excerpt, hueOf, initials, isSearchable, oneLine, sizeParts, tail } from "../../relay/web/model/text.js";
+import { cut, hueOf, initials, isSearchable, oneLine, sizeParts } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 

@@ -148,12 +148,11 @@ export class Tab {
   /** Apply the received events. */
   flush() {
     const frames = this.frames.splice(0);
-    for (const frame of frames) {
-      const event = sent(frame);
-      this.change((now) => model.applyEvent(now, event, 1));
-      this.applied = Math.max(this.applied, frame.id);
+    this.change((now) => model.applyEvents(now, frames.map(sent), 1, (failure) => { throw failure; }));
+    for (const { id } of frames) {
+      this.applied = Math.max(this.applied, id);
+      this.relay.cursor = Math.max(this.relay.cursor, id);
     }
-    for (const { id } of frames) this.relay.cursor = Math.max(this.relay.cursor, id);
     const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && model.mayCount(this.state, payload));
     for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) this.recount(chatId).catch(onlyRefused);
   }

@@ -28,7 +28,7 @@ MODES: dict[str, dict[str, Any]] = {
 CALM = {"reduced_motion": "reduce"}
 
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
-# Two that are off by default: what is pressed is said as it is written, and is 24 pixels large.
+# Two rules that are off by default: labels match the visible text, and targets have 24 pixels.
 ALSO = {"label-content-name-mismatch": {"enabled": True}, "target-size": {"enabled": True}}
 ALL_RULES = {"runOnly": {"type": "tag", "values": list(TAGS)}, "rules": ALSO, "resultTypes": ["violations"]}
 # In the other theme only colours change.

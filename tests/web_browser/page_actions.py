@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -36,10 +37,34 @@ AudioContext.prototype.createOscillator = function () {
   return make.call(this);
 };"""
 
+# Opens a chat from the list; milliseconds until its last message is there.
+OPEN = """async ([chat, last]) => {
+  const start = performance.now();
+  document.querySelector(`[data-chat="${chat}"]`).click();
+  while (!document.querySelector(`.message[data-id="${last}"]`)) {
+    if (performance.now() - start > 10_000) throw new Error(`message ${last} is not shown`);
+    await new Promise(requestAnimationFrame);
+  }
+  return performance.now() - start;
+}"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
     page.wait_for_selector(".conversation")
+
+
+def all_came(page: Any) -> None:
+    """Reopen the page and wait until the relay has nothing more to send."""
+    frames: list[float] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(time.monotonic())))
+    page.reload()
+    page.wait_for_selector(".chat-list")
+    for _ in range(300):
+        page.wait_for_timeout(200)
+        if frames and time.monotonic() - frames[-1] >= 0.8:
+            return
+    pytest.fail("the relay has been telling for a minute")
 
 
 def until(page: Any, condition: str, seconds: float = 10) -> None:

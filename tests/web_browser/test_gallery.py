@@ -144,6 +144,12 @@ def test_list_passes_the_rules_in_each_state(town: Town, gallery: Gallery) -> No
     page.wait_for_selector(".chat-list")
     page.wait_for_timeout(300)
     gallery.show(page, "list-loading")
+    page.close()
+    person = town.bring("maria", **MODES[gallery.mode], **CALM)
+    Wire(person.context).refused["chats"] = "internal"
+    page = person.open()
+    page.wait_for_selector(".chat-list .none[role=alert]")
+    gallery.show(page, "list-unfetched")
     page, _, _ = arrive(town, gallery, "lei")
     page.wait_for_selector("[data-chat]")
     gallery.show(page, "list-one")
@@ -221,7 +227,7 @@ def test_chat_passes_the_rules_in_each_state(town: Town, gallery: Gallery) -> No
     gallery.show(page, "chat-unread")
     wire.refused.update(messages="internal", chat="internal")
     go(page, "lei")
-    page.wait_for_selector(".notice.is-error")
+    page.wait_for_selector(".conversation .none[role=alert]")
     gallery.show(page, "chat-error")
 
 
@@ -320,6 +326,11 @@ def test_details_pass_the_rules_in_each_state(town: Town, gallery: Gallery) -> N
     page.click(".chat-title")
     page.wait_for_selector(".panel-head")
     gallery.show(page, "details-loading")
+    wire.let_go()
+    wire.refused["chat"] = "internal"
+    page.reload()
+    page.wait_for_selector(".column-details .none[role=alert]")
+    gallery.show(page, "details-unfetched")
     wire.let_go()
     page.reload()
     page.wait_for_selector(".column-details .person")

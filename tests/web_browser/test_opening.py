@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.web_browser.gallery import Wire
 from tests.web_browser.page_actions import IN_VIEW, LOOK_AWAY, badge, open_chat, texts, until, write
 
 
@@ -117,3 +118,61 @@ def test_link_to_an_unknown_chat_says_so(person: Any, chat: str) -> None:
     page.wait_for_timeout(500)
     write(page, "hello, Carla")
     page.wait_for_selector(".is-mine .ticks-sent")
+
+
+def test_a_chat_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    wire = Wire(anna.context)
+    wire.refused["messages"] = "internal"
+    page = anna.open("/#chat=ben")
+    page.wait_for_selector(".messages .none:has-text('Something went wrong')")
+    assert page.locator(".messages .spinner").count() == 0
+    wire.let_go()
+    page.click(".messages button:has-text('Try again')")
+    page.wait_for_selector(".text:has-text('hello')")
+
+
+def test_a_list_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    wire = Wire(anna.context)
+    wire.refused["chats"] = "internal"
+    page = anna.open()
+    page.wait_for_selector(".chat-list .none:has-text('Something went wrong')")
+    wire.let_go()
+    page.click(".chat-list button:has-text('Try again')")
+    page.wait_for_selector("[data-chat=ben]")
+
+
+def test_a_group_that_is_being_loaded_is_not_called_by_its_id_nor_said_to_be_empty(person: Any) -> None:
+    anna = person("anna")
+    [made] = anna.ask(("createChat", {"type": "group", "name": "Harbour crew", "participants": ["ben"]}))
+    wire = Wire(anna.context)
+    wire.mute = True
+    page = anna.open(f"/#chat={made['chatId']}&panel=details")
+    page.wait_for_selector(".chat-title-name:has-text('Loading')")
+    page.wait_for_selector(".column-details .none:has-text('Loading')")
+    assert made["chatId"] not in page.inner_text("body")
+    assert page.locator(".column-details .is-danger").count() == 0
+    wire.mute = False
+    wire.held.update(("chat", "messages"))
+    page.reload()
+    # Of the list one knows its name, not yet who is in it and who may do what.
+    page.wait_for_selector(".chat-title-name:has-text('Harbour crew')")
+    page.wait_for_selector(".column-details .none:has-text('Loading')")
+    assert "member" not in page.inner_text(".column-details").lower()
+    assert page.locator(".column-details .is-danger").count() == 0
+    wire.let_go()
+    page.reload()
+    page.wait_for_selector(".column-details .hint:has-text('2 members')")
+    page.wait_for_selector(".column-details .person >> nth=1")
+
+
+def test_notes_to_oneself_have_their_title_before_the_first_note(person: Any) -> None:
+    page = person("anna").open("/#chat=anna")
+    page.wait_for_selector(".hello:has-text('Keep notes')")
+    assert page.inner_text(".chat-title-name") == "Notes to self"
+    assert "only you see this" in page.inner_text(".chat-title-sub")
+    page.click(".chat-title")
+    assert page.inner_text(".column-details h3") == "Notes to self"

@@ -194,3 +194,36 @@ def test_word_is_highlighted_in_any_spelling(person: Any) -> None:
     page.fill("input[type=search]", "GROSSE STRASSE")
     page.wait_for_selector(".hit mark:has-text('Große')")
     page.wait_for_selector(".hit mark:has-text('Straße')")
+
+
+def test_the_words_that_were_searched_are_marked_in_the_message_until_one_leaves_it(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "the Needle `needle` is here", *(f"hay {at}" for at in range(40)))
+    anna.ask(("read", {"chatId": "ben"}))
+    anna.say("carla", "hello")
+    page = anna.chats()
+    search(page, "NEEDLE")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash mark")
+    assert page.locator(".message mark").all_inner_texts() == ["Needle", "needle"]
+    assert page.locator(".message code mark").count() == 1
+    # Back in the chat one reads on at its end, and nothing is marked.
+    search(page, "")
+    page.click("[data-chat=carla]")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.click("[data-chat=ben]")
+    page.wait_for_selector(".text:has-text('hay 39')")
+    page.wait_for_timeout(300)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+    assert page.locator(".message mark").count() == 0
+
+
+def test_a_hit_of_the_search_in_a_chat_is_marked_in_its_message(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "the needle is here", "hay")
+    page = anna.open("/#chat=ben")
+    page.click(".chat-bar [aria-label='Search in this chat']")
+    page.fill(".modal input", "needle")
+    page.wait_for_selector(".modal mark")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".message mark:has-text('needle')")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.web_browser.gallery import Wire
 from tests.web_browser.page_actions import PHONE, open_chat, texts
 
 
@@ -113,3 +114,27 @@ def test_nothing_is_wider_than_a_phone(person: Any) -> None:
     open_chat(page, "ben")
     page.wait_for_selector("pre")
     assert page.evaluate("document.querySelector('.messages > .scroll').scrollWidth") <= 390
+
+
+def test_on_a_phone_an_open_chat_says_what_is_wrong_with_the_connection(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna", **PHONE)
+    wire = Wire(anna.context)
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.route("**/session", lambda route: route.fulfill(status=200, content_type="text/html", body="Sign in, please"))
+    wire.go_away()
+    page.wait_for_selector(".column-chat .connection[data-trouble=elsewhere] >> text=Show it", timeout=20_000)
+    wire.let_go()
+    page.wait_for_selector(".column-chat .connection", state="detached", timeout=30_000)
+
+
+def test_a_wide_window_says_once_what_is_wrong_with_the_connection(person: Any) -> None:
+    anna = person("anna")
+    wire = Wire(anna.context)
+    page = anna.open("/#chat=ben")
+    page.wait_for_selector(".composer")
+    wire.go_away()
+    page.wait_for_selector(".column-list .connection", timeout=20_000)
+    assert page.locator(".connection:visible").count() == 1

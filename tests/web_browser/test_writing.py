@@ -109,3 +109,23 @@ def test_text_can_be_dragged_into_the_composer(person: Any) -> None:
     page.mouse.move(field["x"] + 40, field["y"] + 8, steps=8)
     page.mouse.up()
     assert "carry me over" in page.input_value(".composer textarea")
+
+
+def test_an_answer_that_was_begun_goes_on_after_an_edit(person: Any) -> None:
+    person("ben").say("anna", "which pump?")
+    anna = person("anna")
+    anna.say("ben", "the old one")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.locator(".message:has-text('which pump?')").click(button="right")
+    page.click("[role=menuitem]:has-text('Reply')")
+    page.fill(".composer textarea", "half an answer")
+    page.locator(".message:has-text('the old one')").click(button="right")
+    page.click("[role=menuitem]:has-text('Edit')")
+    page.fill(".composer textarea", "the new one")
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".edited")
+    page.wait_for_selector(".what .quote-text:has-text('which pump?')")
+    assert page.input_value(".composer textarea") == "half an answer"
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".message:has-text('half an answer') .quote:has-text('which pump?')")

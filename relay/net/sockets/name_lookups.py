@@ -27,7 +27,7 @@ Address = (
         tuple[str, int, int, int] | tuple[int, bytes],
     ]
 )
-"""What `socket.getaddrinfo` returns a list of."""
+"""An item of the list that `socket.getaddrinfo` returns."""
 
 LOOKUPS = 8
 """Threads for names that were answered the last time, and for new ones."""

@@ -1,7 +1,7 @@
 """Headers with parameters, such as Content-Type and Content-Disposition (RFC 9110, section 5.6.6; RFC 8187). Pure.
 
 Own code that reads each character at most a few times: Python's `email` takes minutes for some headers as long as a
-body may be (`test_hook_formats.py`: no body takes long).
+body may be (`test_hook_formats.py`: every body is parsed quickly).
 """
 
 import re

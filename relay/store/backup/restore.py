@@ -31,7 +31,7 @@ PIECE_BYTES = 1 << 20
 NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """The system's errors for an invalid file name of an entry."""
 ASIDE = ".before-restore"
-"""Suffix of the names of what a restore by relay 0.1.0 put aside."""
+"""Suffix of the names that a restore by relay 0.1.0 gave to old files."""
 
 
 class CannotRestore(Exception):

@@ -34,7 +34,7 @@ class _Loop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
-    def call_soon(  # type: ignore[override]  # nobody asks for the handle
+    def call_soon(  # type: ignore[override]  # nobody uses the handle
         self,
         callback: Callable[[*Arguments], object],
         *args: *Arguments,

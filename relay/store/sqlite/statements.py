@@ -9,11 +9,11 @@ from typing import Any, Self
 import msgspec
 
 SqlValue = int | float | str | bytes | None
-"""What SQLite stores in a column."""
+"""A value that SQLite stores in a column."""
 Parameters = Sequence[SqlValue]
-"""What stands for the question marks of a statement."""
+"""The values for the question marks of a statement."""
 Row = tuple[Any, ...]
-"""What a statement returns. Any: only its text says what each column is, and the reader names and types them."""
+"""A row that a statement returns. Any: only its text says what each column is, and the reader names and types them."""
 Rows = list[Row]
 
 

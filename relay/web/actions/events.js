@@ -1,10 +1,11 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
+import { computed, effect, untracked } from "@preact/signals";
 import { openPanel } from "./navigation.js";
 import { announce, lossText, tell, untell } from "./notices.js";
 import { openChat, recount, refreshDetails, refreshForgotten } from "./rooms.js";
-import { change, changedRooms, refreshChats, reportLoading, runtime, setState } from "./store.js";
+import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvent, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
+import { applyEvents, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
@@ -37,20 +38,15 @@ function flush() {
   if (!state.value) return;
   const now = clock.now();
   const before = state.value;
-  let next = before;
-  for (const frame of frames) {
-    try {
-      next = applyEvent(next, frame, now);
-    } catch (failure) {
-      // One failing event must not block the others; the next refresh corrects the state.
-      console.error(failure);
-    }
-    if (frame.payload?.chatId) changedRooms.add(frame.payload.chatId);
-  }
-  setState(next);
+  const losses = frames.filter(({ eventType }) => eventType === "chatGone").map(({ payload }) => payload);
+  // How they were lost is told below.
+  for (const { chatId, reason, title } of losses) if (reason && title) ending.add(chatId);
+  // The next refresh corrects the state after an event that failed.
+  setState(applyEvents(before, frames, now, (failure) => console.error(failure)));
+  for (const { payload } of frames) if (payload?.chatId) changedRooms.add(payload.chatId);
   for (const frame of frames) if (frame.id !== undefined) runtime.wire?.acknowledge(frame.id);
   for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
-  for (const frame of frames) if (frame.eventType === "chatGone") noticeLoss(frame.payload, before);
+  for (const loss of losses) noticeLoss(loss, before);
   for (const frame of frames) if (frame.eventType === "device") noticeDevice(frame.payload);
   if (frames.some(({ eventType, payload }) => eventType === "chat" && payload.item.id === route.value.chatId)) refreshDetails().then(refreshForgotten);
   if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats().then(refreshForgotten);
@@ -66,22 +62,24 @@ export function applyWaiting() {
 let typingTimer;
 
 /** End a user's typing after a while, in case the `stop` event is lost. */
-export function watchTyping() {
+function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
-  typingTimer = setTimeout(() => change((now) => expireTyping(now, clock.now())), TYPING_LASTS);
+  typingTimer = setTimeout(() => {
+    change((now) => expireTyping(now, clock.now()));
+    watchTyping();
+  }, TYPING_LASTS);
 }
+
+const typing = computed(() => state.value?.typing);
+// Not at each change of the state: on a busy relay the timer would never fire.
+effect(() => typing.value && untracked(watchTyping));
 
 /** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */
 const ALERT_AFTER = 300;
 
 /** By chat: the last message that the user has seen in another tab. */
-const attended = new Map();
-
-/** Note that the user has seen a chat up to a message in another tab. */
-export function noteAttended(chatId, messageId) {
-  attended.set(chatId, messageId);
-}
+export const attended = new Map();
 
 function noticeNew(event) {
   const now = state.value;
@@ -103,6 +101,7 @@ function noticeNew(event) {
 
 /** Say which chat was lost, how and to whom, unless the list and the chat itself show it. */
 function noticeLoss(event, before) {
+  ending.delete(event.chatId);
   const chat = state.value.chats.get(event.chatId);
   if (chat?.gone && before.chats.get(event.chatId)?.gone) return;
   if (chat?.gone) announce(lossText(chat));

@@ -33,7 +33,9 @@ export async function endChat(payloadType, chatId) {
 
 /** Change the user's name or picture. */
 export async function changeProfile(changes) {
-  const profile = await request("profile", changes);
+  const profile = await request("profile", changes).catch((failure) => {
+    throw failure.code === "conflict" ? Object.assign(failure, { code: "name_taken" }) : failure;
+  });
   const me = { ...session.value, name: profile.name };
   remember(me);
   session.value = me;

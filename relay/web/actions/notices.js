@@ -78,8 +78,9 @@ export function explain(failure) {
       return retryAfter ? t("error.rateLimited", { count: Math.max(1, Math.ceil(retryAfter / 1_000)) }) : t("error.tooFast");
     case "unauthorized":
       return t("error.unauthorized");
+    case "name_taken":
+      return t("error.nameTaken");
     case "conflict":
-      return t("error.conflict");
     case "bad_request":
     case "unknown_request":
       return t("error.refused");
@@ -102,8 +103,8 @@ export function lossText({ name: chat, gone }) {
   return name ? t("chat.removedBy", { name, chat }) : t("chat.removed", { chat });
 }
 
-/** Show a failure at the foot of the page if no view does. */
+/** Show a failure at the foot of the page if no view does. Requests that end with the session have not failed. */
 export function report(failure) {
-  if (failure instanceof RequestError) tell(explain(failure), { error: true });
-  else throw failure;
+  if (!(failure instanceof RequestError)) throw failure;
+  if (state.value) tell(explain(failure), { error: true });
 }

@@ -6,12 +6,12 @@
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";
-import { change, runtime } from "./store.js";
+import { change, ending, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
 import { quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { dueRows, needsUpload } from "../model/writing.js";
+import { dueRows, isDraftOf, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
 import { connection, route, session, state, uploads } from "../signals.js";
@@ -35,8 +35,10 @@ const waits = new Map();
 const finished = new Map();
 /** By row: the current upload. */
 const running = new Map();
-/** Rows about which the other tabs are being asked, and whether one of them has the files. */
+/** By row whose files this tab asks the other tabs for: called with true if one of them has the files. */
 const asking = new Map();
+/** By row: how often another tab had the files. */
+const elsewhere = new Map();
 let uploadsRunning = 0;
 let pausedUntil = 0;
 let pumpTimer;
@@ -179,7 +181,7 @@ function forget(clientMessageId) {
 
 /** Forget this tab's data about a row, and stop its upload. */
 function letGo(clientMessageId) {
-  for (const known of [own, busy, waits, finished, asking]) known.delete(clientMessageId);
+  for (const known of [own, busy, waits, finished, asking, elsewhere]) known.delete(clientMessageId);
   setProgress(clientMessageId, undefined);
   running.get(clientMessageId)?.abort();
 }
@@ -212,6 +214,17 @@ function fail(row, failure) {
 
 // ---------------------------------------------------------------- files
 
+/** Whether the browser can read a file: it fails for folders and files changed, moved or removed since the choice. */
+export const isReadable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
+
+const blobUrls = new Map();
+
+/** Make an address for the preview of a file that waits. */
+export function previewUrl(blob) {
+  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
+  return blobUrls.get(blob);
+}
+
 function setProgress(clientMessageId, progress) {
   if (progress === undefined && !uploads.value.has(clientMessageId)) return;
   const next = new Map(uploads.value);
@@ -232,18 +245,18 @@ async function fetchUploader() {
 /** Whether this tab sends the files of a row: it got them from the user, or no other tab has them. */
 async function claim(clientMessageId) {
   if (own.has(clientMessageId)) return true;
-  asking.set(clientMessageId, false);
-  runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
-  await new Promise((resolve) => setTimeout(resolve, CLAIMED_WITHIN));
-  if (!asking.has(clientMessageId)) return false;
-  const taken = asking.get(clientMessageId);
-  asking.delete(clientMessageId);
-  if (!taken) own.add(clientMessageId);
-  return !taken;
+  const isTaken = await new Promise((resolve) => {
+    asking.set(clientMessageId, resolve);
+    setTimeout(resolve, CLAIMED_WITHIN, false);
+    runtime.storage?.tell({ kind: "whose", clientMessageId, tabId });
+  });
+  if (!asking.delete(clientMessageId) || isTaken) return false;
+  own.add(clientMessageId);
+  return true;
 }
 
 /** The readable files of a row: as chosen, or from the disk. */
-async function readableFiles(row, isReadable) {
+async function readableFiles(row) {
   const readable = async (files) => {
     for (const file of files ?? row.files) if (!file.blob || !(await isReadable(file.blob))) return file;
     return files ? null : row.files[0];
@@ -261,9 +274,9 @@ async function uploadAll(row) {
   uploadsRunning += 1;
   let sending;
   try {
-    const { upload, isReadable } = await fetchUploader();
+    const { upload } = await fetchUploader();
     if (await claim(id)) {
-      const files = await readableFiles(row, isReadable);
+      const files = await readableFiles(row);
       const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
       const attachments = finished.get(id) ?? [];
       let done = files.slice(0, attachments.length).reduce((sum, file) => sum + file.size, 0);
@@ -277,8 +290,10 @@ async function uploadAll(row) {
       if (!rowOf(id)) return;
       waits.delete(id);
       patch(id, { attachments: [...attachments] });
-    } else {
-      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(0) });
+    } else if (rowOf(id)) {
+      const times = elsewhere.get(id) ?? 0;
+      elsewhere.set(id, times + 1);
+      waits.set(id, { tries: 0, notBefore: clock.steady() + rowBackoff(times) });
     }
     busy.delete(id);
   } catch (failure) {
@@ -300,8 +315,9 @@ export function hear({ kind, clientMessageId, tabId: other, row }) {
     const mine = own.has(id) || (asking.has(id) && tabId < other);
     if (mine && rowOf(id)) runtime.storage?.tell({ kind: "mine", clientMessageId: id });
   } else if (kind === "mine") {
-    if (asking.has(id)) asking.set(id, true);
+    asking.get(id)?.(true);
   } else if (kind === "closing") {
+    elsewhere.clear();
     for (const waiting of state.value?.outbox ?? []) if (!busy.has(waiting.clientMessageId)) waits.delete(waiting.clientMessageId);
     pump();
   } else if (kind === "row" || kind === "patch") {
@@ -332,6 +348,18 @@ function giveBack(rows) {
     action: copies ? t("menu.copy") : undefined,
     onAction: copies ? () => navigator.clipboard.writeText(text).then(() => tell(t("copied")), () => {}) : undefined,
   });
+}
+
+/** Remove a lost chat from the list, with this device's copy, its drafts and its unsent messages. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) discard(row.clientMessageId);
+  for (const key of state.value.drafts.keys()) if (isDraftOf(key, chatId)) keepDraft(key, "");
+  showDrafts();
+  ending.add(chatId);
+  change((now) => model.forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
+  runtime.storage?.tell({ kind: "forgotten", chatId });
 }
 
 let before = state.value;

@@ -2,12 +2,12 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { change, ending, findPeople, runtime } from "./store.js";
+import { MAY_PASS, change, findPeople, runtime, setUnfetched } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
+import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target, unfetched } from "../signals.js";
 
 /** Messages fetched when a chat is opened, and each time the user scrolls to the end of the loaded ones. */
 const FIRST_PAGE = 80;
@@ -36,6 +36,7 @@ export function readLocation() {
 
 /** Reading begins at the end or at the first unread message, however many there are, not at the last jump. */
 function beginReading(chatId) {
+  target.value = null;
   const { missed } = state.value.chats.get(chatId) ?? { missed: 0 };
   change((now) => trim(leaveFar(now, chatId), chatId, KEPT_IN_MEMORY + missed));
   const messages = state.value.rooms.get(chatId)?.messages ?? [];
@@ -43,7 +44,7 @@ function beginReading(chatId) {
 }
 
 /** Open a chat, or begin one with the person of this id. */
-export function openChat(chatId, { messageId } = {}) {
+export function openChat(chatId, { messageId, mark } = {}) {
   const known = route.value.chatId === chatId;
   batch(() => {
     dialog.value = null;
@@ -55,7 +56,7 @@ export function openChat(chatId, { messageId } = {}) {
   });
   if (!known) beginReading(chatId);
   ensureRoom(chatId);
-  if (messageId) showMessage(chatId, messageId);
+  if (messageId) showMessage(chatId, messageId, mark);
 }
 
 /** Open the chat before or after the open one. */
@@ -76,6 +77,7 @@ export function forgetVerified() {
 export function forgetShown() {
   for (const known of [shown, verified, asked, paging, readSent, readWaiting]) known.clear();
   loadingRooms.value = new Set();
+  unfetched.value = new Map();
 }
 
 function setLoading(chatId, on) {
@@ -133,10 +135,11 @@ function takeJoined(chatId, answer) {
 }
 
 /** Fetch the newest messages. `reading`: the chat was open before the connection broke, and the view must stay. */
-export async function refreshRoom(chatId, { reading = false } = {}) {
+export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
   if (asked.has(chatId) || !runtime.wire || isLost(chatId)) return;
   if (verified.has(chatId) && state.value.rooms.get(chatId)?.loaded) return;
   asked.add(chatId);
+  setUnfetched(chatId);
   const begun = connections;
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
@@ -168,8 +171,12 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     await mend(chatId);
   } catch (failure) {
     // An address may contain an invalid id.
-    if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
-    else report(failure);
+    const isUnknown = failure.code === "not_found" || failure.code === "bad_request";
+    const other = isUnknown ? await beginChat(chatId).catch((next) => next) : failure;
+    if (other) {
+      setUnfetched(chatId, other, (next) => tryAgain(chatId, next), tries);
+      if (state.value?.rooms.get(chatId)?.loaded ? tries === 0 : !other.code) report(other);
+    }
   } finally {
     asked.delete(chatId);
     setLoading(chatId, false);
@@ -237,15 +244,6 @@ async function mend(chatId) {
   }
 }
 
-/** Remove a lost chat from the list, with this device's copy. */
-export function forgetChat(chatId) {
-  for (const row of state.value.outbox) if (row.chatId === chatId) runtime.storage?.dropRow(row.clientMessageId);
-  ending.add(chatId);
-  change((now) => model.dropOutboxOf(model.forget(now, [chatId]), chatId));
-  ending.delete(chatId);
-  runtime.storage?.tell({ kind: "forgotten", chatId });
-}
-
 /** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
 async function beginChat(chatId) {
   const isPerson = (one) => one.id === chatId;
@@ -280,10 +278,21 @@ export async function recount(chatId) {
 
 const paging = new Set();
 
-/** Fetch the page before the loaded messages. */
-export async function loadOlder(chatId) {
+/** Fetch the page before the loaded messages. After a failure only `tryAgain` does. */
+export async function loadOlder(chatId, tries) {
   const room = state.value?.rooms.get(chatId);
-  if (room?.loaded && !room.atStart && !isLost(chatId)) await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }));
+  if (!room?.loaded || room.atStart || isLost(chatId) || unfetched.value.has(chatId)) return;
+  const fail = (failure) => setUnfetched(chatId, failure, (next) => tryAgain(chatId, next), tries);
+  await alone(chatId, () => ask(chatId, { endId: room.first, count: NEXT_PAGE }), fail);
+}
+
+/** Repeat a failed fetch of the open chat. */
+export function tryAgain(chatId, tries) {
+  if (route.value.chatId !== chatId) return;
+  setUnfetched(chatId);
+  paging.delete(chatId);
+  if (verified.has(chatId)) loadOlder(chatId, tries);
+  else refreshRoom(chatId, { reading: true, tries });
 }
 
 /** Fetch the page after the loaded messages, if they do not reach the end. */
@@ -299,7 +308,7 @@ export async function mendRoom(chatId) {
 }
 
 /** Fetch one page of a chat at a time, and the messages that it shows to be outdated. */
-async function alone(chatId, fetchPage) {
+async function alone(chatId, fetchPage, fail = report) {
   // While the newest page is on its way, this one may not belong to what will be loaded then.
   if (paging.has(chatId) || asked.has(chatId)) return;
   paging.add(chatId);
@@ -308,7 +317,7 @@ async function alone(chatId, fetchPage) {
     await mend(chatId);
     paging.delete(chatId);
   } catch (failure) {
-    report(failure);
+    fail(failure);
     // Scrolling requests it repeatedly.
     setTimeout(() => paging.delete(chatId), failure.retryAfter ?? PAGE_AGAIN);
   }
@@ -316,8 +325,8 @@ async function alone(chatId, fetchPage) {
 
 let targetSerial = 0;
 
-/** Show one message of a chat, loading around it when it is far away. */
-export async function showMessage(chatId, messageId) {
+/** Show one message of a chat, loading around it when it is far away. `mark` is of the target (signals.js). */
+export async function showMessage(chatId, messageId, mark) {
   if (!messageOf(state.value, chatId, messageId)) {
     try {
       let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
@@ -330,7 +339,7 @@ export async function showMessage(chatId, messageId) {
     }
   }
   targetSerial += 1;
-  target.value = { chatId, messageId, serial: targetSerial };
+  target.value = { chatId, messageId, mark, serial: targetSerial };
 }
 
 /** Return to the newest message. */
@@ -347,9 +356,6 @@ export async function showNewest(chatId) {
 
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
-
-/** Temporary refusals; a receipt refused otherwise is not repeated. */
-const MAY_PASS = new Set(["rate_limited", "unavailable"]);
 
 const readSent = new Map();
 const readWaiting = new Map();

@@ -1,6 +1,6 @@
 /** The session from signing in to signing out: the socket, the other tabs, and the fetches after a reconnect. */
 import { batch } from "@preact/signals";
-import { applyWaiting, noteAttended, queueEvent } from "./events.js";
+import { applyWaiting, attended, queueEvent } from "./events.js";
 import { report } from "./notices.js";
 import { forgetShown, forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, refreshChats, reportLoading, runtime } from "./store.js";
@@ -19,15 +19,19 @@ const SHOW_CONNECTING_AFTER = 2_000;
 const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
+/** How often this page was signed out: what was asked before says nothing of the time after it. */
+let leaves = 0;
 
 /** Fetch the cookie's user; null for nobody. Throws if the relay cannot be reached `within` ms. */
 async function askSession(within = HTTP_WITHIN) {
   sessionAskedAt = clock.steady();
+  const begun = leaves;
   try {
     const who = await callRelay("GET", "/session", {
       isOurs: (answer, status) => (status === 401 ? Array.isArray(answer.signIn) : typeof answer.userId === "string"),
       within,
     });
+    if (begun !== leaves) return null;
     const limits = who.protocol?.limits ?? {};
     const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version, limits };
     remember(me);
@@ -86,6 +90,8 @@ export async function signIn(credentials) {
     body: { ...credentials, label: deviceLabel() },
     isOurs: ({ token }, status) => status === 401 || typeof token === "string",
     within: LONGEST_WITHIN,
+  }).catch((failure) => {
+    throw failure.code === "conflict" && credentials.name ? Object.assign(failure, { code: "name_taken" }) : failure;
   });
   const me = await askSession();
   if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
@@ -123,8 +129,10 @@ async function leave(word) {
   const again = runtime.wire;
   if (!again) return;
   runtime.wire = null;
+  leaves += 1;
   again.stop();
   forgetShown();
+  attended.clear();
   remember(null);
   const { storage } = runtime;
   runtime.storage = null;
@@ -139,13 +147,15 @@ async function leave(word) {
     trouble.value = null;
     signedOut.value = word;
   });
-  await storage?.erase();
+  // Another tab may hold up the end of it.
+  const erasing = storage?.erase();
   history.replaceState(null, "", "/");
   try {
     await askSession();
   } catch {
     signInWays.value = ["password"];
   }
+  await erasing;
 }
 
 /** Show this device's copy of the user's data. */
@@ -280,7 +290,7 @@ export function followOtherTabs({ key }) {
 /** Handle news from another tab (storage.js). */
 function onOther(word) {
   change((now) => applyOther(now, word));
-  if (word.kind === "attended") noteAttended(word.chatId, word.messageId);
+  if (word.kind === "attended") attended.set(word.chatId, word.messageId);
   else if (word.kind === "me" && session.value) session.value = { ...session.value, ...word.me };
   else if (word.kind === "upgraded") findUpgrade();
   else if (word.kind === "signedOut") leave(Number.isInteger(word.unsent) ? { unsent: word.unsent } : null);

@@ -5,8 +5,8 @@ import { explain, report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { RequestError } from "../net/socket.js";
-import { composing, connection, dialog, route, state } from "../signals.js";
+import { RequestError, rowBackoff } from "../net/socket.js";
+import { composing, connection, dialog, route, state, unfetched } from "../signals.js";
 
 /** A signed-in session's socket, and its storage with news for other tabs (storage.js). */
 export const runtime = { wire: null, storage: null };
@@ -14,12 +14,25 @@ export const runtime = { wire: null, storage: null };
 export const ending = new Set();
 export const changedRooms = new Set();
 
+/** Temporary refusals. */
+export const MAY_PASS = new Set(["rate_limited", "unavailable"]);
+
+/** Show a failure in place of a chat, or of the list (null). If it is temporary, call `again` after a while. */
+export function setUnfetched(chatId, failure, again, tries = 0) {
+  if (!state.value || (!failure && !unfetched.value.has(chatId))) return;
+  unfetched.value = model.withEntry(unfetched.value, chatId, failure);
+  if (!MAY_PASS.has(failure?.code)) return;
+  const retry = () => unfetched.value.get(chatId) === failure && again(tries + 1);
+  setTimeout(retry, Math.max(failure.retryAfter ?? 0, rowBackoff(tries)));
+}
+
 let listing = 0;
 
 /** Fetch the chat list, page by page; each is shown as it comes. */
-export async function refreshChats() {
+export async function refreshChats(tries = 0) {
   listing += 1;
   const mine = listing;
+  setUnfetched(null);
   let after;
   try {
     do {
@@ -33,7 +46,9 @@ export async function refreshChats() {
     change(model.endList);
     runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
   } catch (failure) {
-    report(failure);
+    if (mine !== listing || !state.value) return;
+    if (tries === 0 && state.value.chats.size > 0) report(failure);
+    setUnfetched(null, failure, refreshChats, tries);
   }
 }
 
@@ -104,10 +119,14 @@ effect(() => {
   if (before && settled && (before.chats !== settled.chats || before.rooms !== settled.rooms)) untracked(() => settle(before, settled));
 });
 
-/** Say that a part of the page could not be loaded: no connection, or the relay has a newer page. */
+/** Say why a part of the page could not be loaded (no connection, or the relay has a newer page); return its code. */
 export function reportLoading() {
-  if (connection.value.name !== "live") tell(explain("connection_lost"), { error: true });
-  else tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
+  if (connection.value.name === "live") {
+    tell(t("upgrade.stale"), { error: true, action: t("upgrade.reload"), onAction: () => location.reload() });
+    return "stale_page";
+  }
+  tell(explain("connection_lost"), { error: true });
+  return "connection_lost";
 }
 
 /** Save what changed to IndexedDB. */

@@ -117,9 +117,17 @@ export function formatShort(timestamp) {
   return (sameYear ? intl.date : intl.dateYear).format(timestamp);
 }
 
-/** A day separator: today, yesterday, or the date. */
+let lastDay = {};
+
+/** A day separator: today, yesterday, or the date. Kept, because messages of one day are drawn together. */
 export function formatDay(timestamp) {
   const { intl } = current.value;
+  const [day, now] = [startOfDay(timestamp), today.value];
+  if (lastDay.day !== day || lastDay.now !== now || lastDay.intl !== intl) lastDay = { day, now, intl, text: sayDay(timestamp, intl) };
+  return lastDay.text;
+}
+
+function sayDay(timestamp, intl) {
   const days = daysAgo(timestamp);
   if (days === 0 || days === 1) return capital(intl.relative.format(-days, "day"));
   const sameYear = new Date(timestamp).getFullYear() === new Date(today.value).getFullYear();

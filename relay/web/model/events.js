@@ -5,7 +5,8 @@ import {
   withRoom,
 } from "./messages.js";
 import {
-  addChats, dropOutbox, enqueue, forget, learnPeople, loseChat, mergeDraft, otherMembers, patchOutbox, withChat, withEntry,
+  addChats, copied, dropOutbox, enqueue, forget, learnPeople, loseChat, mergeDraft, otherMembers, patchOutbox, together,
+  withChat, withEntry,
 } from "./state.js";
 
 // ---------------------------------------------------------------- messages
@@ -35,7 +36,7 @@ function onNew(state, event, now) {
     });
   }
   // Answers may overtake the events of a replay, so the list may already show a later message; the count is current.
-  if (event.missed !== undefined) next = readHere(next, event.chatId, 0, event.missed);
+  if (event.missed !== undefined && !chat?.gone) next = readHere(next, event.chatId, 0, event.missed);
   if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
   return stopTyping(next, event.chatId, message.sender);
 }
@@ -208,11 +209,11 @@ export const TYPING_LASTS = 8_000;
 
 function onOnline(state, event) {
   if (state.online.has(event.userId)) return state;
-  return { ...state, online: new Set(state.online).add(event.userId) };
+  return { ...state, online: copied(state.online).add(event.userId) };
 }
 
 function onOffline(state, event, now) {
-  const online = new Set(state.online);
+  const online = copied(state.online);
   online.delete(event.userId);
   let next = { ...state, online };
   for (const chatId of state.typing.keys()) next = stopTyping(next, chatId, event.userId);
@@ -267,6 +268,21 @@ const EVENTS = {
 export function applyEvent(state, frame, now) {
   const handler = EVENTS[frame.eventType];
   return handler ? handler(state, frame.payload, frame.timestamp ?? now) : state;
+}
+
+/** Apply events one after the other; one that fails must not block the others. */
+export function applyEvents(state, frames, now, onFailure) {
+  let next = state;
+  return together(() => {
+    for (const frame of frames) {
+      try {
+        next = applyEvent(next, frame, now);
+      } catch (failure) {
+        onFailure(failure);
+      }
+    }
+    return next;
+  });
 }
 
 /** Apply the relay's answer: the row is now a message, an edit or a deletion. */

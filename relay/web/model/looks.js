@@ -1,4 +1,4 @@
-/** How letters look in names (Unicode's confusables), apart from model/text.js so that the list need not wait for it. */
+/** How letters look in names (Unicode's confusables), the table of model/alikes.js. */
 
 /**
  * By line: a letter, mark or digit, and how it is written in the look of a name. Made by packaging/unicode_tables.py from

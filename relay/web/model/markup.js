@@ -18,6 +18,8 @@ const OTHER =
 const partOf = (signs, count) => `(?:[${LATIN}_${signs}-]{1,${count}}|${OTHER.replace("SIGNS", signs)}{1,${count}})`;
 const MAIL = `(?<![${LATIN}_.+@/-])(?<!${OTHER.replace("SIGNS", "")})${partOf(".+", 64)}@${partOf("", 63)}(?:\\.${partOf("", 63)})+`;
 const LINK = new RegExp(`\\b(?:https?:\\/\\/|www\\.)${WEB_LETTER}+|${MAIL}`, "giu");
+/** Every link contains one of these. Most texts have none, and searching for links is slow. */
+const MAY_LINK = /:\/\/|www\.|@/i;
 const TRAILING = new Set(".,;:!?'\"”’»…");
 const CLOSERS = { ")": "(", "]": "[", "}": "{" };
 const EMOJI_UNIT =
@@ -77,7 +79,7 @@ function trimLink(text) {
 function linkSpans(text) {
   const spans = [];
   let done = 0;
-  for (const found of text.matchAll(LINK)) {
+  for (const found of MAY_LINK.test(text) ? text.matchAll(LINK) : []) {
     if (found[0].length > LONGEST_LINK) continue;
     const link = trimLink(found[0]);
     const href = safeHref(link);

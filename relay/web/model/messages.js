@@ -168,9 +168,10 @@ export function addPage(state, chatId, messages, options = {}) {
   // A deletion comes after nearly all replies to its message, so it is on this page or already loaded.
   const deleted = withIds(room.deleted, [...deletedBy(messages), ...(options.deleted ?? [])]);
   const clean = (message) => withDeletions(message, deleted);
-  const page = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
+  const came = shown(messages).map((message) => newerOf(findMessage(room, message.messageId), clean(message), state.me.id));
   const before = held.slice(0, indexOf(held, first)).map(clean);
   const after = held.slice(indexOf(held, last + 1)).map(clean);
+  const rest = [...raised(came, after, state.me.id), ...after];
   const outside = (id) => id < first || id > last;
   const next = {
     loaded: true,
@@ -180,12 +181,12 @@ export function addPage(state, chatId, messages, options = {}) {
     follows: joins && room.last > last ? room.follows : follows,
     holes: joins ? new Set([...room.holes].filter(outside)) : emptyRoom.holes,
     stale: joins ? staleAfter(room, messages, outside) : emptyRoom.stale,
-    messages: [...raised(before, page, state.me.id), ...page, ...after],
+    messages: [...raised(before, rest, state.me.id), ...rest],
   };
   next.atStart = next.first <= 1 || (reachesStart && first <= next.first) || (joins && room.atStart);
   next.far = (far || (joins && room.far)) && (next.follows || next.last < topId);
   const result = withRoom(last > topId ? withChat(state, chatId, { topId: last }) : state, chatId, next);
-  return requoted(dropDelivered(withListStatus(result, chatId), chatId, page), chatId);
+  return requoted(dropDelivered(withListStatus(result, chatId), chatId, came), chatId);
 }
 
 /** Show the newest message's status in the list, which does not get it for a group that is not loaded. */
@@ -246,7 +247,7 @@ function staleAfter(room, page, outside) {
   return stale;
 }
 
-/** A receipt covers all earlier messages: set the page's receipts on messages before it. */
+/** A mark covers all earlier messages of a chat: apply the marks of `page` to those before it. */
 function raised(before, page, me) {
   let messages = before;
   for (const isMine of [true, false]) {

@@ -29,9 +29,33 @@ export function initial(me) {
   };
 }
 
+/** The maps and sets created by the steps of `together`, while it runs. */
+let fresh = null;
+
+/**
+ * Run steps whose intermediate states nobody keeps: each map or set is copied once for all of them. They are large, and
+ * after a reconnect hundreds of events arrive together.
+ */
+export function together(steps) {
+  fresh = new Set();
+  try {
+    return steps();
+  } finally {
+    fresh = null;
+  }
+}
+
+/** Copy a map or set, to be changed. */
+export function copied(what) {
+  if (fresh?.has(what)) return what;
+  const copy = what instanceof Set ? new Set(what) : new Map(what);
+  fresh?.add(copy);
+  return copy;
+}
+
 /** Copy a map with one entry changed; an undefined value removes it. */
 export function withEntry(map, key, value) {
-  const copy = new Map(map);
+  const copy = copied(map);
   if (value === undefined) copy.delete(key);
   else copy.set(key, value);
   return copy;
@@ -47,16 +71,15 @@ export function withChat(state, chatId, change) {
 
 /** Learn names and pictures from profiles or parts of them. */
 export function learnPeople(state, profiles) {
-  const people = new Map(state.people);
-  let changed = false;
+  let people = null;
   for (const profile of profiles) {
-    const known = people.get(profile.id);
+    const known = (people ?? state.people).get(profile.id);
     const next = { ...known, ...profile };
     if (known && Object.keys(next).every((key) => next[key] === known[key])) continue;
+    people ??= copied(state.people);
     people.set(profile.id, next);
-    changed = true;
   }
-  return changed ? { ...state, people } : state;
+  return people ? { ...state, people } : state;
 }
 
 /** Return a user's name, followed by the id if there is a look-alike name. */
@@ -242,8 +265,8 @@ function dialogPerson(item) {
 }
 
 function sameItem(a, b) {
-  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
-  for (const key of keys) if (a[key] !== b[key]) return false;
+  for (const key in a) if (a[key] !== b[key]) return false;
+  for (const key in b) if (a[key] !== b[key]) return false;
   return true;
 }
 
@@ -271,6 +294,12 @@ export function setDetails(state, chat) {
   const participants = chat.meta?.participants ?? [];
   const next = { ...state, details: withEntry(state.details, chat.chatId, chat) };
   return learnPeople(next, participants);
+}
+
+/** The type of a chat, which need not be in the list (yet); undefined if unknown. */
+export function typeOf({ chats, details, people, me }, chatId) {
+  if (chatId === me.id) return "favorites";
+  return (chats.get(chatId) ?? details.get(chatId))?.type ?? (people.has(chatId) ? "dialog" : undefined);
 }
 
 /** Whether the user is the owner or an admin of a group or channel. */
@@ -340,11 +369,6 @@ export function patchOutbox(state, clientMessageId, change) {
 /** Remove a waiting row that the user discarded. */
 export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
-}
-
-/** Remove everything pending for a chat. */
-export function dropOutboxOf(state, chatId) {
-  return { ...state, outbox: state.outbox.filter((row) => row.chatId !== chatId) };
 }
 
 /** The state to show for an own message: "queued" "sent" "delivered" "read" "failed". */

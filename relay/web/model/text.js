@@ -28,16 +28,19 @@ export function initials(name) {
   return [words[0], ...(words.length > 1 ? [words.at(-1)] : [])].map(first).join("").toLocaleUpperCase();
 }
 
+/** A text that needs neither the table nor the segmenter, which are slow. */
+const ASCII = /^[\0-\x7f]*$/;
 const graphemes = typeof Intl.Segmenter === "function" ? new Intl.Segmenter() : null;
 
-/** Walk through the characters that a reader sees: a flag, a family, a letter with its marks. */
-function* letters(text) {
-  if (!graphemes) return yield* text;
+/** Walk through what a reader takes for single characters: a flag, a family, a letter with its marks. */
+export function* letters(text) {
+  if (!graphemes || ASCII.test(text)) return yield* text;
   for (const { segment } of graphemes.segment(text)) yield segment;
 }
 
 /** The first `count` characters of a text, none cut in half. */
 export function cut(text, count) {
+  if (text.length <= count) return text;
   let found = "";
   let left = count;
   for (const letter of letters(text)) {
@@ -46,38 +49,6 @@ export function cut(text, count) {
     found += letter;
   }
   return found;
-}
-
-/** Maximum code units of a character, to find the end of a long text quickly. */
-const LONGEST_LETTER = 32;
-
-/** The last `count` characters of a text, none cut in half. */
-export function tail(text, count) {
-  if (count <= 0) return "";
-  const near = text.slice(-count * LONGEST_LETTER);
-  const from = near.length < text.length ? near.search(/\s/) : 0;
-  const whole = near.slice(from < 0 ? 0 : from);
-  const found = [...letters(whole)];
-  return (found.length > count || whole.length === text.length ? found : [...letters(text)]).slice(-count).join("");
-}
-
-/** Maximum characters of a text in a list of hits, and those before the first match. */
-const EXCERPT = 200;
-const BEFORE_MATCH = 12;
-
-/** The part of a text around the first of the words found in it; every second part is a match, as in `partsFound`. */
-export function excerpt(text, words) {
-  const [first, ...others] = partsFound(text, words);
-  const begin = others.length > 0 && first.length > BEFORE_MATCH + 8 ? `…${tail(first, BEFORE_MATCH)}` : first;
-  const shown = [];
-  let left = EXCERPT;
-  for (const part of [begin, ...others]) {
-    const some = cut(part, left);
-    left -= [...letters(some)].length;
-    shown.push(some.length < part.length ? `${some}…` : some);
-    if (left === 0) break;
-  }
-  return shown;
 }
 
 // ---------------------------------------------------------------- directions
@@ -114,7 +85,6 @@ export function hueOf(id, count) {
 const MARKS =
   /[\u0300-\u0344\u0346-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0897-\u089f\u08ca-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufb1e]|\p{Cf}|[\u115f\u1160\u180b-\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}\u{1f3fb}-\u{1f3ff}]/gu;
 const DIGIT = /\p{Nd}/u;
-const MARK = /\p{M}/u;
 /** Pairs of a character and its replacement. */
 const ALIKE = new Map([
   ["\u0131", "i"], ["\u0345", "ι"], ["ß", "ss"], ["ς", "σ"],
@@ -149,7 +119,7 @@ function plain(letter) {
 }
 
 /** One character folded; its marks stand apart. */
-function foldOne(letter) {
+export function foldOne(letter) {
   const known = remembered.get(letter);
   if (known !== undefined) return known;
   const lower = letter.toLowerCase();
@@ -161,121 +131,56 @@ function foldOne(letter) {
 }
 
 /** White space of any kind and length: one space. */
-const WHITE = /[\s\x1c-\x1f\x85]+/gu;
+export const WHITE = /[\s\x1c-\x1f\x85]+/gu;
 
 /** The form by which texts are compared. */
-export const fold = (text) => [...text.normalize("NFC")].map(foldOne).join("").replace(WHITE, " ").normalize("NFC");
+export const fold = (text) =>
+  ASCII.test(text) ? text.toLowerCase().replace(WHITE, " ") : [...text.normalize("NFC")].map(foldOne).join("").replace(WHITE, " ").normalize("NFC");
 
-/** A folded text with its marks apart, so that each can be counted; syllables of Hangul are whole. */
-const apart = (text) => text.normalize("NFC").replace(/[^\uac00-\ud7a3]+/gu, (part) => part.normalize("NFD"));
+// ---------------------------------------------------------------- names that look alike
 
-/**
- * Split a text so that every second part is a match; the first part may be empty.
- *
- * `words` are as they were typed.
- */
-export function partsFound(text, words) {
-  const letters = [...text.normalize("NFC")];
-  const from = [];
-  let folded = "";
-  letters.forEach((letter, index) => {
-    let one = apart(foldOne(letter)).replace(WHITE, " ");
-    if (one.startsWith(" ") && folded.endsWith(" ")) one = one.slice(1);
-    folded += one;
-    for (let count = one.length; count > 0; count -= 1) from.push(index);
-  });
-  const found = new Array(letters.length).fill(false);
-  for (const word of words) {
-    const wanted = apart(fold(word));
-    if (!wanted) continue;
-    for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + 1)) {
-      const end = at + wanted.length;
-      // With a significant combining mark after it, it is another letter.
-      if (end < folded.length && MARK.test(folded[end])) continue;
-      const last = end < from.length ? Math.max(from[end], from[end - 1] + 1) : letters.length;
-      found.fill(true, from[at], last);
-    }
+/** List the looks of a name. Until model/alikes.js is loaded, only names with the same letters look alike. */
+let looks = (name) => [name.normalize("NFKC").toLowerCase()];
+
+/** The last call of `lookAlikes`. */
+let lastAsked = { people: new Map(), alike: new Set() };
+
+/** Whether people and names are those of the last call: other fields change often. */
+function isCalledAsBefore(people) {
+  if (people.size !== lastAsked.people.size) return false;
+  for (const { id, name } of people.values()) {
+    const before = lastAsked.people.get(id);
+    if (!before || before.name !== name) return false;
   }
-  const parts = [""];
-  letters.forEach((letter, index) => {
-    if (found[index] !== (parts.length % 2 === 0)) parts.push("");
-    parts[parts.length - 1] += letter;
-  });
-  return parts;
+  return true;
 }
-
-// ---------------------------------------------------------------- names that look alike, as in relay/unicode/lookalikes.py
-
-/** Invisible characters, as on the relay; codes that may become ideographs or emoji are visible. */
-const UNSEEN =
-  /^(?!\p{Extended_Pictographic}|[\u{20000}-\u{3ffff}])[\p{DI}\p{Z}\p{Cc}\p{Cn}\p{Co}\p{Cs}\u2800\ufff9-\ufffc\u{13441}\u{13442}\u{16fe4}\u{1bc9d}\u{1d159}]$/u;
-const BLANK = /[\p{Z}\t-\r\x1c-\x1f\x85\u2800\u1160]/u;
-/** Names whose looks are kept. */
-const KEPT_LOOKS = 20_000;
-const kept = new Map();
-
-export const isSeen = (letter) => !UNSEEN.test(letter);
-
-/** Characters whose looks are kept. */
-const KEPT_LETTERS = 5_000;
-const letterLooks = [new Map(), new Map()];
-
-function lookOf(letter, caseless) {
-  const remembered = letterLooks[Number(caseless)];
-  let look = remembered.get(letter);
-  if (look === undefined) {
-    look = findLook(letter, caseless);
-    if (remembered.size >= KEPT_LETTERS) remembered.clear();
-    remembered.set(letter, look);
-  }
-  return look;
-}
-
-function findLook(letter, caseless) {
-  if (BLANK.test(letter)) return " ";
-  if (!isSeen(letter)) return "";
-  if (!caseless && looksTable.has(letter)) return looksTable.get(letter);
-  return [...letter.toUpperCase()].map((one) => [...one.toLowerCase()].map((small) => looksTable.get(small) ?? small).join("")).join("");
-}
-
-/** The looks of a name, as written and in lower case, as on the relay: people confuse names that share a look. */
-export function looks(name) {
-  const before = kept.get(name);
-  if (before) return before;
-  const decomposed = [...name.normalize("NFKD")];
-  const look = (caseless) =>
-    decomposed.map((letter) => lookOf(letter, caseless)).join("").replaceAll(/ {2,}/g, " ").trim().normalize("NFC");
-  const found = /^[\0-\x7f]*$/.test(name) ? [look(false)] : [...new Set([look(false), look(true)])];
-  if (kept.size >= KEPT_LOOKS) kept.clear();
-  kept.set(name, found);
-  return found;
-}
-
-let known = new WeakMap();
 
 /** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id, or has an @. */
 export function lookAlikes(people) {
-  const before = known.get(people);
-  if (before) return before;
-  const called = new Map();
-  for (const { id, name } of people.values()) {
-    for (const look of [...looks(name ?? id), ...looks(id)]) called.set(look, (called.get(look) ?? new Set()).add(id));
-  }
-  const alike = new Set();
-  for (const { id, name } of people.values()) {
-    if (/[@\ufe6b\uff20]/u.test(name ?? "") || looks(name ?? id).some((look) => called.get(look).size > 1)) alike.add(id);
-  }
-  known.set(people, alike);
+  if (people === lastAsked.people) return lastAsked.alike;
+  const alike = isCalledAsBefore(people) ? lastAsked.alike : findAlikes(people);
+  lastAsked = { people, alike };
   return alike;
 }
 
-/** The form of each letter in a look: empty until `learnLooks`, because the table is as long as a view. */
-let looksTable = new Map();
+function findAlikes(people) {
+  // The person of each look; null when several share it.
+  const owners = new Map();
+  for (const { id, name } of people.values()) {
+    for (const look of [...looks(name ?? id), ...looks(id)]) {
+      const owner = owners.get(look);
+      owners.set(look, owner === undefined || owner === id ? id : null);
+    }
+  }
+  const alike = new Set();
+  for (const { id, name } of people.values()) {
+    if (/[@\ufe6b\uff20]/u.test(name ?? "") || looks(name ?? id).some((look) => owners.get(look) === null)) alike.add(id);
+  }
+  return alike;
+}
 
-/** Take in the table of model/looks.js; until then only names that are the same letters look alike. */
-export function learnLooks(table) {
-  looksTable = new Map(table.split("\n").map((row) => [...row]).map(([letter, ...look]) => [letter, look.join("")]));
-  kept.clear();
-  for (const one of letterLooks) one.clear();
-  known = new WeakMap();
+/** Use another function for the looks of a name. */
+export function useLooks(better) {
+  looks = better;
+  lastAsked = { people: new Map(), alike: new Set() };
 }

@@ -12,6 +12,11 @@ export function captionKey(chatId) {
   return `caption/${encodeURIComponent(chatId)}`;
 }
 
+/** Whether a draft of this key belongs to a chat. */
+export function isDraftOf(key, chatId) {
+  return key === chatId || key === captionKey(chatId) || key.startsWith(editKey(chatId, ""));
+}
+
 /** Find the latest unfinished edit of a chat: {text, at, quote}. */
 export function begunEdit(state, chatId) {
   const head = editKey(chatId, "");

@@ -182,7 +182,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     if (socket !== mine) return;
     clearTimers();
     abandon();
-    failWhatMustNotRepeat();
+    failUnanswered(false);
     if (code === 1009) failTheLargest();
     if (code === 4401) return enter({ name: "signedOut" });
     const delay = backoff(tries, random);
@@ -196,9 +196,10 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     }
   }
 
-  function failWhatMustNotRepeat() {
+  /** Fail what must not be repeated; at the end all that has no answer, so that nothing waits for ever. */
+  function failUnanswered(isEnd) {
     for (const [id, waiting] of unanswered) {
-      if (waiting.repeat) continue;
+      if (waiting.repeat && !isEnd) continue;
       unanswered.delete(id);
       waiting.reject(new RequestError("connection_lost", "The connection broke before the answer came."));
     }
@@ -294,6 +295,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
       clearTimers();
       abandon();
       enter({ name: "stopped" });
+      failUnanswered(true);
     },
 
     /** After a wake-up: find out within 5 s whether the socket lives, or connect at once. */

@@ -6,18 +6,6 @@ export const STALLS_AFTER = 30_000;
 /** Once everything is sent, the relay may need this many ms to answer on a slow disk. */
 export const ANSWERS_WITHIN = 120_000;
 
-const blobUrls = new Map();
-
-/** Whether the browser can read a file: it fails for folders and files changed, moved or removed since the choice. */
-export async function isReadable(blob) {
-  try {
-    await blob.slice(0, 1).arrayBuffer();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** The failure in an answer of the relay. */
 function failureOf({ status, response }) {
   const said = response?.error;
@@ -88,10 +76,4 @@ function withShape(attachment, file) {
 export async function uploadPhoto(file) {
   const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
   return attachment.url;
-}
-
-/** Make an address for the preview of a file in the outbox. */
-export function previewUrl(blob) {
-  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
-  return blobUrls.get(blob);
 }

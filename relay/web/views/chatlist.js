@@ -1,18 +1,23 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
 import { openPanel } from "../actions/navigation.js";
-import { explain, lossText } from "../actions/notices.js";
+import { lossText } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { findPeople, request } from "../actions/store.js";
-import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble } from "../signals.js";
+import { findPeople, refreshChats, request } from "../actions/store.js";
+import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state, trouble, unfetched } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { messageOf } from "../model/messages.js";
-import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf } from "../model/state.js";
-import { excerpt, fold, isSearchable, oneLine } from "../model/text.js";
-import { Avatar, Bot, html, Icon, IconButton, Name, Ticks } from "./parts.js";
+import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf, typeOf } from "../model/state.js";
+import { fold, isSearchable, oneLine } from "../model/text.js";
+import { Avatar, Bot, html, Icon, IconButton, lazy, Name, Ticks, TryAgain } from "./parts.js";
 
-/** Rows are drawn from a multiple of this on, and this many beyond the view. */
-const ROWS_STEP = 20;
+const Hits = lazy(() => import("./hits.js"), "Hits");
+
+/** Rows drawn above and below the view, and how many of them are added in one frame. */
+const BEYOND = 24;
+const MORE_ROWS = 6;
+/** Rows drawn before the height of the list is known. */
+const FIRST_ROWS = 14;
 /** The height of a row in px until one is drawn. */
 const ROW_HEIGHT = 68;
 const SEARCH_AFTER = 250;
@@ -39,6 +44,13 @@ export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
 }
 
+/** The shown name of a chat that need not be in the list (yet). */
+export function titleOf(now, chatId) {
+  const type = typeOf(now, chatId);
+  if (!type) return t("chat.loading");
+  return chatLabel(now, { id: chatId, type, name: (now.chats.get(chatId) ?? now.details.get(chatId))?.name ?? chatId });
+}
+
 /** Name an attachment of a message without text. */
 function attachmentText(type) {
   if (type === "image") return t("message.image");
@@ -47,7 +59,7 @@ function attachmentText(type) {
 }
 
 /** A row that is drawn again only when its properties have changed. */
-class Row extends Component {
+export class Row extends Component {
   shouldComponentUpdate(next) {
     for (const key of Object.keys(next)) if (next[key] !== this.props[key]) return true;
     return false;
@@ -55,44 +67,42 @@ class Row extends Component {
 }
 
 class ChatRow extends Row {
-  render({ chat, label, presence, typing, draft, waiting, open, author, place, places }) {
+  render({ chat, label, bot, presence, typing, draft, waiting, open, author }) {
     const name = chatName(chat);
     const time = waiting?.createdAt ?? (chat.lastMessageId > 0 ? chat.lastMessageTime : 0);
-    return html`<li aria-posinset=${place} aria-setsize=${places}>
-      <a
-        class="chat-row ${open ? "is-open" : ""} ${chat.missed > 0 ? "is-unread" : ""}"
-        href="#chat=${encodeURIComponent(chat.id)}"
-        aria-current=${open ? "page" : undefined}
-        data-chat=${chat.id}
-        onClick=${(event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-          event.preventDefault();
-          openChat(chat.id);
-        }}
-      >
-        <${Avatar} id=${chat.id} name=${name} url=${chat.photoUrl} type=${chat.type} presence=${presence} />
-        <span class="chat-row-text">
-          <span class="chat-row-top">
-            ${chat.type === "group" || chat.type === "channel" ? html`<${Icon} name=${chat.type} />` : null}
-            <span class="chat-row-name"><${Name} text=${label} /></span>
-            <${Bot} userId=${chat.id} />
-            ${chat.isMine && !waiting && !chat.gone && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
-              ? html`<${Ticks} name=${deliveryState({ status: chat.lastMessageStatus })} />`
-              : null}
-            ${waiting ? html`<${Ticks} name=${waiting.state} />` : null}
-            ${time ? html`<time class="chat-row-time" title=${formatFull(time)}>${formatShort(time)}</time>` : null}
-          </span>
-          <span class="chat-row-bottom">
-            <span class="chat-row-last"><${Last} chat=${chat} typing=${typing} draft=${draft} waiting=${waiting} open=${open} author=${author} /></span>
-            ${presence === "online" ? html`<span class="hidden">${t("presence.online")}</span>` : null}
-            ${chat.missed > 0
-              ? html`<span class="badge"><span aria-hidden="true">${chat.missed > 99 ? "99+" : formatNumber(chat.missed)}</span>
-                  <span class="hidden">${t("chat.unread", { count: chat.missed })}</span></span>`
-              : null}
-          </span>
+    return html`<a
+      class="chat-row ${open ? "is-open" : ""} ${chat.missed > 0 ? "is-unread" : ""}"
+      href="#chat=${encodeURIComponent(chat.id)}"
+      aria-current=${open ? "page" : undefined}
+      data-chat=${chat.id}
+      onClick=${(event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        openChat(chat.id);
+      }}
+    >
+      <${Avatar} id=${chat.id} name=${name} url=${chat.photoUrl} type=${chat.type} presence=${presence} />
+      <span class="chat-row-text">
+        <span class="chat-row-top">
+          ${chat.type === "group" || chat.type === "channel" ? html`<${Icon} name=${chat.type} />` : null}
+          <span class="chat-row-name"><${Name} text=${label} /></span>
+          ${bot ? html`<${Bot} userId=${chat.id} />` : null}
+          ${chat.isMine && !waiting && !chat.gone && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
+            ? html`<${Ticks} name=${deliveryState({ status: chat.lastMessageStatus })} />`
+            : null}
+          ${waiting ? html`<${Ticks} name=${waiting.state} />` : null}
+          ${time ? html`<time class="chat-row-time" title=${formatFull(time)}>${formatShort(time)}</time>` : null}
         </span>
-      </a>
-    </li>`;
+        <span class="chat-row-bottom">
+          <span class="chat-row-last"><${Last} chat=${chat} typing=${typing} draft=${draft} waiting=${waiting} open=${open} author=${author} /></span>
+          ${presence === "online" ? html`<span class="hidden">${t("presence.online")}</span>` : null}
+          ${chat.missed > 0
+            ? html`<span class="badge"><span aria-hidden="true">${chat.missed > 99 ? "99+" : formatNumber(chat.missed)}</span>
+                <span class="hidden">${t("chat.unread", { count: chat.missed })}</span></span>`
+            : null}
+        </span>
+      </span>
+    </a>`;
   }
 }
 
@@ -109,25 +119,8 @@ function Last({ chat, typing, draft, waiting, open, author }) {
 }
 
 /** A user's text: in its own direction, cut at its end, and aligned with all other texts. */
-function Said({ children }) {
+export function Said({ children }) {
   return html`<span class="chat-row-said" dir="auto">${children}</span>`;
-}
-
-/** A search hit: a name, then the text with the found words marked. */
-class Hit extends Row {
-  render({ chatId, messageId, createdAt, chat, label, author, text, query }) {
-    return html`<li>
-      <button type="button" class="chat-row hit" onClick=${() => openChat(chatId, { messageId })}>
-        <${Avatar} id=${chatId} name=${chat ? chatName(chat) : chatId} url=${chat?.photoUrl} type=${chat?.type} />
-        <span class="chat-row-text">
-          <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span>
-            <time class="chat-row-time" title=${formatFull(createdAt)}>${formatShort(createdAt)}</time></span>
-          <span class="chat-row-bottom"><span class="chat-row-last"><span class="chat-row-author"><${Name} text=${author} />:</span>
-            ${" "}<${Said}><${Marked} text=${text} query=${query} /></${Said}></span></span>
-        </span>
-      </button>
-    </li>`;
-  }
 }
 
 /** The current hits of a search: with later edits, without deleted messages. */
@@ -136,12 +129,6 @@ export function presentHits(now, hits) {
     .map((hit) => ({ hit, known: messageOf(now, hit.chatId, hit.messageId) }))
     .filter(({ hit, known }) => known?.status !== "deleted" && !now.rooms.get(hit.chatId)?.deleted?.has(hit.messageId))
     .map(({ hit, known }) => (known && known.message !== hit.message ? { ...hit, message: known.message } : hit));
-}
-
-/** A text with the searched words marked; it starts near the first of them. */
-export function Marked({ text, query }) {
-  const words = query.trim().split(/\s+/).filter(Boolean);
-  return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
 /** A person without a dialog yet. */
@@ -165,33 +152,61 @@ export function isCalled(name, id, wanted) {
 }
 
 /** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
-export function SearchState({ asking, failed, nothing }) {
-  if (failed) return html`<p class="none" role="alert">${explain(failed)}</p>`;
+export function SearchState({ asking, failed, nothing, onTry }) {
+  if (failed) return html`<${TryAgain} failure=${failed} onTry=${onTry} />`;
   if (asking && trouble.value) return html`<p class="none" role="status">${t("search.offline")}</p>`;
   if (asking) return html`<p class="none" role="status"><span class="spinner"></span> ${t("search.asking")}</p>`;
   return nothing ? html`<p class="none" role="status">${nothing}</p>` : null;
 }
 
+/**
+ * Choose the rows to draw next, {from, to}, when rows `first` to `last` of `count` are in view: those in view at once,
+ * and a few more on the side with fewer rows beyond the view. Returns the range of `drawn` when nothing is missing.
+ */
+export function nextRows(drawn, { first, last, count }) {
+  const isFar = last < drawn.from || first > drawn.to;
+  const from = isFar ? first : Math.min(drawn.from, first);
+  const to = Math.min(count, isFar ? last : Math.max(drawn.to, last));
+  const more = isFar || from < drawn.from || to > drawn.to ? 0 : MORE_ROWS;
+  // In steps: otherwise every scrolled row would redraw the list.
+  const top = Math.max(0, Math.floor((first - BEYOND) / MORE_ROWS) * MORE_ROWS);
+  const bottom = Math.min(count, Math.ceil((last + BEYOND) / MORE_ROWS) * MORE_ROWS);
+  const isDown = to < bottom && (from <= top || to - last <= first - from);
+  return { from: Math.max(top, isDown ? from : from - more), to: Math.min(bottom, isDown ? to + more : to) };
+}
+
 /** The column of chats. */
 export class ChatList extends Component {
-  state = { from: 0, query: "", ...NOTHING_FOUND };
+  state = { from: 0, to: FIRST_ROWS, query: "", ...NOTHING_FOUND };
   rowHeight = ROW_HEIGHT;
   serial = 0;
 
   componentDidMount() {
-    this.componentDidUpdate();
+    this.extendSoon();
   }
 
-  componentDidUpdate() {
-    this.rowHeight = this.list.querySelector("li > .chat-row")?.offsetHeight || this.rowHeight;
+  componentDidUpdate({ hidden }, { from, to }) {
+    const { props, state: drawn, listed, count } = this;
+    if (from !== drawn.from || to !== drawn.to || listed.length !== count || hidden !== props.hidden) this.extendSoon();
   }
 
-  onScroll = () => {
-    const { scrollTop, clientHeight } = this.list;
-    const first = Math.floor(scrollTop / this.rowHeight);
-    const from = Math.max(0, Math.floor(first / ROWS_STEP) - 1) * ROWS_STEP;
-    const to = Math.ceil((first + clientHeight / this.rowHeight) / ROWS_STEP + 1) * ROWS_STEP;
-    if (from !== this.state.from || to !== this.state.to) this.setState({ from, to });
+  componentWillUnmount() {
+    cancelAnimationFrame(this.extension);
+  }
+
+  /** Draw the rows in view in this frame, and those around them in the next ones. A scroll event comes before its frame. */
+  extendSoon = () => (this.extension ||= requestAnimationFrame(this.extend));
+
+  extend = () => {
+    this.extension = 0;
+    const { list, listed, state: drawn } = this;
+    const { scrollTop, clientHeight } = list;
+    this.count = listed.length;
+    if (clientHeight === 0) return;
+    const height = (this.rowHeight = list.querySelector("li > .chat-row")?.offsetHeight || this.rowHeight);
+    const last = Math.min(listed.length, Math.ceil((scrollTop + clientHeight) / height));
+    const { from, to } = nextRows(drawn, { first: Math.min(last, Math.floor(scrollTop / height)), last, count: listed.length });
+    if (from !== drawn.from || to !== drawn.to) this.setState({ from, to });
   };
 
   onQuery = (event) => {
@@ -218,6 +233,11 @@ export class ChatList extends Component {
     const strangers = (this.state.hits ?? []).map((hit) => hit.sender).filter((id) => state.value && !isNamed(state.value, id));
     if (strangers.length > 0) import("../actions/people.js").then(({ know }) => know(strangers), () => {});
   }
+
+  again = () => {
+    this.setState({ failed: null, asking: true });
+    this.search(this.state.query.trim());
+  };
 
   clear = () => {
     this.serial += 1;
@@ -267,19 +287,20 @@ export class ChatList extends Component {
     event.preventDefault();
   }
 
-  render({ hidden }, { from: wished, to: end = 3 * ROWS_STEP, query, hits, searched, found, failed, asking }) {
+  render({ hidden }, { from: wished, to: end, query, hits, searched, found, failed, asking }) {
     const now = state.value;
     const open = route.value.chatId;
     const wanted = fold(query).trim();
     const all = chats.value;
-    const listed = this.chatsCalled(all, wanted);
+    const listed = (this.listed = this.chatsCalled(all, wanted));
     const people = wanted ? this.peopleCalled(now, wanted, found) : [];
     const said = wanted && hits ? presentHits(now, hits) : [];
-    const from = Math.min(wished, Math.max(0, listed.length - ROWS_STEP));
-    const to = Math.min(end, listed.length);
+    const from = Math.min(wished, Math.max(0, listed.length - FIRST_ROWS));
+    const to = Math.min(Math.max(end, from + FIRST_ROWS), listed.length);
     const empty = listed.length + people.length + said.length === 0;
     const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
     const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
+    const missing = unfetched.value.get(null);
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
@@ -294,34 +315,26 @@ export class ChatList extends Component {
         </label>
         <${IconButton} icon="compose" label=${t("list.new")} class="is-accent" onClick=${() => openPanel("newchat")} />
       </header>
-      <div class="scroll" onScroll=${this.onScroll} ref=${(element) => (this.list = element ?? this.list)}>
+      <div class="scroll" onScroll=${this.extendSoon} ref=${(element) => (this.list = element ?? this.list)}>
         ${wanted && listed.length > 0 ? html`<h2 class="section">${t("search.chats")}</h2>` : null}
         <ul class="rows">
           ${spacer(from)}
-          ${listed.slice(from, to).map((chat, index) => html`<${ChatRow}
-            key=${chat.id} chat=${chat} label=${chatLabel(now, chat)} typing=${typingText(now, chat.id)}
+          ${listed.slice(from, to).map((chat, index) => html`<li key=${chat.id} aria-posinset=${from + index + 1} aria-setsize=${listed.length}><${ChatRow}
+            chat=${chat} label=${chatLabel(now, chat)} bot=${now.people.get(chat.id)?.bot} typing=${typingText(now, chat.id)}
             presence=${chat.type === "dialog" && !chat.gone ? presenceOf(now, chat.id) : undefined}
             draft=${draftOf(now, chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
             author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : tellOf(now, chat.lastMessageAuthor)) : ""}
-            place=${from + index + 1} places=${listed.length}
-          />`)}
+          /></li>`)}
           ${spacer(listed.length - to)}
         </ul>
         ${people.length > 0
           ? html`<h2 class="section">${t("people.title")}</h2>
               <ul class="rows">${people.map((one) => html`<${PersonRow} key=${one.id} person=${one} label=${tellOf(now, one.id)} presence=${presenceOf(now, one.id)} />`)}</ul>`
           : null}
-        ${said.length > 0
-          ? html`<h2 class="section">${t("search.messages")}</h2>
-              <ul class="rows">${said.map((hit) => {
-                const chat = now.chats.get(hit.chatId);
-                return html`<${Hit} key=${`${hit.chatId}/${hit.messageId}`} chatId=${hit.chatId} messageId=${hit.messageId} createdAt=${hit.createdAt}
-                  chat=${chat} label=${chat ? chatLabel(now, chat) : hit.chatId} text=${oneLine(hit.message)} query=${searched} today=${today.value}
-                  author=${hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender)} />`;
-              })}</ul>`
-          : null}
-        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} />` : null}
-        ${!wanted && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
+        ${said.length > 0 ? html`<${Hits} said=${said} query=${searched} />` : null}
+        ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} onTry=${this.again} />` : null}
+        ${!wanted && missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : null}
+        ${!wanted && !missing && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }

@@ -1,45 +1,17 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
 import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
+import { tell } from "../actions/notices.js";
 import { edit, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, route, session, state } from "../signals.js";
+import { reportLoading } from "../actions/store.js";
+import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { lastOwnEditable, quoteOf } from "../model/messages.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
 import { drawnMessage } from "../model/timeline.js";
 import { begunEdit, editKey } from "../model/writing.js";
-import { isReadable } from "../net/upload.js";
 import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
-
-const MOST_FILES = 10;
-
-/** Measure a picture or video, so that its space is reserved before it loads. */
-async function shapeOf(file) {
-  const picture = /^image\//.test(file.type);
-  if (!picture && !/^video\//.test(file.type)) return {};
-  const url = URL.createObjectURL(file);
-  try {
-    return await new Promise((resolve, reject) => {
-      const element = document.createElement(picture ? "img" : "video");
-      element.onerror = reject;
-      setTimeout(reject, 3_000);
-      if (picture) {
-        element.onload = () => resolve({ width: element.naturalWidth, height: element.naturalHeight });
-      } else {
-        element.preload = "metadata";
-        element.onloadedmetadata = () =>
-          resolve({ width: element.videoWidth, height: element.videoHeight, duration: element.duration });
-      }
-      element.src = url;
-    });
-  } catch {
-    return {};
-  } finally {
-    URL.revokeObjectURL(url);
-  }
-}
 
 /** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
@@ -47,32 +19,11 @@ function foldersOf(transfer) {
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Say for each file why it cannot be sent; undefined if it can. */
-async function refusals(files, folders) {
-  const limit = session.value?.limits?.fileBytes;
-  return Promise.all(files.map(async (file) => {
-    const { name, size } = file;
-    if (folders.has(name)) return { code: "folder", name };
-    if (limit && size > limit) return { code: "too_large", name, limit };
-    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
-  }));
-}
-
-/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. Report those that cannot be
- * sent. */
-export async function pickFiles(chatId, from) {
-  const chosen = [...(from.files ?? from)];
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. */
+export function pickFiles(chatId, from) {
   // A drop's content is readable only during the event.
-  const folders = foldersOf(from);
-  const refused = await refusals(chosen, folders);
-  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
-  const good = chosen.filter((_, at) => !refused[at]);
-  if (good.length === 0) return;
-  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-  const kept = good.slice(0, MOST_FILES);
-  const shapes = await Promise.all(kept.map(shapeOf));
-  kept.forEach((file, at) => (file.shape = shapes[at]));
-  dialog.value = { name: "files", chatId, files: kept };
+  const [files, folders] = [[...(from.files ?? from)], foldersOf(from)];
+  import("./files.js").then(({ offer }) => offer(chatId, files, folders), reportLoading);
 }
 
 /** Spreadsheets and word processors add a picture of the text; file managers the names (or paths) of the files. */
@@ -158,6 +109,9 @@ export class Composer extends Component {
       }
     } else if (this.editing) {
       this.endEdit();
+      const { quote } = draftAt(chatId) ?? {};
+      // The reply that was begun before the edit continues.
+      if (!mine && quote && this.isOpen) return resume(chatId, "reply", quote);
     }
     const answered = mine?.kind === "reply" ? mine.quote : undefined;
     // Leaving the chat does not discard the reply.
@@ -166,19 +120,25 @@ export class Composer extends Component {
     if (mine) this.field.focus();
   }
 
+  /** Whether the chat is open and can be written in. */
+  get isOpen() {
+    const { chatId } = this.props;
+    const chat = state.value?.chats.get(chatId);
+    return route.value.chatId === chatId && chat && !chat.gone;
+  }
+
   /** The edit was saved or cancelled, unless the user only left the chat: it then continues on return. */
   endEdit() {
     const { chatId } = this.props;
     const { messageId, quote } = this.editing;
     const text = this.field.value;
     this.editing = null;
-    const draft = draftAt(chatId)?.text ?? "";
-    const chat = state.value?.chats.get(chatId);
-    if (route.value.chatId === chatId && chat && !chat.gone) {
+    const { text: draft = "", quote: answered } = draftAt(chatId) ?? {};
+    if (this.isOpen) {
       const lost = drawnMessage(state.value, { chatId, messageId })?.status === "deleted" && text.trim() && text !== quote.message;
       keepDraft(editKey(chatId, messageId), "");
       if (lost) {
-        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"));
+        keepDraft(chatId, [draft, text].filter(Boolean).join("\n\n"), answered);
         tell(t("composer.editGone"), { error: true });
       }
     }

@@ -2,11 +2,11 @@
 import { Component } from "preact";
 import { back, openPanel } from "../actions/navigation.js";
 import { lossText, tell } from "../actions/notices.js";
-import { forgetChat } from "../actions/rooms.js";
+import { forgetChat } from "../actions/outbox.js";
 import { dialog, route, state, trouble } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
-import { mayWrite, nameOf, presenceOf, tellOf } from "../model/state.js";
-import { chatName, typingText } from "./chatlist.js";
+import { mayWrite, nameOf, presenceOf, typeOf } from "../model/state.js";
+import { chatName, titleOf, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
 import { Avatar, Bot, html, IconButton, Name } from "./parts.js";
@@ -18,13 +18,15 @@ function Subtitle({ chat, chatId }) {
   if (chat?.gone) return null;
   const typing = typingText(now, chatId);
   if (typing) return html`<span class="is-typing">${typing}</span>`;
-  if (chat?.type === "favorites") return t("chat.favoritesHint");
-  if (chat?.type === "group" || chat?.type === "channel") {
+  const type = typeOf(now, chatId);
+  if (!type) return null;
+  if (type === "favorites") return t("chat.favoritesHint");
+  if (type !== "dialog") {
     const participants = now.details.get(chatId)?.meta?.participants;
     if (!participants) return null;
     const here = participants.filter((one) => one.id === now.me.id || now.online.has(one.id)).length;
     const members = t("chat.members", { count: participants.length });
-    return chat.type === "group" && here > 1 ? `${members}, ${t("chat.membersOnline", { count: here })}` : members;
+    return type === "group" && here > 1 ? `${members}, ${t("chat.membersOnline", { count: here })}` : members;
   }
   const presence = presenceOf(now, chatId);
   if (presence === "online") return html`<span class="is-online">${t("presence.online")}</span>`;
@@ -42,16 +44,16 @@ function Lost({ chat }) {
 
 function Header({ chat, chatId }) {
   const now = state.value;
-  const name = chat ? chatName(chat) : nameOf(now, chatId);
-  const dialogChat = !chat || chat.type === "dialog";
+  const name = titleOf(now, chatId);
+  const type = typeOf(now, chatId);
   return html`<header class="bar chat-bar">
     <${IconButton} icon="back" label=${t("nav.back")} class="only-narrow" onClick=${back} />
     <button type="button" class="chat-title" disabled=${Boolean(chat?.gone)} onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
       title=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
-      <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
-        presence=${dialogChat && !chat?.gone ? presenceOf(now, chatId) : undefined} />
+      <${Avatar} id=${chatId} name=${chat ? chatName(chat) : nameOf(now, chatId)} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${type} icon=${type ? undefined : "queued"} size="s"
+        presence=${type === "dialog" && !chat?.gone ? presenceOf(now, chatId) : undefined} />
       <span class="chat-title-text">
-        <span class="chat-title-name"><span><${Name} text=${dialogChat ? tellOf(now, chatId) : name} /></span> <${Bot} userId=${chatId} /></span>
+        <span class="chat-title-name"><span><${Name} text=${name} /></span> <${Bot} userId=${chatId} /></span>
         <span class="chat-title-sub"><${Subtitle} chat=${chat} chatId=${chatId} /></span>
       </span>
     </button>
@@ -95,7 +97,7 @@ export class Conversation extends Component {
     const now = state.value;
     const chat = now.chats.get(chatId);
     const writable = mayWrite(now, chatId);
-    return html`<section class="conversation" aria-label=${chat ? chatName(chat) : nameOf(now, chatId)}
+    return html`<section class="conversation" aria-label=${titleOf(now, chatId)}
       onDragEnter=${this.onDragEnter} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
       <${Header} chat=${chat} chatId=${chatId} />
       <${MessageList} chatId=${chatId} />

@@ -3,13 +3,13 @@ import { Component } from "preact";
 import { changeChat, endChat } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
-import { openChat } from "../actions/rooms.js";
-import { dialog, route, session, state } from "../signals.js";
+import { openChat, tryAgain } from "../actions/rooms.js";
+import { dialog, route, session, state, unfetched } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
-import { nameOf, presenceOf, tellOf } from "../model/state.js";
-import { chatName } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton, Name, Panel } from "./parts.js";
+import { presenceOf, tellOf, typeOf } from "../model/state.js";
+import { chatName, titleOf } from "./chatlist.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
@@ -92,6 +92,13 @@ function Member({ person, chatId, meta, rules }) {
   </li>`;
 }
 
+/** The members are being fetched, or could not be. */
+function Waiting({ chatId }) {
+  const failure = unfetched.value.get(chatId);
+  if (failure) return html`<${TryAgain} failure=${failure} onTry=${() => tryAgain(chatId)} />`;
+  return html`<p class="none" role="status"><span class="spinner"></span> ${t("chat.loading")}</p>`;
+}
+
 export class Details extends Component {
   state = { adding: false, renaming: false };
 
@@ -100,22 +107,27 @@ export class Details extends Component {
     const chat = now.chats.get(chatId);
     const details = now.details.get(chatId);
     const meta = details?.meta ?? {};
-    const name = chat ? chatName(chat) : nameOf(now, chatId);
-    const many = chat?.type === "group" || chat?.type === "channel";
+    const type = typeOf(now, chatId);
+    const title = titleOf(now, chatId);
+    const name = chat ? chatName(chat) : title;
+    const many = type === "group" || type === "channel";
     const me = session.value.id;
     const owns = many && meta.owner === me;
     const rules = owns || Boolean(many && meta.admins?.includes(me));
     const members = meta.participants ?? [];
     const photo = chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl;
+    // Of a group one must know who may do what in it.
+    const isKnown = details || type === "dialog" || type === "favorites";
     if (adding) return html`<${AddMembers} chatId=${chatId} members=${members.map((one) => one.id)} onDone=${() => this.setState({ adding: false })} />`;
     return html`<${Panel} label=${t("chat.details", { name })} title=${t("details.title")} icon="close" onBack=${back}>
       <div class="scroll">
         <div class="panel-head">
           ${rules ? html`<${Photo} label=${t("profile.photo")} id=${chatId} name=${name} url=${photo} onChange=${(photoUrl) => changeChat("updateChat", { chatId, photoUrl })} />`
-            : html`<${Avatar} id=${chatId} name=${name} url=${photo} type=${chat?.type} size="l" />`}
-          <h3><${Name} text=${many || chat?.type === "favorites" ? name : tellOf(now, chatId)} /> <${Bot} userId=${chatId} /></h3>
-          ${many ? html`<p class="hint">${t("chat.members", { count: members.length })}</p>` : chat?.type === "favorites" ? null : html`<p class="hint">${meta.username ? `@${meta.username}` : ""}</p>`}
+            : html`<${Avatar} id=${chatId} name=${name} url=${photo} type=${type} size="l" />`}
+          <h3><${Name} text=${title} /> <${Bot} userId=${chatId} /></h3>
+          ${!isKnown ? null : many ? html`<p class="hint">${t("chat.members", { count: members.length })}</p>` : type === "favorites" ? null : html`<p class="hint">${meta.username ? `@${meta.username}` : ""}</p>`}
         </div>
+        ${isKnown ? null : html`<${Waiting} chatId=${chatId} />`}
         ${rules && renaming
           ? html`<${NameForm} label=${t("new.name")} value=${name} onChange=${(next) => changeChat("updateChat", { chatId, name: next })} onDone=${() => this.setState({ renaming: false })} />`
           : null}
@@ -125,12 +137,12 @@ export class Details extends Component {
           ${rules && session.value.admin ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "invite", chatId })}><${Icon} name="invite" />${t("details.invite")}</button>` : null}
         </div>
         <${Media} chatId=${chatId} />
-        ${many
+        ${many && isKnown
           ? html`<div class="group-box"><h3 class="section">${t("details.members")}</h3>
               ${rules ? html`<button type="button" class="list-button is-accent" onClick=${() => this.setState({ adding: true })}><${Icon} name="plus" />${t("details.add")}</button>` : null}
               <ul>${members.map((person) => html`<${Member} key=${person.id} person=${person} chatId=${chatId} meta=${meta} rules=${rules} />`)}</ul></div>`
           : null}
-        ${chat
+        ${chat && isKnown
           ? html`<div class="group-box">
               ${many && !owns ? html`<button type="button" class="list-button is-danger" onClick=${() => ask(t("details.confirmLeave", { name }), t("details.leave"), () => endChat("leaveChat", chatId))}><${Icon} name="leave" />${t("details.leave")}</button>` : null}
               ${owns ? html`<button type="button" class="list-button is-danger" onClick=${() => ask(t("details.confirmDelete", { name }), t("details.delete"), () => endChat("deleteChat", chatId))}><${Icon} name="trash" />${t("details.delete")}</button>` : null}

@@ -5,17 +5,17 @@ import { changeProfile } from "../actions/groups.js";
 import { explain, tell } from "../actions/notices.js";
 import { discard, isInFlight, remove } from "../actions/outbox.js";
 import { request } from "../actions/store.js";
-import { dialog, session, state } from "../signals.js";
+import { dialog, session, state, unfetched } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
 import { Files } from "./files.js";
 import { Avatar, html, Icon, IconButton, lazy, Modal, Name } from "./parts.js";
 
-const Viewer = lazy(() => import("./viewer.js"), "Viewer");
-const Emoji = lazy(() => import("./emoji.js"), "Emoji");
-const Jump = lazy(() => import("./finders.js"), "Jump");
-const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat");
+const Viewer = lazy(() => import("./viewer.js"), "Viewer", true);
+const Emoji = lazy(() => import("./emoji.js"), "Emoji", true);
+const Jump = lazy(() => import("./finders.js"), "Jump", true);
+const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat", true);
 
 const close = () => (dialog.value = null);
 
@@ -128,21 +128,25 @@ function copyByHand(text) {
 function Info({ chatId, message, mine }) {
   const now = state.value;
   const chat = now.chats.get(chatId);
-  const members = now.details.get(chatId)?.meta?.participants ?? [];
+  const members = now.details.get(chatId)?.meta?.participants;
   const marks = new Map((message.delivering ?? []).map((one) => [one.userId, one]));
-  const others = members.filter((one) => one.id !== message.sender);
+  const others = members?.filter((one) => one.id !== message.sender);
+  const many = chat?.type === "group" || chat?.type === "channel";
+  const isComing = !others && !chat?.gone && !unfetched.value.has(chatId);
   return html`<${Modal} label=${t("menu.info")} onClose=${close}>
     <h2>${t("menu.info")}</h2>
     <p>${t("info.written", { when: formatFull(message.createdAt) })}</p>
     ${message.updatedAt ? html`<p>${t("info.edited", { when: formatFull(message.updatedAt) })}</p>` : null}
-    ${mine && chat?.type !== "dialog" && others.length > 0 && message.status !== "deleted"
-      ? html`<ul>${others.map((one) => {
+    ${!mine || !many || message.status === "deleted"
+      ? null
+      : isComing
+        ? html`<p class="none" role="status"><span class="spinner"></span> ${t("chat.loading")}</p>`
+        : html`<ul>${others?.map((one) => {
           const mark = marks.get(one.id);
           const text = mark?.read ? t("info.read", { when: formatFull(mark.read) }) : mark?.dlvrd ? t("info.delivered", { when: formatFull(mark.dlvrd) }) : t("info.notYet");
           return html`<li class="person" key=${one.id}><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="xs" />
             <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span><span class="hint">${text}</span></span></li>`;
-        })}</ul>`
-      : null}
+        })}</ul>`}
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>
   </${Modal}>`;
 }

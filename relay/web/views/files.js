@@ -1,16 +1,67 @@
-/** The dialog of files that are about to be sent. */
+/** Files to be sent: which of them can be sent, and the dialog that asks for a caption. */
 import { Component } from "preact";
 import { draftAt, keepDraft } from "../actions/drafts.js";
-import { explain } from "../actions/notices.js";
-import { send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog } from "../signals.js";
+import { explain, tell } from "../actions/notices.js";
+import { isReadable, send } from "../actions/outbox.js";
+import { LONGEST_MESSAGE, composing, dialog, session } from "../signals.js";
 import { formatSize, t } from "../i18n/i18n.js";
 import { sizeParts } from "../model/text.js";
 import { captionKey } from "../model/writing.js";
-import { isReadable } from "../net/upload.js";
 import { html, Icon, isTouch, Modal, submits } from "./parts.js";
 
 const close = () => (dialog.value = null);
+
+const MOST_FILES = 10;
+
+/** Measure a picture or video, so that its space is reserved before it loads. */
+async function shapeOf(file) {
+  const picture = /^image\//.test(file.type);
+  if (!picture && !/^video\//.test(file.type)) return {};
+  const url = URL.createObjectURL(file);
+  try {
+    return await new Promise((resolve, reject) => {
+      const element = document.createElement(picture ? "img" : "video");
+      element.onerror = reject;
+      setTimeout(reject, 3_000);
+      if (picture) {
+        element.onload = () => resolve({ width: element.naturalWidth, height: element.naturalHeight });
+      } else {
+        element.preload = "metadata";
+        element.onloadedmetadata = () =>
+          resolve({ width: element.videoWidth, height: element.videoHeight, duration: element.duration });
+      }
+      element.src = url;
+    });
+  } catch {
+    return {};
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** Say for each file why it cannot be sent; undefined if it can. */
+async function refusals(files, folders) {
+  const limit = session.value?.limits?.fileBytes;
+  return Promise.all(files.map(async (file) => {
+    const { name, size } = file;
+    if (folders.has(name)) return { code: "folder", name };
+    if (limit && size > limit) return { code: "too_large", name, limit };
+    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
+  }));
+}
+
+/** Ask for a caption for files, then send them; `folders` are the names of folders among them. Report the others. */
+export async function offer(chatId, chosen, folders) {
+  const refused = await refusals(chosen, folders);
+  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
+  const good = chosen.filter((_, at) => !refused[at]);
+  if (good.length === 0) return;
+  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
+  const kept = good.slice(0, MOST_FILES);
+  const shapes = await Promise.all(kept.map(shapeOf));
+  kept.forEach((file, at) => (file.shape = shapes[at]));
+  dialog.value = { name: "files", chatId, files: kept };
+}
 
 /** Files about to be sent, with a caption. */
 export class Files extends Component {

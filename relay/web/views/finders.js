@@ -6,7 +6,8 @@ import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, session, state } from
 import { formatFull, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine } from "../model/text.js";
-import { chatLabel, chatName, isCalled, Marked, presentHits, SearchState } from "./chatlist.js";
+import { chatLabel, chatName, isCalled, presentHits, SearchState } from "./chatlist.js";
+import { Marked, marker } from "./hits.js";
 import { Avatar, Bot, html, Icon, Modal, Name } from "./parts.js";
 
 const close = () => (dialog.value = null);
@@ -65,7 +66,7 @@ class Finder extends Component {
     if (mine !== this.serial) return;
     this.setState({ items, at: this.searching ? 0 : this.state.at });
     this.searching = false;
-    if (this.chosen && items[0]) this.props.onChoose(items[0]);
+    if (this.chosen && items[0]) this.props.onChoose(items[0], this.state.query);
   }
 
   onKey = (event) => {
@@ -79,7 +80,7 @@ class Finder extends Component {
       event.preventDefault();
       // The list may not match the typed text yet: then Enter means its first result.
       if (this.searching) this.chosen = true;
-      else if (items[at]) this.props.onChoose(items[at]);
+      else if (items[at]) this.props.onChoose(items[at], this.state.query);
     }
   };
 
@@ -91,9 +92,9 @@ class Finder extends Component {
       </label>
       <div class="scroll" ref=${(element) => (this.list = element ?? this.list)}>
         ${items.length > 0 ? html`<div id="found" role="listbox" aria-label=${label}>
-          ${items.map((item, index) => html`<button type="button" role="option" id=${`found-${index}`} aria-selected=${index === at} class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item)}>${row(item, query)}</button>`)}
+          ${items.map((item, index) => html`<button type="button" role="option" id=${`found-${index}`} aria-selected=${index === at} class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item, query)}>${row(item, query)}</button>`)}
         </div>` : null}
-        <${SearchState} asking=${asking} failed=${failure} nothing=${asked && items.length === 0 ? t("search.none", { query }) : null} />
+        <${SearchState} asking=${asking} failed=${failure} nothing=${asked && items.length === 0 ? t("search.none", { query }) : null} onTry=${() => this.find(query.trim())} />
       </div>
     </${Modal}>`;
   }
@@ -120,7 +121,7 @@ export function Jump() {
 export function SearchInChat({ chatId }) {
   const find = (query) => (!isSearchable(query) ? Promise.resolve([]) : request("search", { query, chatId, count: 60 }));
   const now = state.value;
-  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} present=${(hits) => presentHits(now, hits.map((hit) => ({ ...hit, chatId })))} mayAsk=${isSearchable} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
+  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} present=${(hits) => presentHits(now, hits.map((hit) => ({ ...hit, chatId })))} mayAsk=${isSearchable} wait=${200} onChoose=${(hit, query) => openChat(chatId, { messageId: hit.messageId, mark: marker(query) })}
     row=${(hit, query) => {
       const name = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
       return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />

@@ -2,9 +2,8 @@
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { compose } from "../actions/drafts.js";
-import { cancelUpload, discard, retry } from "../actions/outbox.js";
+import { cancelUpload, discard, previewUrl, retry } from "../actions/outbox.js";
 import { showMessage } from "../actions/rooms.js";
-import { previewUrl } from "../net/upload.js";
 import { dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
@@ -34,21 +33,23 @@ function boxOf(meta) {
   return { width: `${width}px`, aspectRatio: `${width} / ${height}` };
 }
 
-function Span({ span }) {
-  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${span.text}</a>`;
-  if (span.type === "code") return html`<code>${span.text}</code>`;
-  return span.text;
+function Span({ span, mark }) {
+  const text = mark(span.text);
+  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${text}</a>`;
+  if (span.type === "code") return html`<code>${text}</code>`;
+  return text;
 }
 
-/** The text of a message. */
-function MessageText({ text }) {
+/** The text of a message; `found` splits it into parts of which every second one is marked. */
+function MessageText({ text, found }) {
+  const mark = (some) => found?.(some).map((part, at) => (at % 2 === 1 ? html`<mark>${part}</mark>` : part)) ?? some;
   const emoji = emojiCount(text);
   if (emoji > 0 && emoji <= 6) return html`<div class="text is-emoji ${emoji <= 3 ? "is-few" : ""}">${text}</div>`;
   return html`<div class="text">
     ${parse(text).map((block) =>
       block.type === "pre"
-        ? html`<pre tabindex="0"><code>${block.text}</code></pre>`
-        : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} />`)}</p>`,
+        ? html`<pre tabindex="0"><code>${mark(block.text)}</code></pre>`
+        : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} mark=${mark} />`)}</p>`,
     )}
   </div>`;
 }
@@ -277,6 +278,7 @@ export class MessageRow extends Component {
       next.label !== this.props.label ||
       next.photo !== this.props.photo ||
       next.flash !== this.props.flash ||
+      next.found !== this.props.found ||
       next.language !== this.props.language ||
       next.today !== this.props.today
     );
@@ -318,7 +320,7 @@ export class MessageRow extends Component {
 
   onReply = () => compose(this.props.chatId, "reply", this.props.row.message.messageId);
 
-  render({ row, chatId, chatType, name, label, photo, flash }, { near }) {
+  render({ row, chatId, chatType, name, label, photo, flash, found }, { near }) {
     const { message, mine, starts, ends } = row;
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
@@ -354,7 +356,7 @@ export class MessageRow extends Component {
         ${deleted
           ? html`<div class="text is-deleted"><p><${Icon} name="trash" /> ${t("message.deleted")}</p></div>`
           : message.message
-            ? html`<${MessageText} text=${message.message} />`
+            ? html`<${MessageText} text=${message.message} found=${found} />`
             : null}
         <${Meta} message=${message} mine=${mine} chatType=${chatType} ends=${ends} />
         ${failed ? html`<${Failed} message=${message} />` : null}

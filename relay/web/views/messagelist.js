@@ -5,19 +5,19 @@
  * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, mendRoom, showNewest } from "../actions/rooms.js";
-import { active, loadingRooms, state, target } from "../signals.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../actions/rooms.js";
+import { active, loadingRooms, state, target, unfetched } from "../signals.js";
 import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
 import { unreadAmong } from "../model/events.js";
 import { atEnd, indexOf } from "../model/messages.js";
-import { nameOf, tellOf } from "../model/state.js";
+import { nameOf, tellOf, typeOf } from "../model/state.js";
 import { drawnRows, waitingRows } from "../model/timeline.js";
 import { MessageRow, openMenu } from "./message.js";
-import { html, Icon } from "./parts.js";
+import { html, Icon, TryAgain } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
-const FIRST_ROWS = 24;
-const MORE_ROWS = 10;
+const FIRST_ROWS = 20;
+const MORE_ROWS = 8;
 const MOST_ROWS = 90;
 /** More is drawn or fetched when fewer than this many window heights are left. */
 const MARGIN = 1.5;
@@ -367,23 +367,24 @@ export class MessageList extends Component {
     // On an old page it would look old.
     const waiting = this.showsEnd || (reachesEnd && this.follow);
     const rows = (this.rows = drawnRows(now, chatId, { start, end, waiting, dividerId, dividerCount }));
-    const { missed = 0, type = "dialog" } = chat ?? {};
+    const { missed = 0, type = typeOf(now, chatId) } = chat ?? {};
+    const [failure, wanted] = [unfetched.value.get(chatId), target.value?.chatId === chatId ? target.value : {}];
     const code = language();
     return html`<div class="messages">
       <div class="scroll" ref=${(element) => (this.scroller = element ?? this.scroller)} onScroll=${this.onScroll} onKeyDown=${this.onKey}
         onWheel=${this.onHand} onTouchMove=${this.onHand} onPointerDown=${this.onHand}
-        tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling}>
+        tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling && !failure}>
         <div class="rows" ref=${(element) => (this.content = element ?? this.content)}>
           ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
             ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${chat?.gone ? t("chat.nothingKept") : type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
             : null}
-          ${!(room?.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
+          ${!(room?.atStart && this.start === 0) && !(chat?.gone && this.start === 0) ? failure ? html`<${TryAgain} key="failed" failure=${failure} onTry=${() => tryAgain(chatId)} />` : html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
             return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value}
               name=${row.mine ? "" : nameOf(now, row.message.sender)} label=${row.mine ? "" : tellOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
-              flash=${this.flashId !== null && row.message.messageId === this.flashId} />`;
+              flash=${this.flashId !== null && row.message.messageId === this.flashId} found=${wanted.messageId === row.message.messageId ? wanted.mark : undefined} />`;
           })}
         </div>
       </div>

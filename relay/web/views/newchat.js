@@ -40,6 +40,7 @@ export class Directory extends Component {
   async find(query, after) {
     this.serial += 1;
     const mine = this.serial;
+    this.after = after;
     this.setState({ asking: true, failure: null });
     try {
       const found = await findPeople(query, after);
@@ -61,7 +62,7 @@ export class Directory extends Component {
     return html`
       <label class="search"><${Icon} name="search" />
         <input type="search" value=${query} maxlength=${LONGEST_NAME_QUERY} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} onCompositionEnd=${this.onInput} autocomplete="off" /></label>
-      <${SearchState} asking=${asking} failed=${failure} />
+      <${SearchState} asking=${asking} failed=${failure} onTry=${() => this.find(query.trim(), this.after)} />
       ${shown?.length === 0 && !asking && !failure ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
       <ul>${shown?.map((one) => html`<li key=${one.id}>
         ${chosen

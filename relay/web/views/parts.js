@@ -3,8 +3,9 @@ import { h, Component } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
+import { explain } from "../actions/notices.js";
 import { reportLoading } from "../actions/store.js";
-import { dialog, state } from "../signals.js";
+import { dialog, notice, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 
 export const html = htm.bind(h);
@@ -103,23 +104,49 @@ export function Bot({ userId }) {
   return state.value?.people.get(userId)?.bot ? html`<span class="tag">${t("person.bot")}</span>` : null;
 }
 
-/** Make a component whose module is loaded when it is first shown. */
-export function lazy(load, name) {
+/** Make a component whose module is loaded when it is first shown. Where that fails a button tries again; a dialog closes. */
+export function lazy(load, name, isDialog) {
   const module = signal(null);
+  const failure = signal(null);
   let asked = false;
-  return function Lazy(props) {
-    if (!module.value && !asked) {
-      asked = true;
-      load().then(
-        (loaded) => (module.value = loaded),
-        () => {
-          asked = false;
-          reportLoading();
-        },
-      );
-    }
-    return module.value ? html`<${module.value[name]} ...${props} />` : null;
+  const ask = () => {
+    asked = true;
+    failure.value = null;
+    load().then(
+      (loaded) => (module.value = loaded),
+      () => {
+        asked = !isDialog;
+        if (isDialog) dialog.value = null;
+        failure.value = reportLoading();
+      },
+    );
   };
+  return function Lazy(props) {
+    if (module.value) return html`<${module.value[name]} ...${props} />`;
+    if (!asked) ask();
+    return failure.value && html`<${TryAgain} failure=${failure.value} onTry=${ask} />`;
+  };
+}
+
+/** Say why something could not be fetched, with a way to try again. */
+export function TryAgain({ failure, onTry }) {
+  return html`<div class="none" role="alert"><p>${explain(failure)}</p>
+    <button type="button" class="link" onClick=${onTry}>${t("message.tryAgain")}</button></div>`;
+}
+
+/** Modal dialogs that are open: what is outside of them can be neither pressed nor heard. */
+export const modals = signal(0);
+
+export function Notice() {
+  const shown = notice.value;
+  return html`<div class="notices" role="status" aria-live="polite">
+    ${shown
+      ? html`<div class="notice ${shown.error ? "is-error" : ""}">
+          ${shown.error ? html`<${Icon} name="failed" />` : null}<span>${shown.text}</span>
+          ${shown.action ? html`<button type="button" class="link" onClick=${shown.onAction}>${shown.action}</button>` : null}
+        </div>`
+      : null}
+  </div>`;
 }
 
 /** A modal dialog: the browser keeps the focus inside and closes it on Escape. */
@@ -128,9 +155,11 @@ export class Modal extends Component {
 
   componentDidMount() {
     this.element.showModal();
+    modals.value += 1;
   }
 
   componentWillUnmount() {
+    modals.value -= 1;
     // Returns the focus to where it was.
     this.element.close();
   }
@@ -149,6 +178,7 @@ export class Modal extends Component {
       onClick=${(event) => event.target === this.element && this.element.close()}
     >
       <div class="modal-inside">${children}</div>
+      <${Notice} />
     </dialog>`;
   }
 }

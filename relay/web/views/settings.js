@@ -10,7 +10,7 @@ import { uploadPhoto } from "../net/upload.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
-import { Avatar, html, Icon, IconButton, Name, Panel } from "./parts.js";
+import { Avatar, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
 
 /** A picture of the user or a group, changed by clicking it and choosing a file. */
 export class Photo extends Component {
@@ -75,6 +75,7 @@ class Devices extends Component {
   }
 
   async load() {
+    this.setState({ failure: null });
     try {
       this.setState({ devices: await request("devices", {}), failure: null });
     } catch (failure) {
@@ -101,7 +102,8 @@ class Devices extends Component {
   render(_, { devices, failure }) {
     return html`<section class="group-box" aria-label=${t("devices.title")}>
       <h3 class="section">${t("devices.title")}</h3>
-      ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
+      ${failure ? html`<${TryAgain} failure=${failure} onTry=${() => this.load()} />`
+        : devices ? null : html`<p class="none" role="status"><span class="spinner"></span> ${t("chat.loading")}</p>`}
       ${devices?.map((device) => html`<div class="person" key=${device.deviceId}>
         <${Icon} name="device" />
         <span class="list-text"><span><${Name} text=${device.label || t("devices.unnamed")} /></span>

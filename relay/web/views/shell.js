@@ -2,17 +2,17 @@
 import { Component } from "preact";
 import { back, closeChat } from "../actions/navigation.js";
 import { stepChat } from "../actions/rooms.js";
-import { announcements, chats, composing, dialog, notice, route, session, state, trouble, upgraded } from "../signals.js";
+import { announcements, chats, composing, dialog, route, session, state, trouble, upgraded } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { clearsItself, html, Icon, isTouch, lazy } from "./parts.js";
+import { clearsItself, html, Icon, isTouch, lazy, modals, Notice } from "./parts.js";
 
 const Conversation = lazy(() => import("./conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
 const Settings = lazy(() => import("./settings.js"), "Settings");
 const NewChat = lazy(() => import("./newchat.js"), "NewChat");
 const Details = lazy(() => import("./details.js"), "Details");
-const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs");
+const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs", true);
 
 /** Panels in place of the list; "details" is beside the conversation. */
 const LEFT_PANELS = { settings: Settings, newchat: NewChat };
@@ -96,18 +96,6 @@ function ConnectionBar() {
     <button type="button" class="link" onClick=${() => import("../actions/upgrade.js").then(({ reload }) => reload())}>${t("upgrade.reload")}</button></div>`;
 }
 
-function Notice() {
-  const shown = notice.value;
-  return html`<div class="notices" role="status" aria-live="polite">
-    ${shown
-      ? html`<div class="notice ${shown.error ? "is-error" : ""}">
-          ${shown.error ? html`<${Icon} name="failed" />` : null}<span>${shown.text}</span>
-          ${shown.action ? html`<button type="button" class="link" onClick=${shown.onAction}>${shown.action}</button>` : null}
-        </div>`
-      : null}
-  </div>`;
-}
-
 function Nothing() {
   return html`<div class="nothing">
     <${Icon} name="compose" />
@@ -146,6 +134,7 @@ class Chats extends Component {
         <${ChatList} hidden=${Boolean(Left)} />
       </nav>
       <main class="column-chat">
+        <${ConnectionBar} />
         ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
       </main>
       ${showsDetails ? html`<aside class="column-details" aria-label=${t("details.title")}><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
@@ -161,7 +150,7 @@ export function Shell() {
   return html`
     ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}
     ${dialog.value ? html`<${Dialogs} />` : null}
-    <${Notice} />
+    ${modals.value ? null : html`<${Notice} />`}
     <div class="hidden" role="log" aria-live="polite">${announcements.value.map(({ id, text }) => html`<p key=${id}>${text}</p>`)}</div>
   `;
 }

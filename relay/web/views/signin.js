@@ -16,6 +16,7 @@ function failureText(failure, invite) {
   if (failure.status === 401 || failure.status === 404 || failure.status === 403) {
     return invite ? t("signin.badInvite") : t("signin.badPassword");
   }
+  if (failure.code === "conflict") return t("signin.devicesFull");
   if (failure.code === "bad_request" && invite) return t("signin.badInvite");
   return explain(failure);
 }

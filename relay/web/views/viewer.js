@@ -4,13 +4,14 @@ import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { tellOf } from "../model/state.js";
-import { html, Icon, IconButton, Name } from "./parts.js";
+import { html, Icon, IconButton, modals, Name, Notice } from "./parts.js";
 
 export class Viewer extends Component {
   state = { step: 0 };
 
   componentDidMount() {
     this.element?.showModal();
+    modals.value += 1;
     this.closeIfGone();
   }
 
@@ -19,6 +20,7 @@ export class Viewer extends Component {
   }
 
   componentWillUnmount() {
+    modals.value -= 1;
     this.element?.close();
   }
 
@@ -63,6 +65,7 @@ export class Viewer extends Component {
       ${this.before ? html`<${IconButton} icon="back" label=${t("viewer.before")} class="prev" onClick=${() => this.go(-1)} />` : null}
       ${this.after ? html`<${IconButton} icon="back" label=${t("viewer.after")} class="next" onClick=${() => this.go(1)} />` : null}
       <img src=${attachment.url} alt=${attachment.filename} onClick=${close} />
+      <${Notice} />
     </dialog>`;
   }
 }

@@ -35,11 +35,11 @@ class ArchiveBounds(NamedTuple):
     """How much of an export is held in memory."""
 
     files: int = 500_000
-    """Files that an archive may hold."""
+    """Maximum files in an archive."""
     list_bytes: int = 128 * 2**20
-    """Bytes of a file that is one JSON list: it is read at once."""
+    """Maximum bytes of a file that is one JSON list: it is read at once."""
     line_bytes: int = 32 * 2**20
-    """Bytes of a line in a file that is read line by line."""
+    """Maximum bytes of a line in a file that is read line by line."""
 
 
 ARCHIVE_BOUNDS = ArchiveBounds()

@@ -1,0 +1,309 @@
+// A session from signing in to signing out, on a fake relay: what is refused, what cannot be fetched, and what must not outlive it.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { FakeStorage, load } from "./page_modules.mjs";
+
+/** Time that passes only when a test says so. */
+const time = {
+  ms: 1_000_000,
+  timers: new Map(),
+  serial: 0,
+
+  async settle() {
+    for (let step = 0; step < 12; step += 1) await new Promise((resolve) => setImmediate(resolve));
+  },
+
+  async pass(span, step = 250) {
+    for (let done = 0; done < span; done += step) {
+      this.ms += step;
+      for (const [id, timer] of [...this.timers]) {
+        if (timer.at > this.ms || !this.timers.delete(id)) continue;
+        timer.run();
+      }
+      await this.settle();
+    }
+  },
+};
+performance.now = () => time.ms;
+Date.now = () => 1_700_000_000_000 + time.ms;
+Math.random = () => 0.5;
+globalThis.setTimeout = (run, after = 0, ...what) => {
+  time.serial += 1;
+  time.timers.set(time.serial, { at: time.ms + after, run: () => run(...what) });
+  return time.serial;
+};
+globalThis.clearTimeout = (id) => time.timers.delete(id);
+globalThis.BroadcastChannel = undefined;
+globalThis.history = {
+  state: null,
+  replaceState: (state) => (history.state = state),
+  pushState: (state) => (history.state = state),
+  go() {},
+};
+
+/** The relay: {status, body} by method of `/session`, and {payload} or {error} by kind of request; nothing is no answer. */
+let http;
+let says;
+
+globalThis.fetch = async (_, { method }) => {
+  const { status = 200, body = {} } = (await http[method]?.()) ?? {};
+  return { status, ok: status < 300, redirected: false, json: async () => body };
+};
+
+class Socket {
+  static open = null;
+  asked = [];
+
+  constructor() {
+    Socket.open = this;
+    setImmediate(() => this.onopen?.());
+  }
+
+  close() {}
+
+  send(text) {
+    if (text === "ping") return void setImmediate(() => this.onmessage?.({ data: "pong" }));
+    const frame = JSON.parse(text);
+    if (frame.type !== "request") return;
+    this.asked.push(frame);
+    const said = says[frame.payloadType]?.(frame.payload);
+    if (said) setImmediate(() => this.tell({ type: "response", id: frame.id, timestamp: Date.now(), ...said }));
+  }
+
+  tell(frame) {
+    this.onmessage?.({ data: JSON.stringify(frame) });
+  }
+}
+globalThis.WebSocket = Socket;
+
+const session = await load("actions/session.js");
+const events = await load("actions/events.js");
+const rooms = await load("actions/rooms.js");
+const { changeProfile } = await load("actions/groups.js");
+const { explain } = await load("actions/notices.js");
+const { know } = await load("actions/people.js");
+const storage = await load("storage.js");
+const signals = await load("signals.js");
+const { useLanguage } = await load("i18n/i18n.js");
+await useLanguage("en");
+
+const TAKEN = "This name is taken here. Pick another.";
+const me = (userId) => ({ body: { userId, name: userId, protocol: { limits: {} } } });
+const nobody = { status: 401, body: { signIn: ["password"], error: { code: "unauthorized" } } };
+const item = (id, change = {}) => ({
+  type: "group", id, name: id, lastMessageText: "hello", lastMessageTime: 1_000, lastMessageStatus: "read", lastMessageId: 3, missed: 0, isMine: false, ...change,
+});
+const page = [1, 2, 3].map((messageId) => ({
+  messageId, clientMessageId: `c${messageId}`, sender: "carla", message: `m${messageId}`, status: "read", type: "new", createdAt: 1_000,
+}));
+const details = ({ chatId }) => ({ payload: { chatId, type: "group", name: chatId, lastMessageId: 3, missed: 0, meta: { participants: [] } } });
+const asked = (kind) => Socket.open.asked.filter(({ payloadType }) => payloadType === kind);
+const refused = (code, more = {}) => ({ error: { code, message: "", ...more } });
+
+/** Sign in as somebody, with this list of chats. */
+async function enter(userId = "anna", list = [item("lab"), item("crew")]) {
+  http.POST = () => ({ body: { token: "t" } });
+  http.GET = () => me(userId);
+  says.chats ??= () => ({ payload: list });
+  await session.signIn({ userId, password: "p" });
+  await time.settle();
+}
+
+async function leave() {
+  http.DELETE = () => ({ status: 204 });
+  http.GET = () => nobody;
+  await session.signOut();
+  await time.settle();
+}
+
+beforeEach(() => {
+  globalThis.localStorage = new FakeStorage();
+  http = {};
+  says = { profile: () => ({ payload: { id: "anna", name: "Anna" } }), chat: (what) => details(what), messages: () => ({ payload: page }) };
+  signals.notice.value = null;
+});
+
+afterEach(leave);
+
+test("a name that is taken is told as that, at sign-in and in the profile", async () => {
+  http.POST = () => ({ status: 409, body: refused("conflict") });
+  await assert.rejects(session.signIn({ name: "Ben" }), (failure) => explain(failure) === TAKEN);
+  await enter();
+  says.profile = () => refused("conflict");
+  await assert.rejects(changeProfile({ name: "Ben" }), (failure) => explain(failure) === TAKEN);
+});
+
+test("any other conflict is not told as a name that is taken", async () => {
+  http.POST = () => ({ status: 409, body: refused("conflict") });
+  await assert.rejects(session.signIn({ userId: "ben", password: "p" }), ({ code }) => code === "conflict");
+  assert.notEqual(explain("conflict"), TAKEN);
+});
+
+test("requests that have no answer end with the session, and the same user is served again", async () => {
+  says.messages = () => null;
+  says.users = () => null;
+  await enter();
+  rooms.openChat("lab");
+  know(["p1", "p2", "p3", "p4", "p5"]);
+  await time.settle();
+  assert.equal(asked("users").length, 4);
+  await leave();
+  assert.equal(signals.notice.value, null, "signing out is no failure");
+  says.messages = () => ({ payload: page });
+  await enter();
+  rooms.openChat("lab");
+  know(["p1"]);
+  await time.settle();
+  assert.equal(signals.state.value.rooms.get("lab").messages.length, 3);
+  assert.deepEqual(asked("users").map(({ payload }) => payload.query), ["p1"]);
+});
+
+test("the ways to sign in are known though another tab holds up the erasing", async () => {
+  await enter();
+  globalThis.IDBRequest = class {
+    addEventListener() {}
+  };
+  globalThis.indexedDB = { deleteDatabase: () => new IDBRequest() };
+  signals.signInWays.value = [];
+  http.DELETE = () => ({ status: 204 });
+  http.GET = () => nobody;
+  session.signOut();
+  await time.settle();
+  delete globalThis.indexedDB;
+  assert.deepEqual(signals.signInWays.value, ["password"]);
+});
+
+test("who the relay said was signed in before signing out is not remembered afterwards", async () => {
+  await enter();
+  let answer;
+  http.GET = () => new Promise((resolve) => (answer = () => resolve(me("anna"))));
+  // After a break the relay is asked who is signed in, if that was not known for a while.
+  await time.pass(61_000, 1_000);
+  Socket.open.onclose({ code: 1006 });
+  await time.pass(2_000);
+  const late = answer;
+  assert.ok(late, "it was asked");
+  await leave();
+  late();
+  await time.settle();
+  assert.equal(storage.remembered(), null);
+});
+
+test("what one user has seen in another tab is not taken for what the next one has", async () => {
+  await enter();
+  events.attended.set("lab", 100);
+  await leave();
+  assert.equal(events.attended.size, 0);
+});
+
+test("a list that the relay refuses for now is fetched again by itself, later each time", async () => {
+  says.chats = () => refused("unavailable");
+  await enter();
+  assert.equal(signals.unfetched.value.get(null).code, "unavailable");
+  assert.equal(signals.notice.value, null, "it is said in the place of the list");
+  await time.pass(30_000, 500);
+  assert.ok(asked("chats").length > 2 && asked("chats").length < 6, `${asked("chats").length}`);
+  says.chats = () => ({ payload: [item("lab")] });
+  await time.pass(60_000, 500);
+  assert.ok(signals.state.value.chats.has("lab"));
+  assert.equal(signals.unfetched.value.size, 0);
+  const { length } = asked("chats");
+  await time.pass(120_000, 1_000);
+  assert.equal(asked("chats").length, length);
+});
+
+test("a chat that cannot be fetched says why, and a button fetches it", async () => {
+  says.messages = () => refused("internal");
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  assert.equal(signals.unfetched.value.get("lab").code, "internal");
+  assert.equal(signals.loadingRooms.value.size, 0);
+  await time.pass(120_000, 1_000);
+  assert.equal(asked("messages").length, 1, "what does not pass is not asked for again by itself");
+  says.messages = () => ({ payload: page });
+  rooms.tryAgain("lab");
+  assert.equal(signals.unfetched.value.size, 0, "it is being fetched");
+  await time.settle();
+  assert.equal(signals.state.value.rooms.get("lab").messages.length, 3);
+});
+
+test("a chat that the relay refuses for now is fetched again by itself while it is open", async () => {
+  says.messages = () => refused("rate_limited", { retryAfter: 5_000 });
+  await enter();
+  rooms.openChat("lab");
+  await time.pass(4_750);
+  assert.equal(asked("messages").length, 1);
+  await time.pass(500);
+  assert.equal(asked("messages").length, 2);
+  rooms.openChat("crew");
+  await time.settle();
+  const ofLab = () => asked("messages").filter(({ payload }) => payload.chatId === "lab").length;
+  const before = ofLab();
+  await time.pass(20_000);
+  assert.equal(ofLab(), before);
+});
+
+test("a person whom nobody can look up just now can be tried again", async () => {
+  says.messages = () => refused("not_found");
+  says.chat = () => refused("not_found");
+  says.users = () => refused("internal");
+  await enter();
+  rooms.openChat("dora");
+  await time.settle();
+  assert.equal(signals.unfetched.value.get("dora").code, "internal");
+  says.users = () => ({ payload: [{ id: "dora", name: "Dora" }] });
+  rooms.tryAgain("dora");
+  await time.settle();
+  assert.equal(signals.state.value.rooms.get("dora").loaded, true);
+});
+
+test("earlier messages that cannot be fetched say why, are not asked for at each scroll, and a button fetches them", async () => {
+  const late = page.map((one) => ({ ...one, messageId: one.messageId + 50, clientMessageId: `d${one.messageId}` }));
+  says.chats = () => ({ payload: [item("lab", { lastMessageId: 53 })] });
+  says.chat = ({ chatId }) => ({ payload: { ...details({ chatId }).payload, lastMessageId: 53 } });
+  says.messages = ({ endId }) => (endId ? refused("internal") : { payload: late, more: true });
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  await rooms.loadOlder("lab");
+  assert.equal(signals.unfetched.value.get("lab").code, "internal");
+  const { length } = asked("messages");
+  for (let scroll = 0; scroll < 5; scroll += 1) {
+    await time.pass(4_000);
+    await rooms.loadOlder("lab");
+  }
+  assert.equal(asked("messages").length, length);
+  says.messages = () => ({ payload: page });
+  rooms.tryAgain("lab");
+  await time.settle();
+  assert.equal(signals.state.value.rooms.get("lab").messages[0].messageId, 1);
+});
+
+test("somebody's typing ends when its end is lost, though other things go on happening", async () => {
+  await enter();
+  Socket.open.tell({ type: "event", eventType: "typing", timestamp: Date.now(), payload: { chatId: "lab", userId: "carla" } });
+  await time.pass(500);
+  assert.equal(signals.state.value.typing.size, 1);
+  for (let second = 0; second < 20; second += 1) {
+    const userId = `p${second}`;
+    Socket.open.tell({ type: "event", eventType: "online", timestamp: Date.now(), payload: { userId } });
+    await time.pass(1_000);
+  }
+  assert.equal(signals.state.value.typing.size, 0);
+});
+
+test("an open chat that one left on another device is told of once", async () => {
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  const gone = { chatId: "lab", title: "Lab", by: "anna", byName: "Anna", reason: "left" };
+  Socket.open.tell({ type: "event", id: 1, eventType: "chatGone", timestamp: Date.now(), payload: gone });
+  const seen = new Set();
+  for (let step = 0; step < 60; step += 1) {
+    await time.pass(250);
+    if (signals.notice.value) seen.add(signals.notice.value.text);
+  }
+  assert.deepEqual([...seen], ["You left “Lab”"]);
+  assert.equal(signals.route.value.chatId, null);
+});
