@@ -14,7 +14,7 @@ import * as model from "../model/state.js";
 import { dueRows, isDraftOf, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { connection, route, session, state, uploads } from "../signals.js";
+import { connection, ofUser, route, session, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
 /** After this many failed tries the user decides. */
@@ -218,6 +218,11 @@ function fail(row, failure) {
 export const isReadable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 const blobUrls = new Map();
+ofUser(() => {
+  blobUrls.forEach((url) => URL.revokeObjectURL(url));
+  blobUrls.clear();
+  pausedUntil = 0;
+});
 
 /** Make an address for the preview of a file that waits. */
 export function previewUrl(blob) {
