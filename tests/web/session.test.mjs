@@ -340,6 +340,8 @@ test("after a restore under the page a message with a former id is shown, read, 
   says.chat = ({ chatId }) => ({ payload: { ...details({ chatId }).payload, lastMessageId: 2 } });
   Socket.open.onclose?.({});
   await time.pass(10_000);
+  // Imports go through another thread, one by one.
+  for (let turn = 0; turn < 3; turn += 1) await load("actions/restarts.js").then(() => time.settle());
   event(9, "new", said(3, "three new"));
   await time.pass(500);
   const shown = signals.state.value.rooms.get("lab").messages.map(({ messageId, message, status }) => [messageId, message, status]);

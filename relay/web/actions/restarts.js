@@ -15,7 +15,6 @@ import { composing, dialog, state } from "../signals.js";
 export function letGo(chatIds) {
   if (!state.value) return;
   for (const chatId of chatIds) letGoOf(chatId);
-  showDrafts();
 }
 
 function letGoOf(chatId) {
@@ -36,10 +35,11 @@ function letGoOf(chatId) {
       runtime.storage?.patchRow(clientMessageId, { replyTo: undefined });
     }
   }
-  // The composer keeps its draft with what it answers.
-  if (composing.value?.chatId === chatId) composing.value = null;
   const own = draftAt(chatId);
   const text = [own?.text, ...texts].filter(Boolean).join("\n\n");
   if (own?.quote || text !== (own?.text ?? "")) keepDraft(chatId, text);
+  // The composer has the text before it lets go of the message.
+  showDrafts();
+  if (composing.value?.chatId === chatId) composing.value = null;
   if (texts.some(Boolean)) tell(t("composer.editGone"), { error: true });
 }
