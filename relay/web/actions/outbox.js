@@ -64,7 +64,7 @@ function put(chatId, what) {
     chatId,
     to: chats.get(chatId)?.name,
     number: Math.max(0, ...outbox.map((one) => one.number ?? 0)) + 1,
-    createdAt: clock.stamp(),
+    createdAt: clock.now(),
     state: "queued",
   };
   if (row.files) own.add(row.clientMessageId);
@@ -76,9 +76,12 @@ function put(chatId, what) {
   pump();
 }
 
+/** NUL, which a terminal may copy, cannot be seen, and the relay refuses it. */
+const cleaned = (text) => text.replaceAll("\0", "").trim();
+
 /** Send text, files (File[]) or both; `replyTo` is the quote of the message that is answered. */
 export function send(chatId, { text = "", files = [], replyTo } = {}) {
-  const message = text.trim();
+  const message = cleaned(text);
   if (!message && files.length === 0) return;
   const what = { kind: "new", message, replyTo: replyTo && quoteOf(state.value, chatId, replyTo) };
   if (files.length > 0) {
@@ -89,7 +92,7 @@ export function send(chatId, { text = "", files = [], replyTo } = {}) {
 
 /** Edit an own message. */
 export function edit(chatId, originalMessageId, message) {
-  put(chatId, { kind: "edit", originalMessageId, message: message.trim() });
+  put(chatId, { kind: "edit", originalMessageId, message: cleaned(message) });
 }
 
 /** Delete a message for everybody. */

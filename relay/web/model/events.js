@@ -376,8 +376,9 @@ export function joinDrafts(entries) {
 
 /** Split drafts into those to keep and the keys of those to forget. */
 export function tidyDrafts(drafts, now) {
+  // One of the future was written by a clock that was ahead.
   const tooOld = ([key, { text, at, quote }]) =>
-    (!text && !quote && at < now - EMPTY_FOR) || (key.startsWith("caption/") && at < now - CAPTION_FOR);
+    (!text && !quote && Math.abs(now - at) > EMPTY_FOR) || (key.startsWith("caption/") && Math.abs(now - at) > CAPTION_FOR);
   const latest = [...drafts].sort(([, a], [, b]) => Boolean(b.text) - Boolean(a.text) || b.at - a.at);
   const kept = latest.filter((entry) => !tooOld(entry)).slice(0, MOST_DRAFTS);
   const keys = new Set(kept.map(([key]) => key));

@@ -2,8 +2,9 @@
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { signIn } from "../actions/session.js";
-import { changeSetting, dialog, signedOut, signInWays } from "../signals.js";
-import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
+import { pickLanguage } from "../actions/store.js";
+import { dialog, signedOut, signInWays } from "../signals.js";
+import { LANGUAGES, language, t } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
 /** Read the code of an invite link; it is after the #, which browsers do not send. */
@@ -110,7 +111,7 @@ export class SignIn extends Component {
               </div>
               <p class="hint">${t("signin.help")}</p>`}
         <select class="language" aria-label=${t("settings.language")} value=${language()}
-          onChange=${(event) => { changeSetting({ language: event.currentTarget.value }); useLanguage(event.currentTarget.value); }}>
+          onChange=${pickLanguage}>
           ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${code === language()}>${name}</option>`)}
         </select>
       </div>
