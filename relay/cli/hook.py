@@ -8,6 +8,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_chat, complete_user
 from relay.cli.output import as_json, say, table, when
 from relay.protocol import control
+from relay.protocol.base import MAX_SAFE_INTEGER
 from relay.protocol.control.table import HOOK_ADD, HOOK_LIST, HOOK_REMOVE
 from relay.settings import data_directory
 
@@ -89,7 +90,10 @@ def list_(data: Data = None, json: Json = False) -> None:
 
 @app.command()
 def remove(
-    hook_id: Annotated[int, typer.Argument(metavar="HOOK", help="Its number in the list.", show_default=False)],
+    hook_id: Annotated[
+        int,
+        typer.Argument(min=1, max=MAX_SAFE_INTEGER, metavar="HOOK", help="Its number in the list.", show_default=False),
+    ],
     data: Data = None,
     json: Json = False,
 ) -> None:

@@ -239,6 +239,8 @@ async def open_relay(
         empty.refuse(path)
         if not directory.is_there(path):
             await begin(path)
+        # A relay that was killed may have erased a text in its log.
+        left_over = directory.log_of(path).is_file()
         async with database.connect(path, writing=True, busy_seconds=tuning.disk.busy_seconds) as writing:
             await upgrade(writing, path)
             await written_by.sign(writing, path)
@@ -270,6 +272,8 @@ async def open_relay(
                     runtime or Runtime(),
                     tuning,
                 )
+                if left_over:
+                    relay.log.wal.erased()
                 async with trio.open_nursery() as nursery:
                     await nursery.start(relay.log.run)
                     if spent:

@@ -19,8 +19,8 @@ class DeliveryTuning(msgspec.Struct, kw_only=True):
 
     recent_entries: int = 4_096
     """How many of the latest entries are kept in memory, and how many of the latest edits and deletions."""
-    recent_characters: int = 4_000_000
-    """Characters of text that these entries may hold together, quotes included."""
+    recent_bytes: int = 16 * 2**20
+    """Bytes that these entries may hold together, with all that is in them: a quarter of what one user may cost."""
     slice_connections: int = 256
     """Connections that get an entry before other tasks get a turn: some 2 ms, flushes included."""
     slice_members: int = 64
@@ -58,6 +58,9 @@ class LimitsTuning(msgspec.Struct, kw_only=True):
 
     waiting_bytes: int = 4 * 2**20
     """Maximum waiting bytes in all outboxes of one user before their requests are held back."""
+    unacknowledged_events: int = 98_304
+    """Events of one user that may wait for acknowledgements over all connections, some 18 MB. A connection
+    may have 2,048 without asking."""
     pieces_bytes: int = 2 * 2**20
     """Bytes of unfinished messages that one user's connections may hold together."""
     all_pieces_bytes: int = 32 * 2**20

@@ -9,6 +9,8 @@ from relay.settings.errors import WrongSettings
 from relay.settings.loading import Loaded
 from relay.settings.locations import control_socket, data_directory, runtime_directory
 from relay.settings.sections import (
+    MAX_BYTES,
+    MAX_DAYS,
     AuthSection,
     ClockSection,
     FilesSection,
@@ -22,6 +24,8 @@ from relay.settings.sections import (
 )
 
 __all__ = [
+    "MAX_BYTES",
+    "MAX_DAYS",
     "AuthSection",
     "ClockSection",
     "FilesSection",

@@ -61,6 +61,9 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
 
 def toml_value(value: object) -> str:
     """Format a value as TOML; for numbers, texts and lists of them this is the same as JSON."""
+    if type(value) in (int, float):
+        # JSON has no number above 64 bits, no `inf` and no `nan`.
+        return repr(value)
     return msgspec.json.encode(value).decode().replace('","', '", "')
 
 

@@ -12,6 +12,12 @@ NETWORKS = {"networks": True}
 """Marks a list of addresses and networks."""
 
 
+MAX_BYTES = 2**53 - 1
+"""Bytes that a setting may name at most: the largest number that every program reads exactly, and SQLite can add to."""
+MAX_COUNT = 1_000_000_000
+MAX_DAYS = 36_500
+"""A century. Every number has a bound, so that whatever is set can be counted with."""
+
 SettingValue = bool | int | float | str | list[str]
 """The value of a setting."""
 
@@ -24,35 +30,50 @@ class LimitsSection(Section):
     """Limits per relay and per user."""
 
     connections: Annotated[
-        int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
+        int,
+        Meta(
+            ge=1,
+            le=MAX_COUNT,
+            description="Connections at a time; further ones get HTTP 503.",
+            extra={"unit": "connections"},
+        ),
     ] = 4_000
     connections_per_user: Annotated[
         int,
         Meta(
             ge=1,
+            le=MAX_COUNT,
             description="Connections of one user at a time; further ones get HTTP 503.",
             extra={"unit": "connections"},
         ),
     ] = 32
     frame_bytes: Annotated[
         int,
-        Meta(ge=1_024, description="The largest message a client may send in one frame.", extra={"unit": "bytes"}),
+        Meta(
+            ge=1_024,
+            le=2**26,
+            description="The largest message a client may send in one frame.",
+            extra={"unit": "bytes"},
+        ),
     ] = 262_144
     requests_per_second: Annotated[
         float,
         Meta(
             ge=0,
+            le=MAX_COUNT,
             description="Requests of one user, on average; 0 for no limit. An expensive request counts as several.",
             extra={"unit": "requests/s"},
         ),
     ] = 2_000.0
     burst: Annotated[
-        int, Meta(ge=1, description="Requests that one user may make at once.", extra={"unit": "requests"})
+        int,
+        Meta(ge=1, le=MAX_COUNT, description="Requests that one user may make at once.", extra={"unit": "requests"}),
     ] = 4_000
     groups_per_day: Annotated[
         int,
         Meta(
             ge=0,
+            le=MAX_COUNT,
             description="Groups and channels that one user may make in a day; 0 for no limit.",
             extra={"unit": "groups"},
         ),
@@ -97,11 +118,14 @@ class HttpSection(Section):
 class FilesSection(Section):
     """Limits on uploads."""
 
-    file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
+    file_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, description="The largest file.", extra={"unit": "bytes"})] = (
+        2**30
+    )
     user_bytes: Annotated[
         int,
         Meta(
             ge=0,
+            le=MAX_BYTES,
             description="All files of one user together; each counts as at least 4096.",
             extra={"unit": "bytes"},
         ),
@@ -110,9 +134,11 @@ class FilesSection(Section):
         bool,
         Meta(description="Whether a message may link a file that is stored elsewhere, by its http(s) URL."),
     ] = True
-    total_bytes: Annotated[int, Meta(ge=0, description="All files together.", extra={"unit": "bytes"})] = 100 * 2**30
+    total_bytes: Annotated[
+        int, Meta(ge=0, le=MAX_BYTES, description="All files together.", extra={"unit": "bytes"})
+    ] = 100 * 2**30
     free_bytes: Annotated[
-        int, Meta(ge=0, description="Space that uploads leave free on the disk.", extra={"unit": "bytes"})
+        int, Meta(ge=0, le=MAX_BYTES, description="Space that uploads leave free on the disk.", extra={"unit": "bytes"})
     ] = 512 * 2**20
 
 
@@ -149,13 +175,14 @@ class AuthSection(Section):
             "field kit."
         ),
     ] = False
-    invite_hours: Annotated[float, Meta(gt=0, description="How long an invite is valid.", extra={"unit": "hours"})] = (
-        72.0
-    )
+    invite_hours: Annotated[
+        float, Meta(gt=0, le=24 * MAX_DAYS, description="How long an invite is valid.", extra={"unit": "hours"})
+    ] = 72.0
     device_days: Annotated[
         int,
         Meta(
             ge=0,
+            le=MAX_DAYS,
             description="A device that has not connected for this long has to sign in again; 0 for never.",
             extra={"unit": "days"},
         ),
@@ -167,12 +194,15 @@ class RetentionSection(Section):
 
     days: Annotated[
         int,
-        Meta(ge=0, description="Messages older than this are removed; 0 keeps all.", extra={"unit": "days"}),
+        Meta(
+            ge=0, le=MAX_DAYS, description="Messages older than this are removed; 0 keeps all.", extra={"unit": "days"}
+        ),
     ] = 0
     max_bytes: Annotated[
         int,
         Meta(
             ge=0,
+            le=MAX_BYTES,
             description="The oldest messages are removed when the store is larger; 0 for any size.",
             extra={"unit": "bytes"},
         ),
@@ -186,6 +216,7 @@ class ClockSection(Section):
         int,
         Meta(
             ge=1,
+            le=MAX_DAYS,
             description="How far the machine's clock may be from the log's last time to be believed without NTP "
             "or a real-time clock. Beyond that nothing is deleted or expires (relay clock trust).",
             extra={"unit": "days"},
@@ -200,6 +231,7 @@ class StoreSection(Section):
         int,
         Meta(
             ge=0,
+            le=MAX_BYTES,
             description="Space reserved on the disk, at most a quarter of it, so that a full disk can still be "
             "read and pruned; 0 for none.",
             extra={"unit": "bytes"} | AT_START,

@@ -3,7 +3,9 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -17,6 +19,7 @@ REPLY_PREVIEW_CHARACTERS = 1_000
 FEW_AUTHORS = 8
 """Up to this many authors, a list is searched one by one."""
 
+logger = logging.getLogger(__name__)
 
 _pairs = msgspec.json.Decoder(list[tuple[UserKey, MessageId]]).decode
 
@@ -58,6 +61,7 @@ class Entry(msgspec.Struct, gc=False):
 
     JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
     (`core.model.changes.change_of`); for a deletion, the author of the deleted message (`deleted_author`).
+    None in memory where the fields below have it decoded.
     """
 
     attachments: list[Attachment] | None = None
@@ -65,12 +69,16 @@ class Entry(msgspec.Struct, gc=False):
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
     """When an imported message was sent, if that is not `at`; else 0."""
+    original_at: UnixMs = UnixMs(0)
+    """Of a deletion that was just made: `at` of the message that it removed, which is all that is left of its date."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection that sent it, while it is new: that connection gets a response, not an event."""
     by_author: dict[UserKey, Covered] | None = None
     """`covered` by author; filled by `covers` if there are many."""
+    held: int = 0
+    """The bytes that it is counted with while it is kept in memory (`core.model.recent`)."""
 
     @property
     def subject_id(self) -> MessageId:
@@ -85,12 +93,20 @@ class Entry(msgspec.Struct, gc=False):
     @property
     def deleted_author(self) -> UserKey:
         """The author of the message that a deletion removed."""
-        return UserKey(int(self.extra or 0))
+        try:
+            return UserKey(int(self.extra or 0))
+        except ValueError:
+            note_unreadable()
+            return UserKey(0)
 
     @property
     def covered_ids(self) -> list[MessageId]:
         """The highest message of each author that a receipt newly covers."""
-        return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
+        try:
+            return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
+        except msgspec.DecodeError:
+            note_unreadable()
+            return [self.message_id]
 
     def covers(self, author: UserKey) -> Covered | None:
         """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
@@ -155,7 +171,7 @@ class StoredMessage(NamedTuple):
     @property
     def details(self) -> "Extra":
         """The data of the message besides its text."""
-        return msgspec.json.decode(self.extra, type=Extra) if self.extra else Extra()
+        return read_extra(self.extra) if self.extra else Extra()
 
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -171,6 +187,30 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
         if not (self.attachments or self.forwarded or self.said_at):
             return None
         return msgspec.json.encode(self).decode()
+
+
+_extra = msgspec.json.Decoder(Extra).decode
+
+
+def read_extra(column: str) -> Extra:
+    """Read what a message has beside its text; nothing if a failing disk made it unreadable.
+
+    Else one such row would end every answer, replay and export that it is in.
+    """
+    try:
+        return _extra(column)
+    except msgspec.DecodeError:
+        note_unreadable()
+        return Extra()
+
+
+@cache
+def note_unreadable() -> None:
+    """Log that the store is damaged, once: the same row is read again and again."""
+    logger.error(
+        "the store is damaged: what an entry has beside its text cannot be read and is left out."
+        " `relay check` names all such entries"
+    )
 
 
 class DeviceUses(NamedTuple):

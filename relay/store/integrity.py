@@ -6,10 +6,12 @@ Each check reads a part of the file at a time, in a view of its own, so it may o
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+from relay.store import texts
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
 from relay.store.sqlite.read_views import Views
+from relay.store.sqlite.reading import is_undecodable
 from relay.store.sqlite.statements import as_json
 from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
@@ -27,6 +29,7 @@ TRIGRAMS_PER_VIEW = 64
 PROBED_MESSAGES = 256
 """Messages that are looked for in the full-text index."""
 INDEX = "full-text index"
+TEXTS = "texts and what is kept as JSON"
 REINDEX_HELPS = "`relay reindex` rebuilds it from the messages"
 
 Check = Callable[[Views], Awaitable[list[str]]]
@@ -41,6 +44,10 @@ async def _integrity(views: Views) -> list[str]:
         tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
         whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
     return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN_FAULTS]
+
+
+async def _texts(views: Views) -> list[str]:
+    return await texts.flaws_beside(views.page, views.execute, SHOWN_FAULTS)
 
 
 async def _foreign_keys(views: Views) -> list[str]:
@@ -171,12 +178,12 @@ async def _indexed(views: Views) -> list[str]:
     try:
         term = ""
         while rows := await views.long(
-            "SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TRIGRAMS_PER_VIEW)
+            "SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TRIGRAMS_PER_VIEW), exact=True
         ):
             term = rows[-1][0]
         return await _indexed_messages(views) or await _unfound(views)
     except sqlite3.DatabaseError as error:
-        if not full_text_index.is_damage(error):
+        if not (full_text_index.is_damage(error) or is_undecodable(error)):
             raise
         return [f"it cannot be read ({error}); {REINDEX_HELPS}"]
 
@@ -228,9 +235,10 @@ async def _indexed_messages(views: Views) -> list[str]:
 
 
 async def _holdings(views: Views) -> list[str]:
+    # SQLite fails at what is no JSON, which `TEXTS` finds.
     missing = await _in_spans(
         views,
-        "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        "SELECT l.seq FROM log AS l, json_each(CASE WHEN json_valid(l.extra) THEN l.extra END, '$.attachments') AS a"
         f" WHERE l.seq > ? AND l.seq <= ? AND l.kind = {NEW} AND l.extra IS NOT NULL"
         " AND a.value->>'$.url' NOT LIKE 'http%' AND NOT EXISTS (SELECT 1 FROM holding AS h"
         " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
@@ -238,11 +246,13 @@ async def _holdings(views: Views) -> list[str]:
     left: list[str] = []
     place = (-1, 0, "")
     while rows := await views.execute(
-        "SELECT h.chat, h.message_id, h.file, EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        "SELECT h.chat, h.message_id, h.file, EXISTS (SELECT 1"
+        " FROM log AS l, json_each(CASE WHEN json_valid(l.extra) THEN l.extra END, '$.attachments') AS a"
         f" WHERE l.kind <= {LAST_MESSAGE} AND l.kind = {NEW} AND l.chat = h.chat"
         " AND l.message_id = h.message_id AND l.extra IS NOT NULL AND a.value->>'$.id' = h.file) FROM holding AS h"
         " WHERE (h.chat, h.message_id, h.file) > (?, ?, ?) ORDER BY h.chat, h.message_id, h.file LIMIT ?",
         (*place, ROWS_PER_VIEW // 10),
+        exact=True,
     ):
         left += [file for *_, file, held in rows if not held]
         place = rows[-1][:3]
@@ -252,6 +262,7 @@ async def _holdings(views: Views) -> list[str]:
         "SELECT id, (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) FROM file WHERE id > ?"
         " ORDER BY id LIMIT ?",
         (last, ROWS_PER_VIEW // 10),
+        exact=True,
     ):
         loose += [file for file, wrong in rows if wrong]
         last = rows[-1][0]
@@ -268,6 +279,7 @@ async def _holdings(views: Views) -> list[str]:
 
 CHECKS: dict[str, Check] = {
     "pages and indexes": _integrity,
+    TEXTS: _texts,
     "foreign keys": _foreign_keys,
     "message ids without gaps": _message_ids,
     "timestamps in order": _order,

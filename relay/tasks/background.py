@@ -18,8 +18,11 @@ PAUSE_SECONDS = 1.0
 """Seconds before a failed task continues."""
 REPEAT_SECONDS = 3_600.0
 """Seconds until the same error of a task is logged again."""
-FAULTS = (OSError, sqlite3.Error, RelayError)
-"""Errors of the system, the disk or the store, which may not occur the next time."""
+FAULTS = (OSError, sqlite3.Error, OverflowError, RelayError)
+"""Errors of the system, the disk or the store, which may not occur the next time.
+
+An `OverflowError` is what the SQLite module raises for a number that no column can hold.
+"""
 
 
 async def keep_running(name: str, run: Callable[[], Awaitable[None]], pause: float = PAUSE_SECONDS) -> None:

@@ -10,7 +10,7 @@ from relay.unicode.tables import HIDDEN, UNSEEN
 
 _HIDDEN = re.compile(f"[{HIDDEN}\ud800-\udfff]")
 _SEEN = re.compile(f"[^{UNSEEN}\ud800-\udfff]")
-_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_GAP = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def can_be_seen(text: str) -> bool:
@@ -24,6 +24,16 @@ def without_hidden(text: str) -> str:
 
 
 def one_line(text: str, characters: int) -> str:
-    """Turn a text into a name: in one line, nothing hidden, cut to its length; empty if nothing is visible."""
-    fitting = without_hidden(_BREAKS.sub(" ", text)).strip()[:characters].rstrip()
+    """Turn a text into a name: in one line, nothing hidden, cut to its length; empty if nothing is visible.
+
+    A valid name stays as it is: its spaces may be those of its language, or more than one.
+    """
+    fitting = text
+    if len(text) > characters or _HIDDEN.search(text) is not None:
+        fitting = without_hidden(_GAP.sub(_in_one_line, text)).strip()[:characters].rstrip()
     return fitting if can_be_seen(fitting) else ""
+
+
+def _in_one_line(gap: re.Match[str]) -> str:
+    """Give one space for a gap with a line break or another control in it, and other gaps as they are."""
+    return gap[0] if _HIDDEN.search(gap[0]) is None else " "

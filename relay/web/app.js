@@ -5,7 +5,7 @@ import { applyWaiting } from "./actions/events.js";
 import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
-import { active, settings, state } from "./signals.js";
+import { active, breadth, settings, state } from "./signals.js";
 import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
@@ -20,8 +20,10 @@ const LANGUAGE_WITHIN = 8_000;
 function watchWindow() {
   const look = () => {
     active.value = document.visibilityState === "visible" && document.hasFocus();
+    breadth.value = innerWidth;
   };
   look();
+  addEventListener("resize", look);
   addEventListener("focus", look);
   addEventListener("blur", look);
   document.addEventListener("visibilitychange", () => {
@@ -107,14 +109,14 @@ function registerWorker() {
   });
 }
 
-/** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
+/** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
   fetchLater(() => import("./model/alikes.js"), async ({ learnLooks }) => {
     await learnLooks(state.value?.people ?? new Map(), () => new Promise((resolve) => setTimeout(resolve)));
     change((now) => ({ ...now }));
   });
-  fetchLater(() => import("./views/conversation.js"));
+  fetchLater(() => import("./views/chat/conversation.js"));
   fetchLater(() => import("./views/dialogs.js"));
   fetchLater(() => import("./views/finders.js"));
   fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {

@@ -9,6 +9,8 @@ import { clock } from "./net/clock.js";
 
 const SIZE = 32;
 const SOUND_EVERY = 1_500;
+/** A sound that could not begin within this many ms is left out. */
+const SOUND_WITHIN = 1_000;
 /** Characters of a message in a notification. */
 const NOTIFIED = 200;
 /** Characters of it that the chat list certainly has. */
@@ -71,15 +73,30 @@ export function watchBadge() {
 
 let audio;
 let soundedAt = -Infinity;
+let waking = false;
+
+/**
+ * Start the sound device; return whether it runs, and soon enough. Browsers keep a page silent until the user has
+ * touched it, and the clock of a silent one stands still: all that is scheduled on it would sound at once.
+ */
+async function wake() {
+  if (audio.state === "running") return true;
+  // One request waits for the first touch; after it each is answered.
+  if (waking && navigator.userActivation?.hasBeenActive === false) return false;
+  const asked = clock.steady();
+  waking = true;
+  await audio.resume();
+  waking = false;
+  return audio.state === "running" && clock.steady() - asked <= SOUND_WITHIN;
+}
 
 /** Play two short tones; they are synthesised, so no file is loaded. */
-function playSound() {
+async function playSound() {
   if (clock.steady() - soundedAt < SOUND_EVERY) return;
   soundedAt = clock.steady();
   try {
     audio ??= new AudioContext();
-    // Browsers keep a page silent until the user has touched it.
-    if (audio.state === "suspended") audio.resume();
+    if (!(await wake())) return;
     const start = audio.currentTime;
     for (const [at, frequency] of [[0, 660], [0.11, 880]]) {
       const tone = audio.createOscillator();

@@ -63,6 +63,8 @@ export const signedOut = signal(null);
 export const route = ofUserSignal({ chatId: null, panel: null });
 /** The window is visible and has the focus. */
 export const active = signal(true);
+/** The width of the window in px. */
+export const breadth = signal(Infinity);
 /** The notice at the foot of the page, {text, error, action?, onAction?}, shown for a few seconds. */
 export const notice = ofUserSignal(null);
 /** The latest announcements for screen readers, {id, text}. */
@@ -87,6 +89,19 @@ export const settings = signal(loadSettings());
 
 export const chats = computed(() => (state.value ? model.sortedChats(state.value) : []));
 export const unread = computed(() => (state.value ? model.unreadTotal(state.value) : 0));
+
+/** Dialogs that leave what is under them in view. */
+const LIGHT = new Set(["menu", "emoji"]);
+
+/**
+ * Whether the user sees the open chat: the window is active, and no dialog and, in a narrow window (app.css), no panel
+ * covers it. Read marks, sounds and notifications all ask this.
+ */
+export const seesChat = computed(() => {
+  const { chatId, panel } = route.value;
+  const covered = panel && breadth.value < (panel === "details" ? 960 : 768);
+  return Boolean(chatId) && active.value && !covered && (!dialog.value || LIGHT.has(dialog.value.name));
+});
 
 /** Change a setting of this device. */
 export function changeSetting(change) {

@@ -48,7 +48,7 @@ function localEntries(head) {
   }
 }
 
-const USUAL_SETTINGS = { theme: "system", language: null, sound: true, notifications: false };
+const USUAL_SETTINGS = { theme: "system", language: null, sound: true, helpKey: true, notifications: false };
 
 export const loadSettings = () => ({ ...USUAL_SETTINGS, ...readLocal("settings") });
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from relay.store.sqlite.reading import fold_column
 from relay.store.sqlite.schema import MIGRATIONS
-from relay.text import fold
 
 BEFORE = 6
 BATCH = 64
@@ -46,7 +46,7 @@ def texts(kind: str, count: int) -> list[str]:
 def store(path: Path, steps: int) -> sqlite3.Connection:
     """Make an empty store with the first steps of the schema."""
     made = sqlite3.connect(path, isolation_level=None)
-    made.create_function("fold", 1, fold, deterministic=True)
+    made.create_function("fold", 1, fold_column, deterministic=True)
     made.executescript("PRAGMA page_size = 1024; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
     for step in MIGRATIONS[:steps]:
         made.executescript(f"BEGIN; {step}; COMMIT")

@@ -106,9 +106,11 @@ class Office:
         connection = relay.connections.writing
         execute = connection.execute
 
-        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+        async def counted(
+            sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+        ) -> Rows:
             self.statements += 1
-            return await execute(sql, parameters, seconds=seconds)
+            return await execute(sql, parameters, seconds=seconds, exact=exact)
 
         connection.execute = counted  # type: ignore[method-assign]
 
@@ -173,10 +175,12 @@ async def test_acknowledgements_of_one_turn_make_one_receipt_per_member_without_
         looked_up = 0
         execute = reading.execute
 
-        async def counted(sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+        async def counted(
+            sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+        ) -> Rows:
             nonlocal looked_up
             looked_up += 1
-            return await execute(sql, parameters, seconds=seconds)
+            return await execute(sql, parameters, seconds=seconds, exact=exact)
 
         reading.execute = counted  # type: ignore[method-assign]
         sender.say(*(new(number, there.group) for number in range(50)))

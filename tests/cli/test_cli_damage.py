@@ -76,6 +76,20 @@ def test_a_damaged_store_is_reported_in_one_line_with_advice(
     assert not (tmp_path / "backup.tar").exists()
 
 
+@pytest.mark.parametrize("marks", [("application_id", "user_version"), ("user_version",)])
+def test_a_store_that_was_read_in_from_a_dump_is_called_that(data: Path, marks: tuple[str, ...]) -> None:
+    with closing(sqlite3.connect(data / "relay.db")) as opened:
+        for mark in marks:
+            opened.execute(f"PRAGMA {mark} = 0")
+    for command in (("user", "list"), ("check",), ("backup", str(data.parent / "backup.tar"))):
+        line = said(run(*command, data=data))
+        assert "its tables are a relay's" in line
+        assert "maybe from a dump" in line
+        assert "`relay restore FILE`" in line
+        assert "disk is full" not in line
+        assert "belongs to another program" not in line
+
+
 def test_backup_of_an_internally_damaged_store_replaces_no_good_one(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)

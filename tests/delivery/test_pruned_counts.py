@@ -54,3 +54,32 @@ async def test_a_device_that_connects_during_a_prune_learns_of_a_lower_count(tmp
             assert missed((await ben.until("chats"))["payload"]) == 3
             await prune(opened, 2)
             assert missed((await ben.until("chats"))["payload"]) == 1
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_device_that_was_away_during_a_prune_is_told_all_of_it_while_all_is_still_in_memory(
+    version: int, tmp_path: Path
+) -> None:
+    """It used to be told only where the relay was started again between the prune and its coming back."""
+    async with house(tmp_path, "anna", "ben") as opened:
+        await say(opened, "one", "two")
+        async with opened.device("ben", path=f"/ws?v={version}") as ben:
+            await ben.rest()
+        await say(opened, "three", "four")
+        relay = opened.relay
+        await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneHistory(relay.state.seq)))
+        await prune(opened, 4)
+        async with opened.device("ben", path=f"/ws?v={version}") as ben:
+            if version == 1:
+                told = await ben.until("chats")
+                assert missed(told["payload"]) == 0
+            else:
+                told = await ben.until("chatsStale")
+            assert told["id"] == relay.state.pruned
+            await ben.ack(told)
+            await say(opened, "five")
+            assert (await ben.until("new"))["payload"]["message"] == "five"
+        async with opened.device("ben", path=f"/ws?v={version}") as ben:
+            told_again = [one["eventType"] for one in await ben.rest() if one["type"] == "event"]
+            assert "chats" not in told_again
+            assert "chatsStale" not in told_again

@@ -72,21 +72,6 @@ def test_a_revoked_device_is_disconnected(house: House) -> None:
 # Entries kept in memory.
 
 
-def test_recent_entries_are_bounded_in_number_and_characters(house: House) -> None:
-    house.hub.tuning.recent_entries, house.hub.tuning.recent_characters = 5, 30
-    for n in range(8):
-        house.log.new("User1", "User2", f"short {n}", "x")
-    assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
-    for n in range(4):
-        house.log.new("User1", "User2", f"long {n}", "x" * 10)
-    assert [entry.message_id for entry in house.hub.recent.entries] == [11, 12, 13]
-    house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=12, message="y"))
-    house.log.new("User1", "User2", "after", "x" * 9)
-    assert [entry.message_id for entry in house.hub.recent.entries] == [12, 13, 14, 15], (
-        "an edit counts as what it left"
-    )
-
-
 def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(house: House) -> None:
     since = house.log.state.seq
     read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]

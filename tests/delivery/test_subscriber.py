@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.delivery.subscriber import MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
+from relay.core.delivery.subscriber import ALLOWANCE_STEP, MAX_UNACKNOWLEDGED, AwaitedEvent, Subscriber
+from relay.core.limits.share import Share
+from relay.core.tuning import LimitsTuning
 from relay.keys import ChatKey, DeviceKey, UserKey
 
 
@@ -62,6 +64,45 @@ def test_a_reader_that_never_acknowledges_costs_bounded_memory() -> None:
     assert subscriber.acknowledge(6) is None
     assert subscriber.acknowledge(99) is None
     assert subscriber.cursor == 5, "so that all of it is replayed to the next connection"
+
+
+class Connection:
+    """A connection as its user's share sees it."""
+
+    waiting_bytes = 0
+
+    def __init__(self, share: Share, number: int) -> None:
+        sink = Sink()
+        self.subscriber = Subscriber(number, UserKey(1), DeviceKey(number), sink, sink, 0, 1, share)
+        self.subscriber.live = True
+        self.settle_allowance = self.subscriber.settle_allowance
+        share.holders.add(self)
+
+    def abort(self) -> None:
+        raise AssertionError
+
+    def hear(self, first: int, count: int) -> None:
+        for event_id in range(first, first + count):
+            self.subscriber.event(b"", AwaitedEvent(event_id, ChatKey(1), 0))
+
+
+def test_readers_that_never_acknowledge_cost_their_user_bounded_memory_over_all_connections() -> None:
+    """At 32,768 a connection, the 32 connections of one user held 125 MB."""
+    tuning = LimitsTuning()
+    share = Share(tuning)
+    connections = [Connection(share, number) for number in range(32)]
+    # One after the other goes to its bound and acknowledges everything, so that all have been allowed as much.
+    for one in connections:
+        one.hear(1, 20_000)
+        assert one.subscriber.unacknowledged == 20_000
+        for event_id in range(1, 20_001):
+            one.subscriber.acknowledge(event_id)
+    for one in connections:
+        one.hear(20_001, 20_000)
+    held = [one.subscriber.unacknowledged for one in connections]
+    assert sum(held) <= tuning.unacknowledged_events + ALLOWANCE_STEP
+    assert max(held) == 20_000
+    assert {one.subscriber.cursor for one in connections} == {20_000}
 
 
 def test_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:

@@ -81,7 +81,7 @@ def test_decoder_accepts_mutated_streams(fuzz_seconds: float) -> None:
     seen: set[Hashable] = set()
     tried = 0
     end = time.monotonic() + fuzz_seconds
-    # A few in each run, so that the long one is known to begin.
+    # A few in each run show that the long one starts.
     while tried < FEW or time.monotonic() < end:
         stream = any_stream(pool, random, limit=LIMIT)
         reads = cut(stream, random)

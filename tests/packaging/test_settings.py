@@ -2,14 +2,32 @@
 
 import os
 import pwd
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import trio
+from msgspec import inspect
 
-from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file, locations
+from relay.core.relay import open_relay
+from relay.net.server import Server
+from relay.net.websocket import frames
+from relay.protocol import control
+from relay.settings import (
+    MAX_BYTES,
+    MAX_DAYS,
+    Loaded,
+    Setting,
+    WrongSettings,
+    data_directory,
+    declared,
+    default_file,
+    locations,
+)
 from relay.settings.locations import INSTALLED_DATA
 from relay.settings.sections import SettingValue
 from tests.support.command_line import run
+from tests.support.sessions import Client, House, Refused
 
 
 def load(
@@ -67,6 +85,80 @@ def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said:
     assert str(error.value).startswith(str(tmp_path / "relay.toml"))
     assert str(error.value).endswith(said)
     assert "\n" not in str(error.value)
+
+
+NUMBERS = [setting for setting in declared() if isinstance(setting.kind, (inspect.IntType, inspect.FloatType))]
+
+
+def ends_of(setting: Setting) -> tuple[float, float]:
+    """Give the smallest and the largest value of a number; a float that is above 0 is a second of an hour at least."""
+    kind = setting.kind
+    assert isinstance(kind, (inspect.IntType, inspect.FloatType))
+    low = kind.ge if kind.ge is not None else None if kind.gt is None else 1 / 3_600
+    assert low is not None, f"{setting.key} has no lower bound"
+    assert kind.le is not None, f"{setting.key} has no upper bound"
+    return low, kind.le
+
+
+@pytest.mark.parametrize("key", [setting.key for setting in NUMBERS])
+def test_a_number_that_cannot_be_counted_with_is_refused_in_one_line(key: str, tmp_path: Path) -> None:
+    setting = next(one for one in NUMBERS if one.key == key)
+    section, _, name = key.rpartition(".")
+    low, high = ends_of(setting)
+    wrong = ["-1", str(round(high) + 1), str(10**17), str(10**30), "nan", "inf", "-inf"]
+    for said in wrong:
+        with pytest.raises(WrongSettings) as error:
+            load(f"[{section}]\n{name} = {said}", tmp_path)
+        assert str(error.value).startswith(f"{tmp_path / 'relay.toml'}: {key}: must be ")
+        assert "\n" not in str(error.value)
+        with pytest.raises(WrongSettings):
+            load(None, tmp_path, {setting.variable: said})
+    assert isinstance(setting.default, (int, float))
+    assert low <= setting.default <= high
+
+
+async def reconnected(stack: AsyncExitStack, opened: House, user: str) -> Client | None:
+    """Connect a device; None while its last connection, the only one that is allowed, has not ended yet."""
+    try:
+        return await stack.enter_async_context(opened.device(user))
+    except Refused:
+        return None
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_a_relay_runs_with_every_number_at_its_smallest_or_largest(end: int, tmp_path: Path) -> None:
+    """A relay with a retention of 10**15 days ended at each start, and one with endless invites could make none."""
+    lines = ["[http]"]
+    for setting in NUMBERS:
+        section, _, name = setting.key.rpartition(".")
+        lines += [f"[{section}]"] * (f"[{section}]" not in lines) + [f"{name} = {ends_of(setting)[end]!r}"]
+    settings = load("\n".join(lines), tmp_path).settings
+    async with (
+        open_relay(tmp_path, frame=frames.encode_text, settings=settings) as relay,
+        trio.open_nursery() as nursery,
+    ):
+        opened = House(relay, Server(relay), nursery)
+        await opened.add_user("anna")
+        async with opened.device("anna") as anna:
+            said = await anna.request("new", chatId="anna", clientMessageId="1", message="hello")
+            assert said["messageId"] == 1
+        # The device was away, so that `auth.device_days` counts.
+        async with AsyncExitStack() as stack:
+            with trio.fail_after(10):
+                while not (again := await reconnected(stack, opened, "anna")):
+                    await trio.sleep(0.01)
+            assert len(await again.request("chats")) == 1
+        for name, asked in (
+            ("invite", control.AddInvite(user_id="ben", new=True)),
+            ("invite.list", control.Empty()),
+            ("prune", control.Prune()),
+            ("prune", control.Prune(days=MAX_DAYS, max_bytes=MAX_BYTES)),
+            ("status.show", control.Empty()),
+        ):
+            assert await relay.admin.handle(name, asked) is not None
+        with trio.move_on_after(0.2):
+            await relay.retention.run()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,22 @@
 """Allowed names of people, chats, hooks and devices: visible characters, and look-alikes."""
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from relay.cli.importers.base import fit_name
 from relay.core.files import filenames
 from relay.core.rules import commands
 from relay.net.http.routes.session import Credentials
 from relay.protocol import control, requests
+from relay.protocol.base import NAME_PATTERN
 from relay.text import fold
 from relay.unicode import lookalikes
 from relay.unicode.lookalikes import looks
@@ -86,6 +90,21 @@ def test_invisible_name_leaves_nothing(name: str) -> None:
 def test_visible_name_is_imported_unchanged(name: str) -> None:
     assert fit_name(name) == name
     assert filenames.clean(f"{name}.txt", "application/octet-stream") == f"{unicodedata.normalize('NFC', name)}.txt"
+
+
+@given(
+    st.text(
+        st.sampled_from("aB李😀 \u00a0\u3000\u2009\u2800\t\n\x85\u2028\u2029\u200b\u200d\u202e\ufe0f"), max_size=140
+    )
+)
+@example("Ben  B.")
+@example("山田\u3000太郎\n")
+@example("a" * 128)
+@example(" a" * 65)
+def test_a_name_stays_as_it_is_when_imported_and_another_text_becomes_one_or_nothing(text: str) -> None:
+    is_name = re.search(NAME_PATTERN, text) is not None
+    fitting = fit_name(text)
+    assert fitting == text if is_name else fitting == "" or re.search(NAME_PATTERN, fitting) is not None
 
 
 @pytest.mark.parametrize("name", NAMES["hidden"])

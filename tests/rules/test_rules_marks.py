@@ -67,9 +67,9 @@ def test_a_receipt_names_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
-@pytest.mark.parametrize("bound", ["chat_tail_messages", "all_tail_messages"])
-def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(log: MemoryLog, bound: str) -> None:
-    setattr(log.state, bound, 3)
+@pytest.mark.parametrize(("bound", "most"), [("chat_tail_messages", 3), ("all_tail_bytes", 1_000)])
+def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(log: MemoryLog, bound: str, most: int) -> None:
+    setattr(log.state, bound, most)
     log.group("User1", "User2", "User3")
     for n, user in enumerate(("User1", "User3", "User3", "User3", "User3", "User3")):
         log.new(user, "g-1", f"c{n}")

@@ -36,6 +36,7 @@ FAULTS: list[Exception] = [
     OSError(errno.ESTALE, "Stale file handle"),
     NoThreads(),
     sqlite3.OperationalError("disk I/O error"),
+    OverflowError("Python int too large to convert to SQLite INTEGER"),
     RelayError.unavailable(),
     ExceptionGroup("of a nursery", [ExceptionGroup("of another", [OSError(errno.EIO, "Input/output error")])]),
 ]

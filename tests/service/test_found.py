@@ -25,7 +25,7 @@ from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.queries import positions, search
 from relay.store.queries.search import SearchBounds, Sought
-from relay.store.sqlite import database, folding
+from relay.store.sqlite import database, folding, reading
 from relay.store.sqlite.database import TooLong
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.text import FOLDING, NO_CHARACTERS, PLAIN_CHARACTERS_KEPT, FoldedCharacters, fold
@@ -289,10 +289,10 @@ def _index(texts: list[str], steps: int) -> tuple[int, int]:
     """Index texts in a store with this many steps; return the number of Python folds and the index's bytes."""
     asked = 0
 
-    def counted(text: str) -> str:
+    def counted(text: str | bytes | None) -> str | None:
         nonlocal asked
         asked += 1
-        return fold(text)
+        return reading.fold_column(text)
 
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
         store.create_function("fold", 1, counted, deterministic=True)

@@ -13,7 +13,7 @@ from relay.core.tuning import DeliveryTuning
 from relay.keys import UserKey
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
-from relay.store.sqlite.database import utf8
+from relay.store.sqlite.reading import utf8
 from tests.service.page_requests import LONG, request, say
 from tests.support.sessions import Client, House, house
 

@@ -18,7 +18,8 @@ from relay.store.queries import fact_lookup, positions, search, trigrams
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramChoice, TrigramShares
 from relay.store.sqlite import database
-from relay.store.sqlite.database import PageBound, TooLong
+from relay.store.sqlite.database import TooLong
+from relay.store.sqlite.reading import PageBound
 from relay.text import fold
 from tests.support import statement_plans
 from tests.support.tunings import indexing

@@ -264,3 +264,19 @@ def test_killed_relays_store_is_not_opened_by_a_name_without_its_log(tmp_path: P
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("q/relay.db cannot be used (it ") == 4, ran.stderr
     assert [user["id"] for user in done("user", "list", "--json", data=first).json] == ["anna", "ben"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to mount")
+def test_a_store_in_an_overlay_of_two_disks_is_used_as_any_other(tmp_path: Path) -> None:
+    """Raspberry Pi OS writes to memory above the card if asked: a file has another device than its folder there."""
+    script = f"""cd {tmp_path}; mkdir low high all
+        mount -t tmpfs low low && mount -t tmpfs high high && mkdir low/q high/up high/work || exit 42
+        mount -t overlay all -o lowerdir=low,upperdir=high/up,workdir=high/work,xino=off all || exit 42
+        for command in "user add anna" "user list" "check" "backup {tmp_path}/x.tar"; do
+            {sys.executable} -m relay $command --data all/q || exit 1
+        done
+        [ $(stat -c %d all/q) != $(stat -c %d all/q/relay.db) ] || exit 42"""
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    if ran.returncode == 42:
+        pytest.skip("this system has no overlay file system of two disks")
+    assert ran.returncode == 0, ran.stderr

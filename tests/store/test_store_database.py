@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from relay.store.sqlite import database
-from relay.store.sqlite.database import Connection, PageBound, TooLong
+from relay.store.sqlite.database import Connection, TooLong
+from relay.store.sqlite.reading import PageBound
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

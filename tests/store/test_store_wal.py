@@ -15,14 +15,15 @@ import trio
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
-from relay.protocol import control
+from relay.keys import MessageId
+from relay.protocol import control, requests
 from relay.store.backup import archive
 from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.read_views import TooBusy, Views
 from relay.store.sqlite.statements import Rows
 from relay.store.sqlite.wal import WalTuning
-from tests.support.disk import answers, new, people, rows, say
+from tests.support.disk import answers, command, new, people, rows, say, until
 
 SLOWDOWN_BYTES = 2 << 20
 TEXT = "many words of a text that is not short " * 20
@@ -264,3 +265,93 @@ async def test_a_log_that_fills_soon_after_an_attempt_is_copied_without_further_
         with trio.fail_after(5):
             while relay.log.wal.crowded:
                 await trio.sleep(0.02)
+
+
+SECRET = "what must not stay on the disk"
+
+
+def quickly(**bounds: Any) -> Tuning:
+    """Empty the log soon after a deletion."""
+    return Tuning(wal=WalTuning(**({"erase_seconds": 0.3, "erase_quiet_seconds": 0.1, "look_seconds": 0.0} | bounds)))
+
+
+def where(data: Path) -> list[str]:
+    """Name the store's files that have the secret."""
+    return [path.name for path in sorted(data.glob("relay.db*")) if SECRET.encode() in path.read_bytes()]
+
+
+async def delete(relay: Relay, message_id: int = 1) -> None:
+    """Delete the message of the secret."""
+    request = requests.Delete(chat_id="User2", original_message_id=MessageId(message_id))
+    await answers(relay, command(relay, "User1", request))
+
+
+@pytest.mark.parametrize("place", ["relay.db", "relay.db-wal"])
+async def test_a_deleted_text_leaves_both_files_of_a_quiet_relay(tmp_path: Path, place: str) -> None:
+    if place == "relay.db":
+        async with open_relay(tmp_path) as relay:
+            await people(relay, "User1", "User2")
+            await say(relay, "User1", "User2", "secret", SECRET)
+    async with open_relay(tmp_path, tuning=quickly()) as relay:
+        if place != "relay.db":
+            await people(relay, "User1", "User2")
+            await say(relay, "User1", "User2", "secret", SECRET)
+        assert place in where(tmp_path)
+        await delete(relay)
+        await until(lambda: not where(tmp_path))
+        assert (tmp_path / "relay.db-wal").stat().st_size == 0
+        await say(relay, "User1", "User2", "next")
+
+
+async def test_a_log_with_a_deleted_text_is_not_emptied_while_people_write(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=quickly(erase_quiet_seconds=0.4)) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "secret", SECRET)
+        await delete(relay)
+        for number in range(20):
+            await say(relay, "User1", "User2", f"c{number}")
+            await trio.sleep(0.05)
+        assert in_use(tmp_path) > 0
+        assert where(tmp_path) == ["relay.db-wal"]
+        await until(lambda: not where(tmp_path))
+
+
+async def test_a_log_with_a_deleted_text_is_emptied_once_a_reader_ends(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=quickly()) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "secret", SECRET)
+        with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM log").fetchall()
+            await delete(relay)
+            await trio.sleep(0.8)
+            assert where(tmp_path)
+        await until(lambda: not where(tmp_path))
+
+
+async def test_a_text_deleted_before_a_kill_leaves_the_files_after_the_next_start(tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (tmp_path / "data").mkdir()
+    async with open_relay(tmp_path / "data") as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "secret", SECRET)
+        await delete(relay)
+        for path in (tmp_path / "data").glob("relay.db*"):
+            (killed / path.name).write_bytes(path.read_bytes())
+    assert where(killed)
+    async with open_relay(killed, tuning=quickly()):
+        await until(lambda: not where(killed))
+
+
+async def test_deletions_do_not_have_the_log_lengthened_each_time(tmp_path: Path) -> None:
+    tuning = quickly(kept_bytes=1 << 20, first_step_seconds=0.0, step_seconds=0.0, refill_seconds=3_600)
+    log = tmp_path / "relay.db-wal"
+    async with open_relay(tmp_path, tuning=tuning) as relay:
+        await people(relay, "User1", "User2")
+        for message_id in (1, 3):
+            await say(relay, "User1", "User2", f"secret {message_id}", SECRET)
+            await delete(relay, message_id)
+            await until(lambda: not where(tmp_path))
+            await trio.sleep(0.5)
+            assert (log.stat().st_size == 1 << 20) == (message_id == 1)

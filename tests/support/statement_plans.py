@@ -17,10 +17,10 @@ from relay.store import kinds
 from relay.store.log import batch
 from relay.store.sqlite import statements
 from relay.store.sqlite.database import VOCABULARY
+from relay.store.sqlite.reading import fold_column
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
 from relay.store.upkeep import client_keys
-from relay.text import fold
 
 BINDINGS = re.compile(r"uses (\d+)")
 IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
@@ -98,7 +98,7 @@ def _with_kinds(node: ast.JoinedStr) -> str | None:
 def empty_store() -> sqlite3.Connection:
     """A store in memory with all tables, indexes and triggers."""
     store = sqlite3.connect(":memory:", isolation_level=None)
-    store.create_function("fold", 1, fold, deterministic=True)
+    store.create_function("fold", 1, fold_column, deterministic=True)
     for script in MIGRATIONS:
         store.executescript(script)
     store.execute(VOCABULARY)

@@ -124,6 +124,16 @@ def test_file_that_is_not_a_certificate_is_named(tmp_path: Path) -> None:
         Certificates(tmp_path, TlsSection())
 
 
+@pytest.mark.parametrize("wrong", ["key", "order"])
+def test_a_key_that_does_not_belong_to_the_certificate_is_named(tmp_path: Path, made: Authority, wrong: str) -> None:
+    certificate = tmp_path / "chain.crt"
+    parts = [made.leaf.read_text(), made.certificate.read_text()]
+    certificate.write_text("".join(parts if wrong == "key" else reversed(parts)))
+    key = made.directory / "ca.key" if wrong == "key" else made.leaf_key
+    with pytest.raises(AuthorityError, match="the key does not belong to the first certificate in the file"):
+        Certificates(tmp_path, TlsSection(certificate=str(certificate), key=str(key)))
+
+
 def test_invalid_name_in_the_settings_leaves_the_certificate_unchanged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

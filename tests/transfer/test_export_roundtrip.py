@@ -33,7 +33,19 @@ from tests.support.picture_files import png
 
 T0 = 1_700_000_000_000
 TEXTS = ("hi", "Straße\nzwei", " spaces ", "e\u0301 und é", "🙂‍↔️", "a" * 5_000, "\u2028<b>&amp;", "x\u200dy")
-NAMES = ("Anna", "Ben Ö", "Zoë", "李", "O'Neil", "Dr. No")
+NAMES = (
+    *("Anna", "Ben Ö", "Zoë", "李", "O'Neil", "Dr. No"),
+    # Spaces as people write them between names, and as they mistype them: all of these are names.
+    *(
+        "山田\u3000太郎",
+        "M.\u00a0Dupont",
+        "Ben  B.",
+        " Eva ",
+        "\u3000林",
+        "Zoe\u2009\u2007K.\u00a0",
+        "👩\u200d🚒\ufe0f",
+    ),
+)
 
 
 class Life:

@@ -157,7 +157,8 @@ def test_gzip_of_lines_is_not_an_export(tmp_path: Path) -> None:
 
 
 def test_imported_name_has_no_invisible_characters() -> None:
-    assert fit_name("An\u202ena\u200b  B") == "Anna B"
+    assert fit_name("An\u202ena\u200b B") == "Anna B"
+    assert fit_name(" Anna \r\n 山田\u3000太郎 ") == "Anna 山田\u3000太郎"
     assert fit_name("\u3164\u200d") == ""
 
 

@@ -99,7 +99,7 @@ test("the first load is within 120 KB compressed and 30 requests", () => {
   for (const path of ["index.html", "i18n/en.js"]) loaded.add(`/${path}`);
   assert.ok(loaded.size + 1 <= 30, `${loaded.size + 1} requests`);
   // The files of a chat that is opened with the page.
-  for (const path of ["model/timeline.js", "model/markup.js", "views/conversation.js", "views/messagelist.js", "views/message.js", "views/composer.js", "actions/drafts.js", "actions/outbox.js", "model/writing.js"]) {
+  for (const path of ["model/timeline.js", "model/markup.js", "views/chat/conversation.js", "views/chat/messagelist.js", "views/chat/message.js", "views/chat/composer.js", "actions/drafts.js", "actions/outbox.js", "model/writing.js"]) {
     loaded.add(`/${path}`);
   }
   const bytes = [...loaded].reduce((sum, path) => sum + gzipSync(readFileSync(join(WEB, path))).length, 0);

@@ -84,3 +84,19 @@ for (const code of CODES) {
     }
   });
 }
+
+test("times follow the device into another time zone at the next tick", async () => {
+  const { load } = await import("./page_modules.mjs");
+  const before = process.env.TZ;
+  process.env.TZ = "UTC";
+  const { formatShort, formatTime, tick, useLanguage } = await load("i18n/i18n.js");
+  await useLanguage("en");
+  const noon = Date.UTC(2026, 10, 29, 12);
+  assert.equal(formatTime(noon), "12:00");
+  process.env.TZ = "Asia/Tokyo";
+  tick();
+  assert.equal(formatTime(noon), "21:00");
+  assert.equal(formatShort(Date.now() + 1_000).includes(":"), true);
+  if (before === undefined) delete process.env.TZ;
+  else process.env.TZ = before;
+});

@@ -62,19 +62,14 @@ test("imports of every form are seen", () => {
   assert.deepEqual([...source.matchAll(STATIC)].map(([, name]) => name), ["./one.js", "./two.js", "./three.js", "./four.js"]);
 });
 
-// The views are a list, a view each. Longer paths in index.html, which every visit fetches, would cost the first load some
-// of the few bytes that are left of its limit (assets.test.mjs).
-const MOST_MODULES = 12;
-const LISTS = { "views/": 20 };
-
-test("a room of the page has at most 12 modules, but for a list", () => {
+test("a room of the page has at most 12 modules", () => {
   const rooms = new Map();
   for (const name of imports.keys()) {
     const room = name.slice(0, name.lastIndexOf("/") + 1);
     rooms.set(room, (rooms.get(room) ?? 0) + 1);
   }
   assert.ok(rooms.size > 5);
-  for (const [room, count] of rooms) assert.ok(count <= (LISTS[room] ?? MOST_MODULES), `${room} has ${count} modules`);
+  for (const [room, count] of rooms) assert.ok(count <= 12, `${room} has ${count} modules`);
 });
 
 test("a module of the page has at most 400 lines, but for tables", () => {

@@ -50,7 +50,7 @@ test("somebody who is removed by another reads on what the device has, and can w
   assert.equal(model.nameOf(state, "anna"), "Anna");
 });
 
-test("a message that comes late to a lost chat is not unread: nobody can read it away", () => {
+test("a late message in a lost chat is not unread: nobody could read it", () => {
   const state = apply(apply(lab(), "chatGone", removal), "new", { chatId: "lab", messageId: 4, sender: "anna", message: "late", missed: 4 });
   assert.equal(state.chats.get("lab").missed, 0);
   assert.equal(model.unreadTotal(state), 0);

@@ -93,7 +93,7 @@ test("no text is cut between the halves of a character: model/text.js cuts", () 
 });
 
 test("no name stands in an element whose direction it decides", () => {
-  for (const file of readdirSync(join(WEB, "views"))) {
+  for (const file of readdirSync(join(WEB, "views"), { recursive: true }).filter((name) => name.endsWith(".js"))) {
     const found = readFileSync(join(WEB, "views", file), "utf8").match(/dir="auto">\$\{[^}]*(?:tellOf|nameOf|chatName|chatLabel|label|name)\b[^}]*\}/g);
     assert.equal(found, null, file);
   }

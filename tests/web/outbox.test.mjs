@@ -327,7 +327,7 @@ test("a file is not sent by two tabs: the one that has it says so", async () => 
   assert.deepEqual(rows(), []);
 });
 
-test("a long upload of another tab is asked after ever more rarely, and keeps no file of this tab waiting", async () => {
+test("a long upload of another tab is checked ever more rarely, and delays no file of this tab", async () => {
   relay();
   const tried = uploads(() => "ok");
   const theirs = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "ben", message: "", files: [{ name: "a", size: 1 }], createdAt: 1, state: "queued" });
@@ -349,7 +349,7 @@ test("a long upload of another tab is asked after ever more rarely, and keeps no
   assert.equal(tried.length, 1);
 });
 
-test("of a lost chat that one removes from the list nothing is left on the device", async () => {
+test("a lost chat that is removed from the list leaves nothing on the device", async () => {
   relay();
   const kept = new Map();
   const storage = device({ kept });

@@ -1,9 +1,9 @@
-// A session from signing in to signing out, on a fake relay: what is refused, what cannot be fetched, and what must not outlive it.
+// A session from signing in to signing out, on a fake relay: refusals, failed fetches, and data that must not outlive it.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeStorage, load } from "./page_modules.mjs";
 
-/** Time that passes only when a test says so. */
+/** Time that a test advances. */
 const time = {
   ms: 1_000_000,
   timers: new Map(),
@@ -131,7 +131,7 @@ beforeEach(() => {
 
 afterEach(leave);
 
-test("a name that is taken is told as that, at sign-in and in the profile", async () => {
+test("a taken name is reported as taken, at sign-in and in the profile", async () => {
   http.POST = () => ({ status: 409, body: refused("conflict") });
   await assert.rejects(session.signIn({ name: "Ben" }), (failure) => explain(failure) === TAKEN);
   await enter();
@@ -139,13 +139,13 @@ test("a name that is taken is told as that, at sign-in and in the profile", asyn
   await assert.rejects(changeProfile({ name: "Ben" }), (failure) => explain(failure) === TAKEN);
 });
 
-test("any other conflict is not told as a name that is taken", async () => {
+test("another conflict is not reported as a taken name", async () => {
   http.POST = () => ({ status: 409, body: refused("conflict") });
   await assert.rejects(session.signIn({ userId: "ben", password: "p" }), ({ code }) => code === "conflict");
   assert.notEqual(explain("conflict"), TAKEN);
 });
 
-test("requests that have no answer end with the session, and the same user is served again", async () => {
+test("requests without an answer end with the session, and the same user is served again", async () => {
   says.messages = () => null;
   says.users = () => null;
   await enter();
@@ -164,7 +164,7 @@ test("requests that have no answer end with the session, and the same user is se
   assert.deepEqual(asked("users").map(({ payload }) => payload.query), ["p1"]);
 });
 
-test("the ways to sign in are known though another tab holds up the erasing", async () => {
+test("the ways to sign in are known although another tab delays the erasing", async () => {
   await enter();
   globalThis.IDBRequest = class {
     addEventListener() {}
@@ -179,11 +179,11 @@ test("the ways to sign in are known though another tab holds up the erasing", as
   assert.deepEqual(signals.signInWays.value, ["password"]);
 });
 
-test("who the relay said was signed in before signing out is not remembered afterwards", async () => {
+test("the signed-in user is not remembered after signing out", async () => {
   await enter();
   let answer;
   http.GET = () => new Promise((resolve) => (answer = () => resolve(me("anna"))));
-  // After a break the relay is asked who is signed in, if that was not known for a while.
+  // After a break the page asks the relay who is signed in, if it did not know for a while.
   await time.pass(61_000, 1_000);
   Socket.open.onclose({ code: 1006 });
   await time.pass(2_000);
@@ -195,14 +195,14 @@ test("who the relay said was signed in before signing out is not remembered afte
   assert.equal(storage.remembered(), null);
 });
 
-test("what one user has seen in another tab is not taken for what the next one has", async () => {
+test("messages that one user has seen in another tab do not count as seen by the next user", async () => {
   await enter();
   events.attended.set("lab", 100);
   await leave();
   assert.equal(events.attended.size, 0);
 });
 
-test("a list that the relay refuses for now is fetched again by itself, later each time", async () => {
+test("a list that the relay refuses temporarily is fetched again by itself, later each time", async () => {
   says.chats = () => refused("unavailable");
   await enter();
   assert.equal(signals.unfetched.value.get(null).code, "unavailable");
@@ -234,7 +234,7 @@ test("a chat that cannot be fetched says why, and a button fetches it", async ()
   assert.equal(signals.state.value.rooms.get("lab").messages.length, 3);
 });
 
-test("a chat that the relay refuses for now is fetched again by itself while it is open", async () => {
+test("an open chat that the relay refuses temporarily is fetched again by itself", async () => {
   says.messages = () => refused("rate_limited", { retryAfter: 5_000 });
   await enter();
   rooms.openChat("lab");
@@ -250,7 +250,7 @@ test("a chat that the relay refuses for now is fetched again by itself while it 
   assert.equal(ofLab(), before);
 });
 
-test("a person whom nobody can look up just now can be tried again", async () => {
+test("a failed look-up of a person can be repeated", async () => {
   says.messages = () => refused("not_found");
   says.chat = () => refused("not_found");
   says.users = () => refused("internal");
@@ -264,7 +264,7 @@ test("a person whom nobody can look up just now can be tried again", async () =>
   assert.equal(signals.state.value.rooms.get("dora").loaded, true);
 });
 
-test("earlier messages that cannot be fetched say why, are not asked for at each scroll, and a button fetches them", async () => {
+test("earlier messages that cannot be fetched say why, are not requested at each scroll, and a button fetches them", async () => {
   const late = page.map((one) => ({ ...one, messageId: one.messageId + 50, clientMessageId: `d${one.messageId}` }));
   says.chats = () => ({ payload: [item("lab", { lastMessageId: 53 })] });
   says.chat = ({ chatId }) => ({ payload: { ...details({ chatId }).payload, lastMessageId: 53 } });
@@ -286,7 +286,7 @@ test("earlier messages that cannot be fetched say why, are not asked for at each
   assert.equal(signals.state.value.rooms.get("lab").messages[0].messageId, 1);
 });
 
-test("somebody's typing ends when its end is lost, though other things go on happening", async () => {
+test("somebody's typing ends although its end is lost and other events continue", async () => {
   await enter();
   Socket.open.tell({ type: "event", eventType: "typing", timestamp: Date.now(), payload: { chatId: "lab", userId: "carla" } });
   await time.pass(500);
@@ -299,7 +299,7 @@ test("somebody's typing ends when its end is lost, though other things go on hap
   assert.equal(signals.state.value.typing.size, 0);
 });
 
-test("an open chat that one left on another device is told of once", async () => {
+test("an open chat that the user left on another device is reported once", async () => {
   await enter();
   rooms.openChat("lab");
   await time.settle();

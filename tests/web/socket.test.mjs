@@ -296,7 +296,7 @@ test("stopped means stopped", async () => {
   assert.equal(it.clock.timers.size, 0);
 });
 
-test("what waits for an answer fails when the wire is stopped", async () => {
+test("requests that wait for an answer fail when the wire is stopped", async () => {
   const it = setUp();
   it.live();
   const waiting = [it.wire.request("chats", {}), it.wire.request("createChat", {})];

@@ -484,6 +484,16 @@ test("how many are unread is told by the event, though an answer has shown a lat
   assert.deepEqual([missed, lastMessageId], [2, 6]);
 });
 
+test("an edit leaves the mark in the list as the list has it", () => {
+  const mine = { sender: ME.id, status: "undelivered" };
+  let state = model.addPage(start(item({ lastMessageId: 3, isMine: true, lastMessageStatus: "undelivered" })), "User2", pages(1, 3, mine));
+  // This tab missed the receipt; the list tells it.
+  state = model.addChats(state, [item({ lastMessageId: 3, isMine: true, lastMessageStatus: "unread" })]);
+  state = apply(state, "edit", { chatId: "User2", messageId: 4, originalMessageId: 3, message: "better" });
+  const { lastMessageText, lastMessageStatus } = state.chats.get("User2");
+  assert.deepEqual([lastMessageText, lastMessageStatus], ["better", "unread"]);
+});
+
 test("a page that was answered before one read shows nothing as unread that stands before what is read", () => {
   let state = model.addPage(start(item({ lastMessageId: 9, missed: 9 })), "User2", pages(1, 9));
   state = model.readHere(state, "User2", 9);

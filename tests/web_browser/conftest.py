@@ -18,7 +18,7 @@ from tests.web_browser.browser_relay import CHROMIUM, FLAGS, Relay, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.web_browser.lying_network import LyingNetwork
+    from tests.support.lying_network import LyingNetwork
 
 PEOPLE = {
     "anna": "Anna Lindqvist",

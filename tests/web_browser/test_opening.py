@@ -120,7 +120,7 @@ def test_link_to_an_unknown_chat_says_so(person: Any, chat: str) -> None:
     page.wait_for_selector(".is-mine .ticks-sent")
 
 
-def test_a_chat_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+def test_chat_that_cannot_be_loaded_says_why_and_a_button_loads_it(person: Any) -> None:
     person("ben").say("anna", "hello")
     anna = person("anna")
     wire = Wire(anna.context)
@@ -133,7 +133,7 @@ def test_a_chat_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person:
     page.wait_for_selector(".text:has-text('hello')")
 
 
-def test_a_list_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person: Any) -> None:
+def test_list_that_cannot_be_loaded_says_why_and_a_button_loads_it(person: Any) -> None:
     person("ben").say("anna", "hello")
     anna = person("anna")
     wire = Wire(anna.context)
@@ -145,7 +145,7 @@ def test_a_list_that_cannot_be_loaded_says_why_and_is_loaded_by_a_button(person:
     page.wait_for_selector("[data-chat=ben]")
 
 
-def test_a_group_that_is_being_loaded_is_not_called_by_its_id_nor_said_to_be_empty(person: Any) -> None:
+def test_loading_group_shows_neither_its_id_nor_that_it_is_empty(person: Any) -> None:
     anna = person("anna")
     [made] = anna.ask(("createChat", {"type": "group", "name": "Harbour crew", "participants": ["ben"]}))
     wire = Wire(anna.context)
@@ -158,7 +158,7 @@ def test_a_group_that_is_being_loaded_is_not_called_by_its_id_nor_said_to_be_emp
     wire.mute = False
     wire.held.update(("chat", "messages"))
     page.reload()
-    # Of the list one knows its name, not yet who is in it and who may do what.
+    # The list has the group's name, but not its members and their rights.
     page.wait_for_selector(".chat-title-name:has-text('Harbour crew')")
     page.wait_for_selector(".column-details .none:has-text('Loading')")
     assert "member" not in page.inner_text(".column-details").lower()
@@ -169,7 +169,7 @@ def test_a_group_that_is_being_loaded_is_not_called_by_its_id_nor_said_to_be_emp
     page.wait_for_selector(".column-details .person >> nth=1")
 
 
-def test_notes_to_oneself_have_their_title_before_the_first_note(person: Any) -> None:
+def test_notes_have_their_title_before_the_first_note(person: Any) -> None:
     page = person("anna").open("/#chat=anna")
     page.wait_for_selector(".hello:has-text('Keep notes')")
     assert page.inner_text(".chat-title-name") == "Notes to self"

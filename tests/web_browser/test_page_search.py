@@ -196,7 +196,7 @@ def test_word_is_highlighted_in_any_spelling(person: Any) -> None:
     page.wait_for_selector(".hit mark:has-text('Straße')")
 
 
-def test_the_words_that_were_searched_are_marked_in_the_message_until_one_leaves_it(person: Any) -> None:
+def test_searched_words_are_marked_in_the_message_until_it_is_left(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "the Needle `needle` is here", *(f"hay {at}" for at in range(40)))
     anna.ask(("read", {"chatId": "ben"}))
@@ -207,7 +207,7 @@ def test_the_words_that_were_searched_are_marked_in_the_message_until_one_leaves
     page.wait_for_selector(".message.is-flash mark")
     assert page.locator(".message mark").all_inner_texts() == ["Needle", "needle"]
     assert page.locator(".message code mark").count() == 1
-    # Back in the chat one reads on at its end, and nothing is marked.
+    # Opened again, the chat shows its end, and nothing is marked.
     search(page, "")
     page.click("[data-chat=carla]")
     page.wait_for_selector(".text:has-text('hello')")
@@ -218,7 +218,7 @@ def test_the_words_that_were_searched_are_marked_in_the_message_until_one_leaves
     assert page.locator(".message mark").count() == 0
 
 
-def test_a_hit_of_the_search_in_a_chat_is_marked_in_its_message(person: Any) -> None:
+def test_hit_of_a_search_in_a_chat_is_marked_in_its_message(person: Any) -> None:
     anna = person("anna")
     anna.say("ben", "the needle is here", "hay")
     page = anna.open("/#chat=ben")

@@ -116,7 +116,7 @@ def test_nothing_is_wider_than_a_phone(person: Any) -> None:
     assert page.evaluate("document.querySelector('.messages > .scroll').scrollWidth") <= 390
 
 
-def test_on_a_phone_an_open_chat_says_what_is_wrong_with_the_connection(person: Any) -> None:
+def test_open_chat_on_a_phone_shows_the_connection_problem(person: Any) -> None:
     person("ben").say("anna", "hello")
     anna = person("anna", **PHONE)
     wire = Wire(anna.context)
@@ -130,7 +130,7 @@ def test_on_a_phone_an_open_chat_says_what_is_wrong_with_the_connection(person: 
     page.wait_for_selector(".column-chat .connection", state="detached", timeout=30_000)
 
 
-def test_a_wide_window_says_once_what_is_wrong_with_the_connection(person: Any) -> None:
+def test_wide_window_shows_the_connection_problem_once(person: Any) -> None:
     anna = person("anna")
     wire = Wire(anna.context)
     page = anna.open("/#chat=ben")

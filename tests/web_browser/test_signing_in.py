@@ -82,13 +82,13 @@ def test_page_uses_the_persons_language(person: Any, code: str) -> None:
     assert not re.search(r"\b[a-z]+\.[a-zA-Z]+\b", page.inner_text(".signin"))
 
 
-def test_what_is_said_while_a_dialog_is_open_is_said_in_it(person: Any) -> None:
+def test_announcement_while_a_dialog_is_open_is_made_in_the_dialog(person: Any) -> None:
     page = person("anna").chats()
     page.click("text=Invite people")
     page.click(".modal .button:has-text('Make a link')")
     page.wait_for_selector("svg.qr path")
     page.click(".copy-field button")
-    # What lies behind a modal dialog is covered by it, and no screen reader says it.
+    # A modal dialog covers the page behind it, and no screen reader reads that.
     page.wait_for_selector("dialog[open] .notice")
     assert page.locator(".notices").count() == 1
     page.keyboard.press("Escape")
@@ -96,7 +96,7 @@ def test_what_is_said_while_a_dialog_is_open_is_said_in_it(person: Any) -> None:
     assert page.locator(".notices").count() == 1
 
 
-def test_a_page_whose_texts_cannot_be_fetched_begins_again(person: Any) -> None:
+def test_page_whose_texts_cannot_be_fetched_reloads(person: Any) -> None:
     anna = person("anna", service_workers="block")
     page = anna.context.new_page()
     page.route("**/i18n/en.js*", lambda route: route.abort())
@@ -107,7 +107,7 @@ def test_a_page_whose_texts_cannot_be_fetched_begins_again(person: Any) -> None:
     page.wait_for_selector(".chat-list")
 
 
-def test_a_name_that_somebody_has_is_told_as_taken_in_the_settings(person: Any) -> None:
+def test_taken_name_is_reported_in_the_settings(person: Any) -> None:
     page = person("anna").open("/#panel=settings")
     page.fill(".panel input[name=name]", "Ben Okafor")
     page.click(".panel form .button")

@@ -201,7 +201,7 @@ def test_trusted_authority_allows_everything(lan_relay: Any, lan_context: Any) -
     page.wait_for_selector(".chat-list")
 
 
-def test_trust_page_matches_the_results_here(lan_relay: Any, lan_context: Any) -> None:
+def test_trust_page_states_what_the_browsers_here_do(lan_relay: Any, lan_context: Any) -> None:
     relay = lan_relay(secure=True)
     page = lan_context(relay).new_page()
     page.goto(relay.plain + "/trust")

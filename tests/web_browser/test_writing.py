@@ -111,7 +111,7 @@ def test_text_can_be_dragged_into_the_composer(person: Any) -> None:
     assert "carry me over" in page.input_value(".composer textarea")
 
 
-def test_an_answer_that_was_begun_goes_on_after_an_edit(person: Any) -> None:
+def test_unfinished_reply_continues_after_an_edit(person: Any) -> None:
     person("ben").say("anna", "which pump?")
     anna = person("anna")
     anna.say("ben", "the old one")

@@ -14,10 +14,16 @@ from relay.protocol import control
 from relay.protocol.control.table import REINDEX
 from relay.settings import data_directory
 from relay.store.backup import pacing
-from relay.store.integrity import INDEX
+from relay.store.integrity import INDEX, TEXTS
 
 RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
 REMAKE = "No message is lost, since the index is built from the messages. `relay reindex` rebuilds it."
+
+TEXT = (
+    "The relay runs with these, and shows \ufffd in place of what is lost. Edit or delete such a message, or restore a"
+    " backup from before (`relay restore FILE`); what that does not mend, a new relay does that imports this one's"
+    " `relay export`. Until then `relay backup` fails, and the last good backup stays."
+)
 
 
 def check(data: Data = None, json: Json = False) -> None:
@@ -41,7 +47,7 @@ def check(data: Data = None, json: Json = False) -> None:
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
-            say(REMAKE if wrong == {INDEX} else RESTORE)
+            say(REMAKE if wrong == {INDEX} else TEXT if wrong == {TEXTS} else RESTORE)
         raise typer.Exit(1)
 
 

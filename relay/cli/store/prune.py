@@ -9,17 +9,21 @@ from relay.cli.options import Data, Json, Yes
 from relay.cli.output import as_json, confirm, say, size
 from relay.protocol import control
 from relay.protocol.control.table import PRUNE
-from relay.settings import data_directory
+from relay.settings import MAX_BYTES, MAX_DAYS, data_directory
 
 
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(help="Remove messages older than this; 0 for none. Default: retention.days."),
+        typer.Option(min=0, max=MAX_DAYS, help="Remove messages older than this; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
-        typer.Option(help="Then remove the oldest until the store is this small. Default: retention.max_bytes."),
+        typer.Option(
+            min=0,
+            max=MAX_BYTES,
+            help="Then remove the oldest until the store is this small. Default: retention.max_bytes.",
+        ),
     ] = None,
     yes_: Yes = False,
     data: Data = None,

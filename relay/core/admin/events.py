@@ -9,6 +9,8 @@ import trio
 from relay.core.admin import audit
 from relay.core.admin.lookup import Lookup
 from relay.core.delivery.hub import Hub
+from relay.core.model.changes import is_readable
+from relay.core.model.held import held_bytes
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
@@ -19,6 +21,8 @@ from relay.store.sqlite.database import Connection
 
 MAX_WAITING_ENTRIES = 1_000
 """The most entries that wait for one watcher. Entries for a slower watcher are dropped and counted."""
+MAX_WAITING_BYTES = 4 * 2**20
+"""Bytes that these entries may hold together."""
 HEARTBEAT_SECONDS = 10.0
 """Seconds without an entry before an empty item is sent, to find out whether the client is still connected."""
 
@@ -44,7 +48,7 @@ class EventWatch:
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
             entries = await log_entries.changes(self._reading, before, actor, request.count)
-            found += [audit.describe(self._state, one) for one in entries if audit.is_audited(one)]
+            found += [audit.describe(self._state, one) for one in entries if is_readable(one) and audit.is_audited(one)]
             if len(entries) < request.count:
                 break
             before = entries[-1].seq
@@ -53,25 +57,33 @@ class EventWatch:
     async def watch(self, request: control.Watch, item: SendItem[control.EntryInfo]) -> NoReturn:
         """Send entries as they are written, until the client disconnects."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
-        sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)
-        missed = 0
+        sender, receiver = trio.open_memory_channel[tuple[Entry, int]](MAX_WAITING_ENTRIES)
+        missed = waiting_bytes = 0
 
         def take(entry: Entry) -> None:
-            nonlocal missed
+            nonlocal missed, waiting_bytes
+            if chat is not None and entry.chat != chat:
+                return
+            size = held_bytes(entry)
+            if waiting_bytes and waiting_bytes + size > MAX_WAITING_BYTES:
+                missed += 1
+                return
             try:
-                if chat is None or entry.chat == chat:
-                    sender.send_nowait(entry)
+                sender.send_nowait((entry, size))
             except trio.WouldBlock:
                 missed += 1
+            else:
+                waiting_bytes += size
 
         self._hub.watchers.append(take)
         try:
             while True:
                 with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
-                    entry = await receiver.receive()
+                    entry, size = await receiver.receive()
                 if quiet.cancelled_caught:
                     await item(None)
                     continue
+                waiting_bytes -= size
                 shown = audit.describe(self._state, entry, texts=request.texts)
                 if missed:
                     shown, missed = msgspec.structs.replace(shown, missed=missed), 0

@@ -5,8 +5,6 @@ Reads the state and its arguments; no I/O.
 
 from collections.abc import Iterable
 
-import msgspec
-
 from relay.core.delivery.message_views import status_for
 from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Chat, Member, User
@@ -15,10 +13,8 @@ from relay.core.rules import attachments, visibility
 from relay.core.rules.visibility import LostChat
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
-from relay.store.entry import Extra
+from relay.store.entry import read_extra
 from relay.store.queries.history import LIST_PREVIEW_CHARACTERS, ChatTexts
-
-_extra = msgspec.json.Decoder(Extra).decode
 
 
 def profile(user: User, last_seen: UnixMs | None = None) -> objects.Profile:
@@ -92,7 +88,7 @@ def list_item(
     shown = visibility.sees(chat, member, chat.newest)
     text = (texts.message if texts and shown else None) or ""
     if not text and texts and texts.extra and shown:
-        attachments = _extra(texts.extra).attachments or []
+        attachments = read_extra(texts.extra).attachments or []
         text = ", ".join(attachment.filename for attachment in attachments)
     return objects.ChatListItem(
         type=chat.type,

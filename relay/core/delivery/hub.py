@@ -435,7 +435,8 @@ class Hub:
         Returns:
             Whether it is live now; otherwise it needs another page of the log first.
         """
-        if subscriber.list_fits(self.time()):
+        if subscriber.position < self.state.pruned or subscriber.list_fits(self.time()):
+            # What is to be sent first, `CatchUp.page` sends.
             return False
         entries = self.recent.after(subscriber.position)
         if entries is None:

@@ -14,11 +14,10 @@ from relay.core.rules import visibility
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry, Extra
+from relay.store.entry import Entry, Extra, read_extra
 from relay.store.queries.history import CoveringReceipt, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
-_extra = msgspec.json.Decoder(Extra).decode
 
 
 def status_for_author(state: State, chat: ChatKey, author: UserKey, message_id: MessageId) -> objects.MessageStatus:
@@ -177,7 +176,7 @@ def _message(
 ) -> objects.Message:
     deleted = bool(row.deleted)
     kind = _MESSAGE_KINDS[row.kind]
-    extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
+    extra = read_extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
     reply_to = None
     if row.reply_client_id is not None and row.reply_actor is not None and row.reply_at is not None and not deleted:
         reply_to = objects.ReplyTo(
@@ -204,35 +203,6 @@ def _message(
         deleted_at=row.changed_at if deleted else None,
         delivering=delivering,
     )
-
-
-def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.Message:
-    """Apply an edit or a deletion that came while a message was being read.
-
-    Args:
-        message: the message as it was read.
-        change: the edit or the deletion, of this message or of the one that it quotes.
-        sees: whether the member sees the message that is changed.
-    """
-    replace = msgspec.structs.replace
-    if message.type == "new" and message.message_id == change.target:
-        if change.kind == kinds.DELETE:
-            return replace(
-                message,
-                message=None,
-                attachments=None,
-                reply_to=None,
-                forwarded=None,
-                status="deleted",
-                updated_at=None,
-                deleted_at=change.at,
-            )
-        return replace(message, message=change.message, attachments=change.attachments, updated_at=change.at)
-    quoted = message.reply_to
-    if quoted is not None and quoted.message_id == change.target and sees:
-        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
-        return replace(message, reply_to=replace(quoted, message=text))
-    return message
 
 
 def _delivering(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import trio
 
 from relay.core.limits.turns import Turns
+from relay.core.model import changes
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq, UserKey
 from relay.store.entry import Entry
@@ -158,7 +159,7 @@ class Replays:
         if not seqs:
             return ReplayPage([], end)
         entries, more = await replay.entries(self._reading, seqs, users)
-        return ReplayPage(entries, entries[-1].seq if more else end)
+        return ReplayPage([one for one in entries if changes.is_readable(one)], entries[-1].seq if more else end)
 
     async def oldest_undelivered(self, user: UserKey, chats: Sequence[tuple[ChatKey, MessageId]]) -> Seq | None:
         """See `replays.oldest_undelivered`."""

@@ -23,6 +23,9 @@ count as its own."""
 LIST_SECONDS = 1.0
 """A connection gets its chat list, or changes of it, at most once in this many seconds."""
 
+ALLOWANCE_STEP = 2_048
+"""Unacknowledged events that a connection may have without asking for more, and for which it asks at a time."""
+
 
 class Outlet(Protocol):
     """The way out of a subscriber's frames."""
@@ -66,6 +69,7 @@ class Subscriber:
     """One device's connection."""
 
     __slots__ = (
+        "_allowance",
         "_frozen",
         "_latest",
         "_most_own_entries",
@@ -112,7 +116,8 @@ class Subscriber:
         most_own_entries: int = MAX_OWN_ENTRIES,
     ) -> None:
         self.number = number
-        self._most_unacknowledged = most_unacknowledged
+        # At the second number it asks its user's share for more.
+        self._most_unacknowledged, self._allowance = most_unacknowledged, min(most_unacknowledged, ALLOWANCE_STEP)
         self._most_own_entries = most_own_entries
         self.user = user
         self.device = device
@@ -183,7 +188,7 @@ class Subscriber:
             self.fall_behind(awaited.seq - 1)
             return
         seq = self.sent = awaited.seq
-        if self._frozen or len(self._unacknowledged) >= self._most_unacknowledged:
+        if self._frozen or len(self._unacknowledged) >= self._allowance:
             self._await(awaited)
         else:
             self._unacknowledged[seq] = awaited
@@ -196,13 +201,24 @@ class Subscriber:
 
     def _await(self, awaited: AwaitedEvent) -> None:
         unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= self._most_unacknowledged:
+        if len(unacknowledged) >= self._allowance and not self._may_await_more():
             # Too many to track: the cursor stays here for good, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
             unacknowledged.clear()
         if not self._frozen:
             unacknowledged[awaited.seq] = awaited
+
+    def _may_await_more(self) -> bool:
+        if len(self._unacknowledged) >= self._most_unacknowledged or not self.share.may_await_more:
+            return False
+        self._allowance = min(self._most_unacknowledged, len(self._unacknowledged) + ALLOWANCE_STEP)
+        return True
+
+    def settle_allowance(self) -> int:
+        """Give back the unused part of the allowance of unacknowledged events, and return the rest."""
+        self._allowance = min(self._most_unacknowledged, max(ALLOWANCE_STEP, len(self._unacknowledged)))
+        return self._allowance
 
     def fall_behind(self, position: Seq) -> None:
         """Stop live events: entries after `position` are read from the log."""

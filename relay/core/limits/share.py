@@ -26,6 +26,9 @@ class Holder(Protocol):
     def waiting_bytes(self) -> int:
         """Bytes that wait in its outbox."""
 
+    def settle_allowance(self) -> int:
+        """Give back the unused part of its allowance of unacknowledged events, and return the rest."""
+
     def abort(self) -> None:
         """Close: it holds too much of an unfinished message."""
 
@@ -54,6 +57,11 @@ class Share:
     def crowded(self) -> bool:
         """Whether too many bytes wait for this user."""
         return sum(holder.waiting_bytes for holder in self.holders) >= self._tuning.waiting_bytes
+
+    @property
+    def may_await_more(self) -> bool:
+        """Whether more events may wait for acknowledgements of this user, over all their connections."""
+        return sum(holder.settle_allowance() for holder in self.holders) < self._tuning.unacknowledged_events
 
     def note_progress(self) -> None:
         """Note that waiting bytes were sent or given up."""

@@ -4,6 +4,7 @@ Changes nothing. A relay may run meanwhile, so the check reads in many short tra
 twice, because a change between two transactions may look like one.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from relay.core.model.state import State
 from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
+from relay.store.data_dir.errors import is_damaged
 from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
@@ -72,6 +74,10 @@ async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
         again = await check_part(views) if wrong else []
     except TooBusy:
         return ["not checked: the relay writes too much just now. Check again when it is quieter"]
+    except sqlite3.OperationalError as error:
+        if not is_damaged(error):
+            raise
+        return [f"not checked: {error}"]
     return [one for one in wrong if one in again]
 
 

@@ -214,7 +214,7 @@ class Retention:
         for chat, message_id in sorted(last.items()):
             at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
             while at < message_id:
-                # A step includes a chat once: this many of its messages fill the step.
+                # A step has a chat once, with at most as many messages as fill the step.
                 part = min(message_id, at + most)
                 step.append((chat, part))
                 weight += part - at + members

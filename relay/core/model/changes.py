@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 
 from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
-from relay.store.entry import Entry
+from relay.store.entry import Entry, note_unreadable
+from relay.store.kinds import FIRST_CHANGE
 
 
 class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="change"):
@@ -256,6 +257,21 @@ def change_of(entry: Entry) -> AnyChange:
     """Read the change that an entry of kind CHATS or a later kind records."""
     change: AnyChange = decode(entry.extra or "")
     return change
+
+
+def is_readable(entry: Entry) -> bool:
+    """Tell whether what an entry of the log records can be read, which a failing disk may have changed.
+
+    It has been applied to the state; for a device that catches up, or in the audit, it is left out.
+    """
+    if entry.kind < FIRST_CHANGE:
+        return True
+    try:
+        change_of(entry)
+    except msgspec.DecodeError:
+        note_unreadable()
+        return False
+    return True
 
 
 def encode(change: Change) -> str:

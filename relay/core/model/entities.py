@@ -11,7 +11,7 @@ from relay.protocol.objects import ChatType
 SHARED_TYPES = ("group", "channel")
 """The types of chats that have an id, a name, admins, and members who come and go."""
 PEOPLE_OF_TYPE = {"dialog": 2, "favorites": 1}
-"""How many people a chat has, for each type of chat that is found by its people."""
+"""How many members a chat has, for each type of chat that is identified by its members."""
 BLOCK_BYTES = 4_096
 """The minimum bytes that a file counts as: its block on disk, and its entry in the log."""
 

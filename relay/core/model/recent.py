@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import islice
 
-import msgspec
-
+from relay.core.model.amending import amend_entry
+from relay.core.model.held import held_bytes
 from relay.core.model.state import State
 from relay.core.tuning import DeliveryTuning
 from relay.keys import ChatKey, MessageId, Seq
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Entry
+from relay.store.entry import Entry
+
+_DECODED = (kinds.NEW, kinds.EDIT, kinds.DLVRD, kinds.READ)
+"""Kinds whose `extra` nothing reads once the entry is made."""
 
 
 class RecentEntries:
@@ -24,7 +27,8 @@ class RecentEntries:
         self._tuning = tuning
         self.entries: deque[Entry] = deque()
         """In the order of the log, without gaps, up to the log's last entry."""
-        self._characters = 0
+        self._bytes = 0
+        """What they hold, each as its `Entry.held` says."""
         self._changes: deque[tuple[Seq, ChatKey, MessageId]] = deque()
         """The latest edits and deletions: `seq`, chat, and the message that they change."""
         self._changes_complete_after = 0
@@ -33,19 +37,23 @@ class RecentEntries:
     def add(self, entry: Entry) -> None:
         """Add an entry that is on disk, and drop the oldest if there are too many."""
         entries = self.entries
+        if entry.kind in _DECODED:
+            # What it says is in other fields. Held twice, it would take twice the room.
+            entry.extra = None
+        entry.held = held_bytes(entry)
         entries.append(entry)
-        self._characters += _length(entry)
-        while len(entries) > self._tuning.recent_entries or self._characters > self._tuning.recent_characters:
-            self._characters -= _length(entries.popleft())
+        self._bytes += entry.held
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self._changes.append((entry.seq, entry.chat, entry.target))
             if len(self._changes) > self._tuning.recent_entries:
                 self._changes_complete_after = self._changes.popleft()[0]
             for one in entries:
-                if one.chat == entry.chat:
-                    before = _length(one)
-                    _amend(one, entry)
-                    self._characters += _length(one) - before
+                if one.chat == entry.chat and amend_entry(one, entry):
+                    self._bytes -= one.held
+                    one.held = held_bytes(one)
+                    self._bytes += one.held
+        while len(entries) > self._tuning.recent_entries or self._bytes > self._tuning.recent_bytes:
+            self._bytes -= entries.popleft().held
 
     def after(self, seq: Seq) -> list[Entry] | None:
         """Return all entries after `seq`; None if some of them are no longer in memory."""
@@ -73,7 +81,7 @@ class RecentEntries:
             if change.kind in (kinds.EDIT, kinds.DELETE):
                 for one in entries:
                     if one.chat == change.chat:
-                        _amend(one, change)
+                        amend_entry(one, change)
         return True
 
     def changes_since(self, messages: Collection[tuple[ChatKey, MessageId]], since: Seq) -> list[Entry] | None:
@@ -99,21 +107,3 @@ class RecentEntries:
             return None
         changes = [one for one in entries if one.kind in (kinds.EDIT, kinds.DELETE)]
         return [one for one in changes if (one.chat, one.target) in messages]
-
-
-def _length(entry: Entry) -> int:
-    """Count the characters that an entry holds."""
-    size = len(entry.message) if entry.message else 0
-    quoted = entry.reply_to
-    return size + len(quoted.message) if quoted is not None and quoted.message else size
-
-
-def _amend(one: Entry, change: Entry) -> None:
-    """Apply an edit or a deletion to the message, to its earlier edits and to replies (PROTOCOL.md, section 4)."""
-    target = change.target
-    if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
-        one.message, one.attachments = change.message, change.attachments
-        one.deleted = change.kind == kinds.DELETE
-    elif one.reply_to is not None and one.reply_to.message_id == target:
-        text = change.message[:REPLY_PREVIEW_CHARACTERS] if change.message else None
-        one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

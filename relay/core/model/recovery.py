@@ -13,6 +13,7 @@ from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
 from relay.store.queries import log_entries, snapshots
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import is_undecodable
 from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ EMPTY_SNAPSHOT = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
 """The snapshot of an empty log."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
 """The exceptions that loading a damaged snapshot raises."""
+UNREADABLE = (msgspec.DecodeError, KeyError, ValueError, TypeError)
+"""The exceptions that an unreadable log raises."""
 
 
 async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
@@ -35,16 +38,25 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
         sqlite3.Error: the store cannot be read.
     """
     try:
-        return await _caught_up(reading, await snapshots.snapshot(reading))
+        return await _caught_up(reading, await snapshots.snapshot(reading, exact=True))
     except DAMAGED as error:
-        if isinstance(error, sqlite3.Error) and not full_text_index.is_damage(error):
+        if isinstance(error, sqlite3.Error) and not (full_text_index.is_damage(error) or is_undecodable(error)):
             raise
         logger.error(
             "the snapshot of users and chats is damaged (%s): it is made again from the log, which may take minutes;"
             " no message is lost",
             type(error).__name__,
         )
-    state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
+        damage = error
+    try:
+        state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
+    except UNREADABLE as error:
+        # Of a snapshot that only has a text which is not UTF-8, the rest is right.
+        if not is_undecodable(damage):
+            raise sqlite3.DatabaseError(
+                "neither the snapshot of users and chats can be read nor the entries that it is made of"
+            ) from error
+        state, _ = await _caught_up(reading, await snapshots.snapshot(reading))
     return state, DirtyRows.everything(state)
 
 

@@ -14,7 +14,7 @@ from functools import singledispatchmethod
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
 from relay.core.model.name_index import NameIndex
-from relay.core.model.tail import ALL_TAIL_MESSAGES, CHAT_TAIL_MESSAGES, Tail
+from relay.core.model.tail import ALL_TAIL_BYTES, CHAT_TAIL_MESSAGES, Tail
 from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -66,11 +66,12 @@ class State:
         """Dialogs that at least one of their users has cleared and no longer has in the list."""
         self.tails: dict[ChatKey, Tail] = {}
         """By chat, the least recently shortened first."""
-        self.tailed = 0
-        """How many messages the tails hold together."""
+        self.tail_bytes = 0
+        """Bytes that the tails hold together."""
         self.chat_tail_messages = CHAT_TAIL_MESSAGES
-        self.all_tail_messages = ALL_TAIL_MESSAGES
-        """How many messages one tail may hold, and all together."""
+        """How many messages one tail may hold."""
+        self.all_tail_bytes = ALL_TAIL_BYTES
+        """How many bytes all tails may hold together."""
 
     # Queries.
 
@@ -207,24 +208,28 @@ class State:
         tail = self.tails.get(entry.chat)
         if tail is None:
             tail = self.tails[entry.chat] = Tail(entry.message_id)
+            self.tail_bytes += tail.held
         assert entry.client_id is not None
-        if tail.add(entry.message_id, entry.actor, entry.client_id, self.chat_tail_messages):
-            self.tailed += 1
-            if self.tailed > self.all_tail_messages:
-                self._shorten_oldest_tail()
+        before = tail.held
+        tail.add(entry.message_id, entry.actor, entry.client_id, self.chat_tail_messages)
+        self.tail_bytes += tail.held - before
+        while self.tail_bytes > self.all_tail_bytes:
+            self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
         """Make room: receipts cover the latest messages, so half a tail is enough even for a busy chat."""
-        chat, tail = next(iter(self.tails.items()))
-        del self.tails[chat]
-        self.tailed -= tail.shorten()
+        chat = next(iter(self.tails))
+        tail = self.tails[chat]
+        self._forget_tail(chat)
+        tail.shorten()
         if tail.messages:
             self.tails[chat] = tail
+            self.tail_bytes += tail.held
 
     def _forget_tail(self, chat: ChatKey) -> None:
         tail = self.tails.pop(chat, None)
         if tail is not None:
-            self.tailed -= len(tail.messages)
+            self.tail_bytes -= tail.held
 
     def _mark(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -251,8 +256,10 @@ class State:
             if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
-        if tail is not None and tail.messages.pop(message_id, None) is not None:
-            self.tailed -= 1
+        if tail is not None:
+            before = tail.held
+            tail.remove(message_id)
+            self.tail_bytes += tail.held - before
 
     @singledispatchmethod
     def _change(self, change: changes.AnyChange, entry: Entry) -> None:

@@ -18,7 +18,7 @@ from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.permissions import Action
-from relay.keys import ChatKey, MessageId, UserKey
+from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.command import Command
@@ -164,6 +164,7 @@ class DraftBuilder:
         attachments: list[Attachment] | None = None,
         reply_to: ReplyTo | None = None,
         covered: tuple[Covered, ...] = (),
+        original_at: UnixMs = 0,
     ) -> Entry:
         """Add the next entry of the log.
 
@@ -180,6 +181,7 @@ class DraftBuilder:
             attachments: a message's attachments, also in `extra`.
             reply_to: the quote of the original message.
             covered: for a receipt, each author's highest message that it newly covers.
+            original_at: for a deletion, when its message was logged.
         """
         self.seq = seq = self.seq + 1
         entry = Entry(
@@ -197,6 +199,7 @@ class DraftBuilder:
             extra,
             attachments,
             reply_to,
+            original_at=original_at,
             covered=covered,
             origin=command.origin,
         )

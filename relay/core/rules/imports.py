@@ -32,6 +32,8 @@ from relay.store.entry import (
     FilesNamed,
     StoredFile,
     StoredMessage,
+    author_column,
+    read_extra,
 )
 
 
@@ -279,13 +281,14 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         target=original.message_id,
         client_key=hash_,
         client_id=request.client_id,
-        extra=str(original.author) if request.deleted else None,
+        extra=author_column(original.author) if request.deleted else None,
+        original_at=original.at if request.deleted else UnixMs(0),
     )
     if request.deleted:
         message = extra = None
     else:
         entry.message = message
-        entry.attachments = msgspec.json.decode(extra, type=Extra).attachments if extra else None
+        entry.attachments = read_extra(extra).attachments if extra else None
     changed = (chat.key, original.message_id, message_id, request.said_at, message, extra)
     amendment = Amendment(*changed, deleted=request.deleted)
     if place is None:
@@ -350,11 +353,13 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     """Quote the original message."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     place = _amendment(draft, answered)
+    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     if place is not None:
-        message = draft.amendments[place].message
+        amendment = draft.amendments[place]
+        message = amendment.message
+        said_at = UnixMs(0) if amendment.deleted else said_at
     else:
         message = entry.message if entry is not None else answered.message
-    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
@@ -365,7 +370,7 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
 
 
 def _said_at(extra: str | None) -> UnixMs:
-    return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
+    return read_extra(extra).said_at if extra else 0
 
 
 def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:

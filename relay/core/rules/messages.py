@@ -308,6 +308,7 @@ def _delete(
         client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
         extra=author_column(original.author),
+        original_at=original.at,
     )
     draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)

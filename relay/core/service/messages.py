@@ -8,6 +8,7 @@ import trio
 from relay.core.delivery import message_views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
+from relay.core.model.amending import amended_message
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import commands, visibility
@@ -136,7 +137,7 @@ def _amended(
     for change in changes:
         if change.chat == chat.key:
             sees = visibility.sees(chat, member, change.target)
-            amended = [message_views.amended(one, change, sees=sees) for one in amended]
+            amended = [amended_message(one, change, sees=sees) for one in amended]
     return amended
 
 

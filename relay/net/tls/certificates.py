@@ -26,6 +26,12 @@ CLIENT_HELLO = 0x16
 RENEWAL_CHECK_SECONDS = 3_600.0
 """How often to check whether the certificate changed or expires soon."""
 FOLDER = "tls"
+_APART_REASONS = frozenset({"NO_CERTIFICATE_ASSIGNED", "KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+"""OpenSSL's reasons for a key that is not that of the first certificate in the file."""
+_APART = (
+    "the key does not belong to the first certificate in the file. Name the key that it was made with; in a file of"
+    " several, the relay's own certificate comes first, then those of its authorities"
+)
 
 
 def certificate_names(chosen: Iterable[str], listener: socket.socket | None = None) -> list[str]:
@@ -100,7 +106,8 @@ class Certificates:
         try:
             context.load_cert_chain(certificate, key, password=self._refuse_pass_phrase)
         except (OSError, ssl.SSLError) as error:
-            raise AuthorityError(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
+            why = _APART if isinstance(error, ssl.SSLError) and error.reason in _APART_REASONS else str(error)
+            raise AuthorityError(f"the certificate {certificate} with the key {key} cannot be used: {why}") from None
         return context
 
     def _refuse_pass_phrase(self) -> str:

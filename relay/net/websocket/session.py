@@ -243,16 +243,17 @@ class Session:
         """See `Holder`."""
         return self._outbox.waiting[0]
 
+    def settle_allowance(self) -> int:
+        """See `Holder`."""
+        return self._subscriber.settle_allowance()
+
     def abort(self) -> None:
         """See `Holder`."""
         self._held = 0
         self._decoder.stop()
-        logger.info(
-            "closing %s (%d): it holds too many bytes of unfinished messages",
-            self._transport.peer,
-            close_codes.TRY_AGAIN_LATER,
-        )
-        self.close(close_codes.TRY_AGAIN_LATER, "too many unfinished messages at once")
+        code = close_codes.TRY_AGAIN_LATER
+        logger.info("closing %s (%d): it holds too many bytes of unfinished messages", self._transport.peer, code)
+        self.close(code, "too many unfinished messages at once")
 
     def _end_read(self) -> Awaitable[None] | None:
         """Finish a read: flush what it produced once.

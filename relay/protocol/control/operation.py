@@ -6,13 +6,14 @@ import msgspec
 
 from relay.protocol.base import Timestamp, Wire
 from relay.protocol.control.common import Value
+from relay.settings import MAX_BYTES, MAX_DAYS
 
 
 class Prune(Wire, frozen=True, kw_only=True):
     """`relay prune`; by default with the values of the settings."""
 
-    days: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    days: Annotated[int, msgspec.Meta(ge=0, le=MAX_DAYS)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_BYTES)] | None = None
 
 
 class Pruned(Wire, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Date, Id, Name, NewId, Text, Timestamp, Url, Wire
+from relay.protocol.base import MAX_SAFE_INTEGER, ClientMessageId, Date, Id, Name, NewId, Text, Timestamp, Url, Wire
 from relay.protocol.objects import Attachment, ChatType
 
 Origin = Annotated[str, msgspec.Meta(min_length=3, max_length=256, pattern=r"^[a-z]+:")]
@@ -159,7 +159,7 @@ class FileImport(Wire, frozen=True, kw_only=True):
 
     sender: Id
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    size: Annotated[int, msgspec.Meta(ge=0)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
     """Bytes of the whole file."""
     data: bytes = b""
     """The next piece; Base64 in JSON."""
@@ -168,7 +168,7 @@ class FileImport(Wire, frozen=True, kw_only=True):
     """Whether more pieces follow."""
     at: Date
     dry: bool = False
-    before: Annotated[int, msgspec.Meta(ge=0)] = 0
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """With `dry`: bytes of the same sender's files that would be stored before."""
 
 

@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from relay import __version__
 from relay.keys import Seq, UnixMs
+from relay.store import texts
 from relay.store.backup import pacing
 from relay.store.data_dir import empty
-from relay.store.data_dir.errors import reason
+from relay.store.data_dir.errors import UnreadableText, reason
 from relay.store.data_dir.opening import finish_interrupted_restore
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
-from relay.store.sqlite.database import identify
+from relay.store.sqlite.database import TABLES, identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
 
@@ -60,7 +61,6 @@ class LogEnd(NamedTuple):
 
 
 _END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)")
-_TABLES = Statement("SELECT count(*) FROM sqlite_master")
 
 
 def end(path: Path) -> LogEnd:
@@ -81,8 +81,8 @@ def end(path: Path) -> LogEnd:
 def _recognise(store: sqlite3.Connection) -> int:
     ((version,),) = store.execute("PRAGMA user_version")
     ((application,),) = store.execute("PRAGMA application_id")
-    ((tables,),) = store.execute(_TABLES)
-    identify(version, application, tables)
+    (tables,) = store.execute(TABLES)
+    identify(version, application, *tables)
     return int(version)
 
 
@@ -90,12 +90,16 @@ def verify(path: Path) -> None:
     """Make sure that a store is whole: a damaged one must not be restored, nor replace a good backup.
 
     Raises:
-        sqlite3.Error: it is damaged, or cannot be read.
+        UnreadableText: a text in it cannot be read.
+        sqlite3.Error: it is damaged otherwise, or cannot be read.
     """
     with read(path) as store:
         ((first, *_),) = store.execute("PRAGMA integrity_check(1)")
-    if first != "ok":
-        raise sqlite3.DatabaseError(" ".join(first.split()))
+        if first != "ok":
+            raise sqlite3.DatabaseError(" ".join(first.split()))
+        unreadable = texts.flaws(store, 1)
+    if unreadable:
+        raise UnreadableText(unreadable[0])
 
 
 def is_backup(path: Path) -> bool:

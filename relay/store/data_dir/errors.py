@@ -11,15 +11,26 @@ from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
-from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore
+from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
+from relay.store.sqlite.reading import is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """The errors that keep a store from being opened or read."""
 RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
+TEXT_HELPS = (
+    "`relay check` lists all such places; edit or delete such a message, or put a backup from before in its place with"
+    " `relay restore FILE`, or import what `relay export` writes into a new relay"
+)
+
+
+class UnreadableText(sqlite3.DatabaseError):
+    """A text in a store cannot be read; the store is whole otherwise, and a relay runs with it."""
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
     """Return whether an error means that the file is damaged, not just unavailable for now."""
+    if is_undecodable(error):
+        return True
     if isinstance(error, sqlite3.OperationalError):
         # SQLite reports this if a statement does not fit the file, for example if a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
@@ -58,10 +69,16 @@ def what_to_do(error: Exception, data: Path) -> str:
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, EmptiedStore):
         return f"the store in {data} is damaged ({error}): {RESTORE_HELPS}, or {_otherwise(data)}"
+    if isinstance(error, Unmarked):
+        return (
+            f"the store in {data} cannot be opened: {error}: bring back the file as it was before, or {RESTORE_HELPS}"
+        )
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
     if isinstance(error, OlderStore):
         return f"the store in {data} is not read: {error}: start the relay once, which upgrades it, and try again"
+    if isinstance(error, UnreadableText):
+        return f"the store in {data} is damaged ({error}): {TEXT_HELPS}"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE_HELPS}"
     if isinstance(error, sqlite3.Error):

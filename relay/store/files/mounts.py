@@ -14,10 +14,12 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 def is_mounted(path: Path) -> bool:
     """Return whether something is mounted at this very path; links are not followed.
 
-    `os.path.ismount` alone misses a file or folder mounted from the same disk, as in containers.
+    `os.path.ismount` alone misses a file or folder mounted from the same disk, as in containers. It compares the device
+    numbers of a path and its folder, which proves nothing for a file: an overlay file system gives each file the device
+    of its layer.
     """
     real = path.parent.resolve() / path.name
-    return os.path.ismount(real) or bytes(real) in _mount_points()
+    return bytes(real) in _mount_points() or (not real.is_file() and os.path.ismount(real))
 
 
 def _mount_points() -> set[bytes]:

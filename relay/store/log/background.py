@@ -235,7 +235,7 @@ class Background:
             await self.index.index(now)
             return "index"
         if now >= self.index.erasing_at:
-            await self.index.erase()
+            await self._erase()
             return "index"
         return ""
 
@@ -263,7 +263,9 @@ class Background:
             request.outcome.append(error)
         finally:
             if not request.hurried:
+                # Retention, which removes messages.
                 self.index.job_ran()
+                self._wal.erased()
             request.done.set()
         return request.work
 
@@ -319,6 +321,11 @@ class Background:
             self._idempotency_keys.flushed(flush)
             self._key_flush, self._flushed_keys = None, 0
         return "keys"
+
+    async def _erase(self) -> None:
+        """Do a step of erasing deleted texts from the full-text index."""
+        if await self.index.erase():
+            self._wal.erased()
 
     async def _release_parameters(self) -> str:
         """Release the texts bound to a statement."""

@@ -11,7 +11,7 @@ import msgspec
 
 from relay.keys import ChatKey, MessageId
 from relay.store import kinds
-from relay.store.entry import Amendment, Entry, Extra
+from relay.store.entry import Amendment, Entry, read_extra
 from relay.store.log.schedule import SideWrites
 from relay.store.sqlite.parameters import round_up
 from relay.store.sqlite.statements import Parameters, SqlValue, Statement, as_json
@@ -111,7 +111,7 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
         (amendment.chat, amendment.message_id, one.id)
         for amendment in amendments
         if amendment.extra is not None
-        for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
+        for one in read_extra(amendment.extra).attachments or ()
         if not one.is_elsewhere
     ]
     return list(dict.fromkeys(held)) if held else held

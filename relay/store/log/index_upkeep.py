@@ -200,8 +200,8 @@ class IndexUpkeep:
         else:
             self._pages.took(trio.current_time() - now)
 
-    async def erase(self) -> None:
-        """Do a step of the merge that erases deleted texts from the segments."""
+    async def erase(self) -> bool:
+        """Do a step of the merge that erases deleted texts from the segments; return whether it was the last one."""
         writing, merging = self._writing, self.merging
         try:
             if not merging.texts:
@@ -211,6 +211,8 @@ class IndexUpkeep:
             else:
                 await full_text_index.note_merged(writing, merging.texts)
                 merging.done(trio.current_time())
+                return True
         except sqlite3.Error as error:
             merging.failed(trio.current_time())
             await self._failed(error, trio.current_time())
+        return False

@@ -248,6 +248,8 @@ class Writer:
             self.figures.entries += len(entries)
         if wrote:
             self._background.index.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
+            if draft.amendments:
+                self._wal.erased()
         await self._apply(pending, draft.decisions)
         if batch.sends:
             now = trio.current_time()

@@ -2,13 +2,12 @@
 
 from typing import NamedTuple
 
-import msgspec
-
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
-from relay.store.entry import Extra
+from relay.store.entry import Extra, read_extra
 from relay.store.kinds import LAST_MESSAGE, NEW
-from relay.store.sqlite.database import Connection, PageBound, utf8
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
 from relay.store.sqlite.statements import Row, Statement
 
 EXPORT_BYTES = 1_000_000
@@ -19,7 +18,6 @@ _EXPORT = Statement(
     f" ON l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target"
     f" WHERE l.kind <= {LAST_MESSAGE} AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
 )
-_extra = msgspec.json.Decoder(Extra).decode
 
 
 class ExportRow(NamedTuple):
@@ -61,7 +59,7 @@ async def export_page(connection: Connection, after: Seq, upto: Seq, count: int)
 def _export_row(row: Row) -> ExportRow:
     seq, kind, chat, message_id, actor, at, client_id, text, extra, deleted, *rest = row
     # The `extra` of a deletion has another format.
-    more = _extra(extra) if extra and kind == NEW and not deleted else Extra()
+    more = read_extra(extra) if extra and kind == NEW and not deleted else Extra()
     said_at = more.said_at or at
     return ExportRow(
         seq, kind, chat, message_id, actor, said_at, client_id, text, more.attachments, bool(deleted), *rest

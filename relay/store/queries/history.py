@@ -9,8 +9,9 @@ from typing import NamedTuple
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.store.entry import REPLY_PREVIEW_CHARACTERS
 from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
-from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Row, Statement, as_json
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
+from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 HISTORY_PAGE_BYTES = 1_000_000
 """Maximum bytes of one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
@@ -50,7 +51,7 @@ class HistoryRow(NamedTuple):
 
 COLUMNS = f"""
     l.seq, l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
-           l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
+           l.deleted, r.client_id, r.actor, ifnull({said_at("r")}, r.at),
            substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}), length(r.message)
 """
 REPLIED_TO = f"""
@@ -82,7 +83,7 @@ _RECEIPTS = Statement(f"""
 _CHAT_TEXTS = Statement(f"""
     SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW_CHARACTERS}),
         CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
-        l.extra ->> '$.saidAt',
+        {said_at("l")},
         CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log
             WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = c.value->>0 AND message_id > c.value->>2
             AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1) END

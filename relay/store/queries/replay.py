@@ -10,10 +10,11 @@ import msgspec
 
 from relay.keys import NO_CHAT, ChatKey, MessageId, Seq, UserKey
 from relay.protocol.objects import ReplyTo
-from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, Extra
+from relay.store.entry import REPLY_PREVIEW_CHARACTERS, Covered, Entry, read_extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
-from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Row, Statement, as_json
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound, utf8
+from relay.store.sqlite.statements import Row, Statement, as_json, said_at
 
 PAGE_ENTRIES = 256
 """Maximum entries in a page."""
@@ -40,7 +41,7 @@ _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
         o.deleted,
-        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}),
+        r.client_id, r.actor, ifnull({said_at("r")}, r.at), substr(r.message, 1, {REPLY_PREVIEW_CHARACTERS}),
         CASE WHEN l.kind > {EDIT} THEN l.extra END,
         o.client_id, length(r.message)
     FROM log AS l
@@ -73,7 +74,6 @@ _REACHED = Statement(f"""
     FROM top
 """)
 
-_extra = msgspec.json.Decoder(Extra).decode
 _seqs = msgspec.json.Decoder(list[int]).decode
 
 
@@ -144,7 +144,7 @@ def _entry(row: Row, users: Mapping[UserKey, Named]) -> Entry:
         entry.deleted = bool(deleted)
         entry.message = message
         if extra is not None and kind != DELETE and not deleted:
-            more = _extra(extra)
+            more = read_extra(extra)
             entry.attachments, entry.forwarded = more.attachments, more.forwarded
             if kind == NEW:
                 entry.said_at = more.said_at

@@ -13,8 +13,9 @@ from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS, TrigramChoice, TrigramShares
-from relay.store.sqlite.database import Connection, PageBound, TooLong
-from relay.store.sqlite.statements import Row, Rows, Statement, as_json
+from relay.store.sqlite.database import Connection, TooLong
+from relay.store.sqlite.reading import PageBound
+from relay.store.sqlite.statements import Row, Rows, Statement, as_json, said_at
 from relay.text import fold, fold_query
 
 SEARCH_SECONDS = 1.0
@@ -77,13 +78,13 @@ def _holds(row: str) -> str:
         f"(instr(lower({row}.message), ?4) OR ((length({row}.message) <> length(CAST({row}.message AS BLOB)) OR"
         # Only a phrase is affected by collapsed white space.
         f" instr(?4, ' ') AND ({row}.message GLOB '*[^ -~]*' OR instr({row}.message, char(32, 32))))"
-        f" AND instr(fold({row}.message), ?4)))"
+        f" AND instr(fold(CAST({row}.message AS BLOB)), ?4)))"
     )
 
 
 def _older(row: str) -> str:
     """Return the condition that the shown date is earlier, which is the source's date for an imported message."""
-    return f"(?6 = {END} OR ifnull({row}.extra ->> '$.saidAt', {row}.at) < ?6)"
+    return f"(?6 = {END} OR ifnull({said_at(row)}, {row}.at) < ?6)"
 
 
 # Compare cleared messages last: few people have cleared anything.

@@ -29,19 +29,24 @@ class Snapshot(NamedTuple):
     members: list[tuple[ChatKey, UserKey, str]]
 
 
-async def snapshot(connection: Connection) -> Snapshot:
-    """Read the last snapshot."""
+async def snapshot(connection: Connection, *, exact: bool = False) -> Snapshot:
+    """Read the last snapshot.
+
+    Args:
+        connection: one that reads.
+        exact: whether a text that is not UTF-8 is an error.
+    """
     rows = await connection.execute(_SNAPSHOT)
     seq, at, pruned = rows[0] if rows else (0, 0, 0)
     return Snapshot(
         seq,
         at,
         pruned,
-        await connection.execute(_SNAPSHOT_USERS),
-        await connection.execute(_SNAPSHOT_DEVICES),
-        await connection.execute(_SNAPSHOT_INVITES),
-        await connection.execute(_SNAPSHOT_CHATS),
-        await connection.execute(_SNAPSHOT_MEMBERS),
+        await connection.execute(_SNAPSHOT_USERS, exact=exact),
+        await connection.execute(_SNAPSHOT_DEVICES, exact=exact),
+        await connection.execute(_SNAPSHOT_INVITES, exact=exact),
+        await connection.execute(_SNAPSHOT_CHATS, exact=exact),
+        await connection.execute(_SNAPSHOT_MEMBERS, exact=exact),
     )
 
 

@@ -7,9 +7,9 @@ them. Everything else in the relay sees trio only.
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import aiosqlite
 import trio
@@ -18,9 +18,9 @@ from relay import threads
 from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.store_location import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
+from relay.store.sqlite.reading import PageBound, fold_column, read_all, replacing, take
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from relay.store.sqlite.statements import Parameters, Row, Rows, Statement
-from relay.text import fold
+from relay.store.sqlite.statements import Parameters, Rows, Statement
 
 T = TypeVar("T")
 
@@ -48,7 +48,9 @@ VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)
 _READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
 _VERSION = Statement("PRAGMA user_version")
 _APPLICATION = Statement("PRAGMA application_id")
-_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+TABLES = Statement("SELECT count(*), count(*) FILTER (WHERE name IN ('log', 'member', 'snapshot')) FROM sqlite_master")
+"""How many tables and indexes a file has, and how many of those of the first relay's store."""
+OWN_TABLES = 3
 
 
 class NewerStore(Exception):
@@ -63,24 +65,12 @@ class NotAStore(Exception):
     """The file belongs to another program, or cannot be opened as a database."""
 
 
+class Unmarked(NotAStore):
+    """The file has a store's tables and not its marks."""
+
+
 class TooLong(sqlite3.OperationalError):
     """A statement took too long and was stopped."""
-
-
-def _any(_row: Row) -> bool:
-    """Accept every row."""
-    return True
-
-
-class PageBound(NamedTuple):
-    """The end of a page: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
-
-    rows: int
-    weight: int
-    weigh: Callable[[Row], int]
-    """Returns the weight of a row, in bytes."""
-    belongs: Callable[[Row], bool] = _any
-    """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
 class Connection:
@@ -136,13 +126,17 @@ class Connection:
         """
         self._place = StorePlace(path)
 
-    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+    async def execute(
+        self, sql: str, parameters: Parameters = (), *, seconds: float | None = None, exact: bool = False
+    ) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
 
         Args:
             sql: the statement.
             parameters: its parameters.
             seconds: the time limit; None for the connection's limit.
+            exact: whether a text that is not UTF-8 is an error (`is_undecodable`). Otherwise its bad bytes are read as
+                U+FFFD, so that one damaged text does not fail the whole answer.
 
         Raises:
             TooLong: it was stopped.
@@ -158,7 +152,18 @@ class Connection:
             except sqlite3.OperationalError as error:
                 await self._find_cause(error)
                 raise
-        return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
+
+        async def fetch(sql: str, parameters: Parameters) -> Rows:
+            return await self._in_thread(read_all, sql, parameters, exact)
+
+        return await self._read(fetch, sql, parameters, seconds=seconds)
+
+    async def _in_thread(self, read: Callable[..., T], *arguments: object) -> T:
+        """Call a function with the connection of sqlite3 in its thread."""
+        raw = self._connection
+        # aiosqlite's own methods return all rows, or take a hop for every few.
+        found: T = await raw._execute(read, raw._conn, *arguments)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        return found
 
     async def _find_cause(self, error: sqlite3.OperationalError) -> None:
         """Find out why the disk refused a write, which SQLite does not say; at most once a second."""
@@ -195,10 +200,7 @@ class Connection:
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
-            raw = self._connection
-            # aiosqlite's own methods return all rows, or take a hop for every few.
-            more: bool = await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-untyped-call]  # noqa: SLF001
-            return more
+            return await self._in_thread(take, sql, parameters, bound, rows)
 
         try:
             return rows, await self._read(fetch, sql, parameters, seconds=seconds)
@@ -257,28 +259,6 @@ class Connection:
             copy.close()
 
 
-def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
-    """Read rows into a list up to a bound, and return whether there are more."""
-    left = bound.weight
-    with closing(connection.execute(sql, parameters)) as cursor:
-        for row in cursor:
-            if not bound.belongs(row):
-                continue
-            weight = bound.weigh(row)
-            if rows and (len(rows) >= bound.rows or weight > left):
-                return True
-            rows.append(row)
-            left -= weight
-    return False
-
-
-def utf8(text: str | None) -> int:
-    """Count the bytes of a text on the wire, without its quotes and JSON escapes."""
-    if not text:
-        return 0
-    return len(text) if text.isascii() else len(text.encode())
-
-
 def busy_after(seconds: float) -> str:
     """Return the statement that limits how long a connection waits for locks."""
     return f"PRAGMA busy_timeout = {round(seconds * 1_000)}"
@@ -323,7 +303,10 @@ async def connect(
         raise
     try:
         # Triggers and searches fold texts with it.
-        await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
+        await bridge.run(raw.create_function("fold", 1, fold_column, deterministic=True))
+        if writing:
+            # It reads hardly any text, and a statement that has written cannot be run again.
+            raw.text_factory = replacing
         folder = _folder_of(path)
         connection = Connection(raw, bridge, folder, reads=not writing, seconds=seconds, busy_seconds=busy_seconds)
         try:
@@ -364,23 +347,30 @@ async def recognise(connection: Connection) -> int:
     """
     ((version,),) = await connection.execute(_VERSION)
     ((application,),) = await connection.execute(_APPLICATION)
-    ((tables,),) = await connection.execute(_TABLES)
-    identify(version, application, tables)
+    (tables,) = await connection.execute(TABLES)
+    identify(version, application, *tables)
     return int(version)
 
 
-def identify(version: int, application: int, tables: int) -> None:
+def identify(version: int, application: int, tables: int, own: int) -> None:
     """Make sure that a file is empty, or a store that is not too new.
 
     Args:
         version: `PRAGMA user_version` of the file: the count of migrations that made it.
         application: `PRAGMA application_id` of the file.
         tables: how many tables it has.
+        own: how many of them are a store's; see `TABLES`.
 
     Raises:
         NewerStore: the file has seen a newer relay.
+        Unmarked: another program has made it from a store.
         NotAStore: the file belongs to another program.
     """
+    if own == OWN_TABLES and (version == 0 or application == 0):
+        raise Unmarked(
+            "its tables are a relay's, but not its application_id and user_version: another program has written it,"
+            " maybe from a dump, which does not have them"
+        )
     if application != APPLICATION_ID and (application or tables):
         raise NotAStore("this file belongs to another program")
     if version < 0:

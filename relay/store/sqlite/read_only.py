@@ -14,6 +14,7 @@ from urllib.parse import quote
 from relay.store.files import room
 from relay.store.files.directory import log_of
 from relay.store.files.reserve import Reserve
+from relay.store.sqlite.reading import replacing
 
 
 @contextmanager
@@ -27,6 +28,7 @@ def read(store: Path) -> Iterator[sqlite3.Connection]:
         sqlite3.Error: it cannot be opened.
     """
     with readable(store) as address, closing(sqlite3.connect(address, uri=True)) as connection:
+        connection.text_factory = replacing
         yield connection
 
 

@@ -13,6 +13,7 @@ import trio
 from relay.store.files.directory import log_of
 from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection
+from relay.store.sqlite.reading import PageBound
 from relay.store.sqlite.statements import Parameters, Rows
 
 VIEW_ENTRIES = 50_000
@@ -58,9 +59,13 @@ class Views:
         self._connection = connection
         self._path = log_of(store)
 
-    async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
-        """Run one statement that takes a fraction of a second."""
-        return await self._connection.execute(sql, parameters)
+    async def execute(self, sql: str, parameters: Parameters = (), *, exact: bool = False) -> Rows:
+        """Run one statement that takes a fraction of a second. See `Connection.execute`."""
+        return await self._connection.execute(sql, parameters, exact=exact)
+
+    async def page(self, sql: str, parameters: Parameters, bound: PageBound) -> tuple[Rows, bool]:
+        """Read a page of the rows of one statement. See `Connection.page`."""
+        return await self._connection.page(sql, parameters, bound)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
         """Divide the log up to an entry into parts.
@@ -77,22 +82,22 @@ class Views:
         ((seq,),) = await self.execute("SELECT coalesce(max(seq), 0) FROM log")
         return int(seq)
 
-    async def long(self, sql: str, parameters: Parameters = ()) -> Rows:
-        """Run one statement that may take many seconds. Cancelling stops it.
+    async def long(self, sql: str, parameters: Parameters = (), *, exact: bool = False) -> Rows:
+        """Run one statement that may take many seconds; cancelling stops it. See `Connection.execute`.
 
         Raises:
             TooBusy: it was stopped each time because the log had grown.
         """
         for _ in range(ATTEMPTS):
             try:
-                return await self._watched(sql, parameters)
+                return await self._watched(sql, parameters, exact=exact)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
             await trio.sleep(self._retry_seconds)
         raise TooBusy
 
-    async def _watched(self, sql: str, parameters: Parameters) -> Rows:
+    async def _watched(self, sql: str, parameters: Parameters, *, exact: bool) -> Rows:
         failed: list[sqlite3.Error] = []
         rows: Rows = []
         over = trio.Event()
@@ -102,7 +107,7 @@ class Views:
             # Stop a cancelled statement and wait for it, so that the connection can be closed.
             with trio.CancelScope(shield=True):
                 try:
-                    rows = await self._connection.execute(sql, parameters)
+                    rows = await self._connection.execute(sql, parameters, exact=exact)
                 except sqlite3.Error as error:
                     failed.append(error)
             over.set()

@@ -341,4 +341,15 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE type = 'trigger' AND name IN ('log_removed', 'batch_written');
     PRAGMA writable_schema = RESET;
     """,
+    """
+    -- A text that a failing disk changed may not be UTF-8, and sqlite3 then does not call a function of Python with it:
+    -- its bytes are folded, so that the message can be indexed, edited and deleted all the same.
+    PRAGMA writable_schema = ON;
+    UPDATE sqlite_master SET sql = replace(replace(replace(sql,
+        'fold(OLD.message)', 'fold(CAST(OLD.message AS BLOB))'),
+        'fold(log.message)', 'fold(CAST(log.message AS BLOB))'),
+        'fold(message)', 'fold(CAST(message AS BLOB))')
+        WHERE type = 'trigger' AND name IN ('log_removed', 'batch_written');
+    PRAGMA writable_schema = RESET;
+    """,
 )

@@ -51,6 +51,14 @@ ALL: dict[str, Statement] = {}
 _json = msgspec.json.encode
 
 
+def said_at(row: str) -> str:
+    """Return the expression for when an imported message of a row of the log was said; NULL for another message.
+
+    SQLite fails where what it reads is no JSON, and with it the whole statement.
+    """
+    return f"(CASE WHEN json_valid({row}.extra) THEN {row}.extra ->> '$.saidAt' END)"
+
+
 def as_json(value: object) -> str:
     """Encode a parameter for SQLite's JSON functions."""
     return _json(value).decode()

@@ -100,6 +100,12 @@ class WalTuning(msgspec.Struct, kw_only=True):
     """Seconds between two steps: each is synced, and a commit may have to wait for that."""
     look_seconds: float = 0.05
     """Seconds between two checks of the file."""
+    erase_seconds: float = 30.0
+    """Seconds from a commit that erased a text until the log is emptied: until then both files may have the text."""
+    erase_quiet_seconds: float = 2.0
+    """Seconds without a commit before that, so that senders do not wait for it."""
+    refill_seconds: float = 86_400.0
+    """Seconds between two extensions of the file after that. Each writes as much as many deletions do."""
     retry_seconds: float = 0.5
     """Seconds until the next attempt after a reader held pages back."""
 
@@ -124,6 +130,10 @@ class Wal:
         self._copied = 0
         self._looked = 0.0
         self._tried = float("-inf")
+        self._erase_at = float("inf")
+        """From when on the log is to be emptied, once it is quiet."""
+        self._quiet_at = float("-inf")
+        self._refilled = float("-inf")
         self._due = trio.Event()
         self._cut = trio.Event()
         """Set when the file was truncated and may be extended again."""
@@ -135,6 +145,12 @@ class Wal:
     def rest(self) -> None:
         """Do not try to copy pages for the next `retry_seconds`."""
         self._tried = trio.current_time()
+
+    def erased(self) -> None:
+        """Note a commit that erased a text: the store itself has it until the log is copied, and the log after that."""
+        if not self._erasing:
+            self._erase_at = trio.current_time() + self._tuning.erase_seconds
+            self._due.set()
 
     def keep_small(self, size: int) -> None:
         """Let the log restart before it has `size` bytes, on a small disk."""
@@ -163,6 +179,7 @@ class Wal:
         Returns:
             How many seconds the writer should wait, so that the log does not grow without bound.
         """
+        self._quiet_at = now + self._tuning.erase_quiet_seconds
         if now - self._looked < self._tuning.look_seconds:
             return 0.0
         self._looked = now
@@ -198,15 +215,20 @@ class Wal:
             while True:
                 # An idle writer does not check, and its work may be waiting for room here. So act on the last check,
                 # however soon after the last attempt it was.
-                if not self._held_back:
+                if not (self._held_back or self._erases):
                     self._due = trio.Event()
-                    await self._due.wait()
+                    with trio.move_on_at(max(self._erase_at, self._quiet_at)):
+                        await self._due.wait()
+                    continue
                 await trio.sleep_until(self._tried + self._tuning.retry_seconds)
                 if self.held:
                     self.rest()
                     continue
                 # Commits continue if this fails; on a full disk they report it themselves.
-                await self._copy(pause)
+                if self._held_back:
+                    await self._copy(pause)
+                else:
+                    await self._erase(pause)
                 moved()
                 if self._held_back:
                     self.rest()
@@ -224,7 +246,8 @@ class Wal:
         pause_seconds = self._tuning.first_step_seconds
         while True:
             await trio.sleep(pause_seconds)
-            if not self._held_back and not self.held and await self._lengthen(pause):
+            # What is to be emptied soon is not made longer before.
+            if not self._held_back and not self.held and not self._erasing and await self._lengthen(pause):
                 pause_seconds = self._tuning.step_seconds
             else:
                 self._cut = trio.Event()
@@ -275,6 +298,32 @@ class Wal:
             self._measure()
             if self._frames >= self._again_from:
                 self.rest()
+
+    @property
+    def _erasing(self) -> bool:
+        """Whether the log is to be emptied some time."""
+        return self._erase_at < float("inf")
+
+    @property
+    def _erases(self) -> bool:
+        """Whether the log is to be emptied now."""
+        return trio.current_time() >= max(self._erase_at, self._quiet_at)
+
+    async def _erase(self, pause: Pause) -> None:
+        """Copy the whole log, of at most `copy_pages`, and empty it; later where a reader needs it."""
+        self._erase_at = trio.current_time() + self._tuning.erase_seconds
+        if await self._checkpoint("PASSIVE") <= REMAINING_PAGES:
+            await pause(self._empty)
+
+    async def _empty(self, _writing: Connection) -> None:
+        await self._checkpoint("TRUNCATE")
+        if self._path.stat().st_size:
+            return
+        self._erase_at = float("inf")
+        now = trio.current_time()
+        if now - self._refilled >= self._tuning.refill_seconds:
+            self._refilled = now
+            self._cut.set()
 
     async def _begin_again(self, _writing: Connection) -> None:
         if self._path.stat().st_size <= min(self._tuning.crowded_bytes, 2 * self._kept):

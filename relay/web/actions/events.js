@@ -10,7 +10,11 @@ import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
+<<<<<<< HEAD
 import { active, ofMessages, ofUser, route, settings, state } from "../signals.js";
+=======
+import { active, dialog, route, seesChat, settings, state } from "../signals.js";
+>>>>>>> int
 
 /** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
@@ -89,7 +93,7 @@ function noticeNew(event) {
   const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
   // Far from the end of an open chat the user does not see it.
-  const watching = active.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
+  const watching = seesChat.value && route.value.chatId === event.chatId && atEnd(now, event.chatId);
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.storage?.tell({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // Missed messages come together: a sound for each would be noise.
@@ -117,6 +121,7 @@ function noticeDevice({ label }) {
     action: t("devices.show"),
     onAction: () => {
       untell();
+      dialog.value = null;
       openPanel("settings");
     },
   });

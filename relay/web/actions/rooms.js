@@ -356,7 +356,7 @@ const readSent = ofMessages(new Map());
 const readWaiting = ofMessages(new Map());
 let readTimer;
 
-/** Mark a chat as read up to a message. Called only while the window is active. */
+/** Mark a chat as read up to a message. Called only while the user sees it. */
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;

@@ -19,7 +19,7 @@ const SHOW_CONNECTING_AFTER = 2_000;
 const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
-/** How often this page was signed out: what was asked before says nothing of the time after it. */
+/** How often this page was signed out: an answer to an earlier request says nothing about the time after it. */
 let leaves = 0;
 
 /** Fetch the cookie's user; null for nobody. Throws if the relay cannot be reached `within` ms. */

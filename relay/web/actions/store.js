@@ -112,7 +112,7 @@ function settle(before, next) {
   }
 
   const what = composing.value;
-  // The text of an edit stays as a draft (views/composer.js).
+  // The text of an edit stays as a draft (views/chat/composer.js).
   if (what && (closed(what.chatId) || (what.kind === "edit" && deleted(what)))) composing.value = null;
 
   const { chatId, panel } = route.value;

@@ -37,7 +37,7 @@ export function preferredLanguage(wanted) {
 /** Load and use a language. */
 export async function useLanguage(code) {
   const { default: texts } = await load[code]();
-  current.value = { code, texts, intl: formats(code) };
+  current.value = { code, texts, intl: formats(code), place: placeOf(code) };
   document.documentElement.lang = code;
 }
 
@@ -45,6 +45,9 @@ export async function useLanguage(code) {
 function localeOf(code) {
   return (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(`${code}-`)) ?? code;
 }
+
+/** What dates depend on besides the language: the device's country and time zone. */
+const placeOf = (code) => localeOf(code) + new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 function formats(language) {
   const code = localeOf(language);
@@ -85,8 +88,10 @@ const minute = signal(clock.now());
 /** When the present day began. */
 export const today = computed(() => startOfDay(minute.value));
 
-/** Advance the time; called each minute, and when the user returns to the page. */
+/** Advance the time, also into another time zone; called each minute, and when the user returns to the page. */
 export function tick() {
+  const { code, intl, place } = current.value;
+  if (intl && place !== placeOf(code)) current.value = { ...current.value, intl: formats(code), place: placeOf(code) };
   minute.value = clock.now();
 }
 

@@ -350,9 +350,11 @@ export function editMessage(state, chatId, { messageId, originalMessageId, messa
   const change = { message: text, updatedAt: timestamp, editId: messageId, ...(attachments && { attachments }) };
   const edit = (replyTo) => (replyTo.status === "deleted" || replyTo.message === text ? replyTo : { ...replyTo, message: text });
   const result = changeMessage(next, chatId, originalMessageId, (message) => ({ ...message, ...change }), edit);
-  if (result.chats.get(chatId)?.lastMessageId !== originalMessageId) return result;
-  const shown = messageOf(result, chatId, originalMessageId) ?? { status: result.chats.get(chatId).lastMessageStatus, ...change };
-  return withChat(result, chatId, previewOf(shown));
+  const chat = result.chats.get(chatId);
+  if (chat?.lastMessageId !== originalMessageId) return result;
+  // The list may have a better mark than this tab has.
+  const { lastMessageStatus: status } = chat;
+  return withChat(result, chatId, { ...previewOf({ status, ...(messageOf(result, chatId, originalMessageId) ?? change) }), lastMessageStatus: status });
 }
 
 /** A message was deleted: {messageId, originalMessageId}. */

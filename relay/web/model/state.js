@@ -131,8 +131,8 @@ export function connected(state) {
 }
 
 /**
- * Ids of people whose unknown names are drawn: authors in the list, typists, and authors of messages and quotes, the
- * top of the list first. With the previous state, only those of changed parts.
+ * Ids of people whose unknown names are drawn: authors in the list, people with a draft, typists, and authors of
+ * messages and quotes, the top of the list first. With the previous state, only those of changed parts.
  */
 export function strangersOf(state, before) {
   const found = new Set();
@@ -143,6 +143,9 @@ export function strangersOf(state, before) {
       look(chat.lastMessageAuthor);
       look(chat.gone?.by);
     }
+  }
+  if (state.listed === null && (state.drafts !== before?.drafts || before?.listed !== null)) {
+    for (const id of state.drafts.keys()) if (!id.includes("/") && !state.chats.has(id)) look(id);
   }
   if (state.typing !== before?.typing) for (const typists of state.typing.values()) for (const id of typists.keys()) look(id);
   for (const [chatId, { messages }] of state.rooms) {

@@ -109,13 +109,17 @@ class ChatRow extends Row {
 function Last({ chat, typing, draft, waiting, open, author }) {
   if (chat.gone) return html`<em>${lossText(chat)}</em>`;
   if (typing) return html`<em class="is-typing">${typing}</em>`;
-  if (draft && !open) return html`<span class="is-draft">${t("chat.draft")}</span> <${Said}>${oneLine(draft)}</${Said}>`;
+  if (draft && !open) return html`<${Draft} text=${draft} />`;
   if (waiting) return html`<${Said}>${oneLine(waiting.message) || attachmentText("file")}</${Said}>`;
   if (chat.lastMessageStatus === "deleted") return html`<em>${t("message.deleted")}</em>`;
   if (!(chat.lastMessageId > 0)) return html`<em>${t("chat.noMessages")}</em>`;
   const text = oneLine(chat.lastMessageText) || attachmentText(chat.attachmentType);
   const named = author && chat.type !== "dialog" && chat.type !== "favorites";
   return html`${named ? html`<span class="chat-row-author"><${Name} text=${author} />:</span> ` : null}<${Said}>${text}</${Said}>`;
+}
+
+function Draft({ text }) {
+  return html`<span class="is-draft">${t("chat.draft")}</span> <${Said}>${oneLine(text)}</${Said}>`;
 }
 
 /** A user's text: in its own direction, cut at its end, and aligned with all other texts. */
@@ -131,15 +135,15 @@ export function presentHits(now, hits) {
     .map(({ hit, known }) => (known && known.message !== hit.message ? { ...hit, message: known.message } : hit));
 }
 
-/** A person without a dialog yet. */
+/** A person without a dialog yet, perhaps with a draft. */
 class PersonRow extends Row {
-  render({ person, label, presence }) {
+  render({ person, label, presence, draft }) {
     return html`<li>
       <button type="button" class="chat-row" data-person=${person.id} onClick=${() => openChat(person.id)}>
         <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} presence=${presence} />
         <span class="chat-row-text">
           <span class="chat-row-top"><span class="chat-row-name"><${Name} text=${label} /></span> <${Bot} userId=${person.id} /></span>
-          <span class="chat-row-bottom"><span class="chat-row-last">@${person.username ?? person.id}</span></span>
+          <span class="chat-row-bottom"><span class="chat-row-last">${draft ? html`<${Draft} text=${draft} />` : `@${person.username ?? person.id}`}</span></span>
         </span>
       </button>
     </li>`;
@@ -265,6 +269,13 @@ export class ChatList extends Component {
     return this.people.list;
   }
 
+  /** Rows of people who have only a draft. */
+  peopleWithDraft(now, open) {
+    return [...now.drafts]
+      .filter(([id, { text }]) => text.trim() && isListed(now) && !now.chats.has(id) && now.people.has(id))
+      .map(([id, { text }]) => html`<${PersonRow} key=${id} person=${now.people.get(id)} label=${tellOf(now, id)} presence=${presenceOf(now, id)} draft=${open === id ? "" : text} />`);
+  }
+
   onKey = (event) => {
     if (event.key === "Escape" && this.state.query) {
       event.preventDefault();
@@ -297,6 +308,7 @@ export class ChatList extends Component {
     const said = wanted && hits ? presentHits(now, hits) : [];
     const from = Math.min(wished, Math.max(0, listed.length - FIRST_ROWS));
     const to = Math.min(Math.max(end, from + FIRST_ROWS), listed.length);
+    const begun = wanted ? [] : this.peopleWithDraft(now, open);
     const empty = listed.length + people.length + said.length === 0;
     const nothing = empty ? (isSearchable(query) ? t("search.none", { query }) : t("search.more", { query })) : null;
     const spacer = (rows) => rows > 0 ? html`<li aria-hidden="true" style=${{ height: `${rows * this.rowHeight}px` }}></li>` : null;
@@ -317,6 +329,7 @@ export class ChatList extends Component {
       </header>
       <div class="scroll" onScroll=${this.extendSoon} ref=${(element) => (this.list = element ?? this.list)}>
         ${wanted && listed.length > 0 ? html`<h2 class="section">${t("search.chats")}</h2>` : null}
+        ${begun.length > 0 ? html`<ul class="rows">${begun}</ul>` : null}
         <ul class="rows">
           ${spacer(from)}
           ${listed.slice(from, to).map((chat, index) => html`<li key=${chat.id} aria-posinset=${from + index + 1} aria-setsize=${listed.length}><${ChatRow}
@@ -334,7 +347,7 @@ export class ChatList extends Component {
         ${said.length > 0 ? html`<${Hits} said=${said} query=${searched} />` : null}
         ${wanted ? html`<${SearchState} asking=${asking} failed=${failed} nothing=${nothing} onTry=${this.again} />` : null}
         ${!wanted && missing ? html`<${TryAgain} failure=${missing} onTry=${() => refreshChats()} />` : null}
-        ${!wanted && !missing && all.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
+        ${!wanted && !missing && all.length + begun.length === 0 ? (isListed(now) ? html`<${Empty} />` : html`<p class="none"><span class="spinner"></span></p>`) : null}
       </div>
     </section>`;
   }

@@ -9,7 +9,8 @@ import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { presenceOf, tellOf, typeOf } from "../model/state.js";
 import { chatName, titleOf } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
+import { Panel } from "./frames.js";
+import { Avatar, Bot, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
@@ -116,7 +117,7 @@ export class Details extends Component {
     const rules = owns || Boolean(many && meta.admins?.includes(me));
     const members = meta.participants ?? [];
     const photo = chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl;
-    // Of a group one must know who may do what in it.
+    // In a group the page must know who may do what.
     const isKnown = details || type === "dialog" || type === "favorites";
     if (adding) return html`<${AddMembers} chatId=${chatId} members=${members.map((one) => one.id)} onDone=${() => this.setState({ adding: false })} />`;
     return html`<${Panel} label=${t("chat.details", { name })} title=${t("details.title")} icon="close" onBack=${back}>

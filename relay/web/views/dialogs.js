@@ -5,15 +5,16 @@ import { changeProfile } from "../actions/groups.js";
 import { explain, tell } from "../actions/notices.js";
 import { discard, isInFlight, remove } from "../actions/outbox.js";
 import { request } from "../actions/store.js";
-import { dialog, session, state, unfetched } from "../signals.js";
+import { changeSetting, dialog, session, settings, state, unfetched } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
-import { Files } from "./files.js";
-import { Avatar, html, Icon, IconButton, lazy, Modal, Name } from "./parts.js";
+import { Files } from "./chat/files.js";
+import { closeAbove, Modal, openAbove, veil } from "./frames.js";
+import { Avatar, html, Icon, IconButton, isMac, lazy, Name } from "./parts.js";
 
-const Viewer = lazy(() => import("./viewer.js"), "Viewer", true);
-const Emoji = lazy(() => import("./emoji.js"), "Emoji", true);
+const Viewer = lazy(() => import("./chat/viewer.js"), "Viewer", true);
+const Emoji = lazy(() => import("./chat/emoji.js"), "Emoji", true);
 const Jump = lazy(() => import("./finders.js"), "Jump", true);
 const SearchInChat = lazy(() => import("./finders.js"), "SearchInChat", true);
 
@@ -37,15 +38,8 @@ class Menu extends Component {
     if (dialog.value?.name === "menu") close();
   };
 
-  // Lifting the finger after the long press that opened the menu also clicks the backdrop.
-  onPointerDown = () => (this.pressed = true);
-
-  onClick = (event) => {
-    if (event.target === this.element && this.pressed) close();
-  };
-
   componentDidMount() {
-    this.element.showModal();
+    openAbove(this.element);
     const menu = this.element.firstElementChild;
     const { x, y } = this.props;
     menu.style.left = `${Math.max(8, Math.min(x, innerWidth - menu.offsetWidth - 8))}px`;
@@ -54,7 +48,7 @@ class Menu extends Component {
   }
 
   componentWillUnmount() {
-    this.element.close();
+    closeAbove(this.element);
   }
 
   onKey = (event) => {
@@ -97,7 +91,7 @@ class Menu extends Component {
 
   render() {
     return html`<dialog class="menu-veil" ref=${(element) => (this.element = element ?? this.element)} aria-label=${t("menu.more")}
-      onClose=${this.onClose} onPointerDown=${this.onPointerDown} onClick=${this.onClick} onContextMenu=${(event) => event.preventDefault()}>
+      onClose=${this.onClose} ...${veil(close)} onContextMenu=${(event) => event.preventDefault()}>
       <div class="menu" role="menu" onKeyDown=${this.onKey}>
         ${this.items().map(([icon, label, run, danger]) => html`<button type="button" role="menuitem" class=${danger ? "is-danger" : ""}
           onClick=${() => this.choose(run)}><${Icon} name=${icon} />${label}</button>`)}
@@ -153,21 +147,23 @@ function Info({ chatId, message, mine }) {
 
 /** The list of keyboard shortcuts. */
 function Keys() {
-  const command = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
+  const [command, option] = isMac ? ["⌘", "⌥"] : ["Ctrl", "Alt"];
   const keys = [
     [t("keys.send"), ["Enter"]],
     [t("keys.newline"), ["Shift", "Enter"]],
     [t("keys.editLast"), ["↑"]],
     [t("keys.close"), ["Esc"]],
     [t("keys.jump"), [command, "K"]],
-    [t("keys.step"), ["Alt", "↑ ↓"]],
+    [t("keys.step"), [option, "↑ ↓"]],
     [t("keys.walk"), ["Tab", "↑ ↓"]],
     [t("keys.menu"), ["Enter"]],
-    [t("keys.help"), ["?"]],
+    [t("keys.help"), [command, "/"]],
   ];
   return html`<${Modal} label=${t("keys.title")} onClose=${close}>
     <h2>${t("keys.title")}</h2>
     <dl class="keys">${keys.map(([text, names]) => html`<dt>${text}</dt><dd>${names.map((name) => html`<kbd>${name}</kbd> `)}</dd>`)}</dl>
+    <label class="person"><span class="list-text">${t("keys.single")}</span><input type="checkbox" role="switch" class="switch" checked=${settings.value.helpKey}
+      onChange=${(event) => changeSetting({ helpKey: event.currentTarget.checked })} /></label>
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>
   </${Modal}>`;
 }

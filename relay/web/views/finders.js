@@ -7,8 +7,9 @@ import { formatFull, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine } from "../model/text.js";
 import { chatLabel, chatName, isCalled, presentHits, SearchState } from "./chatlist.js";
+import { Modal } from "./frames.js";
 import { Marked, marker } from "./hits.js";
-import { Avatar, Bot, html, Icon, Modal, Name } from "./parts.js";
+import { Avatar, Bot, html, Icon, Name } from "./parts.js";
 
 const close = () => (dialog.value = null);
 

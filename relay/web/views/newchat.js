@@ -9,7 +9,8 @@ import { LONGEST_NAME_QUERY, dialog, session, state } from "../signals.js";
 import { presenceOf, tellOf } from "../model/state.js";
 import { t } from "../i18n/i18n.js";
 import { SearchState } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, Name, Panel } from "./parts.js";
+import { Panel } from "./frames.js";
+import { Avatar, Bot, html, Icon, Name } from "./parts.js";
 import { Photo } from "./settings.js";
 
 const ASK_AFTER = 150;
@@ -88,6 +89,13 @@ class Making extends Component {
     this.setState({ chosen });
   };
 
+  onBack = () => {
+    const { onBack } = this.props;
+    const { chosen, photoUrl } = this.state;
+    if (!this.field.value.trim() && chosen.size === 0 && !photoUrl) return onBack();
+    dialog.value = { name: "confirm", text: t("new.drop"), action: t("message.discard"), run: onBack };
+  };
+
   submit = async (event) => {
     event.preventDefault();
     const name = new FormData(event.target).get("name").trim();
@@ -101,13 +109,13 @@ class Making extends Component {
     }
   };
 
-  render({ type, onBack }, { chosen, photoUrl, busy, failure }) {
+  render({ type }, { chosen, photoUrl, busy, failure }) {
     const title = type === "group" ? t("new.group") : t("new.channel");
-    return html`<${Panel} as="form" label=${title} onBack=${onBack} onSubmit=${this.submit}>
+    return html`<${Panel} as="form" label=${title} onBack=${this.onBack} onSubmit=${this.submit}>
       <div class="scroll">
         <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} icon=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
         <div class="panel-pad">
-          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" autofocus /></label>
+          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" autofocus ref=${(element) => (this.field = element ?? this.field)} /></label>
           ${type === "channel" ? html`<p class="hint">${t("new.channelHint")}</p>` : null}
         </div>
         <h3 class="section">${t("details.members")}</h3>

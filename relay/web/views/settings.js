@@ -10,7 +10,8 @@ import { uploadPhoto } from "../net/upload.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
-import { Avatar, html, Icon, IconButton, Name, Panel, TryAgain } from "./parts.js";
+import { Panel } from "./frames.js";
+import { Avatar, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 
 /** A picture of the user or a group, changed by clicking it and choosing a file. */
 export class Photo extends Component {

@@ -1,13 +1,13 @@
 /** The page: the sign-in screen or the chats, side by side or one at a time, with dialogs on top. */
-import { Component } from "preact";
+import { Component, render } from "preact";
 import { back, closeChat } from "../actions/navigation.js";
 import { stepChat } from "../actions/rooms.js";
-import { announcements, chats, composing, dialog, route, session, state, trouble, upgraded } from "../signals.js";
+import { announcements, chats, composing, dialog, notice, route, session, settings, state, trouble, upgraded } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { clearsItself, html, Icon, isTouch, lazy, modals, Notice } from "./parts.js";
+import { clearsItself, html, Icon, isMac, isTouch, lazy } from "./parts.js";
 
-const Conversation = lazy(() => import("./conversation.js"), "Conversation");
+const Conversation = lazy(() => import("./chat/conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
 const Settings = lazy(() => import("./settings.js"), "Settings");
 const NewChat = lazy(() => import("./newchat.js"), "NewChat");
@@ -19,6 +19,8 @@ const LEFT_PANELS = { settings: Settings, newchat: NewChat };
 
 /** Dialogs whose field gets the focus at once. */
 const FINDERS = new Set(["jump", "search"]);
+/** Dialogs without work that would be lost: the finder may replace them. */
+const REPLACEABLE = new Set([...FINDERS, "menu", "emoji", "info", "keys", "viewer"]);
 
 /*
  * While an input method composes a character, its keys are its own: no handler of the page gets them. Safari marks the
@@ -37,25 +39,32 @@ for (const name of ["compositionstart", "compositionend"]) addEventListener(name
 // Escape is the browser's own way to close a dialog.
 addEventListener("cancel", (event) => composes && event.preventDefault(), true);
 
+/** The letter of a key; on a layout without Latin letters, by its place. */
+function letterOf({ key, code = "" }) {
+  return (/^[a-z]$/i.test(key) ? key : code.slice(3)).toLowerCase();
+}
+
 function onKey(event) {
   if (!session.value) return;
-  const command = event.ctrlKey || event.metaKey;
+  const command = isMac ? event.metaKey : event.ctrlKey && !event.altKey;
   const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
-  if (command && !event.shiftKey && event.key.toLowerCase() === "k") {
+  if (command && !event.shiftKey && letterOf(event) === "k") {
     event.preventDefault();
-    dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
+    if (!dialog.value || REPLACEABLE.has(dialog.value.name)) dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
   } else if (dialog.value) {
     // A finder may still be loading: typed keys are meant for it.
-    if (FINDERS.has(dialog.value.name) && event.key.length === 1 && !command && !document.querySelector(".modal")) {
+    if (FINDERS.has(dialog.value.name) && event.key.length === 1 && !event.ctrlKey && !event.metaKey && !document.querySelector(".modal")) {
       event.preventDefault();
       dialog.value = { ...dialog.value, typed: (dialog.value.typed ?? "") + event.key };
     }
-  } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+  } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown") && !(isMac && event.target.value)) {
+    // On a Mac these keys move by paragraphs in a text.
     event.preventDefault();
     stepChat(event.key === "ArrowUp" ? -1 : 1);
   } else if (event.key === "Escape" && !event.defaultPrevented) {
     escape(event);
-  } else if (event.key === "?" && !writing) {
+  } else if (command ? event.key === "/" : event.key === "?" && !writing && settings.value.helpKey) {
+    event.preventDefault();
     dialog.value = { name: "keys" };
   }
 }
@@ -95,6 +104,24 @@ function ConnectionBar() {
   return html`<div class="connection" role="status"><span>${t("upgrade.ready")}</span>
     <button type="button" class="link" onClick=${() => import("../actions/upgrade.js").then(({ reload }) => reload())}>${t("upgrade.reload")}</button></div>`;
 }
+
+function Notice() {
+  const shown = notice.value;
+  return shown
+    ? html`<div class="notice ${shown.error ? "is-error" : ""}">
+        ${shown.error ? html`<${Icon} name="failed" />` : null}<span>${shown.text}</span>
+        ${shown.action ? html`<button type="button" class="link" onClick=${shown.onAction}>${shown.action}</button>` : null}
+      </div>`
+    : null;
+}
+
+/** The place of notices, which an open dialog takes in (frames.js). */
+const notices = document.createElement("div");
+notices.className = "notices";
+notices.role = "status";
+notices.ariaLive = "polite";
+document.body.append(notices);
+render(html`<${Notice} />`, notices);
 
 function Nothing() {
   return html`<div class="nothing">
@@ -150,7 +177,6 @@ export function Shell() {
   return html`
     ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}
     ${dialog.value ? html`<${Dialogs} />` : null}
-    ${modals.value ? null : html`<${Notice} />`}
     <div class="hidden" role="log" aria-live="polite">${announcements.value.map(({ id, text }) => html`<p key=${id}>${text}</p>`)}</div>
   `;
 }

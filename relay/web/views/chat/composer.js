@@ -1,17 +1,17 @@
 /** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
-import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../actions/drafts.js";
-import { tell } from "../actions/notices.js";
-import { edit, send } from "../actions/outbox.js";
-import { reportLoading } from "../actions/store.js";
-import { LONGEST_MESSAGE, composing, dialog, route, state } from "../signals.js";
-import { t } from "../i18n/i18n.js";
-import { lastOwnEditable, quoteOf } from "../model/messages.js";
-import { tellOf } from "../model/state.js";
-import { oneLine } from "../model/text.js";
-import { drawnMessage } from "../model/timeline.js";
-import { begunEdit, editKey } from "../model/writing.js";
-import { html, Icon, IconButton, isTouch, submits } from "./parts.js";
+import { compose, draftAt, keepDraft, resume, showDrafts, typing, typingDone } from "../../actions/drafts.js";
+import { tell } from "../../actions/notices.js";
+import { edit, remove, send } from "../../actions/outbox.js";
+import { reportLoading } from "../../actions/store.js";
+import { LONGEST_MESSAGE, composing, dialog, route, state } from "../../signals.js";
+import { t } from "../../i18n/i18n.js";
+import { lastOwnEditable, quoteOf } from "../../model/messages.js";
+import { tellOf } from "../../model/state.js";
+import { oneLine } from "../../model/text.js";
+import { drawnMessage } from "../../model/timeline.js";
+import { begunEdit, editKey } from "../../model/writing.js";
+import { html, Icon, IconButton, isTouch, submits } from "../parts.js";
 
 /** The names of dropped folders: they look like files, but cannot be read. */
 function foldersOf(transfer) {
@@ -19,11 +19,11 @@ function foldersOf(transfer) {
   return new Set(entries.filter((entry) => entry?.isDirectory).map((entry) => entry.name));
 }
 
-/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them. */
+/** Ask for a caption for files (File[], or the DataTransfer of a drop), then send them to the chat. */
 export function pickFiles(chatId, from) {
   // A drop's content is readable only during the event.
-  const [files, folders] = [[...(from.files ?? from)], foldersOf(from)];
-  import("./files.js").then(({ offer }) => offer(chatId, files, folders), reportLoading);
+  const [chosen, folders] = [[...(from.files ?? from)], foldersOf(from)];
+  import("./files.js").then(({ offer }) => offer(chatId, chosen, folders), reportLoading);
 }
 
 /** Spreadsheets and word processors add a picture of the text; file managers the names (or paths) of the files. */
@@ -48,8 +48,7 @@ export class Composer extends Component {
     const draft = draftAt(chatId);
     this.fill(draft?.text ?? "");
     this.written = draft?.at ?? -Infinity;
-    // A keyboard that opens unasked covers the messages.
-    if (!isTouch()) this.field.focus({ preventScroll: true });
+    this.focus();
     const begun = begunEdit(state.value, chatId);
     if (composing.value?.chatId !== chatId) {
       if (begun) resume(chatId, "edit", begun.quote);
@@ -57,6 +56,12 @@ export class Composer extends Component {
     }
     this.stopState = state.subscribe((now) => now && this.follow(now));
     this.stopComposing = composing.subscribe((what) => this.onComposing(what));
+    this.shown = true;
+  }
+
+  /** Focus the field. On a touch screen that opens the keyboard, which covers the messages: only if the user asked. */
+  focus(asked) {
+    if (asked || !isTouch()) this.field.focus({ preventScroll: true });
   }
 
   componentWillUnmount() {
@@ -126,7 +131,7 @@ export class Composer extends Component {
     // Leaving the chat does not discard the reply.
     if (!this.editing && (mine || route.value.chatId === chatId)) keepDraft(chatId, this.field.value, answered);
     this.showSend();
-    if (mine) this.field.focus();
+    if (mine) this.focus(this.shown);
   }
 
   /** Whether the chat is open and can be written in. */
@@ -198,15 +203,24 @@ export class Composer extends Component {
   submit = () => {
     const { chatId } = this.props;
     const text = this.field.value;
-    if (!text.trim()) return;
+    const what = composing.value?.chatId === chatId ? composing.value : null;
+    if (!text.trim() && what?.kind !== "edit") return;
     if (text.length > LONGEST_MESSAGE) {
       tell(t("composer.tooLong", { count: LONGEST_MESSAGE }), { error: true });
       return;
     }
-    const what = composing.value?.chatId === chatId ? composing.value : null;
     // The outbox gets the text before the draft is emptied: a tab that dies in between has it twice, not never.
     if (what?.kind === "edit") {
-      if (text.trim() !== this.editing?.quote.message) edit(chatId, what.messageId, text);
+      const { messageId } = what;
+      if (!text.trim() && !drawnMessage(state.value, { chatId, messageId })?.attachments?.length) {
+        const run = () => {
+          composing.value = null;
+          remove(chatId, messageId);
+        };
+        dialog.value = { name: "confirm", chatId, messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run };
+        return;
+      }
+      if (text.trim() !== this.editing?.quote.message) edit(chatId, messageId, text);
       composing.value = null;
       return;
     }
@@ -219,7 +233,7 @@ export class Composer extends Component {
     composing.value = null;
     this.grow();
     this.showSend();
-    this.field.focus();
+    this.focus(true);
   };
 
   onKey = (event) => {
@@ -251,7 +265,7 @@ export class Composer extends Component {
   insert = (text) => {
     this.field.setRangeText(text, this.field.selectionStart, this.field.selectionEnd, "end");
     this.onInput();
-    if (!isTouch()) this.field.focus();
+    this.focus();
   };
 
   render({ chatId }) {

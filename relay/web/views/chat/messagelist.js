@@ -5,15 +5,15 @@
  * in view is measured before each change and restored after it. At the end of a chat the view follows the end instead.
  */
 import { Component } from "preact";
-import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../actions/rooms.js";
-import { active, loadingRooms, state, target, unfetched } from "../signals.js";
-import { formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
-import { unreadAmong } from "../model/events.js";
-import { atEnd, indexOf } from "../model/messages.js";
-import { nameOf, tellOf, typeOf } from "../model/state.js";
-import { drawnRows, waitingRows } from "../model/timeline.js";
+import { loadNewer, loadOlder, markRead, mendRoom, showNewest, tryAgain } from "../../actions/rooms.js";
+import { loadingRooms, seesChat, state, target, unfetched } from "../../signals.js";
+import { formatDay, formatNumber, language, t, today } from "../../i18n/i18n.js";
+import { unreadAmong } from "../../model/events.js";
+import { atEnd, indexOf } from "../../model/messages.js";
+import { nameOf, tellOf, typeOf } from "../../model/state.js";
+import { drawnRows, waitingRows } from "../../model/timeline.js";
 import { MessageRow, openMenu } from "./message.js";
-import { html, Icon, TryAgain } from "./parts.js";
+import { html, Icon, TryAgain } from "../parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
 const FIRST_ROWS = 20;
@@ -48,7 +48,7 @@ export class MessageList extends Component {
     // The user returns to the last read position, and the end is not loaded.
     if (!this.settling && !this.showsEnd) this.leaveEnd();
     this.afterDraw();
-    this.stopWatching = active.subscribe(() => requestAnimationFrame(() => this.see()));
+    this.stopWatching = seesChat.subscribe(() => requestAnimationFrame(() => this.see()));
   }
 
   componentWillUnmount() {
@@ -193,11 +193,11 @@ export class MessageList extends Component {
     return true;
   }
 
-  /** Send the read receipt; the only place that does, and only in a visible window with the focus. */
+  /** Send the read receipt; the only place that does, and only while the user sees the chat. */
   see() {
     const { chatId } = this.props;
     const chat = state.value?.chats.get(chatId);
-    if (!active.value || !(chat?.missed > 0) || this.settling || !this.scroller) return;
+    if (!seesChat.value || !(chat?.missed > 0) || this.settling || !this.scroller) return;
     const bottom = this.scroller.scrollTop + this.scroller.clientHeight;
     const rows = this.content.children;
     for (let at = rows.length - 1; at >= 0; at -= 1) {
@@ -284,9 +284,9 @@ export class MessageList extends Component {
 
   takeDivider(chat, messages) {
     // Fixed when the chat is opened; set again by messages that come while the user is away.
-    if (this.dividerId !== undefined && active.value) return;
+    if (this.dividerId !== undefined && seesChat.value) return;
     // The stored messages may begin or end among the unread ones: the relay's page is being fetched.
-    if (this.settling || !(chat?.missed > 0) || (this.seenOnce && active.value)) return;
+    if (this.settling || !(chat?.missed > 0) || (this.seenOnce && seesChat.value)) return;
     const { first: id } = unreadAmong(messages, state.value.me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
@@ -345,7 +345,7 @@ export class MessageList extends Component {
     this.takeTarget(chatId, messages);
     this.takeDivider(chat, messages);
     this.takeWindow(messages);
-    if (!this.settling && active.value) this.seenOnce = true;
+    if (!this.settling && seesChat.value) this.seenOnce = true;
 
     // The user just sent a message: show it.
     const lastOwn = waitingRows(now, chatId).at(-1)?.clientMessageId;

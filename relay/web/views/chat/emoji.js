@@ -1,15 +1,16 @@
 /** A short list of emoji; the system's keyboard has the rest. */
 import { Component } from "preact";
-import { dialog } from "../signals.js";
-import { t } from "../i18n/i18n.js";
-import { html } from "./parts.js";
+import { dialog } from "../../signals.js";
+import { t } from "../../i18n/i18n.js";
+import { closeAbove, openAbove, veil } from "../frames.js";
+import { html } from "../parts.js";
 
 const EMOJI =
   "😀 😄 😅 😂 🙂 😉 😊 😍 😘 😎 🤔 😐 🙄 😴 😮 😢 😭 😡 🥳 🤯 😱 🤗 🙃 😇 👍 👎 👌 🙏 👏 💪 👋 🤝 ✌️ 🤞 👀 🤷 ❤️ 🧡 💛 💚 💙 💜 🔥 ✨ ⭐ 🎉 🎂 🎁 ☀️ 🌧️ ❄️ 🌈 ☕ 🍕 🍰 🍻 🚗 🚲 ✈️ 🏠 💻 📱 📷 🔧 🔑 💡 📌 📅 ⏰ ✅ ❌ ❗ ❓ ➡️ 🐱 🐶 🐝 🌱 🌳 🌻".split(" ");
 
 export class Emoji extends Component {
   componentDidMount() {
-    this.element.showModal();
+    openAbove(this.element);
     const panel = this.element.firstElementChild;
     const { anchor } = this.props;
     panel.style.left = `${Math.max(8, Math.min(anchor.right - panel.offsetWidth, innerWidth - panel.offsetWidth - 8))}px`;
@@ -18,7 +19,7 @@ export class Emoji extends Component {
   }
 
   componentWillUnmount() {
-    this.element.close();
+    closeAbove(this.element);
   }
 
   onKey = (event) => {
@@ -31,8 +32,7 @@ export class Emoji extends Component {
 
   render({ onPick }) {
     const close = () => (dialog.value = null);
-    return html`<dialog class="menu-veil" aria-label=${t("composer.emoji")} ref=${(element) => (this.element = element ?? this.element)} onClose=${close}
-      onClick=${(event) => event.target === this.element && close()}>
+    return html`<dialog class="menu-veil" aria-label=${t("composer.emoji")} ref=${(element) => (this.element = element ?? this.element)} onClose=${close} ...${veil(close)}>
       <div class="menu emoji-panel" onKeyDown=${this.onKey}><div class="emoji-grid">
         ${EMOJI.map((one) => html`<button type="button" key=${one} onClick=${() => { this.element.close(); close(); onPick(one); }}>${one}</button>`)}
       </div></div>

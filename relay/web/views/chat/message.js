@@ -1,16 +1,16 @@
 /** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
 import { Component } from "preact";
-import { explain } from "../actions/notices.js";
-import { compose } from "../actions/drafts.js";
-import { cancelUpload, discard, previewUrl, retry } from "../actions/outbox.js";
-import { showMessage } from "../actions/rooms.js";
-import { dialog, state, uploads } from "../signals.js";
-import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
-import { elsewhere, emojiCount, isOwnFile, parse } from "../model/markup.js";
-import { quoteOf } from "../model/messages.js";
-import { deliveryState, tellOf } from "../model/state.js";
-import { cut, hueOf, oneLine, sizeParts } from "../model/text.js";
-import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "./parts.js";
+import { explain } from "../../actions/notices.js";
+import { compose } from "../../actions/drafts.js";
+import { cancelUpload, discard, previewUrl, retry } from "../../actions/outbox.js";
+import { showMessage } from "../../actions/rooms.js";
+import { dialog, state, uploads } from "../../signals.js";
+import { formatDay, formatFull, formatSize, formatTime, t } from "../../i18n/i18n.js";
+import { elsewhere, emojiCount, isOwnFile, parse } from "../../model/markup.js";
+import { quoteOf } from "../../model/messages.js";
+import { deliveryState, tellOf } from "../../model/state.js";
+import { cut, hueOf, oneLine, sizeParts } from "../../model/text.js";
+import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "../parts.js";
 
 /** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
@@ -225,11 +225,21 @@ function spokenText(message) {
   return [oneLine(cut(message.message ?? "", LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
+/** Say what a message answers; null for nothing. */
+function answered({ chatId, row: { message: { replyTo, status: own } } }) {
+  if (!replyTo || own === "deleted") return null;
+  const now = state.value;
+  const { sender, message, status } = quoteOf(now, chatId, replyTo);
+  const to = t("composer.replying", { name: sender === now.me.id ? t("message.you") : tellOf(now, sender) });
+  return [to, spokenText({ message, status })].filter(Boolean).join(": ");
+}
+
 /** Return everything that a message shows, as the accessible name of its article. */
-function spoken(message, { mine, name, chatType }) {
+function spoken(message, { answer, mine, name, chatType }) {
   const state_ = shownState(message, mine, chatType);
   return [
     mine ? t("message.you") : name,
+    answer,
     spokenText(message),
     isEdited(message) ? t("message.edited") : null,
     `${formatDay(message.createdAt)} ${formatTime(message.createdAt)}`,
@@ -280,7 +290,8 @@ export class MessageRow extends Component {
       next.flash !== this.props.flash ||
       next.found !== this.props.found ||
       next.language !== this.props.language ||
-      next.today !== this.props.today
+      next.today !== this.props.today ||
+      this.answer !== answered(next)
     );
   }
 
@@ -322,6 +333,7 @@ export class MessageRow extends Component {
 
   render({ row, chatId, chatType, name, label, photo, flash, found }, { near }) {
     const { message, mine, starts, ends } = row;
+    this.answer = answered(this.props);
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
     const emoji = !deleted && !message.attachments && !message.files && !message.replyTo ? emojiCount(message.message) : 0;
@@ -336,7 +348,7 @@ export class MessageRow extends Component {
       class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
       data-id=${message.messageId}
       tabindex="-1"
-      aria-label=${spoken(message, { mine, name: label, chatType })}
+      aria-label=${spoken(message, { answer: this.answer, mine, name: label, chatType })}
       onPointerEnter=${this.onNear}
       onFocus=${this.onNear}
       onContextMenu=${this.onMenu}

@@ -1,17 +1,17 @@
 /** A picture in the size of the window, with keys for the previous and next ones. */
 import { Component } from "preact";
-import { dialog, state } from "../signals.js";
-import { formatFull, t } from "../i18n/i18n.js";
-import { isOwnFile } from "../model/markup.js";
-import { tellOf } from "../model/state.js";
-import { html, Icon, IconButton, modals, Name, Notice } from "./parts.js";
+import { dialog, state } from "../../signals.js";
+import { formatFull, t } from "../../i18n/i18n.js";
+import { isOwnFile } from "../../model/markup.js";
+import { tellOf } from "../../model/state.js";
+import { closeAbove, openAbove } from "../frames.js";
+import { html, Icon, IconButton, Name } from "../parts.js";
 
 export class Viewer extends Component {
   state = { step: 0 };
 
   componentDidMount() {
-    this.element?.showModal();
-    modals.value += 1;
+    if (this.element) openAbove(this.element);
     this.closeIfGone();
   }
 
@@ -20,8 +20,7 @@ export class Viewer extends Component {
   }
 
   componentWillUnmount() {
-    modals.value -= 1;
-    this.element?.close();
+    if (this.element) closeAbove(this.element);
   }
 
   /** The picture was deleted meanwhile. */
@@ -65,7 +64,6 @@ export class Viewer extends Component {
       ${this.before ? html`<${IconButton} icon="back" label=${t("viewer.before")} class="prev" onClick=${() => this.go(-1)} />` : null}
       ${this.after ? html`<${IconButton} icon="back" label=${t("viewer.after")} class="next" onClick=${() => this.go(1)} />` : null}
       <img src=${attachment.url} alt=${attachment.filename} onClick=${close} />
-      <${Notice} />
     </dialog>`;
   }
 }

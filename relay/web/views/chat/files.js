@@ -1,13 +1,15 @@
-/** Files to be sent: which of them can be sent, and the dialog that asks for a caption. */
+/** Files to be sent: which of them can be sent, and the dialog that names their chat and asks for a caption. */
 import { Component } from "preact";
-import { draftAt, keepDraft } from "../actions/drafts.js";
-import { explain, tell } from "../actions/notices.js";
-import { isReadable, send } from "../actions/outbox.js";
-import { LONGEST_MESSAGE, composing, dialog, session } from "../signals.js";
-import { formatSize, t } from "../i18n/i18n.js";
-import { sizeParts } from "../model/text.js";
-import { captionKey } from "../model/writing.js";
-import { html, Icon, isTouch, Modal, submits } from "./parts.js";
+import { draftAt, keepDraft } from "../../actions/drafts.js";
+import { explain, tell } from "../../actions/notices.js";
+import { isReadable, send } from "../../actions/outbox.js";
+import { LONGEST_MESSAGE, composing, dialog, session, state } from "../../signals.js";
+import { formatSize, t } from "../../i18n/i18n.js";
+import { sizeParts } from "../../model/text.js";
+import { captionKey } from "../../model/writing.js";
+import { titleOf } from "../chatlist.js";
+import { Modal } from "../frames.js";
+import { html, Icon, isTouch, submits } from "../parts.js";
 
 const close = () => (dialog.value = null);
 
@@ -39,39 +41,52 @@ async function shapeOf(file) {
   }
 }
 
-/** Say for each file why it cannot be sent; undefined if it can. */
-async function refusals(files, folders) {
-  const limit = session.value?.limits?.fileBytes;
-  return Promise.all(files.map(async (file) => {
-    const { name, size } = file;
-    if (folders.has(name)) return { code: "folder", name };
-    if (limit && size > limit) return { code: "too_large", name, limit };
-    return (await isReadable(file)) ? undefined : { code: "file_unreadable", name };
-  }));
+/** Say why files cannot be sent. */
+function refuse(failures) {
+  for (const failure of failures.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
 }
 
-/** Ask for a caption for files, then send them; `folders` are the names of folders among them. Report the others. */
-export async function offer(chatId, chosen, folders) {
-  const refused = await refusals(chosen, folders);
-  for (const failure of refused.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
+/**
+ * Open the dialog for files chosen in a chat. It opens before they are read, which may take long: by then the user may
+ * be in another chat. Report files that cannot be sent, and names of folders among them.
+ */
+export function offer(chatId, chosen, folders) {
+  const limit = session.value?.limits?.fileBytes;
+  const refused = chosen.map(({ name, size }) => {
+    if (folders.has(name)) return { code: "folder", name };
+    return limit && size > limit ? { code: "too_large", name, limit } : undefined;
+  });
+  refuse(refused);
   const good = chosen.filter((_, at) => !refused[at]);
-  if (good.length === 0) return;
-  if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
-  const kept = good.slice(0, MOST_FILES);
-  const shapes = await Promise.all(kept.map(shapeOf));
-  kept.forEach((file, at) => (file.shape = shapes[at]));
-  dialog.value = { name: "files", chatId, files: kept };
+  if (good.length > 0) dialog.value = { name: "files", chatId, chosen: good };
 }
 
 /** Files about to be sent, with a caption. */
 export class Files extends Component {
-  state = { failure: null, busy: false };
+  state = { failure: null, busy: false, files: null };
 
   componentDidMount() {
     this.field.value = draftAt(captionKey(this.props.chatId))?.text ?? "";
+    this.reading = this.read();
+  }
+
+  /** Leave out unreadable files and those too many, and measure pictures. */
+  async read() {
+    const { chosen } = this.props;
+    const readable = await Promise.all(chosen.map(isReadable));
+    const good = chosen.filter((_, at) => readable[at]);
+    const files = good.slice(0, MOST_FILES);
+    const shapes = await Promise.all(files.map(shapeOf));
+    if (this.closed) return;
+    refuse(chosen.filter((_, at) => !readable[at]).map(({ name }) => ({ code: "file_unreadable", name })));
+    if (good.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), { error: true });
+    files.forEach((file, at) => (file.shape = shapes[at]));
+    if (files.length === 0) close();
+    else this.setState({ files });
   }
 
   componentWillUnmount() {
+    this.closed = true;
     for (const url of this.urls?.values() ?? []) URL.revokeObjectURL(url);
   }
 
@@ -90,22 +105,24 @@ export class Files extends Component {
 
   /** Find the first file that was changed, moved or removed since it was chosen. */
   async lostFile() {
-    for (const file of this.props.files) if (!(await isReadable(file))) return file;
+    for (const file of this.state.files) if (!(await isReadable(file))) return file;
     return null;
   }
 
   submit = async (event) => {
     event?.preventDefault();
     if (this.state.busy) return;
-    const { chatId, files } = this.props;
+    const { chatId } = this.props;
     const text = this.field.value;
     if (text.length > LONGEST_MESSAGE) {
       this.setState({ failure: t("composer.tooLong", { count: LONGEST_MESSAGE }) });
       return;
     }
     this.setState({ busy: true });
-    const lost = await this.lostFile();
-    if (!this.field.isConnected) return;
+    await this.reading;
+    const { files } = this.state;
+    const lost = files && (await this.lostFile());
+    if (this.closed || !files) return;
     if (lost) {
       this.setState({ busy: false, failure: explain({ code: "file_unreadable", name: lost.name }) });
       return;
@@ -118,10 +135,12 @@ export class Files extends Component {
     if (replyTo) composing.value = null;
   };
 
-  render({ files }, { failure, busy }) {
-    return html`<${Modal} label=${t("upload.title", { count: files.length })} onClose=${close}>
-      <h2>${t("upload.title", { count: files.length })}</h2>
-      <div class="files" role="group" tabindex="0" aria-label=${t("upload.title", { count: files.length })}>${files.map((file) => /^image\//.test(file.type) && file.shape?.width
+  render({ chatId, chosen }, { failure, busy, files }) {
+    const title = t("upload.title", { count: (files ?? chosen).length });
+    const to = t("upload.to", { name: titleOf(state.value, chatId) });
+    return html`<${Modal} label="${title}. ${to}" onClose=${close}>
+      <h2>${title}</h2><p>${to}</p>
+      <div class="files" role="group" tabindex="0" aria-label=${title} aria-busy=${!files}>${files ? null : html`<span class="spinner"></span>`}${files?.map((file) => /^image\//.test(file.type) && file.shape?.width
         ? html`<img src=${this.url(file)} alt=${file.name} />`
         : html`<span class="file"><span class="file-icon"><${Icon} name="file" /></span>
             <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>

@@ -1,15 +1,18 @@
 /** A chat: its header, its messages and the composer. */
 import { Component } from "preact";
-import { back, openPanel } from "../actions/navigation.js";
-import { lossText, tell } from "../actions/notices.js";
-import { forgetChat } from "../actions/outbox.js";
-import { dialog, route, state, trouble } from "../signals.js";
-import { formatAgo, t } from "../i18n/i18n.js";
-import { mayWrite, nameOf, presenceOf, typeOf } from "../model/state.js";
-import { chatName, titleOf, typingText } from "./chatlist.js";
+import { back, openPanel } from "../../actions/navigation.js";
+import { lossText, tell } from "../../actions/notices.js";
+import { forgetChat } from "../../actions/outbox.js";
+import { dialog, route, state, trouble } from "../../signals.js";
+import { formatAgo, t } from "../../i18n/i18n.js";
+import { mayWrite, nameOf, presenceOf, typeOf } from "../../model/state.js";
+import { chatName, titleOf, typingText } from "../chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageList } from "./messagelist.js";
-import { Avatar, Bot, html, IconButton, Name } from "./parts.js";
+import { Avatar, Bot, html, IconButton, Name } from "../parts.js";
+
+/** Dragged files have left when nothing was heard of them for this many ms. */
+const DRAG_ENDS = 700;
 
 /** The line under the name: presence, typing, number of members. */
 function Subtitle({ chat, chatId }) {
@@ -65,27 +68,33 @@ function Header({ chat, chatId }) {
 /** A whole chat; files can be dropped anywhere on it. */
 export class Conversation extends Component {
   state = { dragging: false };
-  depth = 0;
 
   carriesFiles = (event) => event.dataTransfer?.types?.includes("Files");
 
-  onDragEnter = (event) => {
+  // Browsers repeat this while files are above, at least twice a second; nothing says for certain that they have left.
+  onDragOver = (event) => {
     if (!this.carriesFiles(event)) return;
-    this.depth += 1;
-    if (this.depth === 1) this.setState({ dragging: true });
+    this.onDrag(true);
+    this.dragTimer = setTimeout(this.onDrag, DRAG_ENDS);
   };
 
-  onDragLeave = (event) => {
-    if (!this.carriesFiles(event)) return;
-    this.depth -= 1;
-    if (this.depth === 0) this.setState({ dragging: false });
+  onDragLeave = ({ currentTarget, relatedTarget }) => {
+    if (relatedTarget && !currentTarget.contains(relatedTarget)) this.onDrag();
   };
+
+  onDrag = (dragging = false) => {
+    clearTimeout(this.dragTimer);
+    if (dragging !== this.state.dragging) this.setState({ dragging });
+  };
+
+  componentWillUnmount() {
+    clearTimeout(this.dragTimer);
+  }
 
   onDrop = (event) => {
     if (!this.carriesFiles(event)) return;
     event.preventDefault();
-    this.depth = 0;
-    this.setState({ dragging: false });
+    this.onDrag();
     if (!mayWrite(state.value, this.props.chatId)) {
       const chat = state.value.chats.get(this.props.chatId);
       return tell(chat?.gone ? lossText(chat) : t("chat.readOnly"), { error: true });
@@ -98,7 +107,7 @@ export class Conversation extends Component {
     const chat = now.chats.get(chatId);
     const writable = mayWrite(now, chatId);
     return html`<section class="conversation" aria-label=${titleOf(now, chatId)}
-      onDragEnter=${this.onDragEnter} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
+      onDragOver=${this.onDragOver} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
       <${Header} chat=${chat} chatId=${chatId} />
       <${MessageList} chatId=${chatId} />
       ${chat?.gone ? html`<${Lost} chat=${chat} />` : writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}

@@ -1,0 +1,80 @@
+/** The frames of what is above the page or beside it: dialogs and panels. */
+import { Component } from "preact";
+import { t } from "../i18n/i18n.js";
+import { dialog } from "../signals.js";
+import { clearsItself, html, IconButton, isTouch } from "./parts.js";
+
+let notices;
+
+/** Open a dialog. Notices move into it: under its veil they would be out of reach, also for screen readers. */
+export function openAbove(element) {
+  element.showModal();
+  notices ??= document.querySelector(".notices");
+  element.append(notices);
+}
+
+/** Close a dialog; this returns the focus to where it was. */
+export function closeAbove(element) {
+  if (element.contains(notices) || !notices.isConnected) document.body.append(notices);
+  element.close();
+}
+
+let pressed;
+
+/** Properties of a dialog that a press on its veil closes: one that begins and ends there. */
+export const veil = (close) => ({
+  onPointerDown: ({ target }) => (pressed = target),
+  onClick: ({ target, currentTarget }) => target === currentTarget && target === pressed && close(),
+});
+
+/** A modal dialog: the browser keeps the focus inside and closes it on Escape. */
+export class Modal extends Component {
+  mine = dialog.value;
+
+  componentDidMount() {
+    openAbove(this.element);
+  }
+
+  componentWillUnmount() {
+    closeAbove(this.element);
+  }
+
+  // The event is late: a dialog opened meanwhile stays open.
+  onClose = () => {
+    if (dialog.value === this.mine) this.props.onClose();
+  };
+
+  render({ label, class: extra = "", children }) {
+    return html`<dialog
+      ref=${(element) => (this.element = element ?? this.element)}
+      class="modal ${extra}"
+      aria-label=${label}
+      onClose=${this.onClose}
+      ...${veil(() => this.element.close())}
+    >
+      <div class="modal-inside">${children}</div>
+    </dialog>`;
+  }
+}
+
+/** A panel in place of the list or beside the conversation. It takes the focus, and Escape closes it. */
+export class Panel extends Component {
+  componentDidMount() {
+    const first = isTouch() ? null : this.element.querySelector("[autofocus]");
+    (first ?? this.element).focus({ preventScroll: true });
+  }
+
+  onKey = (event) => {
+    if (event.key !== "Escape" || clearsItself(event.target)) return;
+    event.preventDefault();
+    this.props.onBack();
+  };
+
+  render({ as = "section", label, title = label, icon = "back", onBack, children, ...rest }) {
+    return html`<${as} class="panel" tabindex="-1" aria-label=${label} onKeyDown=${this.onKey}
+      ref=${(element) => (this.element = element ?? this.element)} ...${rest}>
+      <header class="bar"><${IconButton} icon=${icon} label=${icon === "back" ? t("nav.back") : t("dialog.close")} onClick=${onBack} /><h2>${title}</h2></header>
+      ${children}
+    </${as}>`;
+  }
+}
