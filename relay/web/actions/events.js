@@ -10,11 +10,7 @@ import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
-<<<<<<< HEAD
-import { active, ofMessages, ofUser, route, settings, state } from "../signals.js";
-=======
-import { active, dialog, route, seesChat, settings, state } from "../signals.js";
->>>>>>> int
+import { active, dialog, ofMessages, ofUser, route, seesChat, settings, state } from "../signals.js";
 
 /** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;

@@ -75,19 +75,10 @@ export async function begin() {
   }
 }
 
-function deviceLabel() {
-  const agent = navigator.userAgent;
-  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox"
-    : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : "Browser";
-  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent)
-    ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
-  return system ? `${browser} · ${system}` : browser;
-}
-
-/** Sign in with {invite}, {userId, password} or {name}. Throws a RequestError. */
+/** Sign in with {invite}, {userId, password} or {name}, and the `label` of this device. Throws a RequestError. */
 export async function signIn(credentials) {
   const answer = await callRelay("POST", "/session", {
-    body: { ...credentials, label: deviceLabel() },
+    body: credentials,
     isOurs: ({ token }, status) => status === 401 || typeof token === "string",
     within: LONGEST_WITHIN,
   }).catch((failure) => {

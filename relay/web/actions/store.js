@@ -2,11 +2,11 @@
 import { effect, untracked } from "@preact/signals";
 import { closeChat, go } from "./navigation.js";
 import { explain, report, tell } from "./notices.js";
-import { language, t, useLanguage } from "../i18n/i18n.js";
+import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { changeSetting, composing, connection, dialog, forgetIds, ofUser, route, state, unfetched } from "../signals.js";
+import { composing, connection, dialog, forgetIds, ofUser, route, state, unfetched } from "../signals.js";
 
 /** A signed-in session's socket, and its storage with news for other tabs (storage.js). */
 export const runtime = { wire: null, storage: null };
@@ -138,15 +138,6 @@ export function reportLoading() {
   }
   tell(explain("connection_lost"), { error: true });
   return "connection_lost";
-}
-
-/** Use the language that was picked, and keep it once it is there. */
-export function pickLanguage({ currentTarget: list }) {
-  const { value } = list;
-  useLanguage(value).then(() => changeSetting({ language: value }), () => {
-    list.value = language();
-    reportLoading();
-  });
 }
 
 /** Save what changed to IndexedDB. */

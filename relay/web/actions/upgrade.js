@@ -1,9 +1,10 @@
 /**
  * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, or by itself once
- * the page is hidden and nothing would be lost.
+ * the page is hidden and nothing would be lost. And the service worker, which keeps a version for the next start.
  */
 import { effect } from "@preact/signals";
 import { showDrafts } from "./drafts.js";
+import { openChat } from "./rooms.js";
 import { runtime } from "./store.js";
 import { HTTP_WITHIN } from "../net/socket.js";
 import { composing, dialog, route, state, upgraded, uploads } from "../signals.js";
@@ -94,5 +95,22 @@ function watch() {
   effect(() => {
     for (const one of [dialog, composing, route, uploads, state]) void one.value;
     later();
+  });
+}
+
+/**
+ * The service worker makes the page installable; browsers accept one only over https and on localhost. Its address is
+ * the one script address this page makes from a string, so it goes through the one policy the relay allows.
+ */
+export function registerWorker() {
+  if (!isSecureContext || !navigator.serviceWorker) return;
+  try {
+    const policy = window.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => "/sw.js" });
+    navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {});
+  } catch {
+    // Not allowed here: the page works without it.
+  }
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
   });
 }
