@@ -100,6 +100,15 @@ export class Composer extends Component {
     if (!(draft?.at > this.written)) return;
     this.written = draft.at;
     this.fill(draft.text);
+    if (composing.value?.quote.messageId !== draft.quote?.messageId) queueMicrotask(() => this.answer(draft.quote));
+  }
+
+  /** Begin or end the reply that another tab has begun or ended. */
+  answer(quote) {
+    const { chatId } = this.props;
+    if (this.editing || route.value.chatId !== chatId) return;
+    if (quote) resume(chatId, "reply", quote);
+    else composing.value = null;
   }
 
   onComposing(what) {
