@@ -279,6 +279,7 @@ async def test_sign_in_by_a_free_name_works_on_an_open_relay(tmp_path: Path) -> 
         chinese = await browser.post("/session", json={"name": "李雷"})
     assert ways == ["invite", "password", "open"]
     assert (anna.status_code, anna.json()["userId"]) == (200, "Anna.Bo")
+    assert anna.json()["name"] == " Anna  Bö "
     assert taken.status_code == 409
     assert (similar.status_code, similar.json()["userId"]) == (200, "Anna.Bo2")
     assert blank.status_code == 400
