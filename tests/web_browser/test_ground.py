@@ -214,6 +214,8 @@ def test_two_finger_zoom_leaves_the_layout_alone(person: Any) -> None:
     anna.say("ben", "hello")
     page = anna.chats()
     open_chat(page, "ben")
+    # The keyboard is watched once the list is shown.
+    until(page, "Boolean(document.documentElement.style.getPropertyValue('--visible-height'))")
     height = page.evaluate("document.documentElement.style.getPropertyValue('--visible-height')")
     page.context.new_cdp_session(page).send("Emulation.setPageScaleFactor", {"pageScaleFactor": 2})
     until(page, "visualViewport.scale === 2")
