@@ -1,5 +1,6 @@
 // Served files match the record: vendored files, cache stamps, and no bypass of the content policy.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -49,6 +50,13 @@ test("every import leads to a file", () => {
       const target = name.startsWith(".") ? new URL(name, `file://${path}`).pathname : join(WEB, map[name] ?? "missing");
       assert.ok(existsSync(target), `${path} imports ${name}`);
     }
+  }
+});
+
+test("every module of ours can be parsed", () => {
+  for (const path of ours) {
+    const { status, stderr } = spawnSync(process.execPath, ["--check", "--input-type=module"], { input: readFileSync(path) });
+    assert.equal(status, 0, `${path}: ${stderr}`);
   }
 });
 
