@@ -2,7 +2,7 @@
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { applyWaiting } from "./actions/events.js";
-import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
+import { readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
 import { active, breadth, settings, state } from "./signals.js";
@@ -92,23 +92,6 @@ function watchKeyboard() {
   fit();
 }
 
-/**
- * The service worker makes the page installable; browsers accept one only over https and on localhost. Its address is
- * the one script address this page makes from a string, so it goes through the one policy the relay allows.
- */
-function registerWorker() {
-  if (!isSecureContext || !navigator.serviceWorker) return;
-  try {
-    const policy = window.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => "/sw.js" });
-    navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {});
-  } catch {
-    // Not allowed here: the page works without it.
-  }
-  navigator.serviceWorker.addEventListener("message", ({ data }) => {
-    if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
-  });
-}
-
 /** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
@@ -124,9 +107,11 @@ function fetchTheRest() {
     watchNotifications();
   });
   // A stored page may be older than the relay's.
-  fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade }) => navigator.serviceWorker?.controller && lookForUpgrade());
+  fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade, registerWorker }) => {
+    if (navigator.serviceWorker?.controller) lookForUpgrade();
+    registerWorker();
+  });
   fetchLater(() => import("./actions/people.js"), ({ watchStrangers }) => watchStrangers());
-  registerWorker();
 }
 
 function fetchLater(load, use) {

@@ -1,5 +1,5 @@
 /** Every signal that the views read. Only `actions/` change them. */
-import { computed, signal } from "@preact/signals";
+import { batch, computed, signal } from "@preact/signals";
 import * as model from "./model/state.js";
 import { keepSettings, loadSettings } from "./storage.js";
 
@@ -9,8 +9,40 @@ export const LONGEST_MESSAGE = 32_000;
 export const LONGEST_QUERY = 256;
 export const LONGEST_NAME_QUERY = 128;
 
+const owned = [];
+const byIds = [];
+
+/** Register what belongs to the signed-in user: a Map or Set, or a function that forgets it. */
+export function ofUser(what) {
+  owned.push(what);
+  return what;
+}
+
+/** Register what is kept by message ids: a Map or Set by chat. It belongs to the user, too. */
+export function ofMessages(what) {
+  byIds.push(what);
+  return ofUser(what);
+}
+
+/** Make a signal that belongs to the user. */
+function ofUserSignal(first) {
+  const made = signal(first);
+  ofUser(() => (made.value = first));
+  return made;
+}
+
+/** Forget all that belongs to the user, after signing out. */
+export function forgetUser() {
+  batch(() => owned.forEach((what) => (what.clear ? what.clear() : what())));
+}
+
+/** Forget all message ids of chats: the relay gives them again, after a restore. */
+export function forgetIds(chatIds) {
+  for (const what of byIds) for (const chatId of chatIds) what.delete(chatId);
+}
+
 /** The model. */
-export const state = signal(null);
+export const state = ofUserSignal(null);
 /** The signed-in user: undefined until it is known, null when nobody is signed in. */
 export const session = signal(undefined);
 /** The ways to sign in that the relay offers: "invite", "password", "open". */
@@ -28,31 +60,31 @@ export const upgraded = signal(false);
 /** Another device signed this one out: {unsent}, the number of erased messages and drafts. */
 export const signedOut = signal(null);
 /** The open chat and panel: {chatId, panel, at?}. */
-export const route = signal({ chatId: null, panel: null });
+export const route = ofUserSignal({ chatId: null, panel: null });
 /** The window is visible and has the focus. */
 export const active = signal(true);
 /** The width of the window in px. */
 export const breadth = signal(Infinity);
 /** The notice at the foot of the page, {text, error, action?, onAction?}, shown for a few seconds. */
-export const notice = signal(null);
+export const notice = ofUserSignal(null);
 /** The latest announcements for screen readers, {id, text}. */
-export const announcements = signal([]);
+export const announcements = ofUserSignal([]);
 /** The open dialog: {name, ...}, or null. One about a message has {chatId, messageId} or, while that is pending,
  * {chatId, clientMessageId}. */
-export const dialog = signal(null);
+export const dialog = ofUserSignal(null);
 /** Upload progress by clientMessageId, 0 to 1. */
-export const uploads = signal(new Map());
+export const uploads = ofUserSignal(new Map());
 /**
  * The message being replied to or edited: {chatId, kind: "reply"|"edit", messageId, quote}. `quoteOf` gives its
  * current text; `quote` is the text at the beginning.
  */
-export const composing = signal(null);
+export const composing = ofUserSignal(null);
 /** The message to show in the open chat: {chatId, messageId, mark?, serial}; `mark` splits a text, every second part is found. */
-export const target = signal(null);
+export const target = ofUserSignal(null);
 /** Chats whose first page of messages is being fetched. */
-export const loadingRooms = signal(new Set());
+export const loadingRooms = ofUserSignal(new Set());
 /** By chat why its messages could not be fetched; the list of chats is under null. */
-export const unfetched = signal(new Map());
+export const unfetched = ofUserSignal(new Map());
 export const settings = signal(loadSettings());
 
 export const chats = computed(() => (state.value ? model.sortedChats(state.value) : []));

@@ -7,7 +7,8 @@
  * (a private window, a full disk) nothing is saved.
  */
 import { openDB, deleteDB } from "idb";
-import { clock } from "./net/clock.js";
+import { joinDrafts, tidyDrafts } from "./model/events.js";
+import { clock, within } from "./net/clock.js";
 
 // ---------------------------------------------------------------- localStorage
 
@@ -69,8 +70,8 @@ export function remember(who) {
 const KEPT_MESSAGES = 100;
 /** Chats whose messages are kept, the most recently opened ones. */
 const KEPT_ROOMS = 60;
-/** The page works without a database that does not open within this many ms (another tab deletes it). */
-const OPEN_WITHIN = 2_000;
+/** The page goes on without what does not open or is not read within this many ms (another tab deletes or holds it). */
+const READ_WITHIN = 2_000;
 /** Chats or people written at once: many more would block the page. */
 const AT_ONCE = 25;
 
@@ -91,10 +92,7 @@ async function openDatabase(userId) {
       blocking: () => database?.close(),
     });
   const opening = open();
-  let timer;
-  const enough = new Promise((resolve) => (timer = setTimeout(resolve, OPEN_WITHIN, null)));
-  database = await Promise.race([opening, enough]).catch(() => null);
-  clearTimeout(timer);
+  database = await within(READ_WITHIN, opening, null);
   if (!database) opening.then((late) => late.close(), () => {});
   return database;
 }
@@ -143,39 +141,12 @@ function createShelf(kind) {
 
 // ---------------------------------------------------------------- text and rows that must not be lost
 
-/** An empty draft is remembered this long, so that a sent text does not come back from the other store. */
-const EMPTY_FOR = 24 * 3_600_000;
-/** The caption of a file that was never sent: a day later it would surprise. */
-const CAPTION_FOR = 24 * 3_600_000;
-/** Drafts that are kept, the latest ones. */
-const MOST_DRAFTS = 500;
 /** Other tabs follow a text that is being written at this pace, in ms. */
 const FOLLOW_EVERY = 200;
 
 /** A row without its files, which only the sending tab has. */
 function forOthers(row) {
   return row.files ? { ...row, files: row.files.map(({ blob: _, ...file }) => file) } : row;
-}
-
-/** Merge the drafts of both stores: the later one per key. */
-function joinDrafts(entries) {
-  const drafts = new Map();
-  for (const [key, draft] of entries) {
-    if (typeof draft?.text !== "string") continue;
-    const { text, at = 0, quote } = draft;
-    if (!(drafts.get(key)?.at >= at)) drafts.set(key, quote ? { text, at, quote } : { text, at });
-  }
-  return drafts;
-}
-
-/** Split drafts into those to keep and the keys of those to forget. */
-function tidyDrafts(drafts, now) {
-  const tooOld = ([key, { text, at, quote }]) =>
-    (!text && !quote && at < now - EMPTY_FOR) || (key.startsWith("caption/") && at < now - CAPTION_FOR);
-  const latest = [...drafts].sort(([, a], [, b]) => Boolean(b.text) - Boolean(a.text) || b.at - a.at);
-  const kept = latest.filter((entry) => !tooOld(entry)).slice(0, MOST_DRAFTS);
-  const keys = new Set(kept.map(([key]) => key));
-  return { drafts: new Map(kept), forgotten: [...drafts.keys()].filter((key) => !keys.has(key)) };
 }
 
 /**
@@ -208,6 +179,9 @@ export async function openStorage(userId, { onOther }) {
       return otherwise;
     }
   }
+
+  /** Read from the disk; undefined if that failed or lasts. */
+  const read = (work) => within(READ_WITHIN, quietly(work));
 
   /** Write to the disk; false if that failed. */
   const tried = (work) => quietly((db) => work(db).then(() => true), false);
@@ -291,10 +265,16 @@ export async function openStorage(userId, { onOther }) {
     /** Read {chats, people, drafts: Map by key of {text, at, quote?}, outbox: rows}. */
     async load() {
       const empty = { chats: [], people: [], drafts: [], outbox: [] };
-      const kept = await quietly(async (db) => {
+      const reading = quietly(async (db) => {
         const [list, known, drafts, outbox] = await Promise.all([chats.load(db), people.load(db), db.getAll("drafts"), db.getAll("outbox")]);
         return { chats: list, people: known, drafts, outbox };
       }, empty);
+      const kept = await within(READ_WITHIN, reading, empty);
+      // What comes late is like news from another tab.
+      if (kept === empty) reading.then(({ drafts, outbox }) => {
+        for (const { chatId: key, ...draft } of drafts) onOther({ kind: "draft", key, ...draft });
+        for (const row of outbox) onOther({ kind: "row", row });
+      });
       return { ...kept, drafts: loadDrafts(kept.drafts), outbox: loadRows(kept.outbox) };
     },
 
@@ -306,7 +286,7 @@ export async function openStorage(userId, { onOther }) {
     savePeople: oneAtATime((db, now) => people.save(db, now)),
 
     /** Read the newest messages of a chat: {messages, first, last, deleted?, details?}, or undefined. */
-    loadRoom: (chatId) => quietly((db) => db.get("rooms", chatId)),
+    loadRoom: (chatId) => read((db) => db.get("rooms", chatId)),
 
     saveRoom: (chatId, room, details) =>
       quietly((db) => {
@@ -345,6 +325,12 @@ export async function openStorage(userId, { onOther }) {
       return draft;
     },
 
+    /** Read the later copy of a draft, or undefined. */
+    async loadDraft(key) {
+      const row = await read((db) => db.get("drafts", key));
+      return joinDrafts([[key, readLocal(draftHead + key)], [key, row]]).get(key);
+    },
+
     /** Save a row of the outbox with its files; resolves with false if this device did not save all of it. */
     async putRow(row) {
       const { clientMessageId: id } = row;
@@ -378,7 +364,7 @@ export async function openStorage(userId, { onOther }) {
     },
 
     /** Read a row with its files, or undefined. */
-    loadRow: (clientMessageId) => quietly((db) => db.get("outbox", clientMessageId)),
+    loadRow: (clientMessageId) => read((db) => db.get("outbox", clientMessageId)),
 
     /** Erase everything of this user from the device, after signing out. */
     async erase() {

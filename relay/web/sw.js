@@ -56,13 +56,16 @@ async function keepPage(response, text) {
   for (const address of kept) if (address !== "/" && !named.has(address)) await cache.delete(address);
 }
 
+/** Read the cache; a broken one has nothing, and never stands between the page and the network. */
+const cached = (what) => caches.match(what).catch(() => undefined);
+
 async function fromCacheFirst(request) {
-  return (await caches.match(request)) ?? fetch(request, { signal: AbortSignal.timeout(FILE_WITHIN) });
+  return (await cached(request)) ?? fetch(request, { signal: AbortSignal.timeout(FILE_WITHIN) });
 }
 
 /** Open the relay's page, or the cached one if the relay hangs, is away, or something else answers. */
 async function openPage(event) {
-  const kept = await caches.match("/");
+  const kept = await cached("/");
   const coming = fetch(event.request);
   if (!kept) {
     event.waitUntil(coming.then(async (response) => keepPage(response.clone(), await textOfPage(response))).catch(() => {}));
@@ -95,9 +98,11 @@ self.addEventListener("notificationclick", (event) => {
   event.waitUntil(
     (async () => {
       const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-      if (pages.length === 0) return self.clients.openWindow(`/${hash}`);
-      pages[0].postMessage({ kind: "open", chatId });
-      return pages[0].focus();
+      // A picture in a tab of its own is a page of the relay, too.
+      const page = pages.find(({ url }) => new URL(url).pathname === "/");
+      if (!page) return self.clients.openWindow(`/${hash}`);
+      page.postMessage({ kind: "open", chatId });
+      return page.focus();
     })(),
   );
 });

@@ -119,6 +119,7 @@ test("empty drafts and captions are forgotten after a day, and the number of dra
   const put = (key, text, at) => localStorage.setItem(`draft/anna/${key}`, JSON.stringify({ text, at }));
   const now = Date.now();
   put("sent", "", now - 25 * HOUR);
+  put("sent by a clock ahead", "", now + 9_000 * HOUR);
   put("just sent", "", now - HOUR);
   put("old", "a year ago", now - 9_000 * HOUR);
   put(writing.captionKey("ben"), "of a picture of last week", now - 170 * HOUR);

@@ -104,3 +104,18 @@ test("what is composed and what a dialog shows is named by ids, not copied", () 
     assert.equal(assigned, null, name);
   }
 });
+
+// Rows of the outbox end with it, names that were looked up are of the user who did, and a blob's address is revoked.
+const FORGOTTEN_OTHERWISE = ["own", "busy", "waits", "finished", "running", "asking", "elsewhere", "blobUrls", "asked"];
+
+test("what actions keep in a Map or Set is registered to be forgotten with the user", () => {
+  let count = 0;
+  for (const name of imports.keys()) {
+    if (!name.startsWith("actions/")) continue;
+    const text = readFileSync(join(WEB, name), "utf8");
+    count += [...text.matchAll(/^(?:export )?const \w+ = of(?:User|Messages)\(/gm)].length;
+    const loose = [...text.matchAll(/^(?:export )?const (\w+) = new (?:Map|Set)\(\);/gm)].map(([, what]) => what);
+    assert.deepEqual(loose.filter((what) => !FORGOTTEN_OTHERWISE.includes(what)), [], name);
+  }
+  assert.ok(count > 8);
+});

@@ -11,6 +11,7 @@ const { draftAt } = await load("actions/drafts.js");
 const { applyOther } = await load("model/events.js");
 const model = await load("model/state.js");
 const { dueRows } = await load("model/writing.js");
+const { clock } = await load("net/clock.js");
 const { RequestError } = await load("net/socket.js");
 const { STALLS_AFTER } = await load("net/upload.js");
 const signals = await load("signals.js");
@@ -134,6 +135,22 @@ beforeEach(() => {
   signals.notice.value = null;
   signals.route.value = { chatId: "ben", panel: null };
   device();
+});
+
+test("a message has the time of its writing, though a draft was stamped by a clock that was ahead", async () => {
+  const before = clock.now();
+  clock.stamp(before + 70 * 365 * 86_400_000);
+  relay(() => new RequestError("connection_lost", ""));
+  outbox.send("ben", { text: "hello" });
+  const [{ createdAt }] = signals.state.value.outbox;
+  assert.ok(createdAt >= before && createdAt <= clock.now());
+});
+
+test("a NUL character that was pasted is not sent", async () => {
+  const asked = relay();
+  outbox.send("ben", { text: "one\0two\0" });
+  await time.settle();
+  assert.deepEqual(asked, ["onetwo"]);
 });
 
 test("a message that the relay refuses for now is not overtaken by the one after it", async () => {

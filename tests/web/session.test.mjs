@@ -82,6 +82,12 @@ const rooms = await load("actions/rooms.js");
 const { changeProfile } = await load("actions/groups.js");
 const { explain } = await load("actions/notices.js");
 const { know } = await load("actions/people.js");
+const { change, refreshChats } = await load("actions/store.js");
+const { draftAt, keepDraft } = await load("actions/drafts.js");
+const { announce, tell } = await load("actions/notices.js");
+const { enqueue } = await load("model/state.js");
+const { editKey } = await load("model/writing.js");
+await load("actions/restarts.js");
 const storage = await load("storage.js");
 const signals = await load("signals.js");
 const { useLanguage } = await load("i18n/i18n.js");
@@ -306,4 +312,72 @@ test("an open chat that the user left on another device is reported once", async
   }
   assert.deepEqual([...seen], ["You left “Lab”"]);
   assert.equal(signals.route.value.chatId, null);
+});
+
+test("after a restore under the page a message with a former id is shown, read, and not edited, answered or deleted", async () => {
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  const event = (id, eventType, payload) => Socket.open.tell({ type: "event", id, eventType, timestamp: Date.now(), payload: { chatId: "lab", ...payload } });
+  const said = (messageId, message) => ({ messageId, clientMessageId: message, sender: "carla", message, status: "unread", missed: 1, timestamp: Date.now() });
+  says.read = () => ({ payload: { missed: 0 } });
+  says.edit = says.new = () => refused("forbidden");
+  event(1, "delete", { messageId: 4, originalMessageId: 3 });
+  event(2, "new", said(5, "five"));
+  await time.pass(500);
+  rooms.markRead("lab", 5);
+  events.attended.set("lab", 5);
+  const quote = { messageId: 3, sender: "anna", message: "m3", createdAt: 1 };
+  keepDraft("lab", "my answer", quote);
+  keepDraft(editKey("lab", 2), "my edit", { ...quote, messageId: 2 });
+  const row = { chatId: "lab", createdAt: 1, state: "failed", failure: { code: "forbidden" } };
+  change((now) => enqueue(now, { ...row, clientMessageId: "w1", kind: "delete", originalMessageId: 3 }));
+  change((now) => enqueue(now, { ...row, clientMessageId: "w2", kind: "edit", originalMessageId: 2, message: "my other edit" }));
+  change((now) => enqueue(now, { ...row, clientMessageId: "w3", kind: "new", message: "reply", replyTo: quote }));
+  await time.pass(1_000);
+  says.chats = () => ({ payload: [item("lab", { lastMessageId: 2 }), item("crew")] });
+  says.messages = () => ({ payload: page.slice(0, 2) });
+  says.chat = ({ chatId }) => ({ payload: { ...details({ chatId }).payload, lastMessageId: 2 } });
+  Socket.open.onclose?.({});
+  await time.pass(10_000);
+  // Imports go through another thread, one by one.
+  for (let turn = 0; turn < 3; turn += 1) await load("actions/restarts.js").then(() => time.settle());
+  event(9, "new", said(3, "three new"));
+  await time.pass(500);
+  const shown = signals.state.value.rooms.get("lab").messages.map(({ messageId, message, status }) => [messageId, message, status]);
+  assert.deepEqual(shown.at(-1), [3, "three new", "unread"]);
+  rooms.markRead("lab", 3);
+  await time.settle();
+  assert.deepEqual(asked("read").map(({ payload }) => payload.messageId), [3]);
+  assert.equal(events.attended.has("lab"), false);
+  assert.deepEqual(signals.state.value.outbox.map(({ message, replyTo }) => [message, replyTo]), [["reply", undefined]]);
+  assert.equal(draftAt(editKey("lab", 2)).text, "");
+  assert.deepEqual([draftAt("lab").text, draftAt("lab").quote], ["my answer\n\nmy edit\n\nmy other edit", undefined]);
+});
+
+test("a list that was asked for before a message came forgets nothing", async () => {
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  says.chats = () => null;
+  const fetching = refreshChats();
+  const { id } = asked("chats").at(-1);
+  Socket.open.tell({ type: "event", id: 1, eventType: "new", timestamp: Date.now(), payload: { chatId: "lab", messageId: 4, clientMessageId: "c4", sender: "carla", message: "m4", status: "unread", missed: 1, timestamp: Date.now() } });
+  await time.settle();
+  Socket.open.tell({ type: "response", id, timestamp: Date.now(), payload: [item("lab"), item("crew")] });
+  await fetching;
+  await time.settle();
+  assert.equal(signals.state.value.rooms.get("lab").messages.at(-1).messageId, 4);
+});
+
+test("signing out forgets all that was announced, told, shown or loaded of the user", async () => {
+  await enter();
+  announce("Ben: the secret is 4711");
+  for (const text of ["one", "two", "three"]) tell(`the secret ${text}`, { action: "Copy", onAction() {} });
+  signals.uploads.value = new Map([["c1", 0.5]]);
+  signals.target.value = { chatId: "lab", messageId: 1 };
+  await leave();
+  await time.pass(20_000);
+  const left = Object.entries(signals).filter(([name]) => !["settings", "signedOut", "session"].includes(name)).map(([, one]) => one?.value);
+  assert.doesNotMatch(JSON.stringify(left, (_, one) => (one instanceof Map || one instanceof Set ? [...one] : one)), /secret|lab|c1/);
 });

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import * as events from "../../relay/web/model/events.js";
 import * as messages from "../../relay/web/model/messages.js";
 import * as state from "../../relay/web/model/state.js";
+import { isGone } from "../../relay/web/model/timeline.js";
 
 const model = { ...state, ...messages, ...events };
 
@@ -514,4 +515,16 @@ test("what a chat remembers of its changes is bounded", () => {
   state = apply(state, "new", incoming(26_502));
   assert.equal(state.rooms.get("User2").last, 26_000);
   assert.equal(model.atEnd(state, "User2"), false);
+});
+
+test("a quoted message is gone when the loaded part goes past its place without it, and unknown before that", () => {
+  const loaded = model.addPage(start(), "User2", pages(10, 12));
+  assert.equal(isGone(loaded, "User2", 5), false);
+  assert.equal(isGone(loaded, "User2", 11), false);
+  assert.equal(isGone(loaded, "User2", 13), false);
+  assert.equal(isGone(start(), "User2", 5), false);
+  const whole = model.addPage(start(), "User2", pages(10, 12), { reachesStart: true });
+  assert.equal(isGone(whole, "User2", 5), true);
+  const gap = model.addPage(start(), "User2", [message(3), message(5)], { first: 2, last: 6 });
+  assert.deepEqual([1, 2, 3, 4, 5, 7].map((id) => isGone(gap, "User2", id)), [false, true, false, true, false, false]);
 });

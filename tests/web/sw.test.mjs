@@ -29,8 +29,8 @@ function setUp(network) {
     location: { origin: ORIGIN },
     setTimeout: (fn) => timers.push(fn),
     caches: {
-      open: async () => cache,
-      match: async (what) => (kept.has(addressOf(what)) ? new Response(kept.get(addressOf(what))) : undefined),
+      open: async () => (self.isBroken ? Promise.reject(new Error("Unexpected internal error.")) : cache),
+      match: async (what) => (self.isBroken ? Promise.reject(new Error("Unexpected internal error.")) : kept.has(addressOf(what)) ? new Response(kept.get(addressOf(what))) : undefined),
     },
     fetch: async (what) => network(addressOf(what)),
   });
@@ -42,6 +42,9 @@ function setUp(network) {
   };
   return {
     kept,
+    self,
+    /** Click the notification of a chat. */
+    click: (chatId) => fire("notificationclick", { notification: { data: { chatId }, close() {} } }).done(),
     install: () => fire("install", {}).done(),
     open: (address = "/", mode = "navigate") => fire("fetch", { request: { url: ORIGIN + address, method: "GET", mode } }),
     /** The page's time limit has passed. */
@@ -130,4 +133,26 @@ test("without a kept page what answers is shown, and not kept when it is no page
 test("with a query one sees what really answers", async () => {
   const it = await installed();
   assert.equal(it.open("/?show").answer, undefined);
+});
+
+test("with a broken cache the page and its files come from the network", async () => {
+  const it = await installed();
+  it.self.isBroken = true;
+  const { answer, done } = it.open();
+  assert.match(await (await answer).text(), /aaaaaaaaaa/);
+  await done();
+  assert.match(await (await it.open("/app.js?v=aaaaaaaaaa", "cors").answer).text(), /content of/);
+});
+
+test("a clicked notification opens its chat in the page, not in a picture's tab", async () => {
+  const it = await installed();
+  const heard = [];
+  const tab = (path) => ({ url: ORIGIN + path, postMessage: ({ chatId }) => heard.push([path, chatId]), focus: () => heard.push([path]) });
+  const open = [tab("/files/7"), tab("/openapi")];
+  it.self.clients = { matchAll: async () => open, openWindow: async (address) => heard.push(address) };
+  await it.click("ben");
+  assert.deepEqual(heard.splice(0), ["/#chat=ben"]);
+  open.push(tab("/#chat=carla"));
+  await it.click("ben");
+  assert.deepEqual(heard, [["/#chat=carla", "ben"], ["/#chat=carla"]]);
 });

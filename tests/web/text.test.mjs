@@ -160,3 +160,20 @@ test("initials are whole letters, however they were typed", () => {
   assert.equal(initials("e\u0301mile zola"), "ÉZ");
   assert.equal(initials("कि शर्मा"), "किश");
 });
+
+test("flags that are made of letters of their own count as one emoji", () => {
+  const england = "\u{1F3F4}\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}";
+  assert.equal(emojiCount(england), 1);
+  assert.equal(emojiCount(`${england} 🏴‍☠️ 🏴`), 3);
+});
+
+test("initials carry at most three marks in a row", () => {
+  assert.equal(initials(`a${"\u0e49".repeat(63)}`), `A${"\u0e49".repeat(3)}`);
+  assert.equal(initials("स्त्री"), "स्त्री");
+});
+
+test("a text of nothing but fences has a line of its own", () => {
+  assert.equal(oneLine("``` ```"), "``` ```");
+  assert.equal(oneLine(" ```\n``` "), "``` ```");
+  assert.equal(oneLine(" \n "), "");
+});

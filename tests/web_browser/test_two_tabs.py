@@ -213,3 +213,26 @@ def test_two_devices_agree_on_badges(person: Any) -> None:
     on_phone.wait_for_selector("[data-chat=ben] .badge", state="detached")
     write(on_desk, "from the desk")
     on_phone.wait_for_selector("[data-chat=ben]:has-text('from the desk')")
+
+
+def test_reply_begun_sent_or_cancelled_in_one_tab_is_so_in_the_other(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    one, two = at(anna, "ben"), at(anna, "ben")
+    for page in (one, two):
+        page.wait_for_selector(".text:has-text('hello')")
+    one.locator(".text:has-text('hello')").click(button="right")
+    one.click("[role=menuitem]:has-text('Reply')")
+    one.fill(FIELD, "my answer")
+    two.wait_for_selector(".what:has-text('hello')")
+    until(two, f"document.querySelector('{FIELD}').value === 'my answer'")
+    two.click(".what [aria-label=Cancel]")
+    one.wait_for_selector(".what", state="detached")
+    one.locator(".text:has-text('hello')").click(button="right")
+    one.click("[role=menuitem]:has-text('Reply')")
+    two.wait_for_selector(".what:has-text('hello')")
+    two.press(FIELD, "Enter")
+    two.wait_for_selector(".is-mine:has-text('my answer') .quote")
+    one.wait_for_selector(".is-mine:has-text('my answer') .quote")
+    one.wait_for_selector(".what", state="detached")
+    assert one.input_value(FIELD) == ""

@@ -4,7 +4,7 @@ import { asQuote } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
 import { clock } from "../net/clock.js";
-import { composing, state } from "../signals.js";
+import { composing, ofUser, state } from "../signals.js";
 
 const TYPING_EVERY = 3_000;
 /** The chat list shows a draft after a pause of this many ms. */
@@ -35,7 +35,7 @@ export function typingDone() {
 }
 
 /** Drafts on the disk that reach the state after a pause. */
-const waiting = new Map();
+const waiting = ofUser(new Map());
 let showTimer;
 
 /** Return a draft {text, at, quote?} as it was last written in any tab; undefined if there is none. */

@@ -10,12 +10,13 @@ import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
 import { clock } from "../net/clock.js";
-import { active, dialog, route, seesChat, settings, state } from "../signals.js";
+import { active, dialog, ofMessages, ofUser, route, seesChat, settings, state } from "../signals.js";
 
 /** In a flood of events the page is drawn at this interval (ms); a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
 
 let waitingFrames = [];
+ofUser(() => (waitingFrames = []));
 let flushScheduled = false;
 let flushedAt = 0;
 
@@ -79,7 +80,7 @@ effect(() => typing.value && untracked(watchTyping));
 const ALERT_AFTER = 300;
 
 /** By chat: the last message that the user has seen in another tab. */
-export const attended = new Map();
+export const attended = ofMessages(new Map());
 
 function noticeNew(event) {
   const now = state.value;

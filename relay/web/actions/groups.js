@@ -1,9 +1,10 @@
-/** Groups, channels, and the user's profile. */
+/** Groups, channels, the user's profile, and the language. */
 import { closeChat } from "./navigation.js";
 import { openChat } from "./rooms.js";
-import { change, ending, refreshChats, request, runtime } from "./store.js";
+import { change, ending, refreshChats, reportLoading, request, runtime } from "./store.js";
+import { language, useLanguage } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
-import { route, session } from "../signals.js";
+import { changeSetting, route, session } from "../signals.js";
 import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
@@ -41,4 +42,13 @@ export async function changeProfile(changes) {
   session.value = me;
   runtime.storage?.tell({ kind: "me", me: profile });
   change((now) => model.learnPeople({ ...now, me }, [profile]));
+}
+
+/** Use the language that was picked, and keep it once it is there. */
+export function pickLanguage({ currentTarget: list }) {
+  const { value } = list;
+  useLanguage(value).then(() => changeSetting({ language: value }), () => {
+    list.value = language();
+    reportLoading();
+  });
 }

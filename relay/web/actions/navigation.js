@@ -15,8 +15,10 @@ function hashOf({ chatId, panel }) {
 let depth = 0;
 /** The depth at which a chat was entered from the list: below it is the list, if anything. */
 let entered = 0;
-/** The way back from a chat to the list, while the browser is on it: {then}, where the page goes after it. */
+/** The way back, while the browser is on it: {then, isStep}, where the page goes after it; `isStep`: it is one step. */
 let leaving = null;
+/** A way back that has not ended after this many ms was refused: browsers allow only so many. */
+const LEAVES_WITHIN = 3_000;
 
 /** Set the route from the address; returns the chat that it opens. */
 export function readAddress() {
@@ -27,6 +29,7 @@ export function readAddress() {
     tell(t("signin.already", { name: session.value.name }));
   }
   const came = history.state?.depth;
+  if (leaving?.isStep && !leaving.then) leaving = null;
   if (leaving) {
     arrive(came, parts.has("chat"));
     return null;
@@ -75,24 +78,33 @@ export function go(next, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"]({ depth, entered }, "", hashOf(next));
 }
 
+/** Let the browser go back. Until it is there the page is not at the depth that another step would count from. */
+function leave(steps, isStep) {
+  const mine = { then: null, isStep };
+  leaving = mine;
+  setTimeout(() => leaving === mine && (leaving = null), LEAVES_WITHIN);
+  depth -= steps;
+  history.go(-steps);
+}
+
 /** Go back, but never out of the page. */
 export function back() {
-  if (depth > 0) history.back();
+  if (leaving) return;
+  if (depth > 0) leave(1, true);
   else if (route.value.panel) go({ ...route.value, panel: null }, { replace: true });
   else go(LIST, { replace: true });
 }
 
 /** Close the chat and what is open beside it, and leave no entry of it to go back to. A dialog above stays. */
 export function closeChat() {
-  if (!route.value.chatId) return;
+  if (!route.value.chatId || (leaving && depth < entered)) return;
   const steps = Math.min(depth, depth - entered + 1);
   if (steps === 0) {
     go(LIST, { replace: true });
     return;
   }
-  leaving = { then: null };
   route.value = LIST;
-  history.go(-steps);
+  leave(steps, false);
 }
 
 /** Open or close a side panel. */

@@ -4,7 +4,7 @@ import { tellOf } from "../model/state.js";
 import { sizeParts } from "../model/text.js";
 import { clock } from "../net/clock.js";
 import { RequestError } from "../net/socket.js";
-import { announcements, notice, state } from "../signals.js";
+import { announcements, notice, ofUser, state } from "../signals.js";
 
 const ANNOUNCED = 10;
 let announced = 0;
@@ -21,6 +21,10 @@ const MOST_WAITING = 3;
 let noticeTimer;
 let shownAt = -Infinity;
 let waiting = [];
+ofUser(() => {
+  waiting = [];
+  clearTimeout(noticeTimer);
+});
 
 function showNotice({ text, error, action, onAction, lasts }) {
   clearTimeout(noticeTimer);
@@ -74,6 +78,8 @@ export function explain(failure) {
       return t("error.fileUnreadable", { name: name ?? t("message.file") });
     case "folder":
       return t("error.folder", { name: name ?? "" });
+    case "no_picture":
+      return t("error.noPicture", { name });
     case "rate_limited":
       return retryAfter ? t("error.rateLimited", { count: Math.max(1, Math.ceil(retryAfter / 1_000)) }) : t("error.tooFast");
     case "unauthorized":

@@ -14,7 +14,7 @@ import * as model from "../model/state.js";
 import { dueRows, isDraftOf, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { connection, route, session, state, uploads } from "../signals.js";
+import { connection, ofUser, route, session, state, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
 /** After this many failed tries the user decides. */
@@ -64,7 +64,7 @@ function put(chatId, what) {
     chatId,
     to: chats.get(chatId)?.name,
     number: Math.max(0, ...outbox.map((one) => one.number ?? 0)) + 1,
-    createdAt: clock.stamp(),
+    createdAt: clock.now(),
     state: "queued",
   };
   if (row.files) own.add(row.clientMessageId);
@@ -76,9 +76,12 @@ function put(chatId, what) {
   pump();
 }
 
+/** NUL, which a terminal may copy, cannot be seen, and the relay refuses it. */
+const cleaned = (text) => text.replaceAll("\0", "").trim();
+
 /** Send text, files (File[]) or both; `replyTo` is the quote of the message that is answered. */
 export function send(chatId, { text = "", files = [], replyTo } = {}) {
-  const message = text.trim();
+  const message = cleaned(text);
   if (!message && files.length === 0) return;
   const what = { kind: "new", message, replyTo: replyTo && quoteOf(state.value, chatId, replyTo) };
   if (files.length > 0) {
@@ -89,7 +92,7 @@ export function send(chatId, { text = "", files = [], replyTo } = {}) {
 
 /** Edit an own message. */
 export function edit(chatId, originalMessageId, message) {
-  put(chatId, { kind: "edit", originalMessageId, message: message.trim() });
+  put(chatId, { kind: "edit", originalMessageId, message: cleaned(message) });
 }
 
 /** Delete a message for everybody. */
@@ -218,6 +221,11 @@ function fail(row, failure) {
 export const isReadable = (blob) => blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
 
 const blobUrls = new Map();
+ofUser(() => {
+  blobUrls.forEach((url) => URL.revokeObjectURL(url));
+  blobUrls.clear();
+  pausedUntil = 0;
+});
 
 /** Make an address for the preview of a file that waits. */
 export function previewUrl(blob) {

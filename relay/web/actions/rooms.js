@@ -7,7 +7,7 @@ import { t } from "../i18n/i18n.js";
 import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target, unfetched } from "../signals.js";
+import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, ofMessages, ofUser, route, state, target, unfetched } from "../signals.js";
 
 /** Messages fetched when a chat is opened, and each time the user scrolls to the end of the loaded ones. */
 const FIRST_PAGE = 80;
@@ -18,10 +18,12 @@ const READ_BEFORE = 40;
 /** Messages of a chat that stay in memory when the user returns to its end. */
 const KEPT_IN_MEMORY = 1_000;
 let connections = 0;
-const verified = new Set();
-const asked = new Set();
+// What is being fetched while ids are given again is fetched once more, as after a broken connection.
+const verified = ofMessages(new Set());
+ofMessages({ clear() {}, delete: () => (connections += 1) });
+const asked = ofUser(new Set());
 /** Chats whose messages were fetched since the page was opened. */
-const shown = new Set();
+const shown = ofUser(new Set());
 /** A page that could not be fetched may be tried again after this many ms. */
 const PAGE_AGAIN = 3_000;
 
@@ -71,13 +73,6 @@ export function stepChat(by) {
 export function forgetVerified() {
   verified.clear();
   connections += 1;
-}
-
-/** Forget all chats, after signing out. */
-export function forgetShown() {
-  for (const known of [shown, verified, asked, paging, readSent, readWaiting]) known.clear();
-  loadingRooms.value = new Set();
-  unfetched.value = new Map();
 }
 
 function setLoading(chatId, on) {
@@ -276,7 +271,7 @@ export async function recount(chatId) {
   }
 }
 
-const paging = new Set();
+const paging = ofUser(new Set());
 
 /** Fetch the page before the loaded messages. After a failure only `tryAgain` does. */
 export async function loadOlder(chatId, tries) {
@@ -332,10 +327,10 @@ export async function showMessage(chatId, messageId, mark) {
       let answer = await ask(chatId, { startId: Math.max(1, messageId - 40), count: 100 });
       // The messages before it may fill a page already.
       if (answer.page.more && answer.page.at(-1).messageId < messageId) answer = await ask(chatId, { startId: messageId, count: 100 });
+      if (!answer.page.some((one) => one.messageId === messageId)) return tell(t("message.gone"), { error: true });
       take(chatId, answer, { far: true });
     } catch (failure) {
-      report(failure);
-      return;
+      return report(failure);
     }
   }
   targetSerial += 1;
@@ -357,8 +352,8 @@ export async function showNewest(chatId) {
 /** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
-const readSent = new Map();
-const readWaiting = new Map();
+const readSent = ofMessages(new Map());
+const readWaiting = ofMessages(new Map());
 let readTimer;
 
 /** Mark a chat as read up to a message. Called only while the user sees it. */

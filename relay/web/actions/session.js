@@ -2,7 +2,7 @@
 import { batch } from "@preact/signals";
 import { applyWaiting, attended, queueEvent } from "./events.js";
 import { report } from "./notices.js";
-import { forgetShown, forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
+import { forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, refreshChats, reportLoading, runtime } from "./store.js";
 import { tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
@@ -10,7 +10,7 @@ import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
 import { HTTP_WITHIN, RequestError, backoff, callRelay, createWire } from "../net/socket.js";
 import {
-  composing, connection, dialog, route, session, settings, signedOut, signInWays, state, trouble,
+  connection, forgetUser, route, session, settings, signedOut, signInWays, state, trouble,
 } from "../signals.js";
 import { loadSettings, openStorage, remember, remembered } from "../storage.js";
 
@@ -75,19 +75,10 @@ export async function begin() {
   }
 }
 
-function deviceLabel() {
-  const agent = navigator.userAgent;
-  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox"
-    : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : "Browser";
-  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent)
-    ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
-  return system ? `${browser} · ${system}` : browser;
-}
-
-/** Sign in with {invite}, {userId, password} or {name}. Throws a RequestError. */
+/** Sign in with {invite}, {userId, password} or {name}, and the `label` of this device. Throws a RequestError. */
 export async function signIn(credentials) {
   const answer = await callRelay("POST", "/session", {
-    body: { ...credentials, label: deviceLabel() },
+    body: credentials,
     isOurs: ({ token }, status) => status === 401 || typeof token === "string",
     within: LONGEST_WITHIN,
   }).catch((failure) => {
@@ -131,18 +122,13 @@ async function leave(word) {
   runtime.wire = null;
   leaves += 1;
   again.stop();
-  forgetShown();
-  attended.clear();
   remember(null);
   const { storage } = runtime;
   runtime.storage = null;
   clearTimeout(troubleTimer);
   troubleTimer = undefined;
   batch(() => {
-    state.value = null;
-    dialog.value = null;
-    composing.value = null;
-    route.value = { chatId: null, panel: null };
+    forgetUser();
     session.value = null;
     trouble.value = null;
     signedOut.value = word;

@@ -6,13 +6,13 @@ import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { composing, connection, dialog, route, state, unfetched } from "../signals.js";
+import { composing, connection, dialog, forgetIds, ofUser, route, state, unfetched } from "../signals.js";
 
 /** A signed-in session's socket, and its storage with news for other tabs (storage.js). */
 export const runtime = { wire: null, storage: null };
 /** Chats that the user is leaving or deleting. */
-export const ending = new Set();
-export const changedRooms = new Set();
+export const ending = ofUser(new Set());
+export const changedRooms = ofUser(new Set());
 
 /** Temporary refusals. */
 export const MAY_PASS = new Set(["rate_limited", "unavailable"]);
@@ -34,22 +34,33 @@ export async function refreshChats(tries = 0) {
   const mine = listing;
   setUnfetched(null);
   let after;
+  const again = new Set();
   try {
     do {
+      const before = state.value;
       const page = await runtime.wire.request("chats", { after });
       // The list is being fetched again from the start, or the user has signed out.
       if (mine !== listing || !state.value) return;
       const isFirst = after === undefined;
-      change((now) => model.addChats(isFirst ? model.beginList(now) : now, page));
+      const restarted = model.restarted(before, page);
+      change((now) => model.addChats(model.forget(isFirst ? model.beginList(now) : now, restarted), page));
+      if (restarted.length > 0) beginAgain(restarted);
+      restarted.forEach((chatId) => again.add(chatId));
       after = page.next;
     } while (after !== undefined);
     change(model.endList);
-    runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
+    runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()].filter((chatId) => !again.has(chatId))));
   } catch (failure) {
     if (mine !== listing || !state.value) return;
     if (tries === 0 && state.value.chats.size > 0) report(failure);
     setUnfetched(null, failure, refreshChats, tries);
   }
+}
+
+/** The relay gives the message ids of chats again: what is known by the former ones would be of other messages. */
+function beginAgain(chatIds) {
+  forgetIds(chatIds);
+  import("./restarts.js").then(({ letGo }) => letGo(chatIds), reportLoading);
 }
 
 export function change(step) {

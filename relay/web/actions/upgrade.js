@@ -1,8 +1,10 @@
 /**
  * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, or by itself once
- * the page is hidden and nothing would be lost.
+ * the page is hidden and nothing would be lost. And the service worker, which keeps a version for the next start.
  */
 import { effect } from "@preact/signals";
+import { showDrafts } from "./drafts.js";
+import { openChat } from "./rooms.js";
 import { runtime } from "./store.js";
 import { HTTP_WITHIN } from "../net/socket.js";
 import { composing, dialog, route, state, upgraded, uploads } from "../signals.js";
@@ -61,12 +63,24 @@ function mayReload() {
   }
 }
 
+/** Whether somebody hears or sees something in the page, or is searching. */
+function isInUse() {
+  return [...document.querySelectorAll("audio, video, [type=search]")].some(({ paused, value }) => paused === false || value);
+}
+
+/** Whether the disk has all that waits and all that was typed: a browser may refuse to save. */
+async function isAllKept() {
+  const { outbox = [], drafts = new Map() } = state.value ?? {};
+  const rows = outbox.map(({ clientMessageId }) => runtime.storage?.loadRow(clientMessageId));
+  const isKept = async ([key, { text }]) => !text || (await runtime.storage?.loadDraft(key))?.text === text;
+  return (await Promise.all([...rows, ...[...drafts].map(isKept)])).every(Boolean);
+}
+
 /** Whether a reload loses nothing: everything pending is on the disk, and no unfinished work is open. */
-async function isSafe() {
-  if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0) return false;
-  const waiting = state.value?.outbox ?? [];
-  const kept = await Promise.all(waiting.map((row) => runtime.storage?.loadRow(row.clientMessageId)));
-  return kept.every(Boolean);
+export async function isSafe() {
+  if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0 || isInUse()) return false;
+  showDrafts();
+  return isAllKept();
 }
 
 let timer;
@@ -77,8 +91,26 @@ function watch() {
     timer = setTimeout(async () => (await isSafe()) && mayReload() && document.visibilityState !== "visible" && reload(), CALM_AFTER);
   };
   document.addEventListener("visibilitychange", later);
+  for (const end of ["pause", "ended"]) document.addEventListener(end, later, true);
   effect(() => {
     for (const one of [dialog, composing, route, uploads, state]) void one.value;
     later();
+  });
+}
+
+/**
+ * The service worker makes the page installable; browsers accept one only over https and on localhost. Its address is
+ * the one script address this page makes from a string, so it goes through the one policy the relay allows.
+ */
+export function registerWorker() {
+  if (!isSecureContext || !navigator.serviceWorker) return;
+  try {
+    const policy = window.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => "/sw.js" });
+    navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {});
+  } catch {
+    // Not allowed here: the page works without it.
+  }
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
   });
 }

@@ -353,3 +353,34 @@ const WORDS = {
 export function applyOther(state, word) {
   return Object.hasOwn(WORDS, word.kind) ? WORDS[word.kind](state, word) : state;
 }
+
+// ---------------------------------------------------------------- drafts that tabs have left on the disk
+
+/** An empty draft is remembered this long, so that a sent text does not come back from the other store. */
+const EMPTY_FOR = 24 * 3_600_000;
+/** The caption of a file that was never sent: a day later it would surprise. */
+const CAPTION_FOR = 24 * 3_600_000;
+/** Drafts that are kept, the latest ones. */
+const MOST_DRAFTS = 500;
+
+/** Merge the drafts of both stores: the later one per key. */
+export function joinDrafts(entries) {
+  const drafts = new Map();
+  for (const [key, draft] of entries) {
+    if (typeof draft?.text !== "string") continue;
+    const { text, at = 0, quote } = draft;
+    if (!(drafts.get(key)?.at >= at)) drafts.set(key, quote ? { text, at, quote } : { text, at });
+  }
+  return drafts;
+}
+
+/** Split drafts into those to keep and the keys of those to forget. */
+export function tidyDrafts(drafts, now) {
+  // One of the future was written by a clock that was ahead.
+  const tooOld = ([key, { text, at, quote }]) =>
+    (!text && !quote && Math.abs(now - at) > EMPTY_FOR) || (key.startsWith("caption/") && Math.abs(now - at) > CAPTION_FOR);
+  const latest = [...drafts].sort(([, a], [, b]) => Boolean(b.text) - Boolean(a.text) || b.at - a.at);
+  const kept = latest.filter((entry) => !tooOld(entry)).slice(0, MOST_DRAFTS);
+  const keys = new Set(kept.map(([key]) => key));
+  return { drafts: new Map(kept), forgotten: [...drafts.keys()].filter((key) => !keys.has(key)) };
+}

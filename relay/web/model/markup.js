@@ -23,7 +23,7 @@ const MAY_LINK = /:\/\/|www\.|@/i;
 const TRAILING = new Set(".,;:!?'\"”’»…");
 const CLOSERS = { ")": "(", "]": "[", "}": "{" };
 const EMOJI_UNIT =
-  "(?:\\p{Regional_Indicator}{2}|[0-9#*]\\uFE0F?\\u20E3|\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?" +
+  "(?:\\p{Regional_Indicator}{2}|[0-9#*]\\uFE0F?\\u20E3|\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier}|[\\u{E0020}-\\u{E007E}]+\\u{E007F})?" +
   "(?:\\u200D\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?)*)";
 const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
 const EMOJI = new RegExp(EMOJI_UNIT, "gu");

@@ -182,6 +182,11 @@ export function beginList(state) {
   return { ...state, listed: new Set() };
 }
 
+/** List the chats of a page whose newest message is older than what was known when it was asked for: after a restore. */
+export function restarted({ chats }, list) {
+  return list.filter((item) => item.lastMessageId < chats.get(item.id)?.lastMessageId).map((item) => item.id);
+}
+
 /** Apply a page of the chat list, or chats that changed. A lost one begins again. */
 export function addChats(state, list) {
   const ids = list.map((item) => item.id);

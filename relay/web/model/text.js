@@ -14,14 +14,16 @@ export function isSearchable(query) {
 
 /** One line for a list or a quote. */
 export function oneLine(text) {
-  return (text ?? "").replace(/```[\w+-]*\n?|```/g, " ").replace(/`([^`\n]+)`/g, "$1").replace(/\s+/g, " ").trim();
+  const flat = (some) => some.replace(/\s+/g, " ").trim();
+  const said = text ?? "";
+  return flat(said.replace(/```[\w+-]*\n?|```/g, " ").replace(/`([^`\n]+)`/g, "$1")) || flat(said);
 }
 
-/** Up to two letters for an avatar without a picture. */
+/** Up to two letters for an avatar without a picture. More than a few marks would cover its neighbours. */
 export function initials(name) {
   const words = (name ?? "").normalize("NFC").trim().split(/[\s._-]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
   const first = (word) => {
-    for (const letter of letters(word)) if (/[\p{L}\p{N}]/u.test(letter)) return letter;
+    for (const letter of letters(word)) if (/[\p{L}\p{N}]/u.test(letter)) return letter.replace(/(\p{M}{3})\p{M}+/gu, "$1");
     return "";
   };
   if (words.length === 0) return "?";

@@ -122,3 +122,9 @@ export function buildRows(messages, { before, me, dividerId, dividerCount, chang
   if (last) last.ends = true;
   return rows;
 }
+
+/** Whether the loaded part goes past the place of a message without it. */
+export function isGone(state, chatId, messageId) {
+  const room = state.rooms.get(chatId);
+  return Boolean(room?.loaded) && messageId <= room.last && (room.atStart || messageId >= room.first) && !messageOf(state, chatId, messageId);
+}

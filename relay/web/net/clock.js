@@ -101,6 +101,13 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
   };
 }
 
+/** Wait for `work`, but not longer than `ms`; `otherwise` if it fails or lasts. */
+export function within(ms, work, otherwise) {
+  let timer;
+  const enough = new Promise((resolve) => (timer = setTimeout(resolve, ms, otherwise)));
+  return Promise.race([work, enough]).catch(() => otherwise).finally(() => clearTimeout(timer));
+}
+
 const KEPT_AS = "clockAhead";
 
 function keptAhead() {

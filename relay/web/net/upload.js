@@ -71,9 +71,3 @@ function withShape(attachment, file) {
   if (attachment.type === "video" && duration) meta.duration ??= duration;
   return attachment.type === "file" ? attachment : { ...attachment, meta };
 }
-
-/** Upload a picture of the user or a group; returns its address. */
-export async function uploadPhoto(file) {
-  const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
-  return attachment.url;
-}

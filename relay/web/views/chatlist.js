@@ -192,6 +192,17 @@ export class ChatList extends Component {
   componentDidUpdate({ hidden }, { from, to }) {
     const { props, state: drawn, listed, count } = this;
     if (from !== drawn.from || to !== drawn.to || listed.length !== count || hidden !== props.hidden) this.extendSoon();
+    this.showOpen();
+  }
+
+  /** Scroll to the row of a chat opened by keys. */
+  showOpen() {
+    const { chatId } = route.value;
+    if (chatId === this.shown) return;
+    this.shown = chatId;
+    const at = this.listed.findIndex((chat) => chat.id === chatId);
+    const away = (at + 0.5) * this.rowHeight - this.list.scrollTop;
+    if (at >= 0 && (away < 0 || away > this.list.clientHeight)) this.list.scrollTop += away - this.list.clientHeight / 2;
   }
 
   componentWillUnmount() {

@@ -11,6 +11,8 @@ import { presenceOf, tellOf, typeOf } from "../model/state.js";
 import { chatName, titleOf } from "./chatlist.js";
 import { Panel } from "./frames.js";
 import { Avatar, Bot, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
+import { Growing } from "./growing.js";
+import { Img } from "./chat/img.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
@@ -32,7 +34,7 @@ function Media({ chatId }) {
   if (found.length === 0) return null;
   return html`<div class="group-box"><h3 class="section">${t("details.media")}</h3>
     <div class="media">${found.map(({ attachment, message }) => html`<button type="button" key=${attachment.id} aria-label=${t("message.openImage", { name: attachment.filename })}
-      onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, attachmentId: attachment.id })}><img src=${attachment.url} alt="" loading="lazy" /></button>`)}</div></div>`;
+      onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, attachmentId: attachment.id })}><${Img} src=${attachment.url} alt="" loading="lazy" instead=${html`<${Icon} name="file" />`} /></button>`)}</div></div>`;
 }
 
 class AddMembers extends Component {
@@ -64,15 +66,12 @@ class AddMembers extends Component {
   }
 }
 
-function Member({ person, chatId, meta, rules }) {
-  const now = state.value;
+/** One member, drawn again only when what it shows changed: it reads nothing from the state. */
+function Member({ person, chatId, meta, rules, name, presence, lastSeen }) {
   const me = session.value.id;
   const owner = meta.owner === person.id;
   const admin = meta.admins?.includes(person.id);
   const mine = meta.owner === me;
-  const presence = presenceOf(now, person.id);
-  const lastSeen = now.people.get(person.id)?.lastSeen;
-  const name = tellOf(now, person.id);
   const setAdmins = (admins) => changeChat("updateChat", { chatId, admins }).catch(report);
   return html`<li class="person">
     <button type="button" class="person-open" onClick=${() => openChat(person.id)} disabled=${person.id === me}>
@@ -141,7 +140,8 @@ export class Details extends Component {
         ${many && isKnown
           ? html`<div class="group-box"><h3 class="section">${t("details.members")}</h3>
               ${rules ? html`<button type="button" class="list-button is-accent" onClick=${() => this.setState({ adding: true })}><${Icon} name="plus" />${t("details.add")}</button>` : null}
-              <ul>${members.map((person) => html`<${Member} key=${person.id} person=${person} chatId=${chatId} meta=${meta} rules=${rules} />`)}</ul></div>`
+              <${Growing} items=${members} row=${(person) => html`<${Member} key=${person.id} person=${person} chatId=${chatId} meta=${meta} rules=${rules}
+                name=${tellOf(now, person.id)} presence=${presenceOf(now, person.id)} lastSeen=${now.people.get(person.id)?.lastSeen} />`} /></div>`
           : null}
         ${chat && isKnown
           ? html`<div class="group-box">

@@ -11,6 +11,7 @@ import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
 import { Files } from "./chat/files.js";
 import { closeAbove, Modal, openAbove, veil } from "./frames.js";
+import { Growing } from "./growing.js";
 import { Avatar, html, Icon, IconButton, isMac, lazy, Name } from "./parts.js";
 
 const Viewer = lazy(() => import("./chat/viewer.js"), "Viewer", true);
@@ -135,12 +136,12 @@ function Info({ chatId, message, mine }) {
       ? null
       : isComing
         ? html`<p class="none" role="status"><span class="spinner"></span> ${t("chat.loading")}</p>`
-        : html`<ul>${others?.map((one) => {
+        : html`<${Growing} items=${others ?? []} row=${(one) => {
           const mark = marks.get(one.id);
           const text = mark?.read ? t("info.read", { when: formatFull(mark.read) }) : mark?.dlvrd ? t("info.delivered", { when: formatFull(mark.dlvrd) }) : t("info.notYet");
           return html`<li class="person" key=${one.id}><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="xs" />
             <span class="list-text"><span><${Name} text=${tellOf(now, one.id)} /></span><span class="hint">${text}</span></span></li>`;
-        })}</ul>`}
+        }} />`}
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>
   </${Modal}>`;
 }
@@ -189,7 +190,7 @@ class Invite extends Component {
       <h2>${t("invite.title")}</h2>
       ${answer
         ? html`<p>${t("invite.scan")}</p><${QrCode} rows=${answer.qr} />
-            <div class="copy-field"><input readonly value=${answer.url} aria-label=${t("invite.link")} onFocus=${(event) => event.currentTarget.select()} />
+            <div class="copy-field"><input readonly dir="ltr" value=${answer.url} aria-label=${t("invite.link")} onFocus=${(event) => event.currentTarget.select()} />
               <${IconButton} icon="copy" label=${t("menu.copy")} onClick=${() => copyText(answer.url)} /></div>
             ${answer.expiresAt ? html`<p class="hint">${t("invite.expires", { when: formatFull(answer.expiresAt) })}</p>` : null}
             <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${() => this.setState({ answer: null })}>${t("invite.another")}</button>

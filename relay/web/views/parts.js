@@ -1,11 +1,11 @@
 /** Small components of every screen: icons, avatars, ticks, buttons, loading on demand. */
-import { h } from "preact";
+import { Component, h } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
 import { explain } from "../actions/notices.js";
 import { reportLoading } from "../actions/store.js";
-import { dialog, state } from "../signals.js";
+import { connection, dialog, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 
 export const html = htm.bind(h);
@@ -58,17 +58,33 @@ export function IconButton({ icon, label, class: extra = "", ...rest }) {
   </button>`;
 }
 
+/** A part that shows what is at an address, and tries it again at the next connection. */
+export class Fetching extends Component {
+  onError = ({ currentTarget }) => {
+    const failedIn = connection.value;
+    this.setState({ failed: currentTarget.getAttribute("src") });
+    this.stop ??= connection.subscribe((now) => now !== failedIn && now.name === "live" && this.setState({ failed: null }));
+  };
+
+  componentWillUnmount() {
+    this.stop?.();
+  }
+}
+
 /** An avatar: a picture, an icon, or initials on a colour made from the id. `presence` draws the dot: "online", "offline", or undefined for none. */
-export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
-  const mark = icon ?? { favorites: "bookmark" }[type];
-  const inner = url
-    ? html`<img src=${url} alt="" loading="lazy" decoding="async" />`
-    : mark
-      ? html`<${Icon} name=${mark} />`
-      : initials(name);
-  return html`<span class="avatar avatar-${size} ${url ? "" : `hue-${mark ? "own" : hueOf(id, HUES)}`}" aria-hidden="true">
-    ${inner}${presence === undefined ? null : html`<span class="presence is-${presence}"></span>`}
-  </span>`;
+export class Avatar extends Fetching {
+  render({ id, name, url: from, type, icon, size = "m", presence }, { failed }) {
+    const url = from !== failed && from;
+    const mark = icon ?? { favorites: "bookmark" }[type];
+    const inner = url
+      ? html`<img src=${url} alt="" loading="lazy" decoding="async" onError=${this.onError} />`
+      : mark
+        ? html`<${Icon} name=${mark} />`
+        : initials(name);
+    return html`<span class="avatar avatar-${size} ${url ? "" : `hue-${mark ? "own" : hueOf(id, HUES)}`}" aria-hidden="true">
+      ${inner}${presence === undefined ? null : html`<span class="presence is-${presence}"></span>`}
+    </span>`;
+  }
 }
 
 /** Say a delivery state, for screen readers and tooltips. */

@@ -1,15 +1,15 @@
 /** The user's name and picture, the settings of this device, and the signed-in devices. */
 import { Component } from "preact";
-import { changeProfile } from "../actions/groups.js";
+import { changeProfile, pickLanguage } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { signOut } from "../actions/session.js";
 import { request } from "../actions/store.js";
-import { uploadPhoto } from "../net/upload.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
-import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
+import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
+import { sendPhoto } from "./chat/files.js";
 import { Panel } from "./frames.js";
 import { Avatar, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 
@@ -23,7 +23,7 @@ export class Photo extends Component {
     if (!file) return;
     this.setState({ busy: true });
     try {
-      await this.props.onChange(await uploadPhoto(file));
+      await this.props.onChange(await sendPhoto(file));
     } catch (failure) {
       report(failure);
     }
@@ -154,7 +154,7 @@ export function Settings() {
             ${[["system", t("theme.system")], ["light", t("theme.light")], ["dark", t("theme.dark")]].map(([value, name]) => html`<option value=${value} selected=${mine.theme === value}>${name}</option>`)}
           </select></label>
         <label class="setting"><span>${t("settings.language")}</span>
-          <select onChange=${(event) => { changeSetting({ language: event.currentTarget.value }); useLanguage(event.currentTarget.value); }}>
+          <select onChange=${pickLanguage}>
             ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${language() === code}>${name}</option>`)}
           </select></label>
         <${Switch} label=${t("settings.sound")} checked=${mine.sound} onChange=${(sound) => changeSetting({ sound })} />

@@ -1,14 +1,24 @@
 /** The sign-in screen: an invite link, a password, or just a name if the relay is open. */
 import { Component } from "preact";
+import { pickLanguage } from "../actions/groups.js";
 import { explain } from "../actions/notices.js";
 import { signIn } from "../actions/session.js";
-import { changeSetting, dialog, signedOut, signInWays } from "../signals.js";
-import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
+import { dialog, signedOut, signInWays } from "../signals.js";
+import { LANGUAGES, language, t } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
 /** Read the code of an invite link; it is after the #, which browsers do not send. */
 function inviteCode() {
   return new URLSearchParams(location.hash.slice(1)).get("invite");
+}
+
+function deviceLabel() {
+  const agent = navigator.userAgent;
+  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox"
+    : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : "Browser";
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent)
+    ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
+  return system ? `${browser} · ${system}` : browser;
 }
 
 /** Say what went wrong while signing in. */
@@ -51,7 +61,7 @@ export class SignIn extends Component {
     this.setState({ busy: true, failure: null });
     try {
       if (invite) history.replaceState(null, "", location.pathname);
-      await signIn(credentials);
+      await signIn({ ...credentials, label: deviceLabel() });
       // After an invite, ask for the name first.
       if (invite) dialog.value = { name: "welcome" };
     } catch (failure) {
@@ -110,7 +120,7 @@ export class SignIn extends Component {
               </div>
               <p class="hint">${t("signin.help")}</p>`}
         <select class="language" aria-label=${t("settings.language")} value=${language()}
-          onChange=${(event) => { changeSetting({ language: event.currentTarget.value }); useLanguage(event.currentTarget.value); }}>
+          onChange=${pickLanguage}>
           ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${code === language()}>${name}</option>`)}
         </select>
       </div>

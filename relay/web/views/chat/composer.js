@@ -6,11 +6,10 @@ import { edit, remove, send } from "../../actions/outbox.js";
 import { reportLoading } from "../../actions/store.js";
 import { LONGEST_MESSAGE, composing, dialog, route, state } from "../../signals.js";
 import { t } from "../../i18n/i18n.js";
-import { lastOwnEditable, quoteOf } from "../../model/messages.js";
-import { tellOf } from "../../model/state.js";
-import { oneLine } from "../../model/text.js";
+import { lastOwnEditable } from "../../model/messages.js";
 import { drawnMessage } from "../../model/timeline.js";
 import { begunEdit, editKey } from "../../model/writing.js";
+import { sayQuote } from "./message.js";
 import { html, Icon, IconButton, isTouch, submits } from "../parts.js";
 
 /** The names of dropped folders: they look like files, but cannot be read. */
@@ -101,6 +100,15 @@ export class Composer extends Component {
     if (!(draft?.at > this.written)) return;
     this.written = draft.at;
     this.fill(draft.text);
+    if (composing.value?.quote.messageId !== draft.quote?.messageId) queueMicrotask(() => this.answer(draft.quote));
+  }
+
+  /** Begin or end the reply that another tab has begun or ended. */
+  answer(quote) {
+    const { chatId } = this.props;
+    if (this.editing || route.value.chatId !== chatId) return;
+    if (quote) resume(chatId, "reply", quote);
+    else composing.value = null;
   }
 
   onComposing(what) {
@@ -290,15 +298,12 @@ export class Composer extends Component {
 }
 
 function What({ what }) {
-  const now = state.value;
-  const { sender, message, status } = quoteOf(now, what.chatId, what.quote);
-  const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
-    name: sender === now.me.id ? t("message.you") : tellOf(now, sender),
-  });
+  const { name, text, missing } = sayQuote(state.value, what.chatId, what.quote);
+  const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", { name });
   return html`<div class="what">
     <${Icon} name=${what.kind} />
     <span class="what-text"><span class="quote-name">${title}</span>
-      <span class="quote-text" dir="auto">${oneLine(message) || (status === "deleted" ? t("message.deleted") : t("message.attachment"))}</span></span>
+      <span class="quote-text" dir="auto">${text || missing}</span></span>
     <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
   </div>`;
 }

@@ -7,9 +7,11 @@ import { LONGEST_MESSAGE, composing, dialog, session, state } from "../../signal
 import { formatSize, t } from "../../i18n/i18n.js";
 import { sizeParts } from "../../model/text.js";
 import { captionKey } from "../../model/writing.js";
+import { RequestError } from "../../net/socket.js";
+import { upload } from "../../net/upload.js";
 import { titleOf } from "../chatlist.js";
 import { Modal } from "../frames.js";
-import { html, Icon, isTouch, submits } from "../parts.js";
+import { html, Icon, isTouch, Name, submits } from "../parts.js";
 
 const close = () => (dialog.value = null);
 
@@ -41,6 +43,27 @@ async function shapeOf(file) {
   }
 }
 
+/** Say of a file why it cannot be sent, as far as its name and size tell; undefined for nothing. */
+function refusalOf({ name, size }, folders) {
+  const limit = session.value?.limits?.fileBytes;
+  if (folders?.has(name)) return { code: "folder", name };
+  return limit && size > limit ? { code: "too_large", name, limit } : undefined;
+}
+
+/** Upload a picture of the user or a group; return its address. What is no picture here or for the relay is refused. */
+export async function sendPhoto(file) {
+  const { name, type, size } = file;
+  const fail = (refusal) => {
+    throw Object.assign(new RequestError(refusal.code), refusal);
+  };
+  const refusal = refusalOf(file);
+  if (refusal) fail(refusal);
+  if (!(await isReadable(file))) fail({ code: "file_unreadable", name });
+  if (!(await shapeOf(file)).width) fail({ code: "no_picture", name });
+  const sent = await upload({ blob: file, name, type, size }, () => {});
+  return sent.type === "image" ? sent.url : fail({ code: "no_picture", name });
+}
+
 /** Say why files cannot be sent. */
 function refuse(failures) {
   for (const failure of failures.filter(Boolean).slice(0, 3)) tell(explain(failure), { error: true });
@@ -51,11 +74,7 @@ function refuse(failures) {
  * be in another chat. Report files that cannot be sent, and names of folders among them.
  */
 export function offer(chatId, chosen, folders) {
-  const limit = session.value?.limits?.fileBytes;
-  const refused = chosen.map(({ name, size }) => {
-    if (folders.has(name)) return { code: "folder", name };
-    return limit && size > limit ? { code: "too_large", name, limit } : undefined;
-  });
+  const refused = chosen.map((file) => refusalOf(file, folders));
   refuse(refused);
   const good = chosen.filter((_, at) => !refused[at]);
   if (good.length > 0) dialog.value = { name: "files", chatId, chosen: good };
@@ -143,7 +162,7 @@ export class Files extends Component {
       <div class="files" role="group" tabindex="0" aria-label=${title} aria-busy=${!files}>${files ? null : html`<span class="spinner"></span>`}${files?.map((file) => /^image\//.test(file.type) && file.shape?.width
         ? html`<img src=${this.url(file)} alt=${file.name} />`
         : html`<span class="file"><span class="file-icon"><${Icon} name="file" /></span>
-            <span class="file-text"><span class="file-name">${file.name}</span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
+            <span class="file-text"><span class="file-name"><${Name} text=${file.name} /></span><span class="file-size">${formatSize(sizeParts(file.size))}</span></span></span>`)}</div>
       <form class="form" onSubmit=${this.submit}>
         <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
           enterkeyhint=${isTouch() ? "enter" : "send"} onInput=${this.onInput} onKeyDown=${(event) => submits(event) && this.submit(event)}></textarea>

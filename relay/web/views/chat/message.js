@@ -7,10 +7,11 @@ import { showMessage } from "../../actions/rooms.js";
 import { dialog, state, uploads } from "../../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../../i18n/i18n.js";
 import { elsewhere, emojiCount, isOwnFile, parse } from "../../model/markup.js";
-import { quoteOf } from "../../model/messages.js";
+import { messageOf, quoteOf } from "../../model/messages.js";
 import { deliveryState, tellOf } from "../../model/state.js";
 import { cut, hueOf, oneLine, sizeParts } from "../../model/text.js";
-import { Avatar, html, Icon, IconButton, Name, stateText, Ticks } from "../parts.js";
+import { isGone } from "../../model/timeline.js";
+import { Avatar, Fetching, html, Icon, IconButton, Name, stateText, Ticks } from "../parts.js";
 
 /** The maximum size of a picture, which keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
@@ -35,8 +36,8 @@ function boxOf(meta) {
 
 function Span({ span, mark }) {
   const text = mark(span.text);
-  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${text}</a>`;
-  if (span.type === "code") return html`<code>${text}</code>`;
+  if (span.type === "link") return html`<a dir="ltr" href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${text}</a>`;
+  if (span.type === "code") return html`<code dir="ltr">${text}</code>`;
   return text;
 }
 
@@ -48,18 +49,25 @@ function MessageText({ text, found }) {
   return html`<div class="text">
     ${parse(text).map((block) =>
       block.type === "pre"
-        ? html`<pre tabindex="0"><code>${mark(block.text)}</code></pre>`
+        ? html`<pre tabindex="0" dir="ltr"><code>${mark(block.text)}</code></pre>`
         : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} mark=${mark} />`)}</p>`,
     )}
   </div>`;
 }
 
-function Quote({ chatId, replyTo: said }) {
-  const now = state.value;
-  const replyTo = quoteOf(now, chatId, said);
-  const name = replyTo.sender === now.me.id ? t("message.you") : tellOf(now, replyTo.sender);
-  const missing = replyTo.status === "deleted" ? t("message.deleted") : t("message.attachment");
-  const text = oneLine(replyTo.message);
+/** Describe a quote: {name, text, missing}. The relay quotes only files, and what is gone, without a text. */
+export function sayQuote(now, chatId, said) {
+  const { sender, status, messageId, message } = quoteOf(now, chatId, said);
+  const name = sender === now.me.id ? t("message.you") : tellOf(now, sender);
+  let missing = t("message.earlier");
+  if (status === "deleted") missing = t("message.deleted");
+  else if (messageOf(now, chatId, messageId)) missing = t("message.attachment");
+  else if (isGone(now, chatId, messageId)) missing = t("message.gone");
+  return { name, text: oneLine(message), missing };
+}
+
+function Quote({ chatId, replyTo }) {
+  const { name, text, missing } = sayQuote(state.value, chatId, replyTo);
   return html`<button type="button" class="quote" onClick=${() => showMessage(chatId, replyTo.messageId)}>
     <span class="quote-name"><${Name} text=${name} /></span>
     <span class="quote-text" dir="auto">${text || html`<em>${missing}</em>`}</span>
@@ -67,19 +75,15 @@ function Quote({ chatId, replyTo: said }) {
 }
 
 /** A picture; in an album it fills its tile. One that the browser cannot show is offered as a file. */
-class Picture extends Component {
-  state = { broken: false };
-
-  onError = () => this.setState({ broken: true });
-
+class Picture extends Fetching {
   onOpen = () => {
     const { attachment, chatId, message } = this.props;
     const { messageId, clientMessageId } = message;
     dialog.value = { name: "viewer", chatId, messageId, clientMessageId, attachmentId: attachment.id };
   };
 
-  render({ attachment, tile, more }, { broken }) {
-    if (broken) return html`<${FileLink} attachment=${attachment} />`;
+  render({ attachment, tile, more }, { failed }) {
+    if (attachment.url === failed) return html`<${FileLink} attachment=${attachment} />`;
     return html`<button
       type="button"
       class="picture"
@@ -109,15 +113,14 @@ function Album({ pictures, chatId, message }) {
 }
 
 /** A video. A recording without a picture, which has the same format, is played as sound. */
-class Video extends Component {
-  state = { sound: false };
-
+class Video extends Fetching {
   onLoaded = (event) => this.setState({ sound: !event.target.videoWidth });
 
-  render({ attachment }, { sound }) {
+  render({ attachment }, { sound, failed }) {
+    if (attachment.url === failed) return html`<${FileLink} attachment=${attachment} />`;
     if (sound) return html`<${Sound} attachment=${attachment} />`;
     return html`<div class="picture" style=${boxOf(attachment.meta)}>
-      <video src=${attachment.url} controls preload="metadata" playsinline aria-label=${attachment.filename} onLoadedMetadata=${this.onLoaded}></video>
+      <video src=${attachment.url} controls preload="metadata" playsinline aria-label=${attachment.filename} onLoadedMetadata=${this.onLoaded} onError=${this.onError}></video>
     </div>`;
   }
 }
@@ -134,7 +137,7 @@ function FileLink({ attachment }) {
   return html`<a class="file" href=${attachment.url} download=${attachment.filename} title=${attachment.filename}>
     <span class="file-icon"><${Icon} name="download" /></span>
     <span class="file-text">
-      <span class="file-name">${attachment.filename}</span>
+      <span class="file-name"><${Name} text=${attachment.filename} /></span>
       ${size === undefined ? null : html`<span class="file-size">${formatSize(sizeParts(size))}</span>`}
     </span>
   </a>`;
@@ -143,11 +146,11 @@ function FileLink({ attachment }) {
 /** A file at another address: a link that names its target; nothing is loaded. */
 function Elsewhere({ attachment }) {
   const place = elsewhere(attachment);
-  if (!place) return html`<span class="file">${attachment.filename}</span>`;
+  if (!place) return html`<span class="file"><${Name} text=${attachment.filename} /></span>`;
   return html`<a class="file" href=${place.href} target="_blank" rel="noopener noreferrer nofollow" title=${place.href}>
     <span class="file-icon"><${Icon} name="leave" /></span>
     <span class="file-text">
-      <span class="file-name">${attachment.filename}</span>
+      <span class="file-name"><${Name} text=${attachment.filename} /></span>
       <span class="file-size">${t("file.elsewhere", { host: place.host })}</span>
     </span>
   </a>`;
@@ -178,7 +181,7 @@ function Waiting({ file, message, tile }) {
   }
   return html`<div class="file is-waiting">
     <span class="file-icon">${cancel}</span>
-    <span class="file-text"><span class="file-name">${file.name}</span>
+    <span class="file-text"><span class="file-name"><${Name} text=${file.name} /></span>
       <span class="file-size">${formatSize(sizeParts(file.size))}</span>${bar}</span>
   </div>`;
 }
@@ -228,10 +231,8 @@ function spokenText(message) {
 /** Say what a message answers; null for nothing. */
 function answered({ chatId, row: { message: { replyTo, status: own } } }) {
   if (!replyTo || own === "deleted") return null;
-  const now = state.value;
-  const { sender, message, status } = quoteOf(now, chatId, replyTo);
-  const to = t("composer.replying", { name: sender === now.me.id ? t("message.you") : tellOf(now, sender) });
-  return [to, spokenText({ message, status })].filter(Boolean).join(": ");
+  const { name, text, missing } = sayQuote(state.value, chatId, replyTo);
+  return `${t("composer.replying", { name })}: ${cut(text, LONGEST_SPOKEN) || missing}`;
 }
 
 /** Return everything that a message shows, as the accessible name of its article. */

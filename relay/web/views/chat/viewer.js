@@ -5,6 +5,7 @@ import { formatFull, t } from "../../i18n/i18n.js";
 import { isOwnFile } from "../../model/markup.js";
 import { tellOf } from "../../model/state.js";
 import { closeAbove, openAbove } from "../frames.js";
+import { Img } from "./img.js";
 import { html, Icon, IconButton, Name } from "../parts.js";
 
 export class Viewer extends Component {
@@ -63,7 +64,7 @@ export class Viewer extends Component {
         <${IconButton} icon="close" label=${t("dialog.close")} onClick=${close} autofocus /></div>
       ${this.before ? html`<${IconButton} icon="back" label=${t("viewer.before")} class="prev" onClick=${() => this.go(-1)} />` : null}
       ${this.after ? html`<${IconButton} icon="back" label=${t("viewer.after")} class="next" onClick=${() => this.go(1)} />` : null}
-      <img src=${attachment.url} alt=${attachment.filename} onClick=${close} />
+      <${Img} src=${attachment.url} alt=${attachment.filename} onClick=${close} instead=${html`<p class="nothing"><${Icon} name="failed" /><${Name} text=${attachment.filename} /></p>`} />
     </dialog>`;
   }
 }
