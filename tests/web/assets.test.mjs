@@ -74,7 +74,7 @@ test("every imported name is used", () => {
 });
 
 test("every icon that is named is drawn", () => {
-  const drawn = new Set([...readFileSync(join(WEB, "views/parts.js"), "utf8").matchAll(/^ {2}(\w+): "M/gm)].map(([, name]) => name));
+  const drawn = new Set([...["parts", "frames"].map((name) => readFileSync(join(WEB, `views/${name}.js`), "utf8")).join("").matchAll(/^ {2}(\w+): "M/gm)].map(([, name]) => name));
   for (const path of ours) {
     for (const [, name] of readFileSync(path, "utf8").matchAll(/(?:\$\{Icon\} name|\bicon)="(\w+)"/g)) assert.ok(drawn.has(name), `${path}: ${name}`);
   }
