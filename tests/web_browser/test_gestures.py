@@ -222,9 +222,7 @@ def test_emptied_edit_asks_to_delete_and_takes_a_caption_off(person: Any, tmp_pa
     choose(page, tmp_path / "report.txt")
     page.fill("dialog.modal textarea", "a caption")
     page.keyboard.press("Enter")
-    page.wait_for_selector(
-        ".message:has-text('a caption') .ticks-sent, .message:has-text('a caption') .ticks-delivered"
-    )
+    page.wait_for_selector(".message:has-text('a caption') :is(.ticks-sent, .ticks-delivered)")
     page.press(".composer textarea", "ArrowUp")
     page.wait_for_selector(".what")
     page.fill(".composer textarea", "")
