@@ -288,6 +288,7 @@ async def open_relay(
                 if relay.log.disk_full and not spent:
                     # Closing the file copies SQLite's log into it, which needs room.
                     reserve.spend()
+        log_pair.end(path)
         if spent or reserve.short or reserve.names_spent:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()

@@ -4,15 +4,19 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
+from relay.store import kinds
 from relay.store.backup import restore
-from relay.store.sqlite import log_pair
+from relay.store.sqlite import log_pair, migrate
+from relay.store.sqlite.database import Connection
 from relay.store.sqlite.log_pair import OtherLog
+from relay.store.sqlite.schema import MIGRATIONS
 from tests.support.command_line import done, run, said
 from tests.support.disk import people, say
 
@@ -42,7 +46,7 @@ def copy(data: Path, target: Path) -> None:
 
 def texts(data: Path) -> list[str]:
     with sqlite3.connect(data / "relay.db") as store:
-        return [text for (text,) in store.execute("SELECT text FROM log WHERE kind = 'new' ORDER BY seq")]
+        return [text for (text,) in store.execute(f"SELECT message FROM log WHERE kind = {kinds.NEW} ORDER BY seq")]
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_backup_replaces_a_store_beside_the_log_of_another(mixed: Path, tmp_path
     assert texts(mixed) == ["first", "second", "third", "fourth"]
     (aside,) = mixed.glob("before-restore-*")
     assert {path.name for path in aside.iterdir()} >= set(STORE)
-    with pytest.raises(restore.CannotRestore, match="belongs to another relay.db"), restore.replaced_store(mixed):
+    with pytest.raises(restore.CannotRestore, match=r"belongs to another relay\.db"), restore.replaced_store(mixed):
         pass
 
 
@@ -131,14 +135,24 @@ def test_start_killed_at_any_step_leaves_a_store_that_starts(tmp_path: Path, mon
         async with open_relay(killed, runtime=Runtime()):
             step()
 
-    forget, number, note, fsync = log_pair.forget, log_pair.number, log_pair._note, os.fsync
-    monkeypatch.setattr(log_pair, "forget", lambda store: (step(), forget(store), step()))
-    monkeypatch.setattr(log_pair, "number", lambda store: (step(), number(store))[1])
-    monkeypatch.setattr(log_pair, "_note", lambda *arguments: (step(), note(*arguments), step()))
-    monkeypatch.setattr(os, "fsync", lambda file: (step(), fsync(file))[1])
+    def watch(owner: object, name: str) -> None:
+        call = getattr(owner, name)
+
+        def stepping(*arguments: Any, **options: Any) -> Any:
+            step()
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, stepping)
+
+    for name in ("forget", "number", "_note", "sync"):
+        watch(log_pair, name)
+    watch(os, "fsync")
+    watch(os, "write")
+    watch(Connection, "execute")
     trio.run(begin)
     monkeypatch.undo()
-    assert len(steps) > 5
+    noted = {(place / "relay.db-pair").exists() for place in steps}
+    assert noted == {True, False}
     for place in steps:
         trio.run(serve, place, "third")
         assert texts(place) == ["first", "second", "third"]
@@ -149,14 +163,33 @@ def test_note_that_a_power_cut_tore_is_none(mixed: Path) -> None:
     log_pair.refuse(mixed / "relay.db")
 
 
-def test_upgrade_that_was_killed_leaves_no_note(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_interrupted_upgrade_leaves_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, killed = tmp_path / "data", tmp_path / "killed"
+    data.mkdir()
+    trio.run(serve, data, "first", killed)
+    monkeypatch.setattr(migrate, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE one (two) STRICT; fail"))
+    assert "cannot be brought to version" in said(run("user", "add", "carl", data=killed))
+    assert not (killed / "relay.db-pair").exists()
+
+
+def test_copy_of_a_stopped_relay_put_over_a_killed_one_is_refused(tmp_path: Path) -> None:
+    data, stopped, killed = tmp_path / "data", tmp_path / "stopped", tmp_path / "killed"
     data.mkdir()
     trio.run(serve, data, "first")
-    with sqlite3.connect(data / "relay.db") as store:
-        ((version,),) = store.execute("PRAGMA user_version")
-        store.execute(f"PRAGMA user_version = {version - 1}")
-    store.close()
-    # The last step fails, since what it adds is there.
-    run("user", "list", data=data)
-    assert not (data / "relay.db-pair").exists()
+    shutil.copytree(data, stopped)
+    trio.run(serve, data, "second")
+    trio.run(serve, data, "third", killed)
+    shutil.copytree(stopped, killed, dirs_exist_ok=True)
+    with pytest.raises(OtherLog):
+        trio.run(serve, killed, "fourth")
+
+
+def test_copy_of_a_killed_relay_put_over_another_starts(tmp_path: Path) -> None:
+    data, earlier, later = tmp_path / "data", tmp_path / "earlier", tmp_path / "later"
+    data.mkdir()
+    trio.run(serve, data, "first")
+    trio.run(serve, data, "second", earlier)
+    trio.run(serve, data, "third", later)
+    shutil.copytree(earlier, later, dirs_exist_ok=True)
+    trio.run(serve, later, "fourth")
+    assert texts(later) == ["first", "second", "fourth"]

@@ -94,6 +94,16 @@ def forget(store: Path) -> None:
         sync(note.parent)
 
 
+def end(store: Path) -> None:
+    """Remove the note of a closed store that has no log.
+
+    So a copy of a stopped relay's directory has none that would take the place of another one's.
+    """
+    with suppress(OSError):
+        if not log_of(store).exists():
+            note_of(store).unlink(missing_ok=True)
+
+
 async def begin(connection: "Connection", store: Path) -> None:
     """Give a store a new number and note it, so that the log from now on is only played over this store.
 
