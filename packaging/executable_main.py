@@ -17,8 +17,6 @@ OLDEST = (3, 11)
 NEWEST = (3, 14)
 MACHINES = ("x86_64", "aarch64")
 VARIABLE = "CHAT_RELAY_CACHE"
-AGAIN = "CHAT_RELAY_UNPACKED_AGAIN"
-"""Set in the environment of a start that had to unpack again, so that it does so only once."""
 UNFINISHED = ".new-"
 """The prefix of a directory's name while it is unpacked."""
 UNFINISHED_SECONDS = 3600
@@ -96,6 +94,28 @@ def usable(directory: str) -> str:
     return ""
 
 
+def fitting_files(archive: zipfile.ZipFile, machine: str) -> "list[tuple[zipfile.ZipInfo, str]]":
+    """List the files for this machine and Python, each with the path that it is unpacked to."""
+    ours = f"cpython-3{sys.version_info[1]}"
+    found = []
+    for info in archive.infolist():
+        within, _, path = info.filename.partition("/")
+        if within in ("all", machine) and (".cpython-" not in path or ours in path):
+            found.append((info, path))
+    return found
+
+
+def is_complete(archive: zipfile.ZipFile, machine: str, target: str) -> bool:
+    """Return whether all files are in a directory, in their size: a card may tear files, a cleaner remove some."""
+    try:
+        return all(
+            os.stat(os.path.join(target, path)).st_size == info.file_size
+            for info, path in fitting_files(archive, machine)
+        )
+    except OSError:
+        return False
+
+
 def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
     """Unpack the files for this machine and Python beside the target, then rename them into place.
 
@@ -106,26 +126,25 @@ def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
         machine: the architecture's name in the archive.
         target: the directory to make.
     """
-    ours = f"cpython-3{sys.version_info[1]}"
     parent = os.path.dirname(target)
     sweep(parent)
     directory = tempfile.mkdtemp(prefix=UNFINISHED, dir=parent)
     try:
-        for name in archive.namelist():
-            within, _, path = name.partition("/")
-            if within in ("all", machine) and (".cpython-" not in path or ours in path):
-                destination = os.path.join(directory, path)
-                os.makedirs(os.path.dirname(destination), exist_ok=True)
-                with open(destination, "wb") as file:
-                    file.write(archive.read(name))
+        for info, path in fitting_files(archive, machine):
+            destination = os.path.join(directory, path)
+            os.makedirs(os.path.dirname(destination), exist_ok=True)
+            with open(destination, "wb") as file:
+                file.write(archive.read(info))
         # Once for all files: on a memory card one sync for each of them takes a minute.
         os.sync()
+        if os.path.isdir(target) and not is_complete(archive, machine, target):
+            shutil.rmtree(target)
         os.rename(directory, target)
         os.sync()
     except OSError:
         # Another relay may have been first.
         shutil.rmtree(directory, ignore_errors=True)
-        if not os.path.isdir(target):
+        if not is_complete(archive, machine, target):
             raise
 
 
@@ -141,24 +160,6 @@ def sweep(parent: str) -> None:
             continue
 
 
-def unpack_again(directory: str, error: Exception) -> None:
-    """Remove unpacked files that cannot be imported, and restart: a card may tear files, a cleaner remove some.
-
-    Args:
-        directory: where they are.
-        error: why they cannot be imported.
-    """
-    try:
-        aside = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(directory))
-        os.rename(directory, os.path.join(aside, "damaged"))
-        shutil.rmtree(aside, ignore_errors=True)
-    except OSError as refused:
-        stop(f"the unpacked programs in {directory} are damaged ({error}): remove them ({refused.strerror})")
-    os.environ[VARIABLE] = os.path.dirname(directory)
-    os.environ[AGAIN] = "1"
-    os.execv(sys.executable, [sys.executable, *sys.argv])
-
-
 def library() -> str:
     """Find the unpacked libraries, or unpack them."""
     machine = fitting_machine()
@@ -169,7 +170,8 @@ def library() -> str:
         refused = []
         for directory in candidates():
             target = os.path.join(os.path.abspath(directory), name)
-            if os.path.isdir(target) and os.stat(target).st_uid in (0, os.geteuid()):
+            owned = os.path.isdir(target) and os.stat(target).st_uid in (0, os.geteuid())
+            if owned and is_complete(archive, machine, target):
                 return target
             reason = usable(directory)
             if not reason:
@@ -191,14 +193,9 @@ def library() -> str:
 def main() -> None:
     """Start the relay."""
     fitting_python()
-    again = os.environ.pop(AGAIN, None)
     sys.path[0] = library()
-    try:
-        from relay.__main__ import main as relay
-    except Exception as error:
-        if again:
-            raise
-        unpack_again(sys.path[0], error)
+    from relay.__main__ import main as relay
+
     relay()
 
 

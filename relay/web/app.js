@@ -79,19 +79,6 @@ function watchTheme() {
   });
 }
 
-/** iOS lays its keyboard over the page instead of shrinking it: tell the layout how much is left. */
-function watchKeyboard() {
-  const viewport = window.visualViewport;
-  if (!viewport) return;
-  const fit = () => {
-    // Zooming by two fingers shows a part of the page, and leaves its layout alone.
-    document.documentElement.style.setProperty("--visible-height", `${Math.round(viewport.height * viewport.scale)}px`);
-    if (viewport.offsetTop > 0 && viewport.scale === 1) scrollTo(0, 0);
-  };
-  viewport.addEventListener("resize", fit);
-  fit();
-}
-
 /** Once the list is shown, fetch the modules that it does not need: the user may go offline. */
 function fetchTheRest() {
   // From here on, look-alike names are distinguished.
@@ -107,7 +94,8 @@ function fetchTheRest() {
     watchNotifications();
   });
   // A stored page may be older than the relay's.
-  fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade, registerWorker }) => {
+  fetchLater(() => import("./actions/upgrade.js"), ({ lookForUpgrade, registerWorker, watchKeyboard }) => {
+    watchKeyboard();
     if (navigator.serviceWorker?.controller) lookForUpgrade();
     registerWorker();
   });
@@ -123,7 +111,6 @@ async function start() {
   // In parallel: the session does not depend on the language.
   const [entering] = [begin(), await watchLanguage()];
   watchWindow();
-  watchKeyboard();
   const root = document.getElementById("app");
   root.replaceChildren();
   render(html`<${Shell} />`, root);

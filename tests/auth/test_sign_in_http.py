@@ -273,12 +273,14 @@ async def test_sign_in_by_a_free_name_works_on_an_open_relay(tmp_path: Path) -> 
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         ways = (await browser.get("/session")).json()["signIn"]
         anna = await browser.post("/session", json={"name": " Anna  Bö "})
+        name = (await browser.get("/session")).json()["name"]
         taken = await browser.post("/session", json={"name": "ANNA BÖ"})
         similar = await browser.post("/session", json={"name": "Anna Bo"})
         blank = await browser.post("/session", json={"name": "  "})
         chinese = await browser.post("/session", json={"name": "李雷"})
     assert ways == ["invite", "password", "open"]
     assert (anna.status_code, anna.json()["userId"]) == (200, "Anna.Bo")
+    assert name == " Anna  Bö "
     assert taken.status_code == 409
     assert (similar.status_code, similar.json()["userId"]) == (200, "Anna.Bo2")
     assert blank.status_code == 400

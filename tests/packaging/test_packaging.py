@@ -122,14 +122,16 @@ def test_files_of_a_killed_start_are_removed_by_a_later_one(program: ModuleType,
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new-now", "out", "relay"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 60], ids=["empty", "zeros"])
-def test_single_file_starts_although_its_unpacked_files_are_torn(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("hurt", ["emptied", "removed", "longer"])
+@pytest.mark.parametrize("name", ["relay/__main__.py", "relay/serve.py"])
+def test_the_single_file_starts_though_what_it_unpacked_is_torn(tmp_path: Path, name: str, hurt: str) -> None:
     file = tmp_path / "relay"
     with zipfile.ZipFile(file, "w") as made:
         made.writestr("VERSION", "1.0")
         made.writestr("__main__.py", (PACKAGING / "executable_main.py").read_text())
         made.writestr("all/relay/__init__.py", "")
-        made.writestr("all/relay/__main__.py", "def main(): print('started')")
+        made.writestr("all/relay/__main__.py", "def main():\n    from relay.serve import text\n    print(text)")
+        made.writestr("all/relay/serve.py", "text = 'started'")
 
     def start() -> str:
         environment = {"CHAT_RELAY_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -139,8 +141,11 @@ def test_single_file_starts_although_its_unpacked_files_are_torn(tmp_path: Path,
         return ran.stdout + ran.stderr
 
     assert start() == "started\n"
-    for path in (tmp_path / "cache").rglob("*.py"):
-        path.write_bytes(content)
+    (unpacked,) = (tmp_path / "cache").glob(f"*/{name}")
+    if hurt == "removed":
+        unpacked.unlink()
+    else:
+        unpacked.write_bytes(b"" if hurt == "emptied" else b"\0" * 200)
     assert start() == "started\n"
     assert len(list((tmp_path / "cache").iterdir())) == 1
 

@@ -76,7 +76,7 @@ class Socket {
 }
 globalThis.WebSocket = Socket;
 
-const session = await load("actions/session.js");
+const session = { ...(await load("actions/session.js")), ...(await load("actions/groups.js")) };
 const events = await load("actions/events.js");
 const rooms = await load("actions/rooms.js");
 const { changeProfile } = await load("actions/groups.js");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.web_browser.page_actions import PHONE, open_chat, texts, until, write
+from tests.support.page_actions import PHONE, open_chat, texts, until, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,9 +222,7 @@ def test_emptied_edit_asks_to_delete_and_takes_a_caption_off(person: Any, tmp_pa
     choose(page, tmp_path / "report.txt")
     page.fill("dialog.modal textarea", "a caption")
     page.keyboard.press("Enter")
-    page.wait_for_selector(
-        ".message:has-text('a caption') .ticks-sent, .message:has-text('a caption') .ticks-delivered"
-    )
+    page.wait_for_selector(".message:has-text('a caption') :is(.ticks-sent, .ticks-delivered)")
     page.press(".composer textarea", "ArrowUp")
     page.wait_for_selector(".what")
     page.fill(".composer textarea", "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import CUT, LOOK_AWAY, open_chat, until, write
+from tests.support.page_actions import CUT, LOOK_AWAY, open_chat, until, write
 
 # A key that an input method consumes while it composes: Safari marks some of them only by the code.
 METHOD_KEY = """([key, composing, altKey]) => {
@@ -214,6 +214,8 @@ def test_two_finger_zoom_leaves_the_layout_alone(person: Any) -> None:
     anna.say("ben", "hello")
     page = anna.chats()
     open_chat(page, "ben")
+    # The keyboard is watched once the list is shown.
+    until(page, "Boolean(document.documentElement.style.getPropertyValue('--visible-height'))")
     height = page.evaluate("document.documentElement.style.getPropertyValue('--visible-height')")
     page.context.new_cdp_session(page).send("Emulation.setPageScaleFactor", {"pageScaleFactor": 2})
     until(page, "visualViewport.scale === 2")

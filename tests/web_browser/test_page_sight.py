@@ -3,12 +3,16 @@ reduced motion, answers on a screen reader, quotes of texts that are gone, and l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.gallery import picture, upload
-from tests.web_browser.page_actions import open_chat, until
+from tests.support.browser_relay import run
+from tests.support.gallery import picture, upload
+from tests.support.page_actions import open_chat, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DRAWN = "document.querySelector(%r)?.naturalWidth > 0"
 # The letters of an element from left to right, as they are drawn.
@@ -87,11 +91,8 @@ def test_states_can_be_told_apart_in_forced_colours(person: Any) -> None:
     person("anna").say("ben", "hello")
     page = person("ben", forced_colors="active").chats()
     open_chat(page, "anna")
+    page.wait_for_selector(".text:has-text('hello')")
     assert style(page, ".chat-row.is-open", "outlineStyle") == "solid"
-    page.keyboard.press("Control+k")
-    page.wait_for_selector(".modal .is-active")
-    assert style(page, ".modal .is-active", "outlineStyle") == "solid"
-    page.keyboard.press("Escape")
     page.click(".me")
     page.wait_for_selector(".switch")
     assert style(page, ".switch", "borderTopStyle") == "solid"
@@ -137,6 +138,24 @@ def test_a_quote_of_a_text_that_is_gone_says_so_and_pressing_it_too(person: Any)
     page.click(".quote")
     page.wait_for_selector(".notice:has-text('No longer here')")
     assert page.locator(".text:has-text('an answer')").count() == 1
+
+
+def test_members_of_a_large_group_are_drawn_as_they_are_scrolled_to(person: Any, relay: Any, tmp_path: Path) -> None:
+    crowd = [f"p{at}" for at in range(250)]
+    table = tmp_path / "crowd.csv"
+    table.write_text("".join(f"{one},Person {one}\n" for one in crowd))
+    run("user", "import", str(table), data=relay.data)
+    ben = person("ben")
+    [group] = ben.ask(("createChat", {"type": "group", "name": "Crowd", "participants": crowd}))
+    page = ben.chats()
+    open_chat(page, group["chatId"])
+    page.click(".chat-title")
+    page.wait_for_selector(".person-open")
+    assert page.locator(".person-open").count() < 100
+    for _ in range(10):
+        page.evaluate("document.querySelector('.column-details .scroll').scrollTop = 1e9")
+        page.wait_for_timeout(150)
+    assert page.locator(".person-open").count() == 251
 
 
 def test_the_row_of_a_chat_opened_by_keys_comes_into_view(person: Any) -> None:

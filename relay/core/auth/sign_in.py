@@ -179,8 +179,7 @@ class SignIn:
         """
         if not self._settings.open:
             raise RelayError.forbidden("this relay is not open: an invite is needed")
-        name = " ".join(name.split())
-        if not name:
+        if not name.strip():
             raise RelayError.bad_field("name", "a name is needed")
         now = trio.current_time()
         counted = ((self._signed_up, address), (self._signed_up_near, rate_limit_key(address)))

@@ -197,7 +197,7 @@ def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) 
 def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> SignedIn:
     """Sign up by a name, if that is open to all."""
     check_free(draft, request.name)
-    user_key = _join(draft, command, request.name.strip())
+    user_key = _join(draft, command, request.name)
     return SignedIn(user_key, add_device_entry(draft, command, user_key, request.label, request.token_hash), None)
 
 

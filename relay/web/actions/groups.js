@@ -1,10 +1,13 @@
-/** Groups, channels, the user's profile, and the language. */
+/** What is done rarely: groups, channels, the user's profile, the language, signing in and out. */
 import { closeChat } from "./navigation.js";
+import { report } from "./notices.js";
 import { openChat } from "./rooms.js";
+import { LONGEST_WITHIN, askSession, enter, leave } from "./session.js";
 import { change, ending, refreshChats, reportLoading, request, runtime } from "./store.js";
 import { language, useLanguage } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
-import { changeSetting, route, session } from "../signals.js";
+import { RequestError, callRelay } from "../net/socket.js";
+import { changeSetting, route, session, trouble } from "../signals.js";
 import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
@@ -51,4 +54,32 @@ export function pickLanguage({ currentTarget: list }) {
     list.value = language();
     reportLoading();
   });
+}
+
+/** Sign in with {invite}, {userId, password} or {name}, and the `label` of this device. Throws a RequestError. */
+export async function signIn(credentials) {
+  const answer = await callRelay("POST", "/session", {
+    body: credentials,
+    isOurs: ({ token }, status) => status === 401 || typeof token === "string",
+    within: LONGEST_WITHIN,
+  }).catch((failure) => {
+    throw failure.code === "conflict" && credentials.name ? Object.assign(failure, { code: "name_taken" }) : failure;
+  });
+  const me = await askSession();
+  if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
+  trouble.value = null;
+  await enter(me);
+  if (answer.chatId) openChat(answer.chatId);
+  return answer;
+}
+
+/** Sign this device out and erase its data. */
+export async function signOut() {
+  try {
+    await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
+  } catch (failure) {
+    if (failure.status !== 401) return report(failure);
+  }
+  runtime.storage?.tell({ kind: "signedOut", unsent: null });
+  await leave(null);
 }

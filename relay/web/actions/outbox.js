@@ -6,12 +6,12 @@
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";
-import { change, ending, runtime } from "./store.js";
+import { change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
 import { quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { dueRows, isDraftOf, needsUpload } from "../model/writing.js";
+import { dueRows, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
 import { connection, ofUser, route, session, state, uploads } from "../signals.js";
@@ -119,11 +119,6 @@ export function retry(clientMessageId) {
 export function discard(clientMessageId) {
   forget(clientMessageId);
   change((now) => model.dropOutbox(now, clientMessageId));
-}
-
-/** Cancel an upload and discard its message. */
-export function cancelUpload(clientMessageId) {
-  discard(clientMessageId);
 }
 
 /** Whether a waiting message is being sent just now. */
@@ -356,18 +351,6 @@ function giveBack(rows) {
     action: copies ? t("menu.copy") : undefined,
     onAction: copies ? () => navigator.clipboard.writeText(text).then(() => tell(t("copied")), () => {}) : undefined,
   });
-}
-
-/** Remove a lost chat from the list, with this device's copy, its drafts and its unsent messages. */
-export function forgetChat(chatId) {
-  for (const row of state.value.outbox) if (row.chatId === chatId) discard(row.clientMessageId);
-  for (const key of state.value.drafts.keys()) if (isDraftOf(key, chatId)) keepDraft(key, "");
-  showDrafts();
-  ending.add(chatId);
-  change((now) => model.forget(now, [chatId]));
-  ending.delete(chatId);
-  runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
-  runtime.storage?.tell({ kind: "forgotten", chatId });
 }
 
 let before = state.value;

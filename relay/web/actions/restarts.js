@@ -1,14 +1,15 @@
 /**
  * Chats whose message ids the relay gives again, because a backup was restored under the page. What is unfinished and
- * refers to a message by its id would change or answer another one: its text stays, as the draft of the chat.
+ * refers to a message by its id would change or answer another one: its text stays, as the draft of the chat. And chats
+ * that were lost and are removed from the list.
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { tell } from "./notices.js";
 import { discard } from "./outbox.js";
-import { change, runtime } from "./store.js";
+import { change, ending, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { patchOutbox } from "../model/state.js";
-import { editKey } from "../model/writing.js";
+import { forget, patchOutbox } from "../model/state.js";
+import { editKey, isDraftOf } from "../model/writing.js";
 import { composing, dialog, state } from "../signals.js";
 
 /** Let go of every message id of these chats in dialogs, drafts and the outbox. */
@@ -42,4 +43,16 @@ function letGoOf(chatId) {
   showDrafts();
   if (composing.value?.chatId === chatId) composing.value = null;
   if (texts.some(Boolean)) tell(t("composer.editGone"), { error: true });
+}
+
+/** Remove a lost chat from the list, with this device's copy, its drafts and its unsent messages. */
+export function forgetChat(chatId) {
+  for (const row of state.value.outbox) if (row.chatId === chatId) discard(row.clientMessageId);
+  for (const key of state.value.drafts.keys()) if (isDraftOf(key, chatId)) keepDraft(key, "");
+  showDrafts();
+  ending.add(chatId);
+  change((now) => forget(now, [chatId]));
+  ending.delete(chatId);
+  runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()]));
+  runtime.storage?.tell({ kind: "forgotten", chatId });
 }

@@ -2,13 +2,13 @@
 import { batch } from "@preact/signals";
 import { applyWaiting, attended, queueEvent } from "./events.js";
 import { report } from "./notices.js";
-import { forgetVerified, openChat, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
+import { forgetVerified, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
 import { change, refreshChats, reportLoading, runtime } from "./store.js";
 import { tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
-import { HTTP_WITHIN, RequestError, backoff, callRelay, createWire } from "../net/socket.js";
+import { HTTP_WITHIN, backoff, callRelay, createWire } from "../net/socket.js";
 import {
   connection, forgetUser, route, session, settings, signedOut, signInWays, state, trouble,
 } from "../signals.js";
@@ -16,14 +16,14 @@ import { loadSettings, openStorage, remember, remembered } from "../storage.js";
 
 const SHOW_CONNECTING_AFTER = 2_000;
 /** Checking a password takes the relay a while, and so does a slow network. */
-const LONGEST_WITHIN = 30_000;
+export const LONGEST_WITHIN = 30_000;
 
 let sessionAskedAt = -Infinity;
 /** How often this page was signed out: an answer to an earlier request says nothing about the time after it. */
 let leaves = 0;
 
 /** Fetch the cookie's user; null for nobody. Throws if the relay cannot be reached `within` ms. */
-async function askSession(within = HTTP_WITHIN) {
+export async function askSession(within = HTTP_WITHIN) {
   sessionAskedAt = clock.steady();
   const begun = leaves;
   try {
@@ -75,34 +75,6 @@ export async function begin() {
   }
 }
 
-/** Sign in with {invite}, {userId, password} or {name}, and the `label` of this device. Throws a RequestError. */
-export async function signIn(credentials) {
-  const answer = await callRelay("POST", "/session", {
-    body: credentials,
-    isOurs: ({ token }, status) => status === 401 || typeof token === "string",
-    within: LONGEST_WITHIN,
-  }).catch((failure) => {
-    throw failure.code === "conflict" && credentials.name ? Object.assign(failure, { code: "name_taken" }) : failure;
-  });
-  const me = await askSession();
-  if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
-  trouble.value = null;
-  await enter(me);
-  if (answer.chatId) openChat(answer.chatId);
-  return answer;
-}
-
-/** Sign this device out and erase its data. */
-export async function signOut() {
-  try {
-    await callRelay("DELETE", "/session", { isOurs: (_, status) => status === 204 || status === 401 });
-  } catch (failure) {
-    if (failure.status !== 401) return report(failure);
-  }
-  runtime.storage?.tell({ kind: "signedOut", unsent: null });
-  await leave(null);
-}
-
 /** Count what signing out erases: pending messages and drafts. */
 function countUnsent({ outbox, drafts }) {
   return outbox.filter((row) => row.kind === "new").length + [...drafts.values()].filter(({ text }) => text.trim()).length;
@@ -116,7 +88,7 @@ async function leaveUnasked() {
 }
 
 /** Forget the user and all data on this device. `word` is the sign-in screen's notice, or null. */
-async function leave(word) {
+export async function leave(word) {
   const again = runtime.wire;
   if (!again) return;
   runtime.wire = null;
@@ -159,7 +131,7 @@ async function showKept(me, onOther) {
   });
 }
 
-async function enter(me) {
+export async function enter(me) {
   signedOut.value = null;
   // The socket connects meanwhile; its events wait for the state.
   const shown = showKept(me, (word) => shown.then(() => onOther(word)));

@@ -1,6 +1,7 @@
 /**
  * Upgrades under an open page: the relay serves a newer page than this one. It is loaded by a button, or by itself once
- * the page is hidden and nothing would be lost. And the service worker, which keeps a version for the next start.
+ * the page is hidden and nothing would be lost. And what the first screen does without: the
+ * service worker, which keeps a version for the next start, and the keyboard of iOS.
  */
 import { effect } from "@preact/signals";
 import { showDrafts } from "./drafts.js";
@@ -113,4 +114,17 @@ export function registerWorker() {
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
   });
+}
+
+/** iOS lays its keyboard over the page instead of shrinking it: tell the layout how much is left. */
+export function watchKeyboard() {
+  const viewport = window.visualViewport;
+  if (!viewport) return;
+  const fit = () => {
+    // Zooming by two fingers shows a part of the page, and leaves its layout alone.
+    document.documentElement.style.setProperty("--visible-height", `${Math.round(viewport.height * viewport.scale)}px`);
+    if (viewport.offsetTop > 0 && viewport.scale === 1) scrollTo(0, 0);
+  };
+  viewport.addEventListener("resize", fit);
+  fit();
 }

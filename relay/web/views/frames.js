@@ -2,7 +2,18 @@
 import { Component } from "preact";
 import { t } from "../i18n/i18n.js";
 import { dialog } from "../signals.js";
-import { clearsItself, html, IconButton, isTouch } from "./parts.js";
+import { clearsItself, html, IconButton, isTouch, PATHS } from "./parts.js";
+
+// Icons of panels and dialogs only.
+Object.assign(PATHS, {
+  camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6z",
+  invite: "M10 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM2.5 20.5c.5-4 3.5-6 7.5-6 1.5 0 2.8.3 4 .8M18 14v6M15 17h6",
+  device: "M4 5h16v11H4zM9 20h6M12 16v4",
+  keyboard: "M3 6h18v12H3zM7 10v.01M11 10v.01M15 10v.01M8 14h8",
+  crown: "M4 18h16M4 8l4 4 4-6 4 6 4-4-1.5 8h-13z",
+  copy: "M9 9h10v11H9zM15 9V4H5v11h4",
+  plus: "M12 5v14M5 12h14",
+});
 
 let notices;
 

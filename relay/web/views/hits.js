@@ -34,9 +34,6 @@ export function Marked({ text, query }) {
   return excerpt(text, words).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
-/** Return a function that splits a text into parts; every second part matches the query. */
-export const marker = (query) => (text) => partsFound(text, [query.trim()]);
-
 /** All hits, from `presentHits`. */
 export function Hits({ said, query }) {
   const now = state.value;

@@ -12,13 +12,13 @@ export const html = htm.bind(h);
 
 const HUES = 10;
 
-const PATHS = {
+/** The paths of the icons; those of panels and dialogs are in frames.js. */
+export const PATHS = {
   back: "M15 5l-7 7 7 7",
   send: "M4.5 12h7M4 5l17 7-17 7 2.2-7z",
   attach: "M20 11.5l-8 8a5 5 0 0 1-7.1-7.1l8.5-8.5a3.3 3.3 0 0 1 4.7 4.7l-8.4 8.4a1.7 1.7 0 0 1-2.4-2.4l7.7-7.7",
   search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16.2 16.2L21 21",
   more: "M12 5.5v.01M12 12v.01M12 18.5v.01",
-  plus: "M12 5v14M5 12h14",
   compose: "M4 20h4l11-11-4-4L4 16zM13.5 6.5l4 4",
   group: "M9 11a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM2.5 20c.4-3.6 3-5.5 6.5-5.5s6.1 1.9 6.5 5.5M16 4.6a3.5 3.5 0 0 1 0 6M18 15c2 .7 3.2 2.4 3.5 5",
   channel: "M4 10v4h3l8 4.5V5.5L7 10zM18.5 9a4 4 0 0 1 0 6M8 14.5l1 5h2.5l-1-4",
@@ -31,17 +31,11 @@ const PATHS = {
   reply: "M9 6l-5.5 5.5L9 17M4 11.5h9c4 0 7 2 7.5 6.5",
   edit: "M4 20h4l11-11-4-4L4 16zM13.5 6.5l4 4",
   trash: "M5 7h14M10 4h4M7 7l1 13h8l1-13M10.5 11v5.5M13.5 11v5.5",
-  copy: "M9 9h10v11H9zM15 9V4H5v11h4",
   info: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM12 11v5M12 8v.01",
   down: "M5 9l7 7 7-7",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
-  camera: "M4 8h3.5l1.5-2.5h6L16.5 8H20v11H4zM12 10a3.3 3.3 0 1 0 0 6.6 3.3 3.3 0 0 0 0-6.6z",
-  invite: "M10 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM2.5 20.5c.5-4 3.5-6 7.5-6 1.5 0 2.8.3 4 .8M18 14v6M15 17h6",
-  device: "M4 5h16v11H4zM9 20h6M12 16v4",
   leave: "M10 4H5v16h5M15 8l4 4-4 4M19 12H9",
-  keyboard: "M3 6h18v12H3zM7 10v.01M11 10v.01M15 10v.01M8 14h8",
-  crown: "M4 18h16M4 8l4 4 4-6 4 6 4-4-1.5 8h-13z",
   smile: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM9 10v.01M15 10v.01M8.5 14c1.8 2.6 5.2 2.6 7 0",
 };
 

@@ -1,10 +1,9 @@
 /** The user's name and picture, the settings of this device, and the signed-in devices. */
 import { Component } from "preact";
-import { changeProfile, pickLanguage } from "../actions/groups.js";
+import { changeProfile, pickLanguage, signOut } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
-import { signOut } from "../actions/session.js";
 import { request } from "../actions/store.js";
 import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";

@@ -1,8 +1,7 @@
 /** The sign-in screen: an invite link, a password, or just a name if the relay is open. */
 import { Component } from "preact";
-import { pickLanguage } from "../actions/groups.js";
+import { pickLanguage, signIn } from "../actions/groups.js";
 import { explain } from "../actions/notices.js";
-import { signIn } from "../actions/session.js";
 import { dialog, signedOut, signInWays } from "../signals.js";
 import { LANGUAGES, language, t } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";

@@ -2,7 +2,6 @@
 import { Component } from "preact";
 import { back, openPanel } from "../../actions/navigation.js";
 import { lossText, tell } from "../../actions/notices.js";
-import { forgetChat } from "../../actions/outbox.js";
 import { dialog, route, state, trouble } from "../../signals.js";
 import { formatAgo, t } from "../../i18n/i18n.js";
 import { mayWrite, nameOf, presenceOf, typeOf } from "../../model/state.js";
@@ -42,7 +41,7 @@ function Subtitle({ chat, chatId }) {
 /** How a chat was lost, in place of the composer; this device's copy stays until the person dismisses it. */
 function Lost({ chat }) {
   return html`<div class="read-only lost"><p>${lossText(chat)}</p>
-    <button type="button" class="link" onClick=${() => forgetChat(chat.id)}>${t("chat.forget")}</button></div>`;
+    <button type="button" class="link" onClick=${() => import("../../actions/restarts.js").then(({ forgetChat }) => forgetChat(chat.id), reportLoading)}>${t("chat.forget")}</button></div>`;
 }
 
 function Header({ chat, chatId }) {

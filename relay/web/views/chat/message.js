@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { explain } from "../../actions/notices.js";
 import { compose } from "../../actions/drafts.js";
-import { cancelUpload, discard, previewUrl, retry } from "../../actions/outbox.js";
+import { discard, previewUrl, retry } from "../../actions/outbox.js";
 import { showMessage } from "../../actions/rooms.js";
 import { dialog, state, uploads } from "../../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../../i18n/i18n.js";
@@ -173,7 +173,7 @@ function Waiting({ file, message, tile }) {
   const progress = uploads.value.get(message.clientMessageId);
   const percent = Math.round((progress ?? 0) * 100);
   const bar = html`<progress max="100" value=${percent} aria-label=${t("upload.progress", { percent })}></progress>`;
-  const cancel = html`<${IconButton} icon="close" label=${t("upload.cancel")} onClick=${() => cancelUpload(message.clientMessageId)} />`;
+  const cancel = html`<${IconButton} icon="close" label=${t("upload.cancel")} onClick=${() => discard(message.clientMessageId)} />`;
   if (isPicture(file)) {
     return html`<div class="picture is-waiting" style=${tile ? null : boxOf(file)}>
       <img src=${previewUrl(file.blob)} alt=${file.name} />${cancel}${bar}
