@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 
-from relay.core.maintenance.check import check
 from relay.core.admin.status import Runtime
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
 from relay.keys import NO_DEVICE
