@@ -211,3 +211,12 @@ def test_read_only_store_of_the_relays_user_is_reported_with_chmod(closed: Path)
     with nobody():
         line = said("user", "add", "ben", data=closed)
     assert line.endswith(f"`chmod u+rw {closed}/relay.db`")
+
+
+def test_read_only_directory_of_the_relays_user_is_reported_with_chmod(closed: Path) -> None:
+    for one in (closed, *closed.iterdir()):
+        os.chown(one, NOBODY, NOBODY)
+    closed.chmod(0o550)
+    with nobody():
+        told = errors.what_to_do(sqlite3.OperationalError("attempt to write a readonly database"), closed)
+    assert told.endswith(f"`chmod u+rwX {closed}`")

@@ -182,10 +182,10 @@ def may_not_use(where: Path | str) -> str:
     if not os.access(path.parent, os.R_OK | os.X_OK):
         return f"you may not use {where}: run this as root or as a member of the group relay"
     with suppress(OSError):
-        if not os.path.lexists(path):
+        if not os.path.lexists(path) or os.access(path, os.R_OK | os.W_OK):
             path = path.parent
         found, folder, user = path.stat(), path.parent.stat(), os.geteuid()
-        if user and folder.st_uid == user:
+        if user and user in (found.st_uid, folder.st_uid):
             recursive, quoted = "-R " if stat.S_ISDIR(found.st_mode) else "", shlex.quote(str(path))
             if found.st_uid == user:
                 mode = "u+rwX" if stat.S_ISDIR(found.st_mode) else "u+rw"
