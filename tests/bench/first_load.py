@@ -29,7 +29,7 @@ from playwright.sync_api import Playwright, sync_playwright
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tests.web_browser.browser_relay import CHROMIUM, FLAGS
+from tests.support.browser_relay import CHROMIUM, FLAGS
 from tests.web_browser.conftest import BLANK, SPEAK
 
 HERE = Path(__file__).resolve().parents[2]

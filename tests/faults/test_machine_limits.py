@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import h11
 import pytest
 import trio
 import trio.testing
 
 from relay.client import connect
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError
 from relay.net.sockets import descriptors, systemd
 from relay.net.sockets.descriptors import SpareDescriptor
 from relay.net.tuning import NetTuning
@@ -243,6 +246,44 @@ def test_silence_while_the_relay_is_stopped_does_not_count(
 
     trio.run(stand_still, clock=clock)
     assert caplog.text.count("stood still") == (0 if ended else 1)
+
+
+@pytest.mark.parametrize(("stall", "arrives"), [(OVERSLEPT_SECONDS / 2, False), (3_600.0, True)])
+def test_body_that_waits_while_the_relay_is_stopped_is_not_late(stall: float, arrives: bool) -> None:
+    clock = trio.testing.MockClock(rate=0.0)
+
+    async def stand_still() -> str:
+        keepalive, pieces = Keepalive(), [b"", b"hello"]
+        sent = trio.Event()
+
+        async def piece() -> bytes:
+            await sent.wait()
+            return pieces.pop()
+
+        head = h11.Request(method="POST", target="/", headers=[("Host", "relay"), ("Content-Length", "5")])
+        request = HttpRequest(head, "127.0.0.1", piece, keepalive.timeout)
+        answers: list[str] = []
+
+        async def read() -> None:
+            try:
+                answers.append((await request.body(100, 10.0)).decode())
+            except HttpError as error:
+                answers.append(str(error.status))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keepalive.run)
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(10.0 + stall)
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(LAST_READ_SECONDS)
+            await trio.testing.wait_all_tasks_blocked()
+            sent.set()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        return answers[0]
+
+    assert trio.run(stand_still, clock=clock) == ("hello" if arrives else "408")
 
 
 async def test_stale_entries_of_the_heap_are_removed(autojump_clock: trio.testing.MockClock) -> None:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.web_browser.browser_relay import Relay
+    from tests.support.browser_relay import Relay
 
 CAPTIVE = "<!doctype html><title>Hotel</title><form action=/login>Welcome! Sign in to use this network.</form>"
 ANSWERS = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.browser_relay import CHROMIUM, FLAGS, Relay, run
+from tests.support.browser_relay import CHROMIUM, FLAGS, Relay, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

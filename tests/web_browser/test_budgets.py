@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import OPEN, all_came
+from tests.support.page_actions import OPEN, all_came
 
 pytestmark = pytest.mark.timing
 

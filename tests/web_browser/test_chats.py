@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.page_actions import write
+from tests.support.page_actions import write
 
 
 def test_empty_list_says_what_to_do(person: Any) -> None:

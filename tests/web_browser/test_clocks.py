@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import COUNT_SOUNDS, open_chat, until
+from tests.support.page_actions import COUNT_SOUNDS, open_chat, until
 
 # The device's clock is `ms` ahead of the relay's, from the beginning.
 SHIFT = """(() => {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.page_actions import open_chat, until
+from tests.support.page_actions import open_chat, until
 
 
 def test_dead_connection_is_noticed_on_waking_and_reported_after_two_seconds(person: Any, relay: Any) -> None:

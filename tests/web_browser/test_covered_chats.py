@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.page_actions import COUNT_SOUNDS, PHONE, open_chat, until
+from tests.support.page_actions import COUNT_SOUNDS, PHONE, open_chat, until
 
 
 def unread(person: Any, chat: str) -> int:

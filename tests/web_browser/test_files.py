@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.web_browser.page_actions import PHONE, open_chat
+from tests.support.page_actions import PHONE, open_chat
 
 if TYPE_CHECKING:
     from pathlib import Path

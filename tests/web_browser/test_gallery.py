@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.browser_relay import Relay
+from tests.support.browser_relay import Relay
+from tests.support.gallery import CALM, LONG_TEXT, MODES, Gallery, Wire, picture, talk, until
 from tests.web_browser.conftest import Person
-from tests.web_browser.gallery import CALM, LONG_TEXT, MODES, Gallery, Wire, picture, talk, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

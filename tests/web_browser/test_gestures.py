@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.web_browser.page_actions import PHONE, open_chat, texts, until, write
+from tests.support.page_actions import PHONE, open_chat, texts, until, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import CUT, LOOK_AWAY, open_chat, until, write
+from tests.support.page_actions import CUT, LOOK_AWAY, open_chat, until, write
 
 # A key that an input method consumes while it composes: Safari marks some of them only by the code.
 METHOD_KEY = """([key, composing, altKey]) => {

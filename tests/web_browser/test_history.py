@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import COUNT_SOUNDS, CUT, IN_VIEW, badge, open_chat, texts, until, wheel_up, write
+from tests.support.page_actions import COUNT_SOUNDS, CUT, IN_VIEW, badge, open_chat, texts, until, wheel_up, write
 
 DESKTOP: dict[str, Any] = {}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.web_browser.page_actions import open_chat, texts, until
+from tests.support.page_actions import open_chat, texts, until
 
 
 def test_everything_is_reachable_by_keys(person: Any) -> None:

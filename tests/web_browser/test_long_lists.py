@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.browser_relay import Relay, run
+from tests.support.browser_relay import Relay, run
+from tests.support.page_actions import OPEN, all_came
 from tests.web_browser.conftest import PEOPLE, Person
-from tests.web_browser.page_actions import OPEN, all_came
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

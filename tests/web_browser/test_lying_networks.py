@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.lying_network import LyingNetwork
+from tests.support.page_actions import open_chat, until, write
 from tests.web_browser.conftest import Person
-from tests.web_browser.page_actions import open_chat, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.web_browser.page_actions import open_chat, texts, until, wheel_up
+from tests.support.page_actions import open_chat, texts, until, wheel_up
 
 
 def test_messages_are_grouped_and_text_stays_text(person: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.gallery import Wire
-from tests.web_browser.page_actions import IN_VIEW, LOOK_AWAY, badge, open_chat, texts, until, write
+from tests.support.gallery import Wire
+from tests.support.page_actions import IN_VIEW, LOOK_AWAY, badge, open_chat, texts, until, write
 
 
 def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.web_browser.page_actions import open_chat, write
+from tests.support.page_actions import open_chat, write
 
 if TYPE_CHECKING:
     import pytest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.web_browser.browser_relay import run
+from tests.support.browser_relay import run
 
 # The stored data of a chat: its messages, and how it was lost.
 KEPT = """(chatId) => new Promise((resolve, reject) => {

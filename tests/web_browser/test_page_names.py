@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.browser_relay import run
-from tests.web_browser.page_actions import open_chat
+from tests.support.browser_relay import run
+from tests.support.page_actions import open_chat
 
 # Where an element begins and ends, in px from the left.
 SPAN = "(element) => { const { left, right } = element.getBoundingClientRect(); return [left, right]; }"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.web_browser.page_actions import IN_VIEW
+from tests.support.page_actions import IN_VIEW
 
 SCROLL = """(part) => {
   const list = document.querySelector('.chat-list .scroll');

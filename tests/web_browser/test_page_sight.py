@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.browser_relay import run
-from tests.web_browser.gallery import picture, upload
-from tests.web_browser.page_actions import open_chat, until
+from tests.support.browser_relay import run
+from tests.support.gallery import picture, upload
+from tests.support.page_actions import open_chat, until
 
 if TYPE_CHECKING:
     from pathlib import Path

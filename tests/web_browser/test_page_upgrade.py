@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.web_browser.page_actions import open_chat, write
+from tests.support.page_actions import open_chat, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable

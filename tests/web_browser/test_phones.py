@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.gallery import Wire
-from tests.web_browser.page_actions import PHONE, open_chat, texts
+from tests.support.gallery import Wire
+from tests.support.page_actions import PHONE, open_chat, texts
 
 
 def test_keyboard_of_a_phone_waits_for_a_tap(person: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.page_actions import until
+from tests.support.page_actions import until
 
 # The person denies notifications when the browser asks.
 REFUSE = """Notification.requestPermission = () => {

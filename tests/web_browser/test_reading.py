@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web_browser.page_actions import CUT, IN_VIEW, LOOK_AWAY, badge, open_chat, until, wheel_up, write
+from tests.support.page_actions import CUT, IN_VIEW, LOOK_AWAY, badge, open_chat, until, wheel_up, write
 
 # The first completely visible message, and its position.
 PLACE = """() => {

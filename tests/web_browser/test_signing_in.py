@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.web_browser.page_actions import open_chat
+from tests.support.page_actions import open_chat
 
 
 def test_invite_signs_in_and_asks_for_a_name(person: Any) -> None:

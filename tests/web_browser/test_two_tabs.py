@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tests.web_browser.page_actions import COUNT_SOUNDS, LOOK_AWAY, PHONE, badge, open_chat, until, write
+from tests.support.page_actions import COUNT_SOUNDS, LOOK_AWAY, PHONE, badge, open_chat, until, write
 
 FIELD = ".composer textarea"
 FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}

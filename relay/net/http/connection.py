@@ -104,7 +104,7 @@ class HttpConnection:
             self.reusable = False
             raise HttpError(431, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
         try:
-            request = HttpRequest(event, self.transport.peer, self.piece)
+            request = HttpRequest(event, self.transport.peer, self.piece, self._idle_connections.timeout)
         except ValueError as error:
             self.reusable = False
             raise HttpError(400, "bad_request", f"this is no request: {error}") from None

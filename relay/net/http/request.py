@@ -8,6 +8,7 @@ import h11
 import msgspec
 import trio
 
+from relay.net.http.idle import Timeout
 from relay.net.http.response import HttpError
 from relay.protocol import codec
 
@@ -25,13 +26,20 @@ T = TypeVar("T")
 class HttpRequest:
     """One request of a client."""
 
-    def __init__(self, event: h11.Request, peer: str, piece: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        event: h11.Request,
+        peer: str,
+        piece: Callable[[], Awaitable[bytes]],
+        timeout: Timeout = trio.move_on_after,
+    ) -> None:
         """Read the head.
 
         Args:
             event: the head, as h11 parsed it.
             peer: the address at the other end of the connection, which may be a proxy's.
             piece: reads the next piece of the body; see `HttpRequest.piece`.
+            timeout: see `IdleConnections`.
 
         Raises:
             ValueError: the target or the headers are ambiguous.
@@ -44,6 +52,7 @@ class HttpRequest:
         self.query = parse_qs(query)
         self.peer = peer
         self._piece = piece
+        self._timeout = timeout
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value, None without one; `name` is in lower case."""
@@ -66,6 +75,30 @@ class HttpRequest:
         """
         return await self._piece()
 
+    async def body(self, most: int, seconds: float) -> bytes:
+        """Read the whole body.
+
+        Args:
+            most: the maximum number of bytes.
+            seconds: how long it may take to arrive, not counting the relay's own stalls.
+
+        Raises:
+            HttpError: it is too large, too slow or malformed.
+            Disconnected: the client disconnected.
+        """
+        too_large = HttpError(413, "too_large", f"the body is over {most} bytes")
+        if (self.content_length or 0) > most:
+            raise too_large
+        content = bytearray()
+        with self._timeout(seconds) as timeout:
+            while piece := await self.piece():
+                content += piece
+                if len(content) > most:
+                    raise too_large
+        if timeout.cancelled_caught:
+            raise HttpError(408, "bad_request", f"the body did not come within {seconds:.0f} s")
+        return bytes(content)
+
     async def json(self, kind: type[T]) -> T:
         """Read a JSON body of at most `JSON_BYTES`.
 
@@ -75,16 +108,7 @@ class HttpRequest:
         Raises:
             HttpError: the body is too large, too slow, or does not match the type.
         """
-        if (self.content_length or 0) > JSON_BYTES:
-            raise _too_large()
-        content = bytearray()
-        with trio.move_on_after(JSON_SECONDS) as timeout:
-            while piece := await self.piece():
-                content += piece
-                if len(content) > JSON_BYTES:
-                    raise _too_large()
-        if timeout.cancelled_caught:
-            raise HttpError(408, "bad_request", f"the body did not come within {JSON_SECONDS:.0f} s")
+        content = await self.body(JSON_BYTES, JSON_SECONDS)
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:
@@ -126,7 +150,3 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
         return host, absolute.path or "/", absolute.query
     path, _, query = target.partition("?")
     return host, path, query
-
-
-def _too_large() -> HttpError:
-    return HttpError(413, "too_large", f"the body is over {JSON_BYTES} bytes")

@@ -51,7 +51,7 @@ class HookPage:
             raise RelayError.rate_limited(wait)
         body = b""
         with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
-            body = await _read(request)
+            body = await request.body(HOOK_BODY_BYTES, HOOK_BODY_SECONDS)
         # No await between this check and the log.
         self._check(device)
         said = extract_text(
@@ -103,15 +103,3 @@ def _key(given: str | None) -> str:
     if not given:
         return ""
     return given if len(given) <= KEY_CHARACTERS else hashlib.sha256(given.encode()).hexdigest()
-
-
-async def _read(request: HttpRequest) -> bytes:
-    body = bytearray()
-    with trio.move_on_after(HOOK_BODY_SECONDS) as timeout:
-        while piece := await request.piece():
-            body += piece
-            if len(body) > HOOK_BODY_BYTES:
-                raise HttpError(413, "too_large", f"the body is over {HOOK_BODY_BYTES} bytes")
-    if timeout.cancelled_caught:
-        raise HttpError(408, "bad_request", f"the body did not come within {HOOK_BODY_SECONDS:.0f} s")
-    return bytes(body)
