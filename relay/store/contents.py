@@ -44,7 +44,7 @@ class SourceFailed(Exception):
         self.error = error
 
 
-class Source:
+class ContentSource:
     """A file that is read here and there. Its errors are `SourceFailed`."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -96,7 +96,7 @@ class ProvenReader(Proof):
     def __init__(self, source: IO[bytes], name: str) -> None:
         """Begin to read `source`, from its beginning; for `name` see `Proof`."""
         super().__init__(name)
-        self._source = Source(source)
+        self._source = ContentSource(source)
 
     def read(self, size: int = PIECE_BYTES) -> bytes:
         """Read the next bytes; none at the end.

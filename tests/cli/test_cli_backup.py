@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 
 from relay.store.backup import archive as backups
-from relay.store.contents import Source, SourceFailed
+from relay.store.contents import ContentSource, SourceFailed
 from relay.store.files import scratch
 from tests.support.command_line import done, modes, run, running, said
 
@@ -192,16 +192,16 @@ def test_a_backup_that_cannot_be_read_is_named_by_the_restore(
 ) -> None:
     uploaded(data, CONTENT)
     done("backup", tmp_path / "b.tar", data=data)
-    real = Source.read
+    real = ContentSource.read
 
-    def failing(source: Source, size: int = -1) -> bytes:
+    def failing(source: ContentSource, size: int = -1) -> bytes:
         if source.tell() > 10_000:
-            monkeypatch.setattr(Source, "read", real)
+            monkeypatch.setattr(ContentSource, "read", real)
             monkeypatch.undo()
             raise SourceFailed(OSError(errno.EIO, os.strerror(errno.EIO)))
         return real(source, size)
 
-    monkeypatch.setattr(Source, "read", failing)
+    monkeypatch.setattr(ContentSource, "read", failing)
     said_ = said(run("restore", tmp_path / "b.tar", "--yes", data=tmp_path / "again"))
     assert said_ == f"{tmp_path / 'b.tar'} cannot be read: its disk fails"
 

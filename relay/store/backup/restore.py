@@ -16,7 +16,7 @@ from typing import IO, NamedTuple, cast
 from relay.store import kinds
 from relay.store.backup.archive import FILES_FOLDER, TLS_FOLDER, LogEnd, end, named_files, verify
 from relay.store.blobs import DIGEST_CHARACTERS
-from relay.store.contents import PIECE_BYTES, ProvenReader, Source, SourceFailed
+from relay.store.contents import PIECE_BYTES, ContentSource, ProvenReader, SourceFailed
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
@@ -226,7 +226,7 @@ def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
     """Unpack everything; return the uploaded files whose content does not match their name."""
     try:
         # A backup is not compressed, so no entry is larger than the file.
-        with tarfile.open(fileobj=cast("IO[bytes]", Source(archive)), mode="r:") as tar:
+        with tarfile.open(fileobj=cast("IO[bytes]", ContentSource(archive)), mode="r:") as tar:
             return {member.name for member in tar if not _unpack(tar, member, target)}
     except (tarfile.TarError, EOFError):
         # tarfile's message has a line for each format that it tried.
