@@ -42,6 +42,8 @@ class SourceFile(NamedTuple):
     """The id of the uploader, if that is not the author of the message."""
     known: Attachment | None = None
     """The attachment in the message, in a relay's own export."""
+    digest: str = ""
+    """The SHA-256 of its content, where the export says it."""
 
     def read(self) -> bytes:
         """Read all of its content."""

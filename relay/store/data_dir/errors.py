@@ -1,14 +1,13 @@
 """Messages for a person: why a store cannot be opened, and what to do."""
 
 import errno
-import os
 import sqlite3
 from pathlib import Path
 
 from relay import thread_limit
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import descriptors, replacing, reserve, room
-from relay.store.files.directory import is_read_only, may_not_use
+from relay.store.files.directory import is_read_only, may_not_use, unwritable
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
@@ -115,6 +114,7 @@ def what_helps(error: Exception, data: Path) -> str:
             return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
         return "check that its disk is mounted"
-    if not os.access(data, os.W_OK | os.X_OK):
-        return may_not_use(data / "relay.db")
+    closed = unwritable(data)
+    if closed is not None:
+        return may_not_use(data / "relay.db" if closed == data else closed)
     return "see whether its disk is full or read-only, make room there, and try again"
