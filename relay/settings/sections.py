@@ -15,8 +15,8 @@ NETWORKS = {"networks": True}
 MAX_BYTES = 2**53 - 1
 """Bytes that a setting may name at most: the largest number that every program reads exactly, and SQLite can add to."""
 MAX_COUNT = 1_000_000_000
-MAX_DAYS = 36_500
-"""A century. Every number has a bound, so that whatever is set can be counted with."""
+MAX_DAYS = 1_000_000
+"""For ever, to people. Every number has a bound, so that whatever is set can be counted with."""
 
 SettingValue = bool | int | float | str | list[str]
 """The value of a setting."""

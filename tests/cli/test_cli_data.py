@@ -1,10 +1,13 @@
 """An unusable data directory or invalid settings: every command says in one line what is wrong and what to do."""
 
 import errno
+import grp
 import os
+import pwd
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from relay.cli.paths import cannot_write
 from relay.store.data_dir import errors
 from relay.store.files import room
+from relay.store.files.directory import about_file
 from relay.store.files.lock import locked
 from relay.store.files.room import Room
 from tests.support.command_line import done, run
@@ -136,12 +140,19 @@ def closed() -> Iterator[Path]:
 def as_nobody(*arguments: str | Path, data: Path) -> str:
     """Run a command as another user, after one run as root: that user may not even be allowed to import it."""
     run(*arguments, data=data)
+    with nobody():
+        return said(*arguments, data=data)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Run as another user."""
     groups = os.getgroups()
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, 0)
     os.setresuid(NOBODY, NOBODY, 0)
     try:
-        return said(*arguments, data=data)
+        yield
     finally:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
@@ -160,3 +171,52 @@ def test_store_without_write_permission_is_not_reported_as_damaged(closed: Path)
     (closed / "relay.db").chmod(0o644)
     line = as_nobody("check", data=closed)
     assert line.endswith(f"you may not use {closed}/relay.db: run this as the relay's user or as root")
+
+
+@pytest.mark.parametrize("name", ["relay.db", "relay.db-wal", "relay.db-shm", "relay.lock", "files"])
+def test_relays_user_is_told_which_file_belongs_to_root_and_what_to_type(name: str, closed: Path) -> None:
+    done("user", "list", data=closed)
+    path = closed / name
+    path.mkdir(exist_ok=True) if name == "files" else path.touch()
+    for one in (closed, *closed.iterdir()):
+        os.chown(one, NOBODY, NOBODY)
+    os.chown(path, 0, 0)
+    path.chmod(0o755 if path.is_dir() else 0o644)
+    with nobody():
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        told = errors.what_to_do(error, closed)
+        refused = about_file(PermissionError(errno.EACCES, "no", str(path / "ab" if path.is_dir() else path)))
+    user, group = pwd.getpwuid(NOBODY).pw_name, grp.getgrgid(NOBODY).gr_name
+    option = "-R " if path.is_dir() else ""
+    advice = f"{path} belongs to root, and the relay runs as {user}: as root, `chown {option}{user}:{group} {path}`"
+    assert told.endswith(f": {advice}")
+    assert refused == advice
+
+
+def test_store_that_belongs_to_root_is_not_reported_as_a_full_disk(closed: Path) -> None:
+    os.chown(closed, NOBODY, NOBODY)
+    os.chown(closed / "relay.lock", NOBODY, NOBODY)
+    (closed / "relay.db").chmod(0o644)
+    with nobody():
+        line = said("user", "add", "ben", data=closed)
+    assert "relay.db belongs to root" in line
+    assert "`chown " in line
+    assert "disk" not in line
+
+
+def test_read_only_store_of_the_relays_user_is_reported_with_chmod(closed: Path) -> None:
+    for one in (closed, *closed.iterdir()):
+        os.chown(one, NOBODY, NOBODY)
+    (closed / "relay.db").chmod(0o440)
+    with nobody():
+        line = said("user", "add", "ben", data=closed)
+    assert line.endswith(f"`chmod u+rw {closed}/relay.db`")
+
+
+def test_read_only_directory_of_the_relays_user_is_reported_with_chmod(closed: Path) -> None:
+    for one in (closed, *closed.iterdir()):
+        os.chown(one, NOBODY, NOBODY)
+    closed.chmod(0o550)
+    with nobody():
+        told = errors.what_to_do(sqlite3.OperationalError("attempt to write a readonly database"), closed)
+    assert told.endswith(f"`chmod u+rwX {closed}`")

@@ -276,6 +276,8 @@ def test_body_that_waits_while_the_relay_is_stopped_is_not_late(stall: float, ar
             await trio.testing.wait_all_tasks_blocked()
             clock.jump(10.0 + stall)
             await trio.testing.wait_all_tasks_blocked()
+            clock.jump(LAST_READ_SECONDS)
+            await trio.testing.wait_all_tasks_blocked()
             sent.set()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()

@@ -178,6 +178,7 @@ async def test_user_cannot_invite_by_the_name_of_another_user(tmp_path: Path, na
         async with here.device("boss") as boss:
             assert (await boss.refused("invite", name=name))["code"] == "conflict"
             await boss.request("invite", name="Bert")
+            await boss.request("invite", userId="anna", name=name)
         await relay.service.signing_in.invite(commands.ADMIN, name=name)
 
 

@@ -30,6 +30,7 @@ from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
 from relay.store.command import Command
 from relay.store.entry import StoredFile
+from relay.store.files import directory
 from relay.store.log.log import Log
 from relay.store.queries import stored_files
 from relay.store.sqlite.database import Connection
@@ -364,14 +365,16 @@ class UploadInPieces:
 
 
 def _write_error(error: OSError) -> RelayError:
-    """Log why a file could not be written, without its internal path, and make the error for the client.
+    """Log why a file could not be written and make the error for the client.
 
     Only a full disk is reported as such: after any other error, freeing space does not help.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         logger.error("a file cannot be saved: the disk is full")
         return RelayError.storage_full()
-    logger.error("a file cannot be saved: %s", error.strerror or error)
+    # The name of the file itself says nothing to an admin.
+    why = directory.about_file(error) if isinstance(error, PermissionError) else error.strerror or error
+    logger.error("a file cannot be saved: %s", why)
     return RelayError.unavailable()
 
 

@@ -77,13 +77,13 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         chat_for(draft, command, request.chat_id, Action.INVITE)
     elif not permissions.may_invite(state, command.user):
         raise RelayError.forbidden("only the relay's admins may invite")
-    if request.name and command.user != ADMIN:
-        check_free(draft, request.name)
     user = NO_USER
     if request.user_id is not None:
         known = known_user(draft, request.user_id)
         check_enabled(known)
         user = known.key
+    elif request.name and command.user != ADMIN:
+        check_free(draft, request.name)
     draft.change(
         kinds.SIGN_IN,
         NO_CHAT,

@@ -1,17 +1,17 @@
 """Messages for a person: why a store cannot be opened, and what to do."""
 
 import errno
-import os
 import sqlite3
 from pathlib import Path
 
 from relay import thread_limit
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import descriptors, replacing, reserve, room
-from relay.store.files.directory import is_read_only, may_not_use
+from relay.store.files.directory import is_read_only, may_not_use, unwritable
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
+from relay.store.sqlite.log_pair import OtherLog
 from relay.store.sqlite.reading import is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
@@ -69,6 +69,8 @@ def what_to_do(error: Exception, data: Path) -> str:
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, EmptiedStore):
         return f"the store in {data} is damaged ({error}): {RESTORE_HELPS}, or {_otherwise(data)}"
+    if isinstance(error, OtherLog):
+        return f"the store in {data} is not opened: {error}: {error.what_helps}"
     if isinstance(error, Unmarked):
         return (
             f"the store in {data} cannot be opened: {error}: bring back the file as it was before, or {RESTORE_HELPS}"
@@ -115,6 +117,7 @@ def what_helps(error: Exception, data: Path) -> str:
             return "its disk is full, and the reserve is used up: make room there by moving other files away"
     except OSError:
         return "check that its disk is mounted"
-    if not os.access(data, os.W_OK | os.X_OK):
-        return may_not_use(data / "relay.db")
+    closed = unwritable(data)
+    if closed is not None:
+        return may_not_use(data / "relay.db" if closed == data else closed)
     return "see whether its disk is full or read-only, make room there, and try again"

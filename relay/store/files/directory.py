@@ -2,12 +2,15 @@
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from relay.store.files import descriptors, scratch
 from relay.store.files.mounts import is_mounted
+from relay.store.files.ownership import group_name, owner_name
 
 STORE = "relay.db"
 LINKED = (STORE, "files", "backups", "tls")
@@ -169,10 +172,41 @@ def about_file(error: OSError, data: Path | None = None) -> str:
 
 
 def may_not_use(where: Path | str) -> str:
-    """Say who may use a file: the group may enter its directory, and the relay's user may write in it."""
-    closed = not os.access(Path(str(where)).parent, os.R_OK | os.X_OK)
-    who = "root or as a member of the group relay" if closed else "the relay's user or as root"
-    return f"you may not use {where}: run this as {who}"
+    """Say who may use a file: the group may enter its directory, and the relay's user may write in it.
+
+    The relay's own user is told which file somebody else left there, and how to get it back.
+    """
+    path = Path(str(where))
+    while not os.path.lexists(path.parent):
+        path = path.parent
+    if not os.access(path.parent, os.R_OK | os.X_OK):
+        return f"you may not use {where}: run this as root or as a member of the group relay"
+    with suppress(OSError):
+        if not os.path.lexists(path) or os.access(path, os.R_OK | os.W_OK):
+            path = path.parent
+        found, folder, user = path.stat(), path.parent.stat(), os.geteuid()
+        if user and user in (found.st_uid, folder.st_uid):
+            recursive, quoted = "-R " if stat.S_ISDIR(found.st_mode) else "", shlex.quote(str(path))
+            if found.st_uid == user:
+                mode = "u+rwX" if stat.S_ISDIR(found.st_mode) else "u+rw"
+                return f"{path} may not be written by its owner {owner_name(user)}: `chmod {mode} {quoted}`"
+            group = group_name(folder.st_gid)
+            return (
+                f"{path} belongs to {owner_name(found.st_uid)}, and the relay runs as {owner_name(user)}: as root,"
+                f" `chown {recursive}{owner_name(user)}:{group} {quoted}`"
+            )
+    return f"you may not use {where}: run this as the relay's user or as root"
+
+
+def unwritable(data: Path) -> Path | None:
+    """Find the first file or folder of a store that this process may not write; None if it may write all of them."""
+    store, log = store_file(data), log_of(data / STORE)
+    needed = (data, store, log, log.with_name(f"{store.name}-shm"), store.with_suffix(".lock"), data / "files")
+    for path in needed:
+        how = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
+        if path.exists() and not os.access(path, how):
+            return path
+    return None
 
 
 def is_read_only(data: Path) -> bool:

@@ -3,7 +3,9 @@
 An admin who types a command with sudo must not leave the service with files that it cannot open.
 """
 
+import grp
 import os
+import pwd
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,3 +35,19 @@ def give_to(other: Path, descriptor: int) -> None:
         found = os.fstat(descriptor)
         if owner.st_uid and found.st_uid == 0 and found.st_nlink == 1:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def owner_name(user: int) -> str:
+    """Return the name of a user; the number if it has none."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def group_name(group: int) -> str:
+    """Return the name of a group; the number if it has none."""
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)
