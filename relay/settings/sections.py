@@ -95,8 +95,8 @@ class HttpSection(Section):
         list[str],
         Meta(
             description="Host names of this relay besides the machine's own. Requests for others are refused, "
-            "since a foreign page could be behind them. *.example.org allows all subdomains, * any "
-            "name.",
+            "since a foreign page could be behind them. *.example.org allows all names within "
+            "example.org, * any name.",
             extra=AT_START,
         ),
     ] = msgspec.field(default_factory=list)

@@ -44,6 +44,8 @@ class _TextTable(NamedTuple):
     """A key before the first."""
     flaw: Callable[[Row], Flaw | None]
     """Looks at one row."""
+    column: str
+    """The column that is read and came last to the schema: a store of an earlier version may lack it."""
 
 
 def _reads(text: bytes | None) -> bool:
@@ -93,22 +95,32 @@ def _values(table: str, sql: Statement, start: Row) -> _TextTable:
             return None
         return _row_flaw(table, row[:columns])
 
-    return _TextTable(table, sql, start, flaw)
+    return _TextTable(table, sql, start, flaw, "value")
 
 
-def _texts(table: str, sql: Statement, start: Row) -> _TextTable:
-    """Describe a table of texts."""
+def _texts(table: str, column: str, sql: Statement, start: Row, helps: str = "") -> _TextTable:
+    """Describe a table of texts.
+
+    Args:
+        table: its name.
+        column: see `_TextTable`.
+        sql: see `_TextTable`.
+        start: see `_TextTable`.
+        helps: added to a flaw.
+    """
 
     def flaw(row: Row) -> Flaw | None:
         if all(_reads(one) for one in row if isinstance(one, bytes)):
             return None
-        return _row_flaw(table, row[: len(start)])
+        found = _row_flaw(table, row[: len(start)])
+        return found._replace(what=found.what + helps)
 
-    return _TextTable(table, sql, start, flaw)
+    return _TextTable(table, sql, start, flaw, column)
 
 
 # A text goes in and out as bytes, also in a key: SQLite compares texts by their bytes.
 _FIRST = -(2**63)
+_WRITTEN_AT_START = ": the relay's next start writes it again"
 _PARTS = (
     _TextTable(
         "log",
@@ -118,6 +130,7 @@ _PARTS = (
         ),
         (_FIRST,),
         _log_flaw,
+        "extra",
     ),
     _values("user", Statement("SELECT key, CAST(value AS BLOB) FROM user WHERE key > ? ORDER BY key"), (_FIRST,)),
     _values("device", Statement("SELECT key, CAST(value AS BLOB) FROM device WHERE key > ? ORDER BY key"), (_FIRST,)),
@@ -142,6 +155,7 @@ _PARTS = (
     ),
     _texts(
         "file",
+        "id",
         Statement(
             "SELECT CAST(id AS BLOB), CAST(digest AS BLOB), CAST(name AS BLOB), CAST(mimetype AS BLOB) FROM file"
             " WHERE id > CAST(? AS TEXT) ORDER BY file.id"
@@ -150,14 +164,33 @@ _PARTS = (
     ),
     _texts(
         "holding",
+        "file",
         Statement(
             "SELECT chat, message_id, CAST(file AS BLOB) FROM holding WHERE (chat, message_id, file) >"
             " (?, ?, CAST(? AS TEXT)) ORDER BY chat, message_id, holding.file"
         ),
         (_FIRST, 0, b""),
     ),
+    _texts(
+        "writer",
+        "version",
+        Statement("SELECT one, CAST(version AS BLOB) FROM writer WHERE one > ? ORDER BY one"),
+        (_FIRST,),
+        _WRITTEN_AT_START,
+    ),
+    _texts(
+        "indexed",
+        "folding",
+        Statement("SELECT one, CAST(folding AS BLOB) FROM indexed WHERE one > ? ORDER BY one"),
+        (_FIRST,),
+        _WRITTEN_AT_START,
+    ),
 )
-_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+"""All columns of text in the schema."""
+_COLUMNS = (
+    "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c"
+    " WHERE t.type = 'table' AND t.rootpage > 0"
+)
 _CHAT_NAME = Statement(
     "SELECT coalesce(CASE WHEN json_valid(value) THEN value ->> '$.id' END, (SELECT group_concat(id, '~') FROM ("
     " SELECT CASE WHEN json_valid(u.value) THEN u.value ->> '$.id' END AS id FROM member AS m JOIN user AS u"
@@ -175,8 +208,8 @@ def flaws(store: sqlite3.Connection, limit: int) -> list[str]:
     Raises:
         sqlite3.Error: it is damaged otherwise, or cannot be read.
     """
-    there = {name for (name,) in store.execute(_TABLES)}
-    every = (flaw for part in _PARTS if part.table in there for flaw in _flaws_of(store, part))
+    there = set(store.execute(_COLUMNS))
+    every = (flaw for part in _PARTS if (part.table, part.column) in there for flaw in _flaws_of(store, part))
     found = list(islice(every, limit))
     names = {key: store.execute(_CHAT_NAME, (key,)).fetchall() for key in {one.chat for one in found} - {NO_CHAT}}
     return [_said(one, names) for one in found]

@@ -217,6 +217,10 @@ async def test_a_foreign_host_name_is_refused(tmp_path: Path) -> None:
                 "chat.example.org",
                 "a.lab.example",
                 "a.b.lab.example",
+                "A.B.C.LAB.EXAMPLE.:8765",
+                "lab.example",
+                "evillab.example",
+                "a.lab.example.evil.example",
             )
         }
     refused = {host for host, status in statuses.items() if status == 421}
@@ -227,7 +231,9 @@ async def test_a_foreign_host_name_is_refused(tmp_path: Path) -> None:
         "localhost.evil.example",
         "",
         "[",
-        "a.b.lab.example",
+        "lab.example",
+        "evillab.example",
+        "a.lab.example.evil.example",
     }
     assert {status for host, status in statuses.items() if host not in refused} == {401}
 

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import trio
 
 from relay.core.maintenance.check import check
 from relay.protocol import control
-from relay.store import entry
+from relay.store import entry, texts
 from relay.store.backup.archive import back_up
 from relay.store.backup.restore import CannotRestore, unpacked
 from relay.store.data_dir.errors import UnreadableText, is_damaged
 from relay.store.integrity import TEXTS
 from relay.store.sqlite import database
 from relay.store.sqlite.reading import PageBound
+from relay.store.sqlite.schema import MIGRATIONS
 from tests.support.command_line import run, said
 from tests.support.sessions import Client, House, house
 from tests.support.tunings import indexing
@@ -201,3 +202,71 @@ async def _paged(reading: database.Connection) -> list[str]:
     bound = PageBound(10, 1_000, lambda row: len(row[0]))
     rows, _ = await reading.page("SELECT value FROM t ORDER BY key", (), bound)
     return [value for (value,) in rows]
+
+
+def _text_columns(store: sqlite3.Connection) -> list[tuple[str, str]]:
+    return store.execute(
+        "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c"
+        " WHERE t.type = 'table' AND t.rootpage > 0 AND c.type = 'TEXT'"
+    ).fetchall()
+
+
+def _put_row(store: sqlite3.Connection, table: str, spoilt: str) -> None:
+    """Put a row into a table, with numbers and empty JSON everywhere but in one column."""
+    columns = store.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
+    values = [
+        "CAST(x'7BFF7D' AS TEXT)" if name == spoilt else "'{}'" if type_ == "TEXT" else "1" for name, type_ in columns
+    ]
+    names = ", ".join(name for name, _ in columns)
+    store.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({', '.join(values)})")
+
+
+async def test_every_column_of_text_in_the_schema_is_read(tmp_path: Path) -> None:
+    async with _open(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as store:
+        columns = _text_columns(store)
+        assert {"log", "user", "file", "writer", "indexed"} <= {table for table, _ in columns}
+        missed = []
+        for table, column in columns:
+            store.execute("BEGIN")
+            _put_row(store, table, "")
+            whole = texts.flaws(store, 2)
+            _put_row(store, table, column)
+            found = texts.flaws(store, 2)
+            store.execute("ROLLBACK")
+            assert not whole, (table, column)
+            if len(found) != 1:
+                missed.append((table, column))
+        assert missed == []
+
+
+def test_stores_of_earlier_versions_are_read_too() -> None:
+    """A restore proves a backup before it is upgraded."""
+    for version in range(1, len(MIGRATIONS) + 1):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
+            for migration in MIGRATIONS[:version]:
+                store.executescript(migration)
+            assert texts.flaws(store, 2) == [], version
+            for table in {table for table, _ in _text_columns(store)}:
+                _put_row(store, table, "")
+            assert texts.flaws(store, 2) == [], version
+            _put_row(store, "chat", "value")
+            assert texts.flaws(store, 2) == ["row 1 of the table chat cannot be read"], version
+
+
+@pytest.mark.parametrize(("table", "column"), [("writer", "version"), ("indexed", "folding")])
+async def test_a_flaw_in_what_a_start_writes_again_is_named_and_gone_after_a_start(
+    tmp_path: Path, table: str, column: str
+) -> None:
+    tokens = await _fill(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "relay.db")) as store, store:
+        store.execute(f"UPDATE {table} SET {column} = CAST(x'FF' AS TEXT)")
+
+    async def wrong() -> list[str]:
+        return [fault for one in await check(tmp_path, lambda _name: None) if one.what == TEXTS for fault in one.wrong]
+
+    assert await wrong() == [f"row 1 of the table {table} cannot be read: the relay's next start writes it again"]
+    async with _open(tmp_path, tokens):
+        pass
+    assert await wrong() == []

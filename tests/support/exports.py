@@ -43,8 +43,9 @@ def _number(record: dict[str, Any], numbers: dict[str, str]) -> None:
     if "picture" in record:
         record["picture"] = number(record["picture"])
     for attachment in record.get("attachments", ()):
-        attachment["id"] = number(attachment["id"])
-        attachment["url"] = "/files/" + attachment["id"]
+        if attachment["url"].startswith("/files/"):
+            attachment["id"] = number(attachment["id"])
+            attachment["url"] = "/files/" + attachment["id"]
 
 
 def same(one: tuple[list[Any], dict[str, bytes]], other: tuple[list[Any], dict[str, bytes]]) -> None:

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, Phase, given, settings
@@ -26,6 +28,7 @@ from relay.keys import NO_DEVICE, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta
+from relay.settings import FilesSection, Settings
 from relay.store.command import Command
 from tests.support.command_line import done
 from tests.support.exports import exported, same
@@ -47,13 +50,22 @@ NAMES = (
     ),
 )
 
+LINKED = (
+    ("plan.pdf", "file", AttachmentMeta(size=1, extension="pdf")),
+    ("nöte.txt", "file", AttachmentMeta(size=0)),
+    ("a/b.png", "image", AttachmentMeta(size=2**40, mimetype="image/png", width=3, height=2)),
+    ("film.mp4", "video", AttachmentMeta(size=7, width=640, height=480, duration=1.5)),
+)
+
 
 class Life:
     """Random actions of people, as commands for the log."""
 
-    def __init__(self, relay: Relay, random: Random) -> None:
+    def __init__(self, relay: Relay, random: Random, seed: int) -> None:
         self.relay = relay
         self.random = random
+        self.links = Random(seed)
+        """Chooses the files elsewhere. It is another generator, so that old seeds still make the same store."""
         self.now = T0
         self.files: list[tuple[int, Attachment]] = []
         self.count = 0
@@ -138,6 +150,10 @@ class Life:
         mine = [file for owner, file in self.files if owner == user]
         files = self.random.sample(mine, min(len(mine), 2)) if self.random.random() < 0.5 else []
         text = self.random.choice(TEXTS) if not files or self.random.random() < 0.5 else None
+        if self.links.random() < 0.4:
+            files = [*files, *(self.link(number) for number in range(self.links.randint(1, 3)))]
+            self.links.shuffle(files)
+            text = text if self.links.random() < 0.5 else None
         await self.say(
             user,
             requests.New(
@@ -148,6 +164,12 @@ class Life:
                 reply_to=reply,
             ),
         )
+
+    def link(self, number: int) -> Attachment:
+        """A file that is stored elsewhere: anybody may name one, under any id."""
+        name, kind, meta = self.links.choice(LINKED)
+        url = self.links.choice(("https://files.example/a%20b?c=d#e", "http://[::1]:9/x", "https://müller.example/ü"))
+        return Attachment(type=kind, id=f"x{number}", filename=name, url=url, meta=meta)  # type: ignore[arg-type]
 
     async def change_message(self) -> None:
         user = self.user()
@@ -211,7 +233,7 @@ async def live(data: Path, seed: int, steps: int) -> None:
     data.mkdir()
     lives: list[Life] = []
     async with open_relay(data, clock=lambda: lives[0].now if lives else T0) as relay:
-        life = Life(relay, random)
+        life = Life(relay, random, seed)
         lives.append(life)
         for _ in range(3):
             await life.add_user()
@@ -287,3 +309,76 @@ def test_any_relays_export_is_imported_identically(examples: int) -> None:
         there_and_back(seed, steps)
 
     check()
+
+
+LINK = {
+    "type": "file",
+    "id": "e1",
+    "filename": "plan.pdf",
+    "url": "https://files.example/plan.pdf",
+    "meta": {"extension": "pdf", "size": 1},
+}
+
+
+async def _talk(data: Path) -> None:
+    """Let anna send ben a link with a text, and one without."""
+    data.mkdir()
+    link = msgspec.convert(LINK, Attachment)
+    async with open_relay(data, clock=lambda: T0) as relay:
+        for user in ("anna", "ben"):
+            await submit(relay.log, Command(T0, ADMIN, NO_DEVICE, control.AddUser(id=user, name=user)))
+        for text in ("see this", None):
+            request = requests.New(
+                chat_id="ben", client_message_id=f"link {text}", message=text, attachments=[link, link]
+            )
+            await submit(relay.log, Command(T0, UserKey(1), NO_DEVICE, request))
+
+
+def _messages(data: Path) -> list[tuple[str | None, list[dict[str, Any]] | None]]:
+    lines = map(json.loads, done("export", "-", data=data).out.splitlines())
+    return [(one.get("text"), one.get("attachments")) for one in lines if one["type"] == "message"]
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_a_file_elsewhere_keeps_its_address_through_export_and_import(tmp_path: Path, files: bool) -> None:
+    trio.run(_talk, tmp_path / "one")
+    export = tmp_path / ("one.zip" if files else "one.jsonl")
+    done("export", *(["--files"] if files else []), export, data=tmp_path / "one")
+    planned = done("import", "--dry-run", "--json", export, data=tmp_path / "two").json
+    came = done("import", "--json", export, data=tmp_path / "two").json
+    assert {**came, "dryRun": True} == planned
+    assert came["left"] == {}
+    assert came["added"]["files"] == 0
+    assert _messages(tmp_path / "two") == _messages(tmp_path / "one") == [("see this", [LINK]), (None, [LINK])]
+
+
+def test_a_relay_without_files_elsewhere_says_what_it_left_and_keeps_the_address_as_text(tmp_path: Path) -> None:
+    trio.run(_talk, tmp_path / "one")
+    done("export", tmp_path / "one.jsonl", data=tmp_path / "one")
+    with patch.dict(os.environ, RELAY_FILES_ELSEWHERE="false"):
+        planned = done("import", "--dry-run", "--json", tmp_path / "one.jsonl", data=tmp_path / "two").json
+        came = done("import", "--json", tmp_path / "one.jsonl", data=tmp_path / "two").json
+    assert {**came, "dryRun": True} == planned
+    assert came["left"] == {"files elsewhere (files.elsewhere is off: messages here link no files elsewhere)": 2}
+    said = "(file: plan.pdf, https://files.example/plan.pdf)"
+    assert _messages(tmp_path / "two") == [(f"see this\n{said}", None), (f"\n{said}", None)]
+
+
+async def test_the_relay_itself_refuses_files_elsewhere_of_an_import(tmp_path: Path) -> None:
+    """The setting may change while an import runs."""
+    settings_ = Settings(files=FilesSection(elsewhere=False))
+    async with open_relay(tmp_path, clock=lambda: T0, settings=settings_) as relay:
+        for user in ("anna", "ben"):
+            await submit(relay.log, Command(T0, ADMIN, NO_DEVICE, control.AddUser(id=user, name=user)))
+        start = requests.New(chat_id="ben", client_message_id="start", message="start")
+        await submit(relay.log, Command(T0, UserKey(1), NO_DEVICE, start))
+        message = control.MessageImport(
+            participants=["anna", "ben"],
+            sender="anna",
+            client_message_id="link",
+            text="see this",
+            attachments=[msgspec.convert(LINK, Attachment)],
+            at=T0,
+        )
+        answers: Any = await relay.admin.handle("import.messages", control.MessagesImport(messages=[message]))
+        assert [one.error for one in answers] == ["files.elsewhere is off: messages here link no files elsewhere"]

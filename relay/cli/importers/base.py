@@ -41,13 +41,23 @@ class SourceFile(NamedTuple):
     sender: str = ""
     """The id of the uploader, if that is not the author of the message."""
     known: Attachment | None = None
-    """The attachment in the message, in a relay's own export."""
+    """The attachment in the message, in a relay's own export; `link` makes one that is stored elsewhere."""
     digest: str = ""
-    """The SHA-256 of its content, where the export says it."""
+    """The SHA-256 of its content, if the export says it."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Its address, if it is stored elsewhere and has no content in the source; empty otherwise."""
+        return self.known.url if self.known is not None and self.known.is_elsewhere else ""
 
     def read(self) -> bytes:
         """Read all of its content."""
         return b"".join(self.pieces())
+
+
+def link(attachment: Attachment) -> SourceFile:
+    """Describe an attachment that names a file elsewhere, which messages pass on unchanged."""
+    return SourceFile(attachment.filename, 0, lambda: iter(()), known=attachment)
 
 
 class SourceUser(NamedTuple):

@@ -50,7 +50,7 @@ class FileImporter:
         """In a dry run, by user: the bytes that the files to import would take of the quota."""
 
     async def bring(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
-        """Import a file, once.
+        """Import a file, once, or pass on the address of one that is stored elsewhere.
 
         Args:
             file: the file.
@@ -60,6 +60,8 @@ class FileImporter:
         Returns:
             The attachment; None if the file stays behind, and always in a dry run.
         """
+        if file.elsewhere:
+            return await self._pass_on(file, sender, at)
         if file.key and file.key in self._shared:
             self._shared.move_to_end(file.key)
             found = self._shared[file.key]
@@ -73,6 +75,18 @@ class FileImporter:
             return found
         # The size and length of a video come from its sender.
         return msgspec.structs.replace(found, meta=file.known.meta)
+
+    async def _pass_on(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
+        """Ask whether messages here may name a file that is stored elsewhere. Its address needs no further request."""
+        asked = control.FileImport(sender=sender, name=file.name, size=0, at=at, url=file.elsewhere, dry=self._dry)
+        try:
+            await self._ask(IMPORT_FILE, asked)
+        except RequestRefused as refused:
+            if refused.code in STOPPING:
+                end_import(refused)
+            self._left[f"files elsewhere ({refused})"] += 1
+            return None
+        return None if self._dry else file.known
 
     async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         if sender not in self._users:

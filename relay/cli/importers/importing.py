@@ -394,7 +394,7 @@ class Importing:
             if attachment is not None:
                 attachments.append(attachment)
             elif not self._dry:
-                text += f"\n(file: {file.name})"
+                text += f"\n(file: {', '.join(filter(None, (file.name, file.elsewhere)))})"
         if len(text) > TEXT_CHARACTERS:
             self.left["messages that were cut because they are too long"] += 1
         return text[:TEXT_CHARACTERS] or (None if attachments or message.deleted else "(empty)"), attachments

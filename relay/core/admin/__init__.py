@@ -147,7 +147,7 @@ class Admin:
         status = StatusReport(state, log, hub.presence, statistics, self.runtime, clock, room, sign_in.refusals)
         events = EventWatch(state, hub, reading)
         export = Exporter(state, log, reading, clock)
-        self._imports = imports = Import(state, log, clock, files)
+        self._imports = imports = Import(state, log, clock, files, service.settings.files)
         self._handlers = dict(
             (
                 _by(USER_ADD, users.add_user),

@@ -151,15 +151,15 @@ class Names:
     """The host names accepted in a request."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
-        """Take this machine's names and further ones: `*` accepts any, `*.example` all names within `example`."""
+        """Take this machine's names and further ones: `*` accepts any, `*.example` all within it, at any depth."""
         self._names = {canonical(name) for name in [*hostnames(), *more]}
+        self._ends = (".localhost", *(name[1:] for name in self._names if name.startswith("*.")))
 
     def __contains__(self, host: str) -> bool:
         """Return whether a host means this machine; addresses always do."""
         if is_address(host) or host in self._names or ANY in self._names:
             return True
-        within = host.partition(".")[2]
-        return host.endswith(".localhost") or f"*.{within}" in self._names
+        return host.endswith(self._ends)
 
 
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:

@@ -170,6 +170,8 @@ class FileImport(Wire, frozen=True, kw_only=True):
     dry: bool = False
     before: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """With `dry`: bytes of the same sender's files that would be stored before."""
+    url: Url | None = None
+    """The address of a file that is stored elsewhere. Nothing is stored: the relay only says whether it takes such."""
 
 
 class FileImportResult(Wire, frozen=True, kw_only=True):

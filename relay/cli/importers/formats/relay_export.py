@@ -13,6 +13,7 @@ from relay.cli.importers.base import (
     SourceMessage,
     SourceUser,
     fit_key,
+    link,
 )
 from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.names import decode_json
@@ -156,6 +157,9 @@ class RelayExport:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
+            if file.is_elsewhere:
+                enclosed.append(link(file))
+                continue
             found = self._files.enclosed(f"files/{file.id}/{file.filename}")
             if found is None:
                 self.left["files"] += 1

@@ -8,6 +8,7 @@ from relay.core.model.state import State
 from relay.keys import NO_DEVICE
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.settings import FilesSection
 from relay.store.log.log import Log
 
 NO_CLIENT = object()
@@ -22,15 +23,16 @@ and the next start would not believe a clock that is years ahead of it."""
 class Import:
     """Imports into this relay, one at a time."""
 
-    def __init__(self, state: State, log: Log, clock: RelayClock, uploads: Uploads) -> None:
+    def __init__(self, state: State, log: Log, clock: RelayClock, uploads: Uploads, limits: FilesSection) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._uploads = uploads
+        self._limits = limits
         self._client: object = NO_CLIENT
         self._upload: UploadInPieces | None = None
         self.people = PeopleImport(state, log, clock)
-        self.messages = MessageHistoryImport(state, log, clock)
+        self.messages = MessageHistoryImport(state, log, clock, self._check_elsewhere)
 
     async def begin(self, client: object) -> None:
         """Start an import for a client, or continue it.
@@ -62,7 +64,13 @@ class Import:
             self._client = NO_CLIENT
 
     async def import_file(self, request: control.FileImport) -> control.FileImportResult:
-        """Store the next piece of a file for a message or a picture; one file at a time."""
+        """Store the next piece of a file for a message or a picture; one file at a time.
+
+        Of a file that is stored elsewhere only say whether messages may name it.
+        """
+        if request.url is not None:
+            self._check_elsewhere()
+            return control.FileImportResult()
         sender = self._state.user(request.sender)
         if request.dry:
             self._uploads.check(sender.key if sender is not None else None, request.size, request.before)
@@ -89,6 +97,11 @@ class Import:
         self._upload = None
         await upload.discard()
         return control.FileImportResult(attachment=attachment)
+
+    def _check_elsewhere(self) -> None:
+        """Refuse files that are stored elsewhere, as for a message that somebody sends (`files.elsewhere`)."""
+        if not self._limits.elsewhere:
+            raise RelayError.forbidden("files.elsewhere is off: messages here link no files elsewhere")
 
     async def end_import(self, _request: control.Empty) -> control.Empty:
         """Mark the imported messages as read for every member without other unread messages."""

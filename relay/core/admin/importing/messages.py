@@ -1,6 +1,6 @@
 """Imports messages, edits, deletions and clearings, in batches small enough that other users can send in between."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import trio
@@ -34,7 +34,16 @@ LOOKED_UP_MESSAGES = 16
 class MessageHistoryImport:
     """Imports messages and their changes."""
 
-    def __init__(self, state: State, log: Log, clock: RelayClock) -> None:
+    def __init__(self, state: State, log: Log, clock: RelayClock, check_elsewhere: Callable[[], None]) -> None:
+        """Wait for messages.
+
+        Args:
+            state: the state.
+            log: the log.
+            clock: the relay's clock.
+            check_elsewhere: raises `RelayError` if a message may name no file that is stored elsewhere.
+        """
+        self._check_elsewhere = check_elsewhere
         self._state = state
         self._log = log
         self._clock = clock
@@ -141,6 +150,8 @@ class MessageHistoryImport:
         request: commands.ImportMessage | commands.ImportChange
         match message.kind:
             case "new":
+                if any(one.is_elsewhere for one in message.attachments or ()):
+                    self._check_elsewhere()
                 request = commands.ImportMessage(
                     chat=chat.key,
                     client_id=message.client_message_id,
