@@ -2,6 +2,7 @@
 import { Component } from "preact";
 import { back, openPanel } from "../../actions/navigation.js";
 import { lossText, tell } from "../../actions/notices.js";
+import { reportLoading } from "../../actions/store.js";
 import { dialog, route, state, trouble } from "../../signals.js";
 import { formatAgo, t } from "../../i18n/i18n.js";
 import { mayWrite, nameOf, presenceOf, typeOf } from "../../model/state.js";
