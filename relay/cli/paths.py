@@ -60,7 +60,12 @@ def cannot_read(name: Path | str, error: OSError) -> Failure:
     """Make a failure that says what could not be read and why."""
     if isinstance(error, UnusablePart):
         return Failure(about_file(error))
-    return Failure(f"{name} cannot be read: {_reason(error, NOT_READ)}")
+    return Failure(f"{name} cannot be read: {why_not_read(error)}")
+
+
+def why_not_read(error: OSError) -> str:
+    """Say why a file cannot be read."""
+    return _reason(error, NOT_READ)
 
 
 def _reason(error: OSError, words: Mapping[int, str]) -> str:

@@ -23,11 +23,13 @@ from relay.cli.offline import in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
+from relay.cli.store.lost_files import lost_files, report_lost
 from relay.protocol import control
 from relay.protocol.control.table import EXPORT
 from relay.settings import data_directory
 from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
+from relay.store.contents import Condition, Verdict, add_to_tar
 from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
 from relay.store.files.directory import STORE, is_read_only
@@ -55,37 +57,34 @@ def export(
         _export(data, sys.stdout.buffer, None)
         return
     check_target(file, data_directory(data))
-    missing: list[str] = []
+    lost: dict[str, Verdict] = {}
     try:
         scratch.sweep(file.absolute().parent)
         with pacing.low_priority(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
             with pacing.open_paced(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target, here, missing) if files else _export(data, target, here)
+                exported = _export_tar(data, target, here, lost) if files else _export(data, target, here)
             scratch.put_in_place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
     if json:
-        as_json(msgspec.to_builtins(exported) | ({"missing": missing} if missing else {}))
+        as_json(msgspec.to_builtins(exported) | lost_files(lost))
     else:
-        for name in missing[:10]:
-            say(f"missing in {data_directory(data)}, and so in the export: {name}")
-        if len(missing) > 10:
-            say(f"and {len(missing) - 10} more: `relay check` names them")
+        report_lost(lost, data_directory(data), "export")
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> control.Exported:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, lost: dict[str, Verdict]) -> control.Exported:
     """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
 
     Args:
         data: the value of `--data`.
         target: the tar file.
         here: a directory on the same disk, for the lines.
-        missing: collects the names of lost uploaded files.
+        lost: collects the uploaded files that are not whole, by name.
     """
-    gone: set[str] = set()
+    flawed: dict[str, Verdict] = {}
     contents = Blobs(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
     # Beside the target, which has room: /tmp may be in memory.
@@ -98,16 +97,17 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
         with progress("files") as advance:
             for file in held.values():
                 digest = file.digest or ""
-                try:
-                    tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
-                except FileNotFoundError:
-                    gone.add(f"{archive.FILES_FOLDER}/{digest[:2]}/{digest}")
+                name = f"files/{file.id}/{Path(file.name or 'file').name}"
+                verdict = add_to_tar(tar, contents.path(digest), name)
+                if verdict.condition is not Condition.WHOLE:
+                    flawed[f"{archive.FILES_FOLDER}/{digest[:2]}/{digest}"] = verdict
                 # Otherwise tarfile would keep every member in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
-    if gone:
-        # A file that was deleted meanwhile does not count as missing.
-        missing.extend(sorted(gone & archive.named_files(data_directory(data) / STORE)))
+    if flawed:
+        # A file that was deleted meanwhile does not count.
+        still = archive.named_files(data_directory(data) / STORE)
+        lost.update((name, flawed[name]) for name in sorted(flawed.keys() & still))
     return exported
 
 

@@ -49,7 +49,7 @@ from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
 from relay.store.log.schedule import Cursors
 from relay.store.queries import positions
-from relay.store.sqlite import database, folding, log_pair
+from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
 from relay.store.sqlite.wal import Wal
 
@@ -245,8 +245,6 @@ async def open_relay(
             await upgrade(writing, path)
             await written_by.sign(writing, path)
             await folding.ensure(writing)
-            if runtime is not None and not spent:
-                await log_pair.begin(writing, path)
             writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=READ_SECONDS) as reading,
@@ -288,7 +286,6 @@ async def open_relay(
                 if relay.log.disk_full and not spent:
                     # Closing the file copies SQLite's log into it, which needs room.
                     reserve.spend()
-        log_pair.end(path)
         if spent or reserve.short or reserve.names_spent:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()

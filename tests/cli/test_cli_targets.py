@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -101,20 +100,6 @@ def test_full_disk_during_a_backup_is_reported_for_the_target(
     monkeypatch.setattr("relay.store.backup.archive.sqlite3.connect", small)
     file = tmp_path / "backup.tar"
     assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
-
-
-def test_an_uploaded_file_that_cannot_be_read_is_named(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload = data / "files" / "ab" / "content"
-    upload.parent.mkdir(parents=True)
-    upload.touch()
-
-    def refuse(_tar: tarfile.TarFile, path: Path, *_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(tarfile.TarFile, "add", refuse)
-    assert said(run("backup", tmp_path / "backup.tar", data=data)) == f"{upload} cannot be read: you may not read it"
 
 
 def test_successful_command_prints_nothing_on_stderr(data: Path, tmp_path: Path) -> None:

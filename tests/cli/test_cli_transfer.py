@@ -344,6 +344,13 @@ def test_export_with_files_contains_them_and_can_be_imported_again(tmp_path: Pat
     ran = done("export", "--files", tmp_path / "out.tar", data=data)
     assert f"missing in {data}, and so in the export: {name}\n" in ran.out
     assert came["left"] == {}
+    # A spoilt one is reported by both.
+    lost.write_bytes(b"h3llo file")
+    ran = done("export", "--files", tmp_path / "spoilt.tar", data=data)
+    assert f"spoilt in {data}, and so not whole in the export: {name}\n" in ran.out
+    spoilt = done("import", tmp_path / "spoilt.tar", "--json", data=tmp_path / "elsewhere").json
+    assert spoilt["left"] == {"files (spoilt in the export)": 1}
+    assert spoilt["added"]["files"] == 0
     (message,) = messages(tmp_path / "there")
     assert (message["text"], message["attachments"][0]["filename"]) == ("look", "note.txt")
     assert message["at"] == messages(data)[0]["at"]

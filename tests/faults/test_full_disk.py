@@ -16,14 +16,18 @@ import trio
 from relay.client import Client, connect
 from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
+from relay.core.relay import Relay, open_relay
+from relay.core.tuning import DiskTuning, Tuning
+from relay.keys import MessageId
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.files import reserve, tls_folder
 from relay.store.files.reserve import Reserve
 from relay.store.files.room import START_NAMES
 from relay.store.sqlite.read_only import read
+from relay.store.sqlite.wal import WalTuning
 from tests.support.command_line import run
-from tests.support.disk import history
+from tests.support.disk import answers, command, history, people, say, until
 from tests.support.relay_process import RelayProcess, add_users
 from tests.support.relay_process import running as relay_running
 
@@ -189,6 +193,47 @@ async def test_a_start_on_a_full_disk_waits_for_room(disk: Path, tmp_path: Path)
         await relay.kill()
 
 
+@pytest.mark.parametrize("after", ["goes on", "starts on the full disk"])
+async def test_relay_whose_log_was_emptied_accepts_messages_once_a_full_disk_has_room(disk: Path, after: str) -> None:
+    # An emptied log has no room of its own, so the first message on the full disk already fails.
+    tuning = Tuning(wal=WalTuning(erase_seconds=0.1, erase_quiet_seconds=0.1), disk=DiskTuning(fill_seconds=0.1))
+    data = disk / "data"
+    data.mkdir()
+
+    async def sent(relay: Relay, client_id: str) -> bool:
+        answer = await say(relay, "User1", "User2", client_id, WORDS[0] * 500)
+        assert not isinstance(answer, RelayError) or answer.error.code == "storage_full"
+        return not isinstance(answer, RelayError)
+
+    async def room_comes(relay: Relay) -> None:
+        ballast.unlink()
+        assert free(disk) > SIZE // 2
+        with trio.fail_after(5):
+            while not await sent(relay, "with room"):
+                await trio.sleep(0.1)
+
+    async with open_relay(data, tuning=tuning) as relay, trio.open_nursery() as nursery:
+        nursery.start_soon(relay.room.run)
+        await people(relay, "User1", "User2")
+        assert await sent(relay, "to be deleted")
+        request = requests.Delete(chat_id="User2", original_message_id=MessageId(1))
+        await answers(relay, command(relay, "User1", request))
+        await until(lambda: (data / "relay.db-wal").stat().st_size == 0)
+        ballast = fill(disk)
+        assert not await sent(relay, "on the full disk")
+        await relay.room.free(partial(relay.retention.prune, max_bytes=1))
+        if after == "goes on":
+            await room_comes(relay)
+        nursery.cancel_scope.cancel()
+    if after != "goes on":
+        assert free(disk) < 1 << 20
+        async with open_relay(data, tuning=tuning) as relay, trio.open_nursery() as nursery:
+            nursery.start_soon(relay.room.run)
+            await room_comes(relay)
+            nursery.cancel_scope.cancel()
+    assert [finding.what for finding in await check(data, lambda _what: None) if finding.wrong] == []
+
+
 # The reserve itself.
 
 
@@ -342,14 +387,14 @@ async def test_a_closed_store_on_a_read_only_disk_can_be_saved(disk: Path, tmp_p
     assert (await trio.to_thread.run_sync(sent)).code == 0
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     before = sorted(data.iterdir())
-    for command in (
+    for arguments in (
         ["check"],
         ["backup", str(elsewhere / "b.tar")],
         ["export", str(elsewhere / "x.jsonl")],
         ["export", "--files", str(elsewhere / "x.tar")],
     ):
-        ran = await trio.to_thread.run_sync(partial(run, *command, data=data))
-        assert (ran.code, ran.err) == (0, ""), command
+        ran = await trio.to_thread.run_sync(partial(run, *arguments, data=data))
+        assert (ran.code, ran.err) == (0, ""), arguments
     assert "hello" in (elsewhere / "x.jsonl").read_text()
     assert sorted(data.iterdir()) == before
     assert sorted(path.name for path in elsewhere.iterdir()) == ["b.tar", "x.jsonl", "x.tar"]

@@ -299,21 +299,6 @@ async def test_write_error_is_not_reported_as_a_full_disk(
     assert "a file cannot be saved: Input/output error" in caplog.text
 
 
-async def test_upload_without_permission_names_the_folder_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_args: object) -> None:
-        raise PermissionError(13, "Permission denied", str(tmp_path / "files" / "new"))
-
-    async with http_relay(tmp_path) as relay:
-        token = await relay.user("anna")
-        monkeypatch.setattr("os.fsync", fail)
-        answer = await try_upload(relay, token, bytes(300_000))
-        monkeypatch.undo()
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
-    assert f"a file cannot be saved: you may not use {tmp_path}/files/new: run this as" in caplog.text
-
-
 async def test_upload_to_an_unresponsive_disk_is_refused_for_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import trio
 
-from relay.core.admin.status import Runtime
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
@@ -30,7 +29,7 @@ def use(data: Path, work: Callable[[Relay], Awaitable[Any]], tuning: Tuning | No
     """Open a data directory like a relay, and run a function."""
 
     async def main() -> Any:
-        async with open_relay(data, settings=SETTINGS, tuning=tuning, runtime=Runtime()) as relay:
+        async with open_relay(data, settings=SETTINGS, tuning=tuning) as relay:
             await relay.files.sweep()
             return await work(relay)
 

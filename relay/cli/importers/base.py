@@ -42,6 +42,8 @@ class SourceFile(NamedTuple):
     """The id of the uploader, if that is not the author of the message."""
     known: Attachment | None = None
     """The attachment in the message, in a relay's own export; `link` makes one that is stored elsewhere."""
+    digest: str = ""
+    """The SHA-256 of its content, if the export says it."""
 
     @property
     def elsewhere(self) -> str:

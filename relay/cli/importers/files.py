@@ -2,6 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterator
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -14,6 +15,7 @@ from relay.protocol import control
 from relay.protocol.control.table import IMPORT_FILE
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
+from relay.store.contents import Proof
 
 PIECE_BYTES = 4 * 2**20
 """Bytes of a file in one request."""
@@ -100,7 +102,7 @@ class FileImporter:
                 return None
             result = control.FileImportResult()
             first = True
-            for piece, more in _pieces(file.pieces):
+            for piece, more in _pieces(partial(_proven, file)):
                 request = msgspec.structs.replace(whole, data=piece, first=first, more=more)
                 result = await self._ask(IMPORT_FILE, request)
                 first = False
@@ -125,6 +127,20 @@ def end_import(refused: RequestRefused) -> NoReturn:
         Failure: always.
     """
     raise Failure(f"{refused}; run it again then, and it continues where it stopped") from None
+
+
+def _proven(file: SourceFile) -> Iterator[bytes]:
+    """Read a file.
+
+    Raises:
+        NotUnderstood: it is not the content that the export says.
+    """
+    proof = Proof(file.digest)
+    for piece in file.pieces():
+        proof.add(piece)
+        yield piece
+    if not proof.is_whole():
+        raise NotUnderstood("spoilt in the export")
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:

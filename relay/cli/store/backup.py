@@ -1,6 +1,6 @@
 """`relay backup`: the whole data directory in one file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +8,13 @@ import typer
 
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress, say, when
-from relay.cli.paths import cannot_read, cannot_write, check_target
+from relay.cli.paths import cannot_write, check_target
+from relay.cli.store.lost_files import lost_files, report_lost
 from relay.cli.store.opening import existing_store, plain_faults
 from relay.settings import data_directory
 from relay.store.backup import archive as backups
 from relay.store.backup import pacing
+from relay.store.contents import Verdict
 
 
 def backup(
@@ -22,34 +24,46 @@ def backup(
 ) -> None:
     """Write the whole data directory into one file. The relay may run meanwhile.
 
+    If an uploaded file is missing, spoilt or cannot be read, the rest goes to FILE.incomplete, FILE stays as it is, and
+    the command fails.
+
     Example: relay backup /media/usb/relay.tar
     """
     where = data_directory(data)
     existing_store(where)
     check_target(file, where)
-    missing: list[str] = []
+    lacking: dict[str, Verdict] = {}
+
+    def note(lost: Mapping[str, Verdict]) -> None:
+        lacking.update(lost)
+
     try:
         with pacing.low_priority(), plain_faults(where), progress("copying") as advance:
-            end = backups.back_up(where, file, _pages(advance), missing.extend)
+            end = backups.back_up(where, file, _pages(advance), note)
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None
     except OSError as error:
-        if error.filename and Path(error.filename).is_relative_to(where / backups.FILES_FOLDER):
-            raise cannot_read(error.filename, error) from None
         raise cannot_write(file, error) from None
-    written = file.stat().st_size
+    secret = [name for name in lacking if name.startswith(f"{backups.TLS_FOLDER}/")]
+    lost = {name: verdict for name, verdict in lacking.items() if name not in secret}
+    made = backups.beside(file) if lost else file
+    written = made.stat().st_size
     if json:
-        done = {"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at}
-        as_json(done | ({"missing": missing} if missing else {}))
+        done = {"file": str(made), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at}
+        named = lost_files(lost)
+        if secret:
+            named["missing"] = [*named.get("missing", []), *secret]
+        as_json(done | named)
     else:
-        for name in missing[:10]:
-            if name.startswith(f"{backups.TLS_FOLDER}/"):
-                say(f"{where / name} is not in the backup, since you may not read it: run this as root")
-            else:
-                say(f"missing in {where}, and so in the backup: {name}")
-        if len(missing) > 10:
-            say(f"and {len(missing) - 10} more: `relay check` names them")
-        say(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
+        report_lost(lost, where, "backup")
+        for name in secret:
+            say(f"{where / name} is not in the backup, since you may not read it: run this as root")
+        say(f"{made}: {written / 1e6:.1f} MB, up to {when(end.at)}")
+    if lost:
+        raise Failure(
+            f"{len(lost)} uploaded {'file is' if len(lost) == 1 else 'files are'} not whole, so the backup is kept as"
+            f" {made} and {file} was not written: `relay help backup` says what helps"
+        )
 
 
 def _pages(advance: Callable[[int], None]) -> backups.Progress:

@@ -1,5 +1,8 @@
 """`relay check` and `relay reindex`: checking the store, and rebuilding its full-text index."""
 
+import math
+from typing import Annotated
+
 import trio
 import typer
 from rich.console import Console
@@ -8,7 +11,7 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say
 from relay.cli.store.opening import existing_store, plain_faults
-from relay.core.maintenance.check import CheckResult
+from relay.core.maintenance.check import CONTENTS, READ_SECONDS, CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.protocol import control
 from relay.protocol.control.table import REINDEX
@@ -26,8 +29,17 @@ TEXT = (
 )
 
 
-def check(data: Data = None, json: Json = False) -> None:
+FILES = "No message is lost. Send such a file again, or take it from an older backup: `relay help backup` says how."
+
+
+def check(
+    data: Data = None,
+    all_: Annotated[bool, typer.Option("--all", help="Read the contents of all files, however long it takes.")] = False,
+    json: Json = False,
+) -> None:
     """Verify that the store is intact and consistent. The relay may run meanwhile.
+
+    The contents of uploaded files are read for a minute, from a different one on each time.
 
     Example: relay check
     """
@@ -36,19 +48,31 @@ def check(data: Data = None, json: Json = False) -> None:
     console = Console(stderr=True)
     findings: list[CheckResult] = []
     with pacing.low_priority(), plain_faults(where), console.status("") as status:
-        findings = trio.run(check_store, where, status.update)
+        findings = trio.run(check_store, where, status.update, math.inf if all_ else READ_SECONDS)
     if json:
-        as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
+        as_json(
+            [
+                {"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong}
+                | ({"unread": finding.unread} if finding.unread else {})
+                for finding in findings
+            ]
+        )
     else:
         for finding in findings:
             say(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
             for fault in finding.wrong:
                 say(f"         {fault}")
+            if finding.unread:
+                say(f"         {finding.unread} not read after {READ_SECONDS:.0f} s: `relay check --all` reads all")
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
-            say(REMAKE if wrong == {INDEX} else TEXT if wrong == {TEXTS} else RESTORE)
+            say(ADVICE.get(wrong.pop(), RESTORE) if len(wrong) == 1 else RESTORE)
         raise typer.Exit(1)
+
+
+ADVICE = {INDEX: REMAKE, TEXTS: TEXT, CONTENTS: FILES}
+"""What to do about a fault that is the only one."""
 
 
 def reindex(data: Data = None, json: Json = False) -> None:

@@ -4,7 +4,9 @@ Changes nothing. A relay may run meanwhile, so the check reads in many short tra
 twice, because a change between two transactions may look like one.
 """
 
+import secrets
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from relay.core.model import snapshot
 from relay.core.model.entities import PEOPLE_OF_TYPE
 from relay.core.model.recovery import EMPTY_SNAPSHOT
 from relay.core.model.state import State
-from relay.store import integrity, kinds
+from relay.store import contents, integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import is_damaged
@@ -30,6 +32,8 @@ from relay.store.sqlite.read_views import TooBusy, Views
 ENTRIES_PER_READ = 10_000
 """Entries read at a time."""
 VIEW_ATTEMPTS = 5
+READ_SECONDS = 60.0
+"""How long a check reads the contents of files, unless it is to read all: a card may hold an hour's worth."""
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
@@ -39,14 +43,17 @@ class CheckResult(NamedTuple):
 
     what: str
     wrong: list[str]
+    unread: int = 0
+    """Files whose content was not read for want of time."""
 
 
-async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult]:
+async def check(data: Path, progress: Callable[[str], None], read_seconds: float = READ_SECONDS) -> list[CheckResult]:
     """Check a data directory.
 
     Args:
         data: the directory.
         progress: called with the name of each check before it runs.
+        read_seconds: how long to read the contents of files.
 
     Raises:
         NotAStore: the file is not a relay's.
@@ -63,7 +70,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
         progress(AGREEMENT)
         findings.append(CheckResult(AGREEMENT, await _check_agreement(reading)))
     progress(CONTENTS)
-    findings.append(CheckResult(CONTENTS, await _check_contents(data)))
+    findings.append(await _check_contents(data, read_seconds))
     return findings
 
 
@@ -81,23 +88,63 @@ async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
     return [one for one in wrong if one in again]
 
 
-async def _check_contents(data: Path) -> list[str]:
-    """Find files whose content is missing or incomplete."""
-    wrong = await _wrong_contents(data)
-    # A running relay may have removed a file between the reads of the store and of the disk.
-    return sorted(wrong & await _wrong_contents(data))[: integrity.SHOWN_FAULTS] if wrong else []
+async def _check_contents(data: Path, seconds: float) -> CheckResult:
+    """Find files whose content is missing, spoilt or unreadable. All are looked at, and read as long as time allows."""
+    wrong: dict[str, str] = {}
+    unread = 0
+    until = time.monotonic() + seconds
+    for digest, size in _from_anywhere(await _digests(data)):
+        try:
+            fault = await _fault(data, digest, size, until)
+        except _OutOfTime:
+            unread += 1
+        else:
+            if fault:
+                wrong[digest] = fault
+    if wrong:
+        # A running relay may have removed a file between the reads of the store and of the disk.
+        still = {digest for digest, _ in await _digests(data)}
+        wrong = {digest: fault for digest, fault in wrong.items() if digest in still}
+    return CheckResult(CONTENTS, sorted(wrong.values())[: integrity.SHOWN_FAULTS], unread)
 
 
-async def _wrong_contents(data: Path) -> set[str]:
-    contents = Blobs(data / "files")
-    wrong = set()
+async def _digests(data: Path) -> list[tuple[str, int]]:
     async with _views(data / "relay.db") as (_, reading):
-        for digest, size in await stored_files.digests(reading):
-            path = contents.path(digest)
-            there = path.stat().st_size if path.is_file() else None
-            if there != size:
-                wrong.add(f"{path} {'is missing' if there is None else f'has {there} bytes, not {size}'}")
-    return wrong
+        return await stored_files.digests(reading)
+
+
+def _from_anywhere(digests: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Begin at any file, so that repeated checks that run out of time read all of them."""
+    begin = secrets.randbelow(len(digests)) if digests else 0
+    return digests[begin:] + digests[:begin]
+
+
+async def _fault(data: Path, digest: str, size: int, until: float) -> str:
+    """Say what is wrong with a file; nothing if it is whole.
+
+    Raises:
+        _OutOfTime: it looks right, and there is no time to read it.
+    """
+    path = Blobs(data / "files").path(digest)
+    verdict = contents.look(path, size)
+    if verdict.condition is contents.Condition.SPOILT:
+        return f"{path} is spoilt: it should have {size} bytes"
+    if verdict.condition is contents.Condition.WHOLE:
+
+        def read(reader: contents.ProvenReader, _size: int) -> None:
+            while True:
+                if time.monotonic() > until:
+                    raise _OutOfTime
+                if not reader.read():
+                    return
+
+        # An interrupted check need not wait for a disk.
+        verdict = await trio.to_thread.run_sync(contents.prove, path, read, abandon_on_cancel=True)
+    return "" if verdict.condition is contents.Condition.WHOLE else f"{path} {contents.words(verdict)}"
+
+
+class _OutOfTime(Exception):
+    """There is no time to read more files."""
 
 
 @asynccontextmanager

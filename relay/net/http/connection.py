@@ -3,6 +3,10 @@
 h11 parses and frames. This module does not know the meaning of requests.
 """
 
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import h11
@@ -22,8 +26,12 @@ IDLE_SECONDS = 30.0
 """How long a connection is kept for another request."""
 SEND_SECONDS = 30.0
 """How long a client may stop reading a response; a longer response must keep to `TRANSFER_BYTES_PER_SECOND`."""
+DISK_ERRORS = (errno.EIO, errno.ESTALE, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO)
+"""Errors of a file that is sent; the others are the connection's."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
 """How much of a refused body is still read and discarded, so that the client sees the refusal."""
+
+logger = logging.getLogger(__name__)
 
 
 class Disconnected(Exception):
@@ -236,7 +244,7 @@ class HttpConnection:
         return Disconnected()
 
     async def _send_part(self, head: bytes, part: FilePart) -> None:
-        with open(part.path, "rb") as file, part.while_allowed() as allowed:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
+        with _logged(part.path), open(part.path, "rb") as file, part.while_allowed() as allowed:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
             await self.send(head)
             offset, end = part.start, part.start + part.length
             pace = TransferPace(SEND_SECONDS)
@@ -245,6 +253,8 @@ class HttpConnection:
                 with self._idle_connections.timeout(SEND_SECONDS) as timeout:
                     sent = await self.transport.send_file(file.fileno(), offset, end - offset)
                 pace.count += sent
+                if not sent and not timeout.cancelled_caught:
+                    logger.warning("a file cannot be sent: %s ends at byte %d of %d", part.path, offset, end)
                 if timeout.cancelled_caught or not sent or pace.too_slow():
                     raise self._give_up()
                 offset += sent
@@ -260,6 +270,17 @@ class HttpConnection:
         with trio.move_on_after(LINGER_SECONDS):
             while left > 0 and (data := await self.transport.receive()):
                 left -= len(data)
+
+
+@contextmanager
+def _logged(path: str) -> Iterator[None]:
+    """Name a file that cannot be read: the client gets only a part of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename == path or error.errno in DISK_ERRORS:
+            logger.warning("a file cannot be sent: %s cannot be read: %s", path, error.strerror)
+        raise
 
 
 def _stalled() -> HttpError:

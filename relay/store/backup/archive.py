@@ -9,8 +9,8 @@ import re
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from relay import __version__
 from relay.keys import Seq, UnixMs
 from relay.store import texts
 from relay.store.backup import pacing
+from relay.store.contents import Condition, Verdict, add_to_tar
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import UnreadableText, reason
 from relay.store.data_dir.opening import finish_interrupted_restore
@@ -40,6 +41,9 @@ MARK = "chat-relay backup"
 _FIRST = re.compile(rf"{re.escape(STORE)}|{FILES_FOLDER}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
 """The first name in a backup of an early relay, which wrote no comment."""
 
+INCOMPLETE = ".incomplete"
+"""Suffix of the name of a backup that lacks an uploaded file, or has one that is spoilt."""
+
 Progress = Callable[[int, int], None]
 """Called with the finished and the total amount."""
 
@@ -50,6 +54,11 @@ class NotReplaced(Exception):
 
 class NoRoom(Exception):
     """A backup would fill the disk, with a message for a person."""
+
+
+def beside(target: Path) -> Path:
+    """Return where a backup goes that is not whole: beside the target, which may be the last whole one."""
+    return target.with_name(f"{target.name}{INCOMPLETE}")
 
 
 class LogEnd(NamedTuple):
@@ -122,18 +131,19 @@ def back_up(
     data: Path,
     target: Path,
     progress: Progress = lambda _done, _all: None,
-    lacks: Callable[[list[str]], None] = lambda _names: None,
+    lacks: Callable[[Mapping[str, Verdict]], None] = lambda _lost: None,
 ) -> LogEnd:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears once it is complete and synced.
 
-    It contains the private key of the TLS authority, so only its owner may read it.
+    It contains the private key of the TLS authority, so only its owner may read it. A backup with an uploaded file that
+    is missing, spoilt or unreadable goes to `beside(target)`, and the target stays as it is. A whole one removes it.
 
     Args:
         data: the data directory.
         target: the file to write; an earlier backup, or an empty file, is replaced.
         progress: called with the pages copied.
-        lacks: called with the names of uploaded files that are missing, and of a TLS key that this user may not read:
-            the backup then omits all of `tls/`.
+        lacks: called with the uploaded files that are not whole, by name, and with those of a TLS key that this user
+            may not read: the backup then omits all of `tls/`.
 
     Raises:
         NotReplaced: another file is there.
@@ -141,14 +151,15 @@ def back_up(
         Locked: a restore is under way.
         DanglingLink: the store, the files or the TLS authority lie on a disk that is not mounted.
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
-        OSError: the target cannot be written, or an uploaded file cannot be read, which the error names.
+        OSError: the target cannot be written.
     """
     finish_interrupted_restore(data)
     directory.check_links(data, (TLS_FOLDER,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()
-    if target.exists() and target.stat().st_size and not is_backup(target):
-        raise NotReplaced(f"{target} is no backup of a relay, and nothing else is replaced: name another file")
+    for there in (target, beside(target)):
+        if there.exists() and there.stat().st_size and not is_backup(there):
+            raise NotReplaced(f"{there} is no backup of a relay, and nothing else is replaced: name another file")
     # Scratch from killed backups would otherwise fill the disk.
     scratch.sweep(target.parent)
     _check_room(data, target.parent)
@@ -161,21 +172,29 @@ def back_up(
         ):
             # Files first, then the store, then the files that came meanwhile: this way every file that the store names
             # is included.
-            added = set(_add_files(tar, data / FILES_FOLDER, set()))
+            found = _add_files(tar, data / FILES_FOLDER, {})
             copy_store(data / STORE, copy, progress)
             verify(copy)
-            added.update(_add_files(tar, data / FILES_FOLDER, added))
+            found |= _add_files(tar, data / FILES_FOLDER, found)
             secret = _add_tls(tar, data / TLS_FOLDER)
             tar.add(copy, STORE)
         # A backup is enough to run the relay elsewhere.
         part.chmod(0o600)
         finish = end(copy)
-        missing = named_files(copy) - {f"{FILES_FOLDER}/{name}" for name in added}
-        scratch.put_in_place(part, target)
-    # A file that was deleted meanwhile does not count as missing.
-    lost = sorted(missing & named_files(data / STORE)) if missing else []
+        absent = Verdict(Condition.MISSING)
+        lost = {
+            name: verdict
+            for name in named_files(copy)
+            if (verdict := found.get(name, absent)).condition is not Condition.WHOLE
+        }
+        # A file that was deleted meanwhile does not count.
+        still = named_files(data / STORE) if lost else set()
+        lost = {name: lost[name] for name in sorted(lost.keys() & still)}
+        scratch.put_in_place(part, beside(target) if lost else target)
+        if not lost:
+            beside(target).unlink(missing_ok=True)
     if lost or secret:
-        lacks([*lost, *secret])
+        lacks(lost | dict.fromkeys(secret, Verdict(Condition.UNREADABLE)))
     return finish
 
 
@@ -195,7 +214,11 @@ def _check_room(data: Path, folder: Path) -> None:
         NoRoom: there is too little.
     """
     store = (data / STORE).stat().st_size
-    files = sum(path.stat().st_size for path in _files(data / FILES_FOLDER))
+    files = 0
+    for path in _files(data / FILES_FOLDER):
+        # One that cannot be looked at is named when it is copied.
+        with suppress(OSError):
+            files += path.stat().st_size
     need = 2 * store + files
     if folder.stat().st_dev == data.stat().st_dev:
         need = 2 * (store + files) + store
@@ -250,19 +273,19 @@ def _files(directory: Path) -> Iterator[Path]:
     """Return the complete uploaded files."""
     for at, folders, names in os.walk(directory):
         folders.sort()
-        yield from (path for name in sorted(names) if not name.startswith(".") and (path := Path(at, name)).is_file())
+        yield from (Path(at, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterator[str]:
+def _add_files(tar: tarfile.TarFile, directory: Path, have: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """Add the uploaded files that are not in `have`, and return what became of each; one that is gone is left out."""
+    found = {}
     for path in _files(directory):
-        name = str(path.relative_to(directory))
-        if name in have:
-            continue
-        try:
-            tar.add(path, f"{FILES_FOLDER}/{name}", recursive=False)
-        except FileNotFoundError:
-            continue
-        yield name
+        name = f"{FILES_FOLDER}/{path.relative_to(directory)}"
+        if name not in have and (verdict := add_to_tar(tar, path, name)).condition is not Condition.MISSING:
+            found[name] = verdict
+        # Otherwise tarfile would keep every member in memory.
+        tar.members = []  # type: ignore[attr-defined]
+    return found
 
 
 def _add_tls(tar: tarfile.TarFile, folder: Path) -> list[str]:

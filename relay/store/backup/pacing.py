@@ -73,6 +73,12 @@ class _PacedFile:
     def tell(self) -> int:
         return self._file.tell()
 
+    def seek(self, offset: int) -> int:
+        return self._file.seek(offset)
+
+    def truncate(self) -> int:
+        return self._file.truncate()
+
 
 @contextmanager
 def open_paced(path: Path) -> Iterator[IO[bytes]]:

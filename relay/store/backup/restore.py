@@ -5,18 +5,18 @@ loses nothing. Touches one data directory, under its lock.
 """
 
 import errno
-import hashlib
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from relay.store import kinds
 from relay.store.backup.archive import FILES_FOLDER, TLS_FOLDER, LogEnd, end, named_files, verify
 from relay.store.blobs import DIGEST_CHARACTERS
+from relay.store.contents import PIECE_BYTES, ContentSource, ProvenReader, SourceFailed
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch, tls_folder
@@ -26,8 +26,6 @@ from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.read_only import read
 
-PIECE_BYTES = 1 << 20
-"""Bytes copied at a time."""
 NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """The system's errors for an invalid file name of an entry."""
 ASIDE = ".before-restore"
@@ -105,7 +103,11 @@ def unpacked(backup: Path, data: Path, wait: float = WAIT_SECONDS) -> Iterator[P
         directory.make(data)
     with _held(data, wait), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
-            broken = _unpack_all(archive, backup, here)
+            try:
+                broken = _unpack_all(archive, backup, here)
+            except SourceFailed as failed:
+                # The backup cannot be read, which is no failure of the data directory's disk.
+                raise OSError(failed.error.errno, failed.error.strerror, str(backup)) from None
         if not (here / STORE).is_file():
             raise CannotRestore(f"{backup} is no backup of a relay")
         yield _prepared(data, here, str(backup), broken)
@@ -224,7 +226,7 @@ def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
     """Unpack everything; return the uploaded files whose content does not match their name."""
     try:
         # A backup is not compressed, so no entry is larger than the file.
-        with tarfile.open(fileobj=archive, mode="r:") as tar:
+        with tarfile.open(fileobj=cast("IO[bytes]", ContentSource(archive)), mode="r:") as tar:
             return {member.name for member in tar if not _unpack(tar, member, target)}
     except (tarfile.TarError, EOFError):
         # tarfile's message has a line for each format that it tried.
@@ -243,14 +245,13 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     if content is None or not (str(name) == STORE or upload or tls):
         raise _not_in_a_backup(member)
     path = target / name
-    digest = hashlib.sha256()
+    reader = ProvenReader(content, name.name)
     with content, _made(path, member) as file:
         if tls:
             path.chmod(0o600 if path.suffix == ".key" else 0o644)
-        while piece := content.read(PIECE_BYTES):
-            digest.update(piece)
+        while piece := reader.read(PIECE_BYTES):
             file.write(piece)
-    return len(name.name) != DIGEST_CHARACTERS or digest.hexdigest() == name.name
+    return reader.is_whole()
 
 
 def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:

@@ -11,7 +11,6 @@ from relay.store.files.directory import is_read_only, may_not_use, unwritable
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
-from relay.store.sqlite.log_pair import OtherLog
 from relay.store.sqlite.reading import is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
@@ -69,8 +68,6 @@ def what_to_do(error: Exception, data: Path) -> str:
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, EmptiedStore):
         return f"the store in {data} is damaged ({error}): {RESTORE_HELPS}, or {_otherwise(data)}"
-    if isinstance(error, OtherLog):
-        return f"the store in {data} is not opened: {error}: {error.what_helps}"
     if isinstance(error, Unmarked):
         return (
             f"the store in {data} cannot be opened: {error}: bring back the file as it was before, or {RESTORE_HELPS}"

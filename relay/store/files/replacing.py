@@ -41,7 +41,7 @@ STORE_WITH_FILES = Replacement(
     "relay.replacing",
     ("files", "tls", "relay.db"),
     "before-restore-",
-    {"relay.db": ("relay.db-wal", "relay.db-shm", "relay.db-journal", "relay.db-pair")},
+    {"relay.db": ("relay.db-wal", "relay.db-shm", "relay.db-journal")},
 )
 """The store with the uploaded files and the TLS authority. The store comes last: once it is in place, so is everything
 else."""

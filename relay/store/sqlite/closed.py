@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 from relay.store.files.directory import log_of
-from relay.store.sqlite import log_pair
 
 
 def make_sure(store: Path) -> None:
@@ -19,13 +18,11 @@ def make_sure(store: Path) -> None:
         store: its file, which is about to be moved or copied without the log.
 
     Raises:
-        OtherLog: the log belongs to another store.
         sqlite3.Error: the disk is full, or fails, or another process has it open.
     """
     log = log_of(store)
     if not log.exists():
         return
-    log_pair.refuse(store)
     with closing(sqlite3.connect(store)) as connection:
         ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if busy or log.exists():

@@ -17,7 +17,6 @@ import trio
 from relay import threads
 from relay.store.files.disk_full import find_cause, is_unclear
 from relay.store.files.store_location import StorePlace
-from relay.store.sqlite import log_pair
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.reading import PageBound, fold_column, read_all, replacing, take
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
@@ -291,11 +290,9 @@ async def connect(
         address: the URI of the file, if it is opened in another way (`read_only.readable`).
 
     Raises:
-        OtherLog: the log beside it belongs to another store.
         sqlite3.Error: it cannot be opened.
         NoThreads: the system has no thread for it.
     """
-    log_pair.refuse(path)
     bridge = Bridge()
     name, uri = (path, False) if address is None else (address, True)
     try:

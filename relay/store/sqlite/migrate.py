@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from relay.store.files import scratch
-from relay.store.sqlite import closed, database, log_pair
+from relay.store.sqlite import closed, database
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
@@ -91,8 +91,6 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
     version = await database.recognise(connection)
     if version == len(MIGRATIONS):
         return
-    # Steps change the number.
-    log_pair.forget(store)
     before, kept = "", None
     if version:
         logger.info("bringing %s from version %d to %d", store, version, len(MIGRATIONS))

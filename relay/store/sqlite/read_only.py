@@ -14,7 +14,6 @@ from urllib.parse import quote
 from relay.store.files import room
 from relay.store.files.directory import log_of
 from relay.store.files.reserve import Reserve
-from relay.store.sqlite import log_pair
 from relay.store.sqlite.reading import replacing
 
 
@@ -38,10 +37,8 @@ def readable(store: Path) -> Iterator[str]:
     """Provide what SQLite needs to read a store, and leave nothing beside it; yield the URI to open.
 
     Raises:
-        OtherLog: the log beside it belongs to another store.
         sqlite3.Error: it changed on a read-only disk, so the rows read may be wrong.
     """
-    log_pair.refuse(store)
     if _is_frozen(store):
         before = _stamp(store)
         yield f"{_address(store, 'ro')}&immutable=1"

@@ -42,8 +42,8 @@ class RelayExport:
         self.left: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
-        self._known: dict[str, tuple[str, str]] = {}
-        """The name and the uploader of each picture."""
+        self._known: dict[str, tuple[str, str, str]] = {}
+        """The name, the uploader and the digest of each picture."""
         self._old = False
         self._answered: set[tuple[str, str]] = set()
         """In format 1, the quoted messages by chat and client id: it does not name their authors."""
@@ -59,7 +59,7 @@ class RelayExport:
             if record.picture:
                 self._pictures.add(record.picture)
             if record.type == "file" and record.id in self._pictures:
-                self._known[record.id or ""] = (record.name or "file", record.sender or "")
+                self._known[record.id or ""] = (record.name or "file", record.sender or "", record.digest or "")
             if self._old and record.reply_to:
                 self._answered.add((_place(record), record.reply_to))
             if record.type == "user":
@@ -124,21 +124,21 @@ class RelayExport:
     def _picture(self, record: control.Record) -> SourceFile | None:
         if not record.picture:
             return None
-        name, sender = self._known.get(record.picture, ("", ""))
+        name, sender, digest = self._known.get(record.picture, ("", "", ""))
         found = self._files.enclosed(f"files/{record.picture}/{name}") if name else None
         if found is None:
             self.left["pictures of people and groups"] += 1
             return None
-        return found._replace(key=record.picture, name=name, sender=sender)
+        return found._replace(key=record.picture, name=name, sender=sender, digest=digest)
 
     def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
         senders: dict[tuple[str, str], str] = {}
-        uploaders: dict[str, str] = {}
+        described: dict[str, control.Record] = {}
         for record in self._records():
             if record.type == "file":
                 # A file's record comes before its message's.
-                uploaders = {**uploaders, record.id or "": record.sender or ""}
+                described = {**described, record.id or "": record}
             elif record.type in ("edit", "delete", "clear"):
                 yield self._change(record)
             elif record.type == "message":
@@ -148,10 +148,12 @@ class RelayExport:
                 if self._old and record.edited_at:
                     self.left["dates of edits, which this older export has without the edits"] += 1
                 answers = record.reply_sender or senders.get((place, record.reply_to or ""), "")
-                yield self._message(record, _named(answers, record.reply_to), uploaders)
-                uploaders = {}
+                yield self._message(record, _named(answers, record.reply_to), described)
+                described = {}
 
-    def _message(self, record: control.Record, answers: Reference | None, uploaders: dict[str, str]) -> SourceMessage:
+    def _message(
+        self, record: control.Record, answers: Reference | None, described: dict[str, control.Record]
+    ) -> SourceMessage:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
@@ -163,8 +165,11 @@ class RelayExport:
                 self.left["files"] += 1
                 text += f"\n(file: {file.filename})"
             else:
-                sender = uploaders.get(file.id, "")
-                enclosed.append(found._replace(key=file.id, name=file.filename, sender=sender, known=file))
+                about = described.get(file.id)
+                sender, digest = (about.sender or "", about.digest or "") if about else ("", "")
+                enclosed.append(
+                    found._replace(key=file.id, name=file.filename, sender=sender, known=file, digest=digest)
+                )
         return SourceMessage(
             record.at,
             fit_key(record.client_message_id or ""),

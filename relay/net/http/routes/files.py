@@ -3,6 +3,7 @@
 Access to files is decided in `relay.core.files.uploads`.
 """
 
+import logging
 import re
 from functools import partial
 from urllib.parse import quote, unquote
@@ -17,7 +18,10 @@ from relay.net.http.request import HttpRequest
 from relay.net.http.response import FilePart, HttpError, HttpResponse, json_response
 from relay.net.http.static import unchanged
 from relay.protocol.errors import RelayError
+from relay.store.contents import Condition, look, words
 from relay.store.entry import StoredFile
+
+logger = logging.getLogger(__name__)
 
 SANDBOX = b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 """The policy of files that a browser shows: nothing in them may run."""
@@ -60,12 +64,14 @@ class FilePages:
         """Return a file, or a range of it.
 
         Raises:
-            HttpError: 404, the file's content is lost; 416, the range is beyond its end.
+            HttpError: 404, the file's content is lost, which is logged; 416, the range is beyond its end.
             RelayError: `not_found`, there is no such file for this user.
         """
         file = await self._files.find(caller.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
-        if not path.is_file():
+        verdict = look(path, file.size)
+        if verdict.condition is not Condition.WHOLE:
+            logger.warning("a file cannot be downloaded: %s %s", path, words(verdict))
             raise HttpError(404, "not_found", "this file is lost: its content is not in the relay's data directory")
         tag = b'"%s"' % file.digest.encode()
         # Browsers revalidate it each time, so that it is gone for users who left the chat, and once its message is
