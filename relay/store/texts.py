@@ -187,10 +187,6 @@ _PARTS = (
     ),
 )
 """All columns of text in the schema."""
-_COLUMNS = (
-    "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c"
-    " WHERE t.type = 'table' AND t.rootpage > 0"
-)
 _CHAT_NAME = Statement(
     "SELECT coalesce(CASE WHEN json_valid(value) THEN value ->> '$.id' END, (SELECT group_concat(id, '~') FROM ("
     " SELECT CASE WHEN json_valid(u.value) THEN u.value ->> '$.id' END AS id FROM member AS m JOIN user AS u"
@@ -208,11 +204,15 @@ def flaws(store: sqlite3.Connection, limit: int) -> list[str]:
     Raises:
         sqlite3.Error: it is damaged otherwise, or cannot be read.
     """
-    there = set(store.execute(_COLUMNS))
-    every = (flaw for part in _PARTS if (part.table, part.column) in there for flaw in _flaws_of(store, part))
+    every = (flaw for part in _PARTS if _is_there(store, part) for flaw in _flaws_of(store, part))
     found = list(islice(every, limit))
     names = {key: store.execute(_CHAT_NAME, (key,)).fetchall() for key in {one.chat for one in found} - {NO_CHAT}}
     return [_said(one, names) for one in found]
+
+
+def _is_there(store: sqlite3.Connection, part: _TextTable) -> bool:
+    """Return whether a store has a table already, with its latest column; without the table there are no columns."""
+    return part.column in {name for _, name, *_ in store.execute(f"PRAGMA table_info({part.table})")}
 
 
 def _flaws_of(store: sqlite3.Connection, part: _TextTable) -> Iterator[Flaw]:
