@@ -1,4 +1,7 @@
-"""The relay survives a full disk: people can read, the relay can start, and its own commands make room."""
+"""The relay survives a full disk: people can read, the relay can start, and its own commands make room.
+
+Longer than other modules: all tests that mount small disks are here, with what they share.
+"""
 
 import logging
 import os
