@@ -24,7 +24,10 @@ _OWN: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads
 
 
 async def run(
-    work: Callable[[*Arguments], T], *arguments: *Arguments, limiter: trio.CapacityLimiter | None = None
+    work: Callable[[*Arguments], T],
+    *arguments: *Arguments,
+    limiter: trio.CapacityLimiter | None = None,
+    abandon: bool = False,
 ) -> T:
     """Do blocking work in a thread.
 
@@ -32,12 +35,13 @@ async def run(
         work: the work.
         arguments: its arguments.
         limiter: the pool; by default that for files that people wait for.
+        abandon: whether a cancelled caller leaves the thread to itself.
 
     Raises:
         NoThreads: the system has no thread left.
     """
     try:
-        return await trio.to_thread.run_sync(work, *arguments, limiter=limiter)
+        return await trio.to_thread.run_sync(work, *arguments, limiter=limiter, abandon_on_cancel=abandon)
     except RuntimeError as error:
         if lacks_threads(error):
             raise NoThreads from None

@@ -66,7 +66,8 @@ async def test_check_says_how_many_files_it_had_no_time_to_read(tmp_path: Path) 
     spoilt.write_bytes(b"2wo")
     # The size is right, so only reading shows it.
     (hurried,) = [found for found in await check(tmp_path, lambda _what: None, 0) if found.what == CONTENTS]
-    assert (hurried.wrong, hurried.unread) == ([], 4)
+    # The file that the edit took out may be gone already.
+    assert (hurried.wrong, hurried.unread) == ([], sum(path.is_file() for path in (tmp_path / "files").glob("*/*")))
     (found,) = [found for found in await check(tmp_path, lambda _what: None) if found.what == CONTENTS]
     assert (found.wrong, found.unread) == ([f"{spoilt} is spoilt: it is not what was uploaded"], 0)
 

@@ -6,12 +6,12 @@ class Posted:
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path
-        self._key, self._body = text, [text.encode()]
+        self._key, self._body = text, text.encode()
 
     def header(self, name: bytes) -> str | None:
         """See `Request`: the text is its own idempotency key."""
         return self._key if name == b"idempotency-key" else None
 
-    async def piece(self) -> bytes:
-        """See `Request`."""
-        return self._body.pop() if self._body else b""
+    async def body(self, _most: int, _seconds: float) -> bytes:
+        """See `HttpRequest.body`."""
+        return self._body

@@ -32,15 +32,15 @@ class Post:
 
     def __init__(self, path: str, text: str, key: str | None) -> None:
         self.path = path
-        self._key, self._body = key, [text.encode()]
+        self._key, self._body = key, text.encode()
 
     def header(self, name: bytes) -> str | None:
         """Return a header."""
         return self._key if name == b"idempotency-key" else None
 
-    async def piece(self) -> bytes:
-        """Return the next piece of the body."""
-        return self._body.pop() if self._body else b""
+    async def body(self, _most: int, _seconds: float) -> bytes:
+        """See `HttpRequest.body`."""
+        return self._body
 
 
 class House:

@@ -17,6 +17,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -283,6 +284,10 @@ def unpack(name: str, target: Path) -> dict[str, Any]:
     """Unpack a stored store as a data directory; return its known content."""
     with tarfile.open(STORES / f"{name}.tar.xz") as archive:
         archive.extractall(target, filter="data")
+    with contextlib.closing(sqlite3.connect(target / "relay.db")) as store:
+        # A file that no message uses is kept for a day, which begins now.
+        store.execute("UPDATE file SET loose = ? WHERE loose", (int(time.time() * 1_000) + DAY_MS,))
+        store.commit()
     return dict(json.loads(lzma.decompress((STORES / f"{name}.json.xz").read_bytes())))
 
 

@@ -15,12 +15,11 @@ from relay.settings import MAX_BYTES, MAX_DAYS, data_directory
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(min=0, max=MAX_DAYS, help="Remove messages older than this; 0 for none. Default: retention.days."),
+        typer.Option(max=MAX_DAYS, help="Remove messages older than this; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
         typer.Option(
-            min=0,
             max=MAX_BYTES,
             help="Then remove the oldest until the store is this small. Default: retention.max_bytes.",
         ),

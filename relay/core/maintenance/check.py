@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
+from relay import threads
 from relay.core.model import snapshot
 from relay.core.model.entities import PEOPLE_OF_TYPE
 from relay.core.model.recovery import EMPTY_SNAPSHOT
@@ -133,13 +134,13 @@ async def _fault(data: Path, digest: str, size: int, until: float) -> str:
 
         def read(reader: contents.ProvenReader, _size: int) -> None:
             while True:
-                if time.monotonic() > until:
+                if time.monotonic() >= until:
                     raise _OutOfTime
                 if not reader.read():
                     return
 
         # An interrupted check need not wait for a disk.
-        verdict = await trio.to_thread.run_sync(contents.prove, path, read, abandon_on_cancel=True)
+        verdict = await threads.run(contents.prove, path, read, abandon=True)
     return "" if verdict.condition is contents.Condition.WHOLE else f"{path} {contents.words(verdict)}"
 
 
