@@ -286,7 +286,7 @@ def unpack(name: str, target: Path) -> dict[str, Any]:
         archive.extractall(target, filter="data")
     with contextlib.closing(sqlite3.connect(target / "relay.db")) as store:
         # A file that no message uses is kept for a day, which begins now.
-        store.execute("UPDATE file SET loose = ? WHERE loose", (int(time.time() * 1_000) + DAY_MS,))
+        store.execute("UPDATE file SET loose = ? WHERE loose", (int(time.time() * 1_000) + 24 * 3_600_000,))
         store.commit()
     return dict(json.loads(lzma.decompress((STORES / f"{name}.json.xz").read_bytes())))
 
