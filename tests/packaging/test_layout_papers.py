@@ -16,8 +16,8 @@ ROOTS = [TOP, TOP / "relay", TOP / "relay/core", TOP / "relay/web", TOP / "tests
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|js|mjs|css|md|txt|toml|sh))`")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)")
 TEST = re.compile(r"`(test_\w+)`")
-OUTSIDE = re.compile(r"\.\./shared\b|/work/|\b(?:house|design|web)\.md\b")
-"""References to files outside the repository."""
+OUTSIDE = re.compile(rf"(?<![\w.-]){re.escape(str(TOP))}/|\b(?:house|design|web)\.md\b")
+"""References to files outside the repository: the place of this copy, and papers that the design came from."""
 
 
 def ids(path: Path) -> str:
