@@ -1,6 +1,6 @@
 """The entries of the log, later changes to them, and the facts that the rules look up.
 
-Plain data: no SQL, no I/O, no rules.
+Plain data: no SQL and no rules. It logs JSON that does not decode; no other I/O.
 """
 
 import logging

@@ -1,4 +1,4 @@
-/** Every signal that the views read. Only `actions/` change them. */
+/** Every signal that the views read. `actions/` change them; views only `dialog`, `composing`. */
 import { batch, computed, signal } from "@preact/signals";
 import * as model from "./model/state.js";
 import { keepSettings, loadSettings } from "./storage.js";

@@ -1,4 +1,4 @@
-"""Ephemeral events: who is online, who types, and new devices (PROTOCOL.md, section 4).
+"""Ephemeral events: who is online, who types, and new devices (PROTOCOL.md, sections 4 and 10).
 
 They have no id, are never replayed, and a device that cannot take one at once never gets it.
 """

@@ -1,4 +1,4 @@
-"""Chat lists, encoded: whole (version 1), in pages, and the changes of one (version 2) (PROTOCOL.md, section 5).
+"""Chat lists, encoded: whole (version 1), in pages, or one change (version 2) (PROTOCOL.md, sections 4 and 10).
 
 One list is made at a time, a few chats per turn, so that a change in a large group does not stall the relay while all
 its members fetch their lists.

@@ -1,6 +1,6 @@
 """Limits uploads: by file, by user, in total, and by the free space and the free inodes of the disk.
 
-An upload reserves its bytes before it writes them. Pure counting, no I/O.
+An upload reserves its bytes before it writes them. It counts in memory; the disk's room is asked by what it is given.
 """
 
 from collections import Counter

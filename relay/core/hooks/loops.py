@@ -1,4 +1,4 @@
-"""Limits on loops: programs that answer each other without end. No I/O.
+"""Limits on loops: programs that answer each other without end. It logs; no other I/O.
 
 Both limits are generous, because alarms come in bursts without being loops.
 """

@@ -1,4 +1,4 @@
-"""The codes with which the relay closes a WebSocket (RFC 6455, section 7.4.1, and PROTOCOL.md, section 2)."""
+"""The codes with which the relay closes a WebSocket (RFC 6455, section 7.4.1, and PROTOCOL.md, section 1)."""
 
 NORMAL = 1000
 NO_CODE = 1005

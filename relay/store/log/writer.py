@@ -1,7 +1,7 @@
 """The one writer: it decides a batch, commits it in one transaction, and only then applies, publishes and answers it.
 
-Order: entries are applied, published and answered in the order of their `seq`, after they are on disk, with nothing in
-between. A batch that fails changes nothing in memory.
+Order: entries are applied, published and answered in the order of their `seq`, after they are on disk, with no
+entry of another batch in between. A batch that fails changes nothing in memory.
 """
 
 import logging
