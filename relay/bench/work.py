@@ -79,7 +79,6 @@ class Load:
     def __init__(self, conversations: Sequence[Conversation], clients: Iterable[BenchClient]) -> None:
         self._conversations = conversations
         self._clients = {client.number: client for client in clients}
-        self._of = {one.sender.number: index for index, one in enumerate(conversations)}
         self._poll = select.epoll()
         for number in self._clients:
             self._poll.register(number, select.EPOLLIN)

@@ -166,8 +166,5 @@ SERVER_EVENTS: dict[str, type[ServerPayload]] = {
 DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
 """Events that have an id, are acknowledged and replayed (PROTOCOL.md, section 4)."""
 
-VERSION_2 = frozenset({"chat", "chatGone", "chatsStale", "device"})
-"""Events for devices that speak version 2; all but `device` replace `chats`."""
-
 CLIENT_EVENTS: dict[str, type[Wire]] = {"typing": ClientTyping, "offline": ClientOffline}
 """The payload type of each event of a client, by `eventType`."""

@@ -92,7 +92,7 @@ def test_command_gives_up_after_its_wait_and_names_the_process(data: Path) -> No
 
 def test_the_lock_record_has_no_arguments(data: Path) -> None:
     with held(data, "send"):
-        assert "what people say" not in (data / lock.LOCK_NAME).read_text()
+        assert "what people say" not in (data / "relay.lock").read_text()
 
 
 def test_a_starting_relay_waits_for_a_command_and_names_it(data: Path) -> None:

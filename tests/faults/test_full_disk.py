@@ -116,7 +116,7 @@ async def test_full_disk_can_be_read_and_is_freed_by_prune(
         async with connect(relay.url, tokens["User1"]) as client:
             await _send_until_full(client, accepted)
             assert await history(client) == accepted
-        assert (relay.data / reserve.RESERVE_NAME).stat().st_size == 2 << 20, "no message may have it"
+        assert (relay.data / "relay.reserve").stat().st_size == 2 << 20, "no message may have it"
         if after == "goes on":
             code, out, _ = await _command(relay, "status")
             assert code == 0
@@ -134,7 +134,7 @@ async def test_full_disk_can_be_read_and_is_freed_by_prune(
             assert out.startswith("removed ")
             await client.send("User2", "there is room again")
             assert (await history(client))[-1] == "there is room again"
-        assert (relay.data / reserve.RESERVE_NAME).stat().st_size == 2 << 20
+        assert (relay.data / "relay.reserve").stat().st_size == 2 << 20
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
 
@@ -169,7 +169,7 @@ async def test_chat_can_be_deleted_on_a_disk_that_another_program_filled(
         assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0
         ballast.unlink()
         with trio.fail_after(30):
-            while not (relay.data / reserve.RESERVE_NAME).exists():
+            while not (relay.data / "relay.reserve").exists():
                 await trio.sleep(0.1)
         await client.send("User2", "hello")
         assert relay.log.count("the disk is full: people can read") == 1
@@ -358,7 +358,7 @@ def test_a_reserve_removed_by_hand_comes_back_and_follows_the_setting(tmp_path: 
         kept = Reserve(tmp_path, size)
         kept.fill()
         assert kept.size == size
-        (tmp_path / reserve.RESERVE_NAME).unlink(missing_ok=True)
+        (tmp_path / "relay.reserve").unlink(missing_ok=True)
         kept.fill()
         assert kept.size == size
         assert not kept.short

@@ -16,7 +16,7 @@ import pytest
 from relay.cli.offline import CommandTuning
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
-from relay.store.files import lock, reserve
+from relay.store.files import lock
 from relay.store.files.directory import log_of
 from relay.store.files.lock import Locked, locked
 from tests.support.command_line import done, run, running
@@ -42,17 +42,17 @@ def linked(tmp_path: Path) -> tuple[Path, Path]:
 
 async def test_removing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
-        (tmp_path / lock.LOCK_NAME).unlink()
+        (tmp_path / "relay.lock").unlink()
         with pytest.raises(Locked, match="another process already has"), another_relay(tmp_path):
             pass
         assert lock.holder(tmp_path) == "another process"
-        assert not (tmp_path / lock.LOCK_NAME).exists(), "who may not come in leaves nothing"
+        assert not (tmp_path / "relay.lock").exists(), "who may not come in leaves nothing"
 
 
 async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
-        (tmp_path / lock.LOCK_NAME).unlink()
-        (tmp_path / lock.LOCK_NAME).touch()
+        (tmp_path / "relay.lock").unlink()
+        (tmp_path / "relay.lock").touch()
         with pytest.raises(Locked), another_relay(tmp_path):
             pass
 
@@ -60,7 +60,7 @@ async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -
 def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(data):
-        (data / lock.LOCK_NAME).unlink()
+        (data / "relay.lock").unlink()
         program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
         command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(data)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -70,7 +70,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
 
 
 def test_lock_file_replaced_during_locking_is_locked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flock, path = fcntl.flock, tmp_path / lock.LOCK_NAME
+    flock, path = fcntl.flock, tmp_path / "relay.lock"
     replaced = False
 
     def replacing(descriptor: int, how: int) -> None:
@@ -150,16 +150,16 @@ def test_two_stores_in_one_directory_can_be_open_at_once(tmp_path: Path) -> None
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_lock_made_by_root_beside_a_linked_store_belongs_to_the_stores_owner(linked: tuple[Path, Path]) -> None:
     first, second = linked
-    (first / lock.LOCK_NAME).unlink()
+    (first / "relay.lock").unlink()
     os.chown(first / "relay.db", 65_534, 65_534)
     with locked(second):
-        assert (first / lock.LOCK_NAME).stat().st_uid == 65_534
+        assert (first / "relay.lock").stat().st_uid == 65_534
 
 
 def test_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("content")
-    (tmp_path / lock.LOCK_NAME).symlink_to("precious")
-    with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
+    (tmp_path / "relay.lock").symlink_to("precious")
+    with pytest.raises(OSError, match=r"relay\.lock"), locked(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "content"
 
@@ -169,7 +169,7 @@ def test_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
 def test_lock_is_taken_without_a_name_when_its_record_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, former: str
 ) -> None:
-    (tmp_path / lock.LOCK_NAME).write_text(former)
+    (tmp_path / "relay.lock").write_text(former)
     monkeypatch.setattr(os, "pwrite", partial(_refuse, number))
     with locked(tmp_path):
         assert lock.holder(tmp_path) == "another process"
@@ -179,7 +179,7 @@ def test_lock_is_taken_without_a_name_when_its_record_does_not_fit(
 
 def test_lock_file_on_a_failing_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", partial(_refuse, errno.EIO))
-    with pytest.raises(OSError, match=lock.LOCK_NAME), locked(tmp_path):
+    with pytest.raises(OSError, match=r"relay\.lock"), locked(tmp_path):
         pass
 
 
@@ -191,8 +191,8 @@ async def test_room_is_reserved_on_the_disk_of_a_linked_store(linked: tuple[Path
     first, second = linked
     async with open_relay(second) as relay:
         relay.room.reserve.fill()
-        assert (first / reserve.RESERVE_NAME).stat().st_size
-        assert not (second / reserve.RESERVE_NAME).exists()
+        assert (first / "relay.reserve").stat().st_size
+        assert not (second / "relay.reserve").exists()
 
 
 async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Path, Path]) -> None:

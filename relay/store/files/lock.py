@@ -20,7 +20,6 @@ from relay.store.files.ownership import give_to, hand_over
 from relay.store.files.reserve import open_lock
 from relay.store.files.room import NO_ROOM
 
-LOCK_NAME = "relay.lock"
 WAIT_SECONDS = 10.0
 """Seconds that a start of the relay, and a command, wait for the process that has the directory."""
 LOCK_RETRY_SECONDS = 0.1

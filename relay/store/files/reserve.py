@@ -17,7 +17,6 @@ from relay.store.files.room import NO_ROOM, START_NAMES, UNCOUNTED
 
 logger = logging.getLogger(__name__)
 
-RESERVE_NAME = "relay.reserve"
 SMALL_DISK_DIVISOR = 4
 """On a small disk, at most a quarter is reserved."""
 START_AND_STOP_BYTES = 512 * 1_024
