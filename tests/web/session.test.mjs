@@ -370,6 +370,17 @@ test("a list that was asked for before a message came forgets nothing", async ()
   assert.equal(signals.state.value.rooms.get("lab").messages.at(-1).messageId, 4);
 });
 
+test("of notices that wait to be shown the latest three are", async () => {
+  await enter();
+  const seen = [];
+  const stop = signals.notice.subscribe((one) => one && seen.push(one.text));
+  for (const text of ["1", "2", "3", "4", "5", "6"]) tell(text);
+  await time.pass(60_000);
+  stop();
+  assert.deepEqual(seen, ["1", "4", "5", "6"]);
+  await leave();
+});
+
 test("signing out forgets all that was announced, told, shown or loaded of the user", async () => {
   await enter();
   announce("Ben: the secret is 4711");
