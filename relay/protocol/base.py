@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Encodable = object
     """Any value that can be encoded."""
 else:
-    # Msgspec takes neither recursive types for the fields of a Struct nor `object`.
+    # Any: msgspec takes neither recursive types for the fields of a Struct nor `object`.
     JsonValue = Encodable = Any
 
 FRAME_BYTES_HEADER = b"x-relay-frame-bytes"

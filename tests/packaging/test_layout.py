@@ -15,26 +15,12 @@ MODULES = {
 MOST_MODULES, MOST_OF_LIST = 12, 24
 """Maximum modules of a room; more only if the list is the structure, as with one file per command."""
 LISTS = {"relay/cli", "relay/core/rules"}
-LEAVES = {
-    "relay.settings",
-    "relay.text",
-    "relay.unicode.combining_marks",
-    "relay.unicode",
-    "relay.unicode.lookalikes",
-    "relay.unicode.tables",
-    "relay.unicode.unseen",
-    "relay.exception_groups",
-    "relay.keys",
-    "relay.outcomes",
-    "relay.standard_streams",
-    "relay.logs",
-    "relay.tasks.background",
-    "relay.threads",
-    "relay.thread_limit",
-    "relay",
-    "relay.typed_command",
-}
-"""Modules that every room may use."""
+ROOMS = re.compile(r"`(?:relay/)?(\w+)(?:/|\.py)`")
+"""Rooms and modules in the first column of the table in ARCHITECTURE.md."""
+TOUCHED = {"protocol", "store", "core", "net", "settings"}
+"""Words of its last column that name a room."""
+PURE = ("relay.core.rules", "relay.core.model")
+"""Rooms that decide by a command's own time and ids, so that every machine decides alike."""
 MOST_LINES = 400
 """Maximum lines of a module."""
 REASONS = ("over 400 lines, ", "Data only")
@@ -116,21 +102,48 @@ def test_module_over_400_lines_gives_a_reason_in_its_head() -> None:
         assert lines <= MOST_LINES or any(reason in head for reason in REASONS), f"{path.relative_to(TOP)}: {lines}"
 
 
-def test_protocol_imports_no_other_room_and_store_no_rules() -> None:
-    layers = ["relay.protocol", "relay.store", "relay.core", "relay.net"]
-    for number, layer in enumerate(layers):
-        for module in MODULES:
-            if module == layer or module.startswith(f"{layer}."):
-                for other in imported(module):
-                    if other.startswith("relay.") and other not in LEAVES:
-                        assert other.startswith(tuple(layers[: number + 1])), f"{module} imports {other}"
+def allowed() -> dict[str, set[str]]:
+    """Return what each room may import, as the table of rooms in ARCHITECTURE.md says."""
+    page = (TOP / "relay/ARCHITECTURE.md").read_text("utf-8").partition("| room |")[2].partition("\n\n")[0]
+    rows = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| `relay/")]
+    found: dict[str, set[str]] = {}
+    everywhere: set[str] = set()
+    for names, lives, touches in rows:
+        rooms = ROOMS.findall(names)
+        everywhere.update(rooms if "for every room" in lives else ())
+        for one in rooms:
+            found[one] = set(re.findall(r"\w+", touches)) & {*TOUCHED, "everything"}
+    return {
+        one: touched | everywhere | {one} | (found.keys() if "everything" in touched else set())
+        for one, touched in found.items()
+    }
 
 
-def test_leaf_uses_no_room() -> None:
-    # Settings are a room of their own; an error of the protocol may end a task.
-    for module in LEAVES - {"relay.settings", "relay.tasks.background"}:
+def test_room_imports_only_what_the_table_of_rooms_allows() -> None:
+    rooms = allowed()
+    assert len(rooms) > 15
+    seen = set()
+    for module in MODULES.keys() - {"relay"}:
+        room_of_it = module.split(".")[1]
+        assert room_of_it in rooms, f"{module} is in no row of the table"
         for other in imported(module):
-            assert not other.startswith("relay.") or other in LEAVES, f"{module} imports {other}"
+            if other.startswith("relay."):
+                seen.add(other.split(".")[1])
+                assert other.split(".")[1] in rooms[room_of_it], f"{module} imports {other}"
+    assert seen > TOUCHED
+
+
+def test_rules_and_state_ask_no_clock_and_no_chance() -> None:
+    """`decide` goes by the command's time; `datetime` may take a time apart."""
+    outside = {"time", "random", "secrets", "uuid", "os", "socket", "trio", "threading", "asyncio"}
+    for module in MODULES:
+        if module.startswith(PURE):
+            for other in imported(module):
+                assert other.split(".")[0] not in outside, f"{module} imports {other}"
+                assert not other.startswith("relay.core.clock"), f"{module} imports {other}"
+            for node in ast.walk(parsed(module)):
+                if isinstance(node, ast.Attribute):
+                    assert node.attr not in {"now", "today", "utcnow"}, f"{module}:{node.lineno}"
 
 
 def test_relay_uses_no_tests_and_no_packaging() -> None:
@@ -201,11 +214,16 @@ ANYTHING = {
     "relay.store.log.command_queue",
     "relay.store.sqlite.statements",
 }
-"""Modules that use `Any`, each with its reason."""
+"""Modules that use `Any`; each gives the reason beside it, in a text or comment that names it."""
+
+
+REASON_FOR_ANY = re.compile(r'^ *Any: |# Any: |""".*\bAny: |\bhence Any\b|\. Any: ', re.MULTILINE)
 
 
 def test_every_any_has_its_reason() -> None:
     assert {module for module in MODULES if "typing.Any" in imported(module)} == ANYTHING
+    for module in ANYTHING:
+        assert REASON_FOR_ANY.search(MODULES[module].read_text("utf-8")), module
 
 
 def test_class_name_has_one_meaning() -> None:

@@ -73,7 +73,7 @@ def definitions(path: Path, body: list[ast.stmt], owner: str = "") -> Iterator[D
 
 
 def read() -> tuple[Counter[str], Counter[str]]:
-    """Return how often code reads each name, and how often a string of one word has it (commands by name, SQL, JSON)."""
+    """Return how often code reads each name, and how often a string of one word has it (a command, a column, JSON)."""
     names: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for tree in MODULES.values():
