@@ -19,7 +19,7 @@ def blocks(text: str) -> dict[str, str]:
     """
     found = BLOCK.findall(text)
     if len(found) != len(dict(found)) or len(found) != text.count("<!-- tried: "):
-        raise ValueError("a name is given twice, or to something that is no block of shell commands")
+        raise ValueError("a name is given twice, or to something that is not a block of shell commands")
     return dict(found)
 
 

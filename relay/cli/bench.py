@@ -121,7 +121,7 @@ def _check(plan: Workload, tokens: Path | None, directory: Path | None) -> None:
     if not math.isfinite(plan.seconds) or not math.isfinite(plan.rate):
         raise WrongUse("--seconds and --rate must be finite")
     if directory is not None and not directory.is_dir():
-        raise Failure(f"{directory} is no directory: make it, or name another with --dir")
+        raise Failure(f"{directory} is not a directory: make it, or name another with --dir")
 
 
 def _check_address(url: str) -> None:
@@ -136,7 +136,7 @@ def _check_address(url: str) -> None:
     except ValueError:
         known = False
     if not known:
-        raise WrongUse(f"--url: {url!r} is no address such as ws://127.0.0.1:8765/ws")
+        raise WrongUse(f"--url: {url!r} is not an address: it should look like ws://127.0.0.1:8765/ws")
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -95,4 +95,4 @@ def check_target(file: Path, data: Path) -> None:
     if folder.is_relative_to(own) and not folder.is_relative_to(own / BACKUPS):
         raise Failure(f"{file} is in the relay's own directory: name a file elsewhere, or in {data / BACKUPS}")
     if other:
-        raise Failure(f"{file} is no regular file, and nothing else is replaced: name another")
+        raise Failure(f"{file} is not a regular file, and only those are replaced: name another")

@@ -25,7 +25,7 @@ def address(text: str) -> tuple[str, int]:
     """
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65_535:
-        raise CannotServe(f"{text!r} is no address to listen on: it should look like 0.0.0.0:8765")
+        raise CannotServe(f"{text!r} is not an address to listen on: it should look like 0.0.0.0:8765")
     return host.strip("[]"), int(port)
 
 

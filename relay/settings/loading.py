@@ -136,9 +136,9 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise WrongSettings(f"{path} is no TOML: it is not in UTF-8, save it so") from None
+        raise WrongSettings(f"{path} is not in UTF-8, as TOML must be: save it so") from None
     except tomllib.TOMLDecodeError as error:
-        raise WrongSettings(f"{path} is no TOML: {error}") from None
+        raise WrongSettings(f"{path} is not valid TOML: {error}") from None
     found: dict[str, object] = {}
     _flatten(tree, "", known, found, path)
     return found

@@ -95,10 +95,10 @@ def test_number_that_measures_nothing_is_wrong_use(option: str, number: str) -> 
     [
         (("--seconds", "nan"), 2, "--seconds and --rate must be finite"),
         (("--rate", "inf"), 2, "--seconds and --rate must be finite"),
-        (("--dir", "/nope"), 1, "/nope is no directory: make it, or name another with --dir"),
-        (("--url", ""), 2, "--url: '' is no address such as"),
-        (("--url", "nonsense"), 2, "--url: 'nonsense' is no address such as ws://127.0.0.1:8765/ws"),
-        (("--url", "ws://relay:99999/ws"), 2, "--url: 'ws://relay:99999/ws' is no address such as"),
+        (("--dir", "/nope"), 1, "/nope is not a directory: make it, or name another with --dir"),
+        (("--url", ""), 2, "--url: '' is not an address: it should look like"),
+        (("--url", "nonsense"), 2, "--url: 'nonsense' is not an address: it should look like ws://127.0.0.1:8765/ws"),
+        (("--url", "ws://relay:99999/ws"), 2, "--url: 'ws://relay:99999/ws' is not an address: it should look like"),
         (("--url", "ws://127.0.0.1:1/ws"), 1, "ws://127.0.0.1:1/ws cannot be used: Connection refused"),
     ],
 )

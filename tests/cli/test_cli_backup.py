@@ -210,13 +210,13 @@ def test_a_backup_replaces_a_backup_and_nothing_else(data: Path, tmp_path: Path)
     file = tmp_path / "office.pid"
     file.write_text("4711\n")
     assert said(run("backup", file, data=data)) == (
-        f"nothing was written: {file} is no backup of a relay, and nothing else is replaced: name another file"
+        f"nothing was written: {file} is not a backup of a relay, and only those are replaced: name another file"
     )
     assert file.read_text() == "4711\n"
     other = tmp_path / "holiday.tar"
     with tarfile.open(other, "w") as tar:
         tar.add(file, "files/holiday.jpg")
-    assert "is no backup of a relay" in said(run("backup", other, data=data))
+    assert "is not a backup of a relay" in said(run("backup", other, data=data))
     earlier, empty = tmp_path / "earlier.tar", tmp_path / "empty.tar"
     with tarfile.open(earlier, "w") as tar:
         tar.add(data / "relay.db", "relay.db")

@@ -42,7 +42,7 @@ def test_an_invalid_settings_file_is_reported_by_every_command(
     file.write_text("listen = [")
     monkeypatch.setenv("RELAY_CONFIG", str(file))
     (tmp_path / "data").mkdir()
-    assert said(*command, data=tmp_path / "data").startswith(f"{file} is no TOML: ")
+    assert said(*command, data=tmp_path / "data").startswith(f"{file} is not valid TOML: ")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_an_invalid_variable_is_reported(name: str, text: str, tmp_path: Path, m
 def test_a_data_directory_that_is_a_file_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert said(*command, data=file) == f"{file} is no directory: name another with --data"
+    assert said(*command, data=file) == f"{file} is not a directory: name another with --data"
 
 
 @pytest.mark.parametrize("command", [("user", "add", "anna"), ("tls", "init"), ("restore", "x.tar")])

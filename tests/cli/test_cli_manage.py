@@ -141,7 +141,7 @@ def test_users_are_imported_from_spreadsheets_tables(text: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
+        (b"a" * 200_000, "is not a table of ids and names: field larger than field limit"),
     ],
 )
 def test_file_without_a_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_invalid_values_are_refused_in_plain_words_and_exit_with_2(
         (("send", "--as", "", "ops", "x"), "user: expected a text that is not empty"),
         (("device", "add", "eve", "--label", "x" * 129), "--label: expected at most 128 characters"),
         (("chat", "add", "ops", "eve", ""), "user: expected a text that is not empty"),
-        (("hook", "add", "eve", "--to", "ftp://x"), "--to: 'ftp://x' is no address that begins with http://"),
+        (("hook", "add", "eve", "--to", "ftp://x"), "--to: 'ftp://x' is not an address: it should begin with http://"),
     ],
 )
 def test_refusal_names_the_typed_words(command: tuple[str, ...], said: str, data: Path) -> None:

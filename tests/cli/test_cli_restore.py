@@ -157,8 +157,8 @@ def test_file_that_is_not_a_backup_is_refused_in_one_line(data: Path, tmp_path: 
     cut.write_bytes(cut.read_bytes()[:5_000])
     _archive(other, b"this is no database" * 100)
     for file, line in (
-        (text, f"nothing was restored: {text} is no backup of a relay, or is not all of one"),
-        (cut, f"nothing was restored: {cut} is no backup of a relay, or is not all of one"),
+        (text, f"nothing was restored: {text} is not a backup of a relay, or only a part of one: name another"),
+        (cut, f"nothing was restored: {cut} is not a backup of a relay, or only a part of one: name another"),
         (other, f"nothing was restored: {other} is damaged (file is not a database)"),
         (missing, f"{missing} cannot be read: it is not there"),
         (tmp_path, f"{tmp_path} cannot be read: it is a folder"),

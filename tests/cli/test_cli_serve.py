@@ -53,8 +53,8 @@ def test_serve_has_help_like_other_commands() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--listen", "foo"), "--listen: 'foo' is no address to listen on: it should look like 0.0.0.0:8765"),
-        (("--listen", "127.0.0.1:99999"), "--listen: '127.0.0.1:99999' is no address to listen on"),
+        (("--listen", "foo"), "--listen: 'foo' is not an address to listen on: it should look like 0.0.0.0:8765"),
+        (("--listen", "127.0.0.1:99999"), "--listen: '127.0.0.1:99999' is not an address to listen on"),
         (("--data", ""), "--data: name a directory, or leave it out"),
         (("--data",), "--data: expected one argument"),
         (("--frob",), "unrecognized arguments: --frob"),
@@ -67,7 +67,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
 def test_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert refused("--data", file) == f"{file} is no directory: name another with --data"
+    assert refused("--data", file) == f"{file} is not a directory: name another with --data"
     why = "(Not a directory): name another directory with --data"
     assert refused("--data", file / "x") == f"{file}/x cannot be made {why}"
     why = "(No such file or directory): name another directory with --data"
@@ -133,7 +133,7 @@ def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
         record = listening.recv(65_536).decode().splitlines()
-    assert f"MESSAGE={file} is no directory: name another with --data" in record
+    assert f"MESSAGE={file} is not a directory: name another with --data" in record
     assert "PRIORITY=3" in record
 
 

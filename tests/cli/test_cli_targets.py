@@ -65,7 +65,7 @@ def test_only_a_regular_file_is_replaced(command: str, data: Path, tmp_path: Pat
     os.mkfifo(tmp_path / "pipe")
     before = modes(data.parent)
     for file in (tmp_path / "folder", tmp_path / "link", tmp_path / "pipe", Path()):
-        assert said(run(command, file, data=data)).startswith(f"{file} is no regular file")
+        assert said(run(command, file, data=data)).startswith(f"{file} is not a regular file")
     assert modes(data.parent) == before
 
 

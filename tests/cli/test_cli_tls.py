@@ -20,7 +20,7 @@ def failed(*arguments: str, data: Path, code: int = 1) -> str:
 def test_an_invalid_certificate_name_is_wrong_use(name: str, there: bool, tmp_path: Path) -> None:
     if there:
         done("tls", "init", data=tmp_path)
-    assert f"{name!r} is no name or address: a name has" in failed("init", "--name", name, data=tmp_path, code=2)
+    assert f"{name!r} is not a name or address: a name has" in failed("init", "--name", name, data=tmp_path, code=2)
     assert (tmp_path / "tls").exists() == there
 
 
@@ -46,7 +46,7 @@ def test_damaged_certificate_is_named_with_advice(file: str, content: bytes, tmp
     done("tls", "init", data=tmp_path)
     (tmp_path / "tls" / file).write_bytes(content)
     said = failed("show", data=tmp_path)
-    assert f"{tmp_path}/tls/{file} is no certificate that can be read" in said
+    assert f"{tmp_path}/tls/{file} cannot be read as a certificate" in said
     assert "`relay tls init --again`" in said
     done("tls", "init", "--again", data=tmp_path)
 

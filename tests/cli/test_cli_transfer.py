@@ -247,8 +247,8 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "its first line is no JSON object"),
-        ("hello", "its first line is no JSON object"),
+        ("", "its first line is not a JSON object"),
+        ("hello", "its first line is not a JSON object"),
         ('{"type": "other"}', "its first line is neither a relay's nor Mattermost's"),
         ('{"type": "relay", "format": 3}', "was exported by a newer relay: upgrade this one first"),
         ('{"type": "relay", "format": 1, "at": 1}\n{"type": "user"}', "line 2: "),

@@ -76,7 +76,7 @@ def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
         ("[limits]\nconnections = 0", "limits.connections: must be a whole number >= 1, not 0"),
         ('[limits]\nconnections = "5"', 'limits.connections: must be a whole number, not "5"'),
         ('[log]\nlevel = "loud"', 'log.level: must be one of those that its description names, not "loud"'),
-        ("[limits", "is no TOML: Expected ']' at the end of a table declaration (at end of document)"),
+        ("[limits", "is not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )
 def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_file_saved_on_windows_is_read(tmp_path: Path) -> None:
 def test_file_in_another_encoding_is_refused_with_advice(encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_bytes("# Büro\n".encode(encoding))
-    with pytest.raises(WrongSettings, match="it is not in UTF-8, save it so"):
+    with pytest.raises(WrongSettings, match="is not in UTF-8, as TOML must be: save it so"):
         Loaded(file, options={}, environment={})
 
 

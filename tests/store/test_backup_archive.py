@@ -60,7 +60,7 @@ async def test_compressed_archive_is_not_a_backup(tmp_path: Path, mode: Literal[
     await store(tmp_path / "data")
     with tarfile.open(tmp_path / "backup.tar", mode) as tar:
         tar.add(tmp_path / "data" / "relay.db", "relay.db")
-    with pytest.raises(CannotRestore, match="is no backup of a relay"):
+    with pytest.raises(CannotRestore, match="is not a backup of a relay"):
         restore(tmp_path / "backup.tar", tmp_path / "new")
 
 

@@ -139,7 +139,7 @@ def test_invalid_name_in_the_settings_leaves_the_certificate_unchanged(
 ) -> None:
     Authority(tmp_path / "tls").make(NAMES, NOW)
     Certificates(tmp_path, TlsSection(names=["bad name ü"]))
-    assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
+    assert "cannot renew the certificate: 'bad name ü' is not a name or address" in caplog.text
 
 
 @pytest.mark.parametrize("failing", ["issue", "locked"])

@@ -108,7 +108,7 @@ def _check_address(url: str) -> None:
         RelayError: it is not a usable http or https URL.
     """
     if not url.startswith(("http://", "https://")):
-        raise RelayError.bad_field("url", f"{url[:64]!r} is no address that begins with http:// or https://")
+        raise RelayError.bad_field("url", f"{url[:64]!r} is not an address: it should begin with http:// or https://")
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url

@@ -163,7 +163,7 @@ class Retention:
         too_large = bool(max_bytes) and size > max_bytes
         if too_large:
             logger.warning(
-                "the store has %d bytes in use and may have %d: what is left is no history that could be removed",
+                "the store has %d bytes in use and may have %d: nothing that is left is history that can be removed",
                 size,
                 max_bytes,
             )

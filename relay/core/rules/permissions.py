@@ -97,7 +97,7 @@ _GONE = Rule(_NOBODY, "the other person's account is switched off, so they canno
 _AUTHOR = Rule(_NOBODY, "only its author may edit a message")
 _DELETES = Rule(_NOBODY, "only its author, or a group's owner and admins, may delete a message")
 _INVITES = Rule(_RUN, "only an owner or admin who is an admin of the relay too may invite to it", inviters=True)
-_NO_GROUP = Rule(_NOBODY, "it is no group or channel, and only those can be changed", "bad_request")
+_NO_GROUP = Rule(_NOBODY, "this is not a group or channel, and only those can be changed", "bad_request")
 _STAYS = Rule(_NOBODY, "the owner cannot be removed: they leave, or delete the chat")
 
 

@@ -89,7 +89,9 @@ class HttpConnection:
                 event = reader.next_event()
             except h11.RemoteProtocolError as error:
                 self.reusable = False
-                raise HttpError(error.error_status_hint, "bad_request", f"this is no request: {error}") from None
+                raise HttpError(
+                    error.error_status_hint, "bad_request", f"this is not an HTTP request: {error}"
+                ) from None
             if isinstance(event, h11.Request):
                 return self._begin(event)
             if event is not h11.NEED_DATA:
@@ -107,7 +109,7 @@ class HttpConnection:
             request = HttpRequest(event, self.transport.peer, self.piece, self._idle_connections.timeout)
         except ValueError as error:
             self.reusable = False
-            raise HttpError(400, "bad_request", f"this is no request: {error}") from None
+            raise HttpError(400, "bad_request", f"this is not an HTTP request: {error}") from None
         closing = b"close" in request.headers.get(b"connection", b"").lower()
         self.reusable = event.http_version >= b"1.1" and not closing
         self._body = None

@@ -121,7 +121,7 @@ def _remove_unused(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(errno.EEXIST, "a file that is no socket is in the way: move it away", str(path))
+        raise OSError(errno.EEXIST, "a file that is not a socket is in the way: move it away", str(path))
     if _is_used(path):
         raise OSError(errno.EADDRINUSE, "another program listens there", str(path))
     with suppress(FileNotFoundError):

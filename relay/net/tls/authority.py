@@ -267,7 +267,7 @@ def _check(names: Sequence[str]) -> None:
     for one in names:
         if not is_address(one) and not HOST_NAME.fullmatch(one):
             raise InvalidCertificateName(
-                f"{one!r} is no name or address: a name has letters without accents, digits, - and dots,"
+                f"{one!r} is not a name or address: a name has letters without accents, digits, - and dots,"
                 " as in chat.office.lan"
             )
 

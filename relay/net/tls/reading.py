@@ -58,9 +58,9 @@ def read(path: Path) -> Certificate:
             return _read_by_library(path)
         found = decode(str(path))
     except ssl.SSLError:
-        raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
+        raise DamagedCertificate(f"{path} cannot be read as a certificate: it is damaged") from None
     except OSError as error:
-        raise AuthorityError(f"{path} is no certificate that can be read: {error.strerror}") from None
+        raise AuthorityError(f"{path} cannot be read as a certificate: {error.strerror}") from None
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
     return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"))

@@ -159,7 +159,7 @@ def back_up(
     target = target.absolute()
     for there in (target, beside(target)):
         if there.exists() and there.stat().st_size and not is_backup(there):
-            raise NotReplaced(f"{there} is no backup of a relay, and nothing else is replaced: name another file")
+            raise NotReplaced(f"{there} is not a backup of a relay, and only those are replaced: name another file")
     # Scratch from killed backups would otherwise fill the disk.
     scratch.sweep(target.parent)
     _check_room(data, target.parent)

@@ -109,7 +109,7 @@ def unpacked(backup: Path, data: Path, wait: float = WAIT_SECONDS) -> Iterator[P
                 # The backup cannot be read, which is no failure of the data directory's disk.
                 raise OSError(failed.error.errno, failed.error.strerror, str(backup)) from None
         if not (here / STORE).is_file():
-            raise CannotRestore(f"{backup} is no backup of a relay")
+            raise CannotRestore(f"{backup} is not a backup of a relay: name another")
         yield _prepared(data, here, str(backup), broken)
 
 
@@ -230,7 +230,7 @@ def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
             return {member.name for member in tar if not _unpack(tar, member, target)}
     except (tarfile.TarError, EOFError):
         # tarfile's message has a line for each format that it tried.
-        raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
+        raise CannotRestore(f"{backup} is not a backup of a relay, or only a part of one: name another") from None
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool:
@@ -279,7 +279,7 @@ def _wanted(store: Path, name: str) -> LogEnd:
         found = end(store)
         verify(store)
     except NotAStore:
-        raise CannotRestore(f"{name} is no backup of a relay") from None
+        raise CannotRestore(f"{name} is not a backup of a relay: name another") from None
     except NewerStore:
         raise CannotRestore(f"{name} was written by a newer relay: install that one first") from None
     except sqlite3.Error as error:

@@ -125,7 +125,7 @@ def require(data: Path) -> None:
     if not is_there(data):
         raise NoDirectory(f"there is no relay in {data}: name its directory with --data")
     if not data.is_dir():
-        raise NoDirectory(f"{data} is no directory: name another with --data")
+        raise NoDirectory(f"{data} is not a directory: name another with --data")
 
 
 def make(data: Path) -> None:
@@ -141,7 +141,7 @@ def make(data: Path) -> None:
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
     except FileExistsError:
         is_there(data)
-        raise NoDirectory(f"{data} is no directory: name another with --data") from None
+        raise NoDirectory(f"{data} is not a directory: name another with --data") from None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoDirectory(f"{data} cannot be made ({error.strerror}): name another directory with --data") from None
     check_links(data)

@@ -144,7 +144,7 @@ class Archive:
                 return self._zip.open(self._members[actual])
         file = _inside(self._path, actual)
         if file is None:
-            raise NotUnderstood(f"{self._path}: {name} is no file in it")
+            raise NotUnderstood(f"{self._path}: {name} is not a file in it")
         return file.open("rb")
 
     def records(self, name: str, kind: type[T]) -> list[T]:

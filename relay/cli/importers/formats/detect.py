@@ -44,9 +44,9 @@ def open_source(path: Path, *, room: int, bounds: ArchiveBounds = ARCHIVE_BOUNDS
     try:
         first = json.loads(next(line for line in bulk() if line.strip()))
     except (StopIteration, ValueError):
-        raise NotUnderstood(f"{path}: its first line is no JSON object") from None
+        raise NotUnderstood(f"{path}: its first line is not a JSON object") from None
     if not isinstance(first, dict):
-        raise NotUnderstood(f"{path}: its first line is no JSON object")
+        raise NotUnderstood(f"{path}: its first line is not a JSON object")
     if first.get("type") == "relay":
         if first.get("format") not in FORMATS:
             raise NotUnderstood(f"{path} was exported by a newer relay: upgrade this one first")
