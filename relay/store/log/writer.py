@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
+from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.decision_engine import Decided, DecisionEngine, Drafted
@@ -79,6 +80,7 @@ class Writer:
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
         self._damage_told = False
+        self._unreadable = LastingFault(logger, "the store can be read again")
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
@@ -360,8 +362,9 @@ class Writer:
         try:
             with trio.CancelScope(shield=True):
                 answers = await self._decide_unwritten([item.command for item in pending], refusal)
+                self._unreadable.gone()
         except sqlite3.Error as error:
-            logger.warning("the store cannot be read: %s", error)
+            self._unreadable.found("the store cannot be read: %s", error)
         except Exception:
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
         for item, answer in zip(pending, answers, strict=True):
