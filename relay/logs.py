@@ -167,3 +167,30 @@ def datagram(record: logging.LogRecord, message: str) -> bytes:
         else:
             parts += name.encode() + b"=" + text + b"\n"
     return bytes(parts)
+
+
+class LastingFault:
+    """A fault that each of many attempts may find: one record when it begins, and one when it is over."""
+
+    def __init__(self, logger: logging.Logger, over: str) -> None:
+        """Begin without the fault.
+
+        Args:
+            logger: writes the records.
+            over: the record when it is over.
+        """
+        self._logger = logger
+        self._over = over
+        self._lasts = False
+
+    def found(self, record: str, *arguments: object) -> None:
+        """Log a warning, unless the fault was there before."""
+        if not self._lasts:
+            self._lasts = True
+            self._logger.warning(record, *arguments)
+
+    def gone(self) -> None:
+        """Note an attempt that succeeded."""
+        if self._lasts:
+            self._lasts = False
+            self._logger.info(self._over)
