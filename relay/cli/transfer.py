@@ -34,8 +34,8 @@ from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
 from relay.store.files.directory import STORE, is_read_only
 
-SHOWN_NAMESAKES = 3
-"""Maximum people that a refused import names; --dry-run names all."""
+SHOWN_NAMES = 3
+"""Maximum names in one line."""
 
 
 def export(
@@ -163,6 +163,14 @@ def import_(
     same: Annotated[
         bool, typer.Option("--same", help="Take people and groups in the export for those here with the same ids.")
     ] = False,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The owner of groups in which nobody can sign in any more; without one, they stay behind.",
+            show_default=False,
+        ),
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -176,6 +184,9 @@ def import_(
     are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. Where several have the same name,
     give the id that Slack has of each: U024BE7LH=anna. What you said is remembered.
 
+    The members of a chat are those that the export states: writing in it makes nobody a member. A group in which nobody
+    is left, as an archived channel of Slack, comes only with --owner, as its history should have a reader.
+
     Example: relay import slack-export.zip
     """
     import trio
@@ -185,7 +196,7 @@ def import_(
 
     async def import_all() -> tuple[Importing, list[Namesake]]:
         async with _relay(directory, dry=dry_run) as ask_one:
-            importing = Importing(ask_one, opened, int(time.time() * 1_000), dry=dry_run)
+            importing = Importing(ask_one, opened, int(time.time() * 1_000), keeper=owner, dry=dry_run)
             namesakes = await importing.identify(ids)
             open_ = [one for one in namesakes if not (same and one.unique)]
             if open_ and not dry_run:
@@ -200,12 +211,15 @@ def import_(
         raise Failure(str(error)) from None
     except KeyboardInterrupt:
         raise Failure("interrupted: run it again, and it continues where it stopped") from None
-    _report(importing, namesakes, dry_run=dry_run, same=same, json=json)
+    _report(importing, namesakes, owner, dry_run=dry_run, same=same, json=json)
 
 
-def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, same: bool, json: bool) -> None:
+def _report(
+    importing: Importing, namesakes: list[Namesake], owner: str | None, *, dry_run: bool, same: bool, json: bool
+) -> None:
     """Print what was imported, or would be, and what was left behind."""
     left = {what: count for what, count in importing.left.items() if count}
+    inferred = {what: count for what, count in importing.inferred.items() if count}
     if json:
         counts = {"added": importing.added, "here": importing.here, "left": left}
         found = [
@@ -213,7 +227,9 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
             for one in namesakes
         ]
         others = {one.label: one.id for one in importing.others}
-        as_json({"dryRun": dry_run, **counts, "admins": importing.admins, "others": others, "namesakes": found})
+        chats = {"inferred": inferred, "ownerless": importing.ownerless, "kept": importing.kept}
+        people = {"admins": importing.admins, "others": others, "namesakes": found}
+        as_json({"dryRun": dry_run, **counts, **chats, **people})
         return
     print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
     if importing.here.total():
@@ -223,6 +239,13 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     _report_doubts(importing, namesakes, same=same)
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
         say(f"left behind: {count} {what}")
+    for what, count in inferred.items():
+        say(f"members that the export does not list: {count} {what}")
+    if importing.kept:
+        say(f"owned by {owner}, because none of their members can sign in: {_first(importing.kept)}")
+    if importing.ownerless:
+        say(f"left behind, because none of their members can sign in: {_first(importing.ownerless)}")
+        say("to import these too: `relay import FILE --owner ID`, with the user who is to join and own them")
 
 
 def _report_doubts(importing: Importing, namesakes: list[Namesake], *, same: bool) -> None:
@@ -278,9 +301,13 @@ def _ask_about(namesakes: list[Namesake]) -> str:
 
 def _shown(namesakes: list[Namesake]) -> str:
     """List some namesakes by both names."""
-    more = len(namesakes) - SHOWN_NAMESAKES
-    shown = [f"{one.id} ({one.there} there, {_here(one)} here)" for one in namesakes[:SHOWN_NAMESAKES]]
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return _first([f"{one.id} ({one.there} there, {_here(one)} here)" for one in namesakes])
+
+
+def _first(names: list[str]) -> str:
+    """List the first names, and say how many others there are."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _here(one: Namesake) -> str:

@@ -125,6 +125,7 @@ class Server:
                 nursery.start_soon(keep_running, "the certificate", self.certificates.keep_fresh)
             nursery.start_soon(keep_running, "the keepalive", self.keepalive.run)
             nursery.start_soon(keep_running, "announcements", self.announce_later)
+            nursery.start_soon(keep_running, "downloads under way", self.relay.files.downloads.run)
             nursery.start_soon(keep_running, "removing unused files", self.relay.files.run, SWEEP_SECONDS)
             async with trio.open_nursery() as connections:
                 with self._listening:

@@ -1,6 +1,7 @@
 """The end of a right ends the work under it at once, even if neither side sends anything."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,56 @@ async def test_unread_download_ends_with_its_right(tmp_path: Path, end: End) -> 
             with trio.fail_after(SOON):
                 while len(relay.server.router.places.users):
                     await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", ["message deleted", "edited out", "pruned", "sent again", "deleted at the start"])
+async def test_unread_download_ends_when_its_message_loses_the_file(tmp_path: Path, how: str) -> None:
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(http_relay(tmp_path))
+        token = await relay.user("anna")
+        browser = await stack.enter_async_context(relay.browser())
+        anna = await stack.enter_async_context(relay.socket(token))
+        ben = await relay.user("ben")
+        await relay.ask("chat.create", control.MakeChat(name="crew", owner="anna", participants=["ben"]))
+        (group,) = [one.id or "" for one in relay.relay.state.chats.values() if one.id]
+        headers = {"Authorization": f"Bearer {token}"}
+        file = (await browser.post("/files", content=bytes(LARGE), headers=headers)).json()
+        new = requests.New(chat_id=group, client_message_id="1", message="look", attachments=[file])
+        sent = await anna.request(requests.NEW, new)
+        if how == "sent again":
+            await anna.request(requests.NEW, requests.New(chat_id=group, client_message_id="2", attachments=[file]))
+
+        def under_way() -> int:
+            return len(relay.server.router.places.users)
+
+        async with await relay.raw(_head(relay, ben, f"GET {file['url']}")):
+            with trio.fail_after(5):
+                while not under_way():
+                    await trio.sleep(0.01)
+            await trio.sleep(0 if how == "deleted at the start" else 0.5)
+            match how:
+                case "edited out":
+                    edit = requests.Edit(
+                        chat_id=group,
+                        client_message_id="3",
+                        original_message_id=sent.message_id,
+                        message="x",
+                        attachments=[],
+                    )
+                    await anna.request(requests.EDIT, edit)
+                case "pruned":
+                    await relay.ask("prune", control.Prune(max_bytes=1))
+                case _:
+                    await anna.request(
+                        requests.DELETE,
+                        requests.Delete(chat_id=group, client_message_id="3", original_message_id=sent.message_id),
+                    )
+            await trio.sleep(SOON)
+            answer = await browser.head(file["url"], headers={"Authorization": f"Bearer {ben}"})
+            assert (answer.status_code, under_way()) == ((200, 1) if how == "sent again" else (404, 0))
+            if how in ("message deleted", "edited out"):
+                held = [str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+                assert not [one for one in held if one.startswith(str(tmp_path / "files"))], "its space is free"
 
 
 @pytest.mark.parametrize("how", ["removed", "bot removed", "bot disabled", "taken out", "chat deleted"])

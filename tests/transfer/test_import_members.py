@@ -1,11 +1,25 @@
 """Members and owners of imported chats."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.foreign_exports import DAY, T0, brought, bulk, folder, group, lines, message, records, workspace
+from tests.support.command_line import done, run
+from tests.support.foreign_exports import (
+    DAY,
+    T0,
+    brought,
+    bulk,
+    folder,
+    group,
+    lines,
+    message,
+    records,
+    texts,
+    workspace,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +64,111 @@ def test_channel_without_a_possible_owner_is_skipped_and_counted(tmp_path: Path)
     assert came["added"] == {"users": 2, "chats": 0, "messages": 0, "files": 0}
     assert came["left"] == {
         "chats (none of its members can sign in, so it would have no owner)": 1,
-        "channels without people": 1,
+        "chats (it has no members, so it would have no owner)": 1,
         "messages of chats that stay behind": 2,
     }
+    assert (came["ownerless"], came["kept"]) == (["general", "empty"], [])
 
 
-@pytest.mark.parametrize("members", [[], None])
-def test_slack_channel_without_a_list_of_members_gets_its_creator_and_authors(
-    members: list[str] | None, tmp_path: Path
+ARCHIVED = {"id": "G1", "name": "hr", "creator": "U1", "is_archived": True}
+
+
+def _private(tmp_path: Path, *notes: dict[str, Any], **more: Any) -> Path:
+    """An export with a private channel in which ben and then anna wrote; anna and ben talk in another one."""
+    day = [message("U2", "hi from ben"), *notes, message("U1", "after ben had left", 99)]
+    return folder(tmp_path / "slack", workspace(more={"groups.json": [{**ARCHIVED, **more}], f"hr/{DAY}": day}))
+
+
+def _joined(user: str, at: float) -> dict[str, Any]:
+    return message(user, "joined", at, subtype="group_join")
+
+
+def _left(user: str, at: float) -> dict[str, Any]:
+    return message(user, "left", at, subtype="group_leave")
+
+
+@pytest.mark.parametrize("notes", [(), (_joined("U2", 0.5),), (_joined("U2", 0.5), _left("U2", 1))])
+def test_slack_channel_with_an_empty_list_of_members_gets_none(notes: Any, tmp_path: Path) -> None:
+    # mattermost/mattermost#9821: who had left a private room was back in it.
+    source = _private(tmp_path, *notes, members=[])
+    came = brought(source, tmp_path / "data")
+    assert came["ownerless"] == ["hr"]
+    assert texts(tmp_path / "data") == ["one", "two"]
+    assert [chat["name"] for chat in records(tmp_path / "data", "chat")] == ["general"]
+    # Said to a person, with what to do, beforehand and afterwards.
+    for dry in (["--dry-run"], []):
+        said = done("import", "--same", *dry, source, data=tmp_path / "data").out
+        assert "left behind, because none of their members can sign in: hr" in said
+        assert "--owner ID" in said
+
+
+@pytest.mark.parametrize("listed", [{}, {"members": None}])
+@pytest.mark.parametrize(
+    ("notes", "members"),
+    [
+        ([_joined("U1", 0.1), _joined("U2", 0.2)], ["anna", "ben"]),
+        ([_joined("U1", 0.1), _joined("U2", 0.2), _left("U2", 3)], ["anna"]),
+        ([_joined("U2", 0.2), _left("U2", 3), _joined("U2", 4)], ["ben"]),
+        ([_joined("U1", 0.1), _joined("U9", 0.2)], ["anna"]),
+        ([_joined("U1", 0.1), _left("U1", 0.2), _left("U2", 3)], []),
+        ([], []),
+    ],
+)
+def test_slack_channel_without_a_list_gets_those_who_joined_and_did_not_leave(
+    listed: dict[str, Any], notes: list[dict[str, Any]], members: list[str], tmp_path: Path
 ) -> None:
-    # An archived channel.
+    came = brought(_private(tmp_path, *notes, **listed), tmp_path / "data")
+    found = [chat for chat in records(tmp_path / "data", "chat") if chat["name"] == "hr"]
+    assert [sorted(chat["participants"]) for chat in found] == ([members] if members else [])
+    assert list(came["inferred"].values()) == [1]
+
+
+@pytest.mark.parametrize("owner", ["ben", "zoe"])
+def test_owner_named_by_the_admin_gets_the_groups_in_which_nobody_is_left(owner: str, tmp_path: Path) -> None:
+    source, data = _private(tmp_path, members=[]), tmp_path / "data"
+    done("user", "add", "zoe", data=data)
+    brought(source, data)
+    planned = done("import", "--dry-run", "--json", "--owner", owner, source, data=data).json
+    came = done("import", "--json", "--owner", owner, source, data=data).json
+    assert {**came, "dryRun": True} == planned
+    assert (came["kept"], came["ownerless"], came["added"]["messages"]) == (["hr"], [], 2)
+    chats = {chat["name"]: chat for chat in records(data, "chat")}
+    assert (chats["hr"]["owner"], chats["hr"]["participants"]) == (owner, [owner])
+    assert sorted(chats["general"]["participants"]) == ["anna", "ben"]
+    # A repeat changes nothing, with the option or without.
+    for again in ([], ["--owner", "anna"]):
+        assert done("import", "--json", *again, source, data=data).json["added"]["chats"] == 0
+    assert {chat["name"]: chat for chat in records(data, "chat")} == chats
+
+
+def test_unknown_owner_is_refused_before_anything_is_imported(tmp_path: Path) -> None:
+    failed = run("import", "--owner", "nobody", _private(tmp_path, members=[]), data=tmp_path / "data")
+    assert failed.code == 1
+    assert "--owner: there is no user 'nobody' here or in the export" in failed.err
+    assert records(tmp_path / "data", "user") == []
+
+
+def test_disabled_owner_is_refused_for_each_group(tmp_path: Path) -> None:
+    done("user", "add", "zoe", data=tmp_path / "data")
+    done("user", "disable", "zoe", data=tmp_path / "data")
+    source = _private(tmp_path, members=[])
+    came = done("import", "--json", "--owner", "zoe", source, data=tmp_path / "data").json
+    assert (came["kept"], came["ownerless"]) == ([], ["hr"])
+
+
+def test_group_of_an_own_export_without_members_has_none(tmp_path: Path) -> None:
+    for user in ("anna", "ben"):
+        done("user", "add", user, data=tmp_path / "source")
+    done("chat", "create", "Crew", "--owner", "anna", "ben", data=tmp_path / "source")
+    (crew,) = records(tmp_path / "source", "chat")
+    done("send", "--as", "ben", crew["id"], "hello", data=tmp_path / "source")
+    found = list(map(json.loads, done("export", data=tmp_path / "source").out.splitlines()))
+    empty = [{**one, "participants": []} if one["type"] == "chat" else one for one in found]
+    came = brought(lines(tmp_path, empty), tmp_path / "data")
+    assert (came["ownerless"], came["added"]["messages"]) == (["Crew"], 0)
+
+
+def test_members_of_a_slack_channel_are_those_in_its_list(tmp_path: Path) -> None:
     users = [{"id": f"U{number}", "name": name} for number, name in enumerate(("anna", "ben", "carl", "dora"), start=1)]
     day = [
         message("U2", "one"),
@@ -67,12 +176,12 @@ def test_slack_channel_without_a_list_of_members_gets_its_creator_and_authors(
         message(None, "beep", 2, bot_id="B1", username="Beeper"),
         message("U9", "of somebody who was deleted", 3),
     ]
-    channels = [{"id": "C1", "name": "general", "creator": "U1", "is_archived": True, "members": members}]
+    channels = [{"id": "C1", "name": "general", "creator": "U1", "members": ["U4"]}]
     entries = workspace(more={"users.json": users, "channels.json": channels, f"general/{DAY}": day})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
-    assert came["added"]["messages"] == 3
+    assert (came["added"]["messages"], came["inferred"]) == (3, {})
     chat = group(tmp_path / "data")
-    assert (chat["owner"], sorted(chat["participants"])) == ("anna", ["U9", "anna", "ben"])
+    assert (chat["owner"], chat["participants"]) == ("dora", ["dora"])
 
 
 @pytest.mark.parametrize(("authors", "came_in"), [(["U1", "U2"], 2), (["U1", "U1"], 0)])
@@ -83,6 +192,7 @@ def test_dialog_without_a_list_of_members_is_imported_if_both_wrote(
     entries = workspace(more={"dms.json": [{"id": "D1"}], f"D1/{DAY}": day})
     came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
     assert came["added"]["messages"] == 2 + came_in
+    assert sum(came["inferred"].values()) == (came_in > 0)
 
 
 def test_unlisted_authors_become_disabled_users(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ class Source(Protocol):
 
     left: Counter[str]
     """How much stays behind, by description."""
+    inferred: Counter[str]
+    """How many chats have no list of members in the source, by a description of what their members come from."""
     start: int
     """The date of the oldest record, Unix milliseconds; 0 if there is none."""
 

@@ -11,9 +11,10 @@ from functools import partial
 
 import msgspec
 
-from relay.cli.control_client import Ask, RequestRefused
-from relay.cli.importers.base import TEXT_CHARACTERS, Source, SourceChat, SourceMessage, SourceUser
-from relay.cli.importers.files import STOPPING, FileImporter, end_import
+from relay.cli.control_client import Ask
+from relay.cli.importers.asking import Asking
+from relay.cli.importers.base import TEXT_CHARACTERS, NotUnderstood, Source, SourceChat, SourceMessage, SourceUser
+from relay.cli.importers.files import FileImporter
 from relay.cli.importers.identities import (
     Identity,
     Mapped,
@@ -30,10 +31,9 @@ from relay.cli.offline import command_tuning
 from relay.cli.output import progress
 from relay.core.model.counting import can_act
 from relay.protocol import control
-from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_MESSAGES, IMPORT_PICTURE, IMPORT_USER
+from relay.protocol.control.table import IMPORT_CHAT, IMPORT_END, IMPORT_PICTURE, IMPORT_USER
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
-from relay.protocol.request_type import PayloadT, RequestType, ResponseT
 
 BATCH_CHARACTERS = 1_000_000
 """Maximum characters of text in one request; a longer message goes alone."""
@@ -48,18 +48,23 @@ class Importing:
         left: how many stay behind, by description.
         admins: new users whom the export calls admins.
         others: new users and groups that get another id than the wanted one, because somebody else has or wants that.
+        inferred: how many chats have members that no list in the export states, by a description of their source.
+        ownerless: groups that stay behind because nobody in them can sign in, by name.
+        kept: groups that came only because the admin named an owner for them, by name.
     """
 
-    def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
+    def __init__(self, ask_one: Ask, source: Source, now: int, *, keeper: str | None = None, dry: bool = False) -> None:
         """Begin an import: call `identify`, and then `run`.
 
         Args:
             ask_one: asks the relay.
             source: the source.
             now: Unix milliseconds, for objects without a date.
+            keeper: the id here of the user who is to own the groups in which nobody can sign in.
             dry: whether to change nothing, and only count.
         """
         self._ask = ask_one
+        self._asking = Asking(ask_one, source.left)
         self._source = source
         # Read it only once: a source counts what it leaves behind while it is read.
         self._people = list(source.users())
@@ -70,11 +75,15 @@ class Importing:
         self._expected: dict[str, control.Expected] = {}
         """The relay's answers to `identify`, by the local id of a user or group."""
         self._start = source.start or now
+        self._keeper = keeper
         self._dry = dry
         self._batch_messages = command_tuning.get().batch_messages
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.here: Counter[str] = Counter(users=0, chats=0, messages=0)
         self.left = source.left
+        self.inferred = source.inferred
+        self.ownerless = self._asking.ownerless
+        self.kept: list[str] = []
         self.admins: list[str] = []
         self.others: list[Identity] = []
         self._users: set[str] = set()
@@ -141,7 +150,7 @@ class Importing:
                 continue
             for user_id in signed & doubts.keys() & set(chat.participants):
                 alone = chat_payload(chat._replace(participants=[user_id]), self._start, dry=True)
-                answer = await self._ask_or_none(IMPORT_CHAT, alone)
+                answer = await self._asking.or_none(IMPORT_CHAT, alone)
                 if answer is not None and not answer.added and not answer.gone and not answer.absent:
                     del doubts[user_id]
         return list(doubts.values())
@@ -150,16 +159,25 @@ class Importing:
         self, user: SourceUser, user_id: str, origins: tuple[str, ...], same: bool
     ) -> control.ImportResult | None:
         request = user_payload(user._replace(id=user_id, origins=origins), self._start, dry=True, same=same)
-        return await self._ask_or_none(IMPORT_USER, request)
+        return await self._asking.or_none(IMPORT_USER, request)
 
     async def _ask_about_group(
         self, chat: SourceChat, chat_id: str, origins: tuple[str, ...], same: bool
     ) -> control.ImportResult | None:
         chat = self._mapped.chat(chat)._replace(id=chat_id, origins=origins)
-        return await self._ask_or_none(IMPORT_CHAT, chat_payload(chat, self._start, dry=True, same=same))
+        return await self._asking.or_none(IMPORT_CHAT, chat_payload(chat, self._start, dry=True, same=same))
 
     async def run(self) -> None:
-        """Import everything: people, then chats, then messages."""
+        """Import everything: people, then chats, then messages.
+
+        Raises:
+            NotUnderstood: the user who is to own groups is neither here nor in the export.
+        """
+        if self._keeper is not None and all(one.id != self._keeper for one in self._people):
+            asked = user_payload(SourceUser(self._keeper, self._keeper), self._start, dry=True)
+            answer = await self._asking.or_none(IMPORT_USER, asked)
+            if answer is None or answer.added:
+                raise NotUnderstood(f"--owner: there is no user {self._keeper!r} here or in the export")
         for person in self._people:
             await self._import_user(person)
         for chat in self._chats:
@@ -179,27 +197,6 @@ class Importing:
         if not self._dry:
             await self._ask(IMPORT_END, control.Empty())
 
-    async def _ask_or_none(self, kind: RequestType[PayloadT, ResponseT], request: PayloadT) -> ResponseT | None:
-        """Ask the relay; None if it refuses."""
-        try:
-            return await self._ask(kind, request)
-        except RequestRefused as refused:
-            if refused.code in STOPPING:
-                raise
-            return None
-
-    async def _ask_or_count(
-        self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
-    ) -> ResponseT | None:
-        """Ask the relay; None if it refuses, which counts as left behind, with the reason."""
-        try:
-            return await self._ask(kind, request)
-        except RequestRefused as refused:
-            if refused.code in STOPPING:
-                raise
-            self.left[f"{counted} ({refused})"] += 1
-            return None
-
     def _count(self, counted: str, *, added: bool) -> None:
         (self.added if added else self.here)[counted] += 1
 
@@ -212,7 +209,7 @@ class Importing:
             return
         expected = self._expected[person.id]
         request = user_payload(person, self._start, dry=self._dry, same=person.id in self._said, expected=expected)
-        answer = await self._ask_or_count("users", IMPORT_USER, request)
+        answer = await self._asking.or_count("users", IMPORT_USER, request)
         if answer is None:
             return
         self._users.add(person.id)
@@ -226,7 +223,7 @@ class Importing:
             picture = await self._files.bring(person.picture, person.id, self._start)
             if picture is not None:
                 chosen = control.PictureImport(user=person.id, url=picture.url)
-                await self._ask_or_count("pictures", IMPORT_PICTURE, chosen)
+                await self._asking.or_count("pictures", IMPORT_PICTURE, chosen)
 
     async def _import_chat(self, chat: SourceChat) -> None:
         identity = chat.id or frozenset(chat.participants)
@@ -240,26 +237,35 @@ class Importing:
             # The id belongs to another user here, who would get these messages.
             self.left["chats with people who stay behind"] += 1
             return
-        concerned = dict.fromkeys([*chat.participants, chat.id])
+        concerned = dict.fromkeys([*chat.participants, chat.id, self._keeper])
         newcomers = [self._newcomers[one] for one in concerned if one in self._newcomers]
         request = chat_payload(
-            chat, self._start, newcomers, dry=self._dry, same=chat.id in self._said, expected=expected
+            chat,
+            self._start,
+            newcomers,
+            keeper=self._keeper,
+            dry=self._dry,
+            same=chat.id in self._said,
+            expected=expected,
         )
         if chat.picture is not None:
             # The picture comes first, so that the entry that makes the chat has it, however the import ends.
-            planned = await self._ask_or_count("chats", IMPORT_CHAT, msgspec.structs.replace(request, dry=True))
+            planned = await self._asking.for_chat(chat.name, msgspec.structs.replace(request, dry=True))
             if planned is None:
                 return
             if planned.added:
-                picture = await self._files.bring(chat.picture, chat.owner or chat.participants[0], self._start)
+                sender = next(filter(None, [chat.owner, *chat.participants, self._keeper]), "")
+                picture = await self._files.bring(chat.picture, sender, self._start)
                 request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
-        answer = await self._ask_or_count("chats", IMPORT_CHAT, request)
+        answer = await self._asking.for_chat(chat.name, request)
         if answer is None:
             return
         if answer.gone:
             self.left["chats that were deleted here"] += 1
             return
         self._count("chats", added=answer.added)
+        if answer.kept:
+            self.kept.append(chat.name)
         waiting = [one for one in newcomers if not one.removed] if not answer.added else []
         self._count_absent(answer.absent + len(waiting))
         self._note_chat(chat, new=answer.added)
@@ -342,7 +348,7 @@ class Importing:
         asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
             messages = [message_payload(one, self._places[one.chat]) for one in asked]
-            answers = await self._ask_about_messages(messages, dry=True)
+            answers = await self._asking.about_messages(messages, dry=True)
             found.update({id(one): answer for one, answer in zip(asked, answers, strict=True)})
         return found
 
@@ -361,20 +367,7 @@ class Importing:
             if message.kind == "new" and (not message.files or known[id(message)].added):
                 text, attachments = await self._content(message, first)
             messages.append(message_payload(message, self._places[message.chat], text, attachments))
-        return await self._ask_about_messages(messages, dry=False)
-
-    async def _ask_about_messages(
-        self, messages: list[control.MessageImport], *, dry: bool
-    ) -> list[control.MessageImportResult]:
-        """Ask the relay about messages; if it refuses all because of one, ask about each alone."""
-        try:
-            return await self._ask(IMPORT_MESSAGES, control.MessagesImport(messages=messages, dry=dry))
-        except RequestRefused as refused:
-            if refused.code in STOPPING:
-                end_import(refused)
-            if len(messages) == 1:
-                return [control.MessageImportResult(error=str(refused))]
-        return [answer for one in messages for answer in await self._ask_about_messages([one], dry=dry)]
+        return await self._asking.about_messages(messages, dry=False)
 
     async def _content(self, message: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
         """Return a message's text and files in the relay's form; count what does not fit.

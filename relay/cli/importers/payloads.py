@@ -45,6 +45,7 @@ def chat_payload(
     start: int,
     newcomers: Iterable[SourceUser] = (),
     *,
+    keeper: str | None = None,
     dry: bool,
     same: bool = False,
     expected: control.Expected = "",
@@ -55,6 +56,7 @@ def chat_payload(
         chat: the chat.
         start: its time in the log, Unix milliseconds.
         newcomers: with `dry`, users who would have been imported before it.
+        keeper: the user whom the admin named as owner of groups in which nobody can sign in.
         dry: whether to ask only what would happen.
         same: whether the admin says that it is the group here with this id.
         expected: the relay's earlier answer about it.
@@ -68,6 +70,7 @@ def chat_payload(
         founder=chat.founder,
         admins=chat.admins,
         participants=chat.participants,
+        keeper=keeper if group else None,
         newcomers=[
             control.Newcomer(id=one.id, bot=one.bot, disabled=one.disabled, removed=one.removed) for one in newcomers
         ],

@@ -8,7 +8,9 @@ import trio
 from relay.store import kinds
 
 KINDS = frozenset({kinds.CHATS, kinds.USER, kinds.DEVICE})
-"""Kinds of entries that may give or take away a right."""
+"""Kinds of entries that may give or take away a right, as the state alone shows."""
+STORED_KINDS = frozenset({kinds.EDIT, kinds.DELETE, kinds.NOTE, kinds.FILE}) | KINDS
+"""Kinds of entries after which the store may answer differently: which messages use a file, and whether it is there."""
 
 
 class Rights:
@@ -16,6 +18,7 @@ class Rights:
 
     def __init__(self) -> None:
         self._held: dict[trio.CancelScope, Callable[[], bool]] = {}
+        self._doubted = trio.Event()
 
     @contextmanager
     def while_allowed(self, allowed: Callable[[], bool]) -> Iterator[trio.CancelScope]:
@@ -33,8 +36,17 @@ class Rights:
             finally:
                 del self._held[scope]
 
+    def doubt(self) -> None:
+        """Wake whoever asks the store again; called after each entry of `STORED_KINDS`, and as a download begins."""
+        self._doubted.set()
+
+    async def doubted(self) -> None:
+        """Wait for `doubt`, unless it was called since the last time."""
+        await self._doubted.wait()
+        self._doubted = trio.Event()
+
     def look(self) -> None:
-        """Cancel work that is no longer allowed; called after each entry of `KINDS`."""
+        """Cancel work that is no longer allowed; called after each entry of `KINDS`, and when the store was asked."""
         for scope, allowed in list(self._held.items()):
             if not allowed():
                 scope.cancel()

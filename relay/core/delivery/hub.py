@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import trio
 
-from relay.core.auth.rights import KINDS, Rights
+from relay.core.auth.rights import KINDS, STORED_KINDS, Rights
 from relay.core.clock.clock import Clock
 from relay.core.delivery import list_readers, message_views
 from relay.core.delivery.announcements import Announcements, Frame
@@ -229,8 +229,8 @@ class Hub:
         for watch in self.watchers:
             watch(entry)
         kind = entry.kind
-        if kind in KINDS:
-            self._end_rights()
+        if kind in STORED_KINDS:
+            self._end_rights(kind)
         if kind in (kinds.NEW, kinds.EDIT, kinds.DELETE):
             if self.announcements.typing.users and kind == kinds.NEW:
                 self.announcements.stop_typing(entry.chat, entry.actor)
@@ -249,10 +249,12 @@ class Hub:
             self._publish_pruned(entry)
         return None
 
-    def _end_rights(self) -> None:
-        """End work that a user may no longer do after this entry."""
-        self.rights.look()
-        self.announcements.end_typing_rights()
+    def _end_rights(self, kind: int) -> None:
+        """End work that a user may no longer do after an entry of this kind."""
+        self.rights.doubt()
+        if kind in KINDS:
+            self.rights.look()
+            self.announcements.end_typing_rights()
 
     def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
         """Send an entry to many users, one slice per step, in the order of the log and once to each connection.

@@ -7,7 +7,7 @@ import errno
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
 import trio
@@ -16,6 +16,7 @@ from relay import threads
 from relay.core.auth.rights import Rights
 from relay.core.clock.clock import RelayClock
 from relay.core.files import filenames, image_size, media_types
+from relay.core.files.downloads import Downloads
 from relay.core.files.quota import Allowance, Quota
 from relay.core.limits.turns import Turns
 from relay.core.model.state import State
@@ -110,6 +111,8 @@ class Uploads:
         self.quota = Quota(state, limits, self.contents.room, tuning)
         """The reservations of uploads under way."""
         self._turns = Turns()
+        self.downloads = Downloads(state, reading, rights)
+        """The downloads under way."""
         self._swept = False
         """Whether the remains of an earlier run were removed."""
 
@@ -255,24 +258,6 @@ class Uploads:
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file, or you may not read it")
         return found[0]
-
-    def while_readable(
-        self, user: UserKey, device: DeviceKey, file: StoredFile
-    ) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel the work inside this block once the user may no longer read the file.
-
-        Args:
-            user: the user's key.
-            device: the key of their device.
-            file: the file.
-
-        Returns:
-            A context manager that yields the block's cancel scope.
-        """
-        state = self._state
-        return self._rights.while_allowed(
-            lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
-        )
 
     # Removing.
 

@@ -259,6 +259,8 @@ class ImportChat(msgspec.Struct, Decidable[ChatImported], frozen=True, kw_only=T
     participants: list[str]
     """The members in order of joining, because one of them may become the owner."""
     created_at: UnixMs
+    keeper: str | None = None
+    """The user whom the admin named as owner of groups in which nobody can sign in."""
     photo_url: str | None = None
     origins: tuple[str, ...] = ()
 

@@ -94,6 +94,8 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
         )
         _check_new_origins(state.chat_origins, request.origins)
     members = choose_members(request.type, people)
+    kept = find_keeper(state.user, request.type, members, request.owner, request.keeper)
+    members += [kept] if kept is not None else []
     keys = [user.key for user in members]
     begun = None if shared else state.dialog_keys.get((min(keys), max(keys)))
     if begun is not None:
@@ -170,6 +172,32 @@ def choose_members(kind: str, people: Sequence[P]) -> list[P]:
     return [one for one in people if kind not in SHARED_TYPES or not one.removed]
 
 
+def find_keeper(
+    find: Callable[[str], P | None], kind: str, members: Sequence[P], owner: str | None, keeper: str | None
+) -> P | None:
+    """Find the user whom the admin named as owner, if a group needs one; None if it does not, or nobody is named.
+
+    Args:
+        find: finds a person by id.
+        kind: the type of the chat; a dialog has its two people and nobody else.
+        members: the members of the chat.
+        owner: the id of the owner that the export states.
+        keeper: the id of the named user.
+
+    Raises:
+        RelayError: `not_found`, there is no such user; `forbidden`, they cannot sign in.
+    """
+    has_owner = any(can_act(one) or one.id == owner for one in members)
+    if keeper is None or has_owner or kind not in SHARED_TYPES:
+        return None
+    found = find(keeper)
+    if found is None:
+        raise RelayError.no_user(keeper)
+    if not can_act(found):
+        raise RelayError.forbidden(f"{keeper!r} cannot sign in, and so cannot own a chat")
+    return found
+
+
 def check_type(kind: str, people: int) -> None:
     """Refuse a chat of an unknown type, or with a number of people that its type does not allow.
 
@@ -209,7 +237,8 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
     for candidate in (founder, *admins, *able):
         if candidate is not None and candidate in able:
             return candidate
-    raise RelayError.forbidden("none of its members can sign in, so it would have no owner")
+    reason = "none of its members can sign in" if members else "it has no members"
+    raise RelayError.forbidden(f"{reason}, so it would have no owner")
 
 
 def _joined(keys: list[UserKey]) -> list[list[UserKey]]:

@@ -119,6 +119,8 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     founder: Id | None = None
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
+    keeper: Id | None = None
+    """The admin's choice of an owner, if no member of a group can sign in: then they join it."""
     newcomers: list[Newcomer] = msgspec.field(default_factory=list)
     """With `dry`: its people who would have been imported before it, and the user who would have its id."""
     at: Date
@@ -150,6 +152,8 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     from an interrupted attempt."""
     namesake: str | None = None
     """The name of the user or group here, if it may be a different one: only its id or origin matches."""
+    kept: bool = False
+    """Whether it is a new group that only its `keeper` can own."""
     absent: int = 0
     """The number of participants who are not in the existing chat, and are not added to it."""
 

@@ -158,6 +158,7 @@ class Mattermost:
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()
+        self.inferred: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
         self._members: dict[tuple[str, str], list[str]] = {}
         self._admins: dict[tuple[str, str], list[str]] = {}
@@ -165,8 +166,6 @@ class Mattermost:
         self._groups: dict[str, list[str]] = {}
         self._dialogs: dict[str, list[str]] = {}
         self._authors: dict[str, None] = {}
-        self._channel_authors: dict[tuple[str, str], dict[str, None]] = {}
-        """The names of the people who wrote in each channel: its members if the export lists none."""
         self.start = 0
         for record in self._records():
             self._look(record)
@@ -192,9 +191,6 @@ class Mattermost:
                 self._conversation(_participants(record.direct_post), used=True)
             for reply in (post, *(post.replies or ())):
                 self._authors[reply.user] = None
-                if record.post is not None and not _is_note(reply):
-                    place = (record.post.team, record.post.channel)
-                    self._channel_authors.setdefault(place, {})[reply.user] = None
                 at = moment(reply.create_at)
                 self.start = min(self.start or at, at) if at is not None else self.start
         elif record.type not in ("version", "team"):
@@ -244,10 +240,8 @@ class Mattermost:
         """See `Source`."""
         for channel in self._channels:
             place = (channel.team, channel.name)
-            members = list(dict.fromkeys(self._members.get(place) or self._wrote_in(place)))
-            if not members:
-                self.left["channels without people"] += 1
-                continue
+            # Each user lists their channels: a channel that nobody lists has no members.
+            members = list(dict.fromkeys(self._members.get(place, ())))
             name = channel.display_name or channel.name
             wish, origin = (
                 fit_id(f"mm-{channel.team}-{channel.name}"),
@@ -268,11 +262,6 @@ class Mattermost:
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
             yield SourceChat(key, "", "", dialog_kind(known), known[0], None, [], known)
-
-    def _wrote_in(self, place: tuple[str, str]) -> list[str]:
-        """Return the ids of the people who wrote in a channel."""
-        authors = (self._people[name] for name in self._channel_authors.get(place, ()) if name in self._people)
-        return [person.id for person in authors if not person.bot]
 
     def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""

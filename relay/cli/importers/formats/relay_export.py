@@ -40,6 +40,7 @@ class RelayExport:
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()
+        self.inferred: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str, str]] = {}

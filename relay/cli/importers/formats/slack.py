@@ -5,8 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-import msgspec
-
 from relay.cli.importers.base import (
     UNKNOWN_MEMBERS,
     NotUnderstood,
@@ -20,92 +18,12 @@ from relay.cli.importers.base import (
 from relay.cli.importers.formats.archive import SLACK_USERS, Archive
 from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
+from relay.cli.importers.formats.slack_records import Author, BotProfile, Message, SlackChannel, SlackComment, SlackUser
 from relay.cli.importers.names import guess_name, shown_name
 from relay.core.hooks import slack_markup
-from relay.protocol.base import JsonValue
 
-
-class _Profile(msgspec.Struct):
-    display_name: str | None = None
-    real_name: str | None = None
-
-
-class _SlackUser(msgspec.Struct):
-    id: str
-    name: str | None = None
-    real_name: str | None = None
-    profile: _Profile | None = None
-    is_bot: bool | None = None
-    is_admin: bool | None = None
-    deleted: bool | None = None
-
-    @property
-    def shown(self) -> str:
-        """The name that others see."""
-        profile = self.profile or _Profile()
-        return profile.display_name or profile.real_name or self.real_name or self.name or self.id
-
-
-class _SlackChannel(msgspec.Struct):
-    """A public or private channel, a group conversation or a dialog."""
-
-    id: str
-    name: str | None = None
-    creator: str | None = None
-    created: int | float | str | None = None
-    members: list[str | None] | None = None
-
-
-class _BotProfile(msgspec.Struct):
-    name: str | None = None
-
-
-class _SlackFile(msgspec.Struct):
-    id: str | None = None
-    name: str | None = None
-
-
-class _SlackComment(msgspec.Struct):
-    """A comment on a file, in older messages."""
-
-    user: str | None = None
-
-
-class _Reaction(msgspec.Struct):
-    users: list[str | None] | None = None
-
-
-class _Author(msgspec.Struct):
-    """The author as a message describes them: people of other workspaces are in no list."""
-
-    display_name: str | None = None
-    real_name: str | None = None
-    name: str | None = None
-
-
-class _Message(msgspec.Struct):
-    ts: str | float | None = None
-    """When it was sent, in seconds; also its id within the channel."""
-    type: str | None = None
-    subtype: str | None = None
-    user: str | None = None
-    user_profile: _Author | None = None
-    bot_id: str | None = None
-    username: str | None = None
-    bot_profile: _BotProfile | None = None
-    text: str | None = None
-    blocks: JsonValue = None
-    attachments: JsonValue = None
-    files: list[_SlackFile | None] | None = None
-    comment: _SlackComment | None = None
-    reactions: list[_Reaction | None] | None = None
-    thread_ts: str | float | None = None
-
-    @property
-    def at(self) -> int | None:
-        """Unix milliseconds; None if it has no date."""
-        return moment(self.ts)
-
+FROM_NOTES = "channels without a list of members: only people whose joining is recorded, and no leaving after it"
+FROM_AUTHORS = "dialogs without a list of people: the two who wrote in it"
 
 SYSTEM = "slack"
 """The prefix of the origins of its users and channels."""
@@ -115,6 +33,8 @@ UNDATED = "invalid dates: these messages get the date of the previous one"
 class Slack:
     """A workspace's export: a zip file, or the folder that it unpacks to."""
 
+    JOINS = ("channel_join", "group_join")
+    LEAVES = ("channel_leave", "group_leave")
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
     """The prefix of the subtypes of messages without an author."""
 
@@ -126,8 +46,9 @@ class Slack:
         """
         self._files = files
         self.left: Counter[str] = Counter()
+        self.inferred: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}
-        for user in (user for name in SLACK_USERS for user in files.records(name, _SlackUser)):
+        for user in (user for name in SLACK_USERS for user in files.records(name, SlackUser)):
             if user.id in self._people:
                 continue
             self._people[user.id] = _person(
@@ -141,11 +62,12 @@ class Slack:
         self._channels = [
             channel
             for name in ("channels.json", "groups.json", "mpims.json")
-            for channel in files.records(name, _SlackChannel)
+            for channel in files.records(name, SlackChannel)
         ]
         # Some lists name a channel twice.
         self._channels = list({one.id: one for one in self._channels}.values())
-        self._dialogs = list({one.id: one for one in files.records("dms.json", _SlackChannel)}.values())
+        self._dialogs = list({one.id: one for one in files.records("dms.json", SlackChannel)}.values())
+        self._dialog_ids = {one.id for one in self._dialogs}
         self._channel_names = {one.id: one.name for one in self._channels if one.name}
         self._renamed: dict[str, str] = {}
         """The names of folders in the archive, by the names that they should have, if the encoding was guessed."""
@@ -154,8 +76,8 @@ class Slack:
         """Folders that several channels claim, with the ids of these: the owner of their messages is unknown."""
         self._folders = self._assign_folders()
         """The folder of each channel or dialog that has one, by id."""
-        self._authors: dict[str, dict[str, None]] = {}
-        """The ids of the people who wrote in each channel or dialog without a list of members, by its id."""
+        self._recorded: dict[str, dict[str, None]] = {}
+        """By id of a chat without a list of members: who joined a channel and has not left, or wrote in a dialog."""
         self._damaged: dict[str, str] = {}
         """The damage found in a file, by folder: its chat is then not imported at all."""
         self._threads: dict[tuple[str, str], str] = {}
@@ -199,14 +121,14 @@ class Slack:
         self._shared = {folder: ids for folder, ids in claims.items() if len(ids) > 1}
         return {ids[0]: folder for folder, ids in claims.items() if len(ids) == 1}
 
-    def _day(self, folder: str, day: str) -> list[_Message]:
-        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", _Message)
+    def _day(self, folder: str, day: str) -> list[Message]:
+        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", Message)
         dates = [0]
         for message in messages:
             dates.append(message.at or dates[-1])
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
-    def _look(self, channel: _SlackChannel) -> int | None:
+    def _look(self, channel: SlackChannel) -> int | None:
         """Read a whole chat: note its authors and threads; return the date of its oldest message."""
         folder = self._folders.get(channel.id)
         if folder is None:
@@ -218,8 +140,8 @@ class Slack:
                 if message.at is not None:
                     dates = [min([message.at, *dates])]
                 author = self._author(message)
-                if author is not None and not author.bot and not channel.members and not self._is_note(message):
-                    self._authors.setdefault(channel.id, {})[author.id] = None
+                if not channel.members:
+                    self._record(channel.id, message, author)
                 if message.thread_ts is not None and message.thread_ts != message.ts:
                     threads.add(str(message.thread_ts))
             for message in self._all(folder) if threads else ():
@@ -231,26 +153,39 @@ class Slack:
             return None
         return dates[0] if dates else None
 
-    def _all(self, folder: str) -> Iterator[_Message]:
+    def _record(self, channel: str, message: Message, author: SourceUser | None) -> None:
+        """Note what a message says about the members of a chat that has no list of them.
+
+        Writing makes nobody a member of a channel, but a dialog has its two people for good.
+        """
+        recorded = self._recorded.setdefault(channel, {})
+        if message.subtype in self.LEAVES:
+            recorded.pop(message.user or "", None)
+        elif message.subtype in self.JOINS:
+            recorded[message.user or ""] = None
+        elif channel in self._dialog_ids and author is not None and not author.bot and not self._is_note(message):
+            recorded[author.id] = None
+
+    def _all(self, folder: str) -> Iterator[Message]:
         for day in self._days[folder]:
             yield from self._day(folder, day)
 
-    def _author(self, message: _Message) -> SourceUser | None:
+    def _author(self, message: Message) -> SourceUser | None:
         """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
 
         The result depends on this message alone, so that an export of other days gives the same.
         """
-        user = message.user or (message.comment or _SlackComment()).user
+        user = message.user or (message.comment or SlackComment()).user
         # A program without an id is identified by its name.
         author = user or message.bot_id or (f"name:{message.username}" if message.username else "")
         known = self._people.get(author)
         if known is not None or not author or self._is_note(message):
             return known
         if message.bot_id or not user:
-            name = message.username or (message.bot_profile or _BotProfile()).name or author
+            name = message.username or (message.bot_profile or BotProfile()).name or author
             person = _person(author, name, name, bot=True)
         else:
-            profile = message.user_profile or _Author()
+            profile = message.user_profile or Author()
             name = profile.display_name or profile.real_name or profile.name or user
             bot = user == "USLACKBOT"
             person = _person(user, profile.name or user, name, bot=bot, disabled=not bot)
@@ -264,7 +199,7 @@ class Slack:
     def _mentioned(self, sign: str, slack_id: str) -> str | None:
         return self._channel_names.get(slack_id) if sign == "#" else self._name(slack_id)
 
-    def _is_note(self, message: _Message) -> bool:
+    def _is_note(self, message: Message) -> bool:
         return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
 
     def _count_left(self) -> None:
@@ -280,14 +215,15 @@ class Slack:
         for name in self._files.recoded:
             self.left[f"files that are not in UTF-8, so that some letters may be wrong: {name}"] += 1
 
-    def _members(self, channel: _SlackChannel) -> list[str]:
-        """Return the members of a channel; its creator and authors if none are listed, as in an archived one."""
-        if not channel.members:
-            creator = self._people.get(channel.creator or "")
-            founder = [creator.id] if creator is not None else []
-            return list(dict.fromkeys((*founder, *self._authors.get(channel.id, ()))))
-        known = (self._people[one].id for one in channel.members or () if one in self._people)
-        return list(dict.fromkeys(known))
+    def _members(self, channel: SlackChannel) -> list[str]:
+        """Return the ids of a chat's members as the export states them; `chats` leaves out the unknown ones.
+
+        An empty list of a channel, as of an archived one, says that it has no members; no list says nothing.
+        """
+        listed = channel.members
+        if listed is None or (not listed and channel.id in self._dialog_ids):
+            listed = list(self._recorded.get(channel.id, ()))
+        return list(dict.fromkeys(one for one in listed if one))
 
     def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
@@ -298,11 +234,10 @@ class Slack:
         for channel in self._channels:
             if self._folders.get(channel.id) in self._damaged:
                 continue
-            members = self._members(channel)
-            if not members:
-                self.left["channels without people"] += 1
-                continue
-            self.left[UNKNOWN_MEMBERS] += len({one for one in channel.members or () if one} - self._people.keys())
+            stated = self._members(channel)
+            members = [one for one in stated if one in self._people]
+            self.left[UNKNOWN_MEMBERS] += len(stated) - len(members)
+            self.inferred[FROM_NOTES] += channel.members is None
             # Its creator may have left it and is then no member.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
@@ -315,12 +250,13 @@ class Slack:
             folder = self._folders.get(dialog.id)
             if folder is None or folder in self._damaged:
                 continue
-            people = self._members(dialog)
+            people = [one for one in self._members(dialog) if one in self._people]
             # If no members are listed, one author may have written to a user who never answered.
             expected = len(set(dialog.members)) if dialog.members else 2
             if len(people) not in (1, 2) or len(people) < expected:
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
+            self.inferred[FROM_AUTHORS] += not dialog.members
             yield SourceChat(
                 dialog.id, "", "", dialog_kind(people), people[0], None, [], people, moment(dialog.created)
             )
@@ -331,7 +267,7 @@ class Slack:
         streams += [self._channel(dialog.id, dialog) for dialog in self._dialogs]
         yield from heapq.merge(*streams, key=lambda message: message.at)
 
-    def _channel(self, chat: str, channel: _SlackChannel) -> Iterator[SourceMessage]:
+    def _channel(self, chat: str, channel: SlackChannel) -> Iterator[SourceMessage]:
         folder = self._folders.get(channel.id)
         if folder is None or folder in self._damaged:
             return
@@ -342,7 +278,7 @@ class Slack:
                 before = found.at
                 yield found
 
-    def _message(self, chat: str, channel: str, message: _Message, before: int) -> SourceMessage | None:
+    def _message(self, chat: str, channel: str, message: Message, before: int) -> SourceMessage | None:
         if self._is_note(message):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
@@ -391,6 +327,6 @@ def _person(slack_id: str, handle: str, name: str, **standing: bool) -> SourceUs
     return SourceUser(slack_id, name, handle, origins, fixed=True, **standing)  # type: ignore[arg-type]
 
 
-def _names(channel: _SlackChannel) -> list[str]:
+def _names(channel: SlackChannel) -> list[str]:
     """Return the names that a channel's folder may have: its name or, for conversations of a few, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]

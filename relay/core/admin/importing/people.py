@@ -102,9 +102,9 @@ class PeopleImport:
                 absent=len(absent),
                 namesake=(known.name or known.id) if other else None,
             )
+        kept = self._check_chat(record)
         if record.dry:
-            self._check_chat(record)
-            return control.ImportResult(added=True)
+            return control.ImportResult(added=True, kept=kept)
         generated_id = (record.id or new_chat_id()) if record.kind in SHARED_TYPES else ""
         request = commands.ImportChat(
             type=record.kind,
@@ -114,18 +114,19 @@ class PeopleImport:
             admins=record.admins,
             participants=record.participants,
             created_at=record.created_at or record.at,
+            keeper=record.keeper,
             photo_url=record.photo_url,
             origins=_new(record.origins, state.chat_origins),
         )
         made = await submit(self._log, import_command(self._clock, record.at, ADMIN, request, generated_id))
-        return control.ImportResult(added=True, id=state.chats[made.chat].id)
+        return control.ImportResult(added=True, id=state.chats[made.chat].id, kept=kept)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:
         user = self._state.user(user_id)
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
-    def _check_chat(self, record: control.ChatImport) -> None:
-        """Refuse a chat as the real import would, before any of it is imported."""
+    def _check_chat(self, record: control.ChatImport) -> bool:
+        """Refuse a chat before any of it is imported; return whether the user whom the admin named would own it."""
         state = self._state
         newcomers = {one.id: one for one in record.newcomers}
 
@@ -137,7 +138,10 @@ class PeopleImport:
             chat_id = record.id or ""
             imports.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
         members = imports.choose_members(record.kind, people)
-        imports.choose_owner(members, record.owner, record.founder, record.admins)
+        kept = imports.find_keeper(find, record.kind, members, record.owner, record.keeper)
+        if kept is None:
+            imports.choose_owner(members, record.owner, record.founder, record.admins)
+        return kept is not None
 
     async def import_picture(self, record: control.PictureImport) -> control.Empty:
         """Set a user's picture to a file that is imported already."""

@@ -80,7 +80,7 @@ class FilePages:
         if unchanged(request, tag):
             return HttpResponse(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
-        allowed = partial(self._files.while_readable, caller.user, caller.device, file)
+        allowed = partial(self._files.downloads.while_readable, caller.user, caller.device, file)
         whole = FilePart(str(path), 0, file.size, allowed)
         # Ranges are for GET only (RFC 9110, section 14.2).
         if request.method != "GET" or request.headers.get(b"if-range", tag) != tag:

@@ -1,0 +1,100 @@
+"""The records of a Slack export, with the fields that an import reads."""
+
+import msgspec
+
+from relay.cli.importers.formats.dates import moment
+from relay.protocol.base import JsonValue
+
+
+class Profile(msgspec.Struct):
+    """A user's names."""
+
+    display_name: str | None = None
+    real_name: str | None = None
+
+
+class SlackUser(msgspec.Struct):
+    """A user."""
+
+    id: str
+    name: str | None = None
+    real_name: str | None = None
+    profile: Profile | None = None
+    is_bot: bool | None = None
+    is_admin: bool | None = None
+    deleted: bool | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name that others see."""
+        profile = self.profile or Profile()
+        return profile.display_name or profile.real_name or self.real_name or self.name or self.id
+
+
+class SlackChannel(msgspec.Struct):
+    """A public or private channel, a group conversation or a dialog."""
+
+    id: str
+    name: str | None = None
+    creator: str | None = None
+    created: int | float | str | None = None
+    members: list[str | None] | None = None
+
+
+class BotProfile(msgspec.Struct):
+    """The program that sent a message."""
+
+    name: str | None = None
+
+
+class SlackFile(msgspec.Struct):
+    """A file in a message: only its name, as an export has no contents."""
+
+    id: str | None = None
+    name: str | None = None
+
+
+class SlackComment(msgspec.Struct):
+    """A comment on a file, in older messages."""
+
+    user: str | None = None
+
+
+class Reaction(msgspec.Struct):
+    """The users who reacted with one sign."""
+
+    users: list[str | None] | None = None
+
+
+class Author(msgspec.Struct):
+    """The author as a message describes them: people of other workspaces are in no list."""
+
+    display_name: str | None = None
+    real_name: str | None = None
+    name: str | None = None
+
+
+class Message(msgspec.Struct):
+    """A message, or a note that somebody joined, left or changed something."""
+
+    ts: str | float | None = None
+    """When it was sent, in seconds; also its id within the channel."""
+    type: str | None = None
+    subtype: str | None = None
+    user: str | None = None
+    user_profile: Author | None = None
+    bot_id: str | None = None
+    username: str | None = None
+    bot_profile: BotProfile | None = None
+    text: str | None = None
+    blocks: JsonValue = None
+    attachments: JsonValue = None
+    files: list[SlackFile | None] | None = None
+    comment: SlackComment | None = None
+    reactions: list[Reaction | None] | None = None
+    thread_ts: str | float | None = None
+
+    @property
+    def at(self) -> int | None:
+        """Unix milliseconds; None if it has no date."""
+        return moment(self.ts)
