@@ -3,7 +3,7 @@ import { batch } from "@preact/signals";
 import { applyWaiting, attended, queueEvent } from "./events.js";
 import { report } from "./notices.js";
 import { forgetVerified, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
-import { change, refreshChats, reportLoading, runtime } from "./store.js";
+import { change, doubtIds, refreshChats, reportLoading, runtime } from "./store.js";
 import { tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
@@ -185,6 +185,7 @@ function onWireState(next) {
     leaveUnasked();
   } else if (next.name !== "stopped") {
     if (state.value) state.value = disconnected(state.value);
+    doubtIds();
     troubleTimer ??= setTimeout(() => (trouble.value = cause), SHOW_CONNECTING_AFTER);
     if (trouble.value) trouble.value = cause;
   }
