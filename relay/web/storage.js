@@ -156,8 +156,9 @@ function forOthers(row) {
  * @param {(word: object) => void} options.onOther called with news from another tab: `kind` is one of draft, row,
  * patch, drop,
  *   sent, read, forgotten, attended, me, whose, mine, signedOut, closing; `at` is when it was said
+ * @param {() => void=} options.onUnkept called once if typed text cannot be saved
  */
-export async function openStorage(userId, { onOther }) {
+export async function openStorage(userId, { onOther, onUnkept }) {
   let database = await openDatabase(userId);
   const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(nameOf(userId));
   if (channel) channel.onmessage = ({ data }) => onOther(data);
@@ -186,17 +187,19 @@ export async function openStorage(userId, { onOther }) {
   /** Write to the disk; false if that failed. */
   const tried = (work) => quietly((db) => work(db).then(() => true), false);
 
-  /** Make a function that saves its latest argument, one at a time. */
+  /** Make a function that saves its latest argument, one at a time, and resolves with false if that failed. */
   function oneAtATime(work) {
     let wanted;
     let running = null;
     const run = async () => {
+      let kept = false;
       while (wanted !== undefined) {
         const now = wanted;
         wanted = undefined;
-        await quietly((db) => work(db, now));
+        kept = await tried((db) => work(db, now));
       }
       running = null;
+      return kept;
     };
     return (now) => {
       wanted = now;
@@ -220,6 +223,7 @@ export async function openStorage(userId, { onOther }) {
   }
   globalThis.addEventListener?.("storage", onStorage);
 
+  let isTold = false;
   const unwritten = new Map();
   const writeDrafts = oneAtATime(async (db) => {
     const part = [...unwritten];
@@ -319,9 +323,14 @@ export async function openStorage(userId, { onOther }) {
       const draft = quote ? { text, at: clock.stamp(after), quote } : { text, at: clock.stamp(after) };
       if (erased) return draft;
       // A user whom another tab signed out leaves nothing behind here either.
-      if (remembered()?.id === userId && !writeLocal(draftHead + key, draft)) tell({ kind: "draft", key, ...draft });
+      const noted = remembered()?.id !== userId || writeLocal(draftHead + key, draft);
+      if (!noted) tell({ kind: "draft", key, ...draft });
       unwritten.set(key, text || quote ? draft : null);
-      writeDrafts(true);
+      writeDrafts(true).then((kept) => {
+        if (kept || noted || isTold || erased || !text) return;
+        isTold = true;
+        onUnkept?.();
+      });
       return draft;
     },
 

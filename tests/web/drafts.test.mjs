@@ -191,3 +191,21 @@ test("two tabs agree on what waits, fails, is tried again and is discarded", asy
   tab.dropRow("x");
   assert.deepEqual(shown(), []);
 });
+
+test("typed text that no store keeps is told once, and an emptied field is not", async () => {
+  let told = 0;
+  const tab = await storage.openStorage("anna", { onOther() {}, onUnkept: () => (told += 1) });
+  const settle = () => new Promise((resolve) => setImmediate(resolve));
+  tab.draft("ben", { text: "kept" });
+  await settle();
+  assert.equal(told, 0);
+  localStorage.full = true;
+  tab.draft("ben", { text: "" });
+  await settle();
+  assert.equal(told, 0);
+  for (const text of ["n", "no", "not kept"]) {
+    tab.draft("ben", { text });
+    await settle();
+  }
+  assert.equal(told, 1);
+});

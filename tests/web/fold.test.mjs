@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { isSeen, learnLooks, looks } from "../../relay/web/model/alikes.js";
 import { partsFound } from "../../relay/web/model/found.js";
-import { fold, lookAlikes } from "../../relay/web/model/text.js";
+import { fold } from "../../relay/web/model/folding.js";
+import { lookAlikes } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));

@@ -7,6 +7,7 @@ import { applyEvent, disconnected } from "../../relay/web/model/events.js";
 import { addPage } from "../../relay/web/model/messages.js";
 import { isolate } from "../../relay/web/model/text.js";
 import * as model from "../../relay/web/model/state.js";
+import { strangersOf } from "../../relay/web/model/strangers.js";
 
 const WEB = new URL("../../relay/web/", import.meta.url).pathname;
 const ME = { id: "anna", name: "Anna" };
@@ -21,33 +22,33 @@ const page = (from, to, sender) => Array.from({ length: to - from + 1 }, (_, at)
 
 test("an author in the list whose name is unknown is a stranger, and no more once it is learnt", () => {
   const state = start(item(), dialog("ben"), item({ id: "H", lastMessageAuthor: "anna", isMine: true }));
-  assert.deepEqual(model.strangersOf(state), ["carla"]);
+  assert.deepEqual(strangersOf(state), ["carla"]);
   const told = model.learnPeople(state, [{ id: "carla", name: "Carla" }]);
-  assert.deepEqual(model.strangersOf(told), []);
+  assert.deepEqual(strangersOf(told), []);
   assert.equal(model.nameOf(told, "carla"), "Carla");
 });
 
 test("somebody whose name is their id is no stranger", () => {
-  assert.deepEqual(model.strangersOf(model.learnPeople(start(item()), [{ id: "carla", name: "carla" }])), []);
+  assert.deepEqual(strangersOf(model.learnPeople(start(item()), [{ id: "carla", name: "carla" }])), []);
 });
 
 test("strangers are named in the order of the list, each once", () => {
   const state = start(item({ id: "A", lastMessageTime: 1, lastMessageAuthor: "old" }), item({ id: "B", lastMessageTime: 9, lastMessageAuthor: "new" }), item({ id: "C", lastMessageTime: 5, lastMessageAuthor: "new" }));
-  assert.deepEqual(model.strangersOf(state), ["new", "old"]);
+  assert.deepEqual(strangersOf(state), ["new", "old"]);
 });
 
 test("authors of messages, of quotes, and those who type are strangers too", () => {
   let state = model.learnPeople(start(item()), [{ id: "carla", name: "Carla" }]);
   state = addPage(state, "G", [...page(1, 3, "dora"), { ...page(4, 4, "carla")[0], replyTo: { messageId: 1, sender: "emil" } }]);
   state = applyEvent(state, { eventType: "typing", payload: { chatId: "G", userId: "fred" } }, 5);
-  assert.deepEqual(model.strangersOf(state).sort(), ["dora", "emil", "fred"]);
+  assert.deepEqual(strangersOf(state).sort(), ["dora", "emil", "fred"]);
 });
 
 test("with the state before, only what has come since is looked at", () => {
   const before = addPage(start(item({ lastMessageId: 9 }), dialog("ben")), "G", page(5, 7, "dora"));
-  assert.deepEqual(model.strangersOf(before, before), []);
+  assert.deepEqual(strangersOf(before, before), []);
   const after = addPage(addPage(before, "G", page(3, 4, "emil")), "G", page(8, 9, "fred"));
-  assert.deepEqual(model.strangersOf(after, before).sort(), ["emil", "fred"]);
+  assert.deepEqual(strangersOf(after, before).sort(), ["emil", "fred"]);
 });
 
 test("only those whom the relay tells of are online or offline", () => {

@@ -64,6 +64,9 @@ function relay(say) {
   let messageId = 0;
   runtime.wire = {
     asked,
+    get state() {
+      return signals.connection.value;
+    },
     async request(kind, payload) {
       asked.push(payload.message ?? payload.originalMessageId);
       const failure = say?.(payload, asked.length);
@@ -132,6 +135,7 @@ beforeEach(() => {
   time.ms += 600_000;
   signals.state.value = model.setChats(model.initial({ id: "anna", name: "Anna" }), [CHAT, GROUP]);
   signals.connection.value = { name: "live" };
+  signals.sure.value = new Map([CHAT, GROUP].map(({ id }) => [id, Infinity]));
   signals.notice.value = null;
   signals.route.value = { chatId: "ben", panel: null };
   device();
@@ -430,7 +434,7 @@ test("at any moment each chat has one message on its way at most, and none befor
     const busy = new Set(list.filter(() => random(6) === 0).map((row) => row.clientMessageId));
     const waits = new Map(list.filter(() => random(4) === 0).map((row) => [row.clientMessageId, { notBefore: random(20) }]));
     const free = random(3);
-    const { rows: due, next } = dueRows(list, { busy, waits, now: 10, pausedUntil: random(2) ? 0 : random(20), uploads: free });
+    const { rows: due, next } = dueRows(list, { busy, waits, now: 10, pausedUntil: random(2) ? 0 : random(20), uploads: free, isCurrent: () => true });
     const loads = (row) => row.files && !row.attachments;
     assert.ok(due.filter(loads).length <= free);
     assert.ok(next > 10);

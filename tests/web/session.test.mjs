@@ -355,6 +355,93 @@ test("after a restore under the page a message with a former id is shown, read, 
   assert.deepEqual([draftAt("lab").text, draftAt("lab").quote], ["my answer\n\nmy edit\n\nmy other edit", undefined]);
 });
 
+/** A backup is restored while the connection is away; `lastMessageId` and `time` are what the list says then. */
+async function restore({ lastMessageId, time: lastMessageTime, messages }) {
+  const list = [item("lab", { lastMessageId, lastMessageTime }), item("crew")];
+  says.chats = () => null;
+  // The open chat itself is slow to come.
+  says.messages = ({ startId }) => startId && { payload: messages.filter(({ messageId }) => messageId >= startId) };
+  says.chat = ({ chatId }) => ({ payload: { ...details({ chatId }).payload, lastMessageId } });
+  says.edit = says.delete = says.new = ({ clientMessageId }) => ({ payload: { messageId: lastMessageId + 1, clientMessageId, timestamp: Date.now() } });
+  return async () => {
+    Socket.open.tell({ type: "response", id: asked("chats").at(-1).id, timestamp: Date.now(), payload: list });
+    for (let turn = 0; turn < 4; turn += 1) await load("actions/restarts.js").then(() => time.settle());
+    await time.pass(1_000);
+  };
+}
+
+for (const [what, lastMessageId, lastMessageTime] of [["as many", 3, 2_000], ["more", 4, 2_000], ["fewer", 2, 500]]) {
+  test(`an edit, a deletion and a reply that wait while a backup with ${what} messages is restored go to no other message`, async () => {
+    const outbox = await load("actions/outbox.js");
+    await enter();
+    rooms.openChat("lab");
+    await time.settle();
+    const others = [...page.slice(0, 1), ...[2, 3, 4].map((messageId) => ({ ...page[0], messageId, clientMessageId: `other${messageId}`, createdAt: 2_000 }))];
+    const come = await restore({ lastMessageId, time: lastMessageTime, messages: others.slice(0, lastMessageId) });
+    // The edit is under way when the connection breaks, the others wait.
+    says.edit = () => null;
+    outbox.edit("lab", 3, "my edit");
+    await time.settle();
+    assert.equal(asked("edit").length, 1);
+    Socket.open.onclose?.({});
+    await time.settle();
+    outbox.remove("lab", 3);
+    outbox.send("lab", { text: "my reply", replyTo: { messageId: 2, clientMessageId: "c2", sender: "carla", message: "m2" } });
+    outbox.send("crew", { text: "no ids" });
+    await time.pass(2_000);
+    for (let turn = 0; turn < 3; turn += 1) await load("actions/outbox.js").then(() => time.settle());
+    await time.pass(3_000);
+    assert.deepEqual(Socket.open.asked.filter(({ payloadType }) => ["edit", "delete", "new"].includes(payloadType)).map(({ payload }) => payload.message), ["no ids"]);
+    await come();
+    assert.equal(asked("edit").length + asked("delete").length, 0);
+    assert.deepEqual(asked("new").map(({ payload }) => [payload.message, payload.replyTo]), [["no ids", undefined], ["my reply", undefined]]);
+    assert.equal(draftAt("lab").text, "my edit");
+    assert.equal(signals.notice.value.text, "The message you were editing was deleted. Your text is kept as a draft.");
+  });
+}
+
+test("an edit under way when the connection breaks goes out after the list, without a wait, if ids are the same", async () => {
+  const outbox = await load("actions/outbox.js");
+  await enter();
+  rooms.openChat("lab");
+  await time.settle();
+  const come = await restore({ lastMessageId: 3, time: 1_000, messages: page });
+  says.edit = () => null;
+  outbox.edit("lab", 3, "my edit");
+  await time.settle();
+  Socket.open.onclose?.({});
+  await time.pass(3_000);
+  says.edit = ({ clientMessageId }) => ({ payload: { messageId: 4, clientMessageId, timestamp: Date.now() } });
+  assert.equal(asked("edit").length, 0);
+  await come();
+  assert.deepEqual(asked("edit").map(({ payload }) => [payload.originalMessageId, payload.message]), [[3, "my edit"]]);
+  assert.equal(asked("messages").length, 1, "the list told enough");
+});
+
+test("a read mark under way when the connection breaks is repeated only for the same message", async () => {
+  for (const lastMessageTime of [1_000, 2_000]) {
+    says.messages = () => ({ payload: page.map((one) => ({ ...one, status: "unread" })) });
+    says.chat = (what) => ({ payload: { ...details(what).payload, missed: 3 } });
+    says.chats = undefined;
+    await enter("anna", [item("lab", { missed: 3 }), item("crew")]);
+    rooms.openChat("lab");
+    await time.settle();
+    rooms.markRead("lab", 3);
+    await time.settle();
+    assert.equal(asked("read").length, 1);
+    const isSame = lastMessageTime === 1_000;
+    const messages = isSame ? page : page.map((one) => ({ ...one, clientMessageId: `other${one.messageId}` }));
+    const come = await restore({ lastMessageId: 3, time: lastMessageTime, messages });
+    says.messages = () => null;
+    Socket.open.onclose?.({});
+    await time.pass(3_000);
+    assert.equal(asked("read").length, 0);
+    await come();
+    assert.deepEqual(asked("read").map(({ payload }) => payload.messageId), isSame ? [3] : []);
+    await leave();
+  }
+});
+
 test("a list that was asked for before a message came forgets nothing", async () => {
   await enter();
   rooms.openChat("lab");

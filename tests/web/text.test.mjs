@@ -1,10 +1,12 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { load } from "./page_modules.mjs";
 import { excerpt, tail } from "../../relay/web/model/found.js";
 import { emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
 import { cut, hueOf, initials, isSearchable, oneLine, sizeParts } from "../../relay/web/model/text.js";
 
+const { formatSize, useLanguage } = await load("i18n/i18n.js");
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 
 test("an address in a sentence is a link without the sentence's punctuation", () => {
@@ -176,4 +178,15 @@ test("a text of nothing but fences has a line of its own", () => {
   assert.equal(oneLine("``` ```"), "``` ```");
   assert.equal(oneLine(" ```\n``` "), "``` ```");
   assert.equal(oneLine(" \n "), "");
+});
+
+test("a size below 1 kB is said in whole words, in every language", async () => {
+  const said = [];
+  for (const code of ["en", "de", "es", "fr", "ru", "zh"]) {
+    await useLanguage(code);
+    said.push(formatSize(sizeParts(13)), formatSize(sizeParts(1_400)));
+  }
+  const words = said.map((one) => one.replace(/\s/g, " ")).filter((_, at) => at % 2 === 0);
+  assert.deepEqual(words, ["13 bytes", "13 Byte", "13 bytes", "13 octets", "13 байт", "13字节"]);
+  assert.equal(said[1], "1.4 kB");
 });

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
+from tests.support.browser_relay import run
 from tests.support.page_actions import open_chat, write
 
 if TYPE_CHECKING:
@@ -182,3 +184,31 @@ def test_message_over_a_relays_small_limit_is_refused_without_losing_the_connect
     write(page, "after the large one")
     page.wait_for_selector(".is-mine:has-text('after the large one') .ticks-sent")
     assert later_sockets == []
+
+
+def test_edit_that_waits_while_a_backup_is_restored_comes_back_as_a_draft(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "one")
+    relay.stop()
+    backup = relay.data.parent / "backup"
+    shutil.copytree(relay.data, backup)
+    relay.start()
+    anna.say("ben", "two")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('two')")
+    relay.stop()
+    page.press(".composer textarea", "ArrowUp")
+    write(page, "two, edited")
+    page.wait_for_selector(".text:has-text('two, edited')")
+    shutil.rmtree(relay.data)
+    shutil.copytree(backup, relay.data)
+    page.context.set_offline(True)
+    relay.start()
+    run("send", "--as", "anna", "ben", "another second message", data=relay.data)
+    page.context.set_offline(False)
+    page.wait_for_selector(".notice:has-text('kept as a draft')")
+    page.wait_for_selector(".text:has-text('another second message')")
+    assert page.input_value(".composer textarea") == "two, edited"
+    messages = anna.ask(("messages", {"chatId": "ben"}))[0]
+    assert [one["message"] for one in messages] == ["one", "another second message"]

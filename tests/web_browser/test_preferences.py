@@ -37,3 +37,18 @@ def test_the_theme_can_be_switched(person: Any) -> None:
     page.reload()
     page.wait_for_selector(".chat-list", state="attached")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_typed_name_outlasts_escape_and_a_new_name_from_elsewhere(person: Any) -> None:
+    anna = person("anna")
+    first, second = anna.open("/#panel=settings"), anna.open("/#panel=settings")
+    first.fill("input[name=name]", "Half a na")
+    first.press("input[name=name]", "Escape")
+    first.wait_for_selector("input[name=name]", state="detached")
+    first.evaluate("location.hash = '#panel=settings'")
+    first.wait_for_selector("input[name=name]")
+    assert first.input_value("input[name=name]") == "Half a na"
+    second.fill("input[name=name]", "Anna Q")
+    second.press("input[name=name]", "Enter")
+    first.wait_for_selector(".panel h3:has-text('Anna Q')")
+    assert first.input_value("input[name=name]") == "Half a na"

@@ -129,3 +129,18 @@ def test_unfinished_reply_continues_after_an_edit(person: Any) -> None:
     assert page.input_value(".composer textarea") == "half an answer"
     page.press(".composer textarea", "Enter")
     page.wait_for_selector(".message:has-text('half an answer') .quote:has-text('which pump?')")
+
+
+def test_text_that_the_browser_cannot_keep_is_told_while_it_is_there(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.evaluate("""() => {
+      const full = () => { throw new DOMException("full", "QuotaExceededError"); };
+      Storage.prototype.setItem = full;
+      IDBObjectStore.prototype.put = full;
+    }""")
+    page.locator(".composer textarea").press_sequentially("a long thought")
+    page.wait_for_selector(".notice:has-text('no room to keep your text')")
+    assert page.input_value(".composer textarea") == "a long thought"

@@ -1,11 +1,11 @@
 /** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { computed, effect, untracked } from "@preact/signals";
 import { openPanel } from "./navigation.js";
-import { announce, lossText, tell, untell } from "./notices.js";
-import { openChat, recount, refreshDetails, refreshForgotten } from "./rooms.js";
-import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState } from "./store.js";
+import { announce, lossText, report, tell, untell } from "./notices.js";
+import { openChat, recount, refreshForgotten } from "./rooms.js";
+import { change, changedRooms, ending, refreshChats, reportLoading, runtime, setState, startAgain } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { applyEvents, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
+import { applyEvents, differs, expireTyping, mayCount, TYPING_LASTS } from "../model/events.js";
 import { atEnd } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { isolate } from "../model/text.js";
@@ -37,6 +37,9 @@ function flush() {
   const frames = waitingFrames;
   waitingFrames = [];
   if (!state.value) return;
+  for (const { eventType, payload } of frames) {
+    if (eventType === "new" && differs(state.value.rooms.get(payload.chatId), [payload])) startAgain(payload.chatId);
+  }
   const now = clock.now();
   const before = state.value;
   const losses = frames.filter(({ eventType }) => eventType === "chatGone").map(({ payload }) => payload);
@@ -53,6 +56,17 @@ function flush() {
   if (frames.some((frame) => frame.eventType === "chatsStale")) refreshChats().then(refreshForgotten);
   const gone = frames.filter(({ eventType, payload }) => eventType === "delete" && mayCount(state.value, payload));
   for (const chatId of new Set(gone.map(({ payload }) => payload.chatId))) recount(chatId);
+}
+
+async function refreshDetails() {
+  const { chatId } = route.value;
+  if (!chatId || !state.value.chats.has(chatId) || state.value.chats.get(chatId).gone || !runtime.wire) return;
+  try {
+    const details = await runtime.wire.request("chat", { chatId });
+    change((now) => model.setDetails(now, details));
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+  }
 }
 
 /** Apply events now: before an answer that came after them, and when the page is hidden. */

@@ -6,15 +6,16 @@
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { announce, explain, tell } from "./notices.js";
-import { change, runtime } from "./store.js";
+import { isCurrent } from "./rooms.js";
+import { askFor, change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { applyAnswer } from "../model/events.js";
-import { quoteOf } from "../model/messages.js";
+import { messageOf, quoteOf } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { dueRows, needsUpload } from "../model/writing.js";
+import { dueRows, namedBy, needsUpload } from "../model/writing.js";
 import { clock } from "../net/clock.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { connection, ofUser, route, session, state, uploads } from "../signals.js";
+import { connection, ofUser, route, session, state, sure, uploads } from "../signals.js";
 
 const UPLOADS_AT_ONCE = 2;
 /** After this many failed tries the user decides. */
@@ -90,14 +91,19 @@ export function send(chatId, { text = "", files = [], replyTo } = {}) {
   put(chatId, what);
 }
 
-/** Edit an own message. */
-export function edit(chatId, originalMessageId, message) {
-  put(chatId, { kind: "edit", originalMessageId, message: cleaned(message) });
+/** What a row says of the message that it changes. */
+function original(chatId, messageId, known = messageOf(state.value, chatId, messageId)) {
+  return { originalMessageId: messageId, originalClientId: known?.clientMessageId };
+}
+
+/** Edit an own message; `quote` is how it was when the edit began. */
+export function edit(chatId, messageId, message, quote) {
+  put(chatId, { kind: "edit", ...original(chatId, messageId, quote), message: cleaned(message) });
 }
 
 /** Delete a message for everybody. */
-export function remove(chatId, originalMessageId) {
-  put(chatId, { kind: "delete", originalMessageId });
+export function remove(chatId, messageId) {
+  put(chatId, { kind: "delete", ...original(chatId, messageId) });
 }
 
 /** Change a row here, on the disk and in the other tabs. */
@@ -135,9 +141,12 @@ function rowOf(clientMessageId) {
 /** Send waiting messages. Within a chat they keep the order of writing; only a message with an upload is overtaken. */
 export function pump() {
   clearTimeout(pumpTimer);
-  if (connection.value.name !== "live" || !state.value) return;
+  if (connection.value.name !== "live" || runtime.wire?.state.name !== "live" || !state.value) return;
   const now = clock.steady();
-  const { rows, next } = dueRows(state.value.outbox, { busy, waits, now, pausedUntil, uploads: UPLOADS_AT_ONCE - uploadsRunning });
+  const { rows, unsure, next } = dueRows(state.value.outbox, {
+    busy, waits, now, pausedUntil, uploads: UPLOADS_AT_ONCE - uploadsRunning, isCurrent: (row) => !namedBy(row) || isCurrent(row.chatId, namedBy(row)),
+  });
+  for (const row of unsure) askFor(row.chatId, namedBy(row), row.createdAt);
   for (const row of rows) {
     busy.add(row.clientMessageId);
     if (needsUpload(row)) uploadAll(row);
@@ -161,7 +170,7 @@ function payloadOf(row) {
 
 async function transmit(row) {
   try {
-    const answer = await runtime.wire.request(row.kind, payloadOf(row));
+    const answer = await runtime.wire.request(row.kind, payloadOf(row), { once: Boolean(namedBy(row)) });
     const done = { ...row, files: undefined };
     change((now) => applyAnswer(now, done, answer));
     runtime.storage?.tell({ kind: "sent", row: done, answer });
@@ -195,9 +204,9 @@ function end(row, failure) {
   if (tries + 1 >= MOST_TRIES) return fail(row, failure.code === "connection_lost" ? { ...failure, code: "upload_broken" } : failure);
   const { retryAfter } = failure;
   const wait = retryAfter === undefined ? rowBackoff(tries) : Math.min(LONGEST_WAIT, retryAfter * 2 ** tries);
-  // Failures from a broken connection do not count.
-  const counts = connection.value.name === "live" ? 1 : 0;
-  waits.set(id, { tries: tries + counts, notBefore: clock.steady() + wait });
+  // Failures from a broken connection do not count, and the next connection ends the wait.
+  const isBroken = runtime.wire?.state.name !== "live" && failure.code === "connection_lost";
+  waits.set(id, isBroken ? { tries, notBefore: 0 } : { tries: tries + 1, notBefore: clock.steady() + wait });
   // The limit is per user, so the next message would meet it too.
   if (failure.code === "rate_limited") pausedUntil = Math.max(pausedUntil, clock.steady() + wait);
 }
@@ -374,3 +383,4 @@ function follow(now) {
 }
 
 state.subscribe(follow);
+sure.subscribe(pump);

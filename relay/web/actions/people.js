@@ -1,7 +1,8 @@
 /** Looks up people in the relay's directory whose unknown names are drawn. */
 import { effect } from "@preact/signals";
 import { change, request } from "./store.js";
-import { learnPeople, strangersOf } from "../model/state.js";
+import { learnPeople } from "../model/state.js";
+import { strangersOf } from "../model/strangers.js";
 import { state } from "../signals.js";
 
 /** Requests at a time. */

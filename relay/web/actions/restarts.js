@@ -6,16 +6,45 @@
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { tell } from "./notices.js";
 import { discard } from "./outbox.js";
-import { change, ending, runtime } from "./store.js";
+import { refreshForgotten } from "./rooms.js";
+import { change, ending, runtime, startAgain } from "./store.js";
 import { t } from "../i18n/i18n.js";
 import { forget, patchOutbox } from "../model/state.js";
 import { editKey, isDraftOf } from "../model/writing.js";
-import { composing, dialog, state } from "../signals.js";
+import { composing, dialog, ofUser, state, sure } from "../signals.js";
 
 /** Let go of every message id of these chats in dialogs, drafts and the outbox. */
 export function letGo(chatIds) {
   if (!state.value) return;
   for (const chatId of chatIds) letGoOf(chatId);
+  sure.value = new Map([...sure.value, ...chatIds.map((chatId) => [chatId, Infinity])]);
+}
+
+/** A check that failed is tried again after this many ms. */
+const AGAIN_AFTER = 3_000;
+const checking = ofUser(new Set());
+
+/** Ask whether a message still has its id, for what names it and was written before the connection, at `at`. */
+export async function check(chatId, { messageId, clientMessageId }, at = Infinity) {
+  const key = `${chatId}/${messageId}`;
+  if (checking.has(key)) return;
+  checking.add(key);
+  try {
+    const [found] = await runtime.wire.request("messages", { chatId, startId: messageId, count: 1 });
+    const isOther = found?.messageId === messageId && (clientMessageId ? found.clientMessageId !== clientMessageId : found.createdAt > at);
+    if (isOther) {
+      startAgain(chatId);
+      refreshForgotten();
+    } else {
+      sure.value = new Map(sure.value).set(chatId, Math.max(sure.value.get(chatId) ?? 0, messageId));
+    }
+  } catch (failure) {
+    // The relay refuses what names it, too.
+    if (failure.code === "not_found" || failure.code === "forbidden") sure.value = new Map(sure.value).set(chatId, Infinity);
+    else setTimeout(() => (sure.value = new Map(sure.value)), failure.retryAfter ?? AGAIN_AFTER);
+  } finally {
+    checking.delete(key);
+  }
 }
 
 function letGoOf(chatId) {

@@ -2,12 +2,12 @@
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
-import { MAY_PASS, change, findPeople, runtime, setUnfetched } from "./store.js";
+import { MAY_PASS, askFor, change, findPeople, runtime, setUnfetched, startAgain, sureOf } from "./store.js";
 import { t } from "../i18n/i18n.js";
-import { reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
+import { differs, reachesUnread, readHere, readsMore, unreadHere } from "../model/events.js";
 import { addPage, atEnd, joinsRoom, leaveFar, messageOf, newestShown, nextId, takePage, trim } from "../model/messages.js";
 import * as model from "../model/state.js";
-import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, ofMessages, ofUser, route, state, target, unfetched } from "../signals.js";
+import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, ofMessages, ofUser, route, state, sure, target, unfetched } from "../signals.js";
 
 /** Messages fetched when a chat is opened, and each time the user scrolls to the end of the loaded ones. */
 const FIRST_PAGE = 80;
@@ -115,7 +115,9 @@ export function refreshForgotten() {
 async function ask(chatId, where) {
   const { chats: known, rooms } = state.value;
   const top = Math.max(known.get(chatId)?.topId ?? 0, rooms.get(chatId)?.last ?? 0);
-  return { asked: { ...where, top }, page: await runtime.wire.request("messages", { chatId, ...where }) };
+  const page = await runtime.wire.request("messages", { chatId, ...where });
+  if (state.value && differs(state.value.rooms.get(chatId), page)) startAgain(chatId);
+  return { asked: { ...where, top }, page };
 }
 
 function take(chatId, { asked: where, page }, options) {
@@ -163,6 +165,7 @@ export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
     if (!stays) await reachUnread(chatId, details, { isTaken });
     if (begun === connections) verified.add(chatId);
     shown.add(chatId);
+    sendReadMarks();
     await mend(chatId);
   } catch (failure) {
     // An address may contain an invalid id.
@@ -247,17 +250,6 @@ async function beginChat(chatId) {
   } else if (route.value.chatId === chatId) {
     closeChat();
     tell(t("chat.gone"), { error: true });
-  }
-}
-
-export async function refreshDetails() {
-  const { chatId } = route.value;
-  if (!chatId || !state.value.chats.has(chatId) || isLost(chatId) || !runtime.wire) return;
-  try {
-    const details = await runtime.wire.request("chat", { chatId });
-    change((now) => model.setDetails(now, details));
-  } catch (failure) {
-    if (failure.code !== "not_found") report(failure);
   }
 }
 
@@ -366,30 +358,43 @@ export function markRead(chatId, messageId) {
   if (readTimer === undefined) sendReadMarks();
 }
 
+/** Whether this connection has shown that a message has the same id as before; its ids may be given again. */
+export function isCurrent(chatId, { messageId, clientMessageId }) {
+  const found = verified.has(chatId) && messageOf(state.value, chatId, messageId);
+  return messageId <= sureOf(chatId) || Boolean(found && found.clientMessageId === clientMessageId);
+}
+
 /** Send the read receipts that are due. */
 export function sendReadMarks() {
   clearTimeout(readTimer);
-  readTimer = readWaiting.size > 0 ? setTimeout(sendReadMarks, READ_AGAIN) : undefined;
+  readTimer = undefined;
   for (const [chatId, messageId] of readWaiting) {
-    readSent.set(chatId, messageId);
     change((now) => readHere(now, chatId, messageId));
-    runtime.wire?.request("read", { chatId, messageId }).then(
+    const named = { messageId, clientMessageId: messageOf(state.value, chatId, messageId)?.clientMessageId };
+    // A chat that is being fetched tells itself.
+    if (!isCurrent(chatId, named) && !asked.has(chatId)) askFor(chatId, named);
+    if (!isCurrent(chatId, named)) continue;
+    readWaiting.delete(chatId);
+    readSent.set(chatId, messageId);
+    readTimer ??= setTimeout(sendReadMarks, READ_AGAIN);
+    runtime.wire?.request("read", { chatId, messageId }, { once: true }).then(
       (answer) => {
         change((now) => readHere(now, chatId, messageId, answer.missed));
         runtime.storage?.tell({ kind: "read", chatId, messageId });
       },
       (failure) => {
-        if (!MAY_PASS.has(failure.code)) return report(failure);
-        setTimeout(() => readAgain(chatId, messageId), failure.retryAfter ?? PAGE_AGAIN);
+        const again = () => {
+          // A later receipt covers this one.
+          if (readSent.get(chatId) !== messageId || readWaiting.has(chatId) || !state.value) return;
+          readWaiting.set(chatId, messageId);
+          if (readTimer === undefined) sendReadMarks();
+        };
+        if (failure.code === "connection_lost") again();
+        else if (MAY_PASS.has(failure.code)) setTimeout(again, failure.retryAfter ?? PAGE_AGAIN);
+        else report(failure);
       },
     );
   }
-  readWaiting.clear();
 }
 
-function readAgain(chatId, messageId) {
-  // A later receipt covers this one.
-  if (readSent.get(chatId) !== messageId || readWaiting.has(chatId) || !state.value) return;
-  readWaiting.set(chatId, messageId);
-  if (readTimer === undefined) sendReadMarks();
-}
+sure.subscribe(() => readWaiting.size > 0 && sendReadMarks());

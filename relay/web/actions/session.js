@@ -1,10 +1,10 @@
 /** The session from signing in to signing out: the socket, the other tabs, and the fetches after a reconnect. */
 import { batch } from "@preact/signals";
 import { applyWaiting, attended, queueEvent } from "./events.js";
-import { report } from "./notices.js";
+import { report, tell } from "./notices.js";
 import { forgetVerified, readLocation, refreshForgotten, refreshRoom } from "./rooms.js";
-import { change, refreshChats, reportLoading, runtime } from "./store.js";
-import { tick } from "../i18n/i18n.js";
+import { change, doubtIds, refreshChats, reportLoading, runtime } from "./store.js";
+import { t, tick } from "../i18n/i18n.js";
 import { applyOther, disconnected } from "../model/events.js";
 import * as model from "../model/state.js";
 import { clock } from "../net/clock.js";
@@ -118,7 +118,7 @@ export async function leave(word) {
 
 /** Show this device's copy of the user's data. */
 async function showKept(me, onOther) {
-  runtime.storage = await openStorage(me.id, { onOther });
+  runtime.storage = await openStorage(me.id, { onOther, onUnkept: () => tell(t("draft.notKept"), { error: true, lasts: 30_000 }) });
   const kept = await runtime.storage.load();
   let first = model.initial(me);
   if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
@@ -185,6 +185,7 @@ function onWireState(next) {
     leaveUnasked();
   } else if (next.name !== "stopped") {
     if (state.value) state.value = disconnected(state.value);
+    doubtIds();
     troubleTimer ??= setTimeout(() => (trouble.value = cause), SHOW_CONNECTING_AFTER);
     if (trouble.value) trouble.value = cause;
   }

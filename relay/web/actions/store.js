@@ -6,7 +6,7 @@ import { t } from "../i18n/i18n.js";
 import { isWhole, messageOf } from "../model/messages.js";
 import * as model from "../model/state.js";
 import { RequestError, rowBackoff } from "../net/socket.js";
-import { composing, connection, dialog, forgetIds, ofUser, route, state, unfetched } from "../signals.js";
+import { composing, connection, dialog, forgetIds, ofUser, route, state, sure, unfetched } from "../signals.js";
 
 /** A signed-in session's socket, and its storage with news for other tabs (storage.js). */
 export const runtime = { wire: null, storage: null };
@@ -26,6 +26,25 @@ export function setUnfetched(chatId, failure, again, tries = 0) {
   setTimeout(retry, Math.max(failure.retryAfter ?? 0, rowBackoff(tries)));
 }
 
+/** The chat list of before the connection broke, until the new one has come. */
+let known = null;
+ofUser(() => (known = null));
+
+/** While there is no connection, a backup may be restored, which gives message ids again. */
+export function doubtIds() {
+  known ??= state.value && new Map(state.value.chats);
+  if (sure.value.size > 0) sure.value = new Map();
+}
+
+/** The highest id of a chat that is of the same message as before the connection; undefined before the list has come. */
+export const sureOf = (chatId) => sure.value.get(chatId) ?? (known ? undefined : 0);
+
+/** Ask for a message that something written until `at` names, once the list has come: has it the same id still? */
+export function askFor(chatId, named, at) {
+  if (sureOf(chatId) === undefined) return;
+  import("./restarts.js").then(({ check }) => check(chatId, named, at), reportLoading);
+}
+
 let listing = 0;
 
 /** Fetch the chat list, page by page; each is shown as it comes. */
@@ -37,16 +56,23 @@ export async function refreshChats(tries = 0) {
   const again = new Set();
   try {
     do {
-      const before = state.value;
       const page = await runtime.wire.request("chats", { after });
       // The list is being fetched again from the start, or the user has signed out.
       if (mine !== listing || !state.value) return;
       const isFirst = after === undefined;
-      const restarted = model.restarted(before, page);
+      const proven = new Map(sure.value);
+      const restarted = [];
+      for (const item of known ? page : []) {
+        const same = model.sameUpTo(known.get(item.id), item);
+        if (same >= 0) proven.set(item.id, same);
+        else if (known.delete(item.id)) restarted.push(item.id);
+      }
       change((now) => model.addChats(model.forget(isFirst ? model.beginList(now) : now, restarted), page));
       if (restarted.length > 0) beginAgain(restarted);
       restarted.forEach((chatId) => again.add(chatId));
       after = page.next;
+      if (after === undefined) known = null;
+      sure.value = proven;
     } while (after !== undefined);
     change(model.endList);
     runtime.storage?.tidyRooms(new Set([...state.value.chats.keys(), ...state.value.lost.keys()].filter((chatId) => !again.has(chatId))));
@@ -61,6 +87,12 @@ export async function refreshChats(tries = 0) {
 function beginAgain(chatIds) {
   forgetIds(chatIds);
   import("./restarts.js").then(({ letGo }) => letGo(chatIds), reportLoading);
+}
+
+/** The relay gives the message ids of a chat again, which its line in the list did not tell. */
+export function startAgain(chatId) {
+  change((now) => model.addChats(model.forget(now, [chatId]), [now.chats.get(chatId)].filter(Boolean)));
+  beginAgain([chatId]);
 }
 
 export function change(step) {

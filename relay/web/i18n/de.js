@@ -109,6 +109,7 @@ export default {
   "upload.cancel": "Hochladen abbrechen",
   "upload.tooMany": { one: "Nur eine Datei auf einmal", other: "Es gehen {count} Dateien auf einmal; die ersten {count} werden genommen" },
   "upload.notKept": "Auf diesem Gerät ist kein Platz für die Nachricht. Lass die Seite offen, bis sie gesendet ist.",
+  "draft.notKept": "Auf diesem Gerät ist kein Platz für deinen Text. Lass die Seite offen, bis er gesendet ist.",
   "dialog.cancel": "Abbrechen",
   "dialog.close": "Schließen",
   "dialog.done": "Fertig",

@@ -109,6 +109,7 @@ export default {
   "upload.cancel": "Stop the upload",
   "upload.tooMany": { one: "One file at a time", other: "You can send {count} files at a time; the first {count} were added" },
   "upload.notKept": "This device has no room to keep the message. Leave the page open until it is sent.",
+  "draft.notKept": "This device has no room to keep your text. Leave the page open until it is sent.",
   "dialog.cancel": "Cancel",
   "dialog.close": "Close",
   "dialog.done": "Done",

@@ -109,6 +109,7 @@ export default {
   "upload.cancel": "Detener la subida",
   "upload.tooMany": { one: "Solo un archivo a la vez", many: "Van {count} archivos a la vez; se toman los primeros {count}", other: "Van {count} archivos a la vez; se toman los primeros {count}" },
   "upload.notKept": "Este dispositivo no tiene espacio para guardar el mensaje. Deja la página abierta hasta que se envíe.",
+  "draft.notKept": "Este dispositivo no tiene espacio para guardar tu texto. Deja la página abierta hasta que se envíe.",
   "dialog.cancel": "Cancelar",
   "dialog.close": "Cerrar",
   "dialog.done": "Listo",

@@ -109,6 +109,7 @@ export default {
   "upload.cancel": "Arrêter l’envoi",
   "upload.tooMany": { one: "Un fichier à la fois", many: "{count} fichiers à la fois ; les {count} premiers sont pris", other: "{count} fichiers à la fois ; les {count} premiers sont pris" },
   "upload.notKept": "Cet appareil n’a pas la place de garder le message. Laissez la page ouverte jusqu’à l’envoi.",
+  "draft.notKept": "Cet appareil n’a pas la place de garder votre texte. Laissez la page ouverte jusqu’à l’envoi.",
   "dialog.cancel": "Annuler",
   "dialog.close": "Fermer",
   "dialog.done": "Terminé",

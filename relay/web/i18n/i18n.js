@@ -157,7 +157,8 @@ export function formatList(items) {
 
 /** "1.4 MB" */
 export function formatSize({ value, unit }) {
-  return new Intl.NumberFormat(current.value.code, { style: "unit", unit, unitDisplay: "short" }).format(value);
+  const unitDisplay = unit === "byte" ? "long" : "short";
+  return new Intl.NumberFormat(current.value.code, { style: "unit", unit, unitDisplay }).format(value);
 }
 
 /** A number in the language's own way. */

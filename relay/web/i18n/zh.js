@@ -109,6 +109,7 @@ export default {
   "upload.cancel": "停止上传",
   "upload.tooMany": { other: "一次最多 {count} 个文件;只取前 {count} 个" },
   "upload.notKept": "此设备没有空间保存该消息。请在发送完成前保持页面打开。",
+  "draft.notKept": "此设备没有空间保存您的文字。请在发送完成前保持页面打开。",
   "dialog.cancel": "取消",
   "dialog.close": "关闭",
   "dialog.done": "完成",

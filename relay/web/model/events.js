@@ -45,6 +45,11 @@ function onEdit(state, event, now) {
   return editMessage(state, event.chatId, { ...event, timestamp: event.timestamp ?? now });
 }
 
+/** Whether other messages have the ids of loaded ones: a backup was restored. */
+export function differs(room, messages) {
+  return messages.some(({ messageId, clientMessageId: id }) => (findMessage(room, messageId)?.clientMessageId ?? id) !== id);
+}
+
 /** Whether a message that was deleted may have been counted as unread: the event does not say how many are left. */
 export function mayCount(state, { chatId, originalMessageId }) {
   const message = messageOf(state, chatId, originalMessageId);

@@ -1,5 +1,6 @@
 /** The matches of a search in a text, and the part around them. Text in, plain data out. */
-import { cut, fold, foldOne, letters, WHITE } from "./text.js";
+import { fold, foldOne, WHITE } from "./folding.js";
+import { cut, letters } from "./text.js";
 
 const MARK = /\p{M}/u;
 

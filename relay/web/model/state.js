@@ -130,40 +130,6 @@ export function connected(state) {
   return state.connected ? state : { ...state, connected: true };
 }
 
-/**
- * Ids of people whose unknown names are drawn: authors in the list, people with a draft, typists, and authors of
- * messages and quotes, the top of the list first. With the previous state, only those of changed parts.
- */
-export function strangersOf(state, before) {
-  const found = new Set();
-  const look = (id) => id && !isNamed(state, id) && found.add(id);
-  if (state.chats !== before?.chats) {
-    for (const chat of sortedChats(state)) {
-      if (chat === before?.chats.get(chat.id)) continue;
-      look(chat.lastMessageAuthor);
-      look(chat.gone?.by);
-    }
-  }
-  if (state.listed === null && (state.drafts !== before?.drafts || before?.listed !== null)) {
-    for (const id of state.drafts.keys()) if (!id.includes("/") && !state.chats.has(id)) look(id);
-  }
-  if (state.typing !== before?.typing) for (const typists of state.typing.values()) for (const id of typists.keys()) look(id);
-  for (const [chatId, { messages }] of state.rooms) {
-    const known = before?.rooms.get(chatId)?.messages;
-    if (messages === known) continue;
-    // The messages between the former ends were checked then.
-    const [first, last] = [known?.[0]?.messageId ?? Infinity, known?.at(-1)?.messageId ?? 0];
-    const lookAt = (message) => {
-      look(message.sender);
-      look(message.replyTo?.sender);
-    };
-    let at = messages.length - 1;
-    for (; at >= 0 && messages[at].messageId > last; at -= 1) lookAt(messages[at]);
-    for (let early = 0; early <= at && messages[early].messageId < first; early += 1) lookAt(messages[early]);
-  }
-  return [...found];
-}
-
 // ---------------------------------------------------------------- chats
 
 /** Maximum lost chats kept for reading, and set aside; the first lost goes first. */
@@ -182,9 +148,15 @@ export function beginList(state) {
   return { ...state, listed: new Set() };
 }
 
-/** List the chats of a page whose newest message is older than what was known when it was asked for: after a restore. */
-export function restarted({ chats }, list) {
-  return list.filter((item) => item.lastMessageId < chats.get(item.id)?.lastMessageId).map((item) => item.id);
+/**
+ * Compare a chat's line of before the connection with the list's. Return the highest message id that is of the same
+ * message: -1 if ids are given again (a backup was restored), 0 if the line does not tell.
+ */
+export function sameUpTo(before, item) {
+  const { lastMessageId: id, lastMessageTime } = before ?? {};
+  if (item.lastMessageId < id) return -1;
+  if (item.lastMessageId !== id || before.gone || item.lastMessageStatus === "deleted") return 0;
+  return id === 0 || item.lastMessageTime === lastMessageTime ? Infinity : -1;
 }
 
 /** Apply a page of the chat list, or chats that changed. A lost one begins again. */

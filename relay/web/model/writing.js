@@ -27,6 +27,11 @@ export function begunEdit(state, chatId) {
   return latest;
 }
 
+/** The message that a row names: {messageId, clientMessageId}; undefined for none. */
+export function namedBy({ originalMessageId: messageId, originalClientId, replyTo }) {
+  return messageId ? { messageId, clientMessageId: originalClientId } : replyTo;
+}
+
 /** Whether a row has files to upload. */
 export function needsUpload(row) {
   return Boolean(row.files) && !row.attachments;
@@ -43,11 +48,14 @@ export function needsUpload(row) {
  * @param {number} options.now ms, as in `notBefore`
  * @param {number} options.pausedUntil ms; until then nothing goes out
  * @param {number} options.uploads how many uploads may begin
- * @returns {{rows: object[], next: number}} `next`: when to look again, Infinity when nothing waits for a time
+ * @param {(row: object) => boolean} options.isCurrent whether the message that a row names has the same id still
+ * @returns {{rows: object[], unsure: object[], next: number}} `unsure`: rows held by `isCurrent`; `next`: when to look
+ *   again, Infinity when nothing waits for a time
  */
-export function dueRows(outbox, { busy, waits, now, pausedUntil, uploads }) {
+export function dueRows(outbox, { busy, waits, now, pausedUntil, uploads, isCurrent }) {
   const waiting = outbox.filter((row) => row.state === "queued");
-  if (pausedUntil > now) return { rows: [], next: waiting.length > 0 ? pausedUntil : Infinity };
+  const unsure = [];
+  if (pausedUntil > now) return { rows: [], unsure, next: waiting.length > 0 ? pausedUntil : Infinity };
   const held = new Set();
   const rows = [];
   let next = Infinity;
@@ -59,6 +67,8 @@ export function dueRows(outbox, { busy, waits, now, pausedUntil, uploads }) {
     if (!isBusy && (loads ? free > 0 : !held.has(row.chatId))) {
       if (notBefore > now) {
         next = Math.min(next, notBefore);
+      } else if (!loads && !isCurrent(row)) {
+        unsure.push(row);
       } else {
         rows.push(row);
         if (loads) free -= 1;
@@ -66,5 +76,5 @@ export function dueRows(outbox, { busy, waits, now, pausedUntil, uploads }) {
     }
     if (!loads) held.add(row.chatId);
   }
-  return { rows, next };
+  return { rows, unsure, next };
 }

@@ -142,6 +142,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
   function connect() {
     clearTimers();
     abandon();
+    failUnanswered(false);
     enter({ name: "connecting" });
     const mine = open();
     let opened = false;
@@ -312,13 +313,13 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
     /**
      * Make a request; resolves with the payload, rejects with a RequestError. Without a connection it waits for
      * one. One that must not be repeated fails instead when the connection breaks. One too large for a frame fails
-     * at once: sent, it would cost the connection, and the next one too.
+     * at once: sent, it would cost the connection, and the next one too. `once`: it must not be repeated.
      */
-    request(payloadType, payload) {
+    request(payloadType, payload, { once = NOT_REPEATED.has(payloadType) } = {}) {
       serial += 1;
       const id = `r${serial}`;
       const text = JSON.stringify({ type: "request", id, timestamp: time.now(), payloadType, payload });
-      const repeat = !NOT_REPEATED.has(payloadType);
+      const repeat = !once;
       return new Promise((resolve, reject) => {
         const longest = frameBytes() ?? USUAL_FRAME_BYTES;
         if (isLarger(text, longest)) {

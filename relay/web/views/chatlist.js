@@ -8,7 +8,7 @@ import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, route, session, state
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { messageOf } from "../model/messages.js";
 import { deliveryState, draftOf, isListed, isNamed, presenceOf, tellOf, typeOf } from "../model/state.js";
-import { fold, isSearchable, oneLine } from "../model/text.js";
+import { isSearchable, oneLine } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Name, Ticks, TryAgain } from "./parts.js";
 
 const Hits = lazy(() => import("./hits.js"), "Hits");
@@ -150,10 +150,12 @@ class PersonRow extends Row {
   }
 }
 
-/** Whether the name or the id of a chat or person contains a folded text. */
-export function isCalled(name, id, wanted) {
-  return fold(name ?? "").includes(wanted) || fold(id).includes(wanted);
-}
+/** The functions of model/folding.js; until they are loaded, only capitals are folded. */
+let { fold, isCalled } = {
+  fold: (text) => text.toLowerCase(),
+  isCalled: (name, id, wanted) => `${name}\n${id}`.toLowerCase().includes(wanted),
+};
+let folding = null;
 
 /** Describe the state of a search: under way, waiting for the relay, failed, or the text for `nothing` found. */
 export function SearchState({ asking, failed, nothing, onTry }) {
@@ -226,6 +228,7 @@ export class ChatList extends Component {
 
   onQuery = (event) => {
     const query = event.currentTarget.value;
+    this.loadFolding();
     clearTimeout(this.timer);
     this.serial += 1;
     const wanted = query.trim() !== "";
@@ -235,6 +238,15 @@ export class ChatList extends Component {
     // Do not search for a half-composed word.
     if (wanted && !event.isComposing) this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
+
+  /** Compare names as the relay's search does, once its table is here. */
+  loadFolding() {
+    folding ??= import("../model/folding.js").then((better) => {
+      ({ fold, isCalled } = better);
+      this.called = this.people = null;
+      this.setState({});
+    }, () => (folding = null));
+  }
 
   async search(query) {
     this.serial += 1;

@@ -129,7 +129,7 @@ export class Details extends Component {
         </div>
         ${isKnown ? null : html`<${Waiting} chatId=${chatId} />`}
         ${rules && renaming
-          ? html`<${NameForm} label=${t("new.name")} value=${name} onChange=${(next) => changeChat("updateChat", { chatId, name: next })} onDone=${() => this.setState({ renaming: false })} />`
+          ? html`<${NameForm} id=${chatId} label=${t("new.name")} value=${name} onChange=${(next) => changeChat("updateChat", { chatId, name: next })} onDone=${() => this.setState({ renaming: false })} />`
           : null}
         <div class="group-box">
           ${chat ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "search", chatId })}><${Icon} name="search" />${t("chat.search")}</button>` : null}

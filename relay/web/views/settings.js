@@ -5,7 +5,7 @@ import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { request } from "../actions/store.js";
-import { changeSetting, dialog, session, settings, state } from "../signals.js";
+import { changeSetting, dialog, ofUser, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
 import { sendPhoto } from "./chat/files.js";
@@ -39,18 +39,30 @@ export class Photo extends Component {
   }
 }
 
-/** A text that can be edited in place. */
+/** Names that were typed and not saved, by the form's `id`: they outlast the panel. */
+const typedNames = ofUser(new Map());
+
+/** A text that can be edited in place; `id` says of whom it is. */
 export class NameForm extends Component {
-  state = { busy: false, failure: null, typed: null };
+  state = { busy: false, failure: null, typed: typedNames.get(this.props.id) ?? null };
+
+  onInput = (event) => {
+    const typed = event.currentTarget.value;
+    typedNames.set(this.props.id, typed);
+    this.setState({ typed });
+  };
 
   submit = async (event) => {
     event.preventDefault();
     const name = new FormData(event.target).get("name").trim();
-    if (!name || name === this.props.value) return this.props.onDone?.();
+    if (!name || name === this.props.value) {
+      this.forget();
+      return this.props.onDone?.();
+    }
     this.setState({ busy: true, failure: null });
     try {
       await this.props.onChange(name);
-      this.setState({ busy: false });
+      this.forget();
       this.props.onDone?.();
       tell(t("saved"));
     } catch (failure) {
@@ -58,9 +70,14 @@ export class NameForm extends Component {
     }
   };
 
+  forget() {
+    typedNames.delete(this.props.id);
+    this.setState({ busy: false, typed: null });
+  }
+
   render({ label, value }, { busy, failure, typed }) {
     return html`<form class="form panel-pad" onSubmit=${this.submit}>
-      <label class="field"><span>${label}</span><input name="name" value=${typed ?? value} onInput=${(event) => this.setState({ typed: event.currentTarget.value })} required maxlength="64" autocomplete="off" /></label>
+      <label class="field"><span>${label}</span><input name="name" value=${typed ?? value} onInput=${this.onInput} required maxlength="64" autocomplete="off" /></label>
       ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
       <button class="button is-quiet" disabled=${busy}>${t("composer.save")}</button>
     </form>`;
@@ -141,7 +158,7 @@ export function Settings() {
         <${Photo} label=${t("profile.photo")} id=${me.id} name=${me.name} url=${now.people.get(me.id)?.avatarUrl} onChange=${(photoUrl) => changeProfile({ photoUrl })} />
         <h3><${Name} text=${me.name} /></h3><p class="hint">@${me.id}</p>
       </div>
-      <${NameForm} key=${me.name} label=${t("signin.name")} value=${me.name} onChange=${(name) => changeProfile({ name })} />
+      <${NameForm} id=${me.id} label=${t("signin.name")} value=${me.name} onChange=${(name) => changeProfile({ name })} />
       <div class="group-box">
         <button type="button" class="list-button" onClick=${() => openChat(me.id)}><${Icon} name="bookmark" />${t("chat.favorites")}</button>
         ${me.admin ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "invite" })}><${Icon} name="invite" />${t("empty.invite")}</button>` : null}

@@ -219,7 +219,7 @@ export class Composer extends Component {
         dialog.value = { name: "confirm", chatId, messageId, text: t("message.confirmDelete"), action: t("menu.delete"), run };
         return;
       }
-      if (text.trim() !== this.editing?.quote.message) edit(chatId, messageId, text);
+      if (text.trim() !== this.editing?.quote.message) edit(chatId, messageId, text, this.editing?.quote ?? what.quote);
       composing.value = null;
       return;
     }
