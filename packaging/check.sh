@@ -1,6 +1,6 @@
 #!/bin/bash
-# What must hold of what build.py makes: packages that lintian has nothing to say against, the same bytes from
-# two builds, and a single file that runs where there is little.
+# Check the files that build.py makes: lintian has nothing against the packages, two builds give the same bytes, and
+# the single file runs without HOME and on a read-only system.
 #   check.sh [DIRECTORY]     checks what was built there before; without one it builds first
 # Needs uv, dpkg-deb and lintian; as root it also tries a read-only system.
 set -eu

@@ -2,7 +2,7 @@
 # The first minute: the README's own lines, run in a Debian that has nothing but its essential packages.
 #   first.sh SUITE ARCHITECTURE user|root BLOCK …        (root; mmdebstrap; arm64: qemu-user-static, Linux 6.7)
 # Each BLOCK is one of: build (with the package and the single file), clone (starts it, and talks), tests.
-# What is put into the tree: a clone, this machine's settings of apt and pip, its certificates, and for a user an
+# The tree gets a clone, this machine's settings of apt and pip, its certificates, and for a user an
 # account that may use sudo. FIRST_TESTS: pytest's arguments for the tests' line. FIRST_LIMIT: seconds for a line.
 set -eu
 here=$(dirname "$(readlink -f "$0")")

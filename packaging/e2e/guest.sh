@@ -117,7 +117,7 @@ stick() {
 	umount $stick
 }
 
-# What a line of Python says within the sandbox of the relay's unit.
+# Run Python in the sandbox of the relay's unit, and print its output.
 in_the_unit() {
 	cat >/opt/e2e/clock.py <<-'PYTHON'
 		import ctypes, struct
@@ -225,7 +225,7 @@ part1() {
 	journalctl -u $unit --no-pager -o cat | grep -q 'most recent call first' && ok "and where the relay hung" || fail "the journal does not say where it hung"
 	[ -n "$(say again)" ] && ok "SIGSTOP: serves again" || fail "SIGSTOP: does not serve"
 
-	# Wrong settings, mended after a while.
+	# Wrong settings, corrected after a while.
 	cp /etc/relay/relay.toml $state/
 	echo 'nonsense = [' >>/etc/relay/relay.toml
 	systemctl restart $unit 2>/dev/null

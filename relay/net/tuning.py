@@ -25,7 +25,7 @@ class NetTuning(msgspec.Struct, kw_only=True):
     """How long an anonymous request waits for its turn among those of its address: enough for a hundred people behind
     one address who open the page for the first time at once."""
     requests_per_second: float = 100.0
-    """Requests per second of one address. A first visit of the page makes fewer than thirty, a later one three."""
+    """Requests per second of one address. A first visit of the page makes thirty, a later one three."""
     burst_requests: float = 400.0
     """Requests of one address at once."""
     outbox_bytes: int = 262_144

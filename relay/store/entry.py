@@ -70,7 +70,7 @@ class Entry(msgspec.Struct, gc=False):
     said_at: UnixMs = UnixMs(0)
     """When an imported message was sent, if that is not `at`; else 0."""
     original_at: UnixMs = UnixMs(0)
-    """Of a deletion that was just made: `at` of the message that it removed, which is all that is left of its date."""
+    """For a deletion that was just made: `at` of the removed message, the only trace of its date."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0

@@ -274,7 +274,7 @@ export async function openStorage(userId, { onOther, onUnkept }) {
         return { chats: list, people: known, drafts, outbox };
       }, empty);
       const kept = await within(READ_WITHIN, reading, empty);
-      // What comes late is like news from another tab.
+      // Rows that come late are treated like news from another tab.
       if (kept === empty) reading.then(({ drafts, outbox }) => {
         for (const { chatId: key, ...draft } of drafts) onOther({ kind: "draft", key, ...draft });
         for (const row of outbox) onOther({ kind: "row", row });

@@ -60,3 +60,8 @@ def test_test_file_over_400_lines_gives_its_reason_in_its_head() -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in TESTS}), ids=lambda folder: folder.name)
 def test_no_folder_of_tests_has_too_many_files(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MOST_FILES
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = [path.name for path in TESTS if path.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))

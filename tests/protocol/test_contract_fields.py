@@ -44,3 +44,22 @@ def test_row_of_a_request_names_its_fields_and_which_are_optional(name: str) -> 
         assert f"`{field}`" in payload, f"{name} does not name {field}"
         if (name, field) not in ACCEPTED:
             assert (f"`{field}`?" in payload) is not required, f"{name}: {field}"
+
+
+CLOSE_CODE = re.compile(r"^_?([A-Z][A-Z0-9_]+) = ((?:10|44)\d\d)$", re.MULTILINE)
+
+
+def test_contract_names_every_code_that_closes_a_connection() -> None:
+    line = next(line for line in CONTRACT.splitlines() if line.startswith("- Close codes: "))
+    named = {int(code) for code in re.findall(r"\b(?:1\d|44)\d\d\b", line)}
+    used = {
+        int(code)
+        for room in ("core/delivery", "net/websocket")
+        for path in Path(requests.__file__).parents[1].glob(f"{room}/*.py")
+        for name, code in CLOSE_CODE.findall(path.read_text("utf-8"))
+        if name != "NO_CODE"
+    }
+    assert len(used) > 8
+    assert used - named == set()
+    # 1001 is reserved.
+    assert named - used == {1001}

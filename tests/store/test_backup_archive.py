@@ -1,4 +1,4 @@
-"""What `relay restore` unpacks from an archive: a store and its files, and nothing that somebody hid in it."""
+"""`relay restore` unpacks a store and its files from an archive, and nothing that somebody hid in it."""
 
 import errno
 import fcntl

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
 const WEB = new URL("../../relay/web/", import.meta.url).pathname;
+const HERE = new URL(".", import.meta.url).pathname;
 const index = readFileSync(join(WEB, "index.html"), "utf8");
 const digest = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
 const files = (folder) =>
@@ -84,6 +85,25 @@ test("nothing makes markup or code from text", () => {
   const forbidden = /\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySetInnerHTML|eval\(|new Function|srcdoc|cssText)\b/;
   for (const path of ours) assert.doesNotMatch(readFileSync(path, "utf8"), forbidden, path);
   assert.doesNotMatch(index.replace(/<script type="importmap">.*?<\/script>/s, ""), /<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=/);
+});
+
+test("only net/clock.js reads a clock of the device", () => {
+  const reading = ours.filter((path) => /\b(?:Date|performance)\.now\b|\bnew Date\(\)|\bDate\(\)/.test(readFileSync(path, "utf8")));
+  assert.deepEqual(reading.map((path) => path.slice(WEB.length)), ["net/clock.js"]);
+});
+
+test("every exported name has a reader in another module, or in a test", () => {
+  const texts = new Map([...ours, ...files(HERE).filter((path) => /\.(?:mjs|py)$/.test(path))].map((path) => [path, readFileSync(path, "utf8")]));
+  const unread = [];
+  for (const path of ours) {
+    const text = texts.get(path);
+    // A language is loaded by its default export.
+    for (const [, name] of text.matchAll(/^export (?:async )?(?:function\*?|const|let|class) (\w+)/gm)) {
+      const read = new RegExp(`\\b${name}\\b`);
+      if (![...texts].some(([other, others]) => other !== path && read.test(others))) unread.push(`${path.slice(WEB.length)}: ${name}`);
+    }
+  }
+  assert.deepEqual(unread, []);
 });
 
 test("nothing leads out of the origin", () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./page_modules.mjs";
 
-/** What the database library looks for in a browser. */
+/** The classes that the database library looks for in a browser. */
 class Request extends EventTarget {
   answer(result) {
     this.result = result;

@@ -76,7 +76,7 @@ test("events that come together change the state as one after the other, copy a 
   assert.deepEqual(before, copy);
   const single = events.reduce((state, event) => model.applyEvent(state, event, 5_000), before);
   assert.deepEqual(structuredClone(after), structuredClone(single));
-  // What comes later copies again.
+  // A later event copies again.
   const later = model.applyEvent(after, events[1], 5_000);
   assert.notEqual(later.chats, after.chats);
 });

@@ -179,7 +179,7 @@ def test_scrolling_a_chat_of_100_000_messages_adds_a_few_rows_at_a_time(long_lis
 # ---------------------------------------------------------------- how long it takes
 
 
-# What of a task is the page's own: scripts, with the compiling that they need, and collecting the garbage.
+# The page's own part of a task: scripts, compiling them, and garbage collection.
 SCRIPTS = {
     *("FunctionCall", "EvaluateScript", "v8.compile", "v8.evaluateModule", "RunMicrotasks", "FireAnimationFrame"),
     *("TimerFire", "EventDispatch", "FireIdleCallback", "XHRReadyStateChange"),

@@ -39,7 +39,7 @@ def check(
 ) -> None:
     """Verify that the store is intact and consistent. The relay may run meanwhile.
 
-    The contents of uploaded files are read for a minute, from a different one on each time.
+    The contents of uploaded files are read for a minute; each check starts at another file.
 
     Example: relay check
     """

@@ -183,7 +183,7 @@ class Hub:
         subscriber.live = False
         subscriber.connection.close(REVOKED_CLOSE_CODE, "this device may not sign in any more")
 
-    # What is sent later.
+    # Events that are sent later.
 
     def start_typing(self, chat: ChatKey, user: UserKey, now: Seconds) -> None:
         """Note that a user types in a chat; `tick` announces it.
@@ -438,7 +438,7 @@ class Hub:
             Whether it is live now; otherwise it needs another page of the log first.
         """
         if subscriber.position < self.state.pruned or subscriber.list_fits(self.time()):
-            # What is to be sent first, `CatchUp.page` sends.
+            # `CatchUp.page` sends the earlier events first.
             return False
         entries = self.recent.after(subscriber.position)
         if entries is None:

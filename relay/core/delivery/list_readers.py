@@ -99,7 +99,7 @@ class ListChange(NamedTuple):
     goes_for: frozenset[UserKey]
     """Users whose list loses a chat."""
     loss: LostChat | None = None
-    """What the latter may learn about it."""
+    """The name and the actor that a user who lost the chat may learn."""
 
 
 def list_change(entry: Entry) -> ListChange:

@@ -28,7 +28,7 @@ class RecentEntries:
         self.entries: deque[Entry] = deque()
         """In the order of the log, without gaps, up to the log's last entry."""
         self._bytes = 0
-        """What they hold, each as its `Entry.held` says."""
+        """Bytes that they hold: the sum of `Entry.held`."""
         self._changes: deque[tuple[Seq, ChatKey, MessageId]] = deque()
         """The latest edits and deletions: `seq`, chat, and the message that they change."""
         self._changes_complete_after = 0
@@ -38,7 +38,7 @@ class RecentEntries:
         """Add an entry that is on disk, and drop the oldest if there are too many."""
         entries = self.entries
         if entry.kind in _DECODED:
-            # What it says is in other fields. Held twice, it would take twice the room.
+            # Other fields have the same content: keeping both would take twice the room.
             entry.extra = None
         entry.held = held_bytes(entry)
         entries.append(entry)

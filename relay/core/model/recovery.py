@@ -51,7 +51,7 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     try:
         state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
     except UNREADABLE as error:
-        # Of a snapshot that only has a text which is not UTF-8, the rest is right.
+        # If a text that is not UTF-8 is the only damage, the rest of the snapshot is right.
         if not is_undecodable(damage):
             raise sqlite3.DatabaseError(
                 "neither the snapshot of users and chats can be read nor the entries that it is made of"

@@ -11,9 +11,9 @@ ALL_TAIL_BYTES = 16 * 2**20
 number of tails would be worse: with one busy chat more than that, each tail would be gone before its next receipt, and
 every receipt would need a look-up in the store."""
 MESSAGE_BYTES = 144
-"""What a message in a tail holds beside its client id: its id, its place and a pair."""
+"""Bytes of a message in a tail besides its client id: its id, its place and a pair."""
 TAIL_BYTES = 400
-"""What a tail holds beside its messages, its place among the tails included."""
+"""Bytes of a tail besides its messages, including its place among the tails."""
 
 
 class Tail:

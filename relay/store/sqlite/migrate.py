@@ -93,7 +93,7 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
         return
     before, kept = "", None
     if version:
-        logger.info("bringing %s from version %d to %d", store, version, len(MIGRATIONS))
+        logger.info("upgrading %s from version %d to %d", store, version, len(MIGRATIONS))
         kept = begun(store, version) or await _copy(connection, store, version)
         before = f"; what was before is in {kept}"
         logger.info("a copy of the store before the upgrade is in %s", kept)

@@ -246,7 +246,7 @@ class Wal:
         pause_seconds = self._tuning.first_step_seconds
         while True:
             await trio.sleep(pause_seconds)
-            # What is to be emptied soon is not made longer before.
+            # A log that will be emptied soon is not extended before.
             if not self._held_back and not self.held and not self._erasing and await self._lengthen(pause):
                 pause_seconds = self._tuning.step_seconds
             else:

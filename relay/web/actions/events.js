@@ -26,14 +26,14 @@ export function queueEvent(frame) {
   flushScheduled = true;
   // A hidden page gets no animation frames, but must still apply events.
   if (document.visibilityState !== "visible") setTimeout(flush, 0);
-  else if (performance.now() - flushedAt >= FLOOD_FRAME) requestAnimationFrame(flush);
+  else if (clock.steady() - flushedAt >= FLOOD_FRAME) requestAnimationFrame(flush);
   else setTimeout(() => (document.visibilityState === "visible" ? requestAnimationFrame(flush) : flush()), FLOOD_FRAME);
 }
 
 function flush() {
   if (!flushScheduled) return;
   flushScheduled = false;
-  flushedAt = performance.now();
+  flushedAt = clock.steady();
   const frames = waitingFrames;
   waitingFrames = [];
   if (!state.value) return;

@@ -1,4 +1,4 @@
-/** What is done rarely: groups, channels, the user's profile, the language, signing in and out. */
+/** Rare actions: groups, channels, the user's profile, the language, signing in and out. */
 import { closeChat } from "./navigation.js";
 import { report } from "./notices.js";
 import { openChat } from "./rooms.js";

@@ -18,7 +18,7 @@ const READ_BEFORE = 40;
 /** Messages of a chat that stay in memory when the user returns to its end. */
 const KEPT_IN_MEMORY = 1_000;
 let connections = 0;
-// What is being fetched while ids are given again is fetched once more, as after a broken connection.
+// If the relay gives ids again during a fetch, the fetch is repeated, as after a broken connection.
 const verified = ofMessages(new Set());
 ofMessages({ clear() {}, delete: () => (connections += 1) });
 const asked = ofUser(new Set());

@@ -46,7 +46,7 @@ function localeOf(code) {
   return (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(`${code}-`)) ?? code;
 }
 
-/** What dates depend on besides the language: the device's country and time zone. */
+/** The device's country and time zone: dates depend on them besides the language. */
 const placeOf = (code) => localeOf(code) + new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 function formats(language) {

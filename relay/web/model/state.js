@@ -326,7 +326,7 @@ export function mergeDraft(state, key, { text, at, quote }) {
 }
 
 /** Order rows of the outbox as they were written; the device's clock may have been set back between two of them. */
-export function byWriting(a, b) {
+function byWriting(a, b) {
   return (a.number ?? 0) - (b.number ?? 0) || a.createdAt - b.createdAt || (a.clientMessageId < b.clientMessageId ? -1 : 1);
 }
 

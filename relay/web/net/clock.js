@@ -1,7 +1,7 @@
 /**
- * The relay's time, learned from its answers. No other module reads a clock: the device's may be hours off, and may be
- * set while the page is open. It runs on the monotonic clock and uses the other one only to notice sleep. Both are
- * arguments, so that tests have their own. Touches localStorage for the one instance.
+ * The relay's time, learned from its answers. No other module reads a clock of the device: that may be hours off, and
+ * may be set while the page is open. It runs on the monotonic clock and uses the other one only to notice sleep. Both
+ * are arguments, so that tests have their own. Touches localStorage for the one instance.
  */
 
 /** Remembered answers; the quickest of them is the most exact. */
@@ -24,7 +24,7 @@ export function createClock({ wall = () => Date.now(), steady = () => performanc
   const apart = () => wall() - steady();
   let lastApart = apart();
   let lastKept = Number.isFinite(kept) ? kept : 0;
-  /** What the steady clock lacks to the relay's time. */
+  /** The relay's time minus the steady clock, in ms. */
   let base = lastApart + lastKept;
   let samples = [];
   let known = false;

@@ -4,7 +4,7 @@ import { RequestError } from "./socket.js";
 /** An upload without progress for this many ms is given up and retried later: the network may be broken. */
 export const STALLS_AFTER = 30_000;
 /** Once everything is sent, the relay may need this many ms to answer on a slow disk. */
-export const ANSWERS_WITHIN = 120_000;
+const ANSWERS_WITHIN = 120_000;
 
 /** The failure in an answer of the relay. */
 function failureOf({ status, response }) {
