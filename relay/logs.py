@@ -10,13 +10,17 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "relay"
 PIECE_CHARACTERS = select.PIPE_BUF // 4
 """Characters written at a time. A ready pipe accepts four bytes for each of them."""
+REPEATS = 60
+"""Records of one statement in `REPEAT_SECONDS`. What one client can cause again and again must not fill the card."""
+REPEAT_SECONDS = 60.0
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -35,6 +39,7 @@ def set_up(level: str, journal: str = JOURNAL) -> None:
             handler.setFormatter(logging.Formatter())
         except OSError:
             logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")
+    handler.addFilter(RepeatLimit())
     logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
 
@@ -167,3 +172,61 @@ def datagram(record: logging.LogRecord, message: str) -> bytes:
         else:
             parts += name.encode() + b"=" + text + b"\n"
     return bytes(parts)
+
+
+class RepeatLimit(logging.Filter):
+    """Drops the records of a statement that has logged too often lately; its next record says how many.
+
+    Its memory is bounded by the number of statements that log. Debugging is not limited, nor are requests of an admin.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without any records.
+
+        Args:
+            clock: returns seconds that only grow.
+        """
+        super().__init__()
+        self._clock = clock
+        self._counts: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        if record.levelno <= logging.DEBUG or hasattr(record, "ADMIN"):
+            return True
+        now, statement = self._clock(), (record.pathname, record.lineno)
+        start, count = self._counts.get(statement, (now, 0))
+        dropped = 0
+        if now - start >= REPEAT_SECONDS:
+            start, count, dropped = now, 0, max(0, count - REPEATS)
+        self._counts[statement] = start, count + 1
+        if dropped:
+            record.msg = f"{record.msg} ({dropped} more like this were not logged)"
+        return count < REPEATS
+
+
+class LastingFault:
+    """A fault that each of many attempts may find: one record when it begins, and one when it is over."""
+
+    def __init__(self, logger: logging.Logger, over: str) -> None:
+        """Begin without the fault.
+
+        Args:
+            logger: writes the records.
+            over: the record when it is over.
+        """
+        self._logger = logger
+        self._over = over
+        self._lasts = False
+
+    def found(self, record: str, *arguments: object) -> None:
+        """Log a warning, unless the fault was there before."""
+        if not self._lasts:
+            self._lasts = True
+            self._logger.warning(record, *arguments)
+
+    def gone(self) -> None:
+        """Note an attempt that succeeded."""
+        if self._lasts:
+            self._lasts = False
+            self._logger.info(self._over)

@@ -169,6 +169,7 @@ class Relay:
         self.retention = Retention(
             state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
         )
+        hub.watchers.append(self.retention.note)
         self.admin = Admin(
             state,
             log,

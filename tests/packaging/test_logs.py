@@ -73,6 +73,10 @@ def log_to(stream: TextIO, journal: socket.socket, monkeypatch: pytest.MonkeyPat
     logs.set_up("info", journal.getsockname())
 
 
+def unlimited() -> None:
+    logging.getLogger().handlers[0].filters.clear()
+
+
 def test_the_journal_gets_records_with_fields(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +108,7 @@ def test_unread_journal_does_not_block_the_relay(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_to(stderr, journal, monkeypatch)
+    unlimited()
     for _ in range(2_000):
         logging.getLogger("relay.test").info("x" * 1_000)
 
@@ -126,6 +131,7 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
         signal.alarm(10)
         try:
             logs.set_up("info")
+            unlimited()
             log = logging.getLogger("relay.test")
             for _ in range(400):
                 log.info("ж" * 1_000)
@@ -139,3 +145,29 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_a_statement_that_logs_again_and_again_is_dropped_and_counted() -> None:
+    seconds = 0.0
+    limit = logs.RepeatLimit(lambda: seconds)
+
+    def passed(text: str, line: int, **more: object) -> str:
+        record = logging.LogRecord("relay.test", logging.INFO, "module.py", line, text, ("anna",), None)
+        record.__dict__.update(more)
+        return record.getMessage() if limit.filter(record) else ""
+
+    assert [passed("%s failed", 1) for _ in range(1_000)] == ["anna failed"] * logs.REPEATS + [""] * (
+        1_000 - logs.REPEATS
+    )
+    assert passed("%s too", 2) == "anna too"
+    assert passed("%s asks", 1, ADMIN="tom") == "anna asks"
+    seconds = logs.REPEAT_SECONDS
+    assert passed("%s failed", 1) == f"anna failed ({1_000 - logs.REPEATS} more like this were not logged)"
+    assert passed("%s failed", 1) == "anna failed"
+
+
+def test_the_log_of_a_relay_limits_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info")
+    for _ in range(2 * logs.REPEATS):
+        logging.getLogger("relay.test").warning("again")
+    assert capsys.readouterr().err.count("again") == logs.REPEATS

@@ -268,6 +268,22 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
     assert await _faults(tmp_path) == []
 
 
+async def test_the_messages_of_a_chat_are_erased_soon_after_its_deletion(tmp_path: Path) -> None:
+    async with open_relay(tmp_path, tuning=tuned(period_seconds=3_600)) as relay, trio.open_nursery() as nursery:
+        await _two_users(relay)
+        nursery.start_soon(relay.retention.run)
+        # Two in a row: the second one is deleted when the erasing of the first is over.
+        for name in ("Ops", "Watch"):
+            chat = await relay.admin.handle("chat.create", control.MakeChat(name=name, owner="a", participants=["b"]))
+            assert isinstance(chat, control.ChatInfo)
+            await _say(relay, 1, chat.id, "the secret word")
+            await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
+            with trio.fail_after(5):
+                while await relay.reading.execute("SELECT 1 FROM log WHERE message IS NOT NULL"):
+                    await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
 async def test_erasing_on_a_full_disk_continues_in_smaller_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,9 @@ from relay.core.submit import submit
 from relay.core.tuning import RetentionTuning
 from relay.keys import NO_DEVICE, ChatKey, MessageId, Seq
 from relay.settings import RetentionSection as Settings
+from relay.store import kinds
 from relay.store.command import Command
+from relay.store.entry import Entry
 from relay.store.files.disk_full import is_full
 from relay.store.log.log import Log
 from relay.store.portion import Portion
@@ -88,15 +90,30 @@ class Retention:
         self._members = Portion.of(tuning.members)
         self._pages = Portion(64, least=16, most=4_096)
         self._freeing = freeing
+        self._chat_gone = trio.Event()
+
+    def note(self, entry: Entry) -> None:
+        """Note an entry: the messages of a chat that it deletes are due at once."""
+        if entry.kind == kinds.CHATS and self._state.chats[entry.chat].gone:
+            self._chat_gone.set()
 
     async def run(self) -> None:
-        """Remove old history every `period_seconds`, forever."""
+        """Remove old history every `period_seconds`, and the messages of deleted chats at once, forever."""
         while True:
             async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
                 await self.erase_gone()
                 await self.prune()
             await self.forget_removed()
-            await trio.sleep(self._tuning.period_seconds)
+            due = trio.current_time() + self._tuning.period_seconds
+            while await self._chat_goes_before(due):
+                await self.erase_gone()
+
+    async def _chat_goes_before(self, due: float) -> bool:
+        with trio.move_on_at(due):
+            await self._chat_gone.wait()
+            self._chat_gone = trio.Event()
+            return True
+        return False
 
     async def forget_removed(self) -> None:
         """Remove the idempotency keys of removed messages once no client can still send them again."""

@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from relay.keys import Seconds
+from relay.logs import LastingFault
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters
@@ -82,6 +83,8 @@ class Background:
         self._idempotency_keys = idempotency_keys
         self._bound = bound
         self._stalls = stalls
+        self._snapshot_fault = LastingFault(logger, "the snapshot can be written again")
+        self._keys_fault = LastingFault(logger, "client ids can be written to their table again")
         self._wal = wal
         self._tuning = tuning
         self._pace = Pace(tuning.rest_factor)
@@ -279,10 +282,11 @@ class Background:
         try:
             await snapshot_rows.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
-            logger.warning("the snapshot cannot be written: %s", error)
+            self._snapshot_fault.found("the snapshot cannot be written: %s", error)
             self.snapshot_full = is_full(error)
             self._snapshot_over(written=False)
         else:
+            self._snapshot_fault.gone()
             count = sum(len(part) for part in rows.values() if isinstance(part, list))
             self._rows.took(trio.current_time() - now, count)
             if "seq" in rows:
@@ -313,9 +317,10 @@ class Background:
                 await client_keys.note_flushed(self._writing, flush)
         except sqlite3.Error as error:
             # They stay in memory; the next batch shows whether messages can be written.
-            logger.warning("client ids cannot be written to their table: %s", error)
+            self._keys_fault.found("client ids cannot be written to their table: %s", error)
             self._key_flush, self._flushed_keys, self._flush_from = None, 0, now + self._tuning.key_retry_seconds
             return "keys"
+        self._keys_fault.gone()
         self._keys.took(trio.current_time() - now, len(keys))
         if self._flushed_keys >= len(flush.keys):
             self._idempotency_keys.flushed(flush)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from relay.keys import Seconds
+from relay.logs import LastingFault
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.tuning import LogTuning
@@ -42,6 +43,7 @@ class IndexUpkeep:
         self._writing = writing
         self._schedule = schedule
         self._merged_pages = tuning.merged_pages
+        self._unwritten = LastingFault(logger, "the full-text index can be written again")
         # If a sync alone takes as long as a portion may, smaller portions would make no progress.
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
@@ -155,7 +157,7 @@ class IndexUpkeep:
                 error = other
             else:
                 return
-        logger.warning("the full-text index cannot be written: %s", error)
+        self._unwritten.found("the full-text index cannot be written: %s", error)
         self._schedule.index_failed(now)
 
     # Portions.
@@ -171,6 +173,7 @@ class IndexUpkeep:
         except sqlite3.Error as error:
             await self._failed(error, now)
         else:
+            self._unwritten.gone()
             ended = trio.current_time()
             self._schedule.index_written(reached, ended)
             # If long texts took the time, fewer entries would not be faster.
@@ -184,9 +187,10 @@ class IndexUpkeep:
         try:
             self._schedule.index_left_over = await full_text_index.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
-            logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
+            self._unwritten.found("the full-text index cannot be emptied, and searches look through the log: %s", error)
             self._schedule.index_failed(now)
         else:
+            self._unwritten.gone()
             self._blocks.took(trio.current_time() - now)
 
     async def merge(self, now: Seconds) -> None:
@@ -198,6 +202,7 @@ class IndexUpkeep:
             self.segments = 0
             await self._failed(error, now)
         else:
+            self._unwritten.gone()
             self._pages.took(trio.current_time() - now)
 
     async def erase(self) -> bool:
@@ -215,4 +220,6 @@ class IndexUpkeep:
         except sqlite3.Error as error:
             merging.failed(trio.current_time())
             await self._failed(error, trio.current_time())
+        else:
+            self._unwritten.gone()
         return False

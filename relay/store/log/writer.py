@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import trio
 
+from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.entry import ClientKey, Entry, Facts, keys_to_look_up, text_length
-from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
 from relay.store.files.store_location import explain
 from relay.store.idempotency import IdempotencyKeys
@@ -27,6 +27,7 @@ from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup
+from relay.store.refusals import is_damage, refusal, what_failed
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
 
@@ -78,6 +79,8 @@ class Writer:
         self.figures = WriterFigures()
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
+        self._damage_told = False
+        self._unreadable = LastingFault(logger, "the store can be read again")
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
@@ -325,7 +328,7 @@ class Writer:
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
-        if self.failing_since is not None:
+        if self.failing_since is not None and not self._damage_told:
             logger.info("the store can be written again")
         self.failing_since, self.disk_full = None, False
         figures = self.figures
@@ -339,18 +342,19 @@ class Writer:
 
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
-        if not self.failing:
+        damaged = is_damage(error)
+        # Other writes succeed in between: it is told once.
+        if not self.failing and not (damaged and self._damage_told):
             logger.error(
                 "the store cannot be written: %s (%s)",
-                _what_failed(error),
+                what_failed(error),
                 getattr(error, "sqlite_errorname", "?"),
             )
         if self.failing_since is None:
             self.failing_since = trio.current_time()
-        self.disk_full = is_full(error)
+        self.disk_full, self._damage_told = is_full(error), self._damage_told or damaged
         self._schedule.not_written(side_writes, trio.current_time())
-        refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
-        await self._answer_unwritten(pending, refusal)
+        await self._answer_unwritten(pending, refusal(error))
 
     async def _answer_unwritten(self, pending: list[PendingCommand], refusal: RelayError) -> None:
         """Refuse commands that need a write, and answer the others, which repeat earlier ones."""
@@ -358,8 +362,9 @@ class Writer:
         try:
             with trio.CancelScope(shield=True):
                 answers = await self._decide_unwritten([item.command for item in pending], refusal)
+                self._unreadable.gone()
         except sqlite3.Error as error:
-            logger.warning("the store cannot be read: %s", error)
+            self._unreadable.found("the store cannot be read: %s", error)
         except Exception:
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
         for item, answer in zip(pending, answers, strict=True):
@@ -391,10 +396,3 @@ class Writer:
         for item in pending:
             item.answer(refusal)
         self._engine.batch_done()
-
-
-def _what_failed(error: sqlite3.Error) -> str:
-    if descriptors.exhausted(error):
-        return descriptors.what_helps()
-    cause = error.__cause__
-    return f"{error}: {cause.strerror}" if isinstance(cause, OSError) else str(error)
