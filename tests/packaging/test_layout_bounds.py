@@ -71,6 +71,7 @@ DERIVED = {
     ("client ids of messages that retention removed", "4"),
     ("client ids and authors of late messages that marks look for", "70,000"),
     ("memory of one of these", "64"),
+    ("memory of one of these", "32"),
     ("people of the directory that a request reads", "10"),
     ("client ids that are not in their table yet", "65,536"),  # eight times `held_keys`
     ("client ids of messages that retention removed", "65,536"),  # in the text of a statement
