@@ -119,5 +119,4 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
     for candidate in (founder, *admins, *able):
         if candidate is not None and candidate in able:
             return candidate
-    reason = "none of its members can sign in" if members else "it has no members"
-    raise RelayError.forbidden(f"{reason}, so it would have no owner")
+    raise RelayError.forbidden("none of its members can sign in, so it would have no owner")
