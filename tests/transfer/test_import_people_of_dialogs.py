@@ -10,7 +10,7 @@ from relay.core.maintenance.check import check
 from relay.core.model import changes
 from relay.core.model.entities import PEOPLE_OF_TYPE
 from relay.core.relay import Relay, open_relay
-from relay.core.rules import imports
+from relay.core.rules import import_members
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.transfer.test_import_live import THEN, send
@@ -82,7 +82,7 @@ async def test_dialog_is_imported_without_an_exports_name_and_admins(tmp_path: P
 async def test_check_names_a_dialog_of_three_made_by_an_older_relay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "check_type", lambda _kind, _people: None)
+    monkeypatch.setattr(import_members, "check_type", lambda _kind, _people: None)
     async with open_relay(tmp_path) as relay:
         await add_people(relay)
         await import_chat(relay, "dialog", ["anna", "ben", "carol"])
@@ -93,4 +93,4 @@ async def test_check_names_a_dialog_of_three_made_by_an_older_relay(
 def test_every_chat_type_of_the_log_can_be_imported() -> None:
     (kinds,) = (field.type for field in msgspec.structs.fields(changes.ChatMade) if field.name == "type")
     for kind in get_args(kinds):
-        imports.check_type(kind, PEOPLE_OF_TYPE.get(kind, 3))
+        import_members.check_type(kind, PEOPLE_OF_TYPE.get(kind, 3))

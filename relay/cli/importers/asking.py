@@ -36,7 +36,13 @@ class Asking:
     async def or_count(
         self, counted: str, kind: RequestType[PayloadT, ResponseT], request: PayloadT
     ) -> ResponseT | None:
-        """Ask the relay; None if it refuses, which counts as left behind, with the reason."""
+        """Ask the relay; None if it refuses, which counts as left behind, with the reason.
+
+        Args:
+            counted: what the object is, for people.
+            kind: the type of the request.
+            request: its payload.
+        """
         try:
             return await self._ask(kind, request)
         except RequestRefused as refused:

@@ -18,7 +18,14 @@ from relay.cli.importers.base import (
 from relay.cli.importers.formats.archive import SLACK_USERS, Archive
 from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
-from relay.cli.importers.formats.slack_records import Author, BotProfile, Message, SlackChannel, SlackComment, SlackUser
+from relay.cli.importers.formats.slack_records import (
+    Author,
+    BotProfile,
+    SlackChannel,
+    SlackComment,
+    SlackMessage,
+    SlackUser,
+)
 from relay.cli.importers.names import guess_name, shown_name
 from relay.core.hooks import slack_markup
 
@@ -121,8 +128,8 @@ class Slack:
         self._shared = {folder: ids for folder, ids in claims.items() if len(ids) > 1}
         return {ids[0]: folder for folder, ids in claims.items() if len(ids) == 1}
 
-    def _day(self, folder: str, day: str) -> list[Message]:
-        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", Message)
+    def _day(self, folder: str, day: str) -> list[SlackMessage]:
+        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", SlackMessage)
         dates = [0]
         for message in messages:
             dates.append(message.at or dates[-1])
@@ -153,7 +160,7 @@ class Slack:
             return None
         return dates[0] if dates else None
 
-    def _record(self, channel: str, message: Message, author: SourceUser | None) -> None:
+    def _record(self, channel: str, message: SlackMessage, author: SourceUser | None) -> None:
         """Note what a message says about the members of a chat that has no list of them.
 
         Writing makes nobody a member of a channel, but a dialog has its two people for good.
@@ -166,11 +173,11 @@ class Slack:
         elif channel in self._dialog_ids and author is not None and not author.bot and not self._is_note(message):
             recorded[author.id] = None
 
-    def _all(self, folder: str) -> Iterator[Message]:
+    def _all(self, folder: str) -> Iterator[SlackMessage]:
         for day in self._days[folder]:
             yield from self._day(folder, day)
 
-    def _author(self, message: Message) -> SourceUser | None:
+    def _author(self, message: SlackMessage) -> SourceUser | None:
         """Find the author of a message; programs, people of other workspaces and deleted users are in no list.
 
         The result depends on this message alone, so that an export of other days gives the same.
@@ -199,7 +206,7 @@ class Slack:
     def _mentioned(self, sign: str, slack_id: str) -> str | None:
         return self._channel_names.get(slack_id) if sign == "#" else self._name(slack_id)
 
-    def _is_note(self, message: Message) -> bool:
+    def _is_note(self, message: SlackMessage) -> bool:
         return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
 
     def _count_left(self) -> None:
@@ -278,7 +285,7 @@ class Slack:
                 before = found.at
                 yield found
 
-    def _message(self, chat: str, channel: str, message: Message, before: int) -> SourceMessage | None:
+    def _message(self, chat: str, channel: str, message: SlackMessage, before: int) -> SourceMessage | None:
         if self._is_note(message):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None

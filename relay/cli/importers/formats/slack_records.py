@@ -6,7 +6,7 @@ from relay.cli.importers.formats.dates import moment
 from relay.protocol.base import JsonValue
 
 
-class Profile(msgspec.Struct):
+class SlackProfile(msgspec.Struct):
     """A user's names."""
 
     display_name: str | None = None
@@ -19,7 +19,7 @@ class SlackUser(msgspec.Struct):
     id: str
     name: str | None = None
     real_name: str | None = None
-    profile: Profile | None = None
+    profile: SlackProfile | None = None
     is_bot: bool | None = None
     is_admin: bool | None = None
     deleted: bool | None = None
@@ -27,7 +27,7 @@ class SlackUser(msgspec.Struct):
     @property
     def shown(self) -> str:
         """The name that others see."""
-        profile = self.profile or Profile()
+        profile = self.profile or SlackProfile()
         return profile.display_name or profile.real_name or self.real_name or self.name or self.id
 
 
@@ -74,7 +74,7 @@ class Author(msgspec.Struct):
     name: str | None = None
 
 
-class Message(msgspec.Struct):
+class SlackMessage(msgspec.Struct):
     """A message, or a note that somebody joined, left or changed something."""
 
     ts: str | float | None = None

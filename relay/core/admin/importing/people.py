@@ -6,7 +6,7 @@ from relay.core.admin.importing.shared import find_chat, import_command
 from relay.core.clock.clock import RelayClock
 from relay.core.model.entities import SHARED_TYPES, Chat, User
 from relay.core.model.state import State
-from relay.core.rules import commands, imports
+from relay.core.rules import commands, import_members
 from relay.core.rules.commands import ADMIN
 from relay.core.service.ids import new_chat_id
 from relay.core.submit import submit
@@ -77,7 +77,7 @@ class PeopleImport:
     async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
         """Create a chat. An existing one keeps its members; a deleted one is not created again."""
         state = self._state
-        imports.check_type(record.kind, len(set(record.participants)))
+        import_members.check_type(record.kind, len(set(record.participants)))
         origin = next((state.chat_origins[one] for one in record.origins if one in state.chat_origins), None)
         if origin is not None and state.chats[origin].gone:
             return control.ImportResult(added=False, gone=True, known=True)
@@ -133,14 +133,14 @@ class PeopleImport:
         def find(user_id: str) -> User | control.Newcomer | None:
             return state.user(user_id) or newcomers.get(user_id)
 
-        people = imports.find_participants(find, record.participants)
+        people = import_members.find_participants(find, record.participants)
         if record.kind in SHARED_TYPES:
             chat_id = record.id or ""
-            imports.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
-        members = imports.choose_members(record.kind, people)
-        kept = imports.find_keeper(find, record.kind, members, record.owner, record.keeper)
+            import_members.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
+        members = import_members.choose_members(record.kind, people)
+        kept = import_members.find_keeper(find, record.kind, members, record.owner, record.keeper)
         if kept is None:
-            imports.choose_owner(members, record.owner, record.founder, record.admins)
+            import_members.choose_owner(members, record.owner, record.founder, record.admins)
         return kept is not None
 
     async def import_picture(self, record: control.PictureImport) -> control.Empty:
