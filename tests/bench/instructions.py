@@ -72,7 +72,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "return message_id",
         ),
         ("relay/core/model/counting.py", "return user != author and since < message_id and", "return user != author #"),
-        ("relay/core/delivery/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
+        ("relay/core/delivery/hub.py", "        if kind in STORED_KINDS:\n            self._end_rights(kind)\n", ""),
     ),
     "client ids": (
         (

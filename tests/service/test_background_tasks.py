@@ -43,7 +43,7 @@ FAULTS: list[Exception] = [
 
 STARTERS = {
     "relay.serve": 7,
-    "relay.net.server": 6,
+    "relay.net.server": 7,
     "relay.net.webhooks.outgoing": 1,
     "relay.store.log.log": 2,
 }
