@@ -228,13 +228,9 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
         "dryRun": False,
         "added": {"users": 3, "chats": 3, "messages": 5, "files": 1},
         "here": {"users": 0, "chats": 0, "messages": 0},
-        "inferred": {},
-        "kept": [],
-        "ownerless": [],
         "left": {"records of the kind emoji": 1, "files": 1},
         "admins": ["anna"],
-        "others": {},
-        "namesakes": [],
+        **{"inferred": {}, "kept": [], "ownerless": [], "others": {}, "namesakes": []},
     }
     said = messages(data)
     assert [one["text"] for one in said] == [
