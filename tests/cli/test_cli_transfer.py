@@ -230,8 +230,7 @@ def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
         "here": {"users": 0, "chats": 0, "messages": 0},
         "left": {"records of the kind emoji": 1, "files": 1},
         "admins": ["anna"],
-        **{"inferred": {}, "kept": [], "ownerless": [], "others": {}, "namesakes": []},
-    }
+    } | {"inferred": {}, "kept": [], "ownerless": [], "others": {}, "namesakes": []}
     said = messages(data)
     assert [one["text"] for one in said] == [
         "the day before", "hi", "direct", "hello", "all three\n(file: y.png)",
