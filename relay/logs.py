@@ -208,22 +208,24 @@ class RepeatLimit(logging.Filter):
 class LastingFault:
     """A fault that each of many attempts may find: one record when it begins, and one when it is over."""
 
-    def __init__(self, logger: logging.Logger, over: str) -> None:
+    def __init__(self, logger: logging.Logger, over: str, level: int = logging.WARNING) -> None:
         """Begin without the fault.
 
         Args:
             logger: writes the records.
             over: the record when it is over.
+            level: the level of the record when it begins.
         """
         self._logger = logger
+        self._level = level
         self._over = over
         self._lasts = False
 
     def found(self, record: str, *arguments: object) -> None:
-        """Log a warning, unless the fault was there before."""
+        """Log the fault, unless it was there before."""
         if not self._lasts:
             self._lasts = True
-            self._logger.warning(record, *arguments)
+            self._logger.log(self._level, record, *arguments)
 
     def gone(self) -> None:
         """Note an attempt that succeeded."""

@@ -80,6 +80,7 @@ class Writer:
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
         self._damage_told = False
+        self._unwritable = LastingFault(logger, "the store can be written again", logging.ERROR)
         self._unreadable = LastingFault(logger, "the store can be read again")
         self.disk_full = False
         """Whether it failed because the disk is full."""
@@ -328,8 +329,7 @@ class Writer:
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
-        if self.failing_since is not None and not self._damage_told:
-            logger.info("the store can be written again")
+        self._unwritable.gone()
         self.failing_since, self.disk_full = None, False
         figures = self.figures
         figures.batches += 1
@@ -342,17 +342,16 @@ class Writer:
 
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
-        damaged = is_damage(error)
-        # Other writes succeed in between: it is told once.
-        if not self.failing and not (damaged and self._damage_told):
-            logger.error(
-                "the store cannot be written: %s (%s)",
-                what_failed(error),
-                getattr(error, "sqlite_errorname", "?"),
-            )
+        words = ("the store cannot be written: %s (%s)", what_failed(error), getattr(error, "sqlite_errorname", "?"))
+        if not is_damage(error):
+            self._unwritable.found(*words)
+        elif not self._damage_told:
+            # Other writes succeed in between, so it has no end: it is told once.
+            self._damage_told = True
+            logger.error(*words)
         if self.failing_since is None:
             self.failing_since = trio.current_time()
-        self.disk_full, self._damage_told = is_full(error), self._damage_told or damaged
+        self.disk_full = is_full(error)
         self._schedule.not_written(side_writes, trio.current_time())
         await self._answer_unwritten(pending, refusal(error))
 
