@@ -167,9 +167,16 @@ class Relay:
         self.statistics = Statistics(data, log, hub, engine.lags)
         self.room = DiskRoom(reserve, log, tuning.disk)
         self.retention = Retention(
-            state, log, connections.exporting, clock, settings.retention, self.room.freeing, tuning.retention
+            state,
+            log,
+            connections.exporting,
+            clock,
+            settings.retention,
+            self.room.freeing,
+            tuning.retention,
+            released,
         )
-        hub.watchers.append(self.retention.note)
+        hub.change_watchers += [self.retention.note, self.files.note]
         self.admin = Admin(
             state,
             log,

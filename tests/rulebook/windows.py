@@ -228,9 +228,11 @@ class Windows:
             if one.type in ("message", "edit", "delete")
         ]
         items = sorted(((one, chat) for chat in model.chats.values() for one in chat.items.values()), key=_order)
-        assert said == [_record(one, chat) for one, chat in items if one.kind == "new" or one.target in chat.items], (
-            "the export"
-        )
+        erased = {id(chat): _erased(chat, model.removed) for chat in model.chats.values()}
+        items = [(one, chat) for one, chat in items if (one.target if one.kind != "new" else one.id) > erased[id(chat)]]
+        assert said == [
+            _record(one, chat, erased[id(chat)]) for one, chat in items if one.kind == "new" or one.target in chat.items
+        ], "the export"
 
 
 def _order(one: tuple[Item, Chat]) -> int:
@@ -242,13 +244,20 @@ def _chat_record(chat: Chat) -> tuple[Any, ...]:
     return (chat.kind, chat.name or None, chat.owner, admins, sorted(chat.members))
 
 
+def _erased(chat: Chat, removed: set[str]) -> int:
+    """Section 5, who sees what: the message id up to which everybody in a dialog or in notes has cleared."""
+    if chat.kind in GROUPS:
+        return 0
+    return min((one.cleared for user, one in chat.members.items() if user not in removed), default=chat.last())
+
+
 def _place(record: control.Record) -> str:
     return record.chat or "~".join(record.participants or ())
 
 
-def _record(item: Item, chat: Chat) -> tuple[Any, ...]:
+def _record(item: Item, chat: Chat, erased: int) -> tuple[Any, ...]:
     place = chat.id if isinstance(chat.id, str) else "~".join(sorted(chat.id))
     if item.kind != "new":
         return (item.kind, item.author, None, False, place, None, chat.items[item.target].key)
-    quoted = chat.items.get(item.quoted)
+    quoted = chat.items.get(item.quoted) if item.quoted > erased else None
     return ("message", item.author, item.text, item.text is None, place, quoted.key if quoted else None, None)

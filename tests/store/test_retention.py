@@ -263,7 +263,7 @@ async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None
         assert isinstance(chat, control.ChatInfo)
         await _say(relay, 1, chat.id, "the secret word")
         await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
-        await relay.retention.erase_gone()
+        await relay.retention.erase_unseen([*relay.state.chats])
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
 
@@ -306,7 +306,7 @@ async def test_erasing_on_a_full_disk_continues_in_smaller_portions(
         for number in range(20):
             await _say(relay, 1, chat.id, f"message {number}")
         await submit(relay.log, Command(relay.clock(), UserKey(1), NO_DEVICE, DeleteChat(chat.id)))
-        await relay.retention.erase_gone()
+        await relay.retention.erase_unseen([*relay.state.chats])
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert sizes[0] > sizes[1]
     assert min(sizes) <= 20

@@ -14,7 +14,7 @@ from relay.core.admin.events import SendItem
 from relay.core.clock.clock import Clock
 from relay.core.model.entities import Chat, User
 from relay.core.model.state import State
-from relay.core.rules import attachments
+from relay.core.rules import attachments, visibility
 from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import control
 from relay.protocol.objects import Attachment
@@ -159,7 +159,7 @@ class _Messages:
         while rows := await export_rows.export_page(self._reading, after, upto, PAGE_MESSAGES):
             for row in rows:
                 after = row.seq
-                if not self._state.chats[row.chat].gone:
+                if self._is_seen(row):
                     count += await self._row(row)
             await self._log.rest(trio.current_time() - began)
             began = trio.current_time()
@@ -175,6 +175,12 @@ class _Messages:
         for chat in list(self._cleared):
             await self._clear(chat, None)
         return count
+
+    def _is_seen(self, row: export_rows.ExportRow) -> bool:
+        """Return whether anybody may still see a message, or the message that an edit or a deletion changes."""
+        chat = self._state.chats[row.chat]
+        subject = row.message_id if row.kind == kinds.NEW else row.target
+        return not chat.gone and subject > visibility.unseen_upto(self._state, chat)
 
     async def _row(self, row: export_rows.ExportRow) -> int:
         if row.chat in self._cleared:
@@ -230,7 +236,9 @@ class _Messages:
         target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
         new = row.kind == kinds.NEW
         changes = (None, None) if new else target
-        answers = target if new else (None, None)
+        # What nobody may see any more is not in the export, so it cannot be named as quoted.
+        quoted = new and row.target > visibility.unseen_upto(self._state, self._state.chats[row.chat])
+        answers = target if quoted else (None, None)
         place, pair = self._place(row.chat)
         return control.Record(
             type=_KINDS[row.kind],

@@ -85,6 +85,8 @@ class Hub:
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
         """Called with every entry as it is published."""
+        self.change_watchers: list[Callable[[Entry], None]] = []
+        """Called with each entry that changes a chat or a user, so that a message does not pay for them."""
         self.dirty: dict[Outlet, None] = {}
         """Outlets with frames that go out at the next `flush`."""
         self.publishing = False
@@ -365,6 +367,8 @@ class Hub:
 
     def _publish_list_change(self, entry: Entry) -> Iterator[None] | None:
         """Note which users' chat lists changed; the lists are made while their readers catch up."""
+        for watch in self.change_watchers:
+            watch(entry)
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)

@@ -30,7 +30,7 @@ from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
 from relay.store.command import Command
-from relay.store.entry import StoredFile
+from relay.store.entry import Entry, StoredFile
 from relay.store.files import directory
 from relay.store.log.log import Log
 from relay.store.queries import stored_files
@@ -113,6 +113,8 @@ class Uploads:
         self._turns = Turns()
         self.downloads = Downloads(state, reading, rights)
         """The downloads under way."""
+        self._pictures: set[str] = set()
+        """Ids of the files that were pictures of users or chats at the last search."""
         self._swept = False
         """Whether the remains of an earlier run were removed."""
 
@@ -261,6 +263,11 @@ class Uploads:
 
     # Removing.
 
+    def note(self, entry: Entry) -> None:
+        """Note an entry that changes a chat or a user: it may replace a picture, or be the first to show one."""
+        if "photoUrl" in (entry.extra or ""):
+            self.released.note()
+
     async def run(self) -> None:
         """Remove unused files, forever, and first the remains of an earlier run."""
         if not self._swept:
@@ -278,15 +285,19 @@ class Uploads:
         if not self._clock.credible():
             return
         while True:
-            shown = list(attachments.photos(self._state))
-            loose = await stored_files.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
-            if not loose:
+            shown = set(attachments.photos(self._state))
+            # A picture that was replaced had its use: it does not wait to be sent.
+            replaced, self._pictures = self._pictures - shown, shown
+            loose = await stored_files.loose_files(self._reading, self._clock(), list(shown), UNUSED_FILES)
+            if not (loose or replaced):
                 return
-            command = Command(self._clock(), ADMIN, NO_DEVICE, ForgetFiles(tuple(loose)))
-            digests = await submit(self._log, command)
-            if not digests:
+            request = ForgetFiles(tuple(loose), tuple(replaced))
+            digests = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request))
+            if digests:
+                self._log.wal.erased()
+                await self._drop(digests)
+            elif not replaced:
                 return
-            await self._drop(digests)
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove the contents that no file uses any more."""

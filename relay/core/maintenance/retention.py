@@ -1,11 +1,11 @@
-"""Retention: removes old messages, and the messages of deleted chats, slowly while the relay runs.
+"""Retention: removes old messages, and what nobody may see any more, slowly while the relay runs.
 
 Decides when to remove what; the log's writer removes it, a portion at a time between two batches.
 """
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -13,8 +13,10 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from relay.core.clock.clock import RelayClock
-from relay.core.model import snapshot
+from relay.core.files.uploads import FileRelease
+from relay.core.model import changes, snapshot
 from relay.core.model.state import State
+from relay.core.rules import visibility
 from relay.core.rules.commands import ADMIN, PruneChats, PruneHistory
 from relay.core.submit import submit
 from relay.core.tuning import RetentionTuning
@@ -78,6 +80,7 @@ class Retention:
         settings: Settings,
         freeing: Freeing,
         tuning: RetentionTuning,
+        released: FileRelease,
     ) -> None:
         self._state = state
         self._log = log
@@ -90,28 +93,39 @@ class Retention:
         self._members = Portion.of(tuning.members)
         self._pages = Portion(64, least=16, most=4_096)
         self._freeing = freeing
-        self._chat_gone = trio.Event()
+        self._released = released
+        self._due: set[ChatKey] = set()
+        """Chats of which nobody may see something any more since the last look."""
+        self._erased: dict[ChatKey, MessageId] = {}
+        """Up to where chats that still exist were erased since the start."""
+        self._noted = trio.Event()
 
     def note(self, entry: Entry) -> None:
-        """Note an entry: the messages of a chat that it deletes are due at once."""
-        if entry.kind == kinds.CHATS and self._state.chats[entry.chat].gone:
-            self._chat_gone.set()
+        """Note an entry that changes a chat or a user: what nobody may see after it is erased at once."""
+        if entry.kind == kinds.CHATS:
+            self._due.add(entry.chat)
+        elif isinstance(change := changes.change_of(entry), changes.UserChanged) and change.removed:
+            self._due |= self._state.chats_of[change.key]
+        else:
+            return
+        self._noted.set()
 
     async def run(self) -> None:
-        """Remove old history every `period_seconds`, and the messages of deleted chats at once, forever."""
+        """Remove old history every `period_seconds`, and what nobody may see any more at once, forever."""
         while True:
             async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
-                await self.erase_gone()
+                await self.erase_unseen(list(self._state.chats))
                 await self.prune()
             await self.forget_removed()
             due = trio.current_time() + self._tuning.period_seconds
-            while await self._chat_goes_before(due):
-                await self.erase_gone()
+            while await self._noted_before(due):
+                chats, self._due = list(self._due), set()
+                await self.erase_unseen(chats)
 
-    async def _chat_goes_before(self, due: float) -> bool:
+    async def _noted_before(self, due: float) -> bool:
         with trio.move_on_at(due):
-            await self._chat_gone.wait()
-            self._chat_gone = trio.Event()
+            await self._noted.wait()
+            self._noted = trio.Event()
             return True
         return False
 
@@ -125,15 +139,32 @@ class Retention:
             some = places[at : at + FORGOTTEN_KEYS]
             await self._log.run_exclusive(partial(removal.forget_removed, places=some, before=before), WORK)
 
-    async def erase_gone(self) -> None:
-        """Erase the messages of deleted chats."""
-        gone = [chat.key for chat in self._state.chats.values() if chat.gone]
+    async def erase_unseen(self, chats: Sequence[ChatKey]) -> None:
+        """Erase the messages of deleted chats, and the contents of those that everybody in a chat has cleared.
+
+        Args:
+            chats: the chats to look at.
+        """
+        gone = [chat for chat in chats if self._state.chats[chat].gone]
         for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
+        for chat in chats:
+            await self._erase_cleared(chat)
+        # Their files, and the pictures of deleted chats and removed users, are in use no more.
+        self._released.note()
 
     async def _erase(self, chat: ChatKey) -> None:
         while await self._portion(self._rows, lambda writing, count: removal.erase_chat(writing, chat, count)):
             pass
+
+    async def _erase_cleared(self, key: ChatKey) -> None:
+        chat = self._state.chats[key]
+        after, upto = max(chat.pruned, self._erased.get(key, 0)), visibility.unseen_upto(self._state, chat)
+        if after >= upto:
+            return
+        while after := await self._portion(self._rows, partial(removal.erase_cleared, key, after, upto)):
+            self._erased[key] = after
+        self._erased[key] = upto
 
     async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> PruneResult:
         """Remove messages older than a number of days, then the oldest ones until the store is small enough.

@@ -204,7 +204,8 @@ class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
     id: str
     digest: str
     user: UserKey
-    name: str
+    name: str = ""
+    """Only as it is made: the log's entry does not keep it (`store/log/batch.py`)."""
     mimetype: str
     size: int
     width: int | None = None

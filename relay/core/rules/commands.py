@@ -198,6 +198,9 @@ class ForgetFiles(msgspec.Struct, Decidable[list[str]], frozen=True):
     """Delete the files among these that no message uses."""
 
     ids: tuple[str, ...]
+    """Those whose time is up."""
+    replaced: tuple[str, ...] = ()
+    """Pictures that were replaced: their time does not matter."""
 
 
 class AddDevice(msgspec.Struct, Decidable[ChangedDevice], frozen=True):

@@ -115,10 +115,14 @@ def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -
 def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> list[str]:
     """Delete the files that no message uses; return their digests."""
     shown = set(files_of.photos(draft.state))
+    ids = tuple(dict.fromkeys((*request.ids, *request.replaced)))
     gone = [
         changes.ForgottenFile(file.id, file.digest, file.user, file.size)
-        for file in draft.fact(FilesNamed(request.ids)).values()
-        if not file.holders and 0 < file.loose <= draft.at and file.id not in shown
+        for file in draft.fact(FilesNamed(ids)).values()
+        if not file.holders
+        and file.id not in shown
+        and file.loose > 0
+        and (file.loose <= draft.at or file.id in request.replaced)
     ]
     if gone:
         draft.change(kinds.FILE, NO_CHAT, command, changes.FilesForgotten(gone))

@@ -20,6 +20,20 @@ def since(chat: Chat, member: Member) -> int:
     return max(member.cleared, chat.pruned)
 
 
+def unseen_upto(state: State, chat: Chat) -> MessageId:
+    """Return the message id up to which nobody sees a chat's messages any more, nor ever will: their texts may go.
+
+    In a dialog and in notes that is what everybody in it has cleared; a removed user does not come back. In a group
+    somebody may still be added, who then sees all of it.
+    """
+    if chat.id is not None or chat.gone:
+        return MessageId(chat.pruned)
+    members = state.members[chat.key].items()
+    return MessageId(
+        min((since(chat, one) for user, one in members if not state.users[user].removed), default=chat.last_message_id)
+    )
+
+
 def sees(chat: Chat, member: Member | None, message_id: MessageId) -> bool:
     """Return whether a user sees a message, its files and quotes of it.
 

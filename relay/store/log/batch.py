@@ -23,6 +23,7 @@ COLUMNS = (
 _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
 """The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
+_change = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 STATEMENT_ENTRIES = 2_048
 """Maximum entries in one statement: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
@@ -62,8 +63,15 @@ def _row(entry: Entry) -> tuple[SqlValue, ...]:
         # In memory a receipt has the client id that it covers, and an edit the edited text. Neither is its own column.
         entry.client_id if kind <= kinds.DELETE else None,
         entry.message if kind == kinds.NEW else None,
-        entry.extra,
+        # The row in `file` has the name, and goes with the file; this one stays.
+        _without_name(entry.extra) if kind == kinds.FILE and entry.extra else entry.extra,
     )  # fmt: skip
+
+
+def _without_name(extra: str) -> str:
+    change = _change(extra)
+    change.pop("name", None)
+    return msgspec.json.encode(change).decode()
 
 
 @cache

@@ -329,8 +329,9 @@ class Writer:
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
-        self._unwritable.gone()
-        self.failing_since, self.disk_full = None, False
+        if self.failing_since is not None:
+            self._unwritable.gone()
+            self.failing_since, self.disk_full = None, False
         figures = self.figures
         figures.batches += 1
         figures.commands += commands

@@ -352,4 +352,9 @@ MIGRATIONS: tuple[str, ...] = (
         WHERE type = 'trigger' AND name IN ('log_removed', 'batch_written');
     PRAGMA writable_schema = RESET;
     """,
+    """
+    -- The name of an uploaded file is in `file` alone, and leaves the disk with it: the log's entry stays.
+    UPDATE log SET extra = json_remove(extra, '$.name') WHERE kind >= 6 AND kind = 11
+        AND CASE WHEN json_valid(extra) THEN extra ->> '$.change' = 'fileAdded' ELSE FALSE END;
+    """,
 )
