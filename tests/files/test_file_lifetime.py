@@ -172,8 +172,7 @@ async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path: Path
         assert (await fetch(relay, anna, other)).status_code == 404
         async with relay.socket(anna) as socket:
             await socket.request(requests.PROFILE, requests.ProfileRequest(photo_url=""))
-        await relay.relay.files.forget_loose()
-        assert not on_disk(relay)
+        await until(lambda: not on_disk(relay))
 
 
 async def test_files_and_their_messages_survive_a_restart(tmp_path: Path) -> None:

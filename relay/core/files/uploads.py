@@ -287,12 +287,15 @@ class Uploads:
         while True:
             shown = set(attachments.photos(self._state))
             # A picture that was replaced had its use: it does not wait to be sent.
-            replaced, self._pictures = self._pictures - shown, shown
+            replaced = self._pictures - shown
             loose = await stored_files.loose_files(self._reading, self._clock(), list(shown), UNUSED_FILES)
             if not (loose or replaced):
+                self._pictures = shown
                 return
             request = ForgetFiles(tuple(loose), tuple(replaced))
             digests = await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request))
+            # Only now, so that those which could not be removed are removed later.
+            self._pictures = shown
             if digests:
                 self._log.wal.erased()
                 await self._drop(digests)
