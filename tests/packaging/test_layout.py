@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 TOP = Path(__file__).parents[2]
 MODULES = {
     ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__"): path
@@ -32,15 +34,87 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text("utf-8"))
 
 
+DYNAMIC = re.compile(r"^relay(?:\.\w+)+(?::\w+|\.)?$")
+"""A string that names a module of relay/, or begins such a name."""
+IMPORTERS = {
+    "__import__",
+    "exec",
+    "eval",
+    "import_module",
+    "find_spec",
+    "spec_from_file_location",
+    "module_from_spec",
+} | {
+    "exec_module",
+    "load_module",
+    "resolve_name",
+    "run_module",
+    "run_path",
+    "SourceFileLoader",
+}
+"""Names by which Python imports or runs a module without an `import` statement."""
+MODULES_OF_COMMANDS = "relay.cli.app"
+"""Imports only the command that was typed, by its name."""
+STARTS_A_PROCESS = "command"
+"""The function whose argument is run in a process of its own (`bench/scratch.py`)."""
+
+
 @cache
 def imported(module: str) -> list[str]:
-    found: list[str] = []
-    for node in ast.walk(parsed(module)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            full = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [one if one in MODULES or node.module == "typing" else node.module for one in full]
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+    return list(imports(parsed(module), module, is_package=MODULES[module].name == "__init__.py"))
+
+
+def imports(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[str]:
+    """Return the modules that a module imports, in whatever form, and the rooms that it names in strings.
+
+    Args:
+        tree: the module.
+        module: its name.
+        is_package: whether it is an `__init__.py`.
+    """
+    nodes = list(ast.walk(tree))
+    not_imported = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == STARTS_A_PROCESS:
+            not_imported.update(map(id, node.args))
+    binds_relay = any(
+        isinstance(node, ast.Import) and any(one.name.startswith("relay") for one in node.names) for node in nodes
+    )
+    for node in nodes:
+        match node:
+            case ast.ImportFrom(module=name, names=aliases, level=level):
+                parents = module.split(".") + ["__init__"] * is_package
+                base = ".".join([*parents[: len(parents) - level], *([name] if name else [])]) if level else name or ""
+                full = [f"{base}.{alias.name}" for alias in aliases]
+                yield from (one if one in MODULES or base == "typing" else base for one in full)
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases)
+            case ast.Constant(value=str(text)) if id(node) not in not_imported and DYNAMIC.match(text):
+                yield from longest(text.partition(":")[0].strip("."))
+            case ast.Attribute() if binds_relay and (text := ast.unparse(node)).startswith("relay."):
+                yield from longest(text)
+
+
+def longest(name: str) -> list[str]:
+    """Return the module of relay/ that a dotted name begins with, if there is one besides `relay` itself."""
+    parts = name.split(".")
+    heads = (".".join(parts[:count]) for count in range(len(parts), 1, -1))
+    return [next(head for head in heads if head in MODULES)] if f"relay.{parts[1]}" in MODULES else []
+
+
+def importers(tree: ast.Module) -> list[str]:
+    """Return the names of `IMPORTERS` that a module uses."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in IMPORTERS:
+                found.append(name)
+            case ast.Attribute(value=ast.Name(id="sys"), attr="modules"):
+                found.append("sys.modules")
+            case ast.ImportFrom(module=base, names=aliases):
+                found += [
+                    one.name for one in aliases if one.name in IMPORTERS or (base, one.name) == ("sys", "modules")
+                ]
     return found
 
 
@@ -148,10 +222,48 @@ def test_rules_and_state_ask_no_clock_and_no_chance() -> None:
 
 def test_relay_uses_no_tests_and_no_packaging() -> None:
     for module in MODULES:
-        for node in ast.walk(parsed(module)):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not {name.partition(".")[0] for name in names} & {"tests", "packaging"}, module
+        assert not {name.partition(".")[0] for name in imported(module)} & {"tests", "packaging"}, module
+
+
+def test_only_the_list_of_commands_imports_by_a_computed_name() -> None:
+    assert [module for module in MODULES if importers(parsed(module))] == [MODULES_OF_COMMANDS]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import relay.net.server",
+        "import relay.net.server as server",
+        "from relay.net import server",
+        "from relay.net.server import serve",
+        "from ..net import server",
+        "from ..net.server import serve",
+        "from importlib import import_module\nimport_module('relay.net.server')",
+        "__import__('relay.net.server')",
+        "import relay.store\nrelay.net.server.serve()",
+        "NAMES = {'a': 'relay.net.server:serve'}",
+        "def f():\n    from relay.net import server",
+    ],
+)
+def test_import_is_seen_in_every_form(source: str) -> None:
+    assert "relay.net.server" in set(imports(ast.parse(source), "relay.core.submit", is_package=False))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import importlib as i\ni.import_module(name)",
+        "__import__(name)",
+        "import builtins\nbuiltins.__import__(name)",
+        "from importlib import import_module as bring",
+        "import importlib.util\nimportlib.util.find_spec(name)",
+        "import sys\nsys.modules[name].serve()",
+        "from sys import modules",
+        "exec(text)",
+    ],
+)
+def test_import_by_a_computed_name_is_seen_in_every_form(source: str) -> None:
+    assert importers(ast.parse(source))
 
 
 def test_constants_docstring_describes_the_preceding_name() -> None:
