@@ -19,7 +19,7 @@ IDENTIFIER = "relay"
 PIECE_CHARACTERS = select.PIPE_BUF // 4
 """Characters written at a time. A ready pipe accepts four bytes for each of them."""
 REPEATS = 60
-"""Records of one statement in `REPEAT_SECONDS`. What one client can cause again and again must not fill the card."""
+"""Records of one statement in `REPEAT_SECONDS`. No client can fill the card by repeating one record."""
 REPEAT_SECONDS = 60.0
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 

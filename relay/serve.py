@@ -236,7 +236,7 @@ async def proof_of_life(
     log = server.relay.log
     while True:
         with trio.move_on_after(probe_seconds):
-            # An unwritable store is no reason for a restart: people can still read.
+            # Do not restart for an unwritable store: people can still read.
             written = await log.probe()
             return _summary(server) if written else "the store cannot be written: see the messages before"
         since = log.busy_since

@@ -1,6 +1,6 @@
 """Hints: the commands in the relay's texts, spelled so that they can be typed as they stand.
 
-A text names a command in backticks, `relay user enable anna`, wherever it is written. What prints it puts it through
+A text names a command in backticks, `relay user enable anna`, wherever it is written. The printing code passes it to
 `as_typed`, which spells the program as it was started and adds the data directory of this command.
 """
 

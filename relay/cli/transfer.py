@@ -182,7 +182,7 @@ def import_(
 
     A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
     are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. Where several have the same name,
-    give the id that Slack has of each: U024BE7LH=anna. What you said is remembered.
+    give the id that Slack has of each: U024BE7LH=anna. The relay remembers these answers.
 
     The members of a chat are those that the export states: writing in it makes nobody a member. A group in which nobody
     is left, as an archived channel of Slack, comes only with --owner, as its history should have a reader.

@@ -88,7 +88,7 @@ def read_event(event: Event) -> Received | UnknownEvent:
     try:
         payload = codec.decode_event(event)
     except RelayError as error:
-        # An event that is newer than this client is no error. A malformed one of a known kind may be skipped.
+        # An event that is newer than this client is not an error. A malformed one of a known kind may be skipped.
         level = logging.WARNING if event.event_type in SERVER_EVENTS else logging.DEBUG
         logger.log(level, "left out the event %s of the relay: %s", event.id or "without an id", error)
         return UnknownEvent(event.id)

@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 
 class SourceFailed(Exception):
-    """The content cannot be read. It is no `OSError`, so that nobody takes it for a failure of the target."""
+    """The content cannot be read. This is not an `OSError`, so that nobody takes it for a failure of the target."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -165,7 +165,7 @@ def words(verdict: Verdict) -> str:
 
 
 def add_to_tar(tar: tarfile.TarFile, path: Path, name: str) -> Verdict:
-    """Add an uploaded file to a tar file, and prove it meanwhile. What cannot be read to its end is taken out again.
+    """Add an uploaded file to a tar file, and prove it meanwhile; remove it again if it cannot be read to its end.
 
     Args:
         tar: the tar file, which can be cut.

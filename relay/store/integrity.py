@@ -235,7 +235,7 @@ async def _indexed_messages(views: Views) -> list[str]:
 
 
 async def _holdings(views: Views) -> list[str]:
-    # SQLite fails at what is no JSON, which `TEXTS` finds.
+    # SQLite fails at invalid JSON, which `TEXTS` finds.
     missing = await _in_spans(
         views,
         "SELECT l.seq FROM log AS l, json_each(CASE WHEN json_valid(l.extra) THEN l.extra END, '$.attachments') AS a"

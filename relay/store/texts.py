@@ -1,7 +1,7 @@
 """Whether what a store keeps as text can be read: UTF-8 everywhere, and JSON where it is JSON.
 
-SQLite looks at neither, so a byte that a failing disk changed within a text is no damage to it. Names the place of each
-flaw. Reads only, forwards, and keeps no more than the flaws.
+SQLite looks at neither, so a byte that a failing disk changed within a text is not damage to it. Names the place of
+each flaw. Reads only, forwards, and keeps no more than the flaws.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""What a message costs the system, in counts that a busy machine does not change: syncs, bytes written, system calls.
+"""The cost of a message to the system, in counts that no busy machine changes: syncs, bytes written, system calls.
 
 The limits are a little above today's counts: a commit that raises one gives the reason.
 """

@@ -15,7 +15,7 @@ UNSURE = "see whether its disk is full or read-only, make room there, and try ag
 
 
 def _text(store: Path) -> None:
-    store.write_text("this is no database")
+    store.write_text("this is not a database")
 
 
 def _pages(store: Path) -> None:

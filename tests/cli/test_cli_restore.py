@@ -29,7 +29,7 @@ def test_a_restore_that_would_lose_messages_needs_force(data: Path, tmp_path: Pa
     assert restored["lost"] == {"messages": 2, "people": 1, "changes": 0}
     assert Path(restored["kept"]).parent == data
     assert done("check", "--data", restored["kept"]).code == 0
-    # It is there already: an entry that only marks the restore itself is no loss.
+    # It is there already: an entry that only marks the restore itself is not a loss.
     again = done("restore", backup, "--yes", "--json", data=data).json
     assert not any(again["lost"].values())
     assert done("restore", backup, "--json", data=tmp_path / "new").json["kept"] is None
@@ -152,10 +152,10 @@ def _archive(path: Path, store: bytes) -> None:
 
 def test_file_that_is_not_a_backup_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
-    text.write_text("this is no archive")
+    text.write_text("this is not an archive")
     done("backup", cut, data=data)
     cut.write_bytes(cut.read_bytes()[:5_000])
-    _archive(other, b"this is no database" * 100)
+    _archive(other, b"this is not a database" * 100)
     for file, line in (
         (text, f"nothing was restored: {text} is not a backup of a relay, or only a part of one: name another"),
         (cut, f"nothing was restored: {cut} is not a backup of a relay, or only a part of one: name another"),

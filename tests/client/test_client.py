@@ -61,7 +61,7 @@ async def test_client_sends_keepalives(relay: Relay, autojump_clock: MockClock) 
             assert trio.current_time() - before == pytest.approx(KEEPALIVE_SECONDS)
             await link.socket.send_message(codec.PONG.decode())
         await link.tell(1)
-        assert (await anext(ours)).id == 1, "what answers it is no event"
+        assert (await anext(ours)).id == 1, "its answer is not an event"
 
 
 async def test_client_reconnects_to_a_silent_relay(relay: Relay, autojump_clock: MockClock) -> None:

@@ -356,7 +356,7 @@ TAKEN: list[tuple[str, bytes, str, str]] = [
         PARTS,
         "j\n(file: hooks.yaml)",
     ),
-    ("n8n-io/n8n#54 a payload that is no JSON", multipart((named("payload"), "something")), PARTS, "something"),
+    ("n8n-io/n8n#54 a payload that is not JSON", multipart((named("payload"), "something")), PARTS, "something"),
     (
         "a file beside the words, called as curl writes it",
         multipart((named("text"), "see"), (named("file", '; filename="Tür \\"1\\".txt"'), "content")),
@@ -525,9 +525,9 @@ REFUSED: list[tuple[str, bytes, str, str, int, str]] = [
     ("OpenFn/lightning#3937 gzip", b"\x1f\x8b\x08", JSON, "gzip", 415, "Content-Encoding: 'gzip' is not taken"),
     ("a picture", b"\x89PNG", "image/png", "", 415, "Content-Type: 'image/png' is not taken"),
     ("XML", b"<a/>", "application/xml", "", 415, "'application/xml' is not taken"),
-    ("bytes that are no text", b"\xff\xfe\xfd"[::-1], "application/octet-stream", "", 415, "this is not UTF-8"),
+    ("bytes that are not text", b"\xff\xfe\xfd"[::-1], "application/octet-stream", "", 415, "this is not UTF-8"),
     ("an unknown charset", b"x", "text/plain; charset=klingon", "", 415, "charset 'klingon' is not known"),
-    ("a codec that is no charset", b"eJw=", "text/plain; charset=base64", "", 415, "charset 'base64' is not known"),
+    ("a codec that is not a charset", b"eJw=", "text/plain; charset=base64", "", 415, "charset 'base64' is not known"),
     ("parts without a boundary", b"--x", "multipart/form-data", "", 400, "the boundary of the parts is missing"),
     ("parts without a part", b"nothing", PARTS, "", 400, "nothing to show"),
 ]

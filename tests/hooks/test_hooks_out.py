@@ -200,7 +200,7 @@ async def test_a_loop_of_two_hooks_ends_and_is_logged(
 def test_person_ends_a_row_and_another_message_passes_after_some_time() -> None:
     row = TurnsInARow()
     assert sum(row.passes(T0) for _ in range(500)) == MAX_MESSAGES_IN_A_ROW
-    # The times are the log's: events that waited for hours are no storm, even if posted within a second.
+    # The times are the log's: events that waited for hours are not a storm, even if posted within a second.
     assert sum(row.passes(T0 + RECOVERY_MS * number) for number in range(1, 50)) == 49
     assert not row.passes(T0 + RECOVERY_MS * 49)
     row.person()

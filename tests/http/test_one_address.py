@@ -53,7 +53,9 @@ async def test_address_at_its_maximum_delays_no_other_address(tmp_path: Path) ->
                 sockets += [other, *[await connect(relay, "127.0.0.1", b"GET / HT") for _ in range(20)]]
             with trio.fail_after(1):
                 await slow.send(REQUEST[20:])
-                assert (await slow.recv(100)).startswith(b"HTTP/1.1 200"), "it waited longest, and is no part of it"
+                assert (await slow.recv(100)).startswith(b"HTTP/1.1 200"), (
+                    "it waited longest, and belongs to another address"
+                )
 
 
 async def test_connections_before_sign_in_hold_at_most_64_kib_each(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ class Checker:
                 self.fail(f"{where}: {payload.client_message_id} was never said there")
                 return
         if KINDS[ledger.kind[number]] != name:
-            self.fail(f"{where}: {self._name(number)} is no {name}")
+            self.fail(f"{where}: {self._name(number)} is not such a request: {name}")
             return
         self._is(number, message_id, None if name == "delete" else payload.timestamp, where)
         if ledger.seq[number] and ledger.seq[number] != event_id:

@@ -77,7 +77,7 @@ DERIVED = {
     ("client ids of messages that retention removed", "65,536"),  # in the text of a statement
     ("a connection that is over", "160,000"),  # the product of the collector's thresholds
 }
-"""Numbers that follow from others, or are no bounds."""
+"""Numbers that follow from others, or are not bounds."""
 
 
 def value(node: ast.AST) -> float | None:

@@ -94,7 +94,7 @@ def test_every_name_in_relay_has_a_reader_in_relay() -> None:
         for path, tree in MODULES.items()
         for one in definitions(path, tree.body)
         if not (names[one.name] or one.registered or one.name.startswith("__"))
-        # A constant is never reached by a string: `relay.lock` is no reading of it.
+        # A constant is never reached by a string: `relay.lock` does not read it.
         and (one.name.isupper() or not words[one.name])
         and not (one.owner and SENT in path.parents)
     }

@@ -59,7 +59,7 @@ async def test_cleared_message_cannot_be_replied_to_or_deleted(tmp_path: Path) -
         assert (await alice.request("messages", chatId="bob"))[0]["message"] == "mine"
 
 
-async def test_clearing_is_no_receipt(tmp_path: Path) -> None:
+async def test_clearing_is_not_a_receipt(tmp_path: Path) -> None:
     async def status(who: Client) -> list[Any]:
         return [one["status"] for one in await who.request("messages", chatId="bob")]
 

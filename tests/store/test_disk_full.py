@@ -54,4 +54,4 @@ def test_disk_that_accepts_a_file_is_not_full(tmp_path: Path) -> None:
     find_cause(error, tmp_path)
     assert not is_full(error)
     assert list(tmp_path.iterdir()) == []
-    assert room.refusal(tmp_path / "missing", 1) is None, "another error is no full disk"
+    assert room.refusal(tmp_path / "missing", 1) is None, "another error is not a full disk"

@@ -206,7 +206,7 @@ async def test_the_queue_and_a_batch_are_bounded_in_bytes_too(relay: Relay) -> N
     assert 5 <= relay.log.figures.batches - batches <= 10, "two at a time, and not one"
     relay.log.note_read(9_999, trio.current_time())
     relay.log.note_read(9_999, trio.current_time())
-    assert not relay.log.full, "what is read while nothing waits is no command that waits"
+    assert not relay.log.full, "a read while nothing waits is not a waiting command"
 
 
 async def test_statements_release_the_texts_of_their_last_write(

@@ -39,7 +39,7 @@ def test_files_around_a_missing_store_are_reported_by_the_check_of_empty_stores(
     served.refuse(data, runtime)
 
 
-def test_disks_own_folder_is_no_trace_of_a_store(tmp_path: Path) -> None:
+def test_disks_own_folder_is_not_a_trace_of_a_store(tmp_path: Path) -> None:
     (tmp_path / "files" / "lost+found").mkdir(parents=True)
     assert empty.trace(tmp_path) is None
     (tmp_path / "files" / "x").touch()

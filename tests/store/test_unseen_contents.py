@@ -1,4 +1,4 @@
-"""What nobody may see any more leaves the files of the store: texts, attachments, pictures and names of files."""
+"""Texts, attachments, pictures and file names that nobody may see any more leave the files of the store."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

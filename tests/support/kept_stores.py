@@ -269,7 +269,7 @@ def replayed(url: str, token: str, ids: Sequence[int] | None) -> list[dict[str, 
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Name the missing content; additional content of a newer relay is no difference."""
+    """Name the missing content; additional content of a newer relay is not a difference."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name, value in old.items():
             yield from differences(value, new.get(name), f"{where}/{name}")

@@ -76,7 +76,7 @@ def test_a_member_without_a_record_becomes_a_disabled_user_and_stays_a_member(da
     assert group(data)["participants"] == ["anna", "ben"]
 
 
-def test_owner_who_is_no_member_is_replaced_by_one_who_is(data: Path, tmp_path: Path) -> None:
+def test_owner_who_is_not_a_member_is_replaced_by_one_who_is(data: Path, tmp_path: Path) -> None:
     came = brought(own(tmp_path, user("anna"), chat("anna", owner="ben"), said("one")), data)
     assert came["left"] == {}
     assert group(data)["owner"] == "anna"

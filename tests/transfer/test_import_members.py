@@ -26,7 +26,7 @@ from tests.support.foreign_exports import (
     ("creator", "members", "owner"),
     [
         pytest.param("U1", ["U1", "U2"], "anna", id="its creator"),
-        pytest.param("U1", ["U2", "U3"], "ben", id="who left owns nothing, and is no member"),
+        pytest.param("U1", ["U2", "U3"], "ben", id="who left owns nothing, and is not a member"),
         pytest.param("U4", ["U4", "U3", "U2"], "carl", id="who was deactivated owns nothing"),
         pytest.param("U5", ["U5", "U2"], "ben", id="a bot owns nothing"),
         pytest.param(None, ["U3", "U2"], "carl", id="the longest"),

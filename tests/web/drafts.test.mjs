@@ -129,7 +129,7 @@ test("empty drafts and captions are forgotten after a day, and the number of dra
   assert.equal([...localStorage.values.keys()].filter((name) => name.startsWith("draft/")).length, 500);
 });
 
-test("a full localStorage is no reason to fail, and the other tabs are told nevertheless", async () => {
+test("nothing fails with a full localStorage, and the other tabs are still told", async () => {
   let heard;
   const tab = await open();
   await open("anna", (word) => (heard = word));

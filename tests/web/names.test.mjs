@@ -28,7 +28,7 @@ test("an author in the list whose name is unknown is a stranger, and no more onc
   assert.equal(model.nameOf(told, "carla"), "Carla");
 });
 
-test("somebody whose name is their id is no stranger", () => {
+test("somebody whose name is their id is not a stranger", () => {
   assert.deepEqual(strangersOf(model.learnPeople(start(item()), [{ id: "carla", name: "carla" }])), []);
 });
 

@@ -218,7 +218,7 @@ test("an upload that makes no progress is given up and tried again, and holds up
   assert.deepEqual(rows(), []);
 });
 
-test("an answer that is not the relay's is no uploaded file", async () => {
+test("an answer that is not the relay's does not count as an uploaded file", async () => {
   const asked = relay();
   const tried = uploads((count) => [{ response: null }, { status: 502, response: null }, { status: 401, response: "sign in here" }][count - 1] ?? "ok");
   outbox.send("ben", { text: "with it", files: [file()] });

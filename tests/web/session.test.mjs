@@ -41,7 +41,7 @@ globalThis.history = {
   go() {},
 };
 
-/** The relay: {status, body} by method of `/session`, and {payload} or {error} by kind of request; nothing is no answer. */
+/** The relay: {status, body} by method of `/session`, and {payload} or {error} by kind of request; nothing means no answer. */
 let http;
 let says;
 
@@ -154,7 +154,7 @@ test("requests without an answer end with the session, and the same user is serv
   await time.settle();
   assert.equal(asked("users").length, 4);
   await leave();
-  assert.equal(signals.notice.value, null, "signing out is no failure");
+  assert.equal(signals.notice.value, null, "signing out is not a failure");
   says.messages = () => ({ payload: page });
   await enter();
   rooms.openChat("lab");

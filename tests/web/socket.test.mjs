@@ -191,7 +191,7 @@ test("an event is handed on once, and its repeat is only acknowledged", () => {
   assert.deepEqual(requests(it.socket), [{ type: "ack", id: 5 }, { type: "ack", id: 5 }]);
 });
 
-test("a frame that is no JSON, or of no known type, does no harm", () => {
+test("a frame that is not JSON, or of an unknown type, does no harm", () => {
   const it = setUp();
   it.live();
   for (const frame of ["pong", "{", { event: "pong" }, { type: "error", error: {} }, { type: "response", id: "none" }]) it.receive(frame);

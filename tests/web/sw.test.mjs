@@ -122,7 +122,7 @@ test("a page whose files come from somebody else is not kept", async () => {
   assert.ok(it.kept.has("/app.js?v=aaaaaaaaaa"));
 });
 
-test("without a kept page what answers is shown, and not kept when it is no page of ours", async () => {
+test("without a kept page the answer is shown, and is not kept unless it is a page of ours", async () => {
   const it = setUp(() => new Response(CAPTIVE));
   const { answer, done } = it.open();
   assert.equal(await (await answer).text(), CAPTIVE);

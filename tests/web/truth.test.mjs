@@ -147,7 +147,7 @@ class World {
       if (!room.loaded) continue;
       for (const message of room.messages) {
         assert.ok(message.messageId >= room.first && message.messageId <= room.last, "a message lies in the range");
-        assert.ok(isNew(this.relay.entry(chat, message.messageId)), "edits and deletions are no messages");
+        assert.ok(isNew(this.relay.entry(chat, message.messageId)), "edits and deletions are not messages");
         if (room.deleted.has(message.messageId)) assert.equal(message.status, "deleted", "a deletion is never undone");
         if (message.status === "deleted") assert.equal(message.message, undefined, "a deleted message has no text");
         if (room.deleted.has(message.replyTo?.messageId)) assert.equal(message.replyTo.message, undefined, "no deleted text is quoted");

@@ -236,7 +236,7 @@ class _Messages:
         target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
         new = row.kind == kinds.NEW
         changes = (None, None) if new else target
-        # What nobody may see any more is not in the export, so it cannot be named as quoted.
+        # The export has no messages that nobody may see any more, so none of them can be named as quoted.
         quoted = new and row.target > visibility.unseen_upto(self._state, self._state.chats[row.chat])
         answers = target if quoted else (None, None)
         place, pair = self._place(row.chat)

@@ -37,7 +37,7 @@ class Rights:
                 del self._held[scope]
 
     def doubt(self) -> None:
-        """Wake whoever asks the store again; called after each entry of `STORED_KINDS`, and as a download begins."""
+        """Wake the task that asks the store; called after each entry of `STORED_KINDS`, and as a download begins."""
         self._doubted.set()
 
     async def doubted(self) -> None:

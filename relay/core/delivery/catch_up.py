@@ -111,7 +111,7 @@ class CatchUp:
         else:
             *first, last = await self._chat_lists.changes(subscriber.user, None if is_unknown else changed)
             for name, payload in first:
-                # Of several events that are sent together the last one has the id.
+                # When several events are sent together, the last one has the id.
                 event = codec.event(name, at, payload)
                 size += len(event)
                 self._hub.send(subscriber.outlet, event)

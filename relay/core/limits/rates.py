@@ -27,7 +27,7 @@ class GroupsPerDay:
 class FanOut:
     """The rate of connections that one user's actions are sent to, by the limit of requests.
 
-    The burst is no larger than that of requests, because other users wait while it is sent.
+    The burst is at most that of requests, because other users wait while it is sent.
     """
 
     def __init__(self, limits: LimitsSection) -> None:

@@ -1,4 +1,4 @@
-"""What an edit or a deletion changes in what was said before: entries in memory, answers made meanwhile, quotes.
+"""Effects of an edit or a deletion on earlier messages: entries in memory, answers made meanwhile, quotes.
 
 The log's rows change by `store.entry.Amendment`; what is in memory must say the same (PROTOCOL.md, sections 3 and 4).
 Pure.

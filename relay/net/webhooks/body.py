@@ -117,7 +117,7 @@ def decoded(body: bytes, charset: str | None) -> str:
         except UnicodeDecodeError:
             text = body.decode(_WINDOWS, "replace")
     else:
-        # A malformed character is no reason to lose the whole alert.
+        # Do not lose the whole alert for one malformed character.
         text = body.decode(codec, "replace")
     return text.lstrip("\ufeff")
 

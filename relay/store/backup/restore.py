@@ -106,7 +106,7 @@ def unpacked(backup: Path, data: Path, wait: float = WAIT_SECONDS) -> Iterator[P
             try:
                 broken = _unpack_all(archive, backup, here)
             except SourceFailed as failed:
-                # The backup cannot be read, which is no failure of the data directory's disk.
+                # The backup cannot be read; the data directory's disk has not failed.
                 raise OSError(failed.error.errno, failed.error.strerror, str(backup)) from None
         if not (here / STORE).is_file():
             raise CannotRestore(f"{backup} is not a backup of a relay: name another")

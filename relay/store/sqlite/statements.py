@@ -54,7 +54,7 @@ _json = msgspec.json.encode
 def said_at(row: str) -> str:
     """Return the expression for when an imported message of a row of the log was said; NULL for another message.
 
-    SQLite fails where what it reads is no JSON, and with it the whole statement.
+    Invalid JSON makes the whole statement fail.
     """
     return f"(CASE WHEN json_valid({row}.extra) THEN {row}.extra ->> '$.saidAt' END)"
 

@@ -97,7 +97,7 @@ function isCalledAsBefore(people) {
   return true;
 }
 
-/** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id, or has an @. */
+/** The ids of people whose name looks like somebody else's name or id, or has an @. */
 export function lookAlikes(people) {
   if (people === lastAsked.people) return lastAsked.alike;
   const alike = isCalledAsBefore(people) ? lastAsked.alike : findAlikes(people);

@@ -66,7 +66,7 @@ class Import:
     async def import_file(self, request: control.FileImport) -> control.FileImportResult:
         """Store the next piece of a file for a message or a picture; one file at a time.
 
-        Of a file that is stored elsewhere only say whether messages may name it.
+        For a file that is stored elsewhere, say only whether messages may name it.
         """
         if request.url is not None:
             self._check_elsewhere()

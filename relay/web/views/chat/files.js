@@ -50,7 +50,7 @@ function refusalOf({ name, size }, folders) {
   return limit && size > limit ? { code: "too_large", name, limit } : undefined;
 }
 
-/** Upload a picture of the user or a group; return its address. What is no picture here or for the relay is refused. */
+/** Upload a picture of the user or a group; return its address. Refuse a file that the page or the relay cannot read as a picture. */
 export async function sendPhoto(file) {
   const { name, type, size } = file;
   const fail = (refusal) => {
