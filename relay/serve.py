@@ -43,7 +43,6 @@ from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import room
 from relay.store.files.directory import NoDirectory, about_file, make
 from relay.store.files.disk_full import is_full
-from relay.store.files.lock import WAIT_SECONDS
 from relay.store.files.reserve import START_AND_STOP_BYTES
 from relay.store.sqlite.migrate import CannotUpgrade
 from relay.tasks.background import keep_running
@@ -187,6 +186,7 @@ async def _opened(data: Path, settings: Settings, runtime: Runtime, tuning: Tuni
 
     If the relay exited instead, systemd would restart it every few seconds, only for it to fail again.
     """
+    tuning = tuning or Tuning()
     said = False
     async with AsyncExitStack() as stack:
         while True:
@@ -195,7 +195,7 @@ async def _opened(data: Path, settings: Settings, runtime: Runtime, tuning: Tuni
                 frame=frames.encode_text,
                 settings=settings,
                 tuning=tuning,
-                wait=WAIT_SECONDS,
+                wait=tuning.disk.lock_wait_seconds,
                 runtime=runtime,
             )
             try:

@@ -6,6 +6,7 @@ pass small ones. Bounds are read at each use; sizes of portions and tables when 
 
 import msgspec
 
+from relay.store.files.lock import WAIT_SECONDS
 from relay.store.log.tuning import LogTuning
 from relay.store.portion import PortionSize
 from relay.store.queries.history import HISTORY_PAGE_BYTES
@@ -100,6 +101,8 @@ class DiskTuning(msgspec.Struct, kw_only=True):
     """Seconds between two attempts to fill the reserve."""
     retry_seconds: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)
     """Seconds before each new attempt of work that frees space, but found none for itself."""
+    lock_wait_seconds: float = WAIT_SECONDS
+    """Seconds that a start waits for the process that has the data directory open."""
     busy_seconds: float = BUSY_SECONDS
     """Seconds that the writer waits for a lock that another program has on the file."""
 

@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
+from relay.core.tuning import DiskTuning, Tuning
 from relay.net.listeners import CannotServe, open_listeners
 from relay.serve import explained
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
 from relay.thread_limit import NoThreads
 from tests.support.command_line import Ran, done, running
+from tests.support.relay_process import program
+
+IMPATIENT = Tuning(disk=DiskTuning(lock_wait_seconds=0.2))
 
 
 def start(*arguments: str | Path) -> Ran:
@@ -75,8 +79,7 @@ def test_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
 
 
 def test_directory_in_use_is_reported_with_its_process_and_advice(tmp_path: Path) -> None:
-    program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+    command = [sys.executable, *program(IMPATIENT), "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
     with locked(tmp_path):
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ran.returncode == 1
@@ -120,7 +123,7 @@ def test_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str
 def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
     file, journal = tmp_path / "file", tmp_path / "journal"
     file.touch()
-    program = (
+    script = (
         "import functools, os, sys; from relay import logs; from relay.serve import main; status = os.fstat(2);"
         "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}';"
         "logs.set_up = functools.partial(logs.set_up, journal=sys.argv[1]);"
@@ -129,7 +132,7 @@ def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(journal))
         listening.settimeout(5)
-        command = [sys.executable, "-c", program, str(journal), str(file)]
+        command = [sys.executable, "-c", script, str(journal), str(file)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
         record = listening.recv(65_536).decode().splitlines()
@@ -219,17 +222,15 @@ def test_data_directory_may_have_a_long_path(tmp_path: Path) -> None:
 
 
 def test_error_without_a_home_asks_for_data_option() -> None:
-    program = (
+    script = (
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"
         "from relay import serve\n"
-        "from relay.settings import locations\n"
-        "locations.INSTALLED_DATA = locations.INSTALLED_DATA / 'none'\n"
         "sys.exit(serve.main(['--listen', '127.0.0.1:0']))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=30, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=30, check=False
     )
     said = "relay: there is no home directory to look for the data in: name a directory with --data\n"
     assert (ran.returncode, ran.stderr) == (1, said)

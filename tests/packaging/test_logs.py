@@ -152,8 +152,8 @@ def test_a_statement_that_logs_again_and_again_is_dropped_and_counted() -> None:
     limit = logs.RepeatLimit(lambda: seconds)
 
     def passed(text: str, line: int, **more: object) -> str:
-        record = logging.LogRecord("relay.test", logging.INFO, "module.py", line, text, ("anna",), None)
-        record.__dict__.update(more)
+        record = logging.makeLogRecord({"name": "relay.test", "pathname": "module.py", "lineno": line, "levelno": logging.INFO} | more)
+        record.msg, record.args = text, ("anna",)
         return record.getMessage() if limit.filter(record) else ""
 
     assert [passed("%s failed", 1) for _ in range(1_000)] == ["anna failed"] * logs.REPEATS + [""] * (

@@ -22,7 +22,7 @@ from relay.core.limits.fairness import (
 )
 from relay.core.service.dispatch import Service
 from relay.core.tuning import Tuning
-from relay.net.http import connection
+from relay.net.http.request import HttpRequest
 from relay.net.tuning import NetTuning
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
@@ -258,7 +258,7 @@ async def poured(stream: trio.SocketStream, data: bytes) -> None:
 async def test_requests_of_one_user_over_many_connections_are_read_one_per_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = Turns(monkeypatch, connection.HttpConnection, "_begin")
+    turns = Turns(monkeypatch, HttpRequest, "__init__")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")
         request = f"GET /session HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

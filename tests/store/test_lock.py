@@ -15,12 +15,16 @@ import pytest
 
 from relay.cli.offline import CommandTuning
 from relay.core.relay import open_relay
+from relay.core.tuning import DiskTuning, Tuning
 from relay.protocol.errors import RelayError
 from relay.store.files import lock
 from relay.store.files.directory import log_of
 from relay.store.files.lock import Locked, locked
 from tests.support.command_line import done, run, running
 from tests.support.disk import people, say
+from tests.support.relay_process import program
+
+IMPATIENT = Tuning(disk=DiskTuning(lock_wait_seconds=0.2))
 
 
 @contextmanager
@@ -61,8 +65,7 @@ def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Pat
     data = tmp_path / "data"
     with running(data):
         (data / "relay.lock").unlink()
-        program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
-        command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(data)]
+        command = [sys.executable, *program(IMPATIENT), "serve", "--listen", "127.0.0.1:0", "--data", str(data)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert ran.returncode == 1
         assert f"another process already has {data} open" in ran.stderr

@@ -166,14 +166,14 @@ BETWEEN = """
     from pathlib import Path
     from tests.support.disk import people, say
     from relay.core.relay import open_relay
-    from relay.store.log.writer import Writer
+    from relay.store.idempotency import IdempotencyKeys
 
     async def main():
         async with open_relay(Path(sys.argv[1])) as relay:
             await people(relay, "User1", "User2")
             await say(relay, "User1", "User2", "answered")
             print("answered", flush=True)
-            Writer._succeeded = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            IdempotencyKeys.note = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
             await say(relay, "User1", "User2", "not answered")
             print("never said", flush=True)
 
