@@ -152,7 +152,8 @@ def test_a_statement_that_logs_again_and_again_is_dropped_and_counted() -> None:
     limit = logs.RepeatLimit(lambda: seconds)
 
     def passed(text: str, line: int, **more: object) -> str:
-        record = logging.makeLogRecord({"name": "relay.test", "pathname": "module.py", "lineno": line, "levelno": logging.INFO} | more)
+        given = {"name": "relay.test", "pathname": "module.py", "lineno": line, "levelno": logging.INFO}
+        record = logging.makeLogRecord(given | more)
         record.msg, record.args = text, ("anna",)
         return record.getMessage() if limit.filter(record) else ""
 
