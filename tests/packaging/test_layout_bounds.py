@@ -1,11 +1,11 @@
 """Every row of "What bounds it" in ARCHITECTURE.md names a bound, its owner and its test, and these exist.
 
-Each large number of a bound is a number of the owner's code, or of the tuning and settings.
+Each number of a bound has the value of the constant that it stands for.
 """
 
-import ast
 import math
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,63 +52,131 @@ def test_bound_has_an_owner_and_a_test_that_exist(row: list[str]) -> None:
         assert part in TESTS[one].read_text("utf-8"), f"{one} has no test {part}"
 
 
-TUNING = [TOP / "relay" / name for name in ("core/tuning.py", "net/tuning.py", "store/log/tuning.py")] + [
-    TOP / "relay/settings/sections.py",
-    TOP / "relay/store/sqlite/wal.py",
-]
-"""Modules whose numbers bound other modules."""
-NUMBER = re.compile(r"(?<![\w^.])(\d[\d,]*\d|\d)(?: (KiB|MiB|MB)\b)?")
-UNITS = {"": (1,), "KiB": (2**10,), "MiB": (2**20,), "MB": (10**6, 2**20)}
-SMALL = 100
-"""Smaller numbers are in every module by chance."""
-DERIVED = {
-    ("characters whose folded form is remembered", "46,000"),  # counted in Unicode's tables
-    ("a peer that takes nothing", "4409"),  # a close code
-    ("a message, and an unfinished one", "1013"),
-    ("connections without a descriptor", "503"),
-    ("events sent and not acknowledged", "18"),  # measured, as are the next five
-    ("client ids that are not in their table yet", "10"),
-    ("client ids of messages that retention removed", "4"),
-    ("client ids and authors of late messages that marks look for", "70,000"),
-    ("memory of one of these", "64"),
-    ("memory of one of these", "32"),
-    ("people of the directory that a request reads", "10"),
-    ("client ids that are not in their table yet", "65,536"),  # eight times `held_keys`
-    ("client ids of messages that retention removed", "65,536"),  # in the text of a statement
-    ("a connection that is over", "160,000"),  # the product of the collector's thresholds
+SOURCES = TOP / "tests/data/bounds.txt"
+"""Where each number of a bound comes from: below the row's subject a line for each number, in their order.
+
+    8 ms = store/portion.py:AIM_SECONDS                   a constant or an attribute; or a calculation with them
+    2,000 = store/log/index_upkeep.py "most=2_000"        a part of the code, which has the number
+    46,000 = - counted in Unicode's tables                the reason why there is no such place
+"""
+NUMBER = re.compile(
+    r"(?<![\w^`.])(?:(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?)(?:\^(?P<power>\d+))?"
+    r"(?: (?P<unit>ms|s|min|minutes|days|KiB|MiB|MB)\b)?"
+    r"|\b(?<!between )(?<!the )(?P<word>two|three|four|eight|twice|double)\b(?P<days> days)?"
+    r"|\ban? (?P<part>fifth|quarter|twentieth|hour|day|week|minute)\b)"
+)
+"""Numbers in digits and the usual ones in words."""
+UNITS = {"ms": 0.001, "s": 1, "min": 60, "minutes": 60, "days": 86_400, "KiB": 2**10, "MiB": 2**20, "MB": 10**6}
+WORDS = {"two": 2, "three": 3, "four": 4, "eight": 8, "twice": 2, "double": 2} | {
+    "fifth": 1 / 5,
+    "quarter": 1 / 4,
+    "twentieth": 1 / 20,
+    "minute": 60,
+    "hour": 3_600,
+    "day": 86_400,
+    "week": 604_800,
 }
-"""Numbers that follow from others, or are not bounds."""
+REFERENCE = re.compile(r"([\w/]+\.(?:py|js)):(\w+)((?:\.\w+|\[\d\])*)")
+CALCULATION = re.compile(r"[\d. +*/]+")
+"""What remains of a calculation once its references are values."""
 
 
-def value(node: ast.AST) -> float | None:
-    """Return the value of a number, or of one that is calculated from numbers, such as `4 * 2**20`."""
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            parts = value(left), value(right)
-            return None if None in parts else math.prod(part for part in parts if part is not None)
-        case ast.BinOp(left=left, op=ast.Pow() | ast.LShift() as by, right=ast.Constant(value=int() as power)):
-            base = value(left)
-            return None if base is None else base**power if isinstance(by, ast.Pow) else base * 2**power
-    return None
+def sources() -> dict[str, list[tuple[str, str]]]:
+    """Return the numbers of each row and where they come from, by its subject."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    rows: list[tuple[str, str]] = []
+    for line in SOURCES.read_text("utf-8").splitlines():
+        if line.startswith("  "):
+            number, _, source = line.strip().partition(" = ")
+            rows.append((number, source))
+        else:
+            rows = found.setdefault(line, [])
+    return found
 
 
-def numbers(path: Path) -> set[float]:
-    """Return the numbers in the code of a module."""
-    text = path.read_text("utf-8")
-    if path.suffix == ".js":
-        code = re.sub(r"/\*.*?\*/|//.*", "", text, flags=re.DOTALL)
-        return {float(found.replace("_", "")) for found in re.findall(r"(?<![\w.])\d[\d_]*", code)}
-    return {number for node in ast.walk(ast.parse(text)) if (number := value(node)) is not None}
+FROM = sources()
+
+
+def shown(found: re.Match[str]) -> set[float]:
+    """Return the values that a number of the table may mean, in seconds or bytes where it has a unit."""
+    if found["digits"] is None:
+        return {WORDS[found["word"] or found["part"]] * (86_400 if found["days"] else 1)}
+    number = float(found["digits"].replace(",", "")) ** int(found["power"] or 1)
+    return {number * UNITS.get(found["unit"] or "", 1)} | ({number * 2**20} if found["unit"] == "MB" else set())
+
+
+def real(source: str) -> float:
+    """Return the value of a constant, an attribute or a calculation with them."""
+    expression = REFERENCE.sub(lambda found: repr(named(found[1], found[2], found[3])), source)
+    assert CALCULATION.fullmatch(expression), f"{source!r} is not a calculation: {expression}"
+    return calculated(expression)
+
+
+def calculated(expression: str) -> float:
+    """Return the value of digits and operators."""
+    result = eval(expression, {"__builtins__": {}})
+    assert isinstance(result, int | float)
+    return result
+
+
+def named(path: str, name: str, rest: str) -> float:
+    """Return the value that a module's code gives a name.
+
+    Args:
+        path: the module, in `relay/`.
+        name: a constant, or a class that is made without arguments.
+        rest: attributes and indexes within it.
+    """
+    if path.endswith(".js"):
+        text = (TOP / "relay" / path).read_text("utf-8")
+        found = re.search(rf"^(?:export )?const {name} = ([\d_. *+]+);", text, re.MULTILINE)
+        assert found, f"{path} has no constant {name}"
+        return calculated(found[1].replace("_", ""))
+    value = getattr(import_module(f"relay/{path[:-3]}".replace("/", ".")), name)
+    if isinstance(value, type):
+        value = value()
+    for attribute, index in re.findall(r"\.(\w+)|\[(\d)\]", rest):
+        value = getattr(value, attribute) if attribute else value[int(index)]
+    assert isinstance(value, int | float), f"{path}:{name}{rest} is not a number"
+    return value
+
+
+def test_every_row_with_sources_is_in_the_table() -> None:
+    assert FROM.keys() == {subject for subject, bound, *_ in ROWS if NUMBER.search(bound)}
+    assert sum(map(len, FROM.values())) > 250
+    reasons = [source for numbers in FROM.values() for _, source in numbers if source.startswith("- ")]
+    assert len(reasons) < 40, reasons
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row[0])[:40])
-def test_number_of_a_bound_is_in_the_code_of_its_owner(row: list[str]) -> None:
-    subject, bound, owner, _ = row
-    files = [next(root / name for root in ROOTS if (root / name).exists()) for name in FILE.findall(owner)]
-    there = set[float]().union(*map(numbers, (*files, *TUNING)))
-    for number, unit in NUMBER.findall(bound):
-        count = int(number.replace(",", ""))
-        if (count >= SMALL or unit) and (subject, number) not in DERIVED:
-            assert there & {count * size for size in UNITS[unit]}, f"{number} {unit} is not in {owner}"
+def test_number_of_a_bound_is_that_of_the_code(row: list[str]) -> None:
+    subject, bound, *_ = row
+    found = list(NUMBER.finditer(bound))
+    given = FROM.get(subject, [])
+    assert [one[0] for one in found] == [number for number, _ in given], f"see {SOURCES}"
+    for one, (number, source) in zip(found, given, strict=True):
+        path, _, code = source.partition(' "')
+        if source.startswith("- "):
+            continue
+        if code:
+            assert code[:-1] in (TOP / "relay" / path).read_text("utf-8"), f"{path} has no {code}"
+            in_code = {float(part.replace("_", "")) for part in re.findall(r"\d[\d_]*", code)}
+            # A week in SQL is in milliseconds.
+            assert in_code & (shown(one) | {1_000 * value for value in shown(one)}), f"{number} is not in {code}"
+        else:
+            assert any(math.isclose(real(source), value) for value in shown(one)), (
+                f"{number} is {real(source)}: {source}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("4,096 and 0.5 ms", [4096, 0.0005]),
+        ("2^25 pixels, 16 KiB, a day", [2**25, 16_384, 86_400]),
+        ("three days; twice as many; a fifth", [259_200, 2, 0.2]),
+        ("between two turns", []),
+    ],
+)
+def test_numbers_of_a_bound_are_read_with_their_units(text: str, values: list[float]) -> None:
+    assert [shown(found) for found in NUMBER.finditer(text)] == [{value} for value in values]
