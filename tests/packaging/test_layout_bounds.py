@@ -59,6 +59,8 @@ SOURCES = TOP / "tests/data/bounds.txt"
     2,000 = store/log/index_upkeep.py "most=2_000"        a part of the code, which has the number
     46,000 = - counted in Unicode's tables                the reason why there is no such place
 """
+TUNING = {"core/tuning.py", "net/tuning.py", "store/log/tuning.py", "store/sqlite/wal.py", "settings/sections.py"}
+"""Modules whose numbers bound other modules."""
 NUMBER = re.compile(
     r"(?<![\w^`.])(?:(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?)(?:\^(?P<power>\d+))?"
     r"(?: (?P<unit>ms|s|min|minutes|days|KiB|MiB|MB)\b)?"
@@ -150,7 +152,7 @@ def test_every_row_with_sources_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row[0])[:40])
 def test_number_of_a_bound_is_that_of_the_code(row: list[str]) -> None:
-    subject, bound, *_ = row
+    subject, bound, owner, _ = row
     found = list(NUMBER.finditer(bound))
     given = FROM.get(subject, [])
     assert [one[0] for one in found] == [number for number, _ in given], f"see {SOURCES}"
@@ -158,6 +160,10 @@ def test_number_of_a_bound_is_that_of_the_code(row: list[str]) -> None:
         path, _, code = source.partition(' "')
         if source.startswith("- "):
             continue
+        elsewhere = [
+            one for one in FILE.findall(source) if not any(one in name or name in one for name in FILE.findall(owner))
+        ]
+        assert set(elsewhere) <= TUNING, f"{owner!r} does not name {elsewhere}"
         if code:
             assert code[:-1] in (TOP / "relay" / path).read_text("utf-8"), f"{path} has no {code}"
             in_code = {float(part.replace("_", "")) for part in re.findall(r"\d[\d_]*", code)}

@@ -57,6 +57,12 @@ test("no module imports from a layer above its own later on", () => {
   assert.ok(count > 3);
 });
 
+test("no module imports by a computed name", () => {
+  for (const name of imports.keys()) {
+    assert.doesNotMatch(readFileSync(join(WEB, name), "utf8"), /\bimport\(\s*(?!["'\s])/, name);
+  }
+});
+
 test("imports of every form are seen", () => {
   const source = `import { a } from './one.js'\nexport * from "./two.js";\nimport {\n  b,\n} from "./three.js"\nimport './four.js';\n`;
   assert.deepEqual([...source.matchAll(STATIC)].map(([, name]) => name), ["./one.js", "./two.js", "./three.js", "./four.js"]);

@@ -99,7 +99,7 @@ class ListChange(NamedTuple):
     goes_for: frozenset[UserKey]
     """Users whose list loses a chat."""
     loss: LostChat | None = None
-    """The name and the actor that a user who lost the chat may learn."""
+    """How the users of `goes_for` lost the chat: by whom, its name then, whether it was deleted; None if nobody did."""
 
 
 def list_change(entry: Entry) -> ListChange:
