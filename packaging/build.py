@@ -23,7 +23,7 @@ def main() -> None:
     """Build the targets named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=bundle.TOP / "dist", metavar="DIR", help="where to put it")
-    parser.add_argument("--arch", action="append", choices=bundle.MACHINES, help="only this (may be given again)")
+    parser.add_argument("--arch", action="append", choices=bundle.MACHINES, help="only this (can be repeated)")
     parser.add_argument("--only", choices=("deb", "executable"), help="not the other")
     parser.add_argument("--version", help="another version than the source says, to test upgrades with")
     options = parser.parse_args()

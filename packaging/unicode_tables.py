@@ -150,7 +150,7 @@ def main(folder: Path) -> None:
     (RELAY / "unicode/tables.py").write_text(
         f'"""Tables of Unicode: what cannot be seen, which letters look alike. Data only.\n\n{head}\n"""\n\n'
         + constant("HIDDEN", as_class(hidden), "Characters that names must not have: ranges of a character class.")
-        + constant("UNSEEN", as_class(nothing), "All codes without a common visible form, likewise.")
+        + constant("UNSEEN", as_class(nothing), "All codes without a common visible form, in the same form.")
         + constant("ALIKE", rows, "By line: a letter, mark or digit, and its form in the look of a name."),
         "utf-8",
     )

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         type=_listened_on,
         metavar="HOST:PORT",
-        help="Where to listen (may be given again).",
+        help="Where to listen (can be repeated).",
     )
     options.add_argument("--tls", action="store_true", default=None, help="Speak TLS (see: relay tls init).")
     options.add_argument("--data", type=_directory, metavar="DIR", help="The data directory.")

@@ -120,7 +120,7 @@ for one; do
 	case $one in
 	clone)
 		serve clone .venv/bin/relay
-		# Nothing of the developers' came along.
+		# No file of the developers was installed.
 		for tool in pytest mypy ruff playwright hypothesis uv; do
 			[ ! -e "$root$clone/.venv/bin/$tool" ] || fail "serving brings $tool along"
 		done

@@ -83,7 +83,7 @@ class Generator:
 
     def _need(self, count: int) -> list[str]:
         if len(self._users) < count:
-            raise BenchRefused(f"this takes {count} users with a token each, and there are {len(self._users)}")
+            raise BenchRefused(f"the load needs {count} users with a token each, and has {len(self._users)}: name more")
         return self._users[:count]
 
     # Dialogs and groups.

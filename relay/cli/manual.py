@@ -99,7 +99,9 @@ def _page(app: typer.Typer) -> Iterator[str]:
     for name, command in _commands("relay", root):
         yield from _command(name, command)
     yield ".SH SETTINGS"
-    yield _text("In /etc/relay/relay.toml, or the file that --config or RELAY_CONFIG names. Each is a variable, too.")
+    yield _text(
+        "In /etc/relay/relay.toml, or the file that --config or RELAY_CONFIG names. Each is an environment variable, too."
+    )
     for setting in declared():
         yield ".TP"
         yield f".B {_escape(setting.key)} = {_escape(toml_value(setting.default))}"

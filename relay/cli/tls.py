@@ -22,7 +22,7 @@ app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True
 def init(
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", help="A further name or address, kept for renewals (may be given again)."),
+        typer.Option("--name", help="A further name or address, kept for renewals (can be repeated)."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make another authority, which every device must then trust.")
@@ -55,7 +55,7 @@ def init(
             if missing:
                 raise Failure(
                     f"this authority may not vouch for {', '.join(missing)}: --again makes one that may, and every"
-                    " device must trust that one anew"
+                    " device must trust that one again"
                 )
             with authority.locked():
                 authority.keep_names(chosen)
@@ -91,7 +91,7 @@ def _plainly(data: Path) -> Iterator[None]:
         raise WrongUse(str(error)) from None
     except DamagedCertificate as error:
         raise Failure(
-            f"{error}. `relay tls init --again` makes another authority, which every device must trust anew"
+            f"{error}. `relay tls init --again` makes another authority, which every device must be made to trust"
         ) from None
     except AuthorityError as error:
         raise Failure(str(error)) from None

@@ -156,7 +156,7 @@ def import_(
         typer.Option(
             "--map",
             metavar="THERE=HERE",
-            help="The id here of a person or group in the export (may be given again).",
+            help="The id here of a person or group in the export (can be repeated).",
             show_default=False,
         ),
     ] = None,
@@ -181,7 +181,7 @@ def import_(
     twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
     A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
-    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. Where several have the same name,
+    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them. If several have the same name,
     give the id that Slack has of each: U024BE7LH=anna. The relay remembers these answers.
 
     The members of a chat are those that the export states: writing in it makes nobody a member. A group in which nobody

@@ -110,7 +110,7 @@ class ProvenReader(Proof):
 
 
 Use = Callable[[ProvenReader, int], None]
-"""Reads a file's content to its end; gets its size in bytes, too."""
+"""A function that reads a file's content to its end. Its second argument is the size in bytes."""
 
 
 def read_all(reader: ProvenReader, _size: int) -> None:

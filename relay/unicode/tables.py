@@ -107,7 +107,7 @@ UNSEEN = (
     "\U0001ee8a\U0001ee9c-\U0001eea0\U0001eea4\U0001eeaa\U0001eebc-\U0001eeef\U0001eef2-\U0001efff\U0001fb93"
     "\U0001fbfb-\U0001fbff\U0001fffe-\U0001ffff\U00040000-\U0010ffff"
 )
-"""All codes without a common visible form, likewise."""
+"""All codes without a common visible form, in the same form."""
 ALIKE = (
     "%o/o\u000a0o\u000a1l\u000ail\u000amrn\u000a|l\u000a\u00a2c\u0338\u000a\u00a5y\u0335\u000a\u00d0d\u0335\u000a"
     "\u00d7x\u000a\u00e6ae\u000a\u00f0\u2202\u0335\u000a\u00f8o\u0338\u000a\u00fep\u000a\u0111d\u0335\u000a\u0127h"

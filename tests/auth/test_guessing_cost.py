@@ -154,7 +154,7 @@ def test_returned_slot_is_kept_for_its_network_for_five_minutes(who: UserKey | s
 
 @pytest.mark.parametrize("seed", range(4))
 def test_unknown_ids_are_limited_and_counted_like_users(seed: int) -> None:
-    """For users the count is computed each time, for unknown ids a number is stored."""
+    """The count of users is computed each time, that of unknown ids is stored."""
     dice = random.Random(seed)
     users, unknown, now = Guesses(), Guesses(), 0.0
     under_way: list[tuple[str, Attempt, Attempt]] = []

@@ -57,7 +57,7 @@ async def test_expired_or_forged_invite_is_refused(tmp_path: Path) -> None:
         assert "set-cookie" not in answer.headers
 
 
-async def test_clock_that_was_ahead_makes_no_expired_invite(tmp_path: Path) -> None:
+async def test_invite_made_with_a_clock_ahead_is_not_expired(tmp_path: Path) -> None:
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
         now += 30 * 86_400_000

@@ -68,7 +68,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
     assert refused(*arguments, code=2).startswith(said)
 
 
-def test_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
+def test_impossible_directory_is_explained(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refused("--data", file) == f"{file} is not a directory: name another with --data"
@@ -97,7 +97,7 @@ def test_file_of_another_program_is_reported_with_advice(tmp_path: Path) -> None
     assert said.endswith("Move it away, or name another directory with --data")
 
 
-def test_unusable_file_is_reported_in_words(tmp_path: Path) -> None:
+def test_unusable_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "relay.lock").mkdir()
     said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
     assert said == f"{tmp_path}/relay.lock cannot be used (Is a directory): name another directory with --data"

@@ -46,7 +46,7 @@ async def test_client_requests_the_events_after_the_last_handled_one(relay: Rela
             await wait_all_tasks_blocked()
             assert [(await anext(ours)).id for _ in range(2)] == [8, 9]
         async with relay.comes() as link:
-            assert link.path == "/ws?after=8", "the ninth is not handled yet, and must be told anew to be acknowledged"
+            assert link.path == "/ws?after=8", "the ninth is not handled yet, and must be sent again to be acknowledged"
             for event_id in (9, 10, 11):
                 await link.tell(event_id)
             assert [(await anext(ours)).id for _ in range(3)] == [None, 10, 11]

@@ -148,7 +148,7 @@ def test_recent_entries_are_bounded_in_number_and_bytes(house: House) -> None:
     house.log.do("User1", Edit(chat_id="User2", original_message_id=12, message="y"))
     assert [one.message_id for one in recent.entries] == [12, 13, 14], "an edit counts as what it left"
     house.log.do("User1", Edit(chat_id="User2", original_message_id=13, message="z" * 2_000))
-    assert [one.message_id for one in recent.entries] == [14, 15], "what an edit makes longer counts at once"
+    assert [one.message_id for one in recent.entries] == [14, 15], "a text that an edit makes longer counts at once"
 
 
 def test_an_entry_larger_than_the_bound_is_not_kept_and_those_after_it_are(house: House) -> None:

@@ -170,7 +170,7 @@ def test_uploads_leave_the_last_inodes_of_a_disk_to_the_relay() -> None:
     left -= 1
     with pytest.raises(RelayError, match="no room for this file"), counted.upload(UserKey(1), 10):
         pass
-    assert not Room(2**40, 2**40, 2, 24, read_only=False).few_names, "of a small disk a twentieth is kept"
+    assert not Room(2**40, 2**40, 2, 24, read_only=False).few_names, "a twentieth of a small disk is kept"
 
 
 def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch, to_the_byte: None) -> None:
@@ -185,7 +185,7 @@ def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch: pytest.Monkey
             while written < 100:
                 growing.take(1)
                 written += 1
-    assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
+    assert written == pytest.approx(80, abs=1), "room that another upload has set aside is not taken"
 
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK_BYTES}, {"total_bytes": 3 * BLOCK_BYTES}])

@@ -319,7 +319,12 @@ TAKEN: list[tuple[str, bytes, str, str]] = [
         JSON,
         "a <b> && c &lt; &copy=1",
     ),
-    ("what only looks like markup stays", slack(text="if a<b and c>d; <stdio.h>"), JSON, "if a<b and c>d; <stdio.h>"),
+    (
+        "text that only looks like markup stays",
+        slack(text="if a<b and c>d; <stdio.h>"),
+        JSON,
+        "if a<b and c>d; <stdio.h>",
+    ),
     # Forms.
     (
         "turt2live/matrix-appservice-webhooks#13 a form",

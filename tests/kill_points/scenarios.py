@@ -78,7 +78,7 @@ class Restore(Used):
             assert any(
                 said(kept / "relay.db") == ALL and len(contents(kept)) == 2
                 for kept in replacing.kept(data, replacing.STORE_WITH_FILES)
-            ), "what was there is lost"
+            ), "the earlier data is lost"
             with closing(sqlite3.connect(data / "relay.db")) as store:
                 ((last,),) = store.execute("SELECT max(seq) FROM log")
             assert last > 1_000_000, "ids that devices have seen are used again"

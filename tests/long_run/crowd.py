@@ -88,7 +88,7 @@ class Crowd:
             may_give_up: whether it may stay unsaid where the relay has no room.
 
         Raises:
-            Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
+            Refused: for good; with `may_give_up` also for lack of room, where no answer was ever lost.
         """
         lost, prunes = False, self.prunes
         asked = time.monotonic()

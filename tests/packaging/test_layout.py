@@ -22,7 +22,7 @@ ROOMS = re.compile(r"`(?:relay/)?(\w+)(?:/|\.py)`")
 TOUCHED = {"protocol", "store", "core", "net", "settings"}
 """Words of its last column that name a room."""
 PURE = ("relay.core.rules", "relay.core.model")
-"""Rooms that decide by a command's own time and ids, so that every machine decides alike."""
+"""Rooms that decide by a command's own time and ids, so that every machine decides the same."""
 MOST_LINES = 400
 """Maximum lines of a module."""
 REASONS = ("over 400 lines, ", "Data only")

@@ -80,7 +80,7 @@ WORDS = {"two": 2, "three": 3, "four": 4, "eight": 8, "twice": 2, "double": 2} |
 }
 REFERENCE = re.compile(r"([\w/]+\.(?:py|js)):(\w+)((?:\.\w+|\[\d\])*)")
 CALCULATION = re.compile(r"[\d. +*/]+")
-"""What remains of a calculation once its references are values."""
+"""A calculation whose references are replaced by values."""
 
 
 def sources() -> dict[str, list[tuple[str, str]]]:

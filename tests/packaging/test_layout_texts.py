@@ -34,6 +34,10 @@ TURNS = {
     "a noun is the subject, and not: what somebody does": re.compile(
         BEGIN + r"What (?!to\b|is\b|are\b)[a-z][^.;:?!]{3,80}? " + VERB + r" (?![^.;:]*\?)"
     ),
+    "the name of a test or a reason begins with a noun, and not: of several, what somebody does": re.compile(
+        r"^(?:test )?(?:of (?:several|two|the last|notices)\b.* (?:are|is|counts|wins)\b"
+        r"|what (?!to\b|else\b|it is\b|is (?:it|the)\b)\w+ (?:.* )?(?:is|are|stays|goes|waits|counts|names)\b)"
+    ),
     "a noun is the subject, and not: whoever": re.compile(BEGIN + r"Whoever\b|\b(?:[Tt]ell|[Aa]sk|[Ww]ake) whoever\b"),
 }
 
@@ -121,6 +125,8 @@ def test_no_text_has_a_turn_that_nobody_says(turn: str) -> None:
         ("What nobody may see any more is erased", 1),
         ("What is it? What the relay does, in a picture.", 0),
         ("Whoever asks waits", 1),
+        ("what waits waits once", 1),
+        ("of two drafts the later wins", 1),
         ("Tell whoever runs it", 1),
     ],
 )

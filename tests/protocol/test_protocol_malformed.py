@@ -132,7 +132,7 @@ def test_an_unknown_request_is_answered_with_the_known_ones() -> None:
         assert name in error.message
 
 
-def test_the_expected_value_is_described_in_words() -> None:
+def test_the_expected_value_is_described() -> None:
     error = answer(b'{"type":"request","id":"1","payloadType":"new","payload":{"chatId":7}}')
     assert error.message == "payload.chatId: expected `str`, got `int`"
     assert answer(b"{}").message == "type: this field is required"

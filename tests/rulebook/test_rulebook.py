@@ -51,7 +51,7 @@ def dialog(*more: tuple[int, int, int, int, int]) -> Story:
 
 
 STORIES: dict[str, Story] = {
-    "of a message that was removed its edit is left, and is edited": [
+    "the edit of a removed message is left, and is edited": [
         step("send", BEN, BEN),
         *[step("send")] * 12,
         step("edit", BEN, BEN),
@@ -61,17 +61,17 @@ STORIES: dict[str, Story] = {
     "retention takes what was not read": [*[step("send", ANN, CREW)] * 12, step("prune")],
     "an admin removes no admin": [step("remove", BEN, CREW, 0, BEN)],
     "a member deletes what another wrote": [step("send", ANN, CREW), step("delete", CEM, CREW)],
-    "who only reads the channel now edits nothing there": [
+    "a reader of the channel, no longer an author, edits nothing there": [
         step("admins", BEN, NEWS, 0, ANN),
         step("send", ANN, NEWS),
         step("admins", BEN, NEWS, 0, BEN),
         step("edit", ANN, NEWS),
     ],
     "nobody writes to who is switched off": dialog(step("switch", 0, 0, OFF, BEN), step("send", ANN, BEN)),
-    "what was cleared is quoted": dialog(step("clear", BEN, ANN), step("reply", ANN, BEN)),
-    "what was cleared is edited": dialog(step("clear", BEN, ANN), step("edit", ANN, BEN)),
-    "what was cleared was not read": dialog(step("clear", BEN, ANN)),
-    "who is enabled again counts from then on, after each kind of start": [
+    "a cleared message is quoted": dialog(step("clear", BEN, ANN), step("reply", ANN, BEN)),
+    "a cleared message is edited": dialog(step("clear", BEN, ANN), step("edit", ANN, BEN)),
+    "a cleared message was not read": dialog(step("clear", BEN, ANN)),
+    "a user who is enabled again counts from then on, after each kind of start": [
         step("switch", 0, 0, OFF, BEN),
         step("send", ANN, CREW),
         step("switch", 0, 0, ON, BEN),
@@ -82,14 +82,14 @@ STORIES: dict[str, Story] = {
         step("admins", ANN, CREW, 0, CEM),
         step("leave", ANN, CREW),
     ],
-    "who is switched off is let in by nobody but the machine's admin": [
+    "only the machine's admin lets a disabled user in": [
         step("switch", 0, 0, OFF, CEM),
         step("add", BEN, NEWS, 0, CEM),
         step("machine_adds", 0, NEWS, 0, CEM),
     ],
     "a file goes with the chat": [step("send_file", ANN, CREW, 1), step("remove", ANN, CREW, 0, CEM)],
-    "who shares no chat any more is not online": [step("remove", ANN, CREW, 0, CEM)],
-    "what is imported is read for those who had nothing else unread": [
+    "a user who shares no chat any more is not online": [step("remove", ANN, CREW, 0, CEM)],
+    "imported messages are read for users who had nothing else unread": [
         step("bring", ANN, CREW),
         step("send", ANN, CREW),
         step("bring", BEN, CREW),

@@ -197,7 +197,7 @@ def test_steps_of_a_store_never_change() -> None:
     assert not missing, f"append these lines to tests/data/stores/steps.txt, and never change them:\n{missing}"
 
 
-def test_first_release_refuses_a_store_of_this_one_in_words(tmp_path: Path) -> None:
+def test_first_release_explains_that_it_cannot_open_a_store_of_this_one(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path / "data")
     archive = tmp_path / "old.tar"
     git("archive", "--output", str(archive), FIRST, "relay")

@@ -50,7 +50,7 @@ async def test_removing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) ->
         with pytest.raises(Locked, match="another process already has"), another_relay(tmp_path):
             pass
         assert lock.holder(tmp_path) == "another process"
-        assert not (tmp_path / "relay.lock").exists(), "who may not come in leaves nothing"
+        assert not (tmp_path / "relay.lock").exists(), "a process that is refused leaves nothing"
 
 
 async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:

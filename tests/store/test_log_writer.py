@@ -119,7 +119,9 @@ async def test_a_full_disk_is_reported_and_recovered_from(relay: Relay, caplog: 
     for n in range(3):
         assert failures([await say(relay, "User1", "User2", f"c{n}", large)]) == ["storage_full"]
     assert relay.log.failing
-    assert (await say(relay, "User1", "User2", "first")).message_id == 1, "what needs no room is still answered"
+    assert (await say(relay, "User1", "User2", "first")).message_id == 1, (
+        "a command that needs no room is still answered"
+    )
     assert relay.log.failing, "and says nothing about the room there is"
     await writing.execute(f"PRAGMA max_page_count = {most}")
     assert (await say(relay, "User1", "User2", "c0", large)).message_id == 2

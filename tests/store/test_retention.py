@@ -140,7 +140,7 @@ async def test_prune_reads_only_the_removed_entries_in_steps(tmp_path: Path, mon
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
         await submit(relay.log, Command(relay.clock(), ADMIN, NO_DEVICE, PruneHistory(first + 3)))
-        assert relay.state.pruned == first + 17, "what is gone stays gone"
+        assert relay.state.pruned == first + 17, "removed messages stay removed"
 
 
 async def test_interrupted_prune_is_completed_by_the_next_in_all_chats(

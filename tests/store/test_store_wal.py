@@ -221,7 +221,7 @@ async def test_background_work_waits_while_the_write_ahead_log_is_long(tmp_path:
         began = trio.current_time()
         for _ in range(2):
             await relay.log.run_exclusive(lambda writing: writing.execute("SELECT 1"), "prune")
-        assert trio.current_time() - began > 0.5, "what somebody waits for goes on slowly"
+        assert trio.current_time() - began > 0.5, "work that somebody waits for goes on slowly"
         began = trio.current_time()
         assert await relay.log.probe()
         assert trio.current_time() - began < 0.5, "and what is hurried at once"
@@ -235,7 +235,7 @@ async def test_long_check_stops_with_too_busy_while_the_write_ahead_log_is_long(
             await views(relay.reading, stop_log_bytes=-1).long(endless)
         with trio.move_on_after(0.1) as scope:
             await views(relay.reading, stop_log_bytes=1 << 30).long(endless)
-        assert scope.cancelled_caught, "whoever is cancelled stops it"
+        assert scope.cancelled_caught, "a cancelled caller stops it"
         assert await relay.reading.execute("SELECT 1") == [(1,)]
 
 

@@ -140,7 +140,7 @@ async def test_a_spoilt_snapshot_is_made_again_from_the_log(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-async def test_what_proves_a_store_names_the_place(tmp_path: Path, flaw: str) -> None:
+async def test_checks_of_a_store_name_the_place(tmp_path: Path, flaw: str) -> None:
     data, backup = tmp_path / "data", tmp_path / "backup.tar"
     data.mkdir()
     await _fill(data)

@@ -26,8 +26,8 @@ from tests.support.foreign_exports import (
     ("creator", "members", "owner"),
     [
         pytest.param("U1", ["U1", "U2"], "anna", id="its creator"),
-        pytest.param("U1", ["U2", "U3"], "ben", id="who left owns nothing, and is not a member"),
-        pytest.param("U4", ["U4", "U3", "U2"], "carl", id="who was deactivated owns nothing"),
+        pytest.param("U1", ["U2", "U3"], "ben", id="a person who left owns nothing, and is not a member"),
+        pytest.param("U4", ["U4", "U3", "U2"], "carl", id="a deactivated person owns nothing"),
         pytest.param("U5", ["U5", "U2"], "ben", id="a bot owns nothing"),
         pytest.param(None, ["U3", "U2"], "carl", id="the longest"),
         pytest.param("U9", ["U9", "U2"], "ben", id="who is in no list"),

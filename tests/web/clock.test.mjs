@@ -51,7 +51,7 @@ test("after one answer a device hours ahead or behind tells the relay's time", (
   }
 });
 
-test("of the last eight answers the quickest counts", () => {
+test("the quickest of the last eight answers counts", () => {
   const it = device(HOUR);
   it.ask(0, 4_000);
   about(it, 2_000);
@@ -130,7 +130,7 @@ test("an age is never negative", () => {
   assert.equal(it.clock.age(it.relay() + 5_000), 0);
 });
 
-test("what was learnt is kept for the next start, and small changes are not written again", () => {
+test("the learned time is kept for the next start, and small changes are not written again", () => {
   const kept = [];
   const it = device(2 * HOUR, { keep: (ahead) => kept.push(ahead) });
   it.ask();

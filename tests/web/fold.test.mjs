@@ -12,7 +12,7 @@ const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/fou
 
 const marked = (text, ...words) => partsFound(text, words).filter((_, index) => index % 2 === 1);
 
-test("what the relay finds is marked", () => {
+test("the words that the relay found are marked", () => {
   for (const [said, typed] of [...pairs, ...short.map(([query, text]) => [text, query])]) {
     assert.ok(fold(said).includes(fold(typed)), `${said} ${typed}`);
     assert.ok(marked(said, typed).length > 0, `${said} ${typed}`);
@@ -20,7 +20,7 @@ test("what the relay finds is marked", () => {
   }
 });
 
-test("what is another letter is not marked", () => {
+test("a different letter is not marked", () => {
   for (const [said, typed] of different) assert.deepEqual(marked(said, typed), [], `${said} ${typed}`);
 });
 
@@ -77,7 +77,7 @@ test("the names of many people are looked at in portions", async () => {
   assert.equal(pauses, 10);
 });
 
-test("who looks alike is found again only when somebody is called otherwise", () => {
+test("look-alikes are searched again only when a name changes", () => {
   const people = new Map([["a", "Anna"], ["b", "Ben"], ["c", "anna"]].map(([id, name]) => [id, { id, name }]));
   const found = lookAlikes(people);
   const seen = new Map(people).set("b", { ...people.get("b"), lastSeen: 5 });

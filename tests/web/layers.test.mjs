@@ -104,7 +104,7 @@ test("only the clock asks the device what time it is", () => {
   }
 });
 
-test("what is composed and what a dialog shows is named by ids, not copied", () => {
+test("the composed message and a dialog's message are named by ids, not copied", () => {
   for (const name of imports.keys()) {
     const assigned = readFileSync(join(WEB, name), "utf8").match(/\b(?:composing|dialog)\.value = \{(?:[^}]*,)?\s*message\s*[,:}]/g);
     assert.equal(assigned, null, name);
@@ -114,7 +114,7 @@ test("what is composed and what a dialog shows is named by ids, not copied", () 
 // Rows of the outbox end with it, names that were looked up are of the user who did, and a blob's address is revoked.
 const FORGOTTEN_OTHERWISE = ["own", "busy", "waits", "finished", "running", "asking", "elsewhere", "blobUrls", "asked"];
 
-test("what actions keep in a Map or Set is registered to be forgotten with the user", () => {
+test("every Map or Set of the actions is registered to be forgotten with the user", () => {
   let count = 0;
   for (const name of imports.keys()) {
     if (!name.startsWith("actions/")) continue;

@@ -113,7 +113,7 @@ test("somebody who is added again begins with what the relay has", () => {
   assert.equal(model.mayWrite(state, "lab"), true);
 });
 
-test("what is kept of lost chats is bounded, and the first one goes first", () => {
+test("the data kept of lost chats is bounded, and the oldest goes first", () => {
   const many = Array.from({ length: model.MOST_LOST + 5 }, (_, at) => item(`g${at}`));
   let state = start(...many);
   for (const { id } of many) state = apply(state, "chatGone", { ...removal, chatId: id });
@@ -124,7 +124,7 @@ test("what is kept of lost chats is bounded, and the first one goes first", () =
   assert.equal(state.lost.size, model.MOST_LOST);
 });
 
-test("what waits in a lost chat is not thrown away", () => {
+test("messages that wait in a lost chat are not thrown away", () => {
   const row = { kind: "new", clientMessageId: "1", chatId: "lab", message: "wait", createdAt: 1, state: "queued" };
   const state = apply(model.enqueue(lab(), row), "chatGone", removal);
   assert.equal(state.outbox.length, 1);

@@ -44,7 +44,7 @@ test("authors of messages, of quotes, and those who type are strangers too", () 
   assert.deepEqual(strangersOf(state).sort(), ["dora", "emil", "fred"]);
 });
 
-test("with the state before, only what has come since is looked at", () => {
+test("only changes since the former state are looked at", () => {
   const before = addPage(start(item({ lastMessageId: 9 }), dialog("ben")), "G", page(5, 7, "dora"));
   assert.deepEqual(strangersOf(before, before), []);
   const after = addPage(addPage(before, "G", page(3, 4, "emil")), "G", page(8, 9, "fred"));

@@ -60,7 +60,7 @@ test("Back pressed again and again at once goes to the list and not out of the p
   assert.equal(browser.isOut, false);
 });
 
-test("Back and the closing of the chat at once stay in the page", async () => {
+test("Back, and closing the chat at the same time, stays in the page", async () => {
   navigation.go(ben);
   navigation.back();
   navigation.closeChat();

@@ -207,7 +207,7 @@ test("an upload that breaks off at once is tried a few times in ten seconds, and
   assert.equal(tried.length, outbox.MOST_TRIES + 1);
 });
 
-test("an upload that makes no progress is given up and tried again, and holds up no other for ever", async () => {
+test("an upload that makes no progress is given up and tried again, and does not hold up others for ever", async () => {
   const asked = relay();
   const tried = uploads((count) => (count <= 2 ? "hangs" : "ok"));
   for (const text of ["one", "two", "three"]) outbox.send("ben", { text, files: [file()] });
@@ -227,7 +227,7 @@ test("an answer that is not the relay's does not count as an uploaded file", asy
   assert.deepEqual(asked, ["with it"]);
 });
 
-test("of several files those that are at the relay are not sent again", async () => {
+test("files that the relay has are not sent again with the others", async () => {
   relay();
   const tried = uploads((count) => (count === 2 ? "broken" : "ok"));
   outbox.send("ben", { files: [file("a"), file("b"), file("c")] });
@@ -288,7 +288,7 @@ test("a message that this device cannot keep says that the page must stay open",
   assert.match(signals.notice.value.text, /Leave the page open/);
 });
 
-test("what waits for a chat that goes is told, kept as its draft, and gone from the disk", async () => {
+test("a message that waits for a lost chat is reported, kept as its draft, and gone from the disk", async () => {
   relay();
   const { kept } = device();
   signals.connection.value = { name: "waiting" };

@@ -14,7 +14,7 @@ function settle(drawn, view) {
   let most = 0;
   for (let frames = 0; frames < 50; frames += 1) {
     const next = nextRows(drawn, view);
-    assert.ok(next.from <= view.first && next.to >= view.last, "what is in view is drawn in the first frame");
+    assert.ok(next.from <= view.first && next.to >= view.last, "rows in view are drawn in the first frame");
     assert.ok(next.from >= 0 && next.to <= view.count && next.from <= next.to);
     if (next.from === drawn.from && next.to === drawn.to) return { drawn, most };
     most = Math.max(most, fresh(drawn, next));

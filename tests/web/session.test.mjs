@@ -226,7 +226,7 @@ test("a chat that cannot be fetched says why, and a button fetches it", async ()
   assert.equal(signals.unfetched.value.get("lab").code, "internal");
   assert.equal(signals.loadingRooms.value.size, 0);
   await time.pass(120_000, 1_000);
-  assert.equal(asked("messages").length, 1, "what does not pass is not asked for again by itself");
+  assert.equal(asked("messages").length, 1, "a lasting refusal is not retried by itself");
   says.messages = () => ({ payload: page });
   rooms.tryAgain("lab");
   assert.equal(signals.unfetched.value.size, 0, "it is being fetched");
@@ -457,7 +457,7 @@ test("a list that was asked for before a message came forgets nothing", async ()
   assert.equal(signals.state.value.rooms.get("lab").messages.at(-1).messageId, 4);
 });
 
-test("of notices that wait to be shown the latest three are", async () => {
+test("the latest three of the waiting notices are shown", async () => {
   await enter();
   const seen = [];
   const stop = signals.notice.subscribe((one) => one && seen.push(one.text));

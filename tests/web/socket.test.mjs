@@ -149,7 +149,7 @@ test("a request too large for a frame fails at once and is never sent, counted i
   assert.equal(requests(it.socket).length, 1);
 });
 
-test("a request is held to the limit that the relay names, be it smaller or larger than usual", async () => {
+test("a request is held to the relay's limit, smaller or larger than usual", async () => {
   for (const frameBytes of [2_000, 2 * USUAL_FRAME_BYTES]) {
     const it = setUp({ frameBytes });
     it.live();
@@ -159,7 +159,7 @@ test("a request is held to the limit that the relay names, be it smaller or larg
   }
 });
 
-test("what a relay with a smaller limit refuses is given up, and the rest goes out", async () => {
+test("a frame that a relay with a smaller limit refuses is given up, and the rest goes out", async () => {
   const it = setUp();
   it.live();
   const large = it.wire.request("new", { message: "x".repeat(9_000) });
@@ -275,7 +275,7 @@ test("a connection that never opens is given up and tried again", async () => {
   assert.ok(it.sockets.length >= 2);
 });
 
-test("what an old socket still says is not heard", async () => {
+test("late frames of an old socket are ignored", async () => {
   const it = setUp();
   it.live();
   const old = it.sockets[0];
@@ -304,7 +304,7 @@ test("requests that wait for an answer fail when the wire is stopped", async () 
   for (const one of waiting) await assert.rejects(one, { code: "connection_lost" });
 });
 
-test("from the stamp of an answer, and of an event made just now, the clock learns the relay's time", async () => {
+test("the clock learns the relay's time from the stamp of an answer, and of an event made just now", async () => {
   const it = setUp();
   it.live();
   const relay = it.clock.time + 7_200_000;
@@ -363,7 +363,7 @@ test("an answer of the relay is believed", async () => {
   await assert.rejects(askSession(json({ error: { code: "rate_limited", retryAfter: 900 } }, 429)), { code: "rate_limited", retryAfter: 900 });
 });
 
-test("what something else answers is not believed, and told apart", async () => {
+test("an answer of something else than the relay is recognised, and not believed", async () => {
   for (const [name, answer, trouble] of [
     ["a page to sign in to the network", text("<html>Welcome</html>"), "elsewhere"],
     ["an object of somebody else", json({ status: "ok" }), "elsewhere"],

@@ -245,7 +245,7 @@ test("typing ends with a stop, with the message, with going offline, and by itse
   assert.equal(model.expireTyping(begin(), 1_001).typing.size, 1);
 });
 
-test("who is online is forgotten with the connection, and when they left is remembered", () => {
+test("the users online are forgotten with the connection, and the times when they left are kept", () => {
   let state = apply(start(), "online", { userId: "User2" });
   assert.ok(state.online.has("User2"));
   state = apply(state, "offline", { userId: "User2" }, 77);
@@ -259,7 +259,7 @@ test("an unknown event changes nothing", () => {
   assert.equal(apply(state, "confetti", {}), state);
 });
 
-test("of two drafts the one written last wins in any order, an empty one too", () => {
+test("the later of two drafts wins in any order, even an empty one", () => {
   const drafts = [{ text: "hel", at: 1 }, { text: "hello", at: 3 }, { text: "", at: 4 }, { text: "hell", at: 2 }];
   for (const [a, b] of drafts.flatMap((a) => drafts.map((b) => [a, b]))) {
     const state = model.mergeDraft(model.mergeDraft(start(), "User2", a), "User2", b);
@@ -269,7 +269,7 @@ test("of two drafts the one written last wins in any order, an empty one too", (
   assert.equal(model.draftOf(start(), "User2"), "");
 });
 
-test("what another tab did is applied like what this one does, once", () => {
+test("an action of another tab is applied once, like one of this tab", () => {
   const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
   const hear = (state, kind, word) => model.applyOther(state, { kind, at: 10, ...word });
   let state = hear(model.addPage(start(), "User2", pages(1, 3)), "draft", { key: "User2", text: "hel", at: 5 });
@@ -456,7 +456,7 @@ test("a page that has a mark gives it to all earlier messages of the same kind",
   assert.deepEqual(statuses, ["read", "unread", "read", "unread", "read", "unread", "unread", "undelivered"]);
 });
 
-test("what is unread is what the relay says, though this device had read or not read more", () => {
+test("the relay decides what is unread, whatever this device had read", () => {
   const page = [message(1), message(2, { status: "read" }), message(3, { sender: "User1", status: "read" }), message(4, { status: "read" })];
   const state = model.unreadHere(answered(start(), { count: 4 }, page), "User2", 1);
   assert.deepEqual(state.rooms.get("User2").messages.map((one) => one.status), ["read", "read", "read", "unread"]);
@@ -464,7 +464,7 @@ test("what is unread is what the relay says, though this device had read or not 
   assert.equal(model.readsMore(state, "User2", 3), false);
 });
 
-test("what waits to be sent quotes its message as it reads now, though that is not loaded", () => {
+test("a waiting message quotes the present text of a message that is not loaded", () => {
   const replyTo = { messageId: 2, message: "m2", sender: "User2" };
   const row = (clientMessageId) => ({ kind: "new", clientMessageId, chatId: "User2", message: "yes", replyTo, createdAt: 9, state: "queued" });
   let state = model.enqueue(start(), row("x"));
@@ -507,7 +507,7 @@ test("a page that was answered before one read shows nothing as unread that stan
   assert.deepEqual(state.rooms.get("User2").messages.map(({ status }) => status), Array(6).fill("read"));
 });
 
-test("what a chat remembers of its changes is bounded", () => {
+test("the changes that a chat remembers are bounded", () => {
   const deletions = (from, to) =>
     Array.from({ length: to - from + 1 }, (_, at) => ({ ...message(from + at), type: "delete", payload: { originalMessageId: from + at - 10_000 } }));
   let state = answered(start(), { count: 1 }, deletions(20_001, 26_000), true);

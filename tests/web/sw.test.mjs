@@ -130,7 +130,7 @@ test("without a kept page the answer is shown, and is not kept unless it is a pa
   assert.equal(it.kept.size, 0);
 });
 
-test("with a query one sees what really answers", async () => {
+test("an address with a query shows what really answers", async () => {
   const it = await installed();
   assert.equal(it.open("/?show").answer, undefined);
 });

@@ -40,7 +40,7 @@ test("keys are unique, and a sent message keeps the key it waited under", () => 
   assert.ok(waiting.mine);
 });
 
-test("what waits stands at the end, even when this device's clock is behind by days", () => {
+test("waiting messages stand at the end, even when this device's clock is days behind", () => {
   const late = waitingMessage(initial({ id: "User1" }), { clientMessageId: "x", createdAt: NOON - 9 * 86_400_000, state: "queued" });
   const list = rows([message(1, 0), late]);
   assert.deepEqual(shape(list), ["day", "[1]", "[w]"]);

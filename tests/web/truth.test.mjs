@@ -158,12 +158,12 @@ class World {
       }
     }
     const clients = state.outbox.map((row) => row.clientMessageId);
-    assert.equal(clients.length, new Set(clients).size, "what waits waits once");
+    assert.equal(clients.length, new Set(clients).size, "a waiting message waits once");
     for (const row of state.outbox) {
       if (row.kind !== "new") continue;
       const { deleted, messages } = state.rooms.get(row.chatId) ?? { messages: [] };
       if (deleted?.has(row.replyTo?.messageId)) assert.equal(row.replyTo.message, undefined, "no deleted text waits to be sent");
-      assert.ok(!messages.some((one) => one.clientMessageId === row.clientMessageId && one.sender === ME), "what was sent does not wait");
+      assert.ok(!messages.some((one) => one.clientMessageId === row.clientMessageId && one.sender === ME), "a sent message does not wait");
     }
   }
 
@@ -255,7 +255,7 @@ class World {
     }
     const missed = relay.missed(chat);
     const isUnread = (one) => one.sender !== ME && one.status === "unread";
-    if (missed > 0) assert.ok(messageOf(tab.state, chatId, [...truth.values()].find(isUnread).messageId), "what is unread is there");
+    if (missed > 0) assert.ok(messageOf(tab.state, chatId, [...truth.values()].find(isUnread).messageId), "the unread messages are there");
     else assert.ok(atEnd(tab.state, chatId), "a chat without news opens at its end");
     const isEnd = room.last >= (shown.at(-1)?.id ?? 0);
     assert.equal(atEnd(tab.state, chatId), isEnd, "the end is known");

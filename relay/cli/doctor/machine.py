@@ -51,7 +51,7 @@ def clock(subject: Subject) -> Iterator[Finding]:
             "bad",
             f"it is {duration(status.clock_ahead)} past the log's last time, and neither NTP nor a real-time clock"
             " vouches for it: messages are dated from the log's last time, and nothing is deleted or ends by time",
-            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`. Where NTP keeps it,"
+            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`. If NTP keeps it,"
             " neither is needed (`relay help tuning`).",
         )
     elif status is not None and status.log_ahead:

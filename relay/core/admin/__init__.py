@@ -1,6 +1,6 @@
 """The requests of the control socket, from their table to their answers.
 
-A running relay and a command that has opened the store itself answer them alike. Each module of
+A running relay and a command that has opened the store itself answer them in the same way. Each module of
 this room handles the requests about one subject.
 """
 

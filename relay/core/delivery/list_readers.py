@@ -74,8 +74,8 @@ def _is_shown(change: changes.UserChanged) -> bool:
 def _line_readers(state: State, change: changes.UserChanged, chat: Chat) -> Iterable[UserKey]:
     """Name the members for whom a change of a user changes the line of one chat in their list.
 
-    A line shows the name and the picture of the other user of a dialog, if it is in the list. To the author of a
-    group's last message it shows the message's status, which does not wait for disabled users. Lines do not show admin
+    A line shows the name and the picture of the other user of a dialog, if it is in the list. The author
+    of a group's last message also sees its status, which does not wait for disabled users. Lines do not show admin
     rights. A removed user has left each group by an entry of its own. Messages from before a user was enabled again
     still do not wait for them.
     """

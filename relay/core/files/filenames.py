@@ -8,7 +8,7 @@ from relay.unicode.combining_marks import ordered
 from relay.unicode.unseen import can_be_seen, without_hidden
 
 FILENAME_CHARACTERS = 160
-"""Characters. With an extension a name mostly fits into the 255 bytes that file systems allow."""
+"""Maximum characters of a name. With its extension it mostly fits into the 255 bytes that file systems allow."""
 FILENAME_BYTES = 230
 
 JOINERS = "\u200c\u200d"

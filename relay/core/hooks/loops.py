@@ -83,7 +83,7 @@ class LoopBrake:
 
 
 class TurnsInARow:
-    """Limits messages of programs in a row for one outgoing hook. By the log's times: a replay decides alike."""
+    """Limits messages of programs in a row for one outgoing hook. By the log's times: a replay decides the same."""
 
     def __init__(self) -> None:
         self._level = 0.0

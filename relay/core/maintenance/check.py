@@ -45,7 +45,7 @@ class CheckResult(NamedTuple):
     what: str
     wrong: list[str]
     unread: int = 0
-    """Files whose content was not read for want of time."""
+    """Files whose content was not read for lack of time."""
 
 
 async def check(data: Path, progress: Callable[[str], None], read_seconds: float = READ_SECONDS) -> list[CheckResult]:

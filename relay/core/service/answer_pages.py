@@ -72,7 +72,7 @@ def chat(whole: objects.ChatDetails, most: int, after: str | None = None) -> Pag
     """Return a chat with as many of its participants as there is room for.
 
     Args:
-        whole: the chat with all of them. With up to some hundreds it is returned unchanged.
+        whole: the chat with all of them; up to some hundreds fit, and it is returned unchanged.
         most: bytes of a page.
         after: the id after which the page begins, in the order of ids.
     """

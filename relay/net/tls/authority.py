@@ -196,7 +196,7 @@ class Authority:
         now = max(now, EARLIEST_TIME)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            # The key of an authority can sign.
+            # An authority's key is of a type that can sign.
             signing = cast(
                 "CertificateIssuerPrivateKeyTypes",
                 serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None),

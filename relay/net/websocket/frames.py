@@ -70,7 +70,7 @@ class Violation(Exception):
 
     Attributes:
         code: the close code to answer with: 1002 protocol error, 1007 text that is not UTF-8, 1009 too big.
-        reason: what was wrong, in words short enough for a close frame.
+        reason: what was wrong, in a text short enough for a close frame.
     """
 
     def __init__(self, code: int, reason: str) -> None:

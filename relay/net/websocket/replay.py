@@ -10,7 +10,7 @@ from relay.core.service.dispatch import Service
 from relay.net.websocket.outbox import Outbox
 
 ACKNOWLEDGE_SECONDS = 1.0
-"""How long a replay pauses for acknowledgements. For a client that sends none, it then goes on without pauses."""
+"""How long a replay pauses for acknowledgements. If the client sends none, the replay then goes on without pauses."""
 
 
 class Replay:

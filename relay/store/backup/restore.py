@@ -33,7 +33,7 @@ ASIDE = ".before-restore"
 
 
 class CannotRestore(Exception):
-    """A backup cannot be restored, with the reason in words for a person."""
+    """A backup cannot be restored, with the reason as a sentence for people."""
 
 
 class Loss(NamedTuple):

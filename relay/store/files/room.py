@@ -33,7 +33,7 @@ class Room(NamedTuple):
     names: int
     """Free inodes; `UNCOUNTED` if there is no such limit."""
     all_names: int
-    """All inodes of the disk; `UNCOUNTED` likewise."""
+    """All inodes of the disk, or `UNCOUNTED`."""
     read_only: bool
 
     @property

@@ -25,7 +25,7 @@ SCANNED_ENTRIES = 200_000
 PREFIX_SECONDS = 0.25
 """Time limit for finding them: trigrams of a common letter are in every text."""
 SAMPLED_ENTRIES = 256
-"""Entries, spread over the log, from which the common trigrams are learned."""
+"""How many entries, spread over the log, the common trigrams are learned from."""
 SAMPLED_CHARACTERS = 256
 """Characters read of each."""
 END = 2**62

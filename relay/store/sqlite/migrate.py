@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class CannotUpgrade(sqlite3.OperationalError):
-    """A store cannot be upgraded, with the reason in words for a person. The store is unchanged."""
+    """A store cannot be upgraded, with the reason as a sentence for people. The store is unchanged."""
 
 
 def begun(store: Path, version: int) -> Path | None:

@@ -131,7 +131,7 @@ class Wal:
         self._looked = 0.0
         self._tried = float("-inf")
         self._erase_at = float("inf")
-        """From when on the log is to be emptied, once it is quiet."""
+        """The time after which the log is emptied as soon as it is quiet."""
         self._quiet_at = float("-inf")
         self._refilled = float("-inf")
         self._due = trio.Event()

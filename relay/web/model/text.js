@@ -3,7 +3,7 @@
 /** Languages in which one character may be a word. */
 const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
 
-/** Whether a query is worth sending: nearly every message contains any single letter. */
+/** Whether a query is worth sending: a single letter is in nearly every message. */
 export function isSearchable(query) {
   const text = query.trim();
   return text.length >= 2 || WORD_OF_ONE.test(text);

@@ -264,7 +264,7 @@ export function createWire({ open, clock, random, onEvent, beforeAnswer = () => 
       seen.add(frame.id);
       if (seen.size > 5_000) seen.delete(seen.values().next().value);
     } else {
-      // With an id it may be hours old.
+      // An event with an id may be hours old.
       time.hearLive(frame.timestamp);
     }
     onEvent(frame);

@@ -110,7 +110,7 @@ export function Bot({ userId }) {
   return state.value?.people.get(userId)?.bot ? html`<span class="tag">${t("person.bot")}</span>` : null;
 }
 
-/** Make a component whose module is loaded when it is first shown. Where that fails a button tries again; a dialog closes. */
+/** Make a component whose module is loaded when it is first shown. If loading fails, a button tries again, and a dialog closes. */
 export function lazy(load, name, isDialog) {
   const module = signal(null);
   const failure = signal(null);

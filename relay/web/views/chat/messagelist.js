@@ -364,7 +364,7 @@ export class MessageList extends Component {
     const { start, end, dividerId, dividerCount } = this;
     const reachesEnd = end === messages.length;
     this.showsEnd = reachesEnd && (atEnd(now, chatId) || !room?.loaded);
-    // On an old page it would look old.
+    // On a page of older messages, a waiting one would look old.
     const waiting = this.showsEnd || (reachesEnd && this.follow);
     const rows = (this.rows = drawnRows(now, chatId, { start, end, waiting, dividerId, dividerCount }));
     const { missed = 0, type = typeOf(now, chatId) } = chat ?? {};
