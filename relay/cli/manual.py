@@ -100,7 +100,8 @@ def _page(app: typer.Typer) -> Iterator[str]:
         yield from _command(name, command)
     yield ".SH SETTINGS"
     yield _text(
-        "In /etc/relay/relay.toml, or the file that --config or RELAY_CONFIG names. Each is an environment variable, too."
+        "In /etc/relay/relay.toml, or the file that --config or RELAY_CONFIG names."
+        " Each is an environment variable, too."
     )
     for setting in declared():
         yield ".TP"

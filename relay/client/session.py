@@ -91,7 +91,7 @@ class Client:
         self._heard = 0.0
         """When the last frame came on this connection, in trio's time."""
         self._served = False
-        """Whether a frame has come on this connection."""
+        """Whether a frame has arrived on this connection."""
         self._known = False
         """Whether a relay was ever reached at the address; if so, every failure counts as temporary."""
         self._over = False

@@ -46,7 +46,7 @@ export const state = ofUserSignal(null);
 /** The signed-in user: undefined until it is known, null when nobody is signed in. */
 export const session = signal(undefined);
 /**
- * By chat the highest message id that is known to be of the same message on this connection: a backup may have been
+ * By chat: the highest message id that is known to be of the same message on this connection: a backup may have been
  * restored. Without an entry nothing is known yet.
  */
 export const sure = ofUserSignal(new Map());

@@ -26,7 +26,7 @@ class Clock:
 
 
 async def invites(relay: Relay) -> dict[str | None, str]:
-    """The state in the list of each invite, by its user."""
+    """The listed state of each invite, by its user."""
     listed: Any = await relay.admin.handle("invite.list", control.Empty())
     return {one.user_id: one.state for one in listed}
 

@@ -144,7 +144,7 @@ def say(chat: str) -> bytes:
 
 
 def count(connection: socket.socket, what: bytes, number: int) -> float:
-    """Read until a text has come `count` times; return the seconds."""
+    """Read until a text has arrived `count` times; return the seconds."""
     began, seen, rest = time.perf_counter(), 0, b""
     while seen < number:
         data = rest + connection.recv(262_144)

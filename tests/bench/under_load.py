@@ -73,7 +73,7 @@ class Connection:
         return found
 
     def drain(self, quiet: float = 0.0) -> list[dict[str, object]]:
-        """Receive and acknowledge everything until nothing has come for this many seconds."""
+        """Receive and acknowledge everything until nothing has arrived for this many seconds."""
         taken: list[dict[str, object]] = []
         self.socket.settimeout(quiet)
         try:

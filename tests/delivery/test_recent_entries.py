@@ -1,4 +1,4 @@
-"""What the latest entries hold in memory: bounded in bytes, whatever they hold them in."""
+"""Memory of the latest entries: bounded in bytes, whatever holds them."""
 
 import tracemalloc
 from collections.abc import Callable

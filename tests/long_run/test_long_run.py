@@ -153,7 +153,7 @@ async def _drain(world: World, faults: Faults) -> None:
 
 
 async def _watch(world: World, draining: trio.CancelScope) -> None:
-    """End the draining once nothing has come for too long; its total duration depends on the machine."""
+    """End the draining once nothing has arrived for too long; its total duration depends on the machine."""
     before, heard = -1, 0
     while before != heard:
         before = heard

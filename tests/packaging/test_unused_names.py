@@ -24,7 +24,7 @@ CALLED_BY_LIBRARIES = {
 }
 """Methods of logging's handlers, of `io.RawIOBase`, of trio's instruments and of asyncio's loops."""
 FOR_PAPERS_AND_TESTS = {"as_markdown", "Quota.reserved_bytes"}
-"""What prints the table in PROTOCOL.md, and what a test sees from outside."""
+"""Names that print the table in PROTOCOL.md, or that a test sees from outside."""
 POSITIONS = {"Role.OUTSIDER", "Role.OFF", "HistoryRow.reply_length"}
 """Members that code reaches by their value or their place."""
 SENT = TOP / "relay/protocol"

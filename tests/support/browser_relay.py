@@ -1,4 +1,4 @@
-"""A relay for browsers: the real one, started like by users, and Chromium's options."""
+"""A relay for browsers: the real one, started as users start it, and Chromium's options."""
 
 from __future__ import annotations
 

@@ -297,7 +297,7 @@ def test_name_given_by_an_admin_stays_after_a_renewal(
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["CPython's decoder", "cryptography in its place"])
-def test_certificate_is_read_like_by_cryptography(
+def test_certificate_is_read_as_cryptography_reads_it(
     made: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, private: bool
 ) -> None:
     if not private:

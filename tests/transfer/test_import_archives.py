@@ -363,7 +363,7 @@ def test_file_without_room_ends_an_import_and_comes_with_the_next(
     assert (again["added"]["files"], again["added"]["messages"], again["left"]) == (1, 2, {})
 
 
-def test_file_beyond_its_senders_quota_is_left_out_and_everything_else_comes(
+def test_file_beyond_its_senders_quota_is_left_out_and_everything_else_is_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, data = with_file(tmp_path / "export"), tmp_path / "data"

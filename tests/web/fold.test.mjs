@@ -44,7 +44,7 @@ test("each word is marked wherever it stands, with its marks", () => {
   assert.deepEqual(partsFound("", ["x"]), [""]);
 });
 
-test("names that are the same letters look alike before the table has come, and all that do once it has", async () => {
+test("only names of the same letters look alike before the table is loaded, and all look-alikes after it", async () => {
   const people = new Map([["a", "Anna"], ["b", "\u0410nna"], ["c", "anna"]].map(([id, name]) => [id, { id, name }]));
   assert.deepEqual([...lookAlikes(people)], ["a", "c"]);
   await learnLooks(people, async () => {});

@@ -77,7 +77,7 @@ test("a chat that is missing from the list first, and explained afterwards, is k
   assert.deepEqual(texts(state, "lab"), ["m1", "m2", "m3"]);
 });
 
-test("a chat that is open before the list has come is kept to be read like any other", () => {
+test("a chat that is open before the list has arrived is kept to be read like any other", () => {
   const state = apply(addPage(model.initial(ME), "lab", pages(1, 2, 3)), "chatGone", removal);
   assert.deepEqual([state.chats.get("lab").name, state.chats.get("lab").gone.by], ["Lab", "anna"]);
   assert.deepEqual(texts(model.setChats(state, []), "lab"), ["m1", "m2", "m3"]);

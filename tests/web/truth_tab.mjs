@@ -1,4 +1,4 @@
-// A tab of the page for the property test: the model's own functions, driven like by actions/, with small pages, a
+// A tab of the page for the property test: the model's own functions, driven as actions/ drives them, with small pages, a
 // disk and other tabs. Its promises settle when the test lets the relay answer.
 import * as events from "../../relay/web/model/events.js";
 import * as messages from "../../relay/web/model/messages.js";

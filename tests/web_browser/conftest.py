@@ -1,6 +1,6 @@
 """A relay on loopback, a Chromium, and people in it. Everything here is skipped without --browser.
 
-The relay is the real one, started like by users; people sign in with tokens from its command line.
+The relay is the real one, started as users start it; people sign in with tokens from its command line.
 """
 
 from __future__ import annotations

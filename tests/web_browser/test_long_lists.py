@@ -1,6 +1,6 @@
 """A chat of 100,000 messages and a list of 2,000 chats: how little the page draws of them at a time, and how quickly.
 
-What is counted holds on any machine; what is measured, with the processor slowed down four times, is marked `timing`.
+Counts hold on any machine; measurements, with the processor slowed down four times, are marked `timing`.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ class Authority:
         ]
 
     def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Return whether the certificate ends soon or lacks a name.
+        """Return whether the certificate expires soon or lacks a name.
 
         Raises:
             AuthorityError: it cannot be read.

@@ -1,7 +1,7 @@
 /**
- * Chats whose message ids the relay gives again, because a backup was restored under the page. What is unfinished and
- * refers to a message by its id would change or answer another one: its text stays, as the draft of the chat. And chats
- * that were lost and are removed from the list.
+ * Chats whose message ids the relay gives again, because a backup was restored under the page. An
+ * unfinished edit or answer names its message by id, so it would change or answer another one: its text stays, as the
+ * draft of the chat. And chats that were lost and are removed from the list.
  */
 import { draftAt, keepDraft, showDrafts } from "./drafts.js";
 import { tell } from "./notices.js";

@@ -179,7 +179,7 @@ export async function refreshRoom(chatId, { reading = false, tries = 0 } = {}) {
     asked.delete(chatId);
     setLoading(chatId, false);
   }
-  // Some of it may have come before the connection broke.
+  // Some of it may have arrived before the connection broke.
   if (begun !== connections && state.value && route.value.chatId === chatId) await refreshRoom(chatId, { reading: true });
 }
 

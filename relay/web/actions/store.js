@@ -26,7 +26,7 @@ export function setUnfetched(chatId, failure, again, tries = 0) {
   setTimeout(retry, Math.max(failure.retryAfter ?? 0, rowBackoff(tries)));
 }
 
-/** The chat list of before the connection broke, until the new one has come. */
+/** The chat list of before the connection broke, until the new one has arrived. */
 let known = null;
 ofUser(() => (known = null));
 
@@ -36,10 +36,10 @@ export function doubtIds() {
   if (sure.value.size > 0) sure.value = new Map();
 }
 
-/** The highest id of a chat that is of the same message as before the connection; undefined before the list has come. */
+/** The highest id of a chat that is of the same message as before the connection; undefined before the list has arrived. */
 export const sureOf = (chatId) => sure.value.get(chatId) ?? (known ? undefined : 0);
 
-/** Ask for a message that something written until `at` names, once the list has come: has it the same id still? */
+/** Ask for a message that something written until `at` names, once the list has arrived: has it the same id still? */
 export function askFor(chatId, named, at) {
   if (sureOf(chatId) === undefined) return;
   import("./restarts.js").then(({ check }) => check(chatId, named, at), reportLoading);

@@ -140,7 +140,7 @@ export function setChats(state, list) {
   return endList(addChats(beginList(state), list));
 }
 
-/** Whether the whole chat list has come: before that, an empty list means nothing. */
+/** Whether the whole chat list has arrived: before that, an empty list means nothing. */
 export const isListed = (state) => state.listed === null;
 
 /** Begin to fetch the chat list. */
@@ -227,7 +227,7 @@ function setAside(state, ids) {
   return ids.length === 0 ? state : { ...forget(state, ids), lost: new Map([...lost].slice(-MOST_LOST)) };
 }
 
-/** The data of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has come. */
+/** The data of a chat: {chat, room, details}; undefined for nothing. It may be open before the list has arrived. */
 function heldOf(state, id) {
   const [room, details] = [state.rooms.get(id), state.details.get(id)];
   const chat = state.chats.get(id) ?? (room?.messages.length > 0 && {

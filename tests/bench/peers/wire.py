@@ -39,7 +39,7 @@ class Sock:
             self.buf += data
 
     def drain(self, quiet: float = 0.0) -> bytes:
-        """Read everything until nothing has come for this many seconds."""
+        """Read everything until nothing has arrived for this many seconds."""
         self.s.settimeout(quiet)
         got = self.buf
         try:
