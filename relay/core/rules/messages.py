@@ -141,7 +141,7 @@ def _attachments(
         kept: the present attachments, which the message may keep.
 
     Raises:
-        RelayError: there is no such file, or the sender may not have it.
+        RelayError: there is no such file, the sender may not have it, or it is not valid.
     """
     if not claimed:
         return None
@@ -154,12 +154,12 @@ def _attachments(
             found[one.id] = known[one.id]
         elif file is not None and files_of.may_read(draft.state, user, file):
             found[one.id] = files_of.attachment(file, one)
-        elif one.is_elsewhere:
-            found[one.id] = one
-        else:
+        elif one.is_here:
             raise RelayError(
                 "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
             )
+        else:
+            found[one.id] = files_of.elsewhere(one, f"payload.attachments[{number}]")
     return list(found.values())
 
 

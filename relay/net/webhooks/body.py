@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
-from relay.protocol.base import JsonValue
+from relay.protocol.base import JsonValue, fit_filename
 from relay.protocol.codec import whole_characters
 
 TEXT_CHARACTERS = 65_536
@@ -199,7 +199,7 @@ def _multipart(body: bytes, boundary: str) -> str:
     left = []
     for part in _parts(body, boundary.encode("latin-1", "replace")):
         if part.filename and part.name != "payload":
-            left.append(f"(file: {part.filename})")
+            left.append(f"(file: {fit_filename(part.filename)})")
         else:
             fields.setdefault(part.name, decoded(part.content, part.charset))
     if "payload" in fields:

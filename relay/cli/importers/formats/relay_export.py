@@ -18,7 +18,7 @@ from relay.cli.importers.base import (
 from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.names import decode_json
 from relay.protocol import control
-from relay.protocol.base import LATEST_DATE_MS
+from relay.protocol.base import LATEST_DATE_MS, fit_filename
 
 FORMATS = (1, 2)
 """The formats that can be read."""
@@ -164,7 +164,7 @@ class RelayExport:
             found = self._files.enclosed(f"files/{file.id}/{file.filename}")
             if found is None:
                 self.left["files"] += 1
-                text += f"\n(file: {file.filename})"
+                text += f"\n(file: {fit_filename(file.filename)})"
             else:
                 about = described.get(file.id)
                 sender, digest = (about.sender or "", about.digest or "") if about else ("", "")
