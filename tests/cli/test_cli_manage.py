@@ -190,7 +190,7 @@ def test_empty_data_option_is_not_the_current_directory(command: tuple[str, ...]
     [
         (("user", "remove", "eve"), "Say so with --yes"),
         (("chat", "delete", "ops"), "Say so with --yes"),
-        (("send", "--as", "eve", "ops", ""), "TEXT is empty"),
+        (("send", "--as", "eve", "ops", ""), "TEXT has nothing that can be seen"),
         (("export", "--files"), "relay export --files FILE.tar"),
     ],
 )

@@ -284,7 +284,7 @@ def test_slack_chat_with_a_damaged_day_is_left_out_completely(tmp_path: Path) ->
     (source / "general" / "2026-01-02.json").write_text("[{")
     came = done("import", source, "--json", data=tmp_path / "data").json
     assert came["added"]["chats"] == 1
-    assert came["left"]["chats (general: general/2026-01-02.json: Input data was truncated)"] == 1
+    assert came["left"]["chats (general: general/2026-01-02.json: JSON ends too early)"] == 1
     assert [one["text"] for one in messages(tmp_path / "data")] == ["psst"]
 
 

@@ -69,14 +69,16 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     try:
         url = urlsplit(hook.url)
         port, request = url.port, _request(hook, url, payload, event_id, timestamp, skipped)
-    except (ValueError, h11.LocalProtocolError) as error:
-        raise PostFailed(f"its address cannot be used: {error}") from None
+    except (ValueError, h11.LocalProtocolError):
+        raise PostFailed("its address cannot be used") from None
     try:
         with trio.fail_after(RESPONSE_SECONDS):
             answer = await exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
         raise PostFailed(f"no answer within {RESPONSE_SECONDS:.0f} s") from None
-    except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+    except h11.RemoteProtocolError:
+        raise PostFailed("cannot be reached: what answers there does not speak HTTP") from None
+    except (OSError, ValueError, trio.BrokenResourceError) as error:
         raise PostFailed(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:

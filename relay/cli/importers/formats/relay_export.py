@@ -16,9 +16,10 @@ from relay.cli.importers.base import (
     link,
 )
 from relay.cli.importers.formats.archive import Archive
-from relay.cli.importers.names import decode_json
+from relay.cli.importers.names import decode_json, what_is_wrong
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE_MS, fit_filename
+from relay.protocol.codec import UNDECODABLE
 
 FORMATS = (1, 2)
 """The formats that can be read."""
@@ -78,8 +79,8 @@ class RelayExport:
                 continue
             try:
                 record = decode_json(self._decode, line)
-            except msgspec.DecodeError as error:
-                raise NotUnderstood(f"line {number}: {error}") from None
+            except UNDECODABLE as error:
+                raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
             if record.at > LATEST_DATE_MS:
                 record = msgspec.structs.replace(record, at=before)
             before = record.at
