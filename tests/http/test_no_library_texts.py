@@ -23,6 +23,7 @@ BODIES = [
     b'{"text": ' + DIGITS + b".0}",
     b'{"text": 1e' + DIGITS + b"}",
     b'{"text": "\xff"}',
+    b'{"name": "\xff"}',
     b'{"text": "x"',
     b'{"text": "\\x"}',
     b'{"text": "x",}',
