@@ -141,7 +141,7 @@ def test_users_are_imported_from_spreadsheets_tables(text: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a" * 200_000, "is not a table of ids and names: field larger than field limit"),
+        (b"a" * 200_000, "is not a table of ids and names: a cell in line 1 is too long"),
     ],
 )
 def test_file_without_a_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
         try:
             absolute = urlsplit(target)
         except ValueError:
-            raise AmbiguousHead("the target is no address") from None
+            raise AmbiguousHead("the target is not an address") from None
         if absolute.netloc.lower() != host.lower():
             raise AmbiguousHead("the target is for another host than the Host header")
         return host, absolute.path or "/", absolute.query

@@ -137,7 +137,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
         The head of the response.
 
     Raises:
-        OSError: there was no response.
+        OSError, PostFailed: there was no response.
     """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
@@ -153,7 +153,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
         nursery.start_soon(_send, stream, data)
         try:
             response = await _read_response(connection, stream)
-        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, PostFailed) as error:
             failed = error
         nursery.cancel_scope.cancel()
     if response is None:
@@ -171,7 +171,8 @@ async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) ->
     """Read the head of the response, past interim ones.
 
     Raises:
-        h11.RemoteProtocolError: there is none.
+        PostFailed: there is none.
+        h11.RemoteProtocolError: it is not HTTP.
         OSError, trio.BrokenResourceError: the connection broke.
     """
     interim = 0
@@ -184,6 +185,6 @@ async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) ->
         elif isinstance(event, h11.InformationalResponse):
             interim += 1
             if interim > INTERIM_RESPONSES:
-                raise h11.RemoteProtocolError("too many interim responses")
+                raise PostFailed("cannot be reached: too many interim responses")
         elif isinstance(event, h11.ConnectionClosed):
-            raise h11.RemoteProtocolError("the connection closed before a response")
+            raise PostFailed("cannot be reached: the connection closed before a response")
