@@ -69,14 +69,16 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     try:
         url = urlsplit(hook.url)
         port, request = url.port, _request(hook, url, payload, event_id, timestamp, skipped)
-    except (ValueError, h11.LocalProtocolError) as error:
-        raise PostFailed(f"its address cannot be used: {error}") from None
+    except (ValueError, h11.LocalProtocolError):
+        raise PostFailed("its address cannot be used") from None
     try:
         with trio.fail_after(RESPONSE_SECONDS):
             answer = await exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
         raise PostFailed(f"no answer within {RESPONSE_SECONDS:.0f} s") from None
-    except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+    except h11.RemoteProtocolError:
+        raise PostFailed("cannot be reached: what answers there does not speak HTTP") from None
+    except (OSError, ValueError, trio.BrokenResourceError) as error:
         raise PostFailed(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:
@@ -135,7 +137,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
         The head of the response.
 
     Raises:
-        OSError: there was no response.
+        OSError, PostFailed: there was no response.
     """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
@@ -151,7 +153,7 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
         nursery.start_soon(_send, stream, data)
         try:
             response = await _read_response(connection, stream)
-        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError, PostFailed) as error:
             failed = error
         nursery.cancel_scope.cancel()
     if response is None:
@@ -169,7 +171,8 @@ async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) ->
     """Read the head of the response, past interim ones.
 
     Raises:
-        h11.RemoteProtocolError: there is none.
+        PostFailed: there is none.
+        h11.RemoteProtocolError: it is not HTTP.
         OSError, trio.BrokenResourceError: the connection broke.
     """
     interim = 0
@@ -182,6 +185,6 @@ async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) ->
         elif isinstance(event, h11.InformationalResponse):
             interim += 1
             if interim > INTERIM_RESPONSES:
-                raise h11.RemoteProtocolError("too many interim responses")
+                raise PostFailed("cannot be reached: too many interim responses")
         elif isinstance(event, h11.ConnectionClosed):
-            raise h11.RemoteProtocolError("the connection closed before a response")
+            raise PostFailed("cannot be reached: the connection closed before a response")
