@@ -1,4 +1,4 @@
-"""What a sender is told is in the relay's own words: no door passes on the text of a library's error."""
+"""Errors for senders are in the relay's own words: no route passes on the text of a library's error."""
 
 import ast
 import json

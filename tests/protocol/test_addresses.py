@@ -16,7 +16,7 @@ def test_absolute_address_is_parsed(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [*CASES["refused"], "https://a.example/\ud800", "https://\udfff.example/"])
-def test_text_that_is_no_absolute_address_is_none(url: str) -> None:
+def test_text_that_is_not_an_absolute_address_is_none(url: str) -> None:
     assert addresses.parse(url) is None
 
 

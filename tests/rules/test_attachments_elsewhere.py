@@ -56,7 +56,7 @@ async def test_a_file_of_the_relay_that_is_not_there_is_refused(tmp_path: Path, 
         assert refused["code"] == "not_found"
 
 
-async def test_what_is_no_web_address_is_refused_by_the_name_of_its_field(tmp_path: Path) -> None:
+async def test_invalid_web_address_is_refused_by_the_name_of_its_field(tmp_path: Path) -> None:
     urls = ["javascript:alert(1)", "ftp://a.example/x", "//a.example/x", "x", "https:///x", "https://a b.example/",
             "https://a.example/\nx", "https://user@/x", "https://a.example:99999/", "https://[::1/x",
             "https://a.example/\u202egnp.exe", "https://a.example/\ud800"]  # fmt: skip

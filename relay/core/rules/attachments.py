@@ -81,7 +81,7 @@ def attachment(file: StoredFile, claimed: Attachment | None = None) -> Attachmen
 
 
 def elsewhere(claimed: Attachment, field: str) -> Attachment:
-    """Return an attachment that is no file of this relay, as messages pass it on: unchanged but for its name.
+    """Return an attachment that is not a file of this relay, as messages pass it on: unchanged but for its name.
 
     Its name stands beside other text, so it is in one line and has no hidden characters, like that of a file here.
 

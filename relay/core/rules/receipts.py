@@ -127,7 +127,7 @@ def _covered(
 def _covered_from_log(
     draft: DraftBuilder, chat: ChatKey, user: UserKey, after: MessageId, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
-    """Find the same in this batch and in the log, if the tail is too short."""
+    """Find the covered messages in this batch and in the log, if the tail is too short."""
     member = draft.state.members[chat][user]
     # Do not start from `after`, which depends on earlier receipts of this batch: each would wait for the one before it.
     marked = member.read_upto if read else member.dlvrd_upto

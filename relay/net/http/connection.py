@@ -288,7 +288,7 @@ def _stalled() -> HttpError:
 
 
 def _not_http(status: int) -> HttpError:
-    """Say what is expected in place of bytes that are no request, by the status of the answer."""
+    """Say what is expected in place of bytes that are not a request, by the status of the answer."""
     why = {
         431: f"the request's head is over {HEAD_BYTES} bytes",
         501: "of all codings of a body only Transfer-Encoding: chunked is known here",

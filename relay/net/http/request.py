@@ -145,7 +145,7 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
     """Split a request target (RFC 9112, section 3.2) into host, path and query.
 
     Raises:
-        AmbiguousHead: it is no address, or names another host than the `Host` header does.
+        AmbiguousHead: it is not an address, or names another host than the `Host` header does.
     """
     if not target.startswith("/") and "://" in target:
         try:
