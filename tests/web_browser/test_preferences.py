@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.page_actions import until
 
 # The person denies notifications when the browser asks.
@@ -52,3 +54,24 @@ def test_typed_name_outlasts_escape_and_a_new_name_from_elsewhere(person: Any) -
     second.press("input[name=name]", "Enter")
     first.wait_for_selector(".panel h3:has-text('Anna Q')")
     assert first.input_value("input[name=name]") == "Half a na"
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, "busy"), (200, "export default {")])
+def test_language_that_does_not_load_leaves_the_page_usable_and_comes_later(
+    person: Any, status: int, body: str
+) -> None:
+    ben = person("ben", service_workers="block", locale="de")
+    ben.context.clock.install()
+    ben.context.route(
+        "**/i18n/de.js*", lambda route: route.fulfill(status=status, body=body, content_type="text/javascript")
+    )
+    page = ben.chats()
+    assert page.evaluate("document.documentElement.lang") == "en"
+    page.clock.run_for(3_000)
+    page.wait_for_selector(".notice:has-text('“Deutsch” could not be loaded')")
+    page.click(".me")
+    page.wait_for_selector(".panel h2:has-text('Settings')")
+    ben.context.unroute("**/i18n/de.js*")
+    page.clock.run_for(31_000)
+    page.wait_for_selector(".panel h2:has-text('Einstellungen')")
+    assert page.evaluate("document.documentElement.lang") == "de"

@@ -159,6 +159,7 @@ export default {
   "signin.again": "Melde dich wieder an, um weiterzumachen. Warst du es nicht, sag es der Person, die diesen Chat betreibt.",
   "settings.title": "Einstellungen",
   "settings.language": "Sprache",
+  "settings.noLanguage": "„{name}“ konnte nicht geladen werden. Die Seite versucht es von selbst wieder.",
   "settings.theme": "Aussehen",
   "settings.sound": "Ton bei neuen Nachrichten",
   "settings.version": "Version {version}",

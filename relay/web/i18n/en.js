@@ -159,6 +159,7 @@ export default {
   "signin.again": "Sign in again to go on. If it was not you, tell whoever runs this chat.",
   "settings.title": "Settings",
   "settings.language": "Language",
+  "settings.noLanguage": "“{name}” could not be loaded. The page tries again by itself.",
   "settings.theme": "Appearance",
   "settings.sound": "Sound for new messages",
   "settings.version": "Version {version}",

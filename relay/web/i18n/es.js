@@ -159,6 +159,7 @@ export default {
   "signin.again": "Vuelve a iniciar sesión para continuar. Si no fuiste tú, avisa a quien administra este chat.",
   "settings.title": "Ajustes",
   "settings.language": "Idioma",
+  "settings.noLanguage": "No se pudo cargar «{name}». La página lo vuelve a intentar sola.",
   "settings.theme": "Aspecto",
   "settings.sound": "Sonido con mensajes nuevos",
   "settings.version": "Versión {version}",

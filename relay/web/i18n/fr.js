@@ -159,6 +159,7 @@ export default {
   "signin.again": "Reconnectez-vous pour continuer. Si ce n’était pas vous, prévenez la personne qui gère ce chat.",
   "settings.title": "Réglages",
   "settings.language": "Langue",
+  "settings.noLanguage": "Impossible de charger « {name} ». La page réessaie d’elle-même.",
   "settings.theme": "Apparence",
   "settings.sound": "Son à l’arrivée d’un message",
   "settings.version": "Version {version}",

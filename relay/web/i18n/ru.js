@@ -159,6 +159,7 @@ export default {
   "signin.again": "Войдите снова, чтобы продолжить. Если это были не вы, сообщите тому, кто ведёт этот чат.",
   "settings.title": "Настройки",
   "settings.language": "Язык",
+  "settings.noLanguage": "Не удалось загрузить язык «{name}». Страница повторит попытку сама.",
   "settings.theme": "Оформление",
   "settings.sound": "Звук новых сообщений",
   "settings.version": "Версия {version}",

@@ -159,6 +159,7 @@ export default {
   "signin.again": "请重新登录以继续。如果不是您本人操作，请告知此聊天的管理者。",
   "settings.title": "设置",
   "settings.language": "语言",
+  "settings.noLanguage": "无法加载“{name}”。页面会自动重试。",
   "settings.theme": "外观",
   "settings.sound": "新消息提示音",
   "settings.version": "版本 {version}",

@@ -1,12 +1,12 @@
 /** The user's name and picture, the settings of this device, and the signed-in devices. */
 import { Component } from "preact";
-import { changeProfile, pickLanguage, signOut } from "../actions/groups.js";
+import { changeProfile, pickLanguage, signOut, wantedLanguage } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { request } from "../actions/store.js";
 import { changeSetting, dialog, ofUser, session, settings, state } from "../signals.js";
-import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";
+import { formatAgo, LANGUAGES, t } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
 import { sendPhoto } from "./chat/files.js";
 import { Panel } from "./frames.js";
@@ -171,7 +171,7 @@ export function Settings() {
           </select></label>
         <label class="setting"><span>${t("settings.language")}</span>
           <select onChange=${pickLanguage}>
-            ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${language() === code}>${name}</option>`)}
+            ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${wantedLanguage.value === code}>${name}</option>`)}
           </select></label>
         <${Switch} label=${t("settings.sound")} checked=${mine.sound} onChange=${(sound) => changeSetting({ sound })} />
         ${canNotify()
