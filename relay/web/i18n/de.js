@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "In einem Kanal schreiben nur Besitzer und Admins.",
   "new.name": "Name",
   "new.create": "Anlegen",
-  "new.drop": "Die Eingaben verwerfen?",
   "new.without": "Ohne {name}",
   "details.title": "Einzelheiten",
   "details.members": "Mitglieder",

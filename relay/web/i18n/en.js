@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "In a channel only its owner and admins write.",
   "new.name": "Name",
   "new.create": "Create",
-  "new.drop": "Discard what you entered?",
   "new.without": "Without {name}",
   "details.title": "Details",
   "details.members": "Members",

@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "En un canal solo escriben su dueño y los administradores.",
   "new.name": "Nombre",
   "new.create": "Crear",
-  "new.drop": "¿Descartar lo introducido?",
   "new.without": "Sin {name}",
   "details.title": "Detalles",
   "details.members": "Miembros",

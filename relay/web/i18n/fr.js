@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "Dans un canal, seuls le propriétaire et les admins écrivent.",
   "new.name": "Nom",
   "new.create": "Créer",
-  "new.drop": "Abandonner la saisie ?",
   "new.without": "Sans {name}",
   "details.title": "Détails",
   "details.members": "Membres",

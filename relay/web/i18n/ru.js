@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "В канале пишут только владелец и администраторы.",
   "new.name": "Название",
   "new.create": "Создать",
-  "new.drop": "Удалить введённое?",
   "new.without": "Без {name}",
   "details.title": "Подробности",
   "details.members": "Участники",

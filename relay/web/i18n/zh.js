@@ -190,7 +190,6 @@ export default {
   "new.channelHint": "频道中只有所有者和管理员可以发言。",
   "new.name": "名称",
   "new.create": "创建",
-  "new.drop": "放弃已填写的内容？",
   "new.without": "移除 {name}",
   "details.title": "详情",
   "details.members": "成员",
