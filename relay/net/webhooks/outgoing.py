@@ -208,7 +208,7 @@ class Delivery:
                 ends = {chat: state.chats[chat].last_seq, CHANGES_CHAT: upto}
                 page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
         except sqlite3.Error as error:
-            logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
+            relay.log.faults.unread(error, f"hook {self.device.key}")
             await trio.sleep(FIRST_RETRY_SECONDS)
             return False
         for entry in page.entries:
