@@ -89,9 +89,7 @@ class HttpConnection:
                 event = reader.next_event()
             except h11.RemoteProtocolError as error:
                 self.reusable = False
-                raise HttpError(
-                    error.error_status_hint, "bad_request", f"this is not an HTTP request: {error}"
-                ) from None
+                raise _malformed(error.error_status_hint) from None
             if isinstance(event, h11.Request):
                 return self._begin(event)
             if event is not h11.NEED_DATA:
@@ -163,9 +161,9 @@ class HttpConnection:
                 if event is h11.NEED_DATA:
                     self._h11.receive_data(await self._receive())
                     continue
-            except h11.RemoteProtocolError as error:
+            except h11.RemoteProtocolError:
                 self.reusable = False
-                raise HttpError(400, "bad_request", f"the body is broken: {error}") from None
+                raise HttpError(400, "bad_request", "the body is broken: its chunks are malformed") from None
             if isinstance(event, h11.Data):
                 return bytes(event.data)
             if isinstance(event, h11.EndOfMessage):
@@ -283,6 +281,16 @@ def _logged(path: str) -> Iterator[None]:
         if error.filename == path or error.errno in DISK_ERRORS:
             logger.warning("a file cannot be sent: %s cannot be read: %s", path, error.strerror)
         raise
+
+
+def _malformed(status: int) -> HttpError:
+    """Refuse a head that h11 cannot read; `status` is what it proposes."""
+    if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return HttpError(status, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
+    if status == HTTPStatus.NOT_IMPLEMENTED:
+        return HttpError(status, "bad_request", "Transfer-Encoding: the relay reads chunked only")
+    why = "its first line or a header is malformed, or it has not one Host"
+    return HttpError(status, "bad_request", f"this is not an HTTP request: {why}")
 
 
 def _stalled() -> HttpError:

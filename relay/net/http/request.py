@@ -144,7 +144,10 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
         ValueError: it names another host than the `Host` header does.
     """
     if not target.startswith("/") and "://" in target:
-        absolute = urlsplit(target)
+        try:
+            absolute = urlsplit(target)
+        except ValueError:
+            raise ValueError("the target is not an address") from None
         if absolute.netloc.lower() != host.lower():
             raise ValueError("the target is for another host than the Host header")
         return host, absolute.path or "/", absolute.query

@@ -154,8 +154,12 @@ def _json(text: str) -> JsonValue:
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
         decoded: JsonValue = json.loads(text, strict=False)
-    except ValueError as error:
-        raise HttpError(400, "bad_request", f"body: JSON is malformed: {error}") from None
+    except json.JSONDecodeError as error:
+        raise HttpError(
+            400, "bad_request", f"body: JSON is malformed in line {error.lineno}, at character {error.colno}"
+        ) from None
+    except ValueError:
+        raise HttpError(400, "bad_request", "body: JSON has a number with too many digits") from None
     return decoded
 
 

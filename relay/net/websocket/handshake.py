@@ -14,6 +14,11 @@ from relay.net.http.response import HttpError
 from relay.protocol.base import FRAME_BYTES_HEADER
 from relay.protocol.schema import VERSIONS
 
+NO_HANDSHAKE = (
+    "this is the WebSocket's address: a GET of HTTP/1.1 with the headers Connection: Upgrade, Upgrade: websocket,"
+    " Sec-WebSocket-Key and Sec-WebSocket-Version: 13 opens one (RFC 6455)"
+)
+
 
 class WebSocketUpgrade(NamedTuple):
     """A WebSocket that is about to begin."""
@@ -45,10 +50,8 @@ def accept(request: HttpRequest, frame_bytes: int) -> bytes:
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection(list(request.event.headers), request.event.target.decode("latin-1"))
-    except RemoteProtocolError as error:
-        raise HttpError(
-            426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")
-        ) from None
+    except RemoteProtocolError:
+        raise HttpError(426, "bad_request", NO_HANDSHAKE, (b"Upgrade", b"websocket")) from None
     assert any(isinstance(event, UpgradeRequest) for event in handshake.events())
     return handshake.send(AcceptConnection(extra_headers=[(FRAME_BYTES_HEADER, str(frame_bytes).encode())]))
 
