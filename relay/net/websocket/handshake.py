@@ -14,11 +14,6 @@ from relay.net.http.response import HttpError
 from relay.protocol.base import FRAME_BYTES_HEADER
 from relay.protocol.schema import VERSIONS
 
-NO_HANDSHAKE = (
-    "this is the WebSocket's address: a GET of HTTP/1.1 with the headers Connection: Upgrade, Upgrade: websocket,"
-    " Sec-WebSocket-Key and Sec-WebSocket-Version: 13 opens one (RFC 6455)"
-)
-
 
 class WebSocketUpgrade(NamedTuple):
     """A WebSocket that is about to begin."""
@@ -51,7 +46,12 @@ def accept(request: HttpRequest, frame_bytes: int) -> bytes:
     try:
         handshake.initiate_upgrade_connection(list(request.event.headers), request.event.target.decode("latin-1"))
     except RemoteProtocolError:
-        raise HttpError(426, "bad_request", NO_HANDSHAKE, (b"Upgrade", b"websocket")) from None
+        raise HttpError(
+            426,
+            "bad_request",
+            "this is the WebSocket's address: an upgrade to websocket, version 13, with a key is expected (RFC 6455)",
+            (b"Upgrade", b"websocket"),
+        ) from None
     assert any(isinstance(event, UpgradeRequest) for event in handshake.events())
     return handshake.send(AcceptConnection(extra_headers=[(FRAME_BYTES_HEADER, str(frame_bytes).encode())]))
 
