@@ -99,11 +99,15 @@ def test_tests_import_no_private_name() -> None:
 
 def constants() -> set[str]:
     """Return the names of constants and the private names that modules of relay/ define."""
-    nodes = itertools.chain.from_iterable(
-        ast.walk(ast.parse(path.read_text("utf-8"))) for path in TOP.glob("relay/**/*.py")
-    )
-    names = {getattr(node, "id", "") or getattr(node, "name", "") or getattr(node, "attr", "") for node in nodes}
-    return {name for name in names if isinstance(name, str) and is_kept(name)}
+    names = set()
+    for path in TOP.glob("relay/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                    names.add(name)
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                    names.add(name)
+    return {name for name in names if is_kept(name)}
 
 
 def test_tests_replace_no_private_name_and_no_constant() -> None:

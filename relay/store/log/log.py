@@ -27,6 +27,7 @@ from relay.store.log.tuning import LogTuning
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
+from relay.store.refusals import StoreFaults
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -151,6 +152,11 @@ class Log(CommandQueue):
     def figures(self) -> WriterFigures:
         """The writer's counters since the start."""
         return self._writer.figures
+
+    @property
+    def faults(self) -> StoreFaults:
+        """What is told of the store's faults."""
+        return self._writer.faults
 
     @property
     def failing(self) -> bool:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import trio
 
-from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.decision_engine import Decided, DecisionEngine, Drafted
@@ -27,7 +26,7 @@ from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup
-from relay.store.refusals import is_damage, refusal, what_failed
+from relay.store.refusals import StoreFaults
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
 
@@ -79,9 +78,7 @@ class Writer:
         self.figures = WriterFigures()
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
-        self._damage_told = False
-        self._unwritable = LastingFault(logger, "the store can be written again", logging.ERROR)
-        self._unreadable = LastingFault(logger, "the store can be read again")
+        self.faults = StoreFaults()
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
@@ -330,7 +327,7 @@ class Writer:
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
         if self.failing_since is not None:
-            self._unwritable.gone()
+            self.faults.written()
             self.failing_since, self.disk_full = None, False
         figures = self.figures
         figures.batches += 1
@@ -343,18 +340,12 @@ class Writer:
 
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
-        words = ("the store cannot be written: %s (%s)", what_failed(error), getattr(error, "sqlite_errorname", "?"))
-        if not is_damage(error):
-            self._unwritable.found(*words)
-        elif not self._damage_told:
-            # Other writes succeed in between, so it has no end: it is told once.
-            self._damage_told = True
-            logger.error(*words)
+        answer = self.faults.unwritten(error)
         if self.failing_since is None:
             self.failing_since = trio.current_time()
         self.disk_full = is_full(error)
         self._schedule.not_written(side_writes, trio.current_time())
-        await self._answer_unwritten(pending, refusal(error))
+        await self._answer_unwritten(pending, answer)
 
     async def _answer_unwritten(self, pending: list[PendingCommand], refusal: RelayError) -> None:
         """Refuse commands that need a write, and answer the others, which repeat earlier ones."""
@@ -362,9 +353,8 @@ class Writer:
         try:
             with trio.CancelScope(shield=True):
                 answers = await self._decide_unwritten([item.command for item in pending], refusal)
-                self._unreadable.gone()
         except sqlite3.Error as error:
-            self._unreadable.found("the store cannot be read: %s", error)
+            self.faults.unread(error, "requests that may be repeats")
         except Exception:
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
         for item, answer in zip(pending, answers, strict=True):
