@@ -7,13 +7,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 from relay.store import texts
+from relay.store.damage import is_damage
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
 from relay.store.sqlite.read_views import Views
 from relay.store.sqlite.reading import is_undecodable
 from relay.store.sqlite.statements import as_json
-from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
 
 SHOWN_FAULTS = 10
@@ -183,7 +183,7 @@ async def _indexed(views: Views) -> list[str]:
             term = rows[-1][0]
         return await _indexed_messages(views) or await _unfound(views)
     except sqlite3.DatabaseError as error:
-        if not (full_text_index.is_damage(error) or is_undecodable(error)):
+        if not (is_damage(error) or is_undecodable(error)):
             raise
         return [f"it cannot be read ({error}); {REINDEX_HELPS}"]
 

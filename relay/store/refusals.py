@@ -3,18 +3,9 @@
 import sqlite3
 
 from relay.protocol.errors import RelayError
+from relay.store.damage import DAMAGE_HELPS, is_damage
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
-
-DAMAGE_HELPS = (
-    "the file is damaged, and what needs this part of it fails: `relay check` says where, and `relay restore FILE` puts"
-    " a backup in its place"
-)
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether a page of the store is damaged, so that trying again does not help."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def what_failed(error: sqlite3.Error) -> str:

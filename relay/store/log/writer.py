@@ -8,12 +8,14 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
 from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.damage import is_damage
 from relay.store.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.entry import ClientKey, Entry, Facts, keys_to_look_up, text_length
 from relay.store.files.disk_full import is_full
@@ -27,7 +29,7 @@ from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup
-from relay.store.refusals import is_damage, refusal, what_failed
+from relay.store.refusals import refusal, what_failed
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
 
@@ -79,7 +81,8 @@ class Writer:
         self.figures = WriterFigures()
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
-        self._damage_told = False
+        self.damage_told = False
+        """Whether a write failed because a page is damaged, which the log has said."""
         self._unwritable = LastingFault(logger, "the store can be written again", logging.ERROR)
         self._unreadable = LastingFault(logger, "the store can be read again")
         self.disk_full = False
@@ -280,20 +283,19 @@ class Writer:
         self._engine.batch_done()
 
     async def _commit(self, batch: Batch, side_writes: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
-        """Decide a batch and write it, again if the full-text index turns out to be damaged.
+        """Decide a batch and write it; if a page is damaged, try to do without the full-text index.
 
-        Returns:
-            The draft, all its entries, whether anything was written, and the written side writes.
+        Returns: the draft, all its entries, whether anything was written, and the written side writes.
         """
         commands = [item.command for item in batch.pending]
         try:
             return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
         except sqlite3.DatabaseError as error:
-            if not await self._background.index.lose_damaged(error):
+            if not is_damage(error):
                 raise
-        # The new index is built in portions: this batch must not index everything.
-        side_writes = side_writes._replace(indexed=0)
-        return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
+        side_writes = self._schedule.without_index(side_writes, trio.current_time())
+        write = partial(self._decide_and_write, commands, batch.size, side_writes)
+        return *await self._background.index.despite_damage(write), side_writes
 
     async def _decide_and_write(
         self, commands: list[Command], size: int, side_writes: SideWrites
@@ -346,9 +348,9 @@ class Writer:
         words = ("the store cannot be written: %s (%s)", what_failed(error), getattr(error, "sqlite_errorname", "?"))
         if not is_damage(error):
             self._unwritable.found(*words)
-        elif not self._damage_told:
-            # Other writes succeed in between, so it has no end: it is told once.
-            self._damage_told = True
+        elif not self.damage_told:
+            # Other writes succeed in between, so it has no end.
+            self.damage_told = True
             logger.error(*words)
         if self.failing_since is None:
             self.failing_since = trio.current_time()
