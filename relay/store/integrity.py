@@ -28,6 +28,9 @@ TRIGRAMS_PER_VIEW = 64
 """Trigrams whose lists are read in one view."""
 PROBED_MESSAGES = 256
 """Messages that are looked for in the full-text index."""
+PAGES = "pages and indexes"
+CLIENT_IDS = "client ids"
+HOLDINGS = "files and the messages that use them"
 INDEX = "full-text index"
 TEXTS = "texts and what is kept as JSON"
 REINDEX_HELPS = "`relay reindex` rebuilds it from the messages"
@@ -278,15 +281,15 @@ async def _holdings(views: Views) -> list[str]:
 
 
 CHECKS: dict[str, Check] = {
-    "pages and indexes": _integrity,
+    PAGES: _integrity,
     TEXTS: _texts,
     "foreign keys": _foreign_keys,
     "message ids without gaps": _message_ids,
     "timestamps in order": _order,
     "edits and deletions": _changed,
     "deleted texts are gone": _erased,
-    "client ids": _client_ids,
+    CLIENT_IDS: _client_ids,
     INDEX: _indexed,
-    "files and the messages that use them": _holdings,
+    HOLDINGS: _holdings,
 }
 """By their names in the report."""

@@ -37,8 +37,12 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     Raises:
         sqlite3.Error: the store cannot be read.
     """
+    damage: Exception | None = None
     try:
-        return await _caught_up(reading, await snapshots.snapshot(reading, exact=True))
+        kept = await snapshots.snapshot(reading, exact=True)
+        if kept.seq:
+            return await _caught_up(reading, kept)
+        # There is none yet, as in a new store and in one that was repaired.
     except DAMAGED as error:
         if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_undecodable(error)):
             raise
@@ -53,7 +57,7 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
         state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
     except UNREADABLE as error:
         # If a text that is not UTF-8 is the only damage, the rest of the snapshot is right.
-        if not is_undecodable(damage):
+        if damage is None or not is_undecodable(damage):
             raise sqlite3.DatabaseError(
                 "neither the snapshot of users and chats can be read nor the entries that it is made of"
             ) from error
