@@ -38,7 +38,7 @@ def sha256(path: Path) -> str:
 
 def stamp(path: Path) -> str:
     """Return the short hash for ?v=."""
-    return sha256(path)[:10]
+    return sha256(path)[:8]
 
 
 def own_modules() -> list[Path]:

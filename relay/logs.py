@@ -10,26 +10,42 @@ import select
 import socket
 import struct
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import TextIO
+
+import trio
 
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "relay"
 PIECE_CHARACTERS = select.PIPE_BUF // 4
 """Characters written at a time. A ready pipe accepts four bytes for each of them."""
-REPEATS = 60
-"""Records of one statement in `REPEAT_SECONDS`. What one client can cause again and again must not fill the card."""
+REPEATS = 20
+"""Records of one statement about one subject in `REPEAT_SECONDS`. What one client can cause again and again must not
+fill the card."""
+SUBJECTS = 30
+"""Subjects of one statement in that time, so that nobody fills the card by inventing some."""
+SUBJECT_CHARACTERS = 256
+"""Characters by which two subjects are told apart."""
 REPEAT_SECONDS = 60.0
+TELL_SECONDS = 10.0
+"""Seconds between two looks for statements whose time is over and that have dropped records."""
+SUBJECT, COUNTS = "subject", "counts"
+"""Fields of a record, in no log: what it is about, if not its first argument; that it is a count of dropped ones."""
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
-def set_up(level: str, journal: str = JOURNAL) -> None:
+def set_up(level: str, journal: str = JOURNAL) -> "RepeatLimit":
     """Log to the journal if stderr is connected to it, else to stderr.
 
     Args:
         level: the lowest level that is logged, as in `log.level`.
         journal: the path of the journal's socket.
+
+    Returns:
+        The limit on repeated records, which tells of dropped ones while its `run` runs.
     """
     handler: logging.Handler = logging.StreamHandler(ImmediateStream(sys.stderr))
     handler.setFormatter(LineFormatter())
@@ -39,9 +55,11 @@ def set_up(level: str, journal: str = JOURNAL) -> None:
             handler.setFormatter(logging.Formatter())
         except OSError:
             logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")
-    handler.addFilter(RepeatLimit())
+    limit = RepeatLimit()
+    handler.addFilter(limit)
     logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
+    return limit
 
 
 def set_level(level: str) -> None:
@@ -175,9 +193,10 @@ def datagram(record: logging.LogRecord, message: str) -> bytes:
 
 
 class RepeatLimit(logging.Filter):
-    """Drops the records of a statement that has logged too often lately; its next record says how many.
+    """Drops the records of a statement about one subject if there were too many lately, and soon says how many.
 
-    Its memory is bounded by the number of statements that log. Debugging is not limited, nor are requests of an admin.
+    So nobody fills the card, or hides what the statement has to say of somebody else. Its memory is bounded by the
+    number of statements that log. Debugging is not limited, nor are requests of an admin.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -188,21 +207,96 @@ class RepeatLimit(logging.Filter):
         """
         super().__init__()
         self._clock = clock
-        self._counts: dict[tuple[str, int], tuple[float, int]] = {}
+        self._bursts: dict[tuple[str, int], _Burst] = {}
+        self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter`."""
-        if record.levelno <= logging.DEBUG or hasattr(record, "ADMIN"):
+        if record.levelno <= logging.DEBUG or hasattr(record, "ADMIN") or hasattr(record, COUNTS):
             return True
         now, statement = self._clock(), (record.pathname, record.lineno)
-        start, count = self._counts.get(statement, (now, 0))
-        dropped = 0
-        if now - start >= REPEAT_SECONDS:
-            start, count, dropped = now, 0, max(0, count - REPEATS)
-        self._counts[statement] = start, count + 1
-        if dropped:
-            record.msg = f"{record.msg} ({dropped} more like this were not logged)"
-        return count < REPEATS
+        with self._lock:
+            burst, over = self._bursts.get(statement), None
+            if burst is None or burst.is_over(now):
+                burst, over = _Burst(now), burst
+                self._bursts[statement] = burst
+            passes = burst.passes(record)
+        if over is not None:
+            over.tell()
+        return passes
+
+    def tell(self, *, all_of_them: bool = False) -> None:
+        """Log how many records were dropped in bursts that are over, or in all of them, as at a stop."""
+        now = self._clock()
+        with self._lock:
+            ended = [key for key, burst in self._bursts.items() if all_of_them or burst.is_over(now)]
+            over = [self._bursts.pop(key) for key in ended]
+        for burst in over:
+            burst.tell()
+
+    async def run(self) -> None:
+        """Tell of each burst once it is over, whether or not another record comes."""
+        while True:
+            await trio.sleep(TELL_SECONDS)
+            self.tell()
+
+
+class _Burst:
+    """The records of one statement within `REPEAT_SECONDS`."""
+
+    __slots__ = ("_began", "_counts", "_dropped", "_first")
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._counts: dict[str, int] = {}
+        """Records by subject."""
+        self._dropped = 0
+        self._first: logging.LogRecord | None = None
+        """The first one dropped, without its error, which would keep the frames that it came through."""
+
+    def is_over(self, now: float) -> bool:
+        return now - self._began >= REPEAT_SECONDS
+
+    def passes(self, record: logging.LogRecord) -> bool:
+        """Count a record; return whether it is logged."""
+        subject = subject_of(record)
+        count = self._counts.get(subject, 0)
+        if count < REPEATS and (count or len(self._counts) < SUBJECTS):
+            self._counts[subject] = count + 1
+            return True
+        self._dropped += 1
+        if self._first is None:
+            self._first = logging.LogRecord(
+                record.name, record.levelno, record.pathname, record.lineno, record.getMessage(), None, None
+            )
+        return False
+
+    def tell(self) -> None:
+        """Log how many were dropped, if any."""
+        told = self._first
+        if told is None:
+            return
+        told.msg, told.args = "%d more like this were not logged: %s", (self._dropped, told.msg)
+        setattr(told, COUNTS, True)
+        logging.getLogger(told.name).handle(told)
+
+
+def subject_of(record: logging.LogRecord) -> str:
+    """Return what a record is about: a user, a hook, a path, or a place in the program.
+
+    It is the field `SUBJECT` of the record, which is in no log, or else its first argument; of an error also where that
+    was raised.
+    """
+    subject = getattr(record, SUBJECT, None)
+    if subject is None:
+        arguments = record.args
+        subject = arguments[0] if isinstance(arguments, tuple) and arguments else ""
+    raised = ""
+    if record.exc_info and record.exc_info[0] is not None:
+        steps = list(traceback.walk_tb(record.exc_info[2]))
+        where = f"{steps[-1][0].f_code.co_filename}:{steps[-1][1]}" if steps else ""
+        raised = f"{record.exc_info[0].__name__} {where}"
+    return f"{raised} {subject}"[:SUBJECT_CHARACTERS]
 
 
 class LastingFault:

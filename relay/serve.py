@@ -85,7 +85,7 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
     standard_streams.open_closed()
     standard_streams.stand_in_for_stderr()
     options = parser().parse_args(arguments)
-    logs.set_up("info")
+    repeats = logs.set_up("info")
     # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
     signal.signal(signal.SIGHUP, lambda *_: _early_reloads.append(True))
     # When systemd's watchdog ends a relay, the journal gets a traceback of where it hung.
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
         make(data)
         # Do it here as well as later: a start may have to wait, for instance on a full disk.
         served.note(data, runtime_directory())
-        trio.run(serve, data, settings, tuning, net)
+        trio.run(serve, data, settings, tuning, net, repeats)
     except (*EXPECTED_ERRORS, BaseExceptionGroup) as error:
         cause = only_error(error)
         if not isinstance(cause, EXPECTED_ERRORS):
@@ -110,6 +110,8 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
         known = not isinstance(cause, WrongSettings)
         _report(explained(cause, data_directory(options.data)) if known else str(cause))
         return 1
+    finally:
+        repeats.tell(all_of_them=True)
     return 0
 
 
@@ -130,7 +132,13 @@ def explained(error: BaseException, data: Path) -> str:
     return about_file(error, data) if isinstance(error, OSError) else str(error)
 
 
-async def serve(data: Path, loaded: Loaded, tuning: Tuning | None = None, net: NetTuning | None = None) -> None:
+async def serve(
+    data: Path,
+    loaded: Loaded,
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
+    repeats: logs.RepeatLimit | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -138,6 +146,7 @@ async def serve(data: Path, loaded: Loaded, tuning: Tuning | None = None, net: N
         loaded: the settings in force.
         tuning: see `open_relay`.
         net: see `Server`.
+        repeats: the limit on repeated log records, which is to tell of dropped ones.
     """
     settings = loaded.settings
     trio.socket.set_custom_hostname_resolver(NameLookups())
@@ -168,6 +177,8 @@ async def serve(data: Path, loaded: Loaded, tuning: Tuning | None = None, net: N
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(keep_running, "stopping", partial(_stop_on_signal, server))
             nursery.start_soon(keep_running, "reloading", partial(_reload_on_signal, loaded, certificates))
+            if repeats is not None:
+                nursery.start_soon(keep_running, "the log", repeats.run)
             nursery.start_soon(keep_running, "the statistics", relay.statistics.run)
             nursery.start_soon(keep_running, "retention", relay.retention.run, relay.tuning.retention.retry_seconds)
             nursery.start_soon(keep_running, "the reserve", relay.room.run, relay.tuning.disk.fill_seconds)

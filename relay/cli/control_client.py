@@ -19,7 +19,7 @@ from relay.cli.offline import Busy, Waiting, command_tuning, in_trio, opened
 from relay.cli.output import Failure
 from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
-from relay.protocol.control import READING_REQUESTS, Empty
+from relay.protocol.control import LISTING_REQUESTS, READING_REQUESTS, Empty
 from relay.protocol.control.table import STATUS_SHOW
 from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
@@ -282,7 +282,7 @@ def _ask_file(
     import trio
 
     async def once() -> ResponseT:
-        async with opened(data, make=make) as relay:
+        async with opened(data, make=make, reads=kind.name in LISTING_REQUESTS) as relay:
             return await _ask_relay(relay, kind, payload, items)
 
     return in_trio(trio.run, once)
@@ -304,8 +304,13 @@ async def _ask_relay(
 
 
 @asynccontextmanager
-async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
+async def conversation(data: Path, *, make: bool = False, reads: bool = False) -> AsyncIterator[Ask]:
     """Make many requests over one connection, or on the file opened once. For code that runs in trio.
+
+    Args:
+        data: the data directory.
+        make: whether to make a missing data directory.
+        reads: whether all of them only read.
 
     Raises:
         Failure: as `ask`.
@@ -314,20 +319,20 @@ async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
         waiting = Waiting()
         while True:
             try:
-                ask_one = await _reach(stack, data, make=make)
+                ask_one = await _reach(stack, data, make=make, reads=reads)
                 break
             except Busy as busy:
                 waiting.go_on(busy)
         yield ask_one
 
 
-async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
+async def _reach(stack: AsyncExitStack, data: Path, *, make: bool, reads: bool) -> Ask:
     """Connect to the relay, or open its file, until the stack is closed."""
     import trio
 
     connection = _connect(control_socket(data))
     if connection is None:
-        relay = await stack.enter_async_context(opened(data, make=make))
+        relay = await stack.enter_async_context(opened(data, make=make, reads=reads))
 
         async def ask_here(kind: RequestType[PayloadT, ResponseT], payload: PayloadT, /) -> ResponseT:
             return await _ask_relay(relay, kind, payload, _ignore)

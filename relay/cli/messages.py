@@ -20,6 +20,7 @@ from relay.protocol import codec, control, events
 from relay.protocol.control.table import SAY, TEMPORARY_TOKEN, WATCH
 from relay.protocol.requests import Accepted
 from relay.settings import data_directory
+from relay.unicode.unseen import is_blank
 
 if TYPE_CHECKING:
     from relay.client.received import Received
@@ -59,8 +60,8 @@ def send(
         message=sys.stdin.read().rstrip("\n") if text == "-" else text,
         client_message_id=str(uuid.uuid4()),
     )
-    if not message.message:
-        raise WrongUse("there is nothing to send: TEXT is empty")
+    if is_blank(message.message):
+        raise WrongUse("there is nothing to send: TEXT has nothing that can be seen")
     accepted = _say(data_directory(data), message, time.monotonic() + timeout)
     if json:
         as_json(accepted)

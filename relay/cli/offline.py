@@ -6,18 +6,21 @@ Loads trio and the relay only when a store is opened.
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from relay.cli.output import Failure, say
 from relay.exception_groups import first_error
-from relay.store.files import directory, lock
+from relay.store.files import directory, lock, replacing
 
 if TYPE_CHECKING:
+    from relay.core.admin.status import Runtime
     from relay.core.relay import Relay
+    from relay.settings import Settings
 
 T = TypeVar("T")
 
@@ -83,13 +86,40 @@ def _find(data: Path, *, make: bool) -> None:
     directory.make(data)
 
 
+def _can_only_be_read(data: Path) -> bool:
+    """Return whether a store is whole and on a disk that is mounted read-only, where nothing can be locked."""
+    return (
+        directory.is_there(data / directory.STORE)
+        and directory.is_read_only(data)
+        and not replacing.is_committed(data, replacing.STORE_WITH_FILES)
+    )
+
+
 @asynccontextmanager
-async def opened(data: Path, *, make: bool) -> AsyncIterator["Relay"]:
+async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> AsyncIterator["Relay"]:
+    """Open a store that can only be read; one that an older relay wrote is upgraded in a copy."""
+    from relay.core.relay import open_relay, read_relay
+    from relay.store.backup.archive import copy_store
+    from relay.store.sqlite.database import OlderStore
+
+    async with AsyncExitStack() as steps:
+        try:
+            relay = await steps.enter_async_context(read_relay(data, settings=settings, runtime=runtime))
+        except OlderStore:
+            copy = Path(steps.enter_context(TemporaryDirectory(prefix="relay-read-")))
+            copy_store(data / directory.STORE, copy / directory.STORE)
+            relay = await steps.enter_async_context(open_relay(copy, settings=settings, runtime=runtime))
+        yield relay
+
+
+@asynccontextmanager
+async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterator["Relay"]:
     """Open the store of a relay that does not run.
 
     Args:
         data: the data directory.
         make: whether to make the directory if there is none.
+        reads: whether only requests that read will come, so that a read-only disk will do.
 
     Raises:
         Busy: another process has it open.
@@ -108,7 +138,9 @@ async def opened(data: Path, *, make: bool) -> AsyncIterator["Relay"]:
         address = partial(
             browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
         )
-        async with open_relay(data, settings=settings, runtime=Runtime(browser_address=address)) as relay:
+        runtime = Runtime(browser_address=address)
+        opening = partial(_read if reads and _can_only_be_read(data) else open_relay, data)
+        async with opening(settings=settings, runtime=runtime) as relay:
             yield relay
     except* lock.Locked as errors:
         error = first_error(errors)

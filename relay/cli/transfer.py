@@ -1,7 +1,6 @@
 """`relay export` and `relay import`: users, chats and messages, out of one relay and into another."""
 
 import contextlib
-import errno
 import shutil
 import sys
 import tarfile
@@ -30,9 +29,8 @@ from relay.settings import data_directory
 from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.contents import Condition, Verdict, add_to_tar
-from relay.store.data_dir.errors import FAULTS, what_to_do
 from relay.store.files import scratch
-from relay.store.files.directory import STORE, is_read_only
+from relay.store.files.directory import STORE
 
 SHOWN_NAMES = 3
 """Maximum names in one line."""
@@ -54,7 +52,7 @@ def export(
     if file is None or str(file) == "-":
         if files:
             raise WrongUse("a tar file needs a name: `relay export --files FILE.tar`")
-        _export(data, sys.stdout.buffer, None)
+        _export(data, sys.stdout.buffer)
         return
     check_target(file, data_directory(data))
     lost: dict[str, Verdict] = {}
@@ -64,7 +62,7 @@ def export(
             part = here / file.name
             with pacing.open_paced(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target, here, lost) if files else _export(data, target, here)
+                exported = _export_tar(data, target, here, lost) if files else _export(data, target)
             scratch.put_in_place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
@@ -89,7 +87,7 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, lost: dict[str
     held: dict[str, control.Record] = {}
     # Beside the target, which has room: /tmp may be in memory.
     with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
-        exported = _export(data, lines, here, held)
+        exported = _export(data, lines, held)
         entry = tarfile.TarInfo("export.jsonl")
         entry.size, entry.mode = lines.tell(), 0o600
         lines.seek(0)
@@ -111,15 +109,12 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, lost: dict[str
     return exported
 
 
-def _export(
-    data: Path | None, target: IO[bytes], near: Path | None, held: dict[str, control.Record] | None = None
-) -> control.Exported:
+def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> control.Exported:
     """Write the lines.
 
     Args:
         data: the value of `--data`.
         target: the file to write.
-        near: a directory for a copy of the store, if its disk is read-only; by default that of temporary files.
         held: collects the records of uploaded files, by id.
     """
     with progress("exporting") as advance:
@@ -130,19 +125,7 @@ def _export(
             target.write(msgspec.json.encode(record) + b"\n")
             advance(1)
 
-        request, directory = control.Export(files=held is not None), data_directory(data)
-        try:
-            return ask(directory, EXPORT, request, items=write)
-        except OSError as error:
-            if error.errno != errno.EROFS or not (directory.is_dir() and is_read_only(directory)):
-                raise
-        # No relay runs there, and none can, so open a copy of the store.
-        with tempfile.TemporaryDirectory(prefix="relay-export-", dir=near) as copy:
-            try:
-                archive.copy_store(directory / STORE, Path(copy, STORE))
-            except FAULTS as error:
-                raise Failure(what_to_do(error, directory)) from None
-            return ask(Path(copy), EXPORT, request, items=write)
+        return ask(data_directory(data), EXPORT, control.Export(files=held is not None), items=write)
 
 
 def import_(
@@ -327,7 +310,7 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
             async with conversation(Path(empty), make=True) as ask_one:
                 yield ask_one
         return
-    async with conversation(data, make=not dry) as ask_one:
+    async with conversation(data, make=not dry, reads=dry) as ask_one:
         yield ask_one
 
 

@@ -35,7 +35,7 @@ def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
             begun = rows.line_num + 1
     except csv.Error as error:
         if "limit" in str(error):
-            raise Failure(f"{file} is not a table of ids and names: {error}") from None
+            raise Failure(f"{file} is not a table of ids and names: a cell in line {begun} is too long") from None
         raise Failure(
             f"{file}, line {begun}: its quotation marks do not add up: close each, and double those inside"
         ) from None

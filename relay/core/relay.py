@@ -51,6 +51,7 @@ from relay.store.log.schedule import Cursors
 from relay.store.queries import positions
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
+from relay.store.sqlite.read_only import readable
 from relay.store.sqlite.wal import Wal
 
 logger = logging.getLogger(__name__)
@@ -263,23 +264,7 @@ async def open_relay(
                 database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as checkpointing,
             ):
                 connections = Connections(writing, reading, lookups, searching, replaying, exporting, checkpointing)
-                state, dirty = await load_state(reading)
-                cursors = await positions.cursors(reading)
-                _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
-                time.begin(max(state.at, import_began))
-                relay = Relay(
-                    data,
-                    connections,
-                    state,
-                    dirty,
-                    cursors,
-                    time,
-                    frame,
-                    settings,
-                    reserve,
-                    runtime or Runtime(),
-                    tuning,
-                )
+                relay = await _loaded(data, connections, time, frame, settings, reserve, runtime, tuning)
                 if left_over:
                     relay.log.wal.erased()
                 async with trio.open_nursery() as nursery:
@@ -297,6 +282,54 @@ async def open_relay(
         if spent or reserve.short or reserve.names_spent:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
+
+
+@asynccontextmanager
+async def read_relay(
+    data: Path, *, settings: Settings | None = None, runtime: Runtime | None = None
+) -> AsyncIterator[Relay]:
+    """Open a data directory on a disk that is mounted read-only, for admin requests that only read.
+
+    Nothing is locked or changed, and no writer runs: a request that changes something would wait without end.
+
+    Args:
+        data: the directory.
+        settings: the settings in force; None for the defaults.
+        runtime: facts about the running relay; None if it does not run.
+
+    Raises:
+        OlderStore: an older relay wrote the file, and it has to be upgraded first.
+        NewerStore: a newer relay wrote it.
+        sqlite3.Error: the file cannot be opened, or is damaged.
+    """
+    settings, tuning = settings or Settings(), Tuning()
+    directory.check_links(data)
+    path = data / directory.STORE
+    empty.refuse(path)
+    with readable(path) as address, ungrouped():
+        async with database.connect(path, writing=False, address=address) as reading:
+            await database.recognise_current(reading)
+            connections = Connections(*[reading] * len(Connections._fields))
+            reserve, time = Reserve(data, settings.store.reserve_bytes), _relay_clock(None, settings)
+            yield await _loaded(data, connections, time, bytes, settings, reserve, runtime, tuning)
+
+
+async def _loaded(
+    data: Path,
+    connections: Connections,
+    time: RelayClock,
+    frame: Frame,
+    settings: Settings,
+    reserve: Reserve,
+    runtime: Runtime | None,
+    tuning: Tuning,
+) -> Relay:
+    """Put a relay together with the state in its store."""
+    state, dirty = await load_state(connections.reading)
+    cursors = await positions.cursors(connections.reading)
+    _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
+    time.begin(max(state.at, import_began))
+    return Relay(data, connections, state, dirty, cursors, time, frame, settings, reserve, runtime or Runtime(), tuning)
 
 
 def _say_who(holder: str) -> None:

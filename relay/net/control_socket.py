@@ -29,6 +29,7 @@ from relay.protocol.control import CONTROL, READING_REQUESTS
 from relay.protocol.control.table import PRUNE
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
+from relay.store.damage import DAMAGE_HELPS, is_damage
 from relay.store.files.directory import about_file
 from relay.store.files.disk_full import is_full
 from relay.typed_command import line
@@ -187,12 +188,9 @@ def _no_room(admin: Admin) -> RelayError:
 def _store_failed(admin: Admin, error: sqlite3.Error, name: str) -> RelayError:
     if is_full(error):
         return _full(admin, name)
-    logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
-    return RelayError(
-        "unavailable",
-        f"the store in {admin.data} cannot be read or written ({error}): `{line('doctor', admin.data)}` looks for the"
-        " cause",
-    )
+    answer = admin.faults.unread(error, f"the admin's request {name}", "read or written")
+    helps = DAMAGE_HELPS if is_damage(error) else f"`{line('doctor', admin.data)}` looks for the cause"
+    return RelayError(answer.error.code, f"the store in {admin.data} cannot be read or written ({error}): {helps}")
 
 
 def _payload(request: Request) -> msgspec.Struct:

@@ -129,7 +129,7 @@ class Router:
                     # The start of the next request is unknown: the same bytes would fail forever.
                     connection.reusable = False
                 address = transport.peer if request is None else self.admission.address_of(request)
-                failed, caller = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
+                failed, caller = self._failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
             if not await self._respond(connection, request, caller, failed):
                 return None
         return None
@@ -193,7 +193,7 @@ class Router:
         except (Disconnected, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - every failure gets a response
-            return _failure(error)
+            return self._failure(error)
 
     async def _route(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         if request.path.startswith(HOOKS):
@@ -211,6 +211,18 @@ class Router:
         if handler is None:
             raise _method_not_allowed(methods)
         return await handler(request, caller)
+
+    def _failure(self, error: Exception) -> HttpResponse:
+        """Turn a failure into the response that reports it."""
+        if isinstance(error, sqlite3.Error):
+            # Not by its path, which may contain a hook's secret.
+            error = self._relay.log.faults.unread(error, "an HTTP request")
+        if isinstance(error, RelayError):
+            error = HttpError.of(error)
+        if not isinstance(error, HttpError):
+            logger.error("a request failed; the relay goes on", exc_info=error)
+            error = HttpError.of(RelayError.internal())
+        return error_response(error)
 
     async def _health(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         if not self._relay.log.writable:
@@ -237,16 +249,3 @@ def _method_not_allowed(methods: Iterable[str]) -> HttpError:
         allowed.insert(0, "HEAD")
     named = ", ".join(allowed)
     return HttpError(405, "bad_request", f"what can be done here: {named}", (b"Allow", named.encode()))
-
-
-def _failure(error: Exception) -> HttpResponse:
-    """Turn a failure into the response that reports it."""
-    if isinstance(error, HttpError):
-        return error_response(error)
-    if isinstance(error, RelayError):
-        return error_response(HttpError.of(error))
-    if isinstance(error, sqlite3.Error):
-        logger.error("the store cannot be read: %s", error)
-        return error_response(HttpError.of(RelayError.unavailable()))
-    logger.error("a request failed; the relay goes on", exc_info=error)
-    return error_response(HttpError.of(RelayError.internal()))

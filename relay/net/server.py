@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 
 import trio
 
@@ -50,13 +51,8 @@ STOP_SECONDS = 5.0
 LAST_ANSWER_SECONDS = 1.0
 """How long accepted connections may still make a request and get an answer when the relay stops."""
 RESTART_REASON = "the relay restarts"
-UNAVAILABLE = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n"
-)
-"""The head of the response to a handshake that cannot be finished now."""
-UNREADABLE_LOG_SECONDS = 10.0
-"""Seconds between two log records of connections that are refused because the store cannot be read."""
+REFUSED = b"HTTP/1.1 %s\r\n%sConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+"""The head of the response to a handshake that cannot be finished."""
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -86,7 +82,6 @@ class Server:
         self._listeners = listeners
         self._most_connections = most_connections or ConnectionLimit(relay.settings.limits)
         self.certificates = certificates
-        self._unreadable_at = float("-inf")
         self._limits = relay.settings.limits
         self.readiness = Readiness()
         self.keepalive = Keepalive()
@@ -340,8 +335,7 @@ class Server:
         try:
             position = await starting
         except sqlite3.Error as error:
-            self._log_unreadable(error)
-            await _send(transport, _unavailable())
+            await _send(transport, _refused(self.relay.log.faults.unread(error, "a new connection")))
             transport.end()
             return None
         await _send(transport, upgrade.response)
@@ -350,13 +344,6 @@ class Server:
             transport.end()
             return None
         return position
-
-    def _log_unreadable(self, error: sqlite3.Error) -> None:
-        """Log that the store cannot be read, once for the many clients that reconnect meanwhile."""
-        now = trio.current_time()
-        if now - self._unreadable_at >= UNREADABLE_LOG_SECONDS:
-            self._unreadable_at = now
-            logger.error("connections are refused for now: the store cannot be read: %s", error)
 
     async def announce_later(self) -> None:
         """Have the hub send its delayed announcements (typing, presence) on time."""
@@ -377,11 +364,14 @@ def _peer(address: object) -> str:
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 
 
-def _unavailable() -> bytes:
-    """Make the response to a handshake that cannot be finished now."""
-    body = error_response(HttpError.of(RelayError.unavailable())).body
+def _refused(error: RelayError) -> bytes:
+    """Make the response to a handshake that cannot be finished."""
+    response = error_response(HttpError.of(error))
+    body = response.body
     assert isinstance(body, bytes)
-    return UNAVAILABLE % len(body) + body
+    status = HTTPStatus(response.status)
+    later = b"Retry-After: 5\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else b""
+    return REFUSED % (b"%d %s" % (status, status.phrase.encode()), later, len(body)) + body
 
 
 async def _send(transport: Transport, data: bytes) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from relay.unicode.tables import HIDDEN, UNSEEN
+from relay.unicode.unseen import one_line
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -42,6 +43,9 @@ PATTERN_MEANINGS = {
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 """The display name of a user or chat."""
 
+FILENAME_CHARACTERS = 255
+"""Maximum characters of an attachment's name."""
+
 Url = Annotated[str, msgspec.Meta(max_length=2_048)]
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -69,3 +73,8 @@ Date = Annotated[int, msgspec.Meta(ge=0, le=LATEST_DATE_MS)]
 """A date that an import claims and that people see, in Unix milliseconds."""
 
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]
+
+
+def fit_filename(name: str) -> str:
+    """Make a file's name fit to stand beside other text: in one line, nothing hidden; `file` if nothing is left."""
+    return one_line(name, FILENAME_CHARACTERS) or "file"

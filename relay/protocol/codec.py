@@ -49,15 +49,27 @@ _SURROGATES = re.compile(
 """Matches escaped backslashes and surrogate pairs (`whole`), otherwise lone surrogates."""
 _NUL = rb"\u0000"
 _BACKSLASH = ord("\\")
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises at JSON that cannot be decoded."""
+_OURS = ("Expected ", "Invalid enum value ")
+"""How msgspec's texts begin that describe our own types; all others are said in our words."""
+_WORDS = (
+    (re.compile(r"malformed: .*\(byte (\d+)\)$"), r"JSON is malformed at byte \1"),
+    (re.compile("truncated"), "JSON ends too early"),
+    (re.compile("out of range"), "the number is too large"),
+    (re.compile("base64"), "Base64 is expected"),
+    (re.compile("utf-8", re.IGNORECASE), "UTF-8 is expected"),
+)
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
-def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
+def explain(error: msgspec.DecodeError | UnicodeDecodeError, within: str = "", whole: str = "frame") -> RelayError:
     """Turn a decoding error into a `bad_request` that names the field and the expected value.
 
     Args:
         error: the error of msgspec.
         within: the path of the decoded part within the frame, for instance `payload`.
+        whole: what to name if no field of it is wrong.
     """
     text = str(error)
     where = _WHERE.search(text)
@@ -68,11 +80,19 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     missing = _MISSING.match(text)
     if missing:
         return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
-    for pattern, meaning in PATTERN_MEANINGS.items():
-        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
-    # Lower the first letter, but not that of an abbreviation such as "JSON".
-    text = text if text[:2].isupper() else text[:1].lower() + text[1:]
-    return RelayError.bad_field(path or "frame", text)
+    return RelayError.bad_field(path or whole, _in_our_words(text))
+
+
+def _in_our_words(text: str) -> str:
+    """Say what a text of msgspec says, in the terms of this protocol."""
+    if text.startswith(_OURS):
+        for pattern, meaning in PATTERN_MEANINGS.items():
+            text = text.replace(f"`str` matching regex {pattern!r}", meaning)
+        return text[:1].lower() + text[1:]
+    for found, words in ((pattern.search(text), words) for pattern, words in _WORDS):
+        if found is not None:
+            return found.expand(words)
+    return "this is not what is expected here"
 
 
 def printable(text: str) -> str:
@@ -116,7 +136,7 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     """
     try:
         return _client_frames.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         mended = replace_lone_surrogates(frame)
         if mended != frame:
             return decode_client_frame(mended)
@@ -133,7 +153,7 @@ def decode_server_frame(frame: bytes) -> ServerFrame:
     """
     try:
         return _server_frames.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise explain(error) from None
 
 
@@ -145,7 +165,7 @@ def decode_payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
     """
     try:
         decoded = decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise explain(error, "payload") from None
     except RecursionError:
         raise RelayError.bad_field("payload", "nested too deeply") from None

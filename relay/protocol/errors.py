@@ -95,6 +95,11 @@ class RelayError(Exception):
         return cls("unavailable", "the relay cannot save anything just now: try again later")
 
     @classmethod
+    def unreadable(cls) -> Self:
+        """The store cannot be read at the moment."""
+        return cls("unavailable", "the relay cannot read its store just now: try again later")
+
+    @classmethod
     def internal(cls) -> Self:
         """An error in the relay itself; its log has the details."""
         return cls("internal", "the relay failed at this request; its log says why")

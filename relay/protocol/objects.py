@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from relay.protocol import addresses
 from relay.protocol.base import (
+    FILENAME_CHARACTERS,
     MAX_SAFE_INTEGER,
     ClientMessageId,
     Id,
@@ -24,6 +26,10 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """Bytes, or pixels of one side of a picture."""
 
 
+FILES_PATH = "/files/"
+"""The path of files; an address that begins with it names a file of this relay."""
+
+
 class AttachmentMeta(Wire, frozen=True, kw_only=True):
     """The properties of an attachment, depending on its type."""
 
@@ -40,14 +46,19 @@ class Attachment(Wire, frozen=True, kw_only=True):
 
     type: Literal["file", "image", "video"]
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    filename: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    filename: Annotated[str, msgspec.Meta(min_length=1, max_length=FILENAME_CHARACTERS)]
     url: Url
     meta: AttachmentMeta
 
     @property
+    def is_here(self) -> bool:
+        """Whether its URL names a file of this relay."""
+        return self.url.startswith(FILES_PATH)
+
+    @property
     def is_elsewhere(self) -> bool:
-        """Whether the file is stored elsewhere, by its URL: the relay only passes the URL on."""
-        return self.url.startswith(("http://", "https://"))
+        """Whether its URL is an absolute http(s) address: the relay only passes it on."""
+        return addresses.parse(self.url) is not None
 
 
 MAX_ATTACHMENTS = 32
@@ -160,6 +171,7 @@ class ChatListItem(Wire, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "FILES_PATH",
     "Attachment",
     "AttachmentMeta",
     "Attachments",

@@ -1,10 +1,11 @@
-"""Invisible characters: the one definition for names of people, chats, devices, hooks and files. Pure.
+"""Invisible characters: the one definition for names of people, chats, devices, hooks and files, and for texts. Pure.
 
 By Unicode's tables: characters with the property Default_Ignorable_Code_Point, controls, spaces, codes without a
 character or with a private one, and a few blank ones that have no such property (PROTOCOL.md, section 5, "Names").
 """
 
 import re
+import unicodedata
 
 from relay.unicode.tables import HIDDEN, UNSEEN
 
@@ -16,6 +17,19 @@ _GAP = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 def can_be_seen(text: str) -> bool:
     """Return whether any character of a text can be seen."""
     return _SEEN.search(text) is not None
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a message would show nothing: it has only spaces, controls and other invisible characters.
+
+    Private codes and codes without a character count as shown here, unlike in names: fonts have signs for the ones, and
+    a later version of Unicode may have letters for the others.
+    """
+    return not can_be_seen(text) and not any(map(_may_be_shown, text))
+
+
+def _may_be_shown(character: str) -> bool:
+    return unicodedata.category(character) in ("Cn", "Co") and _HIDDEN.search(character) is None
 
 
 def without_hidden(text: str) -> str:

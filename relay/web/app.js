@@ -1,12 +1,12 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
-import { effect, untracked } from "@preact/signals";
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import { applyWaiting } from "./actions/events.js";
 import { readLocation, sendReadMarks } from "./actions/rooms.js";
 import { begin, followOtherTabs, wakeUp } from "./actions/session.js";
 import { change, runtime, save } from "./actions/store.js";
 import { active, breadth, settings, state } from "./signals.js";
-import { language, preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
+import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -58,17 +58,12 @@ function watchWindow() {
   }
 }
 
-/** Use the language that the user has chosen, in this tab or another one; resolves when the first one is loaded. */
-async function watchLanguage() {
-  const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
+/** Load the user's language, or English meanwhile. */
+async function loadLanguage() {
   const load = (code) => Promise.race([useLanguage(code), new Promise((_, reject) => setTimeout(reject, LANGUAGE_WITHIN))]);
   // Without any texts the page cannot be shown: it reloads after a while.
   const again = () => new Promise(() => setTimeout(() => location.reload(), LANGUAGE_WITHIN));
-  await load(wanted).catch(() => load("en")).catch(again);
-  effect(() => {
-    const chosen = settings.value.language;
-    if (chosen && chosen !== untracked(language)) useLanguage(chosen).catch(() => {});
-  });
+  await load(preferredLanguage(settings.value.language)).catch(() => load("en")).catch(again);
 }
 
 function watchTheme() {
@@ -87,6 +82,7 @@ function fetchTheRest() {
     change((now) => ({ ...now }));
   });
   fetchLater(() => import("./views/chat/conversation.js"));
+  fetchLater(() => import("./actions/groups.js"), ({ followLanguage }) => followLanguage());
   fetchLater(() => import("./views/dialogs.js"));
   fetchLater(() => import("./views/finders.js"));
   fetchLater(() => import("./notify.js"), ({ watchBadge, watchNotifications }) => {
@@ -109,7 +105,7 @@ function fetchLater(load, use) {
 async function start() {
   watchTheme();
   // In parallel: the session does not depend on the language.
-  const [entering] = [begin(), await watchLanguage()];
+  const [entering] = [begin(), await loadLanguage()];
   watchWindow();
   const root = document.getElementById("app");
   root.replaceChildren();

@@ -74,6 +74,8 @@ export const breadth = signal(Infinity);
 export const notice = ofUserSignal(null);
 /** The latest announcements for screen readers, {id, text}. */
 export const announcements = ofUserSignal([]);
+/** What was typed into forms and not sent, by the form's name (views/frames.js). */
+export const typed = ofUser(new Map());
 /** The open dialog: {name, ...}, or null. One about a message has {chatId, messageId} or, while that is pending,
  * {chatId, clientMessageId}. */
 export const dialog = ofUserSignal(null);

@@ -6,8 +6,9 @@ import httpx
 import pytest
 
 from relay.net.http.proxies import Networks, client_address, was_forwarded
-from relay.net.sockets.hostnames import same_origin, split_host
+from relay.net.sockets.hostnames import same_origin
 from relay.protocol import control
+from relay.protocol.addresses import split_host
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
 
@@ -44,7 +45,8 @@ async def test_revoked_bearer_token_bypasses_no_check(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "localhost@evil.example", "evil.example@localhost", "localhost/x", "localhost#", "localhost?x=",
-     "localhost:80:80", "localhost\\", "127.0.0.1.evil.example", "2130706433", "[::1]evil.example", "local host"],
+     "localhost:80:80", "localhost\\", "localhost..", "127.0.0.1..", "127.0.0.1.evil.example", "2130706433",
+     "[::1]evil.example", "local host"],
 )  # fmt: skip
 async def test_host_header_with_more_than_a_name_is_refused(tmp_path: Path, host: str) -> None:
     async with http_relay(tmp_path) as relay:
@@ -63,6 +65,14 @@ async def test_host_header_with_more_than_a_name_is_refused(tmp_path: Path, host
         ("a@b", ""),
         ("a/b", ""),
         ("[::1]x", ""),
+        ("localhost..", ""),
+        ("localhost..:80", ""),
+        (".localhost", ""),
+        ("a..b", ""),
+        ("127.0.0.1.", "127.0.0.1"),
+        ("127.1", ""),
+        ("[fe80::1%25eth0]", "fe80::1"),
+        ("localhost:65536", ""),
     ],
 )
 def test_host_header_is_reduced_to_its_name(host: str, name: str) -> None:

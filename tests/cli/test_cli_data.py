@@ -10,15 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
+import trio
 
 from relay.cli.paths import cannot_write
+from relay.core.relay import open_relay, read_relay
+from relay.protocol import control
+from relay.protocol.control import LISTING_REQUESTS
 from relay.store.data_dir import errors
 from relay.store.files import room
 from relay.store.files.directory import about_file
 from relay.store.files.lock import locked
 from relay.store.files.room import Room
 from tests.support.command_line import done, run
+from tests.support.disk import people
 
 COMMANDS = (("user", "list"), ("user", "add", "anna"), ("send", "--as", "anna", "anna", "hi"), ("export",), ("prune",))
 NOBODY = 65_534
@@ -92,6 +98,31 @@ def test_a_read_only_disk_is_reported_by_every_command(
     line = said(*command, data=tmp_path)
     why = f"({os.strerror(errno.EROFS)}): mount its disk for writing"
     assert line.startswith(f"{tmp_path}/relay.lock cannot be written {why}")
+
+
+PAYLOADS: dict[str, msgspec.Struct] = {
+    "user.show": control.OneUser(id="User1"),
+    "audit.list": control.Audit(),
+    "export": control.Export(),
+    "device.list": control.ListDevices(),
+}
+"""The payloads of requests that list, where they are not empty."""
+
+
+@pytest.mark.parametrize("name", sorted(LISTING_REQUESTS - {"config.show"}))
+async def test_requests_that_list_are_answered_without_a_lock_or_a_writer(name: str, tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        await relay.admin.handle("chat.create", control.MakeChat(name="fish", owner="User1"))
+    (tmp_path / "relay.lock").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with trio.fail_after(5):
+        async with read_relay(tmp_path) as relay:
+            (chat,) = [one.id for one in relay.state.chats.values() if one.id]
+            payload = control.OneChat(id=chat) if name == "chat.show" else PAYLOADS.get(name, control.Empty())
+            await relay.admin.handle(name, payload)
+            assert not relay.log.waiting
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

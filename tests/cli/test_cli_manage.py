@@ -141,7 +141,7 @@ def test_users_are_imported_from_spreadsheets_tables(text: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a" * 200_000, "is not a table of ids and names: field larger than field limit"),
+        (b"a" * 200_000, "is not a table of ids and names: a cell in line 1 is too long"),
     ],
 )
 def test_file_without_a_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_empty_data_option_is_not_the_current_directory(command: tuple[str, ...]
     [
         (("user", "remove", "eve"), "Say so with --yes"),
         (("chat", "delete", "ops"), "Say so with --yes"),
-        (("send", "--as", "eve", "ops", ""), "TEXT is empty"),
+        (("send", "--as", "eve", "ops", ""), "TEXT has nothing that can be seen"),
         (("export", "--files"), "relay export --files FILE.tar"),
     ],
 )

@@ -15,7 +15,9 @@ import pytest
 
 from relay.cli.basic import serve
 from relay.net.listeners import CannotServe, open_listeners
+from relay.net.sockets.socket_file import SocketFile
 from relay.serve import explained
+from relay.store.files.directory import about_file
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
 from relay.thread_limit import NoThreads
@@ -236,3 +238,30 @@ def test_error_without_a_home_asks_for_data_option() -> None:
     )
     said = "relay: there is no home directory to look for the data in: name a directory with --data\n"
     assert (ran.returncode, ran.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("how", ["missing", "a file", "read-only"])
+def test_runtime_directory_that_cannot_be_used_is_named_with_what_helps(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "runtime"
+    if how == "a file":
+        runtime.touch()
+    elif how == "read-only":
+        if not os.geteuid():
+            # Nothing is unwritable for root but what the kernel itself holds.
+            runtime = Path("/proc/self")
+        else:
+            runtime.mkdir(mode=0o500)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+    why = {"missing": "is not there", "a file": "is not a directory", "read-only": "cannot be written by this user"}
+    assert refused("--data", tmp_path / "data", "--listen", "127.0.0.1:0") == (
+        f"{runtime}, which RUNTIME_DIRECTORY names for the control socket, {why[how]}: RuntimeDirectory= in the unit"
+        " has systemd make it; without systemd unset that variable, and the socket is in the data directory"
+    )
+
+
+def test_control_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as error:
+        SocketFile(tmp_path / "missing" / "relay.sock", None).bind()
+    assert about_file(error.value, tmp_path).startswith(f"{tmp_path}/missing/relay.sock cannot be used")

@@ -18,6 +18,7 @@ import trio.testing
 from relay.net import control_socket
 from relay.net.sockets.socket_file import LOOK_SECONDS, SocketFile
 from relay.store.files import lock
+from relay.store.refusals import StoreFaults
 from tests.support.command_line import done, running
 
 Harm = Callable[[Path], object]
@@ -49,6 +50,7 @@ class Broken:
 
     def __init__(self, data: Path, error: Exception) -> None:
         self.data = data
+        self.faults = StoreFaults()
         self._error = error
 
     async def handle(self, *_request: object, **_how: object) -> object:
@@ -196,7 +198,8 @@ def test_command_waits_longer_than_the_socket_is_missing() -> None:
     ("code", "refusal", "advice"),
     [
         (sqlite3.SQLITE_FULL, "storage_full", "remove old messages"),
-        (sqlite3.SQLITE_CORRUPT, "unavailable", "relay doctor"),
+        (sqlite3.SQLITE_IOERR, "unavailable", "relay doctor"),
+        (sqlite3.SQLITE_CORRUPT, "internal", "`relay check` says where, and `relay restore FILE`"),
     ],
 )
 async def test_request_that_fails_in_the_store_is_refused_with_advice(
@@ -213,7 +216,7 @@ async def test_request_that_fails_in_the_store_is_refused_with_advice(
         nursery.cancel_scope.cancel()
     assert answer["error"]["code"] == refusal
     assert advice in answer["error"]["message"]
-    assert ("SQLITE_SOMETHING" in caplog.text) == (refusal == "unavailable")
+    assert ("SQLITE_SOMETHING" in caplog.text) == (refusal != "storage_full")
 
 
 async def test_request_that_fails_in_the_system_is_refused_with_the_directory(

@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -29,6 +30,7 @@ from relay.store.files.reserve import Reserve
 from relay.store.files.room import START_NAMES
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.wal import WalTuning
+from tests.support import kept_stores
 from tests.support.command_line import run
 from tests.support.disk import answers, command, history, people, say, until
 from tests.support.relay_process import RelayProcess, add_users
@@ -382,12 +384,51 @@ def test_commands_accepted_on_a_full_disk_add_no_messages() -> None:
 # A disk that is mounted read-only.
 
 
+LISTINGS = (
+    ["user", "list"],
+    ["user", "show", "User1"],
+    ["chat", "list"],
+    ["chat", "show", "Fish"],
+    ["device", "list"],
+    ["invite", "list"],
+    ["hook", "list"],
+    ["audit"],
+    ["export"],
+)
+"""Commands that only read, and name User1 in the store of the test."""
+
+
+async def test_an_older_store_on_a_read_only_disk_is_listed_from_a_copy(disk: Path) -> None:
+    data = disk / "data"
+    with tarfile.open(kept_stores.STORES / "0.1.0.tar.xz") as kept:
+        kept.extractall(data, filter="data")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    ran = await trio.to_thread.run_sync(partial(run, "user", "list", "--json", data=data))
+    assert ran.code == 0
+    assert ran.json
+
+
+async def test_a_store_of_a_killed_relay_on_a_read_only_disk_is_listed(disk: Path) -> None:
+    data = disk / "data"
+    await add_users(data, "User1")
+    async with relay_running(data) as process:
+        await trio.to_thread.run_sync(partial(run, "user", "add", "late", data=data))
+        await process.kill()
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        ran = await trio.to_thread.run_sync(partial(run, "user", "list", data=data))
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert (ran.code, ran.err) == (0, "")
+    assert "late" in ran.out
+
+
 async def test_a_closed_store_on_a_read_only_disk_can_be_saved(disk: Path, tmp_path: Path) -> None:
     data, elsewhere = disk / "data", tmp_path / "elsewhere"
     elsewhere.mkdir()
     await add_users(data, "User1", "User2")
     sent = partial(run, "send", "User2", "hello", "--as", "User1", data=data)
     assert (await trio.to_thread.run_sync(sent)).code == 0
+    for made in (["chat", "create", "Fish", "--owner", "User1"], ["invite", "User1"], ["hook", "add", "User1"]):
+        assert (await trio.to_thread.run_sync(partial(run, *made, data=data))).code == 0
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     before = sorted(data.iterdir())
     for arguments in (
@@ -401,6 +442,17 @@ async def test_a_closed_store_on_a_read_only_disk_can_be_saved(disk: Path, tmp_p
     assert "hello" in (elsewhere / "x.jsonl").read_text()
     assert sorted(data.iterdir()) == before
     assert sorted(path.name for path in elsewhere.iterdir()) == ["b.tar", "x.jsonl", "x.tar"]
+    for listing in LISTINGS:
+        ran = await trio.to_thread.run_sync(partial(run, *listing, data=data))
+        assert (ran.code, ran.err) == (0, ""), listing
+        assert "User1" in ran.out, listing
+    ran = await trio.to_thread.run_sync(partial(run, "import", str(elsewhere / "x.jsonl"), "--dry-run", data=data))
+    assert (ran.code, ran.err) == (0, "")
+    assert "already here: 3 users" in ran.out
+    ran = await trio.to_thread.run_sync(partial(run, "user", "add", "User3", data=data))
+    assert ran.code == 1
+    assert "mount its disk for writing" in ran.err
+    assert sorted(data.iterdir()) == before
     restored = partial(run, "restore", str(elsewhere / "b.tar"), data=tmp_path / "new")
     assert (await trio.to_thread.run_sync(restored)).code == 0
 

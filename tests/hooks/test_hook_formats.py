@@ -34,6 +34,38 @@ def test_a_post_without_a_text_is_refused_with_a_reason(
     assert why in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"text": 5}', "5"),
+        ('{"message": 21.5, "title": true}', "true\n21.5"),
+        ('{"text": {"text": {"text": 0}}}', "0"),
+        ('{"text": null, "msg": "x"}', "x"),
+        ('{"attachments": {"fields": [{"title": 1, "value": 2}, {"title": "a", "value": [1]}]}}', "1: 2\na: [1]"),
+        ('{"attachments": "[{\\"text\\": false}]"}', "false"),
+    ],
+)
+def test_number_or_boolean_where_words_are_expected_is_shown_as_json(body: str, said: str) -> None:
+    assert extract_text(body.encode(), JSON) == said
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('{"text": []}', "text: expected words, got a list"),
+        ('{"title": {"a": 1}, "text": "x"}', "title: expected words, got an object"),
+        ('{"text": "x", "blocks": 5}', "blocks: expected a list, got a number"),
+        ('{"text": "x", "attachments": [5]}', "attachments[0]: expected an object, got a number"),
+        ('{"text": "\\u200b"}', "nothing in it"),
+    ],
+)
+def test_value_of_another_type_is_refused_by_the_name_of_its_field(body: str, why: str) -> None:
+    with pytest.raises(HttpError) as refused:
+        extract_text(body.encode(), JSON)
+    assert refused.value.status == 400
+    assert why in str(refused.value)
+
+
 def test_long_text_says_that_it_was_truncated() -> None:
     assert truncate("x" * TEXT_CHARACTERS) == "x" * TEXT_CHARACTERS
     text = truncate("x" * 70_000)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import struct
@@ -10,9 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import httpx
 import pytest
+import trio
+from trio.testing import MockClock
 
 from relay import logs
+from tests.support.command_line import running
 
 
 @pytest.fixture(autouse=True)
@@ -147,23 +152,101 @@ def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def test_a_statement_that_logs_again_and_again_is_dropped_and_counted() -> None:
-    seconds = 0.0
-    limit = logs.RepeatLimit(lambda: seconds)
+class Limited:
+    """A limit on repeats with a clock of its own, and the records that pass it."""
 
-    def passed(text: str, line: int, **more: object) -> str:
-        record = logging.LogRecord("relay.test", logging.INFO, "module.py", line, text, ("anna",), None)
-        record.__dict__.update(more)
-        return record.getMessage() if limit.filter(record) else ""
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.seconds = 0.0
+        self.limit = logs.RepeatLimit(lambda: self.seconds)
+        self._caplog = caplog
+        caplog.handler.addFilter(self.limit)
+        self.log = logging.getLogger("relay.test")
 
-    assert [passed("%s failed", 1) for _ in range(1_000)] == ["anna failed"] * logs.REPEATS + [""] * (
-        1_000 - logs.REPEATS
-    )
-    assert passed("%s too", 2) == "anna too"
-    assert passed("%s asks", 1, ADMIN="tom") == "anna asks"
-    seconds = logs.REPEAT_SECONDS
-    assert passed("%s failed", 1) == f"anna failed ({1_000 - logs.REPEATS} more like this were not logged)"
-    assert passed("%s failed", 1) == "anna failed"
+    def said(self) -> list[str]:
+        """Return what passed since the last time."""
+        said = self._caplog.messages
+        self._caplog.clear()
+        return said
+
+    def failed(self, who: str, times: int = 1, **more: object) -> list[str]:
+        """Log about somebody."""
+        for _ in range(times):
+            self.log.warning("%s failed", who, extra=more)
+        return self.said()
+
+
+@pytest.fixture
+def limited(caplog: pytest.LogCaptureFixture) -> Iterator[Limited]:
+    made = Limited(caplog)
+    yield made
+    caplog.handler.removeFilter(made.limit)
+
+
+def test_records_about_one_subject_again_and_again_are_dropped_and_counted_when_it_is_over(limited: Limited) -> None:
+    assert limited.failed("anna", 1_000) == ["anna failed"] * logs.REPEATS
+    assert limited.failed("anna", ADMIN="tom") == ["anna failed"]
+    limited.limit.tell()
+    assert limited.said() == []
+    limited.seconds = logs.REPEAT_SECONDS
+    limited.limit.tell()
+    assert limited.said() == [f"{1_000 - logs.REPEATS} more like this were not logged: anna failed"]
+    limited.limit.tell()
+    assert limited.said() == []
+    assert limited.failed("anna") == ["anna failed"]
+
+
+def test_dropped_records_are_counted_at_a_stop_and_before_the_next_record(limited: Limited) -> None:
+    limited.failed("anna", logs.REPEATS + 2)
+    limited.seconds = logs.REPEAT_SECONDS
+    assert limited.failed("ben", logs.REPEATS + 1) == [
+        "2 more like this were not logged: anna failed",
+        *["ben failed"] * logs.REPEATS,
+    ]
+    limited.limit.tell(all_of_them=True)
+    assert limited.said() == ["1 more like this were not logged: ben failed"]
+
+
+def test_a_flood_about_one_subject_hides_no_record_about_another(limited: Limited) -> None:
+    limited.failed("anna", 1_000)
+    assert limited.failed("ben") == ["ben failed"]
+    assert limited.failed("anna", subject="another") == ["anna failed"]
+
+
+def test_invented_subjects_do_not_fill_the_log_and_are_counted(limited: Limited) -> None:
+    said = [line for number in range(1_000) for line in limited.failed(f"user{number}")]
+    assert len(said) == logs.SUBJECTS
+    limited.limit.tell(all_of_them=True)
+    assert limited.said() == [f"{1_000 - logs.SUBJECTS} more like this were not logged: user{logs.SUBJECTS} failed"]
+
+
+def test_another_error_is_told_behind_a_flood_of_one(limited: Limited) -> None:
+    def fail(what: str) -> None:
+        try:
+            if what == "one":
+                raise ValueError(what)
+            raise ValueError(what)
+        except ValueError:
+            limited.log.exception("a request failed")
+
+    for _ in range(1_000):
+        fail("one")
+    assert len(limited.said()) == logs.REPEATS
+    fail("another")
+    assert limited.said() == ["a request failed"]
+
+
+async def test_dropped_records_are_counted_by_a_relay_that_logs_nothing_more(
+    limited: Limited, autojump_clock: MockClock
+) -> None:
+    limited.failed("anna", logs.REPEATS + 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(limited.limit.run)
+        await trio.sleep(logs.TELL_SECONDS)
+        assert limited.said() == []
+        limited.seconds = logs.REPEAT_SECONDS
+        await trio.sleep(logs.TELL_SECONDS)
+        nursery.cancel_scope.cancel()
+    assert limited.said() == ["1 more like this were not logged: anna failed"]
 
 
 def test_the_log_of_a_relay_limits_repeats(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,3 +254,14 @@ def test_the_log_of_a_relay_limits_repeats(capsys: pytest.CaptureFixture[str]) -
     for _ in range(2 * logs.REPEATS):
         logging.getLogger("relay.test").warning("again")
     assert capsys.readouterr().err.count("again") == logs.REPEATS
+
+
+def test_a_relay_that_stops_counts_what_it_did_not_log(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as relay:
+        url = relay.url.replace("ws:", "http:").removesuffix("/ws")
+        for _ in range(3 * logs.REPEATS):
+            httpx.post(f"{url}/session", json={"invite": "made-up"}, headers={"Origin": url}).read()
+    said = relay.log.read_text()
+    dropped = sum(map(int, re.findall(r"(\d+) more like this were not logged: sign-in failed from 127.0.0.1", said)))
+    logged = len(re.findall(r"^warning: sign-in failed", said, re.MULTILINE))
+    assert (dropped > 0, dropped + logged) == (True, 3 * logs.REPEATS)

@@ -49,11 +49,55 @@ async def test_id_of_an_outside_attachment_opens_no_file_of_the_relay(tmp_path: 
                 await made.relay.files.find(keys[who], secret.id)
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://a.example/x", "//a.example/x", "/files/none", "x"])
-async def test_an_attachment_without_an_http_address_is_refused(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize("url", ["/files/none", "/files/"])
+async def test_a_file_of_the_relay_that_is_not_there_is_refused(tmp_path: Path, url: str) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         refused = await alice.refused("new", chatId="bob", clientMessageId="c1", attachments=[named(url)])
         assert refused["code"] == "not_found"
+
+
+async def test_what_is_no_web_address_is_refused_by_the_name_of_its_field(tmp_path: Path) -> None:
+    urls = ["javascript:alert(1)", "ftp://a.example/x", "//a.example/x", "x", "https:///x", "https://a b.example/",
+            "https://a.example/\nx", "https://user@/x", "https://a.example:99999/", "https://[::1/x",
+            "https://a.example/\u202egnp.exe", "https://a.example/\ud800"]  # fmt: skip
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        await alice.request("new", chatId="bob", clientMessageId="c0", message="x")
+        for number, url in enumerate(urls):
+            for what, more in (("new", {"clientMessageId": f"c{number}x"}), ("edit", {"originalMessageId": 1})):
+                refused = await alice.refused(what, chatId="bob", attachments=[named("/files/x"), named(url)], **more)
+                assert refused["code"] == "not_found"
+                refused = await alice.refused(what, chatId="bob", attachments=[named(url)], **more)
+                assert refused["code"] == "bad_request"
+                assert refused["message"].startswith("payload.attachments[0].url: `/files/ID` of an uploaded file")
+
+
+@pytest.mark.parametrize("field", ["id", "extension", "mimetype"])
+async def test_text_of_an_outside_attachment_that_turns_others_is_refused(tmp_path: Path, field: str) -> None:
+    sent = named("https://a.example/x")
+    (sent if field == "id" else sent["meta"])[field] = "x\u202ey"
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        refused = await alice.refused("new", chatId="bob", clientMessageId="c1", attachments=[sent])
+    assert refused["code"] == "bad_request"
+    assert f"{field}: one line without hidden characters is expected" in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("a\r\nb.png", "a b.png"),
+        ("\u200b", "file"),
+        ("\u0645\u06cc\u200c\u062e.pdf", "\u0645\u06cc\u200c\u062e.pdf"),
+        (" a  b:c/d.png", " a  b:c/d.png"),
+    ],
+)
+async def test_name_of_an_outside_attachment_is_in_one_line_without_hidden_characters(
+    tmp_path: Path, filename: str, shown: str
+) -> None:
+    sent = {**named("HTTPS://Files.example/plan.png"), "filename": filename}
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
+        await alice.request("new", chatId="bob", clientMessageId="c1", attachments=[sent])
+        assert (await bob.until("new"))["payload"]["attachments"] == [{**sent, "filename": shown}]
 
 
 async def test_setting_refuses_outside_attachments_in_messages_and_edits(tmp_path: Path) -> None:

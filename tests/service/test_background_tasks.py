@@ -19,7 +19,7 @@ import pytest
 import trio
 
 import relay
-from relay import serve
+from relay import logs, serve
 from relay.client import connect
 from relay.core.relay import open_relay
 from relay.core.tuning import RetentionTuning, Tuning
@@ -42,7 +42,7 @@ FAULTS: list[Exception] = [
 ]
 
 STARTERS = {
-    "relay.serve": 7,
+    "relay.serve": 8,
     "relay.net.server": 7,
     "relay.net.webhooks.outgoing": 1,
     "relay.store.log.log": 2,
@@ -193,7 +193,7 @@ async def _serving(
         return said[0] if said else ""
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve.serve, data, loaded, tuning)
+        nursery.start_soon(serve.serve, data, loaded, tuning, None, logs.RepeatLimit())
         with trio.fail_after(20):
             while not address():
                 await trio.sleep(0.02)

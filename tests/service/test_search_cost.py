@@ -1,6 +1,7 @@
 """The work of a search: few candidates for a rare phrase, each match once over the pages, in a bounded time."""
 
 import random
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -156,6 +157,46 @@ async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkey
         monkeypatch.undo()
         rows, _ = await relay.service.searching.find(UserKey(1), Sought("same thing", {ChatKey(1): 0}, count=1))
         assert len(rows) == 1
+
+
+async def test_a_dropped_search_counts_as_its_users_one_until_its_thread_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _saying(tmp_path, ["the same thing"] * SAID) as relay:
+        searching = relay.service.searching
+        began, go_on = threading.Event(), threading.Event()
+        searched: list[int] = []
+
+        def unstoppable(_self: search.SearchRun, _row: tuple[object, ...]) -> bool:
+            began.set()
+            go_on.wait(10)
+            return False
+
+        async def find(user: int) -> None:
+            await searching.find(UserKey(user), Sought("same thing", {ChatKey(1): 0}))
+            searched.append(user)
+
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as slow:
+                slow.setattr(search.SearchRun, "wanted", unstoppable)
+                async with trio.open_nursery() as asker:
+                    asker.start_soon(find, 1)
+                    while not began.is_set():
+                        await trio.sleep(0.01)
+                    asker.cancel_scope.cancel()
+                    for user in (1, 2):
+                        nursery.start_soon(find, user)
+                        with trio.CancelScope(shield=True):
+                            await trio.sleep(0.05)
+                    started = relay.connections.searching.started
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep(0.1)
+                    assert (searched, len(searching.turns)) == ([], 2)
+                    assert relay.connections.searching.started == started
+                    go_on.set()
+        # Somebody else's search goes first, although the next one of the user was asked for earlier.
+        assert searched == [2, 1]
+        assert not len(searching.turns)
 
 
 # Receipts.

@@ -26,7 +26,7 @@ def damage(store: Path, table: str) -> None:
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what the writer's records say of the store."""
-    said = [record.getMessage() for record in caplog.records if record.name == "relay.store.log.writer"]
+    said = [record.getMessage() for record in caplog.records if record.name == "relay.store.refusals"]
     return [one for one in said if one.startswith(("the store cannot be written", "the store can be written"))]
 
 
@@ -49,7 +49,7 @@ async def test_a_sender_stopped_by_a_damaged_page_gets_internal_and_the_log_says
 async def test_damage_first_met_on_a_full_disk_and_the_end_of_that_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "relay.store.log.writer")
+    caplog.set_level(logging.INFO, "relay.store.refusals")
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c0")

@@ -110,7 +110,7 @@ async def test_failed_transaction_changes_nothing_and_the_next_one_works(relay: 
 
 
 async def test_a_full_disk_is_reported_and_recovered_from(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "relay.store.log.writer")
+    caplog.set_level(logging.INFO, "relay.store.refusals")
     writing = relay.connections.writing
     ((pages,),) = await writing.execute("PRAGMA page_count")
     ((most,),) = await writing.execute("PRAGMA max_page_count")

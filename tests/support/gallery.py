@@ -50,6 +50,16 @@ WIDE = """() => [document.documentElement, ...document.querySelectorAll('.scroll
   .filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
   .map((one) => `${one.className || one.tagName} ${one.scrollWidth} in ${one.clientWidth}`)"""
 
+# Times, and what a list in a dialog says about its people, which are not there to be cut.
+CUT = """() => [...document.querySelectorAll('time, .modal-inside > ul .hint')]
+  .filter((one) => one.checkVisibility() && [one, one.parentElement].some((box) => box.scrollWidth > box.clientWidth + 1
+    && getComputedStyle(box).textOverflow === 'ellipsis'
+    && one.getBoundingClientRect().right >= box.getBoundingClientRect().right))
+  .map((one) => one.innerText)"""
+# Codes that a camera must read.
+TINY = """() => [...document.querySelectorAll('.qr')].map((one) => one.getBoundingClientRect())
+  .map(({ width, height }) => Math.round(Math.min(width, height))).filter((size) => size < 160)"""
+
 UPLOAD = """async ([bytes, name, type]) => {
   const headers = { 'Content-Type': type, 'Content-Disposition': `attachment; filename="${name}"` };
   const answer = await fetch('/files', { method: 'POST', headers, body: Uint8Array.from(bytes) });
@@ -135,6 +145,10 @@ class Gallery:
             self._note(f"too small for a finger: {one}", state)
         for one in page.evaluate(WIDE):
             self._note(f"wider than there is room: {one}", state)
+        for one in page.evaluate(CUT):
+            self._note(f"cut: {one}", state)
+        for one in page.evaluate(TINY):
+            self._note(f"too small for a camera: {one}", state)
 
     def _note(self, fault: str, place: str) -> None:
         self.found.setdefault(fault, []).append(place)

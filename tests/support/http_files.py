@@ -35,7 +35,7 @@ async def fetch(
 
 def as_object(attachment: dict[str, Any], **other: Any) -> objects.Attachment:
     meta = objects.AttachmentMeta(size=attachment["meta"]["size"])
-    fields = {"type": "file", "filename": "x", "url": "x", "meta": meta, **other}
+    fields = {"type": "file", "filename": "x", "url": f"/files/{attachment['id']}", "meta": meta, **other}
     return objects.Attachment(id=attachment["id"], **fields)
 
 

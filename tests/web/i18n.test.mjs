@@ -1,6 +1,7 @@
 // Every language has every key, every key is used, every used key exists, and forms and placeholders agree.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
+import { register } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -99,4 +100,73 @@ test("times follow the device into another time zone at the next tick", async ()
   assert.equal(formatShort(Date.now() + 1_000).includes(":"), true);
   if (before === undefined) delete process.env.TZ;
   else process.env.TZ = before;
+});
+
+/** Serve the texts of a language as `body`, or not at all, at its first address; a later one has the right texts. */
+function breakLanguage(code, body) {
+  const hook = `
+export function resolve(name, context, next) {
+  return name.endsWith("/${code}.js") ? next(name + "?v=0", context) : next(name, context);
+}
+export function load(url, context, next) {
+  if (!url.endsWith("/${code}.js?v=0")) return next(url, context);
+  const source = ${JSON.stringify(body)};
+  if (source === null) throw new Error("503");
+  return { format: "module", source, shortCircuit: true };
+}`;
+  register(`data:text/javascript,${encodeURIComponent(hook)}`);
+}
+
+const settled = () => new Promise((resolve) => setTimeout(resolve, 300));
+
+for (const [code, what, body] of [
+  ["de", "is refused", null],
+  ["es", "cannot be parsed", "export default {"],
+  ["fr", "has no texts", "export const other = 1;"],
+]) {
+  test(`language that ${what} leaves the page in the one it has, is told once and tried again`, async (context) => {
+    const { load } = await import("./page_modules.mjs");
+    const { language, t, useLanguage } = await load("i18n/i18n.js");
+    const { followLanguage, pickLanguage, wantedLanguage } = await load("actions/groups.js");
+    const { changeSetting, notice } = await load("signals.js");
+    await useLanguage("en");
+    changeSetting({ language: "en" });
+    followLanguage();
+    notice.value = null;
+    breakLanguage(code, body);
+    const [soon, later] = [setTimeout, []];
+    const hold = (fn, ms, ...given) => (ms > 5_000 ? later.push({ fn, ms, given }) : soon(fn, ms, ...given));
+    context.mock.method(globalThis, "setTimeout", hold);
+    pickLanguage({ currentTarget: { value: code } });
+    await settled();
+    assert.equal(language(), "en");
+    assert.equal(t("nav.back"), languages.en["nav.back"]);
+    assert.equal(wantedLanguage.value, code);
+    assert.match(notice.value.text, /“(Deutsch|Español|Français)” could not be loaded/);
+    notice.value = null;
+    const again = later.find(({ given }) => given[0] === code);
+    assert.ok(again.ms <= 60_000);
+    again.fn(...again.given);
+    await settled();
+    assert.equal(language(), code);
+    assert.equal(notice.value, null);
+  });
+}
+
+test("language that comes late does not replace one that was picked after it", async () => {
+  const { load } = await import("./page_modules.mjs");
+  const { language, useLanguage } = await load("i18n/i18n.js");
+  let come;
+  const late = useLanguage("ru", new Promise((resolve) => (come = resolve)));
+  await useLanguage("zh");
+  come({ default: languages.ru });
+  await late;
+  assert.equal(language(), "zh");
+});
+
+test("language of the settings that is unknown is replaced by the browser's", async () => {
+  const { load } = await import("./page_modules.mjs");
+  const { preferredLanguage } = await load("i18n/i18n.js");
+  assert.equal(preferredLanguage("xx"), "en");
+  assert.equal(preferredLanguage("ru"), "ru");
 });

@@ -1,9 +1,10 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { load } from "./page_modules.mjs";
 import { excerpt, tail } from "../../relay/web/model/found.js";
-import { emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
+import { elsewhere, emojiCount, parse, safeHref } from "../../relay/web/model/markup.js";
 import { cut, hueOf, initials, isSearchable, oneLine, sizeParts } from "../../relay/web/model/text.js";
 
 const { formatSize, useLanguage } = await load("i18n/i18n.js");
@@ -30,6 +31,20 @@ test("nothing but http, https and mailto becomes a link", () => {
     assert.equal(safeHref(text), null);
     assert.deepEqual(links(text), []);
   }
+});
+
+test("an address is a link on the page if it is one on the relay", () => {
+  const cases = JSON.parse(readFileSync(new URL("../data/addresses.json", import.meta.url)));
+  for (const url of cases.taken) {
+    assert.ok(elsewhere({ url }), url);
+    assert.ok(safeHref(url), url);
+  }
+  for (const url of [...cases.refused, "https://a.example/\ud800", "https://\udfff.example/"]) {
+    assert.equal(elsewhere({ url }), null, JSON.stringify(url));
+    if (url.includes("://")) assert.equal(safeHref(url), null, JSON.stringify(url));
+  }
+  assert.equal(elsewhere({}), null);
+  for (const text of ["www.example.org/@user", "www.example.org/?u=http://b.example/"]) assert.equal(safeHref(text), `http://${text}`);
 });
 
 test("no text is lost or added by taking it apart", () => {

@@ -22,6 +22,9 @@ from tests.web_browser.conftest import Person
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The page says that nothing was found; while it still searches, the same place has a spinner.
+NOTHING = ".none:not(:has(.spinner))"
+
 
 class Town:
     """A relay with people and messages. Nobody changes the messages, so all tests share it."""
@@ -163,14 +166,14 @@ def test_list_passes_the_rules_in_each_state(town: Town, gallery: Gallery) -> No
     wire.let_go()
     wire.refused["search"] = "unavailable"
     page.fill("input[type=search]", "pumps")
-    page.wait_for_timeout(600)
+    page.wait_for_selector(".chat-list .none[role=alert]")
     gallery.show(page, "search-error")
     wire.let_go()
     page.fill("input[type=search]", "pump")
     page.wait_for_selector(".hit")
     gallery.show(page, "search")
     page.fill("input[type=search]", "zzzz nowhere")
-    page.wait_for_selector(".none")
+    page.wait_for_selector(f".chat-list {NOTHING}")
     gallery.show(page, "search-empty")
     page.fill("input[type=search]", "")
     person.context.set_offline(True)
@@ -355,7 +358,7 @@ def test_details_pass_the_rules_in_each_state(town: Town, gallery: Gallery) -> N
     dismiss(page)
     page.click(".column-details .list-button.is-accent")
     page.wait_for_selector(".panel-foot")
-    page.wait_for_selector(".panel .person, .panel .none")
+    page.wait_for_selector(f".panel .person, .panel {NOTHING}")
     gallery.show(page, "add-members")
 
 
@@ -415,7 +418,7 @@ def test_new_chats_pass_the_rules_in_each_state(town: Town, gallery: Gallery) ->
     page.wait_for_selector(".panel .person")
     gallery.show(page, "new-chat")
     page.fill(".panel input[type=search]", "zzzz")
-    page.wait_for_selector(".panel .none")
+    page.wait_for_selector(f".panel {NOTHING}")
     gallery.show(page, "new-chat-empty")
     page.fill(".panel input[type=search]", "")
     page.wait_for_selector(".panel .person")
@@ -440,7 +443,8 @@ def test_search_results_pass_the_rules_in_each_state(town: Town, gallery: Galler
     page.wait_for_selector(".message")
     page.locator(".is-mine").last.click(button="right", position={"x": 8, "y": 8})
     page.click("[role=menuitem]:has-text('Details')")
-    page.wait_for_selector(".modal")
+    town.bring("maria").chats()
+    page.wait_for_selector(".modal .hint:has-text('Delivered')")
     gallery.show(page, "message-info")
     dismiss(page)
     page.click(".chat-bar [aria-label='Search in this chat']")
@@ -460,5 +464,5 @@ def test_search_results_pass_the_rules_in_each_state(town: Town, gallery: Galler
     page.wait_for_selector(".modal mark")
     gallery.show(page, "find-hits")
     page.fill(".modal input", "zzzz")
-    page.wait_for_selector(".modal .none")
+    page.wait_for_selector(f".modal {NOTHING}")
     gallery.show(page, "find-empty")

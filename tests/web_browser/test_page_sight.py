@@ -102,6 +102,36 @@ def test_states_can_be_told_apart_in_forced_colours(person: Any) -> None:
     assert style(page, ".switch:not(:checked)", "backgroundColor") != track
 
 
+def test_focus_and_the_selected_row_of_a_finder_are_seen_in_forced_colours(person: Any, pictures: Path) -> None:
+    ben = person("ben", forced_colors="active")
+    ben.say("anna", "hello", "hello again")
+    page = ben.chats()
+    page.keyboard.press("Control+k")
+    page.wait_for_selector(".modal .person")
+    page.keyboard.type("a")
+    page.wait_for_selector(".modal .person:nth-child(2)")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(".modal .person:nth-child(2).is-active")
+    page.screenshot(path=pictures / "forced-jump.png")
+    for finder in ("jump", "search"):
+        if finder == "search":
+            page.keyboard.press("Escape")
+            page.keyboard.press("Escape")
+            open_chat(page, "anna")
+            page.click(".chat-bar [aria-label='Search in this chat']")
+            page.wait_for_selector(".modal input")
+            page.keyboard.type("hello")
+            page.wait_for_selector(".modal .person:nth-child(2)")
+            page.screenshot(path=pictures / "forced-search.png")
+        for seen in (".modal .search:has(:focus)", ".modal .is-active"):
+            assert style(page, seen, "outlineStyle") == "solid", (finder, seen)
+            assert style(page, seen, "outlineColor") != style(page, ".modal-inside", "backgroundColor"), (finder, seen)
+        assert style(page, ".modal .person:not(.is-active)", "outlineStyle") == "none"
+    # A ring around found letters would cover them.
+    assert style(page, ".modal mark", "outlineStyle") == "none"
+    assert style(page, ".modal mark", "backgroundColor") != style(page, ".modal-inside", "backgroundColor")
+
+
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
 def test_a_message_one_jumps_to_is_marked_with_and_without_motion(person: Any, motion: str) -> None:
     anna, ben = person("anna"), person("ben", reduced_motion=motion)

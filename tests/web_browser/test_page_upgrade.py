@@ -35,7 +35,7 @@ def upgrade(relay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         for name in ("i18n/en.js", "views/settings.js"):
             file = web / name
             file.write_text(file.read_text().replace('"Appearance"', '"Looks"') + "\n")
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
             page = re.sub(rf"/{name}\?v=\w+", f"/{name}?v={digest}", page)
         (web / "index.html").write_text(page)
         # The relay's own package is found from the working directory.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from tests.support.page_actions import CUT, IN_VIEW, LOOK_AWAY, badge, open_chat, until, wheel_up, write
@@ -116,6 +118,60 @@ def test_reply_far_back_leads_to_the_end(person: Any) -> None:
     page.wait_for_selector(".text:has-text('and on it goes')")
     page.wait_for_timeout(300)
     assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+def test_own_message_that_is_sent_before_the_newest_page_comes_is_shown(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"message {at} " + "word " * (at % 30) for at in range(400)))
+    anna.ask(("read", {"chatId": "ben"}))
+    held: dict[str, Any] = {}
+
+    def meet(socket: Any) -> None:
+        server = socket.connect_to_server()
+
+        def go_up(text: str) -> None:
+            frame = json.loads(text) if text.startswith("{") else {}
+            kind = frame.get("payloadType") if held else None
+            if kind == "new" or (kind == "messages" and not {"startId", "endId"} & set(frame["payload"])):
+                held[kind] = frame["id"]
+            if kind == "new":
+                held["message"] = text
+                send()
+            else:
+                server.send(text)
+
+        def send() -> None:
+            # The relay has read the page before it gets the message; the answer comes after that.
+            if "page" in held and "message" in held:
+                server.send(held.pop("message"))
+
+        def come_down(text: str) -> None:
+            answered = json.loads(text).get("id") if text.startswith("{") else None
+            if answered == held.get("messages", 0):
+                held["page"] = text
+                send()
+                return
+            socket.send(text)
+            if answered == held.get("new", 0):
+                held["socket"] = socket
+
+        socket.on_message(go_up)
+        server.on_message(come_down)
+
+    anna.context.route_web_socket(re.compile(r"/ws"), meet)
+    page = anna.chats()
+    page.fill("input[type=search]", "message 111")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash:has-text('message 111')")
+    held["on"] = True
+    write(page, "my answer")
+    while "socket" not in held:
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(500)
+    held["socket"].send(held["page"])
+    held.clear()
+    page.wait_for_selector(".is-mine:has-text('my answer') .ticks-sent", timeout=10_000)
+    until(page, f"({IN_VIEW})('.message.is-mine')")
 
 
 def test_growing_composer_keeps_the_end_in_view(person: Any) -> None:

@@ -11,6 +11,7 @@ from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.base import NotUnderstood, SourceFile
 from relay.cli.output import Failure
 from relay.core.model.entities import quota_bytes
+from relay.core.rules import attachments as files_of
 from relay.protocol import control
 from relay.protocol.control.table import IMPORT_FILE
 from relay.protocol.errors import RelayError
@@ -78,7 +79,13 @@ class FileImporter:
 
     async def _pass_on(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         """Ask whether messages here may name a file that is stored elsewhere. Its address needs no further request."""
-        asked = control.FileImport(sender=sender, name=file.name, size=0, at=at, url=file.elsewhere, dry=self._dry)
+        assert file.known is not None
+        try:
+            known = files_of.elsewhere(file.known, "file")
+        except RelayError as error:
+            self._left[f"files elsewhere ({error})"] += 1
+            return None
+        asked = control.FileImport(sender=sender, name=known.filename, size=0, at=at, url=file.elsewhere, dry=self._dry)
         try:
             await self._ask(IMPORT_FILE, asked)
         except RequestRefused as refused:
@@ -86,7 +93,7 @@ class FileImporter:
                 end_import(refused)
             self._left[f"files elsewhere ({refused})"] += 1
             return None
-        return None if self._dry else file.known
+        return None if self._dry else known
 
     async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         if sender not in self._users:

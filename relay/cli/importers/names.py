@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.protocol.codec import printable, replace_lone_surrogates, whole_characters
+from relay.protocol.codec import explain, printable, replace_lone_surrogates, whole_characters
 
 T = TypeVar("T")
 
@@ -109,3 +109,13 @@ def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
         if mended == content:
             raise
         return decode(mended)
+
+
+def what_is_wrong(error: msgspec.DecodeError | UnicodeDecodeError, place: str) -> str:
+    """Say what is wrong with JSON, as the relay says it on the wire.
+
+    Args:
+        error: an error of `UNDECODABLE`.
+        place: the file or the line that has it.
+    """
+    return f"{place}: {explain(error, whole='').error.message.removeprefix(': ')}"

@@ -137,6 +137,8 @@ class Admin:
         self._clock = clock
         self._room = room
         self._log = log
+        self.faults = log.faults
+        """What is told of the store's faults."""
         self._submit = submit = AdminCommands(log, clock)
         sign_in = service.signing_in
         users = UserAdmin(

@@ -111,7 +111,7 @@ def _ids(state: State, keys: Iterable[UserKey]) -> list[str]:
 
 def _stored_here(held: Iterable[Attachment]) -> Iterable[str]:
     """Select the ids of files that are stored on this relay."""
-    return (one.id for one in held if not one.is_elsewhere)
+    return (one.id for one in held if one.is_here)
 
 
 async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem[control.Record]) -> None:

@@ -1,7 +1,5 @@
 """The admin requests about hooks: programs that post into one chat (incoming), or get its events (outgoing)."""
 
-from urllib.parse import urlsplit
-
 import msgspec
 
 from relay.core.admin.lookup import Lookup
@@ -18,7 +16,7 @@ from relay.core.rules import commands
 from relay.core.service.ids import new_hook_id
 from relay.core.submit import AdminCommands
 from relay.keys import DeviceKey
-from relay.protocol import control
+from relay.protocol import addresses, control
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
@@ -107,14 +105,10 @@ def _check_address(url: str) -> None:
     Raises:
         RelayError: it is not a usable http or https URL.
     """
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         raise RelayError.bad_field("url", f"{url[:64]!r} is not an address: it should begin with http:// or https://")
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
-    except ValueError:
-        usable = False
-    if not usable:
+    address = addresses.parse(url)
+    if address is None or address.port == "0" or not url.isascii():
         raise RelayError.bad_field(
             "url",
             f"{without_password(url)[:64]!r} cannot be posted to: a host, a port up to 65535 and plain letters are "

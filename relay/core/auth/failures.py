@@ -1,21 +1,15 @@
-"""Counts and logs failed sign-ins. In memory, bounded.
+"""Counts and logs failed sign-ins.
 
 A record names the address, and the user if the id exists. An unknown id stays out of the log: people type
-their password into the wrong field.
+their password into the wrong field. How many records there are is bounded for each user by `logs.RepeatLimit`.
 """
 
 import logging
-from collections import Counter
 
-import trio
+from relay.logs import SUBJECT
 
 logger = logging.getLogger(__name__)
 
-RECORDS_PER_MINUTE = 20
-"""Log records per minute for each kind: wrong passwords and invites for a user, those for unknown users, and attempts
-that came too early. Further failures are counted in one later record. Failures that anyone can cause without limit must
-not hide guesses at a real user."""
-MINUTE = 60.0
 EARLY = "wait"
 """The `way` of an attempt that came before its wait was over."""
 
@@ -26,10 +20,6 @@ class FailedSignIns:
     def __init__(self) -> None:
         self.total = 0
         """Failed sign-ins since the start."""
-        self._began = float("-inf")
-        self._said: Counter[str] = Counter()
-        """Records of this minute, by kind."""
-        self._unsaid = 0
 
     def note(self, address: str, way: str, user: str | None) -> None:
         """Count a failed sign-in and log it.
@@ -40,25 +30,24 @@ class FailedSignIns:
             user: the id of the user it was tried for; None if there is no such user.
         """
         self.total += 1
-        now = trio.current_time()
-        if now - self._began > MINUTE:
-            self._began = now
-            self._said.clear()
-            if self._unsaid:
-                logger.warning("sign-in failed %d more times in the minutes before", self._unsaid)
-                self._unsaid = 0
-        kind = way if way == EARLY else "nobody" if user is None else "user"
-        if self._said[kind] >= RECORDS_PER_MINUTE:
-            self._unsaid += 1
-            return
-        self._said[kind] += 1
-        whom = f"user {user}" if user is not None else "no known user"
-        logger.warning("sign-in failed from %s: %s, for %s", address, WAYS[way], whom)
+        # A statement each, since the log limits them by statement: what anyone can cause without limit, also for many
+        # users, must not hide guesses at a real user.
+        if way == EARLY:
+            whom = f"user {user}" if user is not None else "no known user"
+            logger.warning(
+                "sign-in failed from %s: another attempt before the wait was over, for %s",
+                address,
+                whom,
+                extra={SUBJECT: whom},
+            )
+        elif user is None:
+            logger.warning("sign-in failed from %s: %s, for no known user", address, WAYS[way])
+        else:
+            logger.warning("sign-in failed from %s: %s, for user %s", address, WAYS[way], user, extra={SUBJECT: user})
 
 
 WAYS = {
     "password": "a wrong password",
     "old": "a wrong old password",
     "invite": "an invite that lets nobody in",
-    EARLY: "another attempt before the wait was over",
 }

@@ -266,7 +266,7 @@ class Passwords:
                 return await threads.run(work, limiter=self._limiter)
             except threads.NoThreads as error:
                 logger.error("a password cannot be checked: %s", error.strerror)
-                raise RelayError.unavailable() from None
+                raise RelayError("unavailable", "the relay cannot check a password just now: try again later") from None
 
 
 def _forms(password: str) -> list[str]:

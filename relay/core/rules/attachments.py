@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from relay.core.model.state import State
 from relay.core.rules import visibility
 from relay.keys import UserKey
-from relay.protocol.objects import Attachment, AttachmentMeta
+from relay.protocol.base import fit_filename
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import FILES_PATH, Attachment, AttachmentMeta
 from relay.store.entry import StoredFile
+from relay.unicode.unseen import without_hidden
 
-FILES_PATH = "/files/"
-"""The path of files; an address that begins with it names a file of this relay."""
 LONGEST_SIDE_PIXELS = 65_535
 """Largest video size to accept from a client."""
 
@@ -75,6 +78,30 @@ def attachment(file: StoredFile, claimed: Attachment | None = None) -> Attachmen
     extension = file.name.rpartition(".")[2] if "." in file.name else ""
     mimetype = None if file.mimetype == "application/octet-stream" else file.mimetype
     return _attachment("file", file, AttachmentMeta(extension=extension.lower(), mimetype=mimetype, size=file.size))
+
+
+def elsewhere(claimed: Attachment, field: str) -> Attachment:
+    """Return an attachment that is no file of this relay, as messages pass it on: unchanged but for its name.
+
+    Its name stands beside other text, so it is in one line and has no hidden characters, like that of a file here.
+
+    Args:
+        claimed: the attachment as its sender describes it.
+        field: its path in the request.
+
+    Raises:
+        RelayError: `bad_request`, its address or another text of it is not valid.
+    """
+    if not claimed.is_elsewhere:
+        raise RelayError.bad_field(
+            f"{field}.url", "`/files/ID` of an uploaded file is expected, or an absolute http or https address"
+        )
+    meta = claimed.meta
+    for name, text in (("id", claimed.id), ("meta.extension", meta.extension), ("meta.mimetype", meta.mimetype)):
+        if text and without_hidden(text) != text:
+            raise RelayError.bad_field(f"{field}.{name}", "one line without hidden characters is expected")
+    filename = fit_filename(claimed.filename)
+    return claimed if filename == claimed.filename else msgspec.structs.replace(claimed, filename=filename)
 
 
 def _attachment(kind: str, file: StoredFile, meta: AttachmentMeta) -> Attachment:

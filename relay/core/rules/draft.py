@@ -20,7 +20,7 @@ from relay.core.rules.commands import ADMIN
 from relay.core.rules.permissions import Action
 from relay.keys import ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol.errors import RelayError
-from relay.protocol.objects import Attachment, ReplyTo
+from relay.protocol.objects import FILES_PATH, Attachment, ReplyTo
 from relay.store.command import Command
 from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
 
@@ -347,7 +347,7 @@ def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
     wanted = files_of.file_id(url)
     if url and wanted is None:
         raise RelayError.bad_field(
-            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES_PATH}ID: upload it first"
+            "payload.photoUrl", f"a picture is one of the relay's own files, {FILES_PATH}ID: upload it first"
         )
     if wanted is None or command.user == ADMIN:
         return

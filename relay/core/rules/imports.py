@@ -293,11 +293,18 @@ def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
 
 
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
-    """Return a message's attachments with the relay's data on their files, which were imported before it."""
+    """Return a message's attachments with the relay's data on their files, which were imported before it.
+
+    Raises:
+        RelayError: one that is stored elsewhere is not valid.
+    """
     if not claimed:
         return None
-    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if not one.is_elsewhere}))))
-    found = [one if one.is_elsewhere else _here(files, one) for one in claimed]
+    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if one.is_here}))))
+    found = [
+        _here(files, one) if one.is_here else files_of.elsewhere(one, f"attachments[{number}]")
+        for number, one in enumerate(claimed)
+    ]
     return [one for one in found if one is not None] or None
 
 

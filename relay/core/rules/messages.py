@@ -28,6 +28,9 @@ from relay.store.entry import (
     StoredMessage,
     author_column,
 )
+from relay.unicode.unseen import is_blank
+
+NEEDED = "a message needs attachments, or a text of which something can be seen"
 
 
 def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
@@ -91,8 +94,6 @@ def _once(
 
 def new(draft: DraftBuilder, command: Command, request: requests.New) -> requests.Accepted:
     """Send a message; the first one between two users creates their dialog."""
-    if not request.message and not request.attachments:
-        raise RelayError.bad_field("payload.message", "a message needs text or attachments")
     chat = draft.state.chat_key(command.user, request.chat_id)
     return _once(draft, command, request, kinds.NEW, 0, partial(_send, chat), chat)
 
@@ -101,6 +102,9 @@ def _send(
     key: ChatKey | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
 ) -> requests.Accepted:
     state = draft.state
+    text = _shown(request.message)
+    if not text and not request.attachments:
+        raise RelayError.bad_field("payload.message", NEEDED)
     if key is None:
         key = _open_dialog(draft, command, request.chat_id)
         hash_ = client_key(key, command.user, request.client_message_id)
@@ -120,13 +124,18 @@ def _send(
         target=reply_to.message_id if reply_to is not None else 0,
         client_key=hash_,
         client_id=request.client_message_id,
-        message=request.message or None,
+        message=text,
         extra=extra,
         attachments=attachments,
         reply_to=reply_to,
     )
     draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
+
+
+def _shown(text: str | None) -> str | None:
+    """Return a text as it stands if anything of it can be seen, else None (PROTOCOL.md, section 5, "Blank texts")."""
+    return text if text and not is_blank(text) else None
 
 
 def _attachments(
@@ -141,7 +150,7 @@ def _attachments(
         kept: the present attachments, which the message may keep.
 
     Raises:
-        RelayError: there is no such file, or the sender may not have it.
+        RelayError: there is no such file, the sender may not have it, or it is not valid.
     """
     if not claimed:
         return None
@@ -154,12 +163,12 @@ def _attachments(
             found[one.id] = known[one.id]
         elif file is not None and files_of.may_read(draft.state, user, file):
             found[one.id] = files_of.attachment(file, one)
-        elif one.is_elsewhere:
-            found[one.id] = one
-        else:
+        elif one.is_here:
             raise RelayError(
                 "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
             )
+        else:
+            found[one.id] = files_of.elsewhere(one, f"payload.attachments[{number}]")
     return list(found.values())
 
 
@@ -250,9 +259,9 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
     attachments = kept.attachments
     if request.attachments is not None:
         attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
-    message = original.message if request.message is None else request.message or None
+    message = original.message if request.message is None else _shown(request.message)
     if not message and not attachments:
-        raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
+        raise RelayError.bad_field("payload.message", f"{NEEDED}; delete it instead")
     kept.attachments = attachments or None
     extra = kept.column()
     message_id = draft.next_id(chat.key)

@@ -229,8 +229,7 @@ class Service:
         except RelayError as error:
             reply(error)
         except sqlite3.Error as error:
-            logger.error("%s: the store cannot be read: %s", name, error)
-            reply(RelayError.unavailable())
+            reply(self.log.faults.unread(error, name))
         except Exception:
             logger.exception("%s failed; the relay goes on", name)
             reply(RelayError.internal())

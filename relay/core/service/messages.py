@@ -81,7 +81,11 @@ async def history_page(
             page, more = found
             reply(page.made(more=more, upwards=request.start_id is not None))
             return
-    raise RelayError.unavailable()
+    raise _outdated()
+
+
+def _outdated() -> RelayError:
+    return RelayError("unavailable", "what you asked for changed each time while it was read: try again later")
 
 
 async def _read_page(service: Service, user: UserKey, request: requests.Messages) -> tuple[PageMaker, bool] | None:
@@ -184,7 +188,7 @@ async def search(
             page, more, last = found
             reply(page.made(more=more, after=None if last is None else answer_pages.cursor(last)))
             return
-    raise RelayError.unavailable()
+    raise _outdated()
 
 
 async def _search_page(service: Service, user: UserKey, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:

@@ -5,7 +5,6 @@ are up to each path.
 """
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from relay.keys import DeviceKey, UserKey
 from relay.net.http.caller import Caller
@@ -14,6 +13,7 @@ from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError
 from relay.net.sockets import hostnames
+from relay.protocol import addresses
 from relay.settings import Settings
 
 SAFE_METHODS = ("GET", "HEAD")
@@ -60,7 +60,7 @@ class Admission:
             HttpError: it names a host that is not this one, or comes from a page that is not the relay's.
         """
         bearer = _bearer(request)
-        named, _ = hostnames.split_host(request.host)
+        named, _ = addresses.split_host(request.host)
         # A browser that bypasses the proxy, by another name, has no TLS and could not keep a cookie meant for TLS.
         by_tls = secure or (self.behind_tls_proxy and named == self._public_name)
         cookie = None if bearer is not None else session_cookie(request, secure=by_tls)
@@ -91,16 +91,17 @@ class Admission:
 
     @property
     def _public_name(self) -> str:
-        return hostnames.canonical(urlsplit(self._settings.http.public_url).hostname or "")
+        url = addresses.parse(self._settings.http.public_url)
+        return "" if url is None else url.host
 
     def _check_host(self, host: str) -> None:
         """Refuse names that are not this machine's: a page could have its own name resolve to it (DNS rebinding)."""
-        name, _ = hostnames.split_host(host)
+        name, _ = addresses.split_host(host)
         if not name or (name not in self._names and name != self._public_name):
             raise HttpError(
                 421,
                 "forbidden",
-                f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
+                f"this relay does not go by the name {(name or host)[:64]!r}: its admin can add it as http.hosts",
             )
 
     def check_tls(self, request: HttpRequest, caller: Caller) -> None:
@@ -116,7 +117,7 @@ class Admission:
         program = caller.signed_in is not None and not caller.by_cookie and not was_forwarded(request.headers)
         if (local and program) or request.path in WITHOUT_TLS:
             return
-        host, _ = hostnames.split_host(request.host)
+        host, _ = addresses.split_host(request.host)
         base = hostnames.browser_address(self._settings.http.public_url, host, self._secure_port, secure=True)
         if request.method not in SAFE_METHODS or request.path == "/ws":
             raise HttpError(403, "forbidden", f"this relay is reached over TLS only: {base}")

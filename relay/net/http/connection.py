@@ -15,7 +15,7 @@ import trio
 from relay.core.auth.throttle import rate_limit_key
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import TransferPace
-from relay.net.http.request import HttpRequest
+from relay.net.http.request import AmbiguousHead, HttpRequest
 from relay.net.http.response import FilePart, Headers, HttpError, HttpResponse
 from relay.net.sockets.transport import Transport
 from relay.net.tuning import NetTuning
@@ -89,9 +89,7 @@ class HttpConnection:
                 event = reader.next_event()
             except h11.RemoteProtocolError as error:
                 self.reusable = False
-                raise HttpError(
-                    error.error_status_hint, "bad_request", f"this is not an HTTP request: {error}"
-                ) from None
+                raise _not_http(error.error_status_hint) from None
             if isinstance(event, h11.Request):
                 return self._begin(event)
             if event is not h11.NEED_DATA:
@@ -107,7 +105,7 @@ class HttpConnection:
             raise HttpError(431, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
         try:
             request = HttpRequest(event, self.transport.peer, self.piece, self._idle_connections.timeout)
-        except ValueError as error:
+        except AmbiguousHead as error:
             self.reusable = False
             raise HttpError(400, "bad_request", f"this is not an HTTP request: {error}") from None
         closing = b"close" in request.headers.get(b"connection", b"").lower()
@@ -163,9 +161,9 @@ class HttpConnection:
                 if event is h11.NEED_DATA:
                     self._h11.receive_data(await self._receive())
                     continue
-            except h11.RemoteProtocolError as error:
+            except h11.RemoteProtocolError:
                 self.reusable = False
-                raise HttpError(400, "bad_request", f"the body is broken: {error}") from None
+                raise HttpError(400, "bad_request", "the body is broken: chunks as in RFC 9112 are expected") from None
             if isinstance(event, h11.Data):
                 return bytes(event.data)
             if isinstance(event, h11.EndOfMessage):
@@ -287,3 +285,13 @@ def _logged(path: str) -> Iterator[None]:
 
 def _stalled() -> HttpError:
     return HttpError(408, "bad_request", "the body came too slowly")
+
+
+def _not_http(status: int) -> HttpError:
+    """Say what is expected in place of bytes that are no request, by the status of the answer."""
+    why = {
+        431: f"the request's head is over {HEAD_BYTES} bytes",
+        501: "of all codings of a body only Transfer-Encoding: chunked is known here",
+    }
+    expected = "this is not an HTTP request: a request line, Host and headers are expected (RFC 9112)"
+    return HttpError(status, "bad_request", why.get(status, expected))

@@ -23,6 +23,10 @@ ONCE = frozenset({b"authorization", b"origin"})
 T = TypeVar("T")
 
 
+class AmbiguousHead(ValueError):
+    """A head that a proxy and the relay could read differently; its text says why."""
+
+
 class HttpRequest:
     """One request of a client."""
 
@@ -42,7 +46,7 @@ class HttpRequest:
             timeout: see `IdleConnections`.
 
         Raises:
-            ValueError: the target or the headers are ambiguous.
+            AmbiguousHead: the target or the headers are ambiguous.
         """
         self.event = event
         self.method = event.method.decode("latin-1")
@@ -111,7 +115,7 @@ class HttpRequest:
         content = await self.body(JSON_BYTES, JSON_SECONDS)
         try:
             return msgspec.json.decode(content, type=kind)
-        except msgspec.DecodeError as error:
+        except codec.UNDECODABLE as error:
             raise HttpError.of(codec.explain(error, "body")) from None
         except RecursionError:
             raise HttpError(400, "bad_request", "body: nested too deeply") from None
@@ -121,19 +125,19 @@ def _joined(event: h11.Request) -> dict[bytes, bytes]:
     """Combine headers of the same name (RFC 9110, section 5.3; cookies: RFC 6265, section 5.4).
 
     Raises:
-        ValueError: a header of `ONCE` is repeated, or the body's length is given in two ways.
+        AmbiguousHead: a header of `ONCE` is repeated, or the body's length is given in two ways.
     """
     headers: dict[bytes, bytes] = {}
     for name, value in event.headers:
         if name not in headers:
             headers[name] = value
         elif name in ONCE:
-            raise ValueError(f"the header {name.decode()} is there twice")
+            raise AmbiguousHead(f"the header {name.decode()} is there twice")
         else:
             headers[name] += (b"; " if name == b"cookie" else b", ") + value
     if b"transfer-encoding" in headers and (b"content-length" in headers or event.http_version < b"1.1"):
         # If a proxy trusted one of them and the relay the other, the rest would be read as another client's request.
-        raise ValueError("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
+        raise AmbiguousHead("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
     return headers
 
 
@@ -141,12 +145,15 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
     """Split a request target (RFC 9112, section 3.2) into host, path and query.
 
     Raises:
-        ValueError: it names another host than the `Host` header does.
+        AmbiguousHead: it is no address, or names another host than the `Host` header does.
     """
     if not target.startswith("/") and "://" in target:
-        absolute = urlsplit(target)
+        try:
+            absolute = urlsplit(target)
+        except ValueError:
+            raise AmbiguousHead("the target is not an address") from None
         if absolute.netloc.lower() != host.lower():
-            raise ValueError("the target is for another host than the Host header")
+            raise AmbiguousHead("the target is for another host than the Host header")
         return host, absolute.path or "/", absolute.query
     path, _, query = target.partition("?")
     return host, path, query

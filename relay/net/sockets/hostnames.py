@@ -6,17 +6,14 @@ request that names an address can only be meant for the machine with that addres
 
 import fcntl
 import ipaddress
-import re
 import socket
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
-HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d{0,5})?")
-"""The valid form of a `Host` header (RFC 9110, section 7.2): no user and no path."""
+from relay.protocol.addresses import canonical, is_address, parse, split_host
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): returns the addresses of all interfaces."""
@@ -109,36 +106,6 @@ def browser_address(
     return f"{scheme}://{named}" if port == usual else f"{scheme}://{named}:{port}"
 
 
-def split_host(value: str) -> tuple[str, str]:
-    """Split a `Host` header.
-
-    Returns:
-        The name or address as `canonical` gives it, and the port; empty strings if it is malformed or absent.
-    """
-    if not HOST.fullmatch(value):
-        return "", ""
-    try:
-        host = urlsplit(f"//{value}")
-        port = "" if host.port is None else str(host.port)
-    except ValueError:
-        return "", ""
-    return canonical(host.hostname or ""), port
-
-
-def is_address(host: str) -> bool:
-    """Return whether a host is an IP address."""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def canonical(host: str) -> str:
-    """Return a name in lower case without a final dot, or an address in its shortest form without a zone (RFC 5952)."""
-    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower().rstrip(".")
-
-
 def is_loopback(address: str) -> bool:
     """Return whether an address is a loopback one."""
     try:
@@ -173,17 +140,14 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
         host: the `Host` header.
         secure: whether the relay's page is served over TLS.
     """
-    try:
-        page = urlsplit(origin)
-        port = page.port or (443 if page.scheme == "https" else 80)
-    except ValueError:
-        return False
-    if page.scheme != "https" and (secure or page.scheme != "http"):
+    page = parse(origin)
+    if page is None or (secure and page.scheme != "https"):
         return False
     name, named_port = split_host(host)
     # Browsers omit the default port of a scheme in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
-    return bool(name) and canonical(page.hostname or "") == name and str(port) in ports
+    port = page.port or ("443" if page.scheme == "https" else "80")
+    return page.host == name and port in ports
 
 
 def addresses(listener: socket.socket | None = None) -> list[str]:

@@ -42,13 +42,17 @@ class SocketFile:
         """Create the file and listen on it; replace a file that no program listens on.
 
         Raises:
-            OSError: it cannot be created, or another program's file is there.
+            OSError: it cannot be created, or another program's file is there. It names the file.
         """
         _remove_unused(self._path)
         with ExitStack() as failed:
             listener = failed.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            with fitting(self._path) as place:
-                listener.bind(place)
+            try:
+                with fitting(self._path) as place:
+                    listener.bind(place)
+            except OSError as error:
+                error.filename = str(self._path)
+                raise
             self._set_access()
             # No client can connect before this call, so the mode above is in force for all of them.
             listener.listen()

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from relay.net.sockets.hostnames import canonical, is_address
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
+from relay.protocol.addresses import canonical, is_address
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to

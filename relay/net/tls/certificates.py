@@ -11,10 +11,11 @@ import trio
 
 from relay import threads
 from relay.core.clock.clock import Clock, wall_clock
-from relay.net.sockets.hostnames import addresses, canonical, hostnames
+from relay.net.sockets.hostnames import addresses, hostnames
 from relay.net.tls import reading
 from relay.net.tls.authority import Authority
 from relay.net.tls.reading import AuthorityError
+from relay.protocol.addresses import canonical
 from relay.settings import TlsSection
 from relay.store.files.directory import about_file
 from relay.typed_command import line

@@ -13,11 +13,14 @@ from urllib.parse import parse_qsl, unquote_plus
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
 from relay.net.webhooks.text import TEXTS, body_text
-from relay.protocol.base import JsonValue
+from relay.protocol.base import JsonValue, fit_filename
 from relay.protocol.codec import whole_characters
+from relay.unicode.unseen import is_blank
 
 TEXT_CHARACTERS = 65_536
 """Characters of a message (`protocol.base.Text`)."""
+NUMBER_DIGITS = 640
+"""Digits that Python converts whatever its settings."""
 _FORM = "application/x-www-form-urlencoded"
 _BYTES = "application/octet-stream"
 _WINDOWS = "cp1252"
@@ -94,7 +97,7 @@ def truncate(text: str) -> str:
 def _clean(said: str) -> str:
     """Remove characters that no message may contain: NUL, with which some programs pad texts, and lone surrogates."""
     text = whole_characters(said.replace("\0", "").strip())
-    if not text:
+    if is_blank(text):
         raise HttpError(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
     return text
 
@@ -153,10 +156,17 @@ def _json(text: str) -> JsonValue:
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
-        decoded: JsonValue = json.loads(text, strict=False)
-    except ValueError as error:
-        raise HttpError(400, "bad_request", f"body: JSON is malformed: {error}") from None
+        decoded: JsonValue = json.loads(text, strict=False, parse_int=_whole_number)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise HttpError(400, "bad_request", f"body: JSON is malformed at {where}") from None
     return decoded
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > NUMBER_DIGITS:
+        raise HttpError(400, "bad_request", f"body: a number has {len(digits):,} digits: send it as a string")
+    return int(digits)
 
 
 def _json_or_text(text: str) -> str:
@@ -199,7 +209,7 @@ def _multipart(body: bytes, boundary: str) -> str:
     left = []
     for part in _parts(body, boundary.encode("latin-1", "replace")):
         if part.filename and part.name != "payload":
-            left.append(f"(file: {part.filename})")
+            left.append(f"(file: {fit_filename(part.filename)})")
         else:
             fields.setdefault(part.name, decoded(part.content, part.charset))
     if "payload" in fields:

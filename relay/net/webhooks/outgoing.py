@@ -208,7 +208,7 @@ class Delivery:
                 ends = {chat: state.chats[chat].last_seq, CHANGES_CHAT: upto}
                 page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
         except sqlite3.Error as error:
-            logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
+            relay.log.faults.unread(error, f"hook {self.device.key}")
             await trio.sleep(FIRST_RETRY_SECONDS)
             return False
         for entry in page.entries:
@@ -308,7 +308,7 @@ class Delivery:
             logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since, exc_info=cause)
             tried = tried._replace(logged_at=now)
         self._retried = tried = tried._replace(times=tried.times + 1)
-        self._relay.admin.runtime.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
+        self._relay.admin.runtime.hooks[self.device.key] = f"{error}; tried {_times(tried.times)}, event {entry.seq}"
         return now - tried.since >= GIVE_UP_SECONDS
 
     def _accepted(self, entry: Entry) -> None:
@@ -317,5 +317,11 @@ class Delivery:
             self._skipped = 0
         self._relay.admin.runtime.hooks.pop(self.device.key, None)
         if self._retried.seq == entry.seq:
-            logger.info("hook %d: events are accepted again, after %d tries", self.device.key, self._retried.times)
+            failed = _times(self._retried.times)
+            logger.info("hook %d: events are accepted again; one had failed %s", self.device.key, failed)
             self._retried = _Retried(0, 0.0, 0, 0.0)
+
+
+def _times(count: int) -> str:
+    """Say how often, in words."""
+    return "once" if count == 1 else f"{count} times"

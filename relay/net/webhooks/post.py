@@ -7,6 +7,8 @@ ends on one machine), for hooks that post one event at a time and mostly wait fo
 
 import hashlib
 import hmac
+import os
+import re
 import ssl
 from base64 import b64encode
 from contextlib import suppress
@@ -25,6 +27,10 @@ RESPONSE_SECONDS = 10.0
 RESPONSE_BYTES = 65_536
 INTERIM_RESPONSES = 16
 """Interim responses (1xx) that are read before the final one."""
+STATUS_BYTES = 12
+"""Bytes of a status line up to its status."""
+STATUS_LINE = re.compile(rb"HTTP/\d\.\d (\d{3})")
+CUT = "the connection was closed before an answer came"
 RETRIED = frozenset({401, 402, 403, 404, 407, 408, 410, 421, 423, 425, 426, 429})
 """Statuses of a wrong or unavailable address: the event is retried. All others below 500 are final."""
 RETRY_AFTER_SECONDS = 3_600.0
@@ -40,6 +46,10 @@ class PostFailed(Exception):
         """Whether retrying is useless."""
         self.after = after
         """Seconds to wait, if the receiver asked for it."""
+
+
+class NoAnswer(Exception):
+    """What the receiver sent is no answer; the message says why."""
 
 
 def signature(secret: str, timestamp: int, payload: bytes) -> str:
@@ -69,14 +79,16 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     try:
         url = urlsplit(hook.url)
         port, request = url.port, _request(hook, url, payload, event_id, timestamp, skipped)
-    except (ValueError, h11.LocalProtocolError) as error:
-        raise PostFailed(f"its address cannot be used: {error}") from None
+    except (ValueError, h11.LocalProtocolError):
+        raise PostFailed("its address cannot be used: remove the hook and add it with a right one") from None
     try:
         with trio.fail_after(RESPONSE_SECONDS):
             answer = await exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
         raise PostFailed(f"no answer within {RESPONSE_SECONDS:.0f} s") from None
-    except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+    except NoAnswer as error:
+        raise PostFailed(str(error)) from None
+    except (OSError, ValueError, trio.BrokenResourceError) as error:
         raise PostFailed(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:
@@ -104,9 +116,19 @@ def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timest
     )
 
 
-def _cause(error: BaseException) -> BaseException:
-    """Return the first error of a group: a connection is tried at each address of a name."""
-    return first_error(error.__cause__ or error)
+def _cause(error: BaseException) -> str:
+    """Say why a connection failed; it is tried at each address of a name, and the first error counts."""
+    first = first_error(error.__cause__ or error)
+    if isinstance(first, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({first.verify_message})"
+    if isinstance(first, ssl.SSLError):
+        return f"TLS fails ({(first.reason or 'no reason is known').replace('_', ' ').lower()})"
+    if isinstance(first, trio.BrokenResourceError):
+        return CUT
+    if isinstance(first, OSError) and (first.errno or 0) > 0:
+        # Not trio's text, which has the address as Python writes it.
+        return os.strerror(first.errno or 0)
+    return (first.strerror if isinstance(first, OSError) else None) or str(first)
 
 
 def _retry_after(answer: h11.Response) -> float:
@@ -135,7 +157,8 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
         The head of the response.
 
     Raises:
-        OSError: there was no response.
+        NoAnswer: the receiver answered in another way than by HTTP, or not at all.
+        OSError, trio.BrokenResourceError: it could not be reached, or the connection broke.
     """
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
@@ -145,17 +168,18 @@ async def exchange(secure: bool, host: str, port: int | None, request: h11.Reque
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=RESPONSE_BYTES)
     data = (connection.send(request) or b"") + (connection.send(h11.Data(data=payload)) or b"")
     connection.send(h11.EndOfMessage())
-    response, failed = None, None
+    response = None
+    failed: Exception = NoAnswer(CUT)
     async with stream, trio.open_nursery() as nursery:
         # A receiver may respond before it has read everything, and hang up: its response counts.
         nursery.start_soon(_send, stream, data)
         try:
             response = await _read_response(connection, stream)
-        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+        except (OSError, trio.BrokenResourceError, NoAnswer) as error:
             failed = error
         nursery.cancel_scope.cancel()
     if response is None:
-        raise failed or OSError("the connection closed")
+        raise failed
     return response
 
 
@@ -169,19 +193,35 @@ async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) ->
     """Read the head of the response, past interim ones.
 
     Raises:
-        h11.RemoteProtocolError: there is none.
+        NoAnswer: there is none.
         OSError, trio.BrokenResourceError: the connection broke.
     """
-    interim = 0
+    interim, begun, ended = 0, b"", False
     while True:
-        event = connection.next_event()
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            raise NoAnswer(CUT if ended and begun[:5] in (b"", b"HTTP/") else _odd(begun)) from None
         if isinstance(event, h11.Response):
             return event
         if event is h11.NEED_DATA:
-            connection.receive_data(bytes(await stream.receive_some(RESPONSE_BYTES)))
+            data = bytes(await stream.receive_some(RESPONSE_BYTES))
+            begun, ended = (begun + data)[:STATUS_BYTES], not data
+            connection.receive_data(data)
         elif isinstance(event, h11.InformationalResponse):
+            begun = b""
             interim += 1
             if interim > INTERIM_RESPONSES:
-                raise h11.RemoteProtocolError("too many interim responses")
+                raise NoAnswer(f"it sent more than {INTERIM_RESPONSES} interim responses")
         elif isinstance(event, h11.ConnectionClosed):
-            raise h11.RemoteProtocolError("the connection closed before a response")
+            raise NoAnswer(CUT)
+
+
+def _odd(begun: bytes) -> str:
+    """Say what is wrong with an answer that h11 cannot read, by its first bytes."""
+    status = STATUS_LINE.match(begun)
+    if status is None:
+        return "its answer is not HTTP"
+    if status[1] == b"101":
+        return "the answer is 101: it changes to another protocol, which nobody asked for"
+    return f"its answer ({status[1].decode()}) is malformed, or its head is over {RESPONSE_BYTES} bytes"

@@ -45,9 +45,12 @@ def accept(request: HttpRequest, frame_bytes: int) -> bytes:
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection(list(request.event.headers), request.event.target.decode("latin-1"))
-    except RemoteProtocolError as error:
+    except RemoteProtocolError:
         raise HttpError(
-            426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")
+            426,
+            "bad_request",
+            "this is the WebSocket's address: an upgrade to websocket, version 13, with a key is expected (RFC 6455)",
+            (b"Upgrade", b"websocket"),
         ) from None
     assert any(isinstance(event, UpgradeRequest) for event in handshake.events())
     return handshake.send(AcceptConnection(extra_headers=[(FRAME_BYTES_HEADER, str(frame_bytes).encode())]))

@@ -391,8 +391,8 @@ class Session:
         try:
             self._acknowledges = await replay.run(acknowledges=self._acknowledges)
         except sqlite3.Error as error:
-            logger.error("cannot replay to a device: the store cannot be read: %s", error)
-            self.close(close_codes.TRY_AGAIN_LATER, "the relay cannot read its store just now")
+            answer = self._service.log.faults.unread(error, "a replay").error
+            self.close(close_codes.UNREAD[answer.code], answer.message)
         except Exception:
             logger.exception(FAILED)
             self.close(close_codes.INTERNAL_ERROR, FAILED_REASON)

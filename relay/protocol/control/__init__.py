@@ -47,7 +47,7 @@ from relay.protocol.control.operation import (
     UserConnections,
     Watch,
 )
-from relay.protocol.control.table import CONTROL, READING_REQUESTS
+from relay.protocol.control.table import CONTROL, LISTING_REQUESTS, READING_REQUESTS
 from relay.protocol.control.transfer import (
     ChatImport,
     Expected,
@@ -68,6 +68,7 @@ from relay.protocol.control.transfer import (
 
 __all__ = [
     "CONTROL",
+    "LISTING_REQUESTS",
     "READING_REQUESTS",
     "AddDeviceRequest",
     "AddHook",

@@ -146,3 +146,5 @@ READING_REQUESTS = {
     name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")
 }
 """Requests that change nothing that an admin is responsible for."""
+LISTING_REQUESTS = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "export")}
+"""Requests that only read: a store that cannot be written answers them, too."""

@@ -22,6 +22,10 @@ class MovedAway(NoDirectory):
     """The store that was served here is gone."""
 
 
+class NoRuntimeDirectory(NoDirectory):
+    """The service's runtime directory, which is for the control socket, cannot be used."""
+
+
 def refuse(data: Path, runtime: Path | None) -> None:
     """Make sure that the service did not serve another store from here before it was restarted.
 
@@ -30,8 +34,11 @@ def refuse(data: Path, runtime: Path | None) -> None:
         runtime: the service's runtime directory; None if no service manager runs the relay.
 
     Raises:
+        NoRuntimeDirectory: the runtime directory cannot be used.
         MovedAway: the service did, and that store is gone.
     """
+    if runtime is not None:
+        _check(runtime)
     try:
         served = runtime is not None and (runtime / TRACE).read_bytes() == os.fsencode(data.absolute())
     except OSError:
@@ -42,6 +49,21 @@ def refuse(data: Path, runtime: Path | None) -> None:
             f"the store that was served from {data} is gone (moved away, or its disk is not mounted): bring it back, or"
             " stop the service (`systemctl stop relay`) and start it to begin with an empty one"
         )
+
+
+def _check(runtime: Path) -> None:
+    if not runtime.exists():
+        why = "is not there"
+    elif not runtime.is_dir():
+        why = "is not a directory"
+    elif not os.access(runtime, os.W_OK | os.X_OK):
+        why = "cannot be written by this user"
+    else:
+        return
+    raise NoRuntimeDirectory(
+        f"{runtime}, which RUNTIME_DIRECTORY names for the control socket, {why}: RuntimeDirectory= in the unit has"
+        " systemd make it; without systemd unset that variable, and the socket is in the data directory"
+    )
 
 
 def note(data: Path, runtime: Path | None) -> None:

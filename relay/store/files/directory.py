@@ -210,5 +210,5 @@ def unwritable(data: Path) -> Path | None:
 
 
 def is_read_only(data: Path) -> bool:
-    """Return whether the disk of a directory is mounted read-only."""
-    return bool(os.statvfs(data).f_flag & os.ST_RDONLY)
+    """Return whether the disk of a data directory, or that of its store, is mounted read-only."""
+    return any(os.statvfs(folder).f_flag & os.ST_RDONLY for folder in {data, store_file(data).parent})

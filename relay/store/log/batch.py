@@ -113,13 +113,13 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
         for entry in entries
         if entry.attachments and entry.kind == kinds.NEW
         for one in entry.attachments
-        if not one.is_elsewhere
+        if one.is_here
     ]
     held += [
         (amendment.chat, amendment.message_id, one.id)
         for amendment in amendments
         if amendment.extra is not None
         for one in read_extra(amendment.extra).attachments or ()
-        if not one.is_elsewhere
+        if one.is_here
     ]
     return list(dict.fromkeys(held)) if held else held

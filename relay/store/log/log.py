@@ -27,6 +27,7 @@ from relay.store.log.tuning import LogTuning
 from relay.store.log.writer import Writer, WriterFigures
 from relay.store.portion import rest_after
 from relay.store.queries import fact_lookup, positions
+from relay.store.refusals import StoreFaults
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -156,6 +157,11 @@ class Log(CommandQueue):
         return self._writer.figures
 
     @property
+    def faults(self) -> StoreFaults:
+        """What is told of the store's faults."""
+        return self._writer.faults
+
+    @property
     def failing(self) -> bool:
         """Whether the last write failed."""
         return self._writer.failing
@@ -178,10 +184,10 @@ class Log(CommandQueue):
 
     @property
     def damaged(self) -> list[str]:
-        """The parts of the store that cannot be written because their pages are damaged, in words."""
+        """The parts of the store that do not work because their pages are damaged, in words."""
         found = ["the full-text index"] if self.background.index.beyond_rebuilding else []
         found += self.background.damaged.values()
-        return found + (["what some requests change"] if self._writer.damage_told else [])
+        return found + (["what some requests need"] if self._writer.faults.damage_told else [])
 
     @property
     def side_writes_due(self) -> bool:

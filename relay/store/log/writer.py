@@ -12,7 +12,6 @@ from functools import partial
 
 import trio
 
-from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
 from relay.store.damage import is_damage
@@ -29,7 +28,7 @@ from relay.store.log.schedule import SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SYNC, Stalls
 from relay.store.log.tuning import LogTuning
 from relay.store.queries import fact_lookup
-from relay.store.refusals import refusal, what_failed
+from relay.store.refusals import StoreFaults
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.wal import Wal
 
@@ -81,10 +80,7 @@ class Writer:
         self.figures = WriterFigures()
         self.failing_since: float | None = None
         """Since when writes fail (trio's time); None if the last one did not."""
-        self.damage_told = False
-        """Whether a write failed because a page is damaged, which the log has said."""
-        self._unwritable = LastingFault(logger, "the store can be written again", logging.ERROR)
-        self._unreadable = LastingFault(logger, "the store can be read again")
+        self.faults = StoreFaults()
         self.disk_full = False
         """Whether it failed because the disk is full."""
         self.busy_since: float | None = None
@@ -332,7 +328,7 @@ class Writer:
 
     def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
         if self.failing_since is not None:
-            self._unwritable.gone()
+            self.faults.written()
             self.failing_since, self.disk_full = None, False
         figures = self.figures
         figures.batches += 1
@@ -345,18 +341,12 @@ class Writer:
 
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
-        words = ("the store cannot be written: %s (%s)", what_failed(error), getattr(error, "sqlite_errorname", "?"))
-        if not is_damage(error):
-            self._unwritable.found(*words)
-        elif not self.damage_told:
-            # Other writes succeed in between, so it has no end.
-            self.damage_told = True
-            logger.error(*words)
+        answer = self.faults.unwritten(error)
         if self.failing_since is None:
             self.failing_since = trio.current_time()
         self.disk_full = is_full(error)
         self._schedule.not_written(side_writes, trio.current_time())
-        await self._answer_unwritten(pending, refusal(error))
+        await self._answer_unwritten(pending, answer)
 
     async def _answer_unwritten(self, pending: list[PendingCommand], refusal: RelayError) -> None:
         """Refuse commands that need a write, and answer the others, which repeat earlier ones."""
@@ -364,9 +354,8 @@ class Writer:
         try:
             with trio.CancelScope(shield=True):
                 answers = await self._decide_unwritten([item.command for item in pending], refusal)
-                self._unreadable.gone()
         except sqlite3.Error as error:
-            self._unreadable.found("the store cannot be read: %s", error)
+            self.faults.unread(error, "requests that may be repeats")
         except Exception:
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
         for item, answer in zip(pending, answers, strict=True):

@@ -1,13 +1,14 @@
 /** Rare actions: groups, channels, the user's profile, the language, signing in and out. */
+import { computed } from "@preact/signals";
 import { closeChat } from "./navigation.js";
-import { report } from "./notices.js";
+import { report, tell } from "./notices.js";
 import { openChat } from "./rooms.js";
 import { LONGEST_WITHIN, askSession, enter, leave } from "./session.js";
-import { change, ending, refreshChats, reportLoading, request, runtime } from "./store.js";
-import { language, useLanguage } from "../i18n/i18n.js";
+import { change, ending, refreshChats, request, runtime } from "./store.js";
+import { LANGUAGES, language, preferredLanguage, t, useLanguage } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
 import { RequestError, callRelay } from "../net/socket.js";
-import { changeSetting, route, session, trouble } from "../signals.js";
+import { changeSetting, route, session, settings, trouble } from "../signals.js";
 import { remember } from "../storage.js";
 
 /** Make a group or channel and open it. */
@@ -47,13 +48,42 @@ export async function changeProfile(changes) {
   change((now) => model.learnPeople({ ...now, me }, [profile]));
 }
 
-/** Use the language that was picked, and keep it once it is there. */
+/** A language that could not be loaded within this many ms, or failed, is tried again after as many. */
+const LANGUAGE_AGAIN = 30_000;
+/** The code of the language that the user wants; the page may have another one until it can be loaded. */
+export const wantedLanguage = computed(() => preferredLanguage(settings.value.language));
+let languageTimer;
+
+/** Load a language; each of the further `tries` has an address of its own, since browsers keep failures. */
+function fetchLanguage(code, tries) {
+  if (tries === 0) return import(`../i18n/${code}.js`);
+  return import(`${import.meta.resolve(`../i18n/${code}.js`)}&again=${tries}`);
+}
+
+async function toLanguage(code, tries) {
+  clearTimeout(languageTimer);
+  const late = new Promise((_, reject) => setTimeout(reject, LANGUAGE_AGAIN));
+  try {
+    await useLanguage(code, Promise.race([fetchLanguage(code, tries), late]));
+  } catch {
+    if (code !== wantedLanguage.value) return;
+    if (tries === 0) tell(t("settings.noLanguage", { name: LANGUAGES[code] }), { error: true });
+    languageTimer = setTimeout(toLanguage, LANGUAGE_AGAIN, code, tries + 1);
+  }
+}
+
+let following;
+
+/** Keep the page in the language that the user wants, also when another tab changes it. */
+export function followLanguage() {
+  // At first the page may have it already.
+  following ??= wantedLanguage.subscribe((code) => (following || code !== language()) && toLanguage(code, 0));
+}
+
+/** Keep the language that was picked, and use it once it is there. */
 export function pickLanguage({ currentTarget: list }) {
-  const { value } = list;
-  useLanguage(value).then(() => changeSetting({ language: value }), () => {
-    list.value = language();
-    reportLoading();
-  });
+  followLanguage();
+  changeSetting({ language: list.value });
 }
 
 /** Sign in with {invite}, {userId, password} or {name}, and the `label` of this device. Throws a RequestError. */

@@ -8,7 +8,7 @@ import { showDrafts } from "./drafts.js";
 import { openChat } from "./rooms.js";
 import { runtime } from "./store.js";
 import { HTTP_WITHIN } from "../net/socket.js";
-import { composing, dialog, route, state, upgraded, uploads } from "../signals.js";
+import { composing, dialog, route, state, typed, upgraded, uploads } from "../signals.js";
 
 /** Reloading once for a version is enough: a cache on the way may go on serving the old one. */
 const RELOADED_FOR = "reloadedFor";
@@ -77,9 +77,9 @@ async function isAllKept() {
   return (await Promise.all([...rows, ...[...drafts].map(isKept)])).every(Boolean);
 }
 
-/** Whether a reload loses nothing: everything pending is on the disk, and no unfinished work is open. */
+/** Whether a reload loses nothing: everything pending is on the disk, and nothing else was begun. */
 export async function isSafe() {
-  if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || uploads.value.size > 0 || isInUse()) return false;
+  if (document.visibilityState === "visible" || dialog.value || composing.value || route.value.panel || typed.size > 0 || uploads.value.size > 0 || isInUse()) return false;
   showDrafts();
   return isAllKept();
 }

@@ -9,15 +9,6 @@ import { clock } from "../net/clock.js";
 /** Languages by code, each with its name in itself. */
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", ru: "Русский", zh: "中文" };
 
-const load = {
-  en: () => import("./en.js"),
-  de: () => import("./de.js"),
-  es: () => import("./es.js"),
-  fr: () => import("./fr.js"),
-  ru: () => import("./ru.js"),
-  zh: () => import("./zh.js"),
-};
-
 const current = signal({ code: "en", texts: {}, intl: null });
 
 /** The code of the language in use. */
@@ -25,18 +16,23 @@ export function language() {
   return current.value.code;
 }
 
-/** The first of the person's languages that we have. */
-export function preferredLanguage(wanted) {
-  for (const tag of wanted) {
+/** The chosen language, or the first of the browser's that we have. */
+export function preferredLanguage(chosen) {
+  for (const tag of [chosen ?? "", ...(navigator.languages ?? [navigator.language])]) {
     const code = tag.slice(0, 2).toLowerCase();
     if (Object.hasOwn(LANGUAGES, code)) return code;
   }
   return "en";
 }
 
-/** Load and use a language. */
-export async function useLanguage(code) {
-  const { default: texts } = await load[code]();
+let asked;
+
+/** Load and use a language, unless another one is asked for meanwhile. Throws if it cannot be loaded. */
+export async function useLanguage(code, loading = import(`./${code}.js`)) {
+  asked = code;
+  const { default: texts } = await loading;
+  if (!texts) throw new TypeError(code);
+  if (asked !== code) return;
   current.value = { code, texts, intl: formats(code), place: placeOf(code) };
   document.documentElement.lang = code;
 }

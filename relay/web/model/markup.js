@@ -3,22 +3,17 @@
  * elements of it, and neither makes HTML.
  */
 
-/*
- * A web address ends at white space, and at punctuation that is not ASCII's: languages that write without spaces, and those
- * written from right to left, have their own. An apostrophe or a middle dot between letters belongs to it.
- */
+/* A web address in a text ends at white space, and at punctuation other than ASCII's, but not at `’` or `·` in a word. */
 const WEB_LETTER =
   "(?:[’·](?=\\p{L})|(?![\\s<>\"`]|(?![!-~])[\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}]|(?![\\u200c\\u200d])\\p{Cf}|[\\u3000-\\u303f\\uff01-\\uff0f\\uff1a-\\uff20\\uff3b-\\uff40\\uff5b-\\uff65]).)";
-/*
- * A part of a mail address has one script; text in scripts without spaces, or with attached endings, surrounds it.
- */
+/* A part of a mail address has one script: the text around it may have no spaces. */
 const LATIN = "\\p{sc=Latin}\\p{M}\\d";
 const OTHER =
   "(?:(?![\\p{sc=Latin}\\p{sc=Han}\\p{sc=Hiragana}\\p{sc=Katakana}\\p{sc=Hangul}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}])[\\p{L}\\p{M}\\p{N}_SIGNS-])";
 const partOf = (signs, count) => `(?:[${LATIN}_${signs}-]{1,${count}}|${OTHER.replace("SIGNS", signs)}{1,${count}})`;
 const MAIL = `(?<![${LATIN}_.+@/-])(?<!${OTHER.replace("SIGNS", "")})${partOf(".+", 64)}@${partOf("", 63)}(?:\\.${partOf("", 63)})+`;
 const LINK = new RegExp(`\\b(?:https?:\\/\\/|www\\.)${WEB_LETTER}+|${MAIL}`, "giu");
-/** Every link contains one of these. Most texts have none, and searching for links is slow. */
+/** Every link has one of these: searching for links is slow. */
 const MAY_LINK = /:\/\/|www\.|@/i;
 const TRAILING = new Set(".,;:!?'\"”’»…");
 const CLOSERS = { ")": "(", "]": "[", "}": "{" };
@@ -27,32 +22,40 @@ const EMOJI_UNIT =
   "(?:\\u200D\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?)*)";
 const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
 const EMOJI = new RegExp(EMOJI_UNIT, "gu");
-/** Longer than this and it is not read as emoji only; also bounds the work of the pattern. */
+/** Bounds the work of the pattern. */
 const LONGEST_EMOJI_TEXT = 80;
-/** Longer than this and it is not read as a link; also bounds the work on look-alikes. */
+/** As on the relay. */
 const LONGEST_LINK = 2_048;
 
-/** The target of a piece of text, or null. Only http, https and mailto ever become links. */
-export function safeHref(text) {
-  let candidate = text;
-  if (/^www\./i.test(text)) candidate = `http://${text}`;
-  else if (!text.includes("://") && text.includes("@")) candidate = `mailto:${text}`;
+const UNFIT = /(?![\u200c\u200d])[\s\p{Cc}\p{Cf}\p{Cs}\ufffd]/u;
+const ADDRESS = /^https?:\/\/(?:[^/?#\\]*@)?(\[[^\]%]+\]|[^/?#\\@:[\]%\u2800\ufffc]+)(?::\d*)?(?:[/?#]|$)/iu;
+const HOST = /^([\w-]{1,63}(\.|$))+$/;
+
+/** The relay's rule of web addresses (protocol/addresses.py). */
+function webAddress(text) {
   try {
-    const url = new URL(candidate);
-    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
+    const url = new URL(text);
+    const host = ADDRESS.exec(text)[1];
+    const name = url.hostname;
+    const isName = HOST.test(name) && (/[^\d.]/.test(name) || host.startsWith(name));
+    return (isName || host[0] === "[") && !UNFIT.test(text) && text.length <= LONGEST_LINK ? url : null;
   } catch {
     return null;
   }
 }
 
-/** Whether a file is the relay's own. The page loads no others by itself: their host would learn who reads. */
+/** The target of a piece of text, or null: http, https or mailto. */
+export function safeHref(text) {
+  if (/^www\./i.test(text)) return webAddress(`http://${text}`)?.href ?? null;
+  if (text.includes("@") && !text.includes("://")) return new URL(`mailto:${text}`).href;
+  return webAddress(text)?.href ?? null;
+}
+
+/** Whether a file is the relay's own: the page loads no others. */
 export const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
 
-/** The host of a file that is not on the relay, and the address to open; null if there is none to open. */
-export function elsewhere(attachment) {
-  const href = /^https?:/i.test(attachment.url ?? "") ? safeHref(attachment.url) : null;
-  return href && { href, host: new URL(href).host };
-}
+/** The URL of a file that is not on the relay, or null. */
+export const elsewhere = (attachment) => webAddress(attachment.url);
 
 /** Surplus of closing over opening brackets, by closing bracket. */
 function surplusOf(text) {
@@ -64,7 +67,7 @@ function surplusOf(text) {
   return surplus;
 }
 
-/** A typed link without the sentence's final punctuation, in linear time. */
+/** A link without the sentence's punctuation, in linear time. */
 function trimLink(text) {
   const surplus = surplusOf(text);
   let end = text.length;
@@ -123,7 +126,7 @@ export function parse(text) {
   return blocks;
 }
 
-/** How many emoji a text of nothing but emoji has; 0 for any other text. */
+/** The number of emoji in a text of nothing else; 0 for others. */
 export function emojiCount(text) {
   if (!text || text.length > LONGEST_EMOJI_TEXT || !EMOJI_ONLY.test(text)) return 0;
   return text.match(EMOJI).length;

@@ -4,12 +4,12 @@ import { changeChat, endChat } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat, tryAgain } from "../actions/rooms.js";
-import { dialog, route, session, state, unfetched } from "../signals.js";
+import { dialog, route, session, state, typed, unfetched } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/markup.js";
 import { presenceOf, tellOf, typeOf } from "../model/state.js";
 import { chatName, titleOf } from "./chatlist.js";
-import { Panel } from "./frames.js";
+import { Form, nameForm, Panel } from "./frames.js";
 import { Avatar, Bot, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 import { Growing } from "./growing.js";
 import { Img } from "./chat/img.js";
@@ -37,26 +37,23 @@ function Media({ chatId }) {
       onClick=${() => (dialog.value = { name: "viewer", chatId, messageId: message.messageId, attachmentId: attachment.id })}><${Img} src=${attachment.url} alt="" loading="lazy" instead=${html`<${Icon} name="file" />`} /></button>`)}</div></div>`;
 }
 
-class AddMembers extends Component {
-  state = { chosen: new Map(), busy: false, failure: null };
-
-  toggle = (person) => {
-    const chosen = new Map(this.state.chosen);
-    if (!chosen.delete(person.id)) chosen.set(person.id, person);
-    this.setState({ chosen });
-  };
+class AddMembers extends Form {
+  formName = `members ${this.props.chatId}`;
+  state = { busy: false, failure: null };
 
   submit = async () => {
     this.setState({ busy: true, failure: null });
     try {
-      await changeChat("addParticipants", { chatId: this.props.chatId, participants: [...this.state.chosen.keys()] });
+      await changeChat("addParticipants", { chatId: this.props.chatId, participants: [...this.typed.chosen.keys()] });
+      this.forget();
       this.props.onDone();
     } catch (failure) {
       this.setState({ busy: false, failure });
     }
   };
 
-  render({ members, onDone }, { chosen, busy, failure }) {
+  render({ members, onDone }, { busy, failure }) {
+    const { chosen = new Map() } = this.typed;
     return html`<${Panel} label=${t("details.add")} onBack=${onDone}>
       <div class="scroll"><${Directory} chosen=${chosen} onChoose=${this.toggle} without=${members} /></div>
       <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>`
@@ -100,7 +97,7 @@ function Waiting({ chatId }) {
 }
 
 export class Details extends Component {
-  state = { adding: false, renaming: false };
+  state = { adding: false, renaming: typed.has(nameForm(this.props.chatId)) };
 
   render({ chatId }, { adding, renaming }) {
     const now = state.value;

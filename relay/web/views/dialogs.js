@@ -10,7 +10,7 @@ import { formatFull, t } from "../i18n/i18n.js";
 import { mayWrite, rules, tellOf } from "../model/state.js";
 import { drawnMessage } from "../model/timeline.js";
 import { Files } from "./chat/files.js";
-import { closeAbove, Modal, openAbove, veil } from "./frames.js";
+import { closeAbove, Form, Modal, nameForm, openAbove, veil } from "./frames.js";
 import { Growing } from "./growing.js";
 import { Avatar, html, Icon, IconButton, isMac, lazy, Name } from "./parts.js";
 
@@ -170,8 +170,9 @@ function Keys() {
 }
 
 /** An invite: a link and a QR code for one person. */
-class Invite extends Component {
-  state = { name: "", busy: false, failure: null, answer: null };
+class Invite extends Form {
+  formName = `invite ${this.props.chatId ?? ""}`;
+  state = { busy: false, failure: null, answer: null };
 
   submit = async (event) => {
     event.preventDefault();
@@ -179,6 +180,7 @@ class Invite extends Component {
     try {
       const name = new FormData(event.target).get("name").trim();
       const answer = await request("invite", { name: name || undefined, chatId: this.props.chatId });
+      this.forget();
       this.setState({ answer, busy: false });
     } catch (failure) {
       this.setState({ failure, busy: false });
@@ -196,7 +198,7 @@ class Invite extends Component {
             <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${() => this.setState({ answer: null })}>${t("invite.another")}</button>
               <button type="button" class="button" onClick=${close}>${t("dialog.done")}</button></div>`
         : html`<p>${t("invite.text")}</p><form class="form" onSubmit=${this.submit}>
-            <label class="field"><span>${t("invite.name")}</span><input name="name" maxlength="64" autocomplete="off" autofocus /></label>
+            <label class="field"><span>${t("invite.name")}</span><input name="name" value=${this.typed.name} onInput=${this.onName} maxlength="64" autocomplete="off" autofocus /></label>
             ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
             <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.cancel")}</button>
               <button class="button" disabled=${busy}>${t("invite.make")}</button></div>
@@ -213,7 +215,9 @@ function QrCode({ rows }) {
 }
 
 /** The user's name, asked for after an invite. */
-class Welcome extends Component {
+class Welcome extends Form {
+  // The settings go on with it.
+  formName = nameForm(session.value.id);
   state = { failure: null, busy: false };
 
   submit = async (event) => {
@@ -223,6 +227,7 @@ class Welcome extends Component {
     this.setState({ busy: true, failure: null });
     try {
       await changeProfile({ name });
+      this.forget();
       close();
     } catch (failure) {
       this.setState({ failure, busy: false });
@@ -233,7 +238,7 @@ class Welcome extends Component {
     return html`<${Modal} label=${t("welcome.title")} onClose=${close}>
       <h2>${t("welcome.title")}</h2><p>${t("welcome.text")}</p>
       <form class="form" onSubmit=${this.submit}>
-        <label class="field"><span>${t("signin.name")}</span><input name="name" required maxlength="64" autocomplete="name" autofocus defaultValue=${session.value.name} /></label>
+        <label class="field"><span>${t("signin.name")}</span><input name="name" required maxlength="64" autocomplete="name" autofocus value=${this.typed.name ?? session.value.name} onInput=${this.onName} /></label>
         ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
         <button class="button" disabled=${busy}>${t("welcome.go")}</button>
       </form>

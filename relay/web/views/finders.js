@@ -3,7 +3,7 @@ import { Component } from "preact";
 import { openChat } from "../actions/rooms.js";
 import { findPeople, request } from "../actions/store.js";
 import { LONGEST_NAME_QUERY, LONGEST_QUERY, chats, dialog, session, state } from "../signals.js";
-import { formatFull, t } from "../i18n/i18n.js";
+import { formatFull, formatShort, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { fold, isCalled } from "../model/folding.js";
 import { isSearchable, oneLine } from "../model/text.js";
@@ -127,7 +127,7 @@ export function SearchInChat({ chatId }) {
     row=${(hit, query) => {
       const name = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
       return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />
-        <span class="list-text"><span><b><${Name} text=${name} /></b> <span class="hint">${formatFull(hit.createdAt)}</span></span>
+        <span class="list-text"><span><b><${Name} text=${name} /></b> <time class="hint" title=${formatFull(hit.createdAt)}>${formatShort(hit.createdAt)}</time></span>
           <span class="hint" dir="auto"><${Marked} text=${oneLine(hit.message)} query=${query} /></span></span>`;
     }} />`;
 }

@@ -1,7 +1,7 @@
-/** The frames of what is above the page or beside it: dialogs and panels. */
+/** The frames of what is above the page or beside it: dialogs and panels, and the forms in them. */
 import { Component } from "preact";
 import { t } from "../i18n/i18n.js";
-import { dialog } from "../signals.js";
+import { dialog, typed } from "../signals.js";
 import { clearsItself, html, IconButton, isTouch, PATHS } from "./parts.js";
 
 // Icons of panels and dialogs only.
@@ -87,5 +87,39 @@ export class Panel extends Component {
       <header class="bar"><${IconButton} icon=${icon} label=${icon === "back" ? t("nav.back") : t("dialog.close")} onClick=${onBack} /><h2>${title}</h2></header>
       ${children}
     </${as}>`;
+  }
+}
+
+/** The name of the form for the name of a user or group. */
+export const nameForm = (id) => `name ${id}`;
+
+/** A form whose fields outlast its panel or dialog until they are sent. The `formName` says what it is about. */
+export class Form extends Component {
+  /** What was typed or chosen, by field. */
+  get typed() {
+    return typed.get(this.formName) ?? {};
+  }
+
+  keep(fields) {
+    typed.set(this.formName, { ...this.typed, ...fields });
+    this.setState({});
+  }
+
+  forget() {
+    typed.delete(this.formName);
+  }
+
+  onName = ({ currentTarget }) => this.keep({ name: currentTarget.value });
+
+  /** Choose a person, or no longer. */
+  toggle = (person) => {
+    const chosen = new Map(this.typed.chosen);
+    if (!chosen.delete(person.id)) chosen.set(person.id, person);
+    this.keep({ chosen });
+  };
+
+  // Emptied fields are nothing to keep, nor is the name that is in use.
+  componentWillUnmount() {
+    if (!Object.values(this.typed).some((one) => (one?.size ?? one) && one !== this.props.value)) this.forget();
   }
 }

@@ -9,7 +9,7 @@ import { LONGEST_NAME_QUERY, dialog, session, state } from "../signals.js";
 import { presenceOf, tellOf } from "../model/state.js";
 import { t } from "../i18n/i18n.js";
 import { SearchState } from "./chatlist.js";
-import { Panel } from "./frames.js";
+import { Form, Panel } from "./frames.js";
 import { Avatar, Bot, html, Icon, Name } from "./parts.js";
 import { Photo } from "./settings.js";
 
@@ -80,21 +80,9 @@ export class Directory extends Component {
 }
 
 /** The form for a new group or channel: name, picture and members. */
-class Making extends Component {
-  state = { chosen: new Map(), photoUrl: undefined, busy: false, failure: null };
-
-  toggle = (person) => {
-    const chosen = new Map(this.state.chosen);
-    if (!chosen.delete(person.id)) chosen.set(person.id, person);
-    this.setState({ chosen });
-  };
-
-  onBack = () => {
-    const { onBack } = this.props;
-    const { chosen, photoUrl } = this.state;
-    if (!this.field.value.trim() && chosen.size === 0 && !photoUrl) return onBack();
-    dialog.value = { name: "confirm", text: t("new.drop"), action: t("message.discard"), run: onBack };
-  };
+class Making extends Form {
+  formName = `new ${this.props.type}`;
+  state = { busy: false, failure: null };
 
   submit = async (event) => {
     event.preventDefault();
@@ -102,20 +90,22 @@ class Making extends Component {
     if (!name) return;
     this.setState({ busy: true, failure: null });
     try {
-      const { chosen, photoUrl } = this.state;
-      await createChat({ type: this.props.type, name, participants: [...chosen.keys()], photoUrl });
+      const { chosen, photoUrl } = this.typed;
+      await createChat({ type: this.props.type, name, participants: [...(chosen?.keys() ?? [])], photoUrl });
+      this.forget();
     } catch (failure) {
       this.setState({ busy: false, failure });
     }
   };
 
-  render({ type }, { chosen, photoUrl, busy, failure }) {
+  render({ type, onBack }, { busy, failure }) {
+    const { name, chosen = new Map(), photoUrl } = this.typed;
     const title = type === "group" ? t("new.group") : t("new.channel");
-    return html`<${Panel} as="form" label=${title} onBack=${this.onBack} onSubmit=${this.submit}>
+    return html`<${Panel} as="form" label=${title} onBack=${onBack} onSubmit=${this.submit}>
       <div class="scroll">
-        <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} icon=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
+        <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} icon=${type} name=${title} url=${photoUrl} onChange=${(url) => this.keep({ photoUrl: url })} /></div>
         <div class="panel-pad">
-          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" autofocus ref=${(element) => (this.field = element ?? this.field)} /></label>
+          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" autofocus value=${name} onInput=${this.onName} /></label>
           ${type === "channel" ? html`<p class="hint">${t("new.channelHint")}</p>` : null}
         </div>
         <h3 class="section">${t("details.members")}</h3>

@@ -1,15 +1,15 @@
 /** The user's name and picture, the settings of this device, and the signed-in devices. */
 import { Component } from "preact";
-import { changeProfile, pickLanguage, signOut } from "../actions/groups.js";
+import { changeProfile, pickLanguage, signOut, wantedLanguage } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
 import { explain, report, tell } from "../actions/notices.js";
 import { openChat } from "../actions/rooms.js";
 import { request } from "../actions/store.js";
-import { changeSetting, dialog, ofUser, session, settings, state } from "../signals.js";
-import { formatAgo, LANGUAGES, language, t } from "../i18n/i18n.js";
+import { changeSetting, dialog, session, settings, state } from "../signals.js";
+import { formatAgo, LANGUAGES, t } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
 import { sendPhoto } from "./chat/files.js";
-import { Panel } from "./frames.js";
+import { Form, nameForm, Panel } from "./frames.js";
 import { Avatar, html, Icon, IconButton, Name, TryAgain } from "./parts.js";
 
 /** A picture of the user or a group, changed by clicking it and choosing a file. */
@@ -39,30 +39,24 @@ export class Photo extends Component {
   }
 }
 
-/** Names that were typed and not saved, by the form's `id`: they outlast the panel. */
-const typedNames = ofUser(new Map());
-
 /** A text that can be edited in place; `id` says of whom it is. */
-export class NameForm extends Component {
-  state = { busy: false, failure: null, typed: typedNames.get(this.props.id) ?? null };
-
-  onInput = (event) => {
-    const typed = event.currentTarget.value;
-    typedNames.set(this.props.id, typed);
-    this.setState({ typed });
-  };
+export class NameForm extends Form {
+  formName = nameForm(this.props.id);
+  state = { busy: false, failure: null };
 
   submit = async (event) => {
     event.preventDefault();
     const name = new FormData(event.target).get("name").trim();
     if (!name || name === this.props.value) {
       this.forget();
+      this.setState({ failure: null });
       return this.props.onDone?.();
     }
     this.setState({ busy: true, failure: null });
     try {
       await this.props.onChange(name);
       this.forget();
+      this.setState({ busy: false });
       this.props.onDone?.();
       tell(t("saved"));
     } catch (failure) {
@@ -70,14 +64,9 @@ export class NameForm extends Component {
     }
   };
 
-  forget() {
-    typedNames.delete(this.props.id);
-    this.setState({ busy: false, typed: null });
-  }
-
-  render({ label, value }, { busy, failure, typed }) {
+  render({ label, value }, { busy, failure }) {
     return html`<form class="form panel-pad" onSubmit=${this.submit}>
-      <label class="field"><span>${label}</span><input name="name" value=${typed ?? value} onInput=${this.onInput} required maxlength="64" autocomplete="off" /></label>
+      <label class="field"><span>${label}</span><input name="name" value=${this.typed.name ?? value} onInput=${this.onName} required maxlength="64" autocomplete="off" /></label>
       ${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
       <button class="button is-quiet" disabled=${busy}>${t("composer.save")}</button>
     </form>`;
@@ -171,7 +160,7 @@ export function Settings() {
           </select></label>
         <label class="setting"><span>${t("settings.language")}</span>
           <select onChange=${pickLanguage}>
-            ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${language() === code}>${name}</option>`)}
+            ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${wantedLanguage.value === code}>${name}</option>`)}
           </select></label>
         <${Switch} label=${t("settings.sound")} checked=${mine.sound} onChange=${(sound) => changeSetting({ sound })} />
         ${canNotify()

@@ -1,9 +1,9 @@
 /** The sign-in screen: an invite link, a password, or just a name if the relay is open. */
 import { Component } from "preact";
-import { pickLanguage, signIn } from "../actions/groups.js";
+import { pickLanguage, signIn, wantedLanguage } from "../actions/groups.js";
 import { explain } from "../actions/notices.js";
 import { dialog, signedOut, signInWays } from "../signals.js";
-import { LANGUAGES, language, t } from "../i18n/i18n.js";
+import { LANGUAGES, t } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
 /** Read the code of an invite link; it is after the #, which browsers do not send. */
@@ -118,9 +118,9 @@ export class SignIn extends Component {
                   ${one === "password" ? t("signin.withPassword") : one === "open" ? t("signin.withName") : t("signin.withInvite")}</button>`)}
               </div>
               <p class="hint">${t("signin.help")}</p>`}
-        <select class="language" aria-label=${t("settings.language")} value=${language()}
+        <select class="language" aria-label=${t("settings.language")} value=${wantedLanguage.value}
           onChange=${pickLanguage}>
-          ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${code === language()}>${name}</option>`)}
+          ${Object.entries(LANGUAGES).map(([code, name]) => html`<option value=${code} selected=${code === wantedLanguage.value}>${name}</option>`)}
         </select>
       </div>
     </main>`;

@@ -17,7 +17,8 @@ from typing import IO, NamedTuple, TypeVar, cast
 import msgspec
 
 from relay.cli.importers.base import NotUnderstood, SourceFile
-from relay.cli.importers.names import as_utf8, decode_json, shown_name, zip_name
+from relay.cli.importers.names import as_utf8, decode_json, shown_name, what_is_wrong, zip_name
+from relay.protocol.codec import UNDECODABLE
 
 T = TypeVar("T")
 
@@ -120,9 +121,9 @@ class Archive:
                     tar.members = []  # type: ignore[attr-defined]
                     if len(sizes) > self._bounds.files:
                         break
-        except tarfile.ReadError as error:
+        except tarfile.ReadError:
             if opened:
-                raise NotUnderstood(f"{path} is damaged, or not all of it is there: {error}") from None
+                raise NotUnderstood(f"{path} is damaged, or not all of it is there") from None
             raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
         return sizes
 
@@ -165,8 +166,8 @@ class Archive:
         try:
             decoder = msgspec.json.Decoder(list[kind | None] | None, strict=False)  # type: ignore[valid-type]
             found: list[T | None] | None = decode_json(decoder.decode, content)
-        except ValueError as error:
-            raise NotUnderstood(f"{name}: {error}") from None
+        except UNDECODABLE as error:
+            raise NotUnderstood(what_is_wrong(error, name)) from None
         return [one for one in found or () if one is not None]
 
     def enclosed(self, *candidates: str) -> SourceFile | None:
@@ -286,12 +287,13 @@ def _readable(name: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        # An encrypted archive; NotImplementedError is a RuntimeError, too.
-        raise NotUnderstood(f"{name} cannot be unpacked: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+    except NotImplementedError:
+        raise NotUnderstood(f"{name} cannot be unpacked: it is packed in a way that is not known here") from None
+    except RuntimeError:
+        raise NotUnderstood(f"{name} cannot be unpacked: it is encrypted, pack it without a password") from None
+    except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError, UnicodeDecodeError):
         # A name marked as UTF-8 need not be UTF-8.
-        raise NotUnderstood(f"{name} is damaged: {error}") from None
+        raise NotUnderstood(f"{name} is damaged, or not all of it is there") from None
 
 
 def _lines(file: IO[bytes], name: str, most: int) -> Iterator[bytes]:

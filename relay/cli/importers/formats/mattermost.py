@@ -24,9 +24,10 @@ from relay.cli.importers.base import (
 from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.formats.dates import moment
 from relay.cli.importers.formats.programs import NOT_UNDERSTOOD, all_words
-from relay.cli.importers.names import decode_json
+from relay.cli.importers.names import decode_json, what_is_wrong
 from relay.cli.importers.order import in_order
 from relay.protocol.base import JsonValue
+from relay.protocol.codec import UNDECODABLE
 
 SYSTEM = "mattermost"
 """The prefix of the origins of its users and channels."""
@@ -203,8 +204,8 @@ class Mattermost:
                 continue
             try:
                 yield decode_json(decode, line)
-            except ValueError as error:
-                raise NotUnderstood(f"line {number}: {error}") from None
+            except UNDECODABLE as error:
+                raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
 
     def _user(self, user: _MattermostUser) -> None:
         person = self._people[user.username] = SourceUser(

@@ -16,9 +16,10 @@ from relay.cli.importers.base import (
     link,
 )
 from relay.cli.importers.formats.archive import Archive
-from relay.cli.importers.names import decode_json
+from relay.cli.importers.names import decode_json, what_is_wrong
 from relay.protocol import control
-from relay.protocol.base import LATEST_DATE_MS
+from relay.protocol.base import LATEST_DATE_MS, fit_filename
+from relay.protocol.codec import UNDECODABLE
 
 FORMATS = (1, 2)
 """The formats that can be read."""
@@ -78,8 +79,8 @@ class RelayExport:
                 continue
             try:
                 record = decode_json(self._decode, line)
-            except msgspec.DecodeError as error:
-                raise NotUnderstood(f"line {number}: {error}") from None
+            except UNDECODABLE as error:
+                raise NotUnderstood(what_is_wrong(error, f"line {number}")) from None
             if record.at > LATEST_DATE_MS:
                 record = msgspec.structs.replace(record, at=before)
             before = record.at
@@ -164,7 +165,7 @@ class RelayExport:
             found = self._files.enclosed(f"files/{file.id}/{file.filename}")
             if found is None:
                 self.left["files"] += 1
-                text += f"\n(file: {file.filename})"
+                text += f"\n(file: {fit_filename(file.filename)})"
             else:
                 about = described.get(file.id)
                 sender, digest = (about.sender or "", about.digest or "") if about else ("", "")

@@ -15,6 +15,7 @@ from relay.net.http.proxies import LOCAL, Networks, was_forwarded
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.sockets import hostnames
+from relay.protocol import addresses
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
@@ -57,7 +58,7 @@ class Metrics:
     @staticmethod
     def _names_this_machine(request: HttpRequest) -> bool:
         """Return whether a request from this machine names this machine as its host, like a local program's."""
-        name, _ = hostnames.split_host(request.host)
+        name, _ = addresses.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
     def describe(self) -> Iterable["Metric"]:

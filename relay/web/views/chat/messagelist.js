@@ -178,8 +178,8 @@ export class MessageList extends Component {
 
   extendDown() {
     const room = state.value.rooms.get(this.props.chatId);
-    // At the end there is nothing below; on the way there, showNewest fetches it.
-    const done = this.toTheEnd || (this.follow && this.showsEnd);
+    // At the end there is nothing below; from far, showNewest gets there, but not to what came meanwhile.
+    const done = (this.toTheEnd && room?.far) || (this.follow && this.showsEnd);
     if (!room?.loaded || done || this.pendingTarget || this.distance >= this.scroller.clientHeight * MARGIN) return false;
     if (this.upwards && this.distance > this.scroller.clientHeight / 2) return false;
     const { messages } = room;
