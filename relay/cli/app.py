@@ -31,6 +31,7 @@ COMMANDS = {
     "backup": ("store.backup", "backup"),
     "restore": ("store.restore", "restore"),
     "check": ("store.check", "check"),
+    "repair": ("store.repair", "repair"),
     "prune": ("store.prune", "prune"),
     "reindex": ("store.check", "reindex"),
     "export": ("transfer", "export"),

@@ -15,6 +15,7 @@ from relay.cli.output import Failure, as_json, duration, say, size, table, when
 from relay.protocol import control
 from relay.protocol.control.table import AUDIT_LIST, STATUS_SHOW
 from relay.settings import data_directory
+from relay.store.damage import REPAIR_HELPS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -135,6 +136,8 @@ def warnings(now: control.Status) -> Iterator[str]:
         yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and senders wait"
     if now.disk_seconds_left is not None and now.disk_seconds_left < DISK_SECONDS:
         yield f"the disk will be full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
+    if now.damaged:
+        yield damaged(now)
     if now.index_remaking:
         yield index_remaking(now)
     if now.clock_ahead:
@@ -151,6 +154,11 @@ def index_remaking(now: control.Status) -> str:
         f"the full-text index is being rebuilt from the messages, {now.index_behind:,} entries are left:"
         " nothing is lost, searches may be slower until then"
     )
+
+
+def damaged(now: control.Status) -> str:
+    """Say which parts of the store are damaged, and what helps."""
+    return f"damaged pages of the store are in the way of {' and '.join(now.damaged)}: {REPAIR_HELPS}"
 
 
 def clock_ahead(now: control.Status) -> str:

@@ -29,9 +29,9 @@ from relay.protocol.control import CONTROL, READING_REQUESTS
 from relay.protocol.control.table import PRUNE
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import Error, RelayError
+from relay.store.damage import DAMAGE_HELPS, is_damage
 from relay.store.files.directory import about_file
 from relay.store.files.disk_full import is_full
-from relay.store.refusals import DAMAGE_HELPS, is_damage
 from relay.typed_command import line
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 from relay.store import texts
+from relay.store.damage import is_damage
 from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.queries.trigrams import TRIGRAM_CHARACTERS
 from relay.store.sqlite.folding import KNOWN
 from relay.store.sqlite.read_views import Views
 from relay.store.sqlite.reading import is_undecodable
 from relay.store.sqlite.statements import as_json
-from relay.store.upkeep import full_text_index
 from relay.text import FOLDING, fold
 
 SHOWN_FAULTS = 10
@@ -28,6 +28,9 @@ TRIGRAMS_PER_VIEW = 64
 """Trigrams whose lists are read in one view."""
 PROBED_MESSAGES = 256
 """Messages that are looked for in the full-text index."""
+PAGES = "pages and indexes"
+CLIENT_IDS = "client ids"
+HOLDINGS = "files and the messages that use them"
 INDEX = "full-text index"
 TEXTS = "texts and what is kept as JSON"
 REINDEX_HELPS = "`relay reindex` rebuilds it from the messages"
@@ -183,7 +186,7 @@ async def _indexed(views: Views) -> list[str]:
             term = rows[-1][0]
         return await _indexed_messages(views) or await _unfound(views)
     except sqlite3.DatabaseError as error:
-        if not (full_text_index.is_damage(error) or is_undecodable(error)):
+        if not (is_damage(error) or is_undecodable(error)):
             raise
         return [f"it cannot be read ({error}); {REINDEX_HELPS}"]
 
@@ -278,15 +281,15 @@ async def _holdings(views: Views) -> list[str]:
 
 
 CHECKS: dict[str, Check] = {
-    "pages and indexes": _integrity,
+    PAGES: _integrity,
     TEXTS: _texts,
     "foreign keys": _foreign_keys,
     "message ids without gaps": _message_ids,
     "timestamps in order": _order,
     "edits and deletions": _changed,
     "deleted texts are gone": _erased,
-    "client ids": _client_ids,
+    CLIENT_IDS: _client_ids,
     INDEX: _indexed,
-    "files and the messages that use them": _holdings,
+    HOLDINGS: _holdings,
 }
 """By their names in the report."""

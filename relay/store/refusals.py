@@ -7,6 +7,7 @@ import trio
 
 from relay.logs import LastingFault
 from relay.protocol.errors import RelayError
+from relay.store.damage import DAMAGE_HELPS, is_damage
 from relay.store.files import descriptors
 from relay.store.files.disk_full import is_full
 
@@ -14,15 +15,6 @@ logger = logging.getLogger(__name__)
 
 READ_FAULT_SECONDS = 60.0
 """Seconds until the same fault of reads is logged again: every client that asks again meets it."""
-DAMAGE_HELPS = (
-    "the file is damaged, and what needs this part of it fails: `relay check` says where, and `relay restore FILE` puts"
-    " a backup in its place"
-)
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether a page of the store is damaged, so that trying again does not help."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def what_failed(error: sqlite3.Error) -> str:
@@ -46,7 +38,8 @@ class StoreFaults:
     """The faults of a served store: each that lasts is logged once, whoever meets it, and gets one answer."""
 
     def __init__(self) -> None:
-        self._damage_told = False
+        self.damage_told = False
+        """Whether a damaged page was met, which the log has said."""
         self._unwritable = LastingFault(logger, "the store can be written again", logging.ERROR)
         self._reads_told: dict[str, float] = {}
         """When each fault of reads was logged last, trio's time."""
@@ -95,7 +88,7 @@ class StoreFaults:
 
     def _first_damage(self) -> bool:
         """Return whether to log a damage: other pages work, so it has no end, and is told once a run."""
-        first, self._damage_told = not self._damage_told, True
+        first, self.damage_told = not self.damage_told, True
         return first
 
 

@@ -60,7 +60,7 @@ STATUS = {
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
     "diskFilesFree",
     "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "indexBehind",
-    "indexRemaking",
+    "indexRemaking", "damaged",
     "logAhead",
     "diskFull", "reserveBytes",
 }  # fmt: skip

@@ -112,7 +112,10 @@ def test_unusable_file_is_explained(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written: its disk is full"),
         (OSError("AF_UNIX path too long"), "/d cannot be used (AF_UNIX path too long): name another directory"),
         (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): check that"),
-        (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): put a backup in its place"),
+        (
+            sqlite3.DatabaseError("malformed"),
+            "the store in /d is damaged (malformed): stop the relay and run `relay repair`",
+        ),
         (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
         (CannotServe("something else"), "something else"),
         (NoThreads(), "the relay cannot start: there are no threads left"),

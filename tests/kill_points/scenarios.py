@@ -38,10 +38,12 @@ from tests.kill_points.scenario import (
     fill,
     nothing,
     said,
+    scratch,
     upload,
     use,
 )
 from tests.support.command_line import done
+from tests.support.damaged_pages import garble
 from tests.support.disk import answers, command, new
 from tests.support.exports import exported, read, same
 from tests.support.picture_files import png
@@ -131,6 +133,31 @@ class Undo(Used):
         assert sorted(len(said(store / "relay.db")) for store in stores) == sorted((len(EARLY), len(ALL)))
         for store in stores:
             assert len(contents(store)) == (1 if said(store / "relay.db") == EARLY else 2)
+
+
+class Repair(Used):
+    """A store with a damaged page is made whole."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        garble(place / "data" / "relay.db", "log_mark")
+
+    def run(self, place: Path) -> None:
+        done("repair", data=place / "data")
+
+    def proved(self, place: Path, *, complete: bool) -> None:
+        if list((place / "data").glob("before-repair-*")):
+            super().proved(place, complete=complete)
+        else:
+            assert not complete
+            self.hold(place, complete=complete)
+            assert not scratch(place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        data = place / "data"
+        for store in (data, *replacing.kept(data, replacing.REPAIRED_STORE)):
+            assert said(store / "relay.db") == ALL, "messages are lost"
+        assert len(contents(data)) == 2
 
 
 class Backup(Used):
@@ -450,6 +477,7 @@ SCENARIOS: dict[str, Scenario] = {
         Restore(),
         RestoreNew(),
         Undo(),
+        Repair(),
         Backup(),
         Export(),
         UserImport(),

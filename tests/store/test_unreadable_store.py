@@ -80,7 +80,9 @@ def assert_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Check that one record tells of the damage, with the advice."""
     (said,) = told(caplog)
     assert "the store cannot be read" in said
-    assert "`relay check` says where, and `relay restore FILE`" in said
+    assert "`relay check` says where; " in said
+    assert "`relay repair`" in said
+    assert "`relay restore FILE`" in said
 
 
 async def test_requests_that_read_a_damaged_page_get_internal_and_the_log_tells_of_it_once(

@@ -35,9 +35,10 @@ def examine(data: Path) -> Iterator[Left]:
             reached = reached and name not in directory.NEEDED
     if not reached:
         return
-    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
-        yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
-    else:
+    interrupted = replacing.interrupted(data)
+    for _, command in interrupted:
+        yield Left("bad", f"a {command} was interrupted", "The next start of the relay finishes it.")
+    if not interrupted:
         try:
             empty.refuse(data / "relay.db")
         except empty.EmptiedStore as error:
@@ -46,20 +47,26 @@ def examine(data: Path) -> Iterator[Left]:
             # It is listed above.
             pass
     for path in opening.leftovers(data):
-        if path.name != replacing.STORE_WITH_FILES.committed:
+        if path.name not in {plan.committed for plan, _ in interrupted}:
             yield Left(
                 "note",
                 f"{path} was left by a command that was killed ({size(_bytes(path))})",
                 "The next start of the relay, or the next backup, removes it.",
             )
-    kept = replacing.kept(data, replacing.STORE_WITH_FILES)
-    if kept:
-        names = ", ".join(path.name for path in kept)
-        yield Left(
-            "note",
-            f"stores from before a restore are kept: {names} ({size(sum(map(_bytes, kept)))})",
-            f"Once nobody needs them: rm -r {' '.join(map(str, kept))}",
-        )
+    yield from _kept(data)
+
+
+def _kept(data: Path) -> Iterator[Left]:
+    """List the stores that restores and repairs put aside."""
+    for plan, command in replacing.OF_THE_STORE:
+        kept = replacing.kept(data, plan)
+        if kept:
+            names = ", ".join(path.name for path in kept)
+            yield Left(
+                "note",
+                f"stores from before a {command} are kept: {names} ({size(sum(map(_bytes, kept)))})",
+                f"Once nobody needs them: rm -r {' '.join(map(str, kept))}",
+            )
 
 
 def _bytes(folder: Path) -> int:

@@ -6,15 +6,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from relay.cli.doctor.finding import Finding, Subject
-from relay.cli.status import index_remaking
+from relay.cli.status import damaged, index_remaking
+from relay.store.damage import REPAIR_HELPS
 
 OLDEST_SQLITE = (3, 38, 0)
 """The first version with the JSON operators that the store uses."""
 
 
 def search(subject: Subject) -> Iterator[Finding]:
-    """Return whether the full-text index is being rebuilt."""
+    """Return whether the running relay has met damaged pages, or is rebuilding the full-text index."""
     status = subject.status
+    if status is not None and status.damaged:
+        yield Finding("damage", "bad", damaged(status), "`relay check` says where.")
     if status is not None and status.index_remaking:
         yield Finding("search", "note", index_remaking(status))
 
@@ -35,7 +38,7 @@ def sqlite(subject: Subject) -> Iterator[Finding]:
         yield Finding("store", "bad", what_to_do(error, subject.data), "There is no sign that it is damaged.")
         return
     if damage:
-        yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
+        yield Finding("store", "bad", damage, f"`relay check` says where; {REPAIR_HELPS}.")
         return
     yield from upgrade(subject.data / "relay.db")
     yield Finding("store", "good", "the file is intact (a quick check; `relay check` verifies all of it)")

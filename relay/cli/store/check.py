@@ -11,14 +11,19 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say
 from relay.cli.store.opening import existing_store, plain_faults
-from relay.core.maintenance.check import CONTENTS, READ_SECONDS, CheckResult
+from relay.core.maintenance.check import AGREEMENT, CONTENTS, READ_SECONDS, CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.protocol import control
 from relay.protocol.control.table import REINDEX
 from relay.settings import data_directory
 from relay.store.backup import pacing
-from relay.store.integrity import INDEX, TEXTS
+from relay.store.damage import REPAIR_HELPS
+from relay.store.integrity import CLIENT_IDS, HOLDINGS, INDEX, PAGES, TEXTS
 
+REPAIR = (
+    f"No message is lost unless the log itself is damaged: {REPAIR_HELPS}. If the log is damaged it says so and changes"
+    " nothing; then restore a backup (`relay restore FILE`)."
+)
 RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
 REMAKE = "No message is lost, since the index is built from the messages. `relay reindex` rebuilds it."
 
@@ -67,12 +72,21 @@ def check(
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
-            say(ADVICE.get(wrong.pop(), RESTORE) if len(wrong) == 1 else RESTORE)
+            say(_advice(wrong))
         raise typer.Exit(1)
+
+
+def _advice(wrong: set[str]) -> str:
+    """Say what to do about the checks that found something."""
+    if len(wrong) == 1 and (one := next(iter(wrong))) in ADVICE:
+        return ADVICE[one]
+    return REPAIR if wrong <= REPAIRED else RESTORE
 
 
 ADVICE = {INDEX: REMAKE, TEXTS: TEXT, CONTENTS: FILES}
 """What to do about a fault that is the only one."""
+REPAIRED = {PAGES, INDEX, CLIENT_IDS, HOLDINGS, AGREEMENT, CONTENTS}
+"""The checks of what follows from the log, or of where it lies. Contents of files are a matter of their own."""
 
 
 def reindex(data: Data = None, json: Json = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from relay.cli.output import Failure
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import FAULTS, what_to_do
-from relay.store.data_dir.opening import finish_interrupted_restore
+from relay.store.data_dir.opening import finish_interrupted_replacement
 from relay.store.files import directory
 
 
@@ -20,7 +20,7 @@ def existing_store(data: Path) -> Path:
     path = data / directory.STORE
     if not path.exists():
         with plain_faults(data):
-            finish_interrupted_restore(data)
+            finish_interrupted_replacement(data)
             empty.refuse(path)
     if not path.exists():
         raise Failure(f"there is no relay in {data}: name its directory with --data")

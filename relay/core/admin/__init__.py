@@ -71,6 +71,7 @@ from relay.protocol.control.table import (
 )
 from relay.protocol.errors import RelayError
 from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
+from relay.store.damage import REPAIR_HELPS
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
@@ -228,7 +229,10 @@ class Admin:
         return control.ClockTrustResult(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> control.Empty:
-        await self._log.begin_index()
+        if not await self._log.begin_index():
+            raise RelayError(
+                "unavailable", f"the full-text index lies on damaged pages and cannot be rebuilt there: {REPAIR_HELPS}"
+            )
         return control.Empty()
 
     async def _prune_now(self, request: control.Prune) -> control.Pruned:

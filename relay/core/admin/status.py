@@ -137,6 +137,7 @@ class StatusReport:
             clock_ahead=max(0, self._clock.offset()) / 1_000,
             index_behind=self._log.index_behind,
             index_remaking=self._log.index_remaking,
+            damaged=self._log.damaged,
             log_ahead=self._clock.behind(state.at) / 1_000,
         )
 

@@ -7,8 +7,8 @@ twice, because a change between two transactions may look like one.
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +22,10 @@ from relay.core.model.recovery import EMPTY_SNAPSHOT
 from relay.core.model.state import State
 from relay.store import contents, integrity, kinds
 from relay.store.blobs import Blobs
+from relay.store.damage import is_damage
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import is_damaged
-from relay.store.data_dir.opening import finish_interrupted_restore
+from relay.store.data_dir.opening import finish_interrupted_replacement
 from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
 from relay.store.sqlite.read_only import readable
@@ -62,17 +63,31 @@ async def check(data: Path, progress: Callable[[str], None], read_seconds: float
         Locked: the store is being replaced at the moment.
         sqlite3.DatabaseError: the file is too damaged to be read.
     """
-    findings = []
-    finish_interrupted_restore(data)
+    findings: list[CheckResult] = []
+    finish_interrupted_replacement(data)
     async with _views(data / "relay.db") as (views, reading):
         for what, check_part in integrity.CHECKS.items():
             progress(what)
-            findings.append(CheckResult(what, await _twice(check_part, views)))
+            with _noting_damage(findings, what):
+                findings.append(CheckResult(what, await _twice(check_part, views)))
         progress(AGREEMENT)
-        findings.append(CheckResult(AGREEMENT, await _check_agreement(reading)))
+        with _noting_damage(findings, AGREEMENT):
+            findings.append(CheckResult(AGREEMENT, await _check_agreement(reading)))
     progress(CONTENTS)
-    findings.append(await _check_contents(data, read_seconds))
+    with _noting_damage(findings, CONTENTS):
+        findings.append(await _check_contents(data, read_seconds))
     return findings
+
+
+@contextmanager
+def _noting_damage(findings: list[CheckResult], what: str) -> Iterator[None]:
+    """Make a finding of a page that cannot be read: the other checks go on."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        findings.append(CheckResult(what, [f"not checked: {error}"]))
 
 
 async def _twice(check_part: integrity.Check, views: Views) -> list[str]:

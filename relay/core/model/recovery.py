@@ -11,10 +11,10 @@ import msgspec
 
 from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
+from relay.store.damage import REPAIR_HELPS, is_damage
 from relay.store.queries import log_entries, snapshots
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.reading import is_undecodable
-from relay.store.upkeep import full_text_index
 
 logger = logging.getLogger(__name__)
 
@@ -37,27 +37,37 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     Raises:
         sqlite3.Error: the store cannot be read.
     """
+    damage: Exception | None = None
     try:
-        return await _caught_up(reading, await snapshots.snapshot(reading, exact=True))
+        kept = await snapshots.snapshot(reading, exact=True)
+        if kept.seq:
+            return await _caught_up(reading, kept)
+        # There is none yet, as in a new store and in one that was repaired.
     except DAMAGED as error:
-        if isinstance(error, sqlite3.Error) and not (full_text_index.is_damage(error) or is_undecodable(error)):
+        if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_undecodable(error)):
             raise
         logger.error(
             "the snapshot of users and chats is damaged (%s): it is made again from the log, which may take minutes;"
-            " no message is lost",
+            " no message is lost%s",
             type(error).__name__,
+            f". Each start does so until you {REPAIR_HELPS}" if _is_page(error) else "",
         )
         damage = error
     try:
         state, _ = await _caught_up(reading, await snapshots.base(reading) or EMPTY_SNAPSHOT)
     except UNREADABLE as error:
         # If a text that is not UTF-8 is the only damage, the rest of the snapshot is right.
-        if not is_undecodable(damage):
+        if damage is None or not is_undecodable(damage):
             raise sqlite3.DatabaseError(
                 "neither the snapshot of users and chats can be read nor the entries that it is made of"
             ) from error
         state, _ = await _caught_up(reading, await snapshots.snapshot(reading))
     return state, DirtyRows.everything(state)
+
+
+def _is_page(error: Exception) -> bool:
+    """Return whether a page is damaged, where no other snapshot can be written either."""
+    return isinstance(error, sqlite3.Error) and is_damage(error)
 
 
 async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:

@@ -11,12 +11,12 @@ import trio
 from relay.core.limits.turns import Turns
 from relay.keys import UserKey
 from relay.protocol.errors import RelayError
+from relay.store.damage import DamagedIndex, is_damage
 from relay.store.queries import search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
-from relay.store.upkeep import full_text_index
 
 LEARNED_SECONDS = 3_600.0
 """Seconds after which the usual trigrams are counted again."""
@@ -68,10 +68,7 @@ class Searches:
             try:
                 await self._learn()
                 found = await self._find(sought)
-            except sqlite3.DatabaseError as error:
-                if not full_text_index.is_damage(error):
-                    raise
-                # If the log cannot be read either, the damage is not in the index, or not only there.
+            except DamagedIndex as error:
                 found = await self._find(sought, indexed=0)
                 self._index.suspect_index(error)
             else:
@@ -104,3 +101,6 @@ class Searches:
         except TooLong:
             # Without the count a search only takes longer.
             return
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise

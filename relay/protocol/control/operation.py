@@ -129,6 +129,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Entries that are not yet in the full-text index."""
     index_remaking: bool = False
     """Whether the full-text index is being rebuilt: it was damaged, or an admin asked for it."""
+    damaged: list[str] = msgspec.field(default_factory=list)
+    """The parts of the store that cannot be written because their pages are damaged, in words."""
     log_ahead: float = 0.0
     """Seconds that the log's last time is ahead of the machine's clock if that is over an hour, else 0."""
 

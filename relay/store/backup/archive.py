@@ -22,7 +22,7 @@ from relay.store.backup import pacing
 from relay.store.contents import Condition, Verdict, add_to_tar
 from relay.store.data_dir import empty
 from relay.store.data_dir.errors import UnreadableText, reason
-from relay.store.data_dir.opening import finish_interrupted_restore
+from relay.store.data_dir.opening import finish_interrupted_replacement
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
 from relay.store.sqlite.database import TABLES, identify
@@ -153,7 +153,7 @@ def back_up(
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written.
     """
-    finish_interrupted_restore(data)
+    finish_interrupted_replacement(data)
     directory.check_links(data, (TLS_FOLDER,))
     empty.refuse_to_read(data / STORE)
     target = target.absolute()

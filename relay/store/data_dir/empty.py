@@ -15,6 +15,8 @@ TRACES = (
     "relay.db.*",
     "relay.replacing/*",
     "before-restore-*/*",
+    "relay.repairing/*",
+    "before-repair-*/*",
     "files.*",
     "files/*",
     "backups/*",

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from relay import thread_limit
+from relay.store.damage import REPAIR_HELPS
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import descriptors, replacing, reserve, room
 from relay.store.files.directory import is_read_only, may_not_use, unwritable
@@ -79,7 +80,7 @@ def what_to_do(error: Exception, data: Path) -> str:
     if isinstance(error, UnreadableText):
         return f"the store in {data} is damaged ({error}): {TEXT_HELPS}"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
-        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE_HELPS}"
+        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {REPAIR_HELPS}; or {RESTORE_HELPS}"
     if isinstance(error, sqlite3.Error):
         return f"the store in {data} cannot be opened ({error}): {what_helps(error, data)}"
     return f"the store in {data} cannot be opened: {error}"

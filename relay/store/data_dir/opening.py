@@ -41,16 +41,15 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
 
 def finish_interrupted(data: Path) -> None:
-    """Finish an interrupted restore, and remove the leftovers of dead processes. Call it only under the lock.
+    """Finish an interrupted restore or repair, and remove the leftovers of dead processes. Call it only under the lock.
 
     Raises:
-        OSError: a restore cannot be finished.
+        OSError: a restore or a repair cannot be finished.
     """
-    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
-        kept = replacing.finish(data, replacing.STORE_WITH_FILES)
-        logger.warning(
-            "finished a restore that was interrupted%s", f"; what was there before is kept in {kept}" if kept else ""
-        )
+    for plan, command in replacing.interrupted(data):
+        kept = replacing.finish(data, plan)
+        where = f"; what was there before is kept in {kept}" if kept else ""
+        logger.warning("finished a %s that was interrupted%s", command, where)
     for folder in SWEPT:
         for path in scratch.sweep(data / folder):
             logger.info("removed %s, which an interrupted command had left", path)
@@ -58,16 +57,16 @@ def finish_interrupted(data: Path) -> None:
         logger.info("removed %d uploads that were never finished", count)
 
 
-def finish_interrupted_restore(data: Path) -> None:
-    """Finish an interrupted restore, for a command that then reads without the lock.
+def finish_interrupted_replacement(data: Path) -> None:
+    """Finish an interrupted restore or repair, for a command that then reads without the lock.
 
     Raises:
         DanglingLink: a part of it lies on a disk that is not mounted.
-        Locked: a restore is under way.
+        Locked: it is still under way.
         OSError: it cannot be finished.
     """
     directory.check_links(data)
-    if replacing.is_committed(data, replacing.STORE_WITH_FILES):
+    if replacing.interrupted(data):
         with opened(data):
             pass
 
@@ -75,5 +74,4 @@ def finish_interrupted_restore(data: Path) -> None:
 def leftovers(data: Path) -> list[Path]:
     """List the leftovers of dead processes in a data directory, which the next `opened` finishes or removes."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
-    waiting = data / replacing.STORE_WITH_FILES.committed
-    return [*left, waiting] if waiting.is_dir() else left
+    return [*left, *(data / plan.committed for plan, _ in replacing.interrupted(data))]

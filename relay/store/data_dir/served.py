@@ -44,9 +44,7 @@ def refuse(data: Path, runtime: Path | None) -> None:
     except OSError:
         return
     # An interrupted restore puts the store back in place, and the files around a missing one say more than the trace.
-    if served and not (
-        is_there(data / STORE) or replacing.is_committed(data, replacing.STORE_WITH_FILES) or empty.trace(data)
-    ):
+    if served and not (is_there(data / STORE) or replacing.interrupted(data) or empty.trace(data)):
         raise MovedAway(
             f"the store that was served from {data} is gone (moved away, or its disk is not mounted): bring it back, or"
             " stop the service (`systemctl stop relay`) and start it to begin with an empty one"

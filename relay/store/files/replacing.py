@@ -45,6 +45,18 @@ STORE_WITH_FILES = Replacement(
 )
 """The store with the uploaded files and the TLS authority. The store comes last: once it is in place, so is everything
 else."""
+REPAIRED_STORE = Replacement(
+    "relay.repairing", ("relay.db",), "before-repair-", {"relay.db": STORE_WITH_FILES.followers["relay.db"]}
+)
+"""The store alone: uploads and the TLS authority stay where they are."""
+OF_THE_STORE = ((STORE_WITH_FILES, "restore"), (REPAIRED_STORE, "repair"))
+"""The plans that replace the store, each with the command that does it. Before anything reads the store, an interrupted
+one has to be finished."""
+
+
+def interrupted(directory: Path) -> list[tuple[Replacement, str]]:
+    """List the replacements of the store that have to be finished, each with its command."""
+    return [(plan, command) for plan, command in OF_THE_STORE if is_committed(directory, plan)]
 
 
 def in_the_way(directory: Path, plan: Replacement) -> Path | None:

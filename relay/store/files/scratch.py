@@ -15,7 +15,7 @@ from pathlib import Path
 
 SCRATCH_PREFIX = ".relay-"
 """The prefix of all scratch names."""
-SCRATCH_NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
+SCRATCH_NAME = re.compile(r"\.relay-(?:backup|export|first|repair|restore|tls|upgrade|write)-[0-9a-z_]{8}")
 """The names to sweep. Strict, because backups lie in people's own folders, where nothing else may be removed."""
 MANY_FILES = 100
 """From this many files on, one sync of everything beforehand is quicker."""

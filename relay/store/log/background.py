@@ -13,6 +13,7 @@ import trio
 
 from relay.keys import Seconds
 from relay.logs import LastingFault
+from relay.store.damage import is_damage
 from relay.store.files.disk_full import is_full
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters
@@ -23,6 +24,7 @@ from relay.store.log.stalls import Stalls
 from relay.store.log.tuning import LogTuning
 from relay.store.portion import Pace, Portion
 from relay.store.queries.snapshots import SnapshotRows
+from relay.store.refusals import what_failed
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.parameters import release_parameters
 from relay.store.sqlite.wal import Wal
@@ -84,6 +86,8 @@ class Background:
         self._bound = bound
         self._stalls = stalls
         self._snapshot_fault = LastingFault(logger, "the snapshot can be written again")
+        self.damaged: dict[str, str] = {}
+        """The parts that cannot be written because their pages are damaged, by the kind of work."""
         self._keys_fault = LastingFault(logger, "client ids can be written to their table again")
         self._wal = wal
         self._tuning = tuning
@@ -282,11 +286,14 @@ class Background:
         try:
             await snapshot_rows.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
-            self._snapshot_fault.found("the snapshot cannot be written: %s", error)
+            self._snapshot_fault.found("the snapshot cannot be written: %s", what_failed(error))
+            if is_damage(error):
+                self.damaged["snapshot"] = "the snapshot of users and chats"
             self.snapshot_full = is_full(error)
             self._snapshot_over(written=False)
         else:
             self._snapshot_fault.gone()
+            self.damaged.pop("snapshot", None)
             count = sum(len(part) for part in rows.values() if isinstance(part, list))
             self._rows.took(trio.current_time() - now, count)
             if "seq" in rows:
@@ -317,7 +324,9 @@ class Background:
                 await client_keys.note_flushed(self._writing, flush)
         except sqlite3.Error as error:
             # They stay in memory; the next batch shows whether messages can be written.
-            self._keys_fault.found("client ids cannot be written to their table: %s", error)
+            self._keys_fault.found("client ids cannot be written to their table: %s", what_failed(error))
+            if is_damage(error):
+                self.damaged["keys"] = "the table of client ids"
             self._key_flush, self._flushed_keys, self._flush_from = None, 0, now + self._tuning.key_retry_seconds
             return "keys"
         self._keys_fault.gone()

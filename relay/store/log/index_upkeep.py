@@ -6,16 +6,19 @@ Each method is one portion on the writing connection, in the writer's turn; `bac
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import trio
 
 from relay.keys import Seconds
 from relay.logs import LastingFault
+from relay.store.damage import REPAIR_HELPS, DamagedIndex, is_damage
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
 from relay.store.log.tuning import LogTuning
 from relay.store.portion import Portion
+from relay.store.refusals import what_failed
 from relay.store.sqlite.database import Connection
 from relay.store.upkeep import full_text_index
 
@@ -38,6 +41,12 @@ class IndexUpkeep:
         """Whether it is being rebuilt."""
         self.suspected = False
         """Whether a requested check of it has yet to run."""
+        self.beyond_rebuilding = False
+        """Whether its tables lie on damaged pages, so that it is neither used nor rebuilt until the next start."""
+        self._lost_before = False
+        """Whether it was damaged and is not whole again since."""
+        self.emptied = trio.Event()
+        """Set once the remains of a dropped index are removed, or cannot be."""
         self.segments = MERGE_SEGMENTS
         """New segments since the last merge. An earlier run may have left some, which the first merge finds."""
         self._writing = writing
@@ -88,6 +97,9 @@ class IndexUpkeep:
     async def despite_damage(self, run: Callable[[], Awaitable[T]]) -> T:
         """Run a transaction; if it fails because the index is damaged, drop the index and run it again.
 
+        SQLite does not say which page is damaged. If the transaction succeeds without the index, the index was the
+        cause; otherwise it stays as it is. So a damaged page elsewhere costs a second attempt, and no index.
+
         Args:
             run: the transaction.
 
@@ -97,23 +109,35 @@ class IndexUpkeep:
         try:
             return await run()
         except sqlite3.DatabaseError as error:
-            if not await self.lose_damaged(error):
+            if not is_damage(error) or self._schedule.index_begins:
                 raise
-        return await run()
+            damage = error
+        done = await self._without_index(run, damage)
+        self._lost(damage)
+        return done
 
-    async def lose_damaged(self, error: sqlite3.Error) -> bool:
-        """Drop the index if a transaction failed because it is damaged.
-
-        Returns:
-            Whether it was damaged, so that the transaction should run again.
+    async def _without_index(self, run: Callable[[], Awaitable[T]], damage: sqlite3.Error) -> T:
+        """Drop the index and run a transaction, both or neither.
 
         Raises:
-            sqlite3.Error: the store cannot be written.
+            sqlite3.Error: `damage` if it fails so again.
         """
-        if not full_text_index.is_damage(error) or self._schedule.index_begins:
-            return False
-        await self.lose(error)
-        return True
+        writing = self._writing
+        await writing.execute("BEGIN IMMEDIATE")
+        try:
+            await full_text_index.lose_index(writing)
+            # A change of a text needs this table as long as there is an index, so the table could be the cause.
+            await full_text_index.unmerged(writing)
+            done = await run()
+            await writing.execute("COMMIT")
+        except BaseException as error:
+            # A full disk may have ended the transaction.
+            with suppress(sqlite3.Error):
+                await writing.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                raise damage from None
+            raise
+        return done
 
     async def lose(self, error: sqlite3.Error) -> None:
         """Drop the index, which is damaged according to this error; one that is being rebuilt stays.
@@ -124,11 +148,33 @@ class IndexUpkeep:
         self.suspected = False
         if self._schedule.index_begins:
             return
-        await self.begin()
+        await full_text_index.lose_index(self._writing)
+        self._lost(error)
+
+    def _lost(self, error: sqlite3.Error) -> None:
+        """Note that the index was dropped because it is damaged."""
+        self._begin_again()
+        if self._lost_before:
+            # To begin once more would go on without end.
+            self._give_up(error)
+            return
+        self._lost_before = True
         logger.error(
             "the full-text index is damaged (%s) and is rebuilt from the log: no message is lost, searches"
             " may be slower meanwhile",
             error,
+        )
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        """Rebuild the index no more: its own tables lie on damaged pages."""
+        self.beyond_rebuilding, self.remaking = True, False
+        self._schedule.index_given_up = True
+        self.emptied.set()
+        logger.error(
+            "the full-text index cannot be rebuilt in this file (%s): no message is lost, searches look through the"
+            " log; %s",
+            error,
+            REPAIR_HELPS,
         )
 
     async def begin(self) -> None:
@@ -138,26 +184,33 @@ class IndexUpkeep:
             sqlite3.Error: the store cannot be written.
         """
         await full_text_index.lose_index(self._writing)
+        self._lost_before = False
+        self._begin_again()
+
+    def _begin_again(self) -> None:
         self._schedule.index_lost()
         self.segments = 0
         self.losses += 1
         self.remaking = True
+        self.beyond_rebuilding = False
+        self.emptied = trio.Event()
 
     def _look_whether_whole(self) -> None:
         if self.remaking and self._schedule.indexed:
-            self.remaking = False
+            self.remaking = self._lost_before = False
             logger.info("the full-text index is whole again")
 
     async def _failed(self, error: sqlite3.Error, now: Seconds) -> None:
         """Drop a damaged index, or reschedule one that could not be written."""
-        if full_text_index.is_damage(error):
+        if isinstance(error, DamagedIndex):
             try:
-                await self.lose(error)
+                await full_text_index.lose_index(self._writing)
             except sqlite3.Error as other:
                 error = other
             else:
+                self._lost(error)
                 return
-        self._unwritten.found("the full-text index cannot be written: %s", error)
+        self._unwritten.found("the full-text index cannot be written: %s", what_failed(error))
         self._schedule.index_failed(now)
 
     # Portions.
@@ -187,9 +240,14 @@ class IndexUpkeep:
         try:
             self._schedule.index_left_over = await full_text_index.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
+            if is_damage(error):
+                self._give_up(error)
+                return
             self._unwritten.found("the full-text index cannot be emptied, and searches look through the log: %s", error)
             self._schedule.index_failed(now)
         else:
+            if not self._schedule.index_left_over:
+                self.emptied.set()
             self._unwritten.gone()
             self._blocks.took(trio.current_time() - now)
 

@@ -36,6 +36,9 @@ from relay.tasks.background import keep_running
 
 T = TypeVar("T")
 
+EMPTYING_SECONDS = 5.0
+"""How long a rebuild of the full-text index waits for the old one to be removed, before it says how that goes."""
+
 
 class _TurnWatch(trio.abc.Instrument):
     """Measures each turn of the event loop, during which no other task runs."""
@@ -180,6 +183,13 @@ class Log(CommandQueue):
         return not self.failing and self.refuses is None
 
     @property
+    def damaged(self) -> list[str]:
+        """The parts of the store that do not work because their pages are damaged, in words."""
+        found = ["the full-text index"] if self.background.index.beyond_rebuilding else []
+        found += self.background.damaged.values()
+        return found + (["what some requests need"] if self._writer.faults.damage_told else [])
+
+    @property
     def side_writes_due(self) -> bool:
         """Whether cursors or receipts have to be written now."""
         return self._writer.side_writes_due()
@@ -312,13 +322,21 @@ class Log(CommandQueue):
         """How many times the full-text index was found damaged since the start."""
         return self.background.index.losses
 
-    async def begin_index(self) -> None:
+    async def begin_index(self) -> bool:
         """Start to rebuild the full-text index from the messages, a portion at a time.
+
+        Returns:
+            Whether it can be rebuilt, as far as that is known after some seconds: damaged pages of the old one may be
+            in the way.
 
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        await self.run_exclusive(lambda _writing: self.background.index.begin(), "index", hurried=True)
+        index = self.background.index
+        await self.run_exclusive(lambda _writing: index.begin(), "index", hurried=True)
+        with trio.move_on_after(EMPTYING_SECONDS):
+            await index.emptied.wait()
+        return not index.beyond_rebuilding
 
     def suspect_index(self, error: sqlite3.Error) -> None:
         """Start to rebuild the full-text index, which is damaged according to this error of a search."""

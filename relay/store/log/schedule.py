@@ -58,6 +58,8 @@ class WriteSchedule:
         self._index_since = 0.0
         self.index_left_over = False
         """Whether a dropped index has to be removed before a new one begins."""
+        self.index_given_up = False
+        """Whether the index cannot be written at all, so that no work on it is due."""
         self._batch_since = 0.0
 
     def begin(
@@ -155,7 +157,7 @@ class WriteSchedule:
     @property
     def index_at(self) -> float:
         """When more entries are due for indexing between batches; infinity if all are indexed."""
-        if self.indexed:
+        if self.indexed or self.index_given_up:
             return float("inf")
         due = self._index_since + self._tuning.index_seconds
         if self._last_seq - self._indexed >= INDEX_LAG_ENTRIES and self.index_behind >= INDEX_LAG_ENTRIES:
@@ -214,10 +216,17 @@ class WriteSchedule:
         """Note that the index was dropped and has to be built from the beginning."""
         self._indexed = 0
         self.index_left_over = True
+        self.index_given_up = False
 
     def index_failed(self, now: Seconds) -> None:
         """Note that the index could not be written; it is due later."""
         self._index_since = now
+
+    def without_index(self, side_writes: SideWrites, now: Seconds) -> SideWrites:
+        """Take the index out of side writes that met a damaged page: its next portion finds out whose page it is."""
+        if side_writes.indexed:
+            self.index_failed(now)
+        return side_writes._replace(indexed=0)
 
     def snapshot_begins(self) -> None:
         """Note that a round of the snapshot begins; later entries belong to the next."""

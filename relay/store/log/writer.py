@@ -8,11 +8,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.damage import is_damage
 from relay.store.decision_engine import Decided, DecisionEngine, Drafted
 from relay.store.entry import ClientKey, Entry, Facts, keys_to_look_up, text_length
 from relay.store.files.disk_full import is_full
@@ -277,20 +279,19 @@ class Writer:
         self._engine.batch_done()
 
     async def _commit(self, batch: Batch, side_writes: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
-        """Decide a batch and write it, again if the full-text index turns out to be damaged.
+        """Decide a batch and write it; if a page is damaged, try to do without the full-text index.
 
-        Returns:
-            The draft, all its entries, whether anything was written, and the written side writes.
+        Returns: the draft, all its entries, whether anything was written, and the written side writes.
         """
         commands = [item.command for item in batch.pending]
         try:
             return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
         except sqlite3.DatabaseError as error:
-            if not await self._background.index.lose_damaged(error):
+            if not is_damage(error):
                 raise
-        # The new index is built in portions: this batch must not index everything.
-        side_writes = side_writes._replace(indexed=0)
-        return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
+        side_writes = self._schedule.without_index(side_writes, trio.current_time())
+        write = partial(self._decide_and_write, commands, batch.size, side_writes)
+        return *await self._background.index.despite_damage(write), side_writes
 
     async def _decide_and_write(
         self, commands: list[Command], size: int, side_writes: SideWrites

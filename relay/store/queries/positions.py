@@ -1,8 +1,10 @@
 """Positions of the log, the full-text index, client keys and devices' cursors: read at the start, and by searches."""
 
+import sqlite3
 from typing import NamedTuple
 
 from relay.keys import DeviceKey, Seq, UnixMs
+from relay.store.damage import is_damage
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Rows, Statement
@@ -28,8 +30,13 @@ _UNFLUSHED = Statement(
 
 
 async def index_left_over(connection: Connection) -> bool:
-    """Return whether the full-text index has entries or segments."""
-    ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    """Return whether the full-text index has entries or segments, or damaged pages."""
+    try:
+        ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return True
     return bool(left)
 
 

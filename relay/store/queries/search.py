@@ -3,12 +3,14 @@
 SQL in, rows out. Reads only.
 """
 
+import sqlite3
 import sys
 import time
 
 import msgspec
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs
+from relay.store.damage import DamagedIndex, is_damage, is_index_damage
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, HISTORY_PAGE_BYTES, MESSAGES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.positions import ends
@@ -106,6 +108,7 @@ _INDEXED = Statement(
     f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
     f" {REPLIED_TO}"
 )
+_CANDIDATES = Statement("SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 ORDER BY rowid DESC LIMIT ?3")
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
     f" ON o.kind <= {LAST_MESSAGE} AND o.chat = c.value WHERE o.kind = {NEW} AND NOT o.deleted AND o.seq < ?3"
@@ -155,7 +158,8 @@ async def search(
 
     Raises:
         TooLong: it reached the limit and found nothing.
-        sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
+        DamagedIndex: the index is damaged, which was made sure of.
+        sqlite3.DatabaseError: the store cannot be read.
     """
     last, upto = await ends(connection, seconds=SEARCH_SECONDS)
     return await SearchRun(connection, sought, usual or TrigramShares(), seconds, bounds).run(
@@ -254,6 +258,11 @@ class SearchRun:
             )
         except TooLong:
             return None
+        except sqlite3.DatabaseError as error:
+            # These are read from the index alone.
+            if is_damage(error):
+                raise DamagedIndex(str(error)) from error
+            raise
         return [term for (term,) in rows] if len(rows) <= most else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
@@ -277,18 +286,36 @@ class SearchRun:
 
     async def _step(self, sql: Statement, before: int, text: str, *more: int, limit: int = -1) -> bool:
         """Run one statement; return whether the page is full."""
-        rows, full = await self._connection.page(
-            sql,
-            _parameters(self._sought, before, text, limit, *more),
-            PageBound(max(1, self._sought.count - len(self._rows)), self._left, weight, self.wanted),
-            seconds=max(0.0, self._until - time.monotonic()),
-            partly=True,
-        )
+        try:
+            rows, full = await self._connection.page(
+                sql,
+                _parameters(self._sought, before, text, limit, *more),
+                PageBound(max(1, self._sought.count - len(self._rows)), self._left, weight, self.wanted),
+                seconds=max(0.0, self._until - time.monotonic()),
+                partly=True,
+            )
+        except sqlite3.DatabaseError as error:
+            if sql is _INDEXED and (is_index_damage(error) or await self._index_fails(text, before, limit, error)):
+                raise DamagedIndex(str(error)) from error
+            raise
         self._left -= sum(map(weight, rows))
         if self._left < 0 and self._rows:
             return True
         self._rows += rows
         return full or len(self._rows) > self._sought.count
+
+    async def _index_fails(self, text: str, before: int, limit: int, error: sqlite3.Error) -> bool:
+        """Look up candidates in the index alone, after a statement failed that reads the log, too.
+
+        Returns:
+            Whether that fails as well because a page is damaged.
+        """
+        if is_damage(error):
+            try:
+                await self._connection.execute(_CANDIDATES, (text, before, limit), seconds=SEARCH_SECONDS)
+            except sqlite3.DatabaseError as other:
+                return is_damage(other)
+        return False
 
     def wanted(self, row: Row) -> bool:
         """Return whether a candidate contains the text. Called in the connection's thread."""

@@ -242,7 +242,13 @@ class Connection:
         await self._run(self._connection.interrupt())
 
     async def script(self, sql: str) -> None:
-        """Run several statements without parameters."""
+        """Run several statements without parameters.
+
+        Raises:
+            sqlite3.Error: one failed, or a transaction is open, which sqlite3 would commit before the first.
+        """
+        if self._connection.in_transaction:
+            raise sqlite3.OperationalError("a script cannot run in a transaction")
         await self._run(self._connection.executescript(sql))
 
     async def backup(self, target: Path, pages: int = 1_000) -> None:

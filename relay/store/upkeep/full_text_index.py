@@ -2,8 +2,9 @@
 
 import sqlite3
 
+from relay.store.damage import DamagedIndex, is_damage
 from relay.store.sqlite.database import Connection
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Parameters, Statement
 
 MERGED_PAGES = 64
 """Pages of the full-text index merged in one portion, of 1 KiB each."""
@@ -15,6 +16,7 @@ _FITTING = Statement(
     "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
     " (ORDER BY seq) AS size FROM log WHERE seq > (SELECT seq FROM indexed) AND seq <= ?) WHERE size > ?"
 )
+_MERGE = Statement("INSERT INTO search (search, rank) VALUES ('merge', ?)")
 _EMPTY_INDEX = (
     # Rows 1 and 10 are FTS5's totals and list of segments. The list goes first, so that SQLite's own check finds no
     # damage in a half-empty index, and a backup made meanwhile is good.
@@ -34,6 +36,21 @@ _EMPTY_INDEX = (
 )
 
 
+async def _on_index(connection: Connection, sql: str, parameters: Parameters) -> None:
+    """Run a statement that needs no pages but the index's, or other pages that were read just before.
+
+    Raises:
+        DamagedIndex: the index is damaged.
+        sqlite3.Error: it failed for another reason.
+    """
+    try:
+        await connection.execute(sql, parameters)
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise DamagedIndex(str(error)) from error
+        raise
+
+
 async def index(connection: Connection, upto: int) -> int:
     """Index entries up to `upto`, or up to `INDEXED_BYTES` of text, but at least one.
 
@@ -43,16 +60,16 @@ async def index(connection: Connection, upto: int) -> int:
 
     Returns:
         The last entry that is indexed now.
+
+    Raises:
+        DamagedIndex: the index is damaged.
+        sqlite3.Error: the entries cannot be read, or the store cannot be written.
     """
     ((reached,),) = await connection.execute(_FITTING, (upto, INDEXED_BYTES))
     reached = upto if reached is None else reached
-    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (reached,))
+    # That has read the entries and their texts.
+    await _on_index(connection, "INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (reached,))
     return int(reached)
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return whether an error may come from a damaged full-text index. FTS5 and SQLite both report SQLITE_CORRUPT."""
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 async def lose_index(connection: Connection) -> None:
@@ -95,10 +112,13 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int = MER
 
     Returns:
         Whether there is more to do.
+
+    Raises:
+        DamagedIndex: the index is damaged.
     """
     ((before,),) = await connection.execute("SELECT total_changes()")
     # A negative number merges all segments; it would restart a merge that is under way.
-    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
+    await _on_index(connection, _MERGE, (-pages if begin else pages,))
     ((after,),) = await connection.execute("SELECT total_changes()")
     # The command itself counts as one.
     return bool(after - before > 1)

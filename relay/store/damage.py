@@ -1,0 +1,25 @@
+"""Damaged pages of the store: how SQLite reports them, whose they are, and what helps. Touches nothing."""
+
+import sqlite3
+
+REPAIR_HELPS = (
+    "stop the relay and run `relay repair`, which makes again what follows from the log and keeps every message"
+)
+DAMAGE_HELPS = (
+    f"the file is damaged, and what needs this part of it fails: `relay check` says where; {REPAIR_HELPS}; if the log"
+    " itself is damaged, `relay restore FILE` puts a backup in its place"
+)
+
+
+class DamagedIndex(sqlite3.DatabaseError):
+    """A page of the full-text index's own tables is damaged, and no other page can be the cause."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether a page of the store is damaged, so that trying again does not help."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_index_damage(error: sqlite3.Error) -> bool:
+    """Return whether FTS5 itself found the damage. Where SQLite found it, the error does not say in which table."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
