@@ -1,6 +1,6 @@
-"""Copies a damaged store into an empty one: the log row by row, and what follows from the log is made again from it.
+"""Copies a damaged store into an empty one: the log row by row, and all that follows from it is made again.
 
-What the log does not have is copied as far as it can be read. Touches the two files; SQL only.
+Other tables are copied as far as they can be read. Touches the two files; SQL only.
 """
 
 import sqlite3
