@@ -19,6 +19,7 @@ from relay.cli.importers.base import (
     fit_id,
     fit_key,
     fit_origin,
+    in_place_of,
     with_hash,
 )
 from relay.cli.importers.formats.archive import Archive
@@ -328,7 +329,7 @@ class Mattermost:
             path = file.path if file is not None else ""
             if self._files.enclosed(path, f"data/{path}") is None:
                 self.left["files"] += 1
-                text += f"\n(file: {Path(path).name})"
+                text += in_place_of(Path(path).name)
             else:
                 paths.append(path)
         if not text.strip() and not paths:

@@ -13,12 +13,13 @@ from relay.cli.importers.base import (
     SourceMessage,
     SourceUser,
     fit_key,
+    in_place_of,
     link,
 )
 from relay.cli.importers.formats.archive import Archive
 from relay.cli.importers.names import decode_json, what_is_wrong
 from relay.protocol import control
-from relay.protocol.base import LATEST_DATE_MS, fit_filename
+from relay.protocol.base import LATEST_DATE_MS
 from relay.protocol.codec import UNDECODABLE
 
 FORMATS = (1, 2)
@@ -159,13 +160,13 @@ class RelayExport:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
-            if file.is_elsewhere:
+            if not file.is_here:
                 enclosed.append(link(file))
                 continue
             found = self._files.enclosed(f"files/{file.id}/{file.filename}")
             if found is None:
                 self.left["files"] += 1
-                text += f"\n(file: {fit_filename(file.filename)})"
+                text += in_place_of(file.filename)
             else:
                 about = described.get(file.id)
                 sender, digest = (about.sender or "", about.digest or "") if about else ("", "")

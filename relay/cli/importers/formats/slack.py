@@ -14,6 +14,7 @@ from relay.cli.importers.base import (
     dialog_kind,
     fit_key,
     fit_origin,
+    in_place_of,
 )
 from relay.cli.importers.formats.archive import SLACK_USERS, Archive
 from relay.cli.importers.formats.dates import moment
@@ -299,7 +300,7 @@ class Slack:
         text = text if whole is None else whole
         for file in message.files or ():
             self.left["files"] += 1
-            text += f"\n(file: {(file.name or file.id) if file is not None else '?'})"
+            text += in_place_of((file.name or file.id or "") if file is not None else "")
         self.left["reactions"] += sum(
             user is not None for one in message.reactions or () if one is not None for user in one.users or ()
         )
