@@ -4,7 +4,7 @@ import codecs
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -94,6 +94,12 @@ def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
     except UnicodeDecodeError:
         return None
     return whole_characters(text).encode(), False
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of several files."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
