@@ -303,9 +303,8 @@ class Importing:
         answers = await (self._rehearse(sound) if self._dry else self._send(sound))
         for message, answer in zip(sound, answers, strict=True):
             self._count_message(message, answer)
-        for message in batch:
-            if id(message) in flaws:
-                self._count_message(message, control.MessageImportResult(error=flaws[id(message)]))
+        for message in (one for one in batch if id(one) in flaws):
+            self._count_message(message, control.MessageImportResult(error=flaws[id(message)]))
         return len(batch)
 
     def _flaw(self, message: SourceMessage) -> str:
