@@ -169,6 +169,14 @@ class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
     """The log's last time before."""
 
 
+class ClockStepped(Change, frozen=True, tag="clockStepped"):
+    """The log's time went ahead because its clock was behind: see `core.clock.steps.Step`."""
+
+    since: UnixMs
+    before: UnixMs
+    by: int
+
+
 class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """An invite was made; `code_hash` is the SHA-256 of its code, in hexadecimal."""
 
@@ -244,6 +252,7 @@ AnyChange = (
     | HistoryPruned
     | BackupRestored
     | ClockTrusted
+    | ClockStepped
     | InviteMade
     | InviteUsed
     | PasswordSet
