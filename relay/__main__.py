@@ -3,6 +3,8 @@
 import os
 import sys
 
+from relay import early_reloads
+
 UMASK = 0o027
 """Files in the data directory are for its owner and their group, whichever command makes them."""
 
@@ -24,6 +26,8 @@ def _run() -> None:
     arguments = sys.argv[1:]
     # A relay runs for months and should not carry the command line's libraries with it.
     if arguments[:1] == ["serve"] and not {"--help", "-h"} & set(arguments):
+        # The imports take most of a start.
+        early_reloads.catch()
         from relay.serve import main as serve
 
         sys.exit(serve(arguments[1:]))

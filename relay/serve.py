@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, logs, standard_streams, thread_limit, typed_command
+from relay import __version__, early_reloads, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
@@ -62,10 +62,6 @@ HUNG_WRITE_SECONDS = 300.0
 """Seconds that one write may take before the relay stops pinging systemd's watchdog, and is restarted."""
 
 
-_early_reloads: list[bool] = []
-"""SIGHUPs that came before the relay had started."""
-
-
 EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSettings, OSError)
 """Errors that a person can fix: reported in one line, without a traceback."""
 
@@ -85,8 +81,7 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
     standard_streams.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     repeats = logs.set_up("info")
-    # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
-    signal.signal(signal.SIGHUP, lambda *_: _early_reloads.append(True))
+    early_reloads.catch()
     # When systemd's watchdog ends a relay, the journal gets a traceback of where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -279,7 +274,7 @@ async def _stop_on_signal(server: Server) -> None:
 
 async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        if _early_reloads:
+        if early_reloads.reloads:
             reload(loaded)
         async for _ in signals:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")

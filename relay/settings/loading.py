@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect
 
+from relay.regular_files import check_regular
 from relay.settings.catalog import VARIABLE_PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
@@ -127,6 +128,7 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     import tomllib
 
     try:
+        check_regular(path)
         # Windows editors may add a byte order mark, or use another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trio
 from cryptography import x509
 
 from relay.net.sockets import hostnames
@@ -382,3 +383,24 @@ def test_a_key_that_does_not_match_its_certificate_is_replaced_at_the_next_start
     certificates = Certificates(tmp_path, TlsSection(names=NAMES))
     assert certificates.own
     assert made.key_matches
+
+
+@pytest.mark.parametrize("part", ["certificate", "key"])
+async def test_a_pipe_in_place_of_a_certificate_leaves_the_former_one_in_use(
+    made: Authority, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
+    before = served(certificates)
+    file = made.leaf if part == "certificate" else made.leaf_key
+    content = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    with trio.fail_after(20):
+        await certificates.check()
+    assert "not a regular file" in caplog.text
+    assert served(certificates) == before
+    file.unlink()
+    file.write_bytes(content)
+    made.issue(NAMES, NOW)
+    await certificates.check()
+    assert served(certificates) != before

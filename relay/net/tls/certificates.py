@@ -16,6 +16,7 @@ from relay.net.tls import reading
 from relay.net.tls.authority import Authority
 from relay.net.tls.reading import AuthorityError
 from relay.protocol.addresses import canonical
+from relay.regular_files import check_regular
 from relay.settings import TlsSection
 from relay.store.files.directory import about_file
 from relay.typed_command import line
@@ -105,6 +106,8 @@ class Certificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
+            check_regular(certificate)
+            check_regular(key)
             context.load_cert_chain(certificate, key, password=self._refuse_pass_phrase)
         except (OSError, ssl.SSLError) as error:
             why = _APART if isinstance(error, ssl.SSLError) and error.reason in _APART_REASONS else str(error)
@@ -169,7 +172,8 @@ class Certificates:
     async def check(self) -> None:
         """Refresh the certificate; if that fails, the former one stays in use."""
         try:
-            await threads.run_own(self.refresh)
+            # A file on a disk that hangs must not keep the relay from stopping.
+            await threads.run_own(self.refresh, abandon=True)
         except AuthorityError as error:
             logger.warning("the certificate stays as it was: %s", error)
         except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from relay.protocol.addresses import canonical
+from relay.regular_files import check_regular
 
 
 class AuthorityError(Exception):
@@ -53,6 +54,7 @@ def read(path: Path) -> Certificate:
     decode: Callable[[str], _Decoded] | None = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         # The decoder does not say whether a file is missing or damaged.
+        check_regular(path)
         path.open("rb").close()
         if decode is None:
             return _read_by_library(path)
