@@ -164,7 +164,9 @@ async def serve(
         _tune_garbage_collector()
         served.note(data, runtime_directory())
         certificates = (
-            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
+            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time, relay.clock.credible)
+            if settings.tls.on
+            else None
         )
         server = Server(relay, listeners, certificates, net, most_connections=limit)
         async with trio.open_nursery() as nursery:

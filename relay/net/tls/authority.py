@@ -257,15 +257,22 @@ class Authority:
             )
         ]
 
-    def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Return whether the certificate expires soon or lacks a name.
+    def needs_renewal(self, names: Sequence[str], now: dt.datetime, *, credible: bool = True) -> bool:
+        """Return whether the certificate expires soon, has yet to begin, or lacks a name.
+
+        Args:
+            names: the names that it should have.
+            now: the time.
+            credible: whether that is right; a certificate is not ahead of a clock that may be behind.
 
         Raises:
             AuthorityError: it cannot be read.
         """
         known = read(self.leaf)
-        left = known.ends - max(now, EARLIEST_TIME).timestamp()
-        return left < RENEW_DAYS * 86_400 or not set(map(canonical, names)) <= set(known.names)
+        at = max(now, EARLIEST_TIME).timestamp()
+        if known.ends - at < RENEW_DAYS * 86_400 or (credible and known.begins > at):
+            return True
+        return not set(map(canonical, names)) <= set(known.names)
 
 
 def _check(names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import trio
@@ -13,7 +13,7 @@ from relay import threads
 from relay.core.clock.clock import Clock, wall_clock
 from relay.net.sockets.hostnames import addresses, hostnames
 from relay.net.tls import reading
-from relay.net.tls.authority import Authority
+from relay.net.tls.authority import EARLIEST_TIME, Authority
 from relay.net.tls.reading import AuthorityError
 from relay.protocol.addresses import canonical
 from relay.regular_files import check_regular
@@ -50,7 +50,12 @@ class Certificates:
     """The certificate in use."""
 
     def __init__(
-        self, data: Path, settings: TlsSection, listener: socket.socket | None = None, clock: Clock = wall_clock
+        self,
+        data: Path,
+        settings: TlsSection,
+        listener: socket.socket | None = None,
+        clock: Clock = wall_clock,
+        credible: Callable[[], bool] = lambda: True,
     ) -> None:
         """Load it.
 
@@ -59,6 +64,7 @@ class Certificates:
             settings: the section `tls`.
             listener: see `hostnames.lan_address`.
             clock: returns a time that is not in the future, Unix milliseconds.
+            credible: returns whether that time is right.
 
         Raises:
             AuthorityError: there is none, or it cannot be used.
@@ -70,6 +76,7 @@ class Certificates:
         self._missing: list[str] = []
         """Names and addresses of the relay that its authority may not certify."""
         self._clock = clock
+        self._credible = credible
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
         """Whether the relay's own authority issues the certificate."""
@@ -124,14 +131,16 @@ class Certificates:
 
     def _renew(self) -> None:
         """Issue a new certificate if the current one expires soon or lacks a name or address."""
-        now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
+        now, credible = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC), self._credible()
         try:
+            if credible:
+                self._warn_if_ahead(now)
             names = certificate_names([*self._settings.names, *self.authority.chosen_names], self._listener)
             fits = self.authority.key_matches
-            if fits and not self.authority.needs_renewal(names, now):
+            if fits and not self.authority.needs_renewal(names, now, credible=credible):
                 return
             permitted = self.authority.permitted(names)
-            if self.authority.needs_renewal(permitted, now) or not fits:
+            if self.authority.needs_renewal(permitted, now, credible=credible) or not fits:
                 with self.authority.locked():
                     self.authority.issue(permitted, now)
                 logger.info("made a new certificate for %s", ", ".join(permitted))
@@ -148,6 +157,16 @@ class Certificates:
         except OSError as error:
             # Its folder may be on another disk, or not be the relay's. The existing certificate may be good.
             logger.warning("cannot renew the certificate: %s", about_file(error, self.authority.directory))
+
+    def _warn_if_ahead(self, now: dt.datetime) -> None:
+        """Log that the authority has yet to begin. No certificate by it is valid before that."""
+        begins = reading.read(self.authority.certificate).begins
+        if begins > max(now, EARLIEST_TIME).timestamp():
+            logger.warning(
+                "the certificate's authority is not valid before %s: the clock was wrong when it was made: `%s`",
+                f"{dt.datetime.fromtimestamp(begins, dt.UTC):%Y-%m-%d}",
+                line("tls init --again", self._data),
+            )
 
     def refresh(self) -> None:
         """Renew the certificate if it is due, and load it for new connections if it changed.
