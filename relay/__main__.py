@@ -1,9 +1,8 @@
 """The `relay` command: `serve` goes straight to the relay, everything else through the command line."""
 
 import os
+import signal
 import sys
-
-from relay import early_reloads
 
 UMASK = 0o027
 """Files in the data directory are for its owner and their group, whichever command makes them."""
@@ -26,11 +25,12 @@ def _run() -> None:
     arguments = sys.argv[1:]
     # A relay runs for months and should not carry the command line's libraries with it.
     if arguments[:1] == ["serve"] and not {"--help", "-h"} & set(arguments):
-        # The imports take most of a start.
-        early_reloads.catch()
+        # By default SIGHUP would end it, and the imports take most of a start.
+        reloads: list[bool] = []
+        signal.signal(signal.SIGHUP, lambda *_: reloads.append(True))
         from relay.serve import main as serve
 
-        sys.exit(serve(arguments[1:]))
+        sys.exit(serve(arguments[1:], early_reloads=reloads))
     from relay.cli.app import run
 
     run()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, early_reloads, logs, standard_streams, thread_limit, typed_command
+from relay import __version__, logs, standard_streams, thread_limit, typed_command
 from relay.core.admin.status import Runtime
 from relay.core.relay import Relay, open_relay
 from relay.core.tuning import Tuning
@@ -62,17 +62,28 @@ HUNG_WRITE_SECONDS = 300.0
 """Seconds that one write may take before the relay stops pinging systemd's watchdog, and is restarted."""
 
 
+_early_reloads: list[bool] = []
+"""SIGHUPs that came before the relay had started."""
+
+
 EXPECTED_ERRORS = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSettings, OSError)
 """Errors that a person can fix: reported in one line, without a traceback."""
 
 
-def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning | None = None) -> int:
+def main(
+    arguments: Sequence[str],
+    tuning: Tuning | None = None,
+    net: NetTuning | None = None,
+    *,
+    early_reloads: Sequence[bool] = (),
+) -> int:
     """Run the relay until a signal stops it.
 
     Args:
         arguments: the arguments after `relay serve`.
         tuning: see `open_relay`.
         net: see `Server`.
+        early_reloads: SIGHUPs that came before.
 
     Returns:
         The exit code.
@@ -81,7 +92,9 @@ def main(arguments: Sequence[str], tuning: Tuning | None = None, net: NetTuning 
     standard_streams.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     repeats = logs.set_up("info")
-    early_reloads.catch()
+    # By default SIGHUP would end a relay that is still starting, which may take minutes: an upgrade, a full disk.
+    signal.signal(signal.SIGHUP, lambda *_: _early_reloads.append(True))
+    _early_reloads.extend(early_reloads)
     # When systemd's watchdog ends a relay, the journal gets a traceback of where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -276,7 +289,7 @@ async def _stop_on_signal(server: Server) -> None:
 
 async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        if early_reloads.reloads:
+        if _early_reloads:
             reload(loaded)
         async for _ in signals:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect
 
-from relay.regular_files import check_regular
 from relay.settings.catalog import VARIABLE_PREFIX, Setting, declared, toml_value
 from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
+from relay.settings.regular_files import check_regular
 from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
 

@@ -189,7 +189,7 @@ def test_stamp_limit_and_time_of_making_agree() -> None:
     steps = Steps([Step(100, 200, 50), Step(100, 300, 1_000), Step(2_000, 2_100, 500)])
     stamps = [*range(0, 201, 5), *range(250, 301, 5), 1_300, 2_000, 2_001, 2_100, 2_600]
     made = [steps.made_at(stamp) for stamp in stamps]
-    assert made == sorted(made), "what was made later counts as made later"
+    assert made == sorted(made), "the order of the stamps is that of the times"
     assert (made[0], steps.made_at(200), steps.made_at(300), steps.made_at(2_100)) == (0, 1_250, 1_300, 2_600)
     for limit in range(0, 2_700, 7):
         assert [stamp for stamp in stamps if steps.made_at(stamp) < limit] == [

@@ -1,4 +1,7 @@
-"""The relay's own authority: its certificates, the names that it may certify, and renewal."""
+"""The relay's own authority: its certificates, the names that it may certify, and renewal.
+
+Longer than other modules: all tests share one authority, and what a client gets of it.
+"""
 
 import datetime as dt
 import errno

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, read, require_cryptography
 from relay.protocol.addresses import canonical, is_address
-from relay.regular_files import check_regular
+from relay.settings.regular_files import check_regular
 from relay.store.files import replacing, scratch, tls_folder
 from relay.store.files.directory import is_there
 from relay.store.files.ownership import give_to

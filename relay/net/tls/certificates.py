@@ -16,8 +16,8 @@ from relay.net.tls import reading
 from relay.net.tls.authority import EARLIEST_TIME, Authority
 from relay.net.tls.reading import AuthorityError
 from relay.protocol.addresses import canonical
-from relay.regular_files import check_regular
 from relay.settings import TlsSection
+from relay.settings.regular_files import check_regular
 from relay.store.files.directory import about_file
 from relay.typed_command import line
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from relay.protocol.addresses import canonical
-from relay.regular_files import check_regular
+from relay.settings.regular_files import check_regular
 
 
 class AuthorityError(Exception):
