@@ -190,6 +190,8 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """Its destination: a group or channel to join, or a user to talk to."""
     by: UserKey = NO_USER
     """Its maker; the invite ends with their right to invite. 0 for the machine's admin and in older entries."""
+    made_at: UnixMs = 0
+    """0 in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):

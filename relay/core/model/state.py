@@ -460,7 +460,7 @@ class State:
             name=change.name,
             chat=change.chat,
             by=change.by,
-            made_at=entry.at,
+            made_at=change.made_at,
         )
 
     @_change.register
