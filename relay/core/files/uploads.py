@@ -288,7 +288,8 @@ class Uploads:
             shown = set(attachments.photos(self._state))
             # A picture that was replaced had its use: it does not wait to be sent.
             replaced = self._pictures - shown
-            loose = await stored_files.loose_files(self._reading, self._clock(), list(shown), UNUSED_FILES)
+            due = self._clock.stamp_at(self._clock() - UNSENT_MS) + UNSENT_MS
+            loose = await stored_files.loose_files(self._reading, due, list(shown), UNUSED_FILES)
             if not (loose or replaced):
                 self._pictures = shown
                 return
