@@ -109,7 +109,7 @@ def ask(
         data: the data directory.
         kind: the request, from `control.table`.
         payload: its payload.
-        make: whether to make a missing data directory.
+        make: whether to begin a store if there is none.
         items: called with each item that comes before the answer.
 
     Raises:
@@ -309,7 +309,7 @@ async def conversation(data: Path, *, make: bool = False, reads: bool = False) -
 
     Args:
         data: the data directory.
-        make: whether to make a missing data directory.
+        make: whether to begin a store if there is none.
         reads: whether all of them only read.
 
     Raises:

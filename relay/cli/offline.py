@@ -79,11 +79,23 @@ def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], A
 
 
 def _find(data: Path, *, make: bool) -> None:
-    if data.is_dir():
+    """Make sure that there is a store, or that one may be begun.
+
+    Raises:
+        Busy: a relay that is starting may be about to begin it.
+        Failure: there is none, and this command may not begin one.
+    """
+    from relay.cli.store.opening import existing_store, plain_faults
+    from relay.store.data_dir import empty
+
+    if make or (data.exists() and not data.is_dir()):
+        directory.make(data)
         return
-    if not make and not data.exists():
-        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
-    directory.make(data)
+    store = data / directory.STORE
+    if not store.exists() and (who := lock.holder(data)) is not None:
+        raise Busy(data, who)
+    with plain_faults(data):
+        empty.refuse_to_read(existing_store(data))
 
 
 def _can_only_be_read(data: Path) -> bool:
@@ -118,7 +130,7 @@ async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterato
 
     Args:
         data: the data directory.
-        make: whether to make the directory if there is none.
+        make: whether to begin a store if there is none.
         reads: whether only requests that read will come, so that a read-only disk will do.
 
     Raises:

@@ -29,8 +29,9 @@ from relay.settings import data_directory
 from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.contents import Condition, Verdict, add_to_tar
+from relay.store.data_dir import empty
 from relay.store.files import scratch
-from relay.store.files.directory import STORE
+from relay.store.files.directory import STORE, is_there
 
 SHOWN_NAMES = 3
 """Maximum names in one line."""
@@ -315,8 +316,8 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 
 
 def _exists(data: Path) -> bool:
-    """Return whether the data directory exists and is not empty, or something else has its name."""
-    return data.exists() and (not data.is_dir() or any(data.iterdir()))
+    """Return whether the data directory has a store, or what shows that there was one, or is something else."""
+    return data.exists() and (not data.is_dir() or is_there(data / STORE) or empty.trace(data) is not None)
 
 
 def _free(directory: Path) -> int:

@@ -12,7 +12,7 @@ from relay.store.files import directory
 
 
 def existing_store(data: Path) -> Path:
-    """Find the store of a data directory.
+    """Find the store of a data directory. A missing one is not begun: perhaps its disk is not mounted.
 
     Raises:
         Failure: there is none, or it cannot be used.
@@ -23,7 +23,7 @@ def existing_store(data: Path) -> Path:
             finish_interrupted_replacement(data)
             empty.refuse(path)
     if not path.exists():
-        raise Failure(f"there is no relay in {data}: name its directory with --data")
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name its directory with --data")
     return path
 
 
