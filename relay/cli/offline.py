@@ -143,9 +143,9 @@ async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterato
     from relay.settings import Loaded
     from relay.store.data_dir.errors import FAULTS, what_to_do
 
+    settings = Loaded(options={}, environment=os.environ).settings
     _find(data, make=make)
     try:
-        settings = Loaded(options={}, environment=os.environ).settings
         host, _, port = settings.listen[0].rpartition(":")
         address = partial(
             browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
