@@ -95,7 +95,9 @@ def _find(data: Path, *, make: bool) -> None:
     if not store.exists() and (who := lock.holder(data)) is not None:
         raise Busy(data, who)
     with plain_faults(data):
-        empty.refuse_to_read(existing_store(data))
+        existing_store(data)
+        empty.refuse(store)
+        empty.refuse_to_read(store)
 
 
 def _can_only_be_read(data: Path) -> bool:
