@@ -4,6 +4,7 @@ Loads trio and the relay only when a store is opened.
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -47,6 +48,10 @@ class Busy(Failure):
     def __init__(self, data: Path, holder: str) -> None:
         super().__init__(f"{holder} already has {data} open, but its control socket does not answer")
         self.holder = holder
+
+
+class Damaged(Failure):
+    """The store is damaged, with advice. An export may still read the rest of it."""
 
 
 class Waiting:
@@ -110,7 +115,9 @@ def _can_only_be_read(data: Path) -> bool:
 
 
 @asynccontextmanager
-async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> AsyncIterator["Relay"]:
+async def _read(
+    data: Path, *, settings: "Settings", runtime: "Runtime", damaged: bool = False
+) -> AsyncIterator["Relay"]:
     """Open a store that can only be read; one that an older relay wrote is upgraded in a copy."""
     from relay.core.relay import open_relay, read_relay
     from relay.store.backup.archive import copy_store
@@ -118,7 +125,9 @@ async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> Asyn
 
     async with AsyncExitStack() as steps:
         try:
-            relay = await steps.enter_async_context(read_relay(data, settings=settings, runtime=runtime))
+            relay = await steps.enter_async_context(
+                read_relay(data, settings=settings, runtime=runtime, damaged=damaged)
+            )
         except OlderStore:
             copy = Path(steps.enter_context(TemporaryDirectory(prefix="relay-read-")))
             copy_store(data / directory.STORE, copy / directory.STORE)
@@ -127,23 +136,25 @@ async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> Asyn
 
 
 @asynccontextmanager
-async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterator["Relay"]:
+async def opened(data: Path, *, make: bool, reads: bool = False, damaged: bool = False) -> AsyncIterator["Relay"]:
     """Open the store of a relay that does not run.
 
     Args:
         data: the data directory.
         make: whether to begin a store if there is none.
         reads: whether only requests that read will come, so that a read-only disk will do.
+        damaged: whether to go on without what cannot be read.
 
     Raises:
         Busy: another process has it open.
+        Damaged: it is damaged.
         Failure: there is none, or it cannot be opened.
     """
     from relay.core.admin.status import Runtime
     from relay.core.relay import open_relay
     from relay.net.sockets.hostnames import browser_address
     from relay.settings import Loaded
-    from relay.store.data_dir.errors import FAULTS, what_to_do
+    from relay.store.data_dir.errors import FAULTS, is_damaged, what_to_do
 
     settings = Loaded(options={}, environment=os.environ).settings
     _find(data, make=make)
@@ -154,6 +165,8 @@ async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterato
         )
         runtime = Runtime(browser_address=address)
         opening = partial(_read if reads and _can_only_be_read(data) else open_relay, data)
+        if damaged:
+            opening = partial(_read, data, damaged=True)
         async with opening(settings=settings, runtime=runtime) as relay:
             yield relay
     except* lock.Locked as errors:
@@ -161,4 +174,7 @@ async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterato
         assert isinstance(error, lock.Locked)
         raise Busy(data, error.holder) from None
     except* FAULTS as errors:
-        raise Failure(what_to_do(errors.exceptions[0], data)) from None
+        error = first_error(errors)
+        assert isinstance(error, FAULTS)
+        damage = isinstance(error, sqlite3.Error) and is_damaged(error)
+        raise (Damaged if damage else Failure)(what_to_do(error, data)) from None

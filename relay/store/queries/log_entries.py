@@ -8,10 +8,12 @@ from relay.store.kinds import EDIT, FIRST_CHANGE
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement
 
-_BARE_ENTRIES = Statement(
+_BARE = (
     "SELECT seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
-    f" CASE WHEN kind <= {EDIT} THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
+    f" CASE WHEN kind <= {EDIT} THEN NULL ELSE extra END FROM log WHERE"
 )
+_BARE_ENTRIES = Statement(f"{_BARE} seq > ? ORDER BY seq LIMIT ?")
+_BARE_ENTRY = Statement(f"{_BARE} seq = ?")
 _CHANGES = Statement(
     "SELECT seq, kind, chat, message_id, actor, device, at, target, NULL, NULL, NULL, extra FROM log"
     f" INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND seq < ?1 AND (?2 IS NULL OR actor = ?2)"
@@ -29,6 +31,11 @@ async def entries(connection: Connection, after: int, limit: int) -> list[Entry]
     """
     rows = await connection.execute(_BARE_ENTRIES, (after, limit))
     return [Entry(*row) for row in rows]
+
+
+async def entry(connection: Connection, seq: int) -> list[Entry]:
+    """Read one entry like `entries`, if it is there."""
+    return [Entry(*row) for row in await connection.execute(_BARE_ENTRY, (seq,))]
 
 
 async def changes(connection: Connection, before: int, actor: UserKey | None, count: int) -> list[Entry]:
