@@ -6,8 +6,8 @@ Loads trio and the relay only when a store is opened.
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,36 @@ def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], A
         raise first_error(group) from None
 
 
+def existing_store(data: Path) -> Path:
+    """Find the store of a data directory. A missing one is not begun: perhaps its disk is not mounted.
+
+    Raises:
+        Failure: there is none, or it cannot be used.
+    """
+    from relay.store.data_dir import empty
+    from relay.store.data_dir.opening import finish_interrupted_replacement
+
+    path = data / directory.STORE
+    if not path.exists():
+        with plain_faults(data):
+            finish_interrupted_replacement(data)
+            empty.refuse(path)
+    if not path.exists():
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name its directory with --data")
+    return path
+
+
+@contextmanager
+def plain_faults(data: Path) -> Iterator[None]:
+    """Turn errors of the store into a failure that says in one line what to do."""
+    from relay.store.data_dir.errors import FAULTS, what_to_do
+
+    try:
+        yield
+    except FAULTS as error:
+        raise Failure(what_to_do(error, data)) from None
+
+
 def _find(data: Path, *, make: bool) -> None:
     """Make sure that there is a store, or that one may be begun.
 
@@ -90,7 +120,6 @@ def _find(data: Path, *, make: bool) -> None:
         Busy: a relay that is starting may be about to begin it.
         Failure: there is none, and this command may not begin one.
     """
-    from relay.cli.store.opening import existing_store, plain_faults
     from relay.store.data_dir import empty
 
     if make or (data.exists() and not data.is_dir()):

@@ -3,18 +3,18 @@
 import sqlite3
 
 RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
-"""What helps if the head of the file, or much of it, is damaged: nothing in it can be found."""
+"""The advice where the head of the file, or much of it, is damaged: nothing in it can be found."""
 REPAIR_HELPS = (
     "stop the relay and run `relay repair`, which makes again what follows from the log and keeps every message"
 )
-"""What helps if pages of anything but the log are damaged."""
+"""The advice where pages of anything but the log are damaged."""
 LOG_HELPS = (
     f"{RESTORE_HELPS}; or take what can be read, which is all but a few messages: `relay export FILE` writes it, and"
     " `relay import FILE` brings it into a new relay"
 )
-"""What helps if pages of the log are damaged: their messages are nowhere else."""
+"""The advice where pages of the log are damaged: their messages are nowhere else."""
 PAGE_HELPS = f"{REPAIR_HELPS}; if the log itself is damaged it says so and changes nothing: then {LOG_HELPS}"
-"""What helps if a page is damaged, and nobody has found out whose."""
+"""The advice where a page is damaged and may be one of the log."""
 DAMAGE_HELPS = f"the file is damaged, and what needs this part of it fails: `relay check` says where; {PAGE_HELPS}"
 
 

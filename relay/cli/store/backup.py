@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from relay.cli.offline import existing_store, plain_faults
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress, say, when
 from relay.cli.paths import cannot_write, check_target
 from relay.cli.store.lost_files import lost_files, report_lost
-from relay.cli.store.opening import existing_store, plain_faults
 from relay.settings import data_directory
 from relay.store.backup import archive as backups
 from relay.store.backup import pacing

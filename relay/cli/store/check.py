@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from relay.cli.control_client import ask
+from relay.cli.offline import existing_store, plain_faults
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say
-from relay.cli.store.opening import existing_store, plain_faults
 from relay.core.maintenance.check import AGREEMENT, CONTENTS, READ_SECONDS, CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.protocol import control

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import trio
 
-from relay.cli.offline import command_tuning
+from relay.cli.offline import command_tuning, existing_store
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress, say
 from relay.cli.paths import cannot_write
-from relay.cli.store.opening import existing_store
 from relay.cli.store.restore import UNDER_SYSTEMD
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError

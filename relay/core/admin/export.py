@@ -22,7 +22,7 @@ from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.log.log import Log
 from relay.store.queries import export_rows, stored_files
-from relay.store.queries.past_damage import PastDamage
+from relay.store.queries.log_entries import PastDamage
 from relay.store.sqlite.database import Connection
 
 PAGE_MESSAGES = 500

@@ -16,7 +16,7 @@ from relay.core.model.state import State
 from relay.store.damage import REPAIR_HELPS, is_damage
 from relay.store.entry import Entry
 from relay.store.queries import log_entries, snapshots
-from relay.store.queries.past_damage import PastDamage, last_entry
+from relay.store.queries.log_entries import PastDamage, last_entry
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.reading import is_undecodable
 

@@ -49,7 +49,7 @@ Progress = Callable[[int, int], None]
 
 
 class NotReplaced(Exception):
-    """The target exists and is no backup, or has what the store lacks, with a message for a person."""
+    """The target is not a backup, or has entries where the store has none; a message for a person."""
 
 
 class NoRoom(Exception):

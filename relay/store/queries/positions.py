@@ -6,7 +6,7 @@ from typing import NamedTuple
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.damage import is_damage
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
-from relay.store.queries.past_damage import PastDamage
+from relay.store.queries.log_entries import PastDamage
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Rows, Statement
 
