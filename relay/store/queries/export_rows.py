@@ -15,7 +15,7 @@ from relay.store.sqlite.statements import Row, Statement
 EXPORT_BYTES = 1_000_000
 """Bytes of text in one page of an export."""
 _COLUMNS = (
-    "SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
+    "l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
     " l.changed_at, l.target,"
 )
 _ALL_COLUMNS = (
@@ -23,9 +23,9 @@ _ALL_COLUMNS = (
     f" ON l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target"
     f" WHERE l.kind <= {LAST_MESSAGE} AND"
 )
-_EXPORT = Statement(f"{_ALL_COLUMNS} l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?")
-_ONE = Statement(f"{_ALL_COLUMNS} l.seq = ?")
-_ONE_ALONE = Statement(f"{_COLUMNS} NULL, NULL FROM log AS l NOT INDEXED WHERE l.kind = {NEW} AND l.seq = ?")
+_EXPORT = Statement(f"SELECT {_ALL_COLUMNS} l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?")
+_ONE = Statement(f"SELECT {_ALL_COLUMNS} l.seq = ?")
+_ONE_ALONE = Statement(f"SELECT {_COLUMNS} NULL, NULL FROM log AS l NOT INDEXED WHERE l.kind = {NEW} AND l.seq = ?")
 
 
 class ExportRow(NamedTuple):

@@ -22,17 +22,14 @@ _LASTS = (
     Statement("SELECT max(seq) FROM log"),
     Statement("SELECT seq FROM snapshot"),
     Statement(f"SELECT max(seq) FROM log INDEXED BY log_change WHERE kind >= {FIRST_CHANGE}"),
-    Statement(
-        f"SELECT max(seq) FROM log INDEXED BY log_message WHERE kind <= {LAST_MESSAGE}",
-        whole="only for the export of a store whose last pages are damaged",
-    ),
+    Statement(f"SELECT max(seq) FROM log INDEXED BY log_message WHERE kind <= {LAST_MESSAGE}"),
 )
 _BARE = (
-    "SELECT seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
+    "seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
     f" CASE WHEN kind <= {EDIT} THEN NULL ELSE extra END FROM log WHERE"
 )
-_BARE_ENTRIES = Statement(f"{_BARE} seq > ? ORDER BY seq LIMIT ?")
-_BARE_ENTRY = Statement(f"{_BARE} seq = ?")
+_BARE_ENTRIES = Statement(f"SELECT {_BARE} seq > ? ORDER BY seq LIMIT ?")
+_BARE_ENTRY = Statement(f"SELECT {_BARE} seq = ?")
 _CHANGES = Statement(
     "SELECT seq, kind, chat, message_id, actor, device, at, target, NULL, NULL, NULL, extra FROM log"
     f" INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND seq < ?1 AND (?2 IS NULL OR actor = ?2)"
