@@ -15,12 +15,12 @@ from typing import IO, TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, ov
 import msgspec
 
 from relay.cli.errors import for_people
-from relay.cli.offline import Busy, Waiting, command_tuning, in_trio, opened
+from relay.cli.offline import Busy, Damaged, Waiting, command_tuning, in_trio, opened
 from relay.cli.output import Failure
 from relay.net.sockets.socket_path import fitting
 from relay.protocol import codec
 from relay.protocol.control import LISTING_REQUESTS, READING_REQUESTS, Empty
-from relay.protocol.control.table import STATUS_SHOW
+from relay.protocol.control.table import EXPORT, STATUS_SHOW
 from relay.protocol.envelopes import Event, Request, Response
 from relay.protocol.errors import ErrorCode
 from relay.protocol.request_type import ItemT, PayloadT, RequestType, ResponseT, StreamType
@@ -109,7 +109,7 @@ def ask(
         data: the data directory.
         kind: the request, from `control.table`.
         payload: its payload.
-        make: whether to make a missing data directory.
+        make: whether to begin a store if there is none.
         items: called with each item that comes before the answer.
 
     Raises:
@@ -282,7 +282,20 @@ def _ask_file(
     import trio
 
     async def once() -> ResponseT:
-        async with opened(data, make=make, reads=kind.name in LISTING_REQUESTS) as relay:
+        begun = False
+
+        def take(item: ItemT) -> None:
+            nonlocal begun
+            begun = True
+            items(item)
+
+        try:
+            async with opened(data, make=make, reads=kind.name in LISTING_REQUESTS) as relay:
+                return await _ask_relay(relay, kind, payload, take)
+        except Damaged:
+            if kind.name != EXPORT.name or begun:
+                raise
+        async with opened(data, make=False, reads=True, damaged=True) as relay:
             return await _ask_relay(relay, kind, payload, items)
 
     return in_trio(trio.run, once)
@@ -309,7 +322,7 @@ async def conversation(data: Path, *, make: bool = False, reads: bool = False) -
 
     Args:
         data: the data directory.
-        make: whether to make a missing data directory.
+        make: whether to begin a store if there is none.
         reads: whether all of them only read.
 
     Raises:

@@ -4,9 +4,10 @@ Loads trio and the relay only when a store is opened.
 """
 
 import os
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,10 @@ class Busy(Failure):
         self.holder = holder
 
 
+class Damaged(Failure):
+    """The store is damaged, with advice. An export may still read the rest of it."""
+
+
 class Waiting:
     """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
@@ -78,12 +83,55 @@ def in_trio(run: Callable[[Callable[[], Awaitable[T]]], T], main: Callable[[], A
         raise first_error(group) from None
 
 
+def existing_store(data: Path) -> Path:
+    """Find the store of a data directory. A missing one is not begun: perhaps its disk is not mounted.
+
+    Raises:
+        Failure: there is none, or it cannot be used.
+    """
+    from relay.store.data_dir import empty
+    from relay.store.data_dir.opening import finish_interrupted_replacement
+
+    path = data / directory.STORE
+    if not path.exists():
+        with plain_faults(data):
+            finish_interrupted_replacement(data)
+            empty.refuse(path)
+    if not path.exists():
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name its directory with --data")
+    return path
+
+
+@contextmanager
+def plain_faults(data: Path) -> Iterator[None]:
+    """Turn errors of the store into a failure that says in one line what to do."""
+    from relay.store.data_dir.errors import FAULTS, what_to_do
+
+    try:
+        yield
+    except FAULTS as error:
+        raise Failure(what_to_do(error, data)) from None
+
+
 def _find(data: Path, *, make: bool) -> None:
-    if data.is_dir():
+    """Make sure that there is a store, or that one may be begun.
+
+    Raises:
+        Busy: a relay that is starting may be about to begin it.
+        Failure: there is none, and this command may not begin one.
+    """
+    from relay.store.data_dir import empty
+
+    if make or (data.exists() and not data.is_dir()):
+        directory.make(data)
         return
-    if not make and not data.exists():
-        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
-    directory.make(data)
+    store = data / directory.STORE
+    if not store.exists() and (who := lock.holder(data)) is not None:
+        raise Busy(data, who)
+    with plain_faults(data):
+        existing_store(data)
+        empty.refuse(store)
+        empty.refuse_to_read(store)
 
 
 def _can_only_be_read(data: Path) -> bool:
@@ -96,7 +144,9 @@ def _can_only_be_read(data: Path) -> bool:
 
 
 @asynccontextmanager
-async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> AsyncIterator["Relay"]:
+async def _read(
+    data: Path, *, settings: "Settings", runtime: "Runtime", damaged: bool = False
+) -> AsyncIterator["Relay"]:
     """Open a store that can only be read; one that an older relay wrote is upgraded in a copy."""
     from relay.core.relay import open_relay, read_relay
     from relay.store.backup.archive import copy_store
@@ -104,7 +154,9 @@ async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> Asyn
 
     async with AsyncExitStack() as steps:
         try:
-            relay = await steps.enter_async_context(read_relay(data, settings=settings, runtime=runtime))
+            relay = await steps.enter_async_context(
+                read_relay(data, settings=settings, runtime=runtime, damaged=damaged)
+            )
         except OlderStore:
             copy = Path(steps.enter_context(TemporaryDirectory(prefix="relay-read-")))
             copy_store(data / directory.STORE, copy / directory.STORE)
@@ -113,33 +165,37 @@ async def _read(data: Path, *, settings: "Settings", runtime: "Runtime") -> Asyn
 
 
 @asynccontextmanager
-async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterator["Relay"]:
+async def opened(data: Path, *, make: bool, reads: bool = False, damaged: bool = False) -> AsyncIterator["Relay"]:
     """Open the store of a relay that does not run.
 
     Args:
         data: the data directory.
-        make: whether to make the directory if there is none.
+        make: whether to begin a store if there is none.
         reads: whether only requests that read will come, so that a read-only disk will do.
+        damaged: whether to go on without what cannot be read.
 
     Raises:
         Busy: another process has it open.
+        Damaged: it is damaged.
         Failure: there is none, or it cannot be opened.
     """
     from relay.core.admin.status import Runtime
     from relay.core.relay import open_relay
     from relay.net.sockets.hostnames import browser_address
     from relay.settings import Loaded
-    from relay.store.data_dir.errors import FAULTS, what_to_do
+    from relay.store.data_dir.errors import FAULTS, is_damaged, what_to_do
 
+    settings = Loaded(options={}, environment=os.environ).settings
     _find(data, make=make)
     try:
-        settings = Loaded(options={}, environment=os.environ).settings
         host, _, port = settings.listen[0].rpartition(":")
         address = partial(
             browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
         )
         runtime = Runtime(browser_address=address)
         opening = partial(_read if reads and _can_only_be_read(data) else open_relay, data)
+        if damaged:
+            opening = partial(_read, data, damaged=True)
         async with opening(settings=settings, runtime=runtime) as relay:
             yield relay
     except* lock.Locked as errors:
@@ -147,4 +203,7 @@ async def opened(data: Path, *, make: bool, reads: bool = False) -> AsyncIterato
         assert isinstance(error, lock.Locked)
         raise Busy(data, error.holder) from None
     except* FAULTS as errors:
-        raise Failure(what_to_do(errors.exceptions[0], data)) from None
+        error = first_error(errors)
+        assert isinstance(error, FAULTS)
+        damage = isinstance(error, sqlite3.Error) and is_damaged(error)
+        raise (Damaged if damage else Failure)(what_to_do(error, data)) from None

@@ -15,7 +15,7 @@ from relay.cli.output import Failure, as_json, duration, say, size, table, when
 from relay.protocol import control
 from relay.protocol.control.table import AUDIT_LIST, STATUS_SHOW
 from relay.settings import data_directory
-from relay.store.damage import REPAIR_HELPS
+from relay.store.damage import PAGE_HELPS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -158,7 +158,7 @@ def index_remaking(now: control.Status) -> str:
 
 def damaged(now: control.Status) -> str:
     """Say which parts of the store are damaged, and what helps."""
-    return f"damaged pages of the store are in the way of {' and '.join(now.damaged)}: {REPAIR_HELPS}"
+    return f"damaged pages of the store are in the way of {' and '.join(now.damaged)}: {PAGE_HELPS}"
 
 
 def clock_ahead(now: control.Status) -> str:

@@ -29,8 +29,9 @@ from relay.settings import data_directory
 from relay.store.backup import archive, pacing
 from relay.store.blobs import Blobs
 from relay.store.contents import Condition, Verdict, add_to_tar
+from relay.store.data_dir import empty
 from relay.store.files import scratch
-from relay.store.files.directory import STORE
+from relay.store.files.directory import STORE, is_there
 
 SHOWN_NAMES = 3
 """Maximum names in one line."""
@@ -52,7 +53,7 @@ def export(
     if file is None or str(file) == "-":
         if files:
             raise WrongUse("a tar file needs a name: `relay export --files FILE.tar`")
-        _export(data, sys.stdout.buffer)
+        _report_unreadable(_export(data, sys.stdout.buffer), "standard output")
         return
     check_target(file, data_directory(data))
     lost: dict[str, Verdict] = {}
@@ -71,6 +72,21 @@ def export(
     else:
         report_lost(lost, data_directory(data), "export")
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
+    _report_unreadable(exported, str(file))
+
+
+def _report_unreadable(exported: control.Exported, where: str) -> None:
+    """Name the entries that the export lacks.
+
+    Raises:
+        Failure: there are any.
+    """
+    if exported.unreadable:
+        count = sum(last - first + 1 for first, last in exported.unreadable)
+        spans = [str(one) if one == last else f"{one} to {last}" for one, last in exported.unreadable]
+        raise Failure(
+            f"{count:,} entries of the log cannot be read and are not in {where}, which has all others: {_first(spans)}"
+        )
 
 
 def _export_tar(data: Path | None, target: IO[bytes], here: Path, lost: dict[str, Verdict]) -> control.Exported:
@@ -315,8 +331,8 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 
 
 def _exists(data: Path) -> bool:
-    """Return whether the data directory exists and is not empty, or something else has its name."""
-    return data.exists() and (not data.is_dir() or any(data.iterdir()))
+    """Return whether the data directory has a store, or what shows that there was one, or is something else."""
+    return data.exists() and (not data.is_dir() or is_there(data / STORE) or empty.trace(data) is not None)
 
 
 def _free(directory: Path) -> int:

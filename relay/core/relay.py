@@ -32,7 +32,7 @@ from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import Statistics
 from relay.core.model import changes
-from relay.core.model.recovery import load_state
+from relay.core.model.recovery import load_readable, load_state
 from relay.core.model.snapshot import DirtyRows
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, StepClock
@@ -311,9 +311,9 @@ async def open_relay(
 
 @asynccontextmanager
 async def read_relay(
-    data: Path, *, settings: Settings | None = None, runtime: Runtime | None = None
+    data: Path, *, settings: Settings | None = None, runtime: Runtime | None = None, damaged: bool = False
 ) -> AsyncIterator[Relay]:
-    """Open a data directory on a disk that is mounted read-only, for admin requests that only read.
+    """Open a data directory for admin requests that only read: on a disk that is mounted read-only, or damaged.
 
     Nothing is locked or changed, and no writer runs: a request that changes something would wait without end.
 
@@ -321,6 +321,7 @@ async def read_relay(
         data: the directory.
         settings: the settings in force; None for the defaults.
         runtime: facts about the running relay; None if it does not run.
+        damaged: whether to go on without what cannot be read, for an export.
 
     Raises:
         OlderStore: an older relay wrote the file, and it has to be upgraded first.
@@ -336,7 +337,7 @@ async def read_relay(
             await database.recognise_current(reading)
             connections = Connections(*[reading] * len(Connections._fields))
             reserve, time = Reserve(data, settings.store.reserve_bytes), _relay_clock(None, settings)
-            yield await _loaded(data, connections, time, bytes, settings, reserve, runtime, tuning)
+            yield await _loaded(data, connections, time, bytes, settings, reserve, runtime, tuning, damaged=damaged)
 
 
 async def _loaded(
@@ -348,9 +349,14 @@ async def _loaded(
     reserve: Reserve,
     runtime: Runtime | None,
     tuning: Tuning,
+    *,
+    damaged: bool = False,
 ) -> Relay:
     """Put a relay together with the state in its store."""
-    state, dirty = await load_state(connections.reading)
+    if damaged:
+        state, dirty = await load_readable(connections.reading), DirtyRows()
+    else:
+        state, dirty = await load_state(connections.reading)
     cursors = await positions.cursors(connections.reading)
     _, import_began = cursors.get(IMPORT_CURSOR, (0, 0))
     _, proved_until = cursors.get(PROVED_CURSOR, (0, None if state.seq else 0))

@@ -2,13 +2,20 @@
 
 import sqlite3
 
+RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
+"""The advice where the head of the file, or much of it, is damaged: nothing in it can be found."""
 REPAIR_HELPS = (
     "stop the relay and run `relay repair`, which makes again what follows from the log and keeps every message"
 )
-DAMAGE_HELPS = (
-    f"the file is damaged, and what needs this part of it fails: `relay check` says where; {REPAIR_HELPS}; if the log"
-    " itself is damaged, `relay restore FILE` puts a backup in its place"
+"""The advice where pages of anything but the log are damaged."""
+LOG_HELPS = (
+    f"{RESTORE_HELPS}; or take what can be read, which is all but a few messages: `relay export FILE` writes it, and"
+    " `relay import FILE` brings it into a new relay"
 )
+"""The advice where pages of the log are damaged: their messages are nowhere else."""
+PAGE_HELPS = f"{REPAIR_HELPS}; if the log itself is damaged it says so and changes nothing: then {LOG_HELPS}"
+"""The advice where a page is damaged and may be one of the log."""
+DAMAGE_HELPS = f"the file is damaged, and what needs this part of it fails: `relay check` says where; {PAGE_HELPS}"
 
 
 class DamagedIndex(sqlite3.DatabaseError):

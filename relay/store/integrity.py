@@ -46,7 +46,27 @@ async def _integrity(views: Views) -> list[str]:
         # Pages that belong to no table are checked only where all tables are.
         tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
         whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
-    return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN_FAULTS]
+    try:
+        found = [row[0] for sql in whole for row in await views.long(sql)]
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        found = await _damaged_pages(views) or [str(error)]
+    lines = [line for text in found for line in text.splitlines() if line != "ok" and not line.startswith("***")]
+    return lines[:SHOWN_FAULTS]
+
+
+async def _damaged_pages(views: Views) -> list[str]:
+    """Name the damaged pages. SQLite fails without a word if it is asked for more faults than it finds at first."""
+    found: list[str] = []
+    for count in range(1, SHOWN_FAULTS + 1):
+        try:
+            found = [row[0] for row in await views.long(f"PRAGMA integrity_check({count})")]
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            break
+    return found
 
 
 async def _texts(views: Views) -> list[str]:

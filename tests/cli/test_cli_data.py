@@ -94,6 +94,7 @@ def test_a_read_only_disk_is_reported_by_every_command(
     def fail(*_arguments: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
+    done("user", "add", "ben", data=tmp_path)
     monkeypatch.setattr(os, "ftruncate", fail)
     line = said(*command, data=tmp_path)
     why = f"({os.strerror(errno.EROFS)}): mount its disk for writing"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relay.cli.doctor.finding import Finding, Subject
 from relay.cli.status import damaged, index_remaking
-from relay.store.damage import REPAIR_HELPS
+from relay.store.damage import PAGE_HELPS, RESTORE_HELPS
 
 OLDEST_SQLITE = (3, 38, 0)
 """The first version with the JSON operators that the store uses."""
@@ -30,7 +30,7 @@ def sqlite(subject: Subject) -> Iterator[Finding]:
         yield Finding("sqlite", "good", f"version {sqlite3.sqlite_version}")
     if not (subject.data / "relay.db").exists():
         return
-    from relay.store.data_dir.errors import what_to_do
+    from relay.store.data_dir.errors import can_be_repaired, what_to_do
 
     try:
         damage = _damage(subject.data / "relay.db")
@@ -38,7 +38,8 @@ def sqlite(subject: Subject) -> Iterator[Finding]:
         yield Finding("store", "bad", what_to_do(error, subject.data), "There is no sign that it is damaged.")
         return
     if damage:
-        yield Finding("store", "bad", damage, f"`relay check` says where; {REPAIR_HELPS}.")
+        helps = f"`relay check` says where; {PAGE_HELPS}" if can_be_repaired(subject.data) else RESTORE_HELPS
+        yield Finding("store", "bad", damage, f"{helps}.")
         return
     yield from upgrade(subject.data / "relay.db")
     yield Finding("store", "good", "the file is intact (a quick check; `relay check` verifies all of it)")

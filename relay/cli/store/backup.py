@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from relay.cli.offline import existing_store, plain_faults
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress, say, when
 from relay.cli.paths import cannot_write, check_target
 from relay.cli.store.lost_files import lost_files, report_lost
-from relay.cli.store.opening import existing_store, plain_faults
 from relay.settings import data_directory
 from relay.store.backup import archive as backups
 from relay.store.backup import pacing
@@ -19,6 +19,9 @@ from relay.store.contents import Verdict
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The tar file to write.", show_default=False)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace FILE by a backup of an empty store, even if FILE has messages.")
+    ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -39,7 +42,7 @@ def backup(
 
     try:
         with pacing.low_priority(), plain_faults(where), progress("copying") as advance:
-            end = backups.back_up(where, file, _pages(advance), note)
+            end = backups.back_up(where, file, _pages(advance), note, force=force)
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None
     except OSError as error:

@@ -8,22 +8,19 @@ import typer
 from rich.console import Console
 
 from relay.cli.control_client import ask
+from relay.cli.offline import existing_store, plain_faults
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say
-from relay.cli.store.opening import existing_store, plain_faults
 from relay.core.maintenance.check import AGREEMENT, CONTENTS, READ_SECONDS, CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.protocol import control
 from relay.protocol.control.table import REINDEX
 from relay.settings import data_directory
 from relay.store.backup import pacing
-from relay.store.damage import REPAIR_HELPS
+from relay.store.damage import PAGE_HELPS
 from relay.store.integrity import CLIENT_IDS, HOLDINGS, INDEX, PAGES, TEXTS
 
-REPAIR = (
-    f"No message is lost unless the log itself is damaged: {REPAIR_HELPS}. If the log is damaged it says so and changes"
-    " nothing; then restore a backup (`relay restore FILE`)."
-)
+REPAIR = f"No message is lost unless the log itself is damaged: {PAGE_HELPS}."
 RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
 REMAKE = "No message is lost, since the index is built from the messages. `relay reindex` rebuilds it."
 
@@ -80,7 +77,8 @@ def _advice(wrong: set[str]) -> str:
     """Say what to do about the checks that found something."""
     if len(wrong) == 1 and (one := next(iter(wrong))) in ADVICE:
         return ADVICE[one]
-    return REPAIR if wrong <= REPAIRED else RESTORE
+    # Where pages are damaged, all checks that read them fail: only the repair finds out whether the log is whole.
+    return REPAIR if PAGES in wrong or wrong <= REPAIRED else RESTORE
 
 
 ADVICE = {INDEX: REMAKE, TEXTS: TEXT, CONTENTS: FILES}

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import trio
 
-from relay.cli.offline import command_tuning
+from relay.cli.offline import command_tuning, existing_store
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress, say
 from relay.cli.paths import cannot_write
-from relay.cli.store.opening import existing_store
 from relay.cli.store.restore import UNDER_SYSTEMD
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import LimitsSection, Settings, StoreSection, data_directory
 from relay.store.backup import repair as repairing
 from relay.store.backup.salvage import LogDamaged
-from relay.store.data_dir.errors import FAULTS, RESTORE_HELPS, is_damaged, what_to_do
+from relay.store.damage import LOG_HELPS
+from relay.store.data_dir.errors import FAULTS, is_damaged, what_to_do
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
 
@@ -40,14 +40,13 @@ def repair(data: Data = None, json: Json = False) -> None:
     except Locked as error:
         raise Failure(f"nothing was repaired: {error}: stop the relay first{UNDER_SYSTEMD}") from None
     except LogDamaged as error:
-        raise Failure(
-            f"nothing was repaired: {error}. The relay goes on with what it can read, and `relay export` writes that;"
-            f" to have all of it again, {RESTORE_HELPS}"
-        ) from None
+        raise Failure(f"nothing was repaired: {error}: {LOG_HELPS}") from None
     except RelayError as error:
         raise _cannot(where, error.error.code == "storage_full", error.error.message) from None
     except FAULTS as error:
-        raise _cannot(where, isinstance(error, sqlite3.Error) and is_full(error), what_to_do(error, where)) from None
+        raise _cannot(
+            where, isinstance(error, sqlite3.Error) and is_full(error), what_to_do(error, where, repairing=True)
+        ) from None
     except OSError as error:
         raise cannot_write(where, error) from None
     entries, lost = prepared.salvaged

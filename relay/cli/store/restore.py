@@ -7,11 +7,10 @@ from typing import Annotated
 import trio
 import typer
 
-from relay.cli.offline import command_tuning
+from relay.cli.offline import command_tuning, plain_faults
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say
 from relay.cli.paths import cannot_read, cannot_write
-from relay.cli.store.opening import plain_faults
 from relay.core.relay import open_relay
 from relay.core.rules import commands
 from relay.core.submit import submit

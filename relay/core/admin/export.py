@@ -5,6 +5,7 @@ use them.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Literal
 
 import trio
@@ -21,6 +22,7 @@ from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.log.log import Log
 from relay.store.queries import export_rows, stored_files
+from relay.store.queries.log_entries import PastDamage
 from relay.store.sqlite.database import Connection
 
 PAGE_MESSAGES = 500
@@ -62,9 +64,10 @@ class Exporter:
         users = await self._send_users(users, item)
         if request.files:
             await _send_files(state, self._reading, attachments.photos(state), item)
-        messages = await _Messages(state, self._log, self._reading, item, files=request.files).send(upto)
+        sender = _Messages(state, self._log, self._reading, item, files=request.files)
+        messages = await sender.send(upto)
         users = await self._send_users(users, item)
-        return control.Exported(users=users, chats=chats, messages=messages)
+        return control.Exported(users=users, chats=chats, messages=messages, unreadable=sender.entries.lost)
 
     async def _send_users(self, given: int, item: SendItem[control.Record]) -> int:
         """Send the users after the first `given` (keys count up), and return how many there are now."""
@@ -137,6 +140,7 @@ class _Messages:
         self._reading = reading
         self._item = item
         self._with_files = files
+        self.entries = PastDamage(partial(export_rows.export_page, reading), partial(export_rows.export_row, reading))
         self._open: set[tuple[ChatKey, MessageId]] = set()
         """Deletions that have not been sent yet, each as chat and message id."""
         self._cleared = {
@@ -156,7 +160,7 @@ class _Messages:
         """
         count = after = 0
         began = trio.current_time()
-        while rows := await export_rows.export_page(self._reading, after, upto, PAGE_MESSAGES):
+        while rows := await self.entries.read(after, upto, PAGE_MESSAGES):
             for row in rows:
                 after = row.seq
                 if self._is_seen(row):
@@ -165,7 +169,7 @@ class _Messages:
             began = trio.current_time()
         while self._open and after < self._state.seq:
             # The message was deleted during the export and sent without its text, so its deletion must follow.
-            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE_MESSAGES)
+            rows = await self.entries.read(after, self._state.seq, PAGE_MESSAGES)
             for row in rows:
                 after = row.seq
                 if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
@@ -178,7 +182,11 @@ class _Messages:
 
     def _is_seen(self, row: export_rows.ExportRow) -> bool:
         """Return whether anybody may still see a message, or the message that an edit or a deletion changes."""
-        chat = self._state.chats[row.chat]
+        chat = self._state.chats.get(row.chat)
+        if chat is None or row.actor not in self._state.users:
+            # The entry that made the chat or the user is among the unreadable ones.
+            self.entries.note(row.seq, row.seq)
+            return False
         subject = row.message_id if row.kind == kinds.NEW else row.target
         return not chat.gone and subject > visibility.unseen_upto(self._state, chat)
 

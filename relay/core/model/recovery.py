@@ -6,13 +6,17 @@ whole snapshot is dirty. Reads only.
 
 import logging
 import sqlite3
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from relay.core.model.snapshot import DirtyRows, StateRecovery, load
 from relay.core.model.state import State
 from relay.store.damage import REPAIR_HELPS, is_damage
+from relay.store.entry import Entry
 from relay.store.queries import log_entries, snapshots
+from relay.store.queries.log_entries import PastDamage, last_entry
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.reading import is_undecodable
 
@@ -63,6 +67,38 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
             ) from error
         state, _ = await _caught_up(reading, await snapshots.snapshot(reading))
     return state, DirtyRows.everything(state)
+
+
+async def load_readable(reading: Connection) -> State:
+    """Build what can be read of the state, for an export: without what entries on damaged pages have changed.
+
+    Raises:
+        sqlite3.Error: the store cannot be read for another reason.
+    """
+    kept: snapshots.Snapshot | None = None
+    for read in (snapshots.snapshot, snapshots.base):
+        try:
+            kept = await read(reading)
+            break
+        except DAMAGED as error:
+            if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_undecodable(error)):
+                raise
+    kept = kept or EMPTY_SNAPSHOT
+    state = load(kept)
+    catching = StateRecovery(state, kept)
+    last = await last_entry(reading)
+
+    async def page(after: int, _upto: int, count: int) -> list[Entry]:
+        return await log_entries.entries(reading, after, count)
+
+    entries = PastDamage(page, partial(log_entries.entry, reading))
+    while found := await entries.read(state.seq, last, READ_ENTRIES):
+        for entry in found:
+            with suppress(*UNREADABLE):
+                catching.apply(entry)
+    # Parts of the log without a readable entry are tried by whoever reads up to here.
+    state.seq = last
+    return state
 
 
 def _is_page(error: Exception) -> bool:

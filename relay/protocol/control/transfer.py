@@ -1,5 +1,6 @@
 """The admin requests of `relay export` and `relay import`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -68,6 +69,8 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
     users: int
     chats: int
     messages: int
+    unreadable: Sequence[tuple[int, int]] = ()
+    """The first and the last event id of each part of the log that could not be read, and so is not in it."""
 
 
 Expected = Literal["", "new", "here", "known"]

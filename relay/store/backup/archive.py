@@ -25,7 +25,7 @@ from relay.store.data_dir.errors import UnreadableText, reason
 from relay.store.data_dir.opening import finish_interrupted_replacement
 from relay.store.files import directory, scratch, tls_folder
 from relay.store.files.directory import STORE, log_of
-from relay.store.sqlite.database import TABLES, identify
+from relay.store.sqlite.database import TABLES, NewerStore, NotAStore, identify
 from relay.store.sqlite.read_only import read
 from relay.store.sqlite.statements import Statement
 
@@ -49,7 +49,7 @@ Progress = Callable[[int, int], None]
 
 
 class NotReplaced(Exception):
-    """The target exists and is not a backup, with a message for a person."""
+    """The target is not a backup, or has entries where the store has none; a message for a person."""
 
 
 class NoRoom(Exception):
@@ -132,6 +132,8 @@ def back_up(
     target: Path,
     progress: Progress = lambda _done, _all: None,
     lacks: Callable[[Mapping[str, Verdict]], None] = lambda _lost: None,
+    *,
+    force: bool = False,
 ) -> LogEnd:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears once it is complete and synced.
 
@@ -144,9 +146,10 @@ def back_up(
         progress: called with the pages copied.
         lacks: called with the uploaded files that are not whole, by name, and with those of a TLS key that this user
             may not read: the backup then omits all of `tls/`.
+        force: whether a store without a single entry may replace a backup that has some.
 
     Raises:
-        NotReplaced: another file is there.
+        NotReplaced: another file is there, or a backup with entries where the store has none.
         NoRoom: it would fill the disk.
         Locked: a restore is under way.
         DanglingLink: the store, the files or the TLS authority lie on a disk that is not mounted.
@@ -175,12 +178,17 @@ def back_up(
             found = _add_files(tar, data / FILES_FOLDER, {})
             copy_store(data / STORE, copy, progress)
             verify(copy)
+            finish = end(copy)
+            if not finish.seq and not force and _has_entries(target, here):
+                raise NotReplaced(
+                    f"{target} has messages or users, and the store in {data} has none: see whether its disk is"
+                    " mounted; name another file, or use --force if that is meant"
+                )
             found |= _add_files(tar, data / FILES_FOLDER, found)
             secret = _add_tls(tar, data / TLS_FOLDER)
             tar.add(copy, STORE)
         # A backup is enough to run the relay elsewhere.
         part.chmod(0o600)
-        finish = end(copy)
         absent = Verdict(Condition.MISSING)
         lost = {
             name: verdict
@@ -196,6 +204,23 @@ def back_up(
     if lost or secret:
         lacks(lost | dict.fromkeys(secret, Verdict(Condition.UNREADABLE)))
     return finish
+
+
+def _has_entries(backup: Path, here: Path) -> bool:
+    """Return whether a backup may have entries: one that cannot be read may."""
+    if not backup.exists() or not backup.stat().st_size:
+        return False
+    kept = here / "kept.db"
+    try:
+        with tarfile.open(backup, "r:") as tar, kept.open("wb") as file:
+            content = tar.extractfile(STORE)
+            assert content is not None
+            shutil.copyfileobj(content, file)
+        return end(kept).seq > 0
+    except (tarfile.TarError, EOFError, KeyError, OSError, sqlite3.Error, NotAStore, NewerStore):
+        return True
+    finally:
+        kept.unlink(missing_ok=True)
 
 
 def named_files(store: Path) -> set[str]:

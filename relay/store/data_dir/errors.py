@@ -5,18 +5,18 @@ import sqlite3
 from pathlib import Path
 
 from relay import thread_limit
-from relay.store.damage import REPAIR_HELPS
+from relay.store.damage import LOG_HELPS, PAGE_HELPS, RESTORE_HELPS
 from relay.store.data_dir.empty import EmptiedStore
-from relay.store.files import descriptors, replacing, reserve, room
-from relay.store.files.directory import is_read_only, may_not_use, unwritable
+from relay.store.files import descriptors, directory, replacing, reserve, room
+from relay.store.files.directory import STORE, is_read_only, may_not_use, unwritable
 from relay.store.files.disk_full import is_full
 from relay.store.files.lock import Locked
+from relay.store.sqlite import read_only
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore, Unmarked
 from relay.store.sqlite.reading import is_undecodable
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """The errors that keep a store from being opened or read."""
-RESTORE_HELPS = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
 TEXT_HELPS = (
     "`relay check` lists all such places; edit or delete such a message, or put a backup from before in its place with"
     " `relay restore FILE`, or import what `relay export` writes into a new relay"
@@ -58,12 +58,25 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
     return OSError(errno.EIO, str(error))
 
 
-def what_to_do(error: Exception, data: Path) -> str:
+def can_be_repaired(data: Path) -> bool:
+    """Return whether `relay repair` can find the log of a damaged store: its head and its tables are there."""
+    try:
+        with read_only.read(data / STORE) as store:
+            ((pages,),) = store.execute("PRAGMA page_count")
+            ((size,),) = store.execute("PRAGMA page_size")
+            whole = directory.log_of(data / STORE).exists() or (data / STORE).stat().st_size >= pages * size
+            return whole and bool(store.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchall())
+    except (sqlite3.Error, OSError):
+        return False
+
+
+def what_to_do(error: Exception, data: Path, *, repairing: bool = False) -> str:
     """Say in one line why a store cannot be opened, and what to do.
 
     Args:
         error: one of `FAULTS`.
         data: the data directory.
+        repairing: whether the command that failed is the repair, which then does not help.
     """
     if isinstance(error, Locked):
         return f"{error}: stop it first, or name another directory with --data"
@@ -80,10 +93,19 @@ def what_to_do(error: Exception, data: Path) -> str:
     if isinstance(error, UnreadableText):
         return f"the store in {data} is damaged ({error}): {TEXT_HELPS}"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
-        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {REPAIR_HELPS}; or {RESTORE_HELPS}"
+        why = f"the store in {data} is damaged ({' '.join(str(error).split())})"
+        if not can_be_repaired(data):
+            return f"{why} at its head, where no repair helps: {RESTORE_HELPS}{_kept(data)}"
+        return f"{why}: {LOG_HELPS if repairing else PAGE_HELPS}"
     if isinstance(error, sqlite3.Error):
         return f"the store in {data} cannot be opened ({error}): {what_helps(error, data)}"
     return f"the store in {data} cannot be opened: {error}"
+
+
+def _kept(data: Path) -> str:
+    """Name the folders beside a store that keep an earlier one."""
+    names = [path.name for path in sorted(data.glob("before-re*-*")) if (path / STORE).exists()]
+    return f", or stop the relay and bring back the store that is kept in {' or '.join(names)}" if names else ""
 
 
 def _otherwise(data: Path) -> str:

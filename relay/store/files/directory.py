@@ -123,7 +123,7 @@ def require(data: Path) -> None:
         NoDirectory: it does not exist.
     """
     if not is_there(data):
-        raise NoDirectory(f"there is no relay in {data}: name its directory with --data")
+        raise NoDirectory(f"there is no relay in {data}: `relay serve` makes one, or name its directory with --data")
     if not data.is_dir():
         raise NoDirectory(f"{data} is not a directory: name another with --data")
 

@@ -4,6 +4,7 @@ Puts the parts together: `command_queue` in front, `writer` for batches, `backgr
 `schedule` for writes beside them. Knows the database and, through `DecisionEngine`, the rules; no sockets.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ import trio
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.protocol.errors import RelayError
 from relay.store.command import Command
+from relay.store.damage import LOG_HELPS
 from relay.store.decision_engine import DecisionEngine
 from relay.store.entry import ClientKey, StoredMessage
 from relay.store.idempotency import IdempotencyKeys
@@ -35,6 +37,7 @@ from relay.store.sqlite.wal import Wal
 from relay.tasks.background import keep_running
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 EMPTYING_SECONDS = 5.0
 """How long a rebuild of the full-text index waits for the old one to be removed, before it says how that goes."""
@@ -122,7 +125,17 @@ class Log(CommandQueue):
         self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade requested a new index, or the relay stopped while building one.
         self.background.index.remaking = left_over or self.index_behind > INDEX_LAG_ENTRIES
-        self.idempotency_keys.load(*await positions.unflushed_keys(self._reading))
+        unflushed = await positions.unflushed_keys(self._reading)
+        self.idempotency_keys.load(unflushed.keys, unflushed.flushed)
+        if unflushed.lost:
+            logger.error(
+                "%d entries of the log cannot be read, from %d to %d: the relay goes on without them, and a message of"
+                " these that is sent again is a new one; %s",
+                sum(last - first + 1 for first, last in unflushed.lost),
+                unflushed.lost[0][0],
+                unflushed.lost[-1][1],
+                LOG_HELPS,
+            )
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
             copy, lengthen = partial(self.wal.run, self._pause, self._wake), partial(self.wal.keep_length, self._pause)

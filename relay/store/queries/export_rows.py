@@ -1,9 +1,11 @@
 """Messages, edits and deletions in the order they were sent, for an export. Reads only."""
 
+import sqlite3
 from typing import NamedTuple
 
 from relay.keys import ChatKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment
+from relay.store.damage import is_damage
 from relay.store.entry import Extra, read_extra
 from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.sqlite.database import Connection
@@ -12,12 +14,18 @@ from relay.store.sqlite.statements import Row, Statement
 
 EXPORT_BYTES = 1_000_000
 """Bytes of text in one page of an export."""
-_EXPORT = Statement(
-    "SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
-    " l.changed_at, l.target, r.client_id, r.actor FROM log AS l NOT INDEXED LEFT JOIN log AS r"
-    f" ON l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target"
-    f" WHERE l.kind <= {LAST_MESSAGE} AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
+_COLUMNS = (
+    "l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
+    " l.changed_at, l.target,"
 )
+_ALL_COLUMNS = (
+    f"{_COLUMNS} r.client_id, r.actor FROM log AS l NOT INDEXED LEFT JOIN log AS r"
+    f" ON l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target"
+    f" WHERE l.kind <= {LAST_MESSAGE} AND"
+)
+_EXPORT = Statement(f"SELECT {_ALL_COLUMNS} l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?")
+_ONE = Statement(f"SELECT {_ALL_COLUMNS} l.seq = ?")
+_ONE_ALONE = Statement(f"SELECT {_COLUMNS} NULL, NULL FROM log AS l NOT INDEXED WHERE l.kind = {NEW} AND l.seq = ?")
 
 
 class ExportRow(NamedTuple):
@@ -53,6 +61,26 @@ async def export_page(connection: Connection, after: Seq, upto: Seq, count: int)
     """
     bound = PageBound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)
+    return [_export_row(row) for row in rows]
+
+
+async def export_row(connection: Connection, seq: int) -> list[ExportRow]:
+    """Read the message, edit or deletion with a `seq`, if it is one.
+
+    If the message that it replies to cannot be read, a message comes without it.
+
+    Raises:
+        sqlite3.DatabaseError: it cannot be read.
+    """
+    try:
+        rows = await connection.execute(_ONE, (seq,))
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        rows = await connection.execute(_ONE_ALONE, (seq,))
+        if not rows:
+            # An edit or a deletion says nothing without its message.
+            raise
     return [_export_row(row) for row in rows]
 
 

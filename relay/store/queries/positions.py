@@ -6,6 +6,7 @@ from typing import NamedTuple
 from relay.keys import DeviceKey, Seq, UnixMs
 from relay.store.damage import is_damage
 from relay.store.kinds import CLOCK, FIRST_CHANGE, LAST_RECEIPT, NOTE
+from relay.store.queries.log_entries import PastDamage
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Rows, Statement
 
@@ -31,6 +32,11 @@ _FLUSHED = Statement("SELECT slice, seq FROM filed")
 _UNFLUSHED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
 )
+
+_KEYS = Statement("SELECT client_key, seq FROM log WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?")
+_KEY = Statement("SELECT client_key, seq FROM log WHERE seq = ?")
+KEYS_PER_READ = 1_000
+"""Entries read at a time where a page of the log is damaged."""
 
 
 async def index_left_over(connection: Connection) -> bool:
@@ -98,13 +104,37 @@ async def gaps(connection: Connection) -> list[tuple[Seq, Seq]]:
     return found
 
 
-async def unflushed_keys(connection: Connection) -> tuple[Rows, dict[int, int]]:
-    """Read the client keys that may be missing in their table, and the table's position.
+class UnflushedKeys(NamedTuple):
+    """The client keys that may be missing in their table, and the table's position."""
 
-    Returns:
-        Client keys with their `seq`: all that the table lacks, and some that it has. Then by slice, the `seq` up to
-        which the table has its keys.
-    """
+    keys: Rows
+    """Client keys with their `seq`: all that the table lacks, and some that it has."""
+    flushed: dict[int, int]
+    """By slice, the `seq` up to which the table has its keys."""
+    lost: list[tuple[int, int]]
+    """The first and the last `seq` of each part of the log that cannot be read: a message of these that is sent again
+    is a new one."""
+
+
+async def unflushed_keys(connection: Connection) -> UnflushedKeys:
+    """Read the client keys that may be missing in their table. Entries on damaged pages are left out."""
     flushed: dict[int, int] = dict(await connection.execute(_FLUSHED))
-    rows = await connection.execute(_UNFLUSHED, (min(flushed.values()),))
-    return rows, flushed
+    after = min(flushed.values())
+    try:
+        return UnflushedKeys(await connection.execute(_UNFLUSHED, (after,)), flushed, [])
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+    last = (await ends(connection)).last
+
+    async def page(after: int, upto: int, count: int) -> Rows:
+        return list(await connection.execute(_KEYS, (after, upto, count)))
+
+    async def one(seq: int) -> Rows:
+        return list(await connection.execute(_KEY, (seq,)))
+
+    entries, keys = PastDamage(page, one), []
+    while rows := await entries.read(after, last, KEYS_PER_READ):
+        keys += [row for row in rows if row[0] is not None]
+        after = rows[-1][1]
+    return UnflushedKeys(keys, flushed, entries.lost)
