@@ -82,18 +82,10 @@ class Scratch:
         # The limit per user must not affect the measurement.
         environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
         begun = time.perf_counter()
+        options = ("--listen", "127.0.0.1:0", "--data", str(self.data), "--config", _NO_SETTINGS)
         with (self.data / "serve.log").open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - this very program
-                command(
-                    "relay.__main__",
-                    "serve",
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--data",
-                    str(self.data),
-                    "--config",
-                    _NO_SETTINGS,
-                ),  # fmt: skip
+                command("relay.__main__", "serve", *options),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
