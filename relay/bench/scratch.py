@@ -56,7 +56,7 @@ class Scratch:
     """A temporary relay; a context manager."""
 
     def __init__(self, users: int, *, directory: Path | None = None, core: int | None = None) -> None:
-        """Prepare it; it starts with the `with` block.
+        """Prepare the relay; it starts with the `with` block.
 
         Args:
             users: how many users, with a device each.

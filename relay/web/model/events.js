@@ -142,7 +142,7 @@ export function readHere(state, chatId, messageId, missed) {
 
 // ---------------------------------------------------------------- receipts
 
-/** Another user's `dlvrd` or `read` on own messages, or `read` of an own other device. */
+/** Another user's `dlvrd` or `read` on one's own messages, or `read` of another device of one's own. */
 function onMark(kind) {
   return (state, event) => {
     const reader = event.userId ?? event.chatId;
