@@ -1,7 +1,7 @@
 #!/bin/bash
 # The life of an installation under a real systemd: PID 1 of a Debian in a container.
 #   nspawn.sh OLD.deb NEW.deb [SUITE]                 (root; systemd-container, mmdebstrap)
-# The container has no network. E2E_LIMIT: seconds for all of it, 600 where nothing is said.
+# The container has no network. E2E_LIMIT: seconds for all of it, 600 by default.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 old=$1 new=$2 suite=${3:-bookworm}

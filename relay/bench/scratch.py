@@ -27,19 +27,36 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """How long it may take to stop before it is killed."""
 _TICKS = os.sysconf("SC_CLK_TCK")
-_RUN = "import json, sys; sys.path[:0] = json.loads(sys.argv.pop(1)); from {} import main; sys.exit(main())"
+_RUN = (
+    "import json, sys; sys.argv[0], sys.path[:0] = json.loads(sys.argv.pop(1)); from {} import main; sys.exit(main())"
+)
+_NO_SETTINGS = os.devnull
+"""A settings file without a setting: the installed one (TLS, limits, retention) must not affect the measurement."""
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module's `main` with this interpreter and its import path."""
-    return [sys.executable, "-c", _RUN.format(module), json.dumps(sys.path), *arguments]
+    """Return the command that runs a module's `main` with this interpreter and its import path.
+
+    It has this program's name, by which its hints name the `relay` command.
+    """
+    return [sys.executable, "-c", _RUN.format(module), json.dumps([sys.argv[0], sys.path]), *arguments]
+
+
+def last_line(said: str, default: str) -> str:
+    """Return the last line that a program printed, which says why it failed.
+
+    Args:
+        said: its output.
+        default: the text if it printed nothing.
+    """
+    return said.strip().rpartition("\n")[2].removeprefix("relay: ") or default
 
 
 class Scratch:
     """A temporary relay; a context manager."""
 
     def __init__(self, users: int, *, directory: Path | None = None, core: int | None = None) -> None:
-        """Prepare it; it starts with the `with` block.
+        """Prepare the relay; it starts with the `with` block.
 
         Args:
             users: how many users, with a device each.
@@ -65,9 +82,10 @@ class Scratch:
         # The limit per user must not affect the measurement.
         environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
         begun = time.perf_counter()
+        options = ("--listen", "127.0.0.1:0", "--data", str(self.data), "--config", _NO_SETTINGS)
         with (self.data / "serve.log").open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603 - this very program
-                command("relay.__main__", "serve", "--listen", "127.0.0.1:0", "--data", str(self.data)),
+                command("relay.__main__", "serve", *options),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -90,7 +108,7 @@ class Scratch:
                     BenchClient.connect(url := rest.split()[0], token).close()
                     return url
             if time.perf_counter() > deadline or self.process.poll() is not None:
-                raise BenchRefused(f"the relay to measure did not start: {said[-2000:].strip()}")
+                raise BenchRefused(f"the relay to measure did not start: {last_line(said, 'it said nothing')}")
             time.sleep(0.002)
 
     def __exit__(

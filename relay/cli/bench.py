@@ -15,7 +15,7 @@ import typer
 
 from relay.bench.client import BenchRefused
 from relay.bench.generator import WORKS, Line, Progress, Workload
-from relay.bench.scratch import Scratch, command, cores
+from relay.bench.scratch import Scratch, command, cores, last_line
 from relay.bench.work import WorkFigures
 from relay.cli.options import Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, size, table
@@ -178,10 +178,10 @@ def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[WorkF
                 row.memory = own.memory()
                 used, since = used_now, now
             yield row
-        said = process.stderr.read().decode(errors="replace").strip()
+        said = process.stderr.read().decode(errors="replace")
         _progress(None, quiet=quiet)
         if process.wait():
-            raise BenchRefused(said.splitlines()[-1] if said else "the generator ended early")
+            raise BenchRefused(last_line(said, "the generator ended early"))
 
 
 def _progress(now: Progress | None, *, quiet: bool) -> None:

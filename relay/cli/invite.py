@@ -43,7 +43,7 @@ def add(
         str | None,
         typer.Option(
             metavar="CHAT",
-            help="The chat that opens first: a group or channel, which the user joins, by id or name; or a user's id.",
+            help="The chat that opens first: a group or channel (id or name), which the user joins, or a user's id.",
         ),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Add the user if there is none with this id.")] = False,

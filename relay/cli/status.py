@@ -1,5 +1,6 @@
 """`relay status` and `relay audit`: the health of a relay, and its changes."""
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,10 @@ def status(
     if json:
         as_json(now)
         return
+    _print(now)
+
+
+def _print(now: control.Status) -> None:
     for name, value in _lines(now):
         say(f"{name:<12}{value}")
     for warning in warnings(now):
@@ -183,9 +188,28 @@ def _watch(data: Path, every: float, *, json: bool) -> None:
             while True:
                 as_json(look(data))
                 time.sleep(every)
-        _live(data, every)
+        show = _live if sys.stdout.isatty() else _samples
+        show(data, every)
     except KeyboardInterrupt:
         return
+
+
+def _samples(data: Path, every: float) -> None:
+    """Print each sample below the one before it, for a pipe or a file, where no screen can be drawn."""
+    # Fail at once if no relay runs; wait for one that stops later.
+    now: control.Status | None = look(data)
+    while True:
+        say(time.strftime("%Y-%m-%d %H:%M:%S"))
+        if now is not None:
+            _print(now)
+        say("")
+        sys.stdout.flush()
+        time.sleep(every)
+        try:
+            now = look(data)
+        except Failure as failure:
+            now = None
+            say(f"{failure}: waiting for it")
 
 
 def _live(data: Path, every: float) -> None:

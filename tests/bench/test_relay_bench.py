@@ -1,5 +1,6 @@
 """`relay bench` measures correctly, on a relay of its own and on a running one."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from relay.bench.client import BenchClient, DeliveredEvent, masked
+from relay.bench import scratch
+from relay.bench.client import BenchClient, BenchRefused, DeliveredEvent, masked
+from relay.bench.scratch import command
 from relay.bench.work import Conversation, Load, figures
 from relay.net.websocket import frames
 from tests.support.command_line import run
@@ -161,3 +164,39 @@ def test_an_event_is_acknowledged_and_its_number_read() -> None:
         assert list(client.receive(1)) == [DeliveredEvent(42)]
         client.flush()
         assert frames.Decoder(limit=100).feed(theirs.recv(1_000)) == [(frames.TEXT, b'{"type":"ack","id":23}')]
+
+
+def test_program_that_the_benchmark_starts_names_the_relay_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/chat/relay"])
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    ran = subprocess.run(
+        command("relay.__main__", "status", "--data", str(tmp_path)), capture_output=True, text=True, check=False
+    )
+    assert "`/opt/chat/relay serve" in ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="lays other settings over /etc in a mount namespace")
+def test_own_relay_of_the_benchmark_does_not_obey_the_installed_settings(tmp_path: Path) -> None:
+    script = f"""
+        mount -t tmpfs none /etc || exit 42
+        mkdir /etc/relay
+        printf '[tls]\\non = true\\n' > /etc/relay/relay.toml
+        exec {sys.executable} -m relay bench alone --seconds 0.3 --dir {tmp_path} --json
+    """
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    if ran.returncode == 42:
+        pytest.skip("this system lets nobody mount")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_benchmark_whose_relay_does_not_start_says_why_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "INFO the store: an unreleased build\nrelay: there is no room on the disk\n"
+    program = [sys.executable, "-c", f"import sys; sys.exit({said!r}.strip())"]
+    monkeypatch.setattr(scratch, "command", lambda *_: program)
+    with pytest.raises(BenchRefused) as refused, scratch.Scratch(2, directory=tmp_path):
+        pass
+    assert str(refused.value) == "the relay to measure did not start: there is no room on the disk"

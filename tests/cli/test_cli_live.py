@@ -6,6 +6,7 @@ Longer than other modules: all tests share one running relay, whose start costs 
 import contextlib
 import datetime as dt
 import os
+import pty
 import queue
 import shutil
 import signal
@@ -112,7 +113,9 @@ def test_status_exits_with_1_without_a_relay(options: tuple[str, ...], tmp_path:
     assert ran.stderr.count("\n") == 1
 
 
-def test_the_live_screen_waits_for_a_relay_that_stopped(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_into_a_pipe_prints_each_sample_and_waits_for_a_relay_that_stopped(
+    relay: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     look = status.look
     looks = 0
 
@@ -128,7 +131,25 @@ def test_the_live_screen_waits_for_a_relay_that_stopped(relay: Running, monkeypa
     monkeypatch.setattr(status, "look", sometimes)
     ran = done("status", "--watch", "--every", "0.2", data=relay.data)
     assert looks == 5
-    assert "Ctrl-C ends" in ran.out
+    assert ran.out.count("\npeople ") == 3
+    assert ran.out.count("no relay runs: waiting for it") == 1
+
+
+def test_watching_on_a_terminal_draws_a_screen(relay: Running) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "relay", "status", "--watch", "--every", "0.2", "--data", str(relay.data)]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.STDOUT) as watching:
+        os.close(theirs)
+        shown = b""
+        while b"Ctrl-C ends" not in shown:
+            shown += os.read(ours, 65_536)
+        watching.send_signal(signal.SIGINT)
+        # The end restores the screen: without a reader it would wait.
+        with contextlib.suppress(OSError):
+            while os.read(ours, 65_536):
+                pass
+        assert watching.wait(20) == 0
+    os.close(ours)
 
 
 def test_settings_in_force_are_those_of_the_running_relay(relay: Running) -> None:

@@ -109,7 +109,7 @@ def test_restore_left_half_done_by_relay_0_1_0_can_be_undone(data: Path, tmp_pat
     upload.parent.mkdir(parents=True, exist_ok=True)
     upload.write_bytes(b"pixels")
     with closing(sqlite3.connect(data / "relay.db")) as reader:
-        # The log stays at the end of the relay while there is a reader.
+        # The write-ahead log stays after the command while there is a reader.
         reader.execute("SELECT count(*) FROM log").fetchall()
         done("send", "--as", "anna", "ben", "today", data=data)
         assert (data / "relay.db-wal").stat().st_size > 0

@@ -57,11 +57,15 @@ def test_number_or_boolean_where_words_are_expected_is_shown_as_json(body: str, 
         ('{"text": "x", "blocks": 5}', "blocks: expected a list, got a number"),
         ('{"text": "x", "attachments": [5]}', "attachments[0]: expected an object, got a number"),
         ('{"text": "\\u200b"}', "nothing in it"),
+        ('{"text": ""}', "there is nothing to show in {text}"),
     ],
 )
-def test_value_of_another_type_is_refused_by_the_name_of_its_field(body: str, why: str) -> None:
+@pytest.mark.parametrize("content_type", [JSON, FORM, "", "text/plain", "application/octet-stream"])
+def test_message_without_words_is_refused_by_the_name_of_its_field_whatever_its_content_type(
+    content_type: str, body: str, why: str
+) -> None:
     with pytest.raises(HttpError) as refused:
-        extract_text(body.encode(), JSON)
+        extract_text(body.encode(), content_type)
     assert refused.value.status == 400
     assert why in str(refused.value)
 

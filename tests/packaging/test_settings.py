@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import re
 from contextlib import AsyncExitStack
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,37 @@ def test_option_overrides_variable_and_variable_overrides_file(tmp_path: Path) -
     assert values["limits.connections"] == (5, str(tmp_path / "relay.toml"))
     assert values["limits.burst"] == (7, "RELAY_LIMITS_BURST")
     assert values["limits.frame_bytes"] == (262_144, "default")
+
+
+_TO_CHANGE = re.compile(
+    r"In\s+/etc/relay/relay\.toml, under \[(?P<section>\w+)\], take the # off this line and change it to"
+    r"\n+ +(?P<key>\w+) = (?P<value>.+)\n",
+    re.IGNORECASE,
+)
+_TOML = re.compile(r"^ +(?:\[(?P<section>[a-z]+)\]|(?P<key>[\w.]+) = .+)$", re.MULTILINE)
+
+
+def test_each_setting_in_the_guide_can_be_made_in_the_packaged_file_as_printed(tmp_path: Path) -> None:
+    known = {one.key for one in declared()}
+    sections = {key.rpartition(".")[0] for key in known}
+    found = []
+    for page in sorted(files("relay").joinpath("help").iterdir(), key=lambda one: one.name):
+        text = page.read_text("utf-8")
+        rest = _TO_CHANGE.sub("", text)
+        printed = [one[0].strip() for one in _TOML.finditer(rest) if one["section"] in sections or one["key"] in known]
+        assert printed == [], f"{page.name}: these are in the packaged file already"
+        for change in _TO_CHANGE.finditer(text):
+            head, _, section = default_file().partition(f"\n[{change['section']}]\n")
+            lines = re.sub(
+                rf"^# {change['key']} = .*$",
+                f"{change['key']} = {change['value']}",
+                section,
+                count=1,
+                flags=re.MULTILINE,
+            )
+            loaded = load(f"{head}\n[{change['section']}]\n{lines}", tmp_path)
+            found += [setting.key for setting, _, source in loaded.values() if source != "default"]
+    assert found == ["auth.open", "tls.on", "retention.days"]
 
 
 def test_a_variable_may_be_a_list(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The relay under systemd: readiness, watchdog pings, inherited sockets, and a stop that cuts nobody off."""
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -69,6 +71,19 @@ def listener() -> Iterator[socket.socket]:
     one = socket.create_server(("127.0.0.1", 0))
     yield one
     one.close()
+
+
+@pytest.mark.parametrize("kept", [["new"], ["new", "latest"], ["new", "latest", "previous"]])
+def test_backup_by_the_timer_is_put_in_place_without_a_failure(tmp_path: Path, kept: list[str]) -> None:
+    for name in kept:
+        (tmp_path / f"{name}.tar").write_text(name)
+    unit = (Path(__file__).parents[2] / "systemd" / "relay-backup.service").read_text()
+    for line in re.findall(r"^ExecStartPost=(.+)$", unit, re.MULTILINE):
+        # As systemd does: it replaces $BACKUPS in the words itself.
+        words = [word.replace("${BACKUPS}", str(tmp_path)) for word in shlex.split(line.lstrip("-").replace("$$", "$"))]
+        subprocess.run(words, check=True, capture_output=True, env=os.environ | {"BACKUPS": str(tmp_path)})
+    found = {path.stem: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"latest": "new"} | ({"previous": "latest"} if "latest" in kept else {})
 
 
 def test_notify_without_systemd_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Random people on random devices, and a relay that stops and crashes: in the end every device has the true state.
 
-A state machine of hypothesis' drives whole sessions over streams in memory against a model (conversation_model).
+A state machine (hypothesis) drives whole sessions over streams in memory against a model (conversation_model).
 Run it for longer with --model-examples. Longer than other modules: one class, because hypothesis wants all rules
 of a state machine in one.
 """

@@ -46,7 +46,7 @@ async def test_a_sender_stopped_by_a_damaged_page_gets_internal_and_the_log_says
     assert "`relay restore FILE`" in said
 
 
-async def test_damage_first_met_on_a_full_disk_and_the_end_of_that_are_logged(
+async def test_damage_first_met_on_a_full_disk_is_logged_and_so_is_the_return_of_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "relay.store.refusals")

@@ -219,7 +219,7 @@ class World {
 
   checkList(tab) {
     const fields = ({ id, type, lastMessageText, lastMessageStatus, lastMessageId, missed, isMine }) => {
-      // The list shows only an own message's status, and for a group only if it is loaded.
+      // The list shows the status of one's own messages only, and for a group only if it is loaded.
       const isKnown = isMine && (type !== "group" || messageOf(tab.state, id, lastMessageId));
       const status = isKnown || lastMessageStatus === "deleted" ? lastMessageStatus : null;
       return { id, text: lastMessageText ?? "", status, lastMessageId, missed: missed ?? 0, isMine };

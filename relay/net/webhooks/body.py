@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from relay.net.http.response import HttpError
 from relay.net.webhooks.parameters import Header, parse
-from relay.net.webhooks.text import TEXTS, body_text
+from relay.net.webhooks.text import FIELDS, TEXTS, body_text
 from relay.protocol.base import JsonValue, fit_filename
 from relay.protocol.codec import whole_characters
 from relay.unicode.unseen import is_blank
@@ -170,12 +170,18 @@ def _whole_number(digits: str) -> int:
 
 
 def _json_or_text(text: str) -> str:
-    """Treat a text that looks like a JSON object as one if it contains a message, else as plain text."""
+    """Treat a JSON object with a field of a message as a message, everything else as plain text.
+
+    Raises:
+        HttpError: the message has no text, or a value of the wrong type.
+    """
     if text.lstrip()[:1] == "{":
         try:
-            return body_text(_json(text))
+            body = _json(text)
         except HttpError:
-            pass
+            return text
+        if isinstance(body, dict) and body.keys() & FIELDS:
+            return body_text(body)
     return text
 
 

@@ -15,6 +15,8 @@ from relay.protocol.codec import whole_characters
 TEXTS = ("text", "message", "msg", "content")
 """The fields in which senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
 _TITLES = ("title", "subject")
+FIELDS = frozenset({*TEXTS, *_TITLES, "attachments", "blocks", "alerts"})
+"""The fields of a message. An object with one of them is meant as a message."""
 _NOT_SHOWN = frozenset({"divider", "actions", "input"})
 """Blocks without text, and those that can only be clicked."""
 _KNOWN = frozenset({"section", "header", "markdown", "image", "video"})

@@ -36,7 +36,7 @@ class Replay:
         wait_for_turn: Callable[[], Awaitable[None]],
         most_unacknowledged: int,
     ) -> None:
-        """Prepare it.
+        """Prepare the replay of a subscriber's missed events.
 
         Args:
             service: reads the pages.

@@ -91,7 +91,7 @@ effect(() => typing.value && untracked(watchTyping));
 
 /** Within this many ms another tab says that the user has seen a message there, or that it alerts the user. */
 const ALERT_AFTER = 300;
-/** A tab that has not alerted within this many ms, divided by the own rank, is dead; hidden tabs are slow. */
+/** A tab that has not alerted within this many ms, divided by this tab's rank, is dead; hidden tabs are slow. */
 const ALERT_WITHIN = 4_000;
 /** The tab with the highest rank alerts; one that the user has touched may sound. */
 const chance = 0.5 + Math.random() / 2;

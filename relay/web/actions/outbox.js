@@ -93,7 +93,7 @@ function original(chatId, messageId, known = messageOf(state.value, chatId, mess
   return { originalMessageId: messageId, originalClientId: known?.clientMessageId };
 }
 
-/** Edit an own message; `quote` is how it was when the edit began. */
+/** Edit my message; `quote` is how it was when the edit began. */
 export function edit(chatId, messageId, message, quote) {
   put(chatId, { kind: "edit", ...original(chatId, messageId, quote), message: cleaned(message) });
 }

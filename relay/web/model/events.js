@@ -142,7 +142,7 @@ export function readHere(state, chatId, messageId, missed) {
 
 // ---------------------------------------------------------------- receipts
 
-/** Another user's `dlvrd` or `read` on own messages, or `read` of an own other device. */
+/** Another user's `dlvrd` or `read` on my messages, or `read` of my other device. */
 function onMark(kind) {
   return (state, event) => {
     const reader = event.userId ?? event.chatId;

@@ -211,8 +211,8 @@ function withIds(set, ids) {
 }
 
 /**
- * Choose between the loaded version of a message and a page's: the later change, an own one with the higher status. The
- * relay may not know what was read here.
+ * Choose between the loaded version of a message and a page's: the later change, of mine the higher status.
+ * The relay may not know what was read here.
  */
 function newerOf(known, message, me) {
   if (!known) return message;

@@ -373,7 +373,7 @@ export function dropOutbox(state, clientMessageId) {
   return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
 }
 
-/** The state to show for an own message: "queued" "sent" "delivered" "read" "failed". */
+/** The state to show for my message: "queued" "sent" "delivered" "read" "failed". */
 export function deliveryState(message) {
   if (message.state) return message.state;
   return { undelivered: "sent", unread: "delivered", read: "read" }[message.status] ?? "sent";

@@ -97,7 +97,7 @@ export function stateText(name) {
   }
 }
 
-/** The delivery state of an own message: an icon with a text for screen readers. */
+/** The delivery state of my message: an icon with a text for screen readers. */
 export function Ticks({ name }) {
   const text = stateText(name);
   return html`<span class="ticks ticks-${name}" title=${text}>
