@@ -13,6 +13,7 @@ from relay.settings.errors import WrongSettings
 from relay.settings.locations import INSTALLED_FILE
 from relay.settings.sections import Section, Settings, SettingValue
 from relay.settings.suggestions import nearest
+from relay.unicode import addresses
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 """Variables that name places instead of settings."""
@@ -96,6 +97,12 @@ class Loaded:
             if known[key].networks:
                 assert isinstance(value, list)
                 _check_networks(key, value, source)
+            if known[key].hosts:
+                assert isinstance(value, list)
+                _check_hosts(key, value, source)
+            if known[key].web_address:
+                assert isinstance(value, str)
+                _check_web_address(key, value, source)
         return msgspec.convert(_tree(given), Settings, strict=False), sources
 
     def _file_name(self, _key: str) -> str:
@@ -177,7 +184,7 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             )
             raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
         several = isinstance(setting.kind, inspect.ListType)
-        found[setting.key] = [part.strip() for part in text.split(",")] if several else text
+        found[setting.key] = [one for part in text.split(",") if (one := part.strip())] if several else text
     return found
 
 
@@ -190,6 +197,29 @@ def _check_networks(key: str, networks: list[str], source: str) -> None:
                 raise WrongSettings(
                     f"{source}: {key}: must be addresses and networks as in 192.168.1.0/24, not {one!r}"
                 ) from None
+
+
+def _check_hosts(key: str, names: list[str], source: str) -> None:
+    """Refuse what the rule of hosts does not take: a request that names it would be refused nevertheless."""
+    for one in names:
+        name = one.removeprefix("*.")
+        host, _ = addresses.split_host(name)
+        if one != "*" and not addresses.is_address(one) and (not host or (":" in name and not name.endswith("]"))):
+            raise WrongSettings(
+                f"{source}: {key}: must be host names as in chat.example.org or *.example.org, without http:// and"
+                f" without a port, not {one!r}"
+            )
+
+
+def _check_web_address(key: str, url: str, source: str) -> None:
+    """Refuse an address that browsers would not open, or that has more than a scheme, a host and a port."""
+    parsed = addresses.parse(url)
+    rest = url.partition("://")[2].removesuffix("/")
+    if url and (parsed is None or any(one in rest for one in "/?#@\\")):
+        raise WrongSettings(
+            f"{source}: {key}: must be an address that browsers open, as in https://chat.example.org or"
+            f" http://10.0.0.5:8080, without a path, not {url!r}"
+        )
 
 
 def _check(key: str, given: object, source: str, *, strict: bool) -> SettingValue:

@@ -337,3 +337,32 @@ def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(tmp_path
     with pytest.raises(WrongSettings) as error:
         Loaded(options={}, environment={}, installed=file)
     assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a b", "http://x..", "http://x:99999", "http://\u202ex", "http://x/chat", "http://u@x", "ftp://x", "x"],
+)
+def test_public_address_that_browsers_do_not_open_is_refused_in_words(url: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match=r"http\.public_url: must be an address that browsers open, as in"):
+        load(None, tmp_path, {"RELAY_HTTP_PUBLIC_URL": url})
+
+
+@pytest.mark.parametrize(
+    "url", ["", "HTTPS://Chat.example", "http://x:65535", "https://bücher.example", "http://[::1]:80"]
+)
+def test_public_address_that_browsers_open_is_accepted(url: str, tmp_path: Path) -> None:
+    assert load(None, tmp_path, {"RELAY_HTTP_PUBLIC_URL": url}).settings.http.public_url == url
+
+
+@pytest.mark.parametrize("host", ["http://x", "x:80", "", "a b", "x..", "*.", "\u200d", "*.*"])
+def test_host_that_no_request_can_name_is_refused_in_words(host: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match=r"http\.hosts: must be host names as in"):
+        load(f'http.hosts = ["chat.example", "{host}"]', tmp_path)
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "*.example.org", "Chat.Example", "kit_2.lan", "10.0.0.1", "::1", "[::1]", "bücher"]
+)
+def test_host_that_a_request_can_name_is_accepted(host: str, tmp_path: Path) -> None:
+    assert load(f'http.hosts = ["{host}"]', tmp_path).settings.http.hosts == [host]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from relay.protocol.addresses import canonical
+from relay.unicode.addresses import canonical
 
 
 class AuthorityError(Exception):

@@ -54,8 +54,8 @@ class Record(Wire, frozen=True, kw_only=True):
     reply_sender: str | None = None
     """The author of that message."""
     original: str | None = None
-    """The client id of the message that an `edit` or a `delete` changed, or of the last one that a `clear` cleared; None
-    if nothing that was cleared is left."""
+    """The client id of the message that an `edit` or a `delete` changed, or of the last one that a `clear` cleared;
+    None if nothing that was cleared is left."""
     original_sender: str | None = None
     size: int | None = None
     """The bytes of a file."""
