@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -145,10 +146,29 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, object]:
     except UnicodeDecodeError:
         raise WrongSettings(f"{path} is not in UTF-8, as TOML must be: save it so") from None
     except tomllib.TOMLDecodeError as error:
-        raise WrongSettings(f"{path} is not valid TOML: {error}") from None
+        raise WrongSettings(f"{path} is not valid TOML{_toml_mistake(str(error))}") from None
     found: dict[str, object] = {}
     _flatten(tree, "", known, found, path)
     return found
+
+
+_TOML_MISTAKES = (
+    (re.compile("Cannot|Duplicate"), "this section or setting is there already"),
+    (re.compile("Invalid value"), "a value is expected: a number, true, false, a list in [ ], or a text in quotes"),
+    (re.compile("Expected '='|Invalid statement|initial character"), "`name = value` or `[section]` is expected"),
+    (re.compile("Unescaped|Escaped"), r"in double quotes \ begins a sign of its own: write \\, or single quotes"),
+    (re.compile("Illegal|Found"), "there is a character that cannot be there"),
+    (re.compile("Unterminated|Unclosed|Expected"), "a quote, a bracket or a line break is missing"),
+    (re.compile(""), "this is a mistake"),
+)
+_TOML_PLACE = re.compile(r"\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+def _toml_mistake(error: str) -> str:
+    """Say where and what a mistake is, in our words; the library's texts are for programmers."""
+    place = _TOML_PLACE.search(error)
+    where = "" if place is None else f" at line {place['line']}" if place["line"] else " at its end"
+    return f"{where}: {next(words for kind, words in _TOML_MISTAKES if kind.match(error))}"
 
 
 def _flatten(

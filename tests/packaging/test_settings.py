@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import tomllib
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
         ("[limits]\nconnections = 0", "limits.connections: must be a whole number >= 1, not 0"),
         ('[limits]\nconnections = "5"', 'limits.connections: must be a whole number, not "5"'),
         ('[log]\nlevel = "loud"', 'log.level: must be one of those that its description names, not "loud"'),
-        ("[limits", "is not valid TOML: Expected ']' at the end of a table declaration (at end of document)"),
+        ("[limits", "is not valid TOML at its end: a quote, a bracket or a line break is missing"),
     ],
 )
 def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
@@ -366,3 +368,19 @@ def test_host_that_no_request_can_name_is_refused_in_words(host: str, tmp_path: 
 )
 def test_host_that_a_request_can_name_is_accepted(host: str, tmp_path: Path) -> None:
     assert load(f'http.hosts = ["{host}"]', tmp_path).settings.http.hosts == [host]
+
+
+MISTAKES = ("[limits]\n[limits]", "a=1\na=2", "a=", "a", 'a="x', "a=[1", "=1", "a=1 b=2", "a={x=1,x=2}",
+            r'a="\q"', "a=tru", 'a="\x01"', "[a", "a=1979-99-99", "a=0x", "a.b=1\na=2", "a = 1__2",
+            r'a="\ud800"')  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_file_that_is_not_toml_is_refused_without_the_words_of_the_library(text: str, tmp_path: Path) -> None:
+    with pytest.raises(tomllib.TOMLDecodeError) as theirs:
+        tomllib.loads(text)
+    with pytest.raises(WrongSettings) as ours:
+        load(text, tmp_path)
+    assert str(theirs.value).partition(" (at ")[0] not in str(ours.value)
+    assert re.search(r"is not valid TOML at (line \d+|its end): .", str(ours.value))
+    assert "mistake" not in str(ours.value)
